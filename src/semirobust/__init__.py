@@ -1,0 +1,78 @@
+"""Which layers of an image classifier carry its adversarial robustness, and how little must be trained to make all of it robust.
+
+Names are imported when first used, so that importing the package is instant.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from semirobust.attacks.fgsm import FGSM as FGSM
+    from semirobust.attacks.pgd import PGD as PGD
+    from semirobust.data.images import images_from_dataset as images_from_dataset
+    from semirobust.data.images import images_from_tensors as images_from_tensors
+    from semirobust.data.load import load_data as load_data
+    from semirobust.errors import InputError as InputError
+    from semirobust.layers.features import features as features
+    from semirobust.layers.features import forward_to as forward_to
+    from semirobust.layers.freeze import frozen as frozen
+    from semirobust.layers.freeze import only_trainable as only_trainable
+    from semirobust.layers.map import layer_map as layer_map
+    from semirobust.layers.split import split as split
+    from semirobust.measures.criticality import criticality as criticality
+    from semirobust.measures.robustness import evaluate as evaluate
+    from semirobust.methods.harden import harden as harden
+    from semirobust.models.base import Normalised as Normalised
+    from semirobust.models.build import build_model as build_model
+    from semirobust.models.checkpoint import load_checkpoint as load_checkpoint
+    from semirobust.models.checkpoint import save_model as save_model
+    from semirobust.objectives.adversarial import Adversarial as Adversarial
+    from semirobust.objectives.clat import CLAT as CLAT
+    from semirobust.objectives.standard import Standard as Standard
+    from semirobust.seed import Seed as Seed
+    from semirobust.threats.l2 import L2 as L2
+    from semirobust.threats.linf import Linf as Linf
+    from semirobust.training.loop import Training as Training
+
+_HOMES = {
+    "CLAT": "objectives.clat",
+    "FGSM": "attacks.fgsm",
+    "L2": "threats.l2",
+    "PGD": "attacks.pgd",
+    "Adversarial": "objectives.adversarial",
+    "InputError": "errors",
+    "Linf": "threats.linf",
+    "Normalised": "models.base",
+    "Seed": "seed",
+    "Standard": "objectives.standard",
+    "Training": "training.loop",
+    "build_model": "models.build",
+    "criticality": "measures.criticality",
+    "evaluate": "measures.robustness",
+    "features": "layers.features",
+    "forward_to": "layers.features",
+    "frozen": "layers.freeze",
+    "harden": "methods.harden",
+    "images_from_dataset": "data.images",
+    "images_from_tensors": "data.images",
+    "layer_map": "layers.map",
+    "load_checkpoint": "models.checkpoint",
+    "load_data": "data.load",
+    "only_trainable": "layers.freeze",
+    "save_model": "models.checkpoint",
+    "split": "layers.split",
+}
+
+__all__ = [*_HOMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'semirobust' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"semirobust.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(_HOMES)

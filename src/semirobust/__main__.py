@@ -1,0 +1,5 @@
+"""``python -m semirobust``."""
+
+from semirobust.cli.app import main
+
+main()

@@ -1,0 +1,8 @@
+"""Inputs that a threat model allows and at which a loss is high."""
+
+from semirobust.attacks.base import AbstractAttack
+from semirobust.registry import Registry
+
+__all__ = ["ATTACKS", "AbstractAttack"]
+
+ATTACKS: Registry[AbstractAttack] = Registry("attack", "semirobust.attacks")

@@ -1,0 +1,71 @@
+"""The form of every attack."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.attacks.goals import AbstractGoal, Ascend, Mislead
+from semirobust.checks import check_examples, check_logits, check_mode
+from semirobust.layers.mode import quiet
+from semirobust.seed import Seed, as_seed
+from semirobust.threats import AbstractThreat
+
+__all__ = ["AbstractAttack"]
+
+
+@dataclass(frozen=True)
+class AbstractAttack(ABC):
+    """Looks for ``x_adv`` in the threat model around ``x`` at which a goal's loss is high.
+
+    A concrete attack gives :meth:`search`; the three ways to call it are the same for all.
+
+    Args:
+        threat: the perturbations allowed.
+    """
+
+    threat: AbstractThreat
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """How it is called in tables and on the command line, such as ``pgd-20``."""
+
+    @abstractmethod
+    def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
+        """``x_adv`` for the batch ``x``; the model behind ``goal`` is already quiet."""
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int | Seed = 0) -> Tensor:
+        """Untargeted attack on the cross entropy of ``model``, at full strength on every example.
+
+        Args:
+            model: gives logits (N, C); in eval mode. It is left as it was.
+            x: (N, ...) pixels in [0, 1].
+            y: (N,) true labels.
+            seed: the source of all randomness; equal seeds give equal results.
+
+        Returns:
+            x_adv, shaped like ``x``, in the threat model.
+
+        Raises:
+            InputError: one of the arguments is not as described.
+        """
+        return self._mislead(model, x, y, as_seed(seed), leave=False)
+
+    def fool(self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int | Seed = 0) -> Tensor:
+        """Like a call, but an example is left alone as soon as it is misclassified: the same verdict, sooner."""
+        return self._mislead(model, x, y, as_seed(seed), leave=True)
+
+    def maximise(self, loss: Callable[[Tensor], Tensor], x: Tensor, *, seed: int | Seed = 0) -> Tensor:
+        """Raise any ``loss(x_adv) -> (N,)``, a feature distance for example. The caller keeps the model quiet."""
+        return self.search(Ascend(loss), x, as_seed(seed))
+
+    def _mislead(self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, leave: bool) -> Tensor:
+        check_examples(x, y)
+        check_mode(model)
+        with quiet(model):
+            with torch.no_grad():
+                check_logits(model(x[:1]), y[:1])
+            return self.search(Mislead(model, y, leave), x, seed).detach()

@@ -1,0 +1,34 @@
+"""One step along the steepest direction."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from semirobust.attacks import ATTACKS
+from semirobust.attacks.base import AbstractAttack
+from semirobust.attacks.goals import AbstractGoal, gradient
+from semirobust.seed import Seed
+
+__all__ = ["FGSM"]
+
+
+@ATTACKS.register("fgsm")
+@dataclass(frozen=True)
+class FGSM(AbstractAttack):
+    """x_adv = restrict(x + epsilon * steepest(gradient of the loss at x)).
+
+    Under l-infinity this is the fast gradient sign method (Goodfellow et al., "Explaining and Harnessing Adversarial
+    Examples", 2015, section 4). Weak: it belongs beside a stronger attack, not in place of one.
+
+    Args:
+        threat: the perturbations allowed.
+    """
+
+    @property
+    def name(self) -> str:
+        return "fgsm"
+
+    def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
+        slope, _, _ = gradient(goal, x, torch.arange(len(x), device=x.device))
+        return self.threat.restrict(x, x + self.threat.epsilon * self.threat.steepest(slope))

@@ -1,0 +1,75 @@
+"""What an attack tries to reach on a batch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+__all__ = ["AbstractGoal", "Ascend", "Mislead", "gradient"]
+
+
+class AbstractGoal(ABC):
+    """A loss to raise, and perhaps a point at which an example is done.
+
+    Attributes:
+        leave: an attack may drop an example once it reached the goal.
+    """
+
+    leave: bool = False
+
+    @abstractmethod
+    def __call__(self, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Loss and success of some examples of the batch.
+
+        Args:
+            x_adv: (n, ...) candidates.
+            rows: (n,) which examples of the batch they belong to.
+
+        Returns:
+            loss: (n,), differentiable in ``x_adv``.
+            reached: (n,) whether the goal is reached there; None where there is nothing to reach.
+        """
+
+
+@dataclass(frozen=True)
+class Ascend(AbstractGoal):
+    """Raise ``loss(x_adv) -> (N,)`` on the whole batch; there is no point at which it is enough.
+
+    A loss that is flat at x itself, as a feature distance is, needs an attack with a random start.
+    """
+
+    loss: Callable[[Tensor], Tensor] = field(repr=False)
+
+    def __call__(self, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, None]:
+        return self.loss(x_adv), None
+
+
+@dataclass(frozen=True)
+class Mislead(AbstractGoal):
+    """Raise the cross entropy of ``model`` against the labels ``y`` (N,); reached where the prediction is not y.
+
+    Args:
+        leave: an attack may drop an example once it is misclassified. The verdict on it is the same; its perturbation
+            is the first that misleads rather than the worst.
+    """
+
+    model: nn.Module = field(repr=False)
+    y: Tensor = field(repr=False)
+    leave: bool = False
+
+    def __call__(self, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        logits, y = self.model(x_adv), self.y[rows]
+        loss = F.cross_entropy(logits, y, reduction="none")
+        return loss, logits.detach().argmax(1) != y
+
+
+def gradient(goal: AbstractGoal, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Gradient of the goal's loss at ``x_adv`` (n, ...), with the loss (n,) and what was reached there."""
+    x_adv = x_adv.detach().requires_grad_()
+    with torch.enable_grad():
+        loss, reached = goal(x_adv, rows)
+        (slope,) = torch.autograd.grad(loss.sum(), x_adv)
+    return slope.detach(), loss.detach(), reached

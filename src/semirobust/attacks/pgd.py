@@ -1,0 +1,91 @@
+"""Projected gradient ascent."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from semirobust.attacks import ATTACKS
+from semirobust.attacks.base import AbstractAttack
+from semirobust.attacks.goals import AbstractGoal, gradient
+from semirobust.errors import InputError
+from semirobust.seed import Seed
+
+__all__ = ["PGD"]
+
+
+@ATTACKS.register("pgd", pattern=r"pgd(?:-(?P<steps>\d+))?(?:x(?P<restarts>\d+))?")
+@dataclass(frozen=True)
+class PGD(AbstractAttack):
+    """Repeats x_adv <- restrict(x_adv + step_size * steepest(gradient)) (Madry et al. 2018, section 2.1).
+
+    With several restarts an example keeps the first result that reaches the goal, and the one of highest loss where
+    none does. With one restart it keeps the last point, as the references do.
+
+    Args:
+        threat: the perturbations allowed.
+        steps: gradient steps; each costs one forward and one backward pass.
+        step_size: length of a step in pixel units; None for 2.5 * epsilon / steps (Madry's rule: the ball can be
+            crossed; 2/255 for 10 steps at 8/255).
+        restarts: independent runs; more than one needs a random start to differ.
+        random_start: start at a uniform point of the ball rather than at x.
+    """
+
+    steps: int = 10
+    step_size: float | None = None
+    restarts: int = 1
+    random_start: bool = True
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.restarts < 1:
+            raise InputError(f"steps and restarts: expected at least 1, got {self.steps} and {self.restarts}")
+        if self.step_size is not None and not self.step_size > 0:
+            raise InputError(f"step_size: expected a positive length in pixel units, got {self.step_size}")
+        if self.restarts > 1 and not self.random_start:
+            raise InputError("restarts: expected 1 without a random start, since all of them would be equal")
+
+    @property
+    def name(self) -> str:
+        return f"pgd-{self.steps}" + (f"x{self.restarts}" if self.restarts > 1 else "")
+
+    def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
+        rows = torch.arange(len(x), device=x.device)
+        if self.restarts == 1:
+            return self._run(goal, x, rows, seed / 0)
+        best = x.clone()
+        highest = torch.full((len(x),), -torch.inf, device=x.device, dtype=x.dtype)
+        fooled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        for restart in range(self.restarts):
+            x_adv = self._run(goal, x[rows], rows, seed / restart)
+            with torch.no_grad():
+                loss, reached = goal(x_adv, rows)
+            reached = torch.zeros_like(fooled[rows]) if reached is None else reached
+            before = fooled[rows]
+            better = (reached & ~before) | ((reached == before) & (loss > highest[rows]))
+            chosen = rows[better]
+            best[chosen], highest[chosen], fooled[chosen] = x_adv[better], loss[better].to(x.dtype), reached[better]
+            if goal.leave:
+                rows = torch.arange(len(x), device=x.device)[~fooled]
+            if len(rows) == 0:
+                break
+        return best
+
+    def _run(self, goal: AbstractGoal, x: Tensor, rows: Tensor, seed: Seed) -> Tensor:
+        """One run on the examples ``rows`` of the batch: where each of them ended."""
+        step = 2.5 * self.threat.epsilon / self.steps if self.step_size is None else self.step_size
+        x_adv = self.threat.restrict(x, x + self.threat.sample(x, seed)) if self.random_start else x.clone()
+        result, origin = x_adv, x
+        here = torch.arange(len(x), device=x.device)  # the examples still moving
+        for _ in range(self.steps):
+            slope, _, reached = gradient(goal, x_adv, rows[here])
+            if goal.leave and reached is not None and bool(reached.any()):
+                result = result.clone() if result is x_adv else result
+                result[here[reached]] = x_adv[reached]
+                here, x_adv, slope, origin = here[~reached], x_adv[~reached], slope[~reached], origin[~reached]
+                if len(here) == 0:
+                    return result
+            x_adv = self.threat.restrict(origin, x_adv + step * self.threat.steepest(slope))
+        if len(here) == len(x):
+            return x_adv
+        result[here] = x_adv
+        return result

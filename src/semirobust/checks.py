@@ -1,0 +1,81 @@
+"""Checks of tensors and models, each failing with one sentence."""
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.errors import InputError
+
+__all__ = ["check_examples", "check_floating", "check_labels", "check_logits", "check_mode", "check_pixels"]
+
+_MODE_DEPENDENT = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
+# Rounding of resized or renormalised images leaves values this far outside [0, 1] (torchattacks #136).
+_PIXEL_TOLERANCE = 1e-6
+
+
+def check_floating(x: object, name: str = "x") -> None:
+    """A floating-point tensor with a batch dimension and no NaN or infinity."""
+    if not isinstance(x, Tensor):
+        raise InputError(f"{name}: expected a torch.Tensor, got {type(x).__name__}")
+    if not x.is_floating_point():
+        raise InputError(f"{name}: expected floating-point pixels in [0, 1], got {x.dtype}; divide bytes by 255")
+    if x.dim() < 2 or x.shape[0] == 0:
+        raise InputError(f"{name}: expected a batch of at least one example (N, ...), got shape {tuple(x.shape)}")
+    if not torch.isfinite(x).all():
+        raise InputError(f"{name}: expected finite values, got {int((~torch.isfinite(x)).sum())} NaN or infinite ones")
+
+
+def check_pixels(x: object, name: str = "x") -> None:
+    """:func:`check_floating`, and every value in [0, 1]."""
+    check_floating(x, name)
+    assert isinstance(x, Tensor)
+    low, high = float(x.min()), float(x.max())
+    if low < -_PIXEL_TOLERANCE or high > 1 + _PIXEL_TOLERANCE:
+        raise InputError(
+            f"{name}: expected pixels in [0, 1], got values from {low:.4g} to {high:.4g}; "
+            "put the normalisation into the model (semirobust.Normalised)"
+        )
+
+
+def check_labels(y: object, n: int, classes: int | None = None, name: str = "y") -> None:
+    """Integer labels of shape (n,), and in 0..classes-1 where ``classes`` is known."""
+    if not isinstance(y, Tensor):
+        raise InputError(f"{name}: expected a torch.Tensor of labels, got {type(y).__name__}")
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise InputError(f"{name}: expected integer labels, got {y.dtype}")
+    if y.dim() != 1 or len(y) != n:
+        raise InputError(f"{name}: expected {n} labels of shape ({n},), got shape {tuple(y.shape)}")
+    if n and (int(y.min()) < 0 or (classes is not None and int(y.max()) >= classes)):
+        most = "" if classes is None else f" to {classes - 1}"
+        raise InputError(f"{name}: expected labels from 0{most}, got {int(y.min())} to {int(y.max())}")
+
+
+def check_examples(x: object, y: object) -> None:
+    """Pixels in [0, 1] and one integer label for each example."""
+    check_pixels(x)
+    assert isinstance(x, Tensor)
+    check_labels(y, len(x))
+
+
+def check_mode(model: nn.Module) -> None:
+    """No batch norm or dropout in train mode: there the prediction of an example depends on chance or its batch."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    for name, module in model.named_modules():
+        if module.training and isinstance(module, _MODE_DEPENDENT):
+            raise InputError(
+                f"model: expected a model in eval mode, but {name or 'it'} ({type(module).__name__}) is in train mode; "
+                "call model.eval() first"
+            )
+
+
+def check_logits(logits: object, y: Tensor) -> None:
+    """Logits of shape (N, C), C at least 2, finite, not probabilities; labels below C."""
+    if not isinstance(logits, Tensor) or logits.dim() != 2 or logits.shape[0] != len(y) or logits.shape[1] < 2:
+        came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(f"model: expected logits of shape ({len(y)}, classes), got {came}")
+    if not torch.isfinite(logits).all():
+        raise InputError("model: expected finite logits, got NaN or infinite ones on clean inputs")
+    sums_to_one = torch.allclose(logits.sum(1).double(), torch.ones(len(y), dtype=torch.double, device=logits.device), atol=1e-3)
+    if sums_to_one and float(logits.min()) >= 0 and float(logits.max()) <= 1:
+        raise InputError("model: expected logits, got probabilities (rows in [0, 1] that sum to 1); remove the softmax")
+    check_labels(y, len(y), logits.shape[1])

@@ -1,0 +1,327 @@
+"""The program ``semirobust``."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from semirobust.cli import options as o
+from semirobust.errors import InputError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    help="Which layers of an image classifier carry its adversarial robustness,\n"
+    "and how little must be trained to make all of it robust.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Out = Annotated[Path, typer.Option("--out", help="Run folder to write.")]
+Target = Annotated[str | None, typer.Argument(help="Run folder, architecture, or package.module:factory.", metavar="[MODEL]")]
+
+
+def main() -> None:
+    """Run the command line; wrong input ends with one sentence and code 2, Ctrl-C with 130."""
+    try:
+        app(standalone_mode=False)
+    except InputError as error:
+        _fail(str(error))
+    except typer.Exit as leave:
+        sys.exit(leave.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        print("interrupted; a run that keeps its state goes on when started again", file=sys.stderr)
+        sys.exit(130)
+    except OSError as error:
+        _fail(f"{error.filename or 'file'}: {error.strerror or error}")
+    except Exception as error:
+        if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
+            _fail(error.format_message())
+        raise
+
+
+def _fail(sentence: str) -> None:
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
+def _compute(device: str, devices: int = 1, threads: int | None = None) -> Any:
+    import torch
+
+    from semirobust.stages.fitting import Devices
+
+    if threads is not None:
+        if threads < 1:
+            raise InputError(f"threads: expected at least 1, got {threads}")
+        torch.set_num_threads(threads)
+    return Devices(device, devices)
+
+
+@app.command()
+def demo(
+    out: Out = Path("runs/demo"),
+    seeds: Annotated[int, typer.Option("--seeds", help="How many times everything is repeated.")] = 4,
+    workers: Annotated[int | None, typer.Option("--workers", help="Processes; one for each core by default.")] = None,
+    json: o.Json = False,
+) -> None:
+    """Train, profile, harden and compare on small real data; writes a report."""
+    from semirobust.cli.console import bars
+    from semirobust.cli.output import show_comparison
+    from semirobust.stages.demo import demo as run
+
+    with bars(quiet=json) as progress:
+        records = run(out, seeds=seeds, workers=workers, progress=progress)
+    show_comparison(records, out, as_json=json, report=out / "report.html")
+
+
+@app.command()
+def train(
+    out: Out,
+    recipe: o.RecipeFile = None,
+    data: o.Data = None,
+    data_root: o.DataRoot = None,
+    image_size: o.ImageSize = None,
+    model: o.Model = None,
+    width: o.Width = None,
+    norm: o.Norm = None,
+    eps: o.Epsilon = None,
+    objective: Annotated[str | None, typer.Option("--objective", help="standard or adversarial.")] = None,
+    attack: Annotated[str | None, typer.Option("--attack", help="Inner maximisation, such as pgd-10.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs")] = None,
+    batch_size: Annotated[int | None, typer.Option("--batch-size")] = None,
+    learning_rate: Annotated[str | None, typer.Option("--lr")] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", help="constant, step, cosine or cyclic.")] = None,
+    augment: Annotated[str | None, typer.Option("--augment", help="none, crop, crop-small or crop-flip.")] = None,
+    precision: Annotated[str | None, typer.Option("--precision", help="32-true, bf16-mixed, 16-mixed.")] = None,
+    seed: o.Seed = None,
+    set_: o.Set = None,
+    device: o.Accelerator = "auto",
+    devices: o.Count = 1,
+    threads: o.Threads = None,
+    json: o.Json = False,
+) -> None:
+    """Train a model, robustly unless told otherwise. An interrupted run goes on when started again."""
+    changes = o.common_changes(
+        set_,
+        data__source=data,
+        data__root=data_root,
+        data__image_size=image_size,
+        model__name=model,
+        model__width=width,
+        threat__norm=norm,
+        threat__epsilon=eps,
+        train__objective=objective,
+        train__attack=attack,
+        train__epochs=epochs,
+        train__batch_size=batch_size,
+        train__learning_rate=learning_rate,
+        train__schedule=schedule,
+        train__augment=augment,
+        train__precision=precision,
+        seed=seed,
+    )
+    from semirobust.cli.console import bars
+    from semirobust.cli.output import show_training
+    from semirobust.stages.recipe import read_recipe
+    from semirobust.stages.train import train as run
+
+    settings = read_recipe(recipe, changes)
+    with bars(quiet=json) as progress:
+        trained = run(settings, out, devices=_compute(device, devices, threads), progress=progress)
+    show_training(trained, out, as_json=json)
+    if trained.stopped:
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    target: Target = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder for the records; that of the model by default.")] = None,
+    recipe: o.RecipeFile = None,
+    model: o.Model = None,
+    checkpoint: o.Checkpoint = None,
+    data: o.Data = None,
+    data_root: o.DataRoot = None,
+    image_size: o.ImageSize = None,
+    width: o.Width = None,
+    norm: o.Norm = None,
+    eps: o.Epsilon = None,
+    attacks: o.Attacks = None,
+    examples: o.Examples = None,
+    seed: o.Seed = None,
+    set_: o.Set = None,
+    device: o.Accelerator = "auto",
+    threads: o.Threads = None,
+    json: o.Json = False,
+) -> None:
+    """Accuracy of a model, clean and under attack, with intervals."""
+    changes = o.common_changes(
+        set_,
+        data__source=data,
+        data__root=data_root,
+        data__image_size=image_size,
+        model__width=width,
+        threat__norm=norm,
+        threat__epsilon=eps,
+        evaluate__attacks=attacks,
+        evaluate__examples=examples,
+        seed=seed,
+    )
+    from semirobust.cli.console import bars
+    from semirobust.cli.output import show_accuracy
+    from semirobust.stages.evaluate import evaluate_subject
+
+    subject = _subject(target, model, checkpoint, recipe, changes)
+    with bars(quiet=json) as progress:
+        summary = evaluate_subject(subject, out or subject.folder, devices=_compute(device, threads=threads), progress=progress)
+    show_accuracy(summary, subject.recipe, as_json=json)
+
+
+@app.command()
+def profile(
+    target: Target = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder for the records; that of the model by default.")] = None,
+    recipe: o.RecipeFile = None,
+    model: o.Model = None,
+    checkpoint: o.Checkpoint = None,
+    data: o.Data = None,
+    data_root: o.DataRoot = None,
+    image_size: o.ImageSize = None,
+    width: o.Width = None,
+    norm: o.Norm = None,
+    eps: o.Epsilon = None,
+    measures: Annotated[str | None, typer.Option("--measures", help="Measures with commas, such as criticality.")] = None,
+    examples: o.Examples = None,
+    seed: o.Seed = None,
+    set_: o.Set = None,
+    device: o.Accelerator = "auto",
+    threads: o.Threads = None,
+    json: o.Json = False,
+) -> None:
+    """What each layer of a model adds to its weakness."""
+    changes = o.common_changes(
+        set_,
+        data__source=data,
+        data__root=data_root,
+        data__image_size=image_size,
+        model__width=width,
+        threat__norm=norm,
+        threat__epsilon=eps,
+        profile__measures=None if measures is None else [part.strip() for part in measures.split(",")],
+        profile__examples=examples,
+        seed=seed,
+    )
+    from semirobust.cli.console import bars
+    from semirobust.cli.output import show_profile
+    from semirobust.stages.profile import profile as run
+
+    subject = _subject(target, model, checkpoint, recipe, changes)
+    with bars(quiet=json) as progress:
+        layers, scores = run(subject, out or subject.folder, devices=_compute(device, threads=threads), progress=progress)
+    show_profile(layers, scores, as_json=json)
+
+
+@app.command()
+def harden(
+    out: Out,
+    target: Annotated[str | None, typer.Option("--from", help="Run folder, architecture or factory to start from.")] = None,
+    recipe: o.RecipeFile = None,
+    model: o.Model = None,
+    checkpoint: o.Checkpoint = None,
+    data: o.Data = None,
+    data_root: o.DataRoot = None,
+    width: o.Width = None,
+    norm: o.Norm = None,
+    eps: o.Epsilon = None,
+    method: Annotated[str | None, typer.Option("--method", help="clat, selected or adversarial.")] = None,
+    k: Annotated[int | None, typer.Option("--k", help="How many layers train.")] = None,
+    layers: Annotated[str | None, typer.Option("--layers", help="Just these layers, such as 7,9.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs")] = None,
+    learning_rate: Annotated[str | None, typer.Option("--lr")] = None,
+    controls: Annotated[bool, typer.Option("--controls", help="Run the controls at equal budget beside the method.")] = False,
+    seeds: Annotated[int, typer.Option("--seeds", help="Repeat with so many seeds; a verdict needs several.")] = 1,
+    attacks: o.Attacks = None,
+    examples: o.Examples = None,
+    seed: o.Seed = None,
+    set_: o.Set = None,
+    device: o.Accelerator = "auto",
+    threads: o.Threads = None,
+    json: o.Json = False,
+) -> None:
+    """Make a trained model more robust by training only the part that matters; evaluates before and after."""
+    changes = o.common_changes(
+        set_,
+        data__source=data,
+        data__root=data_root,
+        model__width=width,
+        threat__norm=norm,
+        threat__epsilon=eps,
+        harden__method=method,
+        harden__options__k=k,
+        harden__options__layers=_layers(layers),
+        harden__epochs=epochs,
+        harden__learning_rate=learning_rate,
+        harden__controls=controls or None,
+        evaluate__attacks=attacks,
+        evaluate__examples=examples,
+        seed=seed,
+    )
+    from semirobust.cli.console import bars
+    from semirobust.cli.output import show_comparison
+    from semirobust.stages.harden import harden_subject
+
+    subject = _subject(target, model, checkpoint, recipe, changes)
+    with bars(quiet=json) as progress:
+        records = harden_subject(subject, out, seeds=seeds, devices=_compute(device, threads=threads), progress=progress)
+    show_comparison(records, out, as_json=json)
+
+
+@app.command()
+def data(
+    fetch: Annotated[str | None, typer.Option("--fetch", help="Download this data set from its official address.")] = None,
+    data_root: o.DataRoot = None,
+    json: o.Json = False,
+) -> None:
+    """Data sets known by name: where they are looked for, their size and licence."""
+    from semirobust.cli.console import bars, tell
+    from semirobust.cli.output import show_catalogue
+
+    if fetch is None:
+        show_catalogue(data_root, as_json=json)
+        return
+    from semirobust.data.locate import download
+
+    with bars(quiet=json) as progress:
+        folder = download(fetch, data_root, progress=progress)
+    tell(f"{fetch} is in {folder}")
+
+
+@app.command()
+def report(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...")],
+    out: Annotated[Path | None, typer.Option("--out", help="HTML file; report.html in the first run folder by default.")] = None,
+    title: Annotated[str, typer.Option("--title")] = "Robustness report",
+) -> None:
+    """One HTML file, from records alone, that needs nothing else to be read."""
+    from semirobust.cli.console import tell
+    from semirobust.reports.page import write_report
+
+    tell(f"wrote {write_report(runs, out or runs[0] / 'report.html', title=title)}")
+
+
+def _subject(target: str | None, model: str | None, checkpoint: Path | None, recipe: Path | None, changes: dict[str, Any]) -> Any:
+    from semirobust.stages.run import build_subject
+
+    return build_subject(target, model, checkpoint, recipe, changes)
+
+
+def _layers(text: str | None) -> list[int] | None:
+    if text is None:
+        return None
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--layers: expected numbers with commas, such as 7,9; got {text!r}") from None

@@ -1,0 +1,58 @@
+"""Bars, tables and errors on a terminal."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+__all__ = ["bars", "print_json", "show_table", "tell"]
+
+_errors = Console(stderr=True)
+_output = Console()
+
+
+@contextmanager
+def bars(*, quiet: bool = False) -> Iterator[Any]:
+    """A progress callback that draws one bar for each task, with the time left, on standard error."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=30),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=_errors, disable=quiet, transient=not _errors.is_terminal) as display:
+        tasks: dict[str, TaskID] = {}
+
+        def update(task: str, done: int, total: int) -> None:
+            if task not in tasks or (display.tasks[tasks[task]].finished and done < total):
+                tasks[task] = display.add_task(task, total=total)
+            display.update(tasks[task], completed=done, total=total)
+
+        yield update
+
+
+def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on standard output."""
+    table = Table(title=title, title_justify="left")
+    for position, name in enumerate(header):
+        table.add_column(name, justify="left" if position == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    _output.print(table)
+
+
+def tell(text: str) -> None:
+    """A line on standard output."""
+    _output.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def print_json(content: Mapping[str, Any] | Sequence[Any]) -> None:
+    """Strict JSON on standard output."""
+    json.dump(content, sys.stdout, indent=1, default=str)
+    sys.stdout.write("\n")

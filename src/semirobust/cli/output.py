@@ -1,0 +1,161 @@
+"""What the commands print."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from semirobust.cli.console import print_json, show_table, tell
+from semirobust.records.record import Finding, Number
+from semirobust.records.store import AnyRecord
+from semirobust.reports.source import Cell, Source
+
+if TYPE_CHECKING:
+    from semirobust.layers.map import LayerMap
+    from semirobust.layers.scores import LayerScores
+    from semirobust.measures.robustness import Summary
+    from semirobust.stages.recipe import Recipe
+    from semirobust.training.loop import Trained
+
+__all__ = ["show_accuracy", "show_catalogue", "show_comparison", "show_profile", "show_training"]
+
+
+def show_accuracy(summary: "Summary", recipe: "Recipe", *, as_json: bool) -> None:
+    """Accuracies with their intervals."""
+    from semirobust.stages.run import threat_of
+
+    if as_json:
+        shares = {name: {"value": float(s), "low": s.low, "high": s.high, "n": s.n} for name, s in summary.items()}
+        print_json({"threat": str(threat_of(recipe)), "accuracy": shares})
+        return
+    n = next(iter(summary.values())).n
+    rows = [(name, f"{share:.1%}", f"{share.low:.1%} to {share.high:.1%}") for name, share in summary.items()]
+    show_table(f"Accuracy on {n} images, {threat_of(recipe)}", ("", "accuracy", "95 % interval"), rows)
+
+
+def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json: bool) -> None:
+    """The measures by layer."""
+    columns = {
+        score.measure: dict(zip(score.indices, zip(score.values, score.low, score.high, strict=True), strict=True))
+        for score in scores
+    }
+    if as_json:
+        entries = []
+        for layer in layers:
+            found = {m: {"value": v[0], "low": v[1], "high": v[2]} for m, c in columns.items() if (v := c.get(layer.index))}
+            entries.append({"index": layer.index, "name": layer.name, "feature_shape": layer.feature_shape, **found})
+        print_json({"examples": scores[0].examples if scores else 0, "layers": entries})
+        return
+    rows = []
+    for layer in layers:
+        cells = [_interval(column.get(layer.index)) for column in columns.values()]
+        rows.append((f"{layer.index} {layer.name}", layer.kind, "x".join(map(str, layer.feature_shape)), *cells))
+    show_table("Layers", ("layer", "type", "feature", *columns), rows)
+    first = next((score for score in scores if score.measure == "criticality"), None)
+    if first is not None:
+        order = [i for i in first.ranking() if i != first.layers][:5]
+        tell(f"Most critical, the classifier left out: layers {', '.join(map(str, order))}")
+
+
+def _interval(value: Sequence[float] | None) -> str:
+    if value is None:
+        return "–"
+    middle, low, high = (f"{v:.3g}" for v in value)
+    return middle if low == high else f"{middle} [{low}, {high}]"
+
+
+def show_training(trained: "Trained", out: Path, *, as_json: bool) -> None:
+    """How training went."""
+    last = trained.logs[-1] if trained.logs else None
+    if as_json:
+        epochs = [{"epoch": log.epoch, "loss": log.loss, "seconds": log.seconds, **log.metrics} for log in trained.logs]
+        print_json({"out": str(out), "best_epoch": trained.best_epoch, "stopped": trained.stopped, "epochs": epochs})
+        return
+    if last is not None:
+        metrics = ", ".join(f"{name} {value:.1%}" for name, value in last.metrics.items())
+        tell(
+            f"{len(trained.logs)} epochs, loss {last.loss:.4f}; validation: {metrics or 'none'}; best epoch {trained.best_epoch}"
+        )
+    if trained.stopped:
+        tell(trained.stopped)
+    tell(f"wrote {out}; go on with `semirobust evaluate {out}`, `profile {out}`, `harden --from {out}`, `report {out}`")
+
+
+def show_comparison(records: Sequence[AnyRecord], out: Path, *, as_json: bool, report: Path | None = None) -> None:
+    """Arms and what they reach, and the verdicts."""
+    source = Source(
+        numbers=[r for r in records if isinstance(r, Number) and "arm" in r.labels],
+        findings=[r for r in records if isinstance(r, Finding)],
+    )
+    arms, attacks = source.values_of("accuracy", "arm"), source.values_of("accuracy", "attack")
+    if as_json:
+        print_json(_comparison(source, arms, attacks, out, report))
+        return
+    seeds = len(source.values_of("accuracy", "seed"))
+    rows = []
+    for arm in arms:
+        layers = _trained_layers(source, arm)
+        parameters = source.cell("train.parameters", arm=arm)
+        cells = [_percent(source.cell("accuracy", arm=arm, attack=attack)) for attack in attacks]
+        rows.append((arm, *cells, f"{parameters.value:,.0f}" if parameters else "–", layers))
+    over = f"mean over {seeds} seeds" if seeds > 1 else "one seed"
+    show_table(f"Accuracy, % ({over}, 95 % interval)", ("", *attacks, "trains", "layers"), rows)
+    for finding in source.findings:
+        tell(f"{finding.text}.")
+    tell(f"wrote {report or out}")
+
+
+def _comparison(source: Source, arms: Sequence[str], attacks: Sequence[str], out: Path, report: Path | None) -> dict[str, Any]:
+    accuracy = {}
+    for arm in arms:
+        cells = {attack: source.cell("accuracy", arm=arm, attack=attack) for attack in attacks}
+        accuracy[arm] = {a: {"value": c.value, "low": c.low, "high": c.high, "seeds": c.values} for a, c in cells.items() if c}
+    findings = [{"name": f.name, "level": f.level, "text": f.text} for f in source.findings]
+    return {"out": str(out), "report": str(report) if report else None, "accuracy": accuracy, "findings": findings}
+
+
+def _percent(cell: Cell | None) -> str:
+    if cell is None:
+        return "–"
+    interval = "" if cell.low is None or cell.high is None else f"\n{100 * cell.low:.1f} to {100 * cell.high:.1f}"
+    return f"{100 * cell.value:.1f}{interval}"
+
+
+def _trained_layers(source: Source, arm: str) -> str:
+    layers = sorted({int(n.labels["layer"]) for n in source.named("train.layer") if n.labels["arm"] == arm})
+    return ", ".join(map(str, layers)) if layers else "–" if arm == "start" else "all"
+
+
+def show_catalogue(root: str | None, *, as_json: bool) -> None:
+    """The data sets known by name."""
+    from semirobust.data.catalogue import CATALOGUE
+    from semirobust.data.locate import data_roots
+
+    roots = data_roots(root)
+    found = {
+        name: next((str(r / e.folder) for r in roots if e.folder and (r / e.folder).is_dir()), "")
+        for name, e in CATALOGUE.items()
+    }
+    found["digits"] = "embedded"
+    if as_json:
+        entries: list[Mapping[str, Any]] = [
+            {
+                "name": e.name,
+                "images": e.images,
+                "megabytes": e.megabytes,
+                "licence": e.licence,
+                "found": found[e.name],
+                "urls": [r.url for r in e.remotes],
+            }
+            for e in CATALOGUE.values()
+        ]
+        print_json({"looked_for_in": [str(r) for r in roots], "data": entries})
+        return
+    rows = [
+        (e.name, e.images, f"{e.megabytes:.0f} MB" if e.megabytes else "–", e.licence, found[e.name] or "no")
+        for e in CATALOGUE.values()
+    ]
+    show_table("Known data", ("name", "images", "download", "licence and credit", "at hand"), rows)
+    tell(
+        f"Looked for in {', '.join(map(str, roots))} and the sub-folder of each name. "
+        "Also: --data FILE.npz, --data FOLDER (a sub-folder for each class)."
+    )

@@ -1,0 +1,130 @@
+"""CIFAR-10 and CIFAR-100, in the binary and in the python layout."""
+
+import io
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from semirobust.data import SOURCES, Images, Splits
+from semirobust.data.locate import find_file, find_folder
+from semirobust.errors import InputError
+
+__all__ = ["read_binary", "read_python"]
+
+_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_PIXELS = 3 * 32 * 32
+
+# All that a CIFAR batch needs: the array constructors of NumPy, under its old and new names, and bytes.
+_ALLOWED = {
+    (module, name) for module in ("numpy.core.multiarray", "numpy._core.multiarray") for name in ("_reconstruct", "scalar")
+} | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
+
+
+class _ArraysOnly(pickle.Unpickler):
+    """An unpickler that builds dictionaries, lists, bytes and NumPy arrays and refuses everything else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _ALLOWED:
+            raise InputError(
+                f"expected a CIFAR batch of plain arrays, got a pickle that asks for {module}.{name}; nothing was run"
+            )
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def read_binary(path: Path, classes: tuple[str, ...], label_bytes: int = 1) -> Images:
+    """A file of records: ``label_bytes`` bytes of which the last is the label, then 3x32x32 bytes, channel by channel.
+
+    Raises:
+        InputError: the size is no whole number of records, or a label is out of range.
+    """
+    content = _read(path)
+    record = label_bytes + _PIXELS
+    if not content or len(content) % record:
+        raise InputError(f"{path.name}: expected records of {record} bytes, got {len(content)} bytes; is it complete?")
+    rows = np.frombuffer(content, np.uint8).reshape(-1, record)
+    return _images(path, rows[:, label_bytes:], rows[:, label_bytes - 1], classes)
+
+
+def read_python(path: Path, classes: tuple[str, ...], key: bytes = b"labels") -> Images:
+    """A pickled dictionary with ``data`` (N, 3072) bytes and labels under ``key``, read without running anything from it.
+
+    Raises:
+        InputError: the pickle asks for anything but arrays, is damaged, or lacks the two entries.
+    """
+    try:
+        batch = _ArraysOnly(io.BytesIO(_read(path)), encoding="bytes").load()
+        data, labels = np.asarray(batch[b"data"]), np.asarray(batch[key])
+    except InputError as error:
+        raise InputError(f"{path.name}: {error}") from None
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise InputError(f"{path.name}: expected a CIFAR batch, got one that cannot be read ({type(error).__name__})") from None
+    if (
+        data.dtype != np.uint8
+        or data.ndim != 2
+        or data.shape[1] != _PIXELS
+        or labels.shape != (len(data),)
+        or labels.dtype.kind not in "iu"
+    ):
+        raise InputError(f"{path.name}: expected data (N, {_PIXELS}) of bytes and N labels, got {data.shape} and {labels.shape}")
+    return _images(path, data, labels, classes)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path.name}: cannot be read ({error.strerror})") from None
+
+
+def _images(path: Path, data: Any, labels: Any, classes: tuple[str, ...]) -> Images:
+    try:
+        return Images(torch.from_numpy(data.copy()).view(-1, 3, 32, 32), torch.from_numpy(labels.astype(np.int64)), classes)
+    except InputError as error:
+        raise InputError(f"{path.name}: {error}") from None
+
+
+def _join(parts: list[Images]) -> Images:
+    return Images(torch.cat([p.pixels for p in parts]), torch.cat([p.y for p in parts]), parts[0].classes)  # type: ignore[misc]
+
+
+def _names(folder: Path, file: str, fallback: tuple[str, ...]) -> tuple[str, ...]:
+    path = find_file(folder, file)
+    lines = tuple(_read(path).decode("utf-8", "replace").split()) if path else ()
+    return lines if len(lines) == len(fallback) else fallback
+
+
+@SOURCES.register("cifar10")
+def cifar10(*, root: str | Path | None = None) -> Splits:
+    """Ten classes of 32x32 colour images (Krizhevsky 2009); a folder with fewer training batches works and is noted."""
+    folder = find_folder("cifar10", root, ("data_batch_1.bin", "data_batch_1"))
+    binary = find_file(folder, "data_batch_1.bin") is not None
+    read = read_binary if binary else read_python
+    suffix = ".bin" if binary else ""
+    found = [path for i in range(1, 6) if (path := find_file(folder, f"data_batch_{i}{suffix}"))]
+    test = find_file(folder, f"test_batch{suffix}")
+    if test is None:
+        raise InputError(f"{folder}: expected test_batch{suffix} beside the training batches, found none")
+    train = _join([read(path, _CLASSES) for path in found])
+    return Splits("cifar10", train, read(test, _CLASSES), _note(len(train)))
+
+
+@SOURCES.register("cifar100")
+def cifar100(*, root: str | Path | None = None) -> Splits:
+    """A hundred classes of 32x32 colour images, by their fine labels (Krizhevsky 2009)."""
+    folder = find_folder("cifar100", root, ("train.bin", "train"))
+    names = _names(folder, "fine_label_names.txt", tuple(str(c) for c in range(100)))
+    parts = []
+    for part in ("train", "test"):
+        path = find_file(folder, f"{part}.bin") or find_file(folder, part)
+        if path is None:
+            raise InputError(f"{folder}: expected {part}.bin, found none")
+        binary = path.suffix == ".bin"
+        parts.append(read_binary(path, names, 2) if binary else read_python(path, names, b"fine_labels"))
+    return Splits("cifar100", parts[0], parts[1], _note(len(parts[0])))
+
+
+def _note(images: int) -> str:
+    return "" if images == 50_000 else f"only {images} of 50,000 training images are at hand"

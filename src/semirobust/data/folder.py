@@ -1,0 +1,113 @@
+"""A folder of pictures, one sub-folder for each class."""
+
+import warnings
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+from semirobust.data import SOURCES, Images, Splits
+from semirobust.data.locate import data_roots
+from semirobust.errors import InputError
+from semirobust.seed import Seed
+
+__all__ = ["image_folder", "load_folder"]
+
+_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
+_IN_MEMORY = 1 << 30
+_TEST_NAMES = ("test", "val", "valid", "validation")
+
+
+class _Files:
+    """Pixels decoded when they are asked for, resized on the short side and cropped to the middle."""
+
+    def __init__(self, paths: Sequence[Path], size: int) -> None:
+        self.paths, self.size = list(paths), size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        with ThreadPoolExecutor(8) as pool:
+            return torch.stack(list(pool.map(lambda row: _decode(self.paths[int(row)], self.size), rows)))
+
+
+def _decode(path: Path, size: int) -> Tensor:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as picture:
+                picture.draft("RGB", (size, size))
+                rgb = picture.convert("RGB")
+    except (
+        OSError,
+        UnidentifiedImageError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+        SyntaxError,
+        ValueError,
+    ) as error:
+        raise InputError(f"{path.name}: expected a picture, got one that cannot be read ({type(error).__name__})") from None
+    scale = size / min(rgb.size)
+    wide, high = (max(size, round(side * scale)) for side in rgb.size)
+    rgb = rgb.resize((wide, high), Image.Resampling.BILINEAR)
+    left, top = (wide - size) // 2, (high - size) // 2
+    pixels = np.asarray(rgb.crop((left, top, left + size, top + size)), np.uint8)
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+
+
+def image_folder(folder: Path, image_size: int) -> Images:
+    """Pictures of any size below ``folder``, whose sub-folders are the classes in alphabetical order.
+
+    Up to a gigabyte of pixels is decoded at once and kept; more is decoded batch by batch.
+
+    Raises:
+        InputError: no folder, fewer than two classes, no picture in a class, or a picture that cannot be read.
+    """
+    if not folder.is_dir():
+        raise InputError(f"data: expected a folder of pictures at {folder}, found none")
+    classes = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
+    if len(classes) < 2:
+        raise InputError(f"{folder}: expected a sub-folder for each of at least two classes, found {len(classes)}")
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        found = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+        if not found:
+            raise InputError(f"{folder / name}: expected pictures ({', '.join(sorted(_SUFFIXES))}), found none")
+        paths += found
+        labels += [label] * len(found)
+    files = _Files(paths, image_size)
+    small = len(paths) * 3 * image_size**2 <= _IN_MEMORY
+    pixels = files[torch.arange(len(paths))] if small else files
+    return Images(pixels, torch.tensor(labels), classes)
+
+
+def load_folder(folder: Path, image_size: int) -> Splits:
+    """``folder/train`` and ``folder/test`` (or ``val``); without them a fifth of ``folder`` is held out for testing."""
+    test = next((folder / name for name in _TEST_NAMES if (folder / name).is_dir()), None)
+    if (folder / "train").is_dir() and test is not None:
+        train, held_out = image_folder(folder / "train", image_size), image_folder(test, image_size)
+        if train.classes != held_out.classes:
+            raise InputError(
+                f"{folder}: expected the same classes in train and {test.name}, got {train.classes} and {held_out.classes}"
+            )
+        return Splits(folder.name, train, held_out)
+    train, held_out = image_folder(folder, image_size).hold_out(0.2, Seed(("folder", "test")))
+    return Splits(folder.name, train, held_out, "no test folder: a random fifth was held out for testing")
+
+
+@SOURCES.register("imagenet")
+def imagenet(*, root: str | Path | None = None, image_size: int = 224) -> Splits:
+    """ImageNet as train/ and val/ with a sub-folder for each class (Russakovsky et al. 2015); resized and centre-cropped."""
+    tried = [folder for base in data_roots(root) for folder in (base / "imagenet", base)]
+    for folder in tried:
+        if (folder / "train").is_dir() and (folder / "val").is_dir():
+            return load_folder(folder, image_size)
+    raise InputError(
+        f"data 'imagenet': expected train/ and val/ in one of {', '.join(map(str, tried))}; it must be fetched by hand"
+    )

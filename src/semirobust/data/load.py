@@ -1,0 +1,32 @@
+"""Data by name or by path."""
+
+from pathlib import Path
+
+from semirobust.data import SOURCES, Splits
+from semirobust.data.folder import load_folder
+from semirobust.data.npz import load_npz
+from semirobust.errors import InputError
+
+__all__ = ["load_data"]
+
+
+def load_data(source: str, *, root: str | Path | None = None, image_size: int | None = None) -> Splits:
+    """Training and test images from a known data set, an ``.npz`` or a folder of pictures.
+
+    Args:
+        source: a name that ``semirobust data`` lists, the path of an ``.npz``, or the path of a folder.
+        root: where a known data set is looked for; None for the usual places.
+        image_size: side to which pictures of a folder are brought; 32 where None (ImageNet: 224).
+
+    Raises:
+        InputError: nothing of that name, or files that are missing or damaged.
+    """
+    if source in SOURCES.names():
+        options = {"image_size": image_size} if source == "imagenet" and image_size else {}
+        return SOURCES.make(source, options, root=root)
+    path = Path(source)
+    if path.suffix == ".npz":
+        return load_npz(path)
+    if path.is_dir():
+        return load_folder(path, image_size or 32)
+    raise InputError(f"data: expected {', '.join(SOURCES.names())}, an .npz or a folder of pictures; got {source!r}")

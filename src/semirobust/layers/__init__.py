@@ -1,0 +1,1 @@
+"""What can be said about, or done to, the layers of any module."""

@@ -1,0 +1,123 @@
+"""Features of the layers of a model, recorded without leaving a hook behind."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, Literal
+
+from torch import Tensor, nn
+
+from semirobust.errors import InputError
+from semirobust.layers.map import LayerMap, first_tensor
+
+__all__ = ["Place", "features", "forward_to"]
+
+Place = Literal["input", "conv", "block"]
+"""Where the feature of layer i is taken: ``input`` of layer i+1 (of the last layer the logits), ``conv``, the raw
+output of its convolution or linear module, or ``block``, like ``input`` but at the ends of blocks only."""
+
+
+class _ReachedDeepest(Exception):
+    """Raised inside a forward pass when the last wanted feature is there."""
+
+
+class _Tape(dict[int, Tensor]):
+    """Features of the latest forward pass by layer index."""
+
+    def __missing__(self, index: int) -> Tensor:
+        raise InputError(f"layer {index}: no feature was recorded; run the model inside the block, on a wanted layer")
+
+
+@contextmanager
+def features(
+    model: nn.Module,
+    layers: LayerMap,
+    indices: Iterable[int] | None = None,
+    *,
+    at: Place = "input",
+    transform: Callable[[int, Tensor], Tensor] | None = None,
+) -> Iterator[dict[int, Tensor]]:
+    """Record features while the model runs: ``with features(model, layers) as tape: model(x); tape[3]``.
+
+    Each forward pass starts a fresh record. Gradients flow through what was recorded. All hooks are gone afterwards.
+
+    Args:
+        model: the module that ``layers`` describes.
+        layers: its layer map.
+        indices: the layers wanted; all (at ``block``: all block ends) where None.
+        at: where a feature is taken.
+        transform: applied to each feature (index, (N, ...)) as it comes, to keep less than all of it.
+    """
+    with _recording(model, layers, _wanted(layers, indices, at), at, transform, stop=False) as tape:
+        yield tape
+
+
+def forward_to(
+    model: nn.Module, layers: LayerMap, x: Tensor, indices: int | Iterable[int], *, at: Place = "input"
+) -> dict[int, Tensor]:
+    """Features of the given layers, from a pass that stops where the deepest of them is known.
+
+    Returns:
+        index -> feature (N, ...).
+    """
+    wanted = _wanted(layers, [indices] if isinstance(indices, int) else indices, at)
+    with _recording(model, layers, wanted, at, None, stop=True) as tape, suppress(_ReachedDeepest):
+        model(x)
+    return dict(tape)
+
+
+def _wanted(layers: LayerMap, indices: Iterable[int] | None, at: Place) -> tuple[int, ...]:
+    allowed = layers.block_ends if at == "block" else layers.indices
+    wanted = allowed if indices is None else tuple(sorted(set(indices)))
+    for index in wanted:
+        layers.at(index)
+        if index not in allowed:
+            raise InputError(f"layer {index}: expected the end of a block ({', '.join(map(str, allowed))})")
+    if not wanted:
+        raise InputError("layers: expected at least one layer, got none")
+    return wanted
+
+
+@contextmanager
+def _recording(
+    model: nn.Module,
+    layers: LayerMap,
+    wanted: tuple[int, ...],
+    at: Place,
+    transform: Callable[[int, Tensor], Tensor] | None,
+    *,
+    stop: bool,
+) -> Iterator[_Tape]:
+    tape = _Tape()
+    deepest = wanted[-1]
+
+    def keep(index: int, value: Tensor) -> None:
+        if index not in tape:  # of a module that runs several times, the first run
+            tape[index] = value if transform is None else transform(index, value)
+        if stop and index == deepest:
+            raise _ReachedDeepest
+
+    def start(module: nn.Module, args: Any) -> None:
+        tape.clear()
+
+    def before(index: int) -> Any:
+        return lambda module, args, kwargs: keep(index, first_tensor((*args, *kwargs.values())))
+
+    def after(index: int, clone: bool) -> Any:
+        # A raw output is cloned: an in-place activation behind it would overwrite what was recorded.
+        return lambda module, args, output: keep(index, first_tensor((output,)).clone() if clone else output)
+
+    named = dict(model.named_modules())
+    handles = [model.register_forward_pre_hook(start)]
+    try:
+        for index in wanted:
+            if at == "conv":
+                handles.append(named[layers.at(index).name].register_forward_hook(after(index, clone=True)))
+            elif index == len(layers):
+                handles.append(model.register_forward_hook(after(index, clone=False)))
+            else:
+                following = named[layers.at(index + 1).name]
+                handles.append(following.register_forward_pre_hook(before(index), with_kwargs=True))
+        yield tape
+    finally:
+        for handle in handles:
+            handle.remove()

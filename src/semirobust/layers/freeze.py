@@ -1,0 +1,72 @@
+"""Freezing layers so that they stay frozen."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from torch import nn
+
+from semirobust.layers.map import LayerMap
+
+__all__ = ["frozen", "only_trainable"]
+
+
+class _StaysInEval:
+    """Stands in for ``module.train`` on a frozen norm layer: whatever is asked, it stays in eval mode.
+
+    A class rather than a closure, so that a deep copy of the model refers to the copied module.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+
+    def __call__(self, mode: bool = True) -> nn.Module:
+        return self.module
+
+
+def _has_running_statistics(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._NormBase)
+
+
+@contextmanager
+def frozen(model: nn.Module, layers: LayerMap, indices: Iterable[int], *, and_unassigned: bool = False) -> Iterator[None]:
+    """Inside, the given layers take no gradient and their batch norm keeps its statistics, also after ``model.train()``.
+
+    Afterwards ``requires_grad``, modes and ``train`` methods are as before.
+
+    Args:
+        model: the module that ``layers`` describes.
+        layers: its layer map.
+        indices: the layers to freeze.
+        and_unassigned: freeze also what belongs to no layer.
+    """
+    indices = tuple(indices)
+    names = set(layers.parameters(indices)) | (set(layers.unassigned) if and_unassigned else set())
+    owners = set(layers.modules(indices))
+    parameters = [(p, p.requires_grad) for name, p in model.named_parameters() if name in names]
+    norms = [(m, m.training) for name, m in model.named_modules() if name in owners and _has_running_statistics(m)]
+    try:
+        for parameter, _ in parameters:
+            parameter.requires_grad_(False)
+        for module, _ in norms:
+            module.training = False
+            module.__dict__["train"] = _StaysInEval(module)
+        yield
+    finally:
+        for parameter, flag in parameters:
+            parameter.requires_grad_(flag)
+        for module, mode in norms:
+            module.__dict__.pop("train", None)
+            module.training = mode
+
+
+@contextmanager
+def only_trainable(model: nn.Module, layers: LayerMap, indices: Iterable[int] | None) -> Iterator[None]:
+    """Freeze all but the given layers; ``None`` freezes nothing."""
+    if indices is None:
+        yield
+        return
+    keep = set(indices)
+    for index in keep:
+        layers.at(index)
+    with frozen(model, layers, [index for index in layers.indices if index not in keep], and_unassigned=True):
+        yield

@@ -1,0 +1,291 @@
+"""The weight layers of any module, numbered in the order in which they run."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, overload
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.checks import check_floating
+from semirobust.errors import InputError
+from semirobust.layers.mode import quiet
+
+__all__ = ["SHORTCUTS", "Layer", "LayerMap", "layer_map"]
+
+SHORTCUTS = r"downsample|shortcut|convShortcut|skip|conv_skip|skip_conv|conv_sc|projection"
+"""Names of modules that are taken for the projection of a shortcut (full match of one part of the path)."""
+
+_CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+_WEIGHT_LAYERS = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.MultiheadAttention)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight layer: a convolution or linear module with what follows it up to the next one.
+
+    Attributes:
+        index: its number, 1 to n in execution order.
+        name: the qualified name of its convolution or linear module.
+        kind: the class of that module.
+        feature_shape: shape of the feature F_i without the batch: the input of layer i+1, of the last layer the logits.
+        output_shape: shape of the module's raw output without the batch.
+        modules: all modules whose own parameters and buffers belong to the layer (its norm, its projection).
+        parameters: the names of all its parameters.
+        block: the smallest module around it with several weight layers whose class occurs more than once, such as a
+            residual block; itself if there is none.
+        ends_block: whether it is the last weight layer of its block.
+    """
+
+    index: int
+    name: str
+    kind: str
+    feature_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    modules: tuple[str, ...]
+    parameters: tuple[str, ...]
+    block: str
+    ends_block: bool
+
+    @property
+    def features(self) -> int:
+        """The number N_i of values in its feature."""
+        return int(torch.Size(self.feature_shape).numel())
+
+
+@dataclass(frozen=True)
+class LayerMap(Sequence[Layer]):
+    """The layers of one model in execution order; ``map[0]`` is layer 1.
+
+    Attributes:
+        layers: the entries.
+        unassigned: parameters of modules that did not run and belong to no layer.
+    """
+
+    layers: tuple[Layer, ...]
+    unassigned: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    @overload
+    def __getitem__(self, position: int) -> Layer: ...
+    @overload
+    def __getitem__(self, position: slice) -> tuple[Layer, ...]: ...
+    def __getitem__(self, position: int | slice) -> Layer | tuple[Layer, ...]:
+        return self.layers[position]
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """1 to n."""
+        return tuple(layer.index for layer in self.layers)
+
+    @property
+    def block_ends(self) -> tuple[int, ...]:
+        """Indices of the layers that end a block; the last layer is always among them."""
+        return tuple(layer.index for layer in self.layers if layer.ends_block or layer.index == len(self))
+
+    def at(self, index: int) -> Layer:
+        """The layer numbered ``index`` (from 1)."""
+        if not 1 <= index <= len(self):
+            raise InputError(f"layer: expected an index from 1 to {len(self)}, got {index}")
+        return self.layers[index - 1]
+
+    def modules(self, indices: Iterable[int]) -> tuple[str, ...]:
+        """Names of the modules that belong to the given layers."""
+        return tuple(name for index in indices for name in self.at(index).modules)
+
+    def parameters(self, indices: Iterable[int]) -> tuple[str, ...]:
+        """Names of the parameters that belong to the given layers."""
+        return tuple(name for index in indices for name in self.at(index).parameters)
+
+    def __str__(self) -> str:
+        width = max(len(layer.name) for layer in self.layers)
+        rows = [f"{x.index:>4}  {x.name:<{width}}  {x.kind:<9} {'x'.join(map(str, x.feature_shape))}" for x in self.layers]
+        return "\n".join(rows)
+
+
+@dataclass
+class _Trace:
+    """What one forward pass shows: events in order, shapes as they come."""
+
+    order: list[str] = field(default_factory=list)
+    owner: dict[str, int] = field(default_factory=dict)
+    features: list[tuple[int, ...]] = field(default_factory=list)
+    outputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    projections: list[str] = field(default_factory=list)
+
+
+def layer_map(model: nn.Module, x: Tensor, *, shortcuts: str = SHORTCUTS, count_projections: bool = False) -> LayerMap:
+    """Number the weight layers of ``model`` by running it once on the first example of ``x``.
+
+    A weight layer is a convolution, linear or multi-head attention module on the main path. The projection of a
+    shortcut belongs to the last weight layer of the block whose output it is added to, so a ResNet-18 has 18
+    layers. A module that runs several times counts once, where it first runs. Parameters that a module with weight
+    layers inside holds itself (a class token, a layer scale) belong to the next weight layer that runs.
+
+    Args:
+        model: any module; mode, parameters and buffers stay as they are.
+        x: an input batch (N, ...); only its shape, type and device matter.
+        shortcuts: pattern of the module names that are projections; ``""`` for none.
+        count_projections: number projections as layers of their own, as the code of the semirobustness paper does.
+
+    Raises:
+        InputError: ``x`` is no floating-point batch, or no weight layer ran.
+    """
+    check_floating(x)
+    trace, logits = _run(model, x[:1], "" if count_projections else shortcuts)
+    if not trace.order:
+        raise InputError(f"model: expected a convolution or linear module to run, found none in {type(model).__name__}")
+    _assign_projections(trace)
+    shapes = [*trace.features[1:], tuple(logits.shape[1:])]
+    ends = _block_ends(model, trace.order)
+    modules: dict[int, list[str]] = {}
+    for name, index in trace.owner.items():
+        modules.setdefault(index, []).append(name)
+    named = dict(model.named_modules())
+    layers = tuple(
+        Layer(
+            index=index,
+            name=name,
+            kind=type(named[name]).__name__,
+            feature_shape=shapes[index - 1],
+            output_shape=trace.outputs[name],
+            modules=tuple(modules[index]),
+            parameters=_own_parameters(named, modules[index]),
+            block=ends[name][0],
+            ends_block=ends[name][1],
+        )
+        for index, name in enumerate(trace.order, 1)
+    )
+    return _with_unassigned(model, layers)
+
+
+def _with_unassigned(model: nn.Module, layers: tuple[Layer, ...]) -> LayerMap:
+    seen: set[str] = set()
+    unique = []
+    for layer in layers:  # tied parameters belong to the first layer that has them
+        kept = tuple(name for name in layer.parameters if name not in seen)
+        seen.update(kept)
+        unique.append(replace(layer, parameters=kept))
+    return LayerMap(tuple(unique), tuple(name for name, _ in model.named_parameters() if name not in seen))
+
+
+def _run(model: nn.Module, x: Tensor, shortcuts: str) -> tuple[_Trace, Tensor]:
+    trace = _Trace()
+    pattern = re.compile(shortcuts) if shortcuts else None
+    handles = []
+    inside: set[str] = set()
+    for name, module in model.named_modules():
+        if any(name.startswith(f"{outer}.") for outer in inside):
+            trace.owner.setdefault(name, 0)
+            continue
+        if isinstance(module, _WEIGHT_LAYERS):
+            inside.add(name)
+        is_projection = pattern is not None and any(pattern.fullmatch(part) for part in name.split("."))
+        handles.append(module.register_forward_pre_hook(_before(trace, name, is_projection), with_kwargs=True))
+        handles.append(module.register_forward_hook(_after(trace, name)))
+    try:
+        with quiet(model), torch.no_grad():
+            logits = model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    if not isinstance(logits, Tensor):
+        raise InputError(f"model: expected one tensor of logits, got {type(logits).__name__}")
+    _adopt_inner(trace)
+    return trace, logits
+
+
+def _before(trace: _Trace, name: str, is_projection: bool) -> Any:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if name in trace.owner:
+            return
+        if is_projection:
+            if _has_own(module):
+                trace.owner[name] = max(len(trace.order), 1)
+                trace.projections.append(name)
+        elif isinstance(module, _WEIGHT_LAYERS):
+            trace.order.append(name)
+            trace.owner[name] = len(trace.order)
+            trace.features.append(tuple(first_tensor((*args, *kwargs.values())).shape[1:]))
+        elif _has_own(module):
+            holds_layers = any(isinstance(child, _WEIGHT_LAYERS) for child in module.modules())
+            trace.owner[name] = max(len(trace.order) + (1 if holds_layers else 0), 1)
+
+    return hook
+
+
+def _after(trace: _Trace, name: str) -> Any:
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if name in trace.order and name not in trace.outputs:
+            trace.outputs[name] = tuple(first_tensor((output,)).shape[1:])
+
+    return hook
+
+
+def first_tensor(values: Iterable[Any]) -> Tensor:
+    """The first tensor among ``values``, looking into tuples."""
+    for value in values:
+        if isinstance(value, Tensor):
+            return value
+        if isinstance(value, tuple | list) and value:
+            return first_tensor(value)
+    raise InputError("model: expected its layers to pass on tensors, found none")
+
+
+def _has_own(module: nn.Module) -> bool:
+    return next(module.parameters(recurse=False), None) is not None or next(module.buffers(recurse=False), None) is not None
+
+
+def _adopt_inner(trace: _Trace) -> None:
+    """Modules inside a weight layer (the output projection of an attention) belong to it."""
+    for name in [name for name, index in trace.owner.items() if index == 0]:
+        outer = next((layer for layer in trace.order if name.startswith(f"{layer}.")), None)
+        if outer is None:
+            del trace.owner[name]
+        else:
+            trace.owner[name] = trace.owner[outer]
+
+
+def _assign_projections(trace: _Trace) -> None:
+    """A projection belongs to the last weight layer of the block around it, in whatever order the block runs."""
+    for name in trace.projections:
+        for prefix in _enclosing(name):
+            inside = [index for index, layer in enumerate(trace.order, 1) if layer.startswith(prefix + ".")]
+            if inside:
+                trace.owner[name] = inside[-1]
+                break
+
+
+def _block_ends(model: nn.Module, order: Sequence[str]) -> dict[str, tuple[str, bool]]:
+    """For each layer its block and whether it is the block's last."""
+    named = dict(model.named_modules())
+    occurrences = Counter(type(module) for module in named.values())
+    result = {}
+    for name in order:
+        block, last = name, name
+        for prefix in _enclosing(name):
+            inside = [layer for layer in order if layer.startswith(prefix + ".")]
+            repeated = occurrences[type(named[prefix])] > 1
+            if len(inside) > 1 and repeated and not isinstance(named[prefix], _CONTAINERS):
+                block, last = prefix, inside[-1]
+                break
+        result[name] = (block, last == name)
+    return result
+
+
+def _enclosing(name: str) -> Iterator[str]:
+    """The modules around ``name``, the smallest first; not the model itself."""
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
+
+
+def _own_parameters(named: dict[str, nn.Module], modules: Iterable[str]) -> tuple[str, ...]:
+    return tuple(f"{name}.{own}" if name else own for name in modules for own, _ in named[name].named_parameters(recurse=False))

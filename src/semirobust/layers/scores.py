@@ -1,0 +1,41 @@
+"""One number for each layer of a model."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Floats", "LayerScores"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class LayerScores:
+    """A measure by layer, with a 95 % interval.
+
+    Attributes:
+        measure: what was measured, such as ``criticality``.
+        unit: its unit; "1" for a ratio.
+        indices: (L,) the layers measured, from 1, ascending.
+        values: (L,) one number each.
+        low, high: (L,) the interval.
+        examples: how many examples it was measured on.
+        layers: how many layers the model has; the last one is its classifier.
+    """
+
+    measure: str
+    unit: str
+    indices: tuple[int, ...]
+    values: Floats
+    low: Floats
+    high: Floats
+    examples: int
+    layers: int
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def ranking(self) -> tuple[int, ...]:
+        """Layer indices by falling value; ties go to the earlier layer."""
+        return tuple(self.indices[i] for i in np.argsort(-self.values, kind="stable"))

@@ -1,0 +1,32 @@
+"""The form of every measure by layer."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from semirobust.layers.map import LayerMap
+from semirobust.layers.scores import LayerScores
+from semirobust.progress import Progress, silent
+from semirobust.seed import Seed
+
+__all__ = ["AbstractLayerMeasure"]
+
+
+@dataclass(frozen=True)
+class AbstractLayerMeasure(ABC):
+    """One number for each layer of a model on a set of examples."""
+
+    @abstractmethod
+    def scores(
+        self,
+        model: nn.Module,
+        layers: LayerMap,
+        x: Tensor,
+        y: Tensor,
+        x_adv: Tensor,
+        *,
+        seed: Seed,
+        progress: Progress = silent,
+    ) -> list[LayerScores]:
+        """The measure, and by-products worth showing, on clean ``x``, their labels and perturbed ``x_adv`` (N, ...)."""

@@ -1,0 +1,223 @@
+"""Layer criticality: how much a layer adds to the weakness of the feature before it."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from semirobust.attacks.pgd import PGD
+from semirobust.checks import check_examples, check_floating, check_labels, check_mode
+from semirobust.errors import InputError
+from semirobust.layers.features import Place, features
+from semirobust.layers.map import Layer, LayerMap, layer_map
+from semirobust.layers.mode import quiet
+from semirobust.layers.scores import Floats, LayerScores
+from semirobust.measures import MEASURES
+from semirobust.measures.base import AbstractLayerMeasure
+from semirobust.progress import Progress, silent
+from semirobust.seed import Seed, as_seed
+from semirobust.threats import AbstractThreat
+
+__all__ = ["Criticality", "CriticalityResult", "criticality"]
+
+Scale = Literal["paper", "rms", "relative"]
+
+
+@dataclass(frozen=True)
+class CriticalityResult:
+    """Weakness and criticality of each layer.
+
+    Attributes:
+        indices: (L,) the layers, from 1.
+        values: (L,) criticality C_i; the product of the first i of them is the weakness of layer i.
+        low, high: (L,) 95 % interval of C_i, by a bootstrap over batches.
+        weakness: (L,) epsilon-weakness W(F_i).
+        examples: how many examples it was measured on.
+        layers: how many layers the model has.
+    """
+
+    indices: tuple[int, ...]
+    values: Floats
+    low: Floats
+    high: Floats
+    weakness: Floats
+    examples: int
+    layers: int
+
+    def scores(self) -> LayerScores:
+        """The criticality as scores to select by."""
+        return LayerScores("criticality", "1", self.indices, self.values, self.low, self.high, self.examples, self.layers)
+
+    def ranking(self) -> tuple[int, ...]:
+        """Layer indices by falling criticality."""
+        return self.scores().ranking()
+
+
+@MEASURES.register("criticality")
+@dataclass(frozen=True)
+class Criticality(AbstractLayerMeasure):
+    """C_1 = W(F_1), C_i = W(F_i) / W(F_{i-1}), W(F_i) = 1/N_i E_x ||F_i(x + delta) - F_i(x)||_2.
+
+    Source: CLAT (Gopal et al.), equations 2 and 3, with one delta for all layers: the perturbation of an attack on the
+    model's output. Two forward passes.
+
+    Args:
+        scale: ``paper`` divides by N_i, the feature's size. A 2-norm grows with the root of N_i, so a layer that
+            shrinks its feature scores high for that alone; ``rms`` divides by the root of N_i and ``relative`` by
+            E ||F_i(x)||_2 instead (ours).
+        at: where the feature of layer i is taken: the ``input`` of layer i+1, the raw ``conv`` output, or ``input`` at
+            ends of a ``block`` only, where i-1 then is the end of the block before.
+        batch_size: examples in a forward pass, and the unit that the bootstrap draws; with fewer than eight batches it
+            draws single examples.
+        resamples: of the bootstrap.
+    """
+
+    scale: Scale = "paper"
+    at: Place = "input"
+    batch_size: int = 64
+    resamples: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.scale not in ("paper", "rms", "relative"):
+            raise InputError(f"scale: expected paper, rms or relative; got {self.scale!r}")
+        if self.at not in ("input", "conv", "block"):
+            raise InputError(f"at: expected input, conv or block; got {self.at!r}")
+
+    def scores(
+        self,
+        model: nn.Module,
+        layers: LayerMap,
+        x: Tensor,
+        y: Tensor,
+        x_adv: Tensor,
+        *,
+        seed: Seed,
+        progress: Progress = silent,
+    ) -> list[LayerScores]:
+        result = self.measure(model, layers, x, x_adv, seed=seed, progress=progress)
+        weakness = LayerScores(
+            "weakness", "1", result.indices, result.weakness, result.weakness, result.weakness, result.examples, result.layers
+        )
+        return [result.scores(), weakness]
+
+    def measure(
+        self, model: nn.Module, layers: LayerMap, x: Tensor, x_adv: Tensor, *, seed: Seed, progress: Progress = silent
+    ) -> CriticalityResult:
+        """Criticality from clean ``x`` and perturbed ``x_adv`` (N, ...)."""
+        moved, size = self._distances(model, layers, x, x_adv, progress)
+        indices = layers.block_ends if self.at == "block" else layers.indices
+        divisor = self._divisors([layers.at(index) for index in indices])
+        unit = self.batch_size if len(x) >= 8 * self.batch_size else 1
+        draws = _bootstrap_sums(np.stack([moved, size]), unit, self.resamples, seed)
+        boot = self._ratios(draws[0], draws[1], divisor)
+        weakness = self._weakness(moved.sum(0), size.sum(0), divisor, len(x))
+        return CriticalityResult(
+            indices=indices,
+            values=_ratio(weakness),
+            low=np.quantile(boot, 0.025, axis=0),
+            high=np.quantile(boot, 0.975, axis=0),
+            weakness=weakness,
+            examples=len(x),
+            layers=len(layers),
+        )
+
+    def _distances(
+        self, model: nn.Module, layers: LayerMap, x: Tensor, x_adv: Tensor, progress: Progress
+    ) -> tuple[Floats, Floats]:
+        """||F_i(x_adv) - F_i(x)||_2 and ||F_i(x)||_2: (N, L) each."""
+        moved, size = [], []
+        with quiet(model), torch.no_grad(), features(model, layers, at=self.at) as tape:
+            for start in range(0, len(x), self.batch_size):
+                rows = slice(start, start + self.batch_size)
+                model(x[rows])
+                clean = dict(tape)
+                model(x_adv[rows])
+                moved.append(torch.stack([_length(tape[i] - clean[i]) for i in clean], 1))
+                size.append(torch.stack([_length(clean[i]) for i in clean], 1))
+                progress("criticality", min(start + self.batch_size, len(x)), len(x))
+        return torch.cat(moved).cpu().numpy(), torch.cat(size).cpu().numpy()
+
+    def _divisors(self, layers: list[Layer]) -> Floats:
+        counts = np.array([_size(layer, self.at) for layer in layers], dtype=np.float64)
+        return counts if self.scale == "paper" else np.sqrt(counts)
+
+    def _weakness(self, moved: Floats, size: Floats, divisor: Floats, n: int) -> Floats:
+        """W of each layer from sums over ``n`` examples; leading dimensions are kept."""
+        return moved / np.maximum(size, 1e-300) if self.scale == "relative" else moved / n / divisor
+
+    def _ratios(self, moved: Floats, size: Floats, divisor: Floats) -> Floats:
+        return _ratio(self._weakness(moved, size, divisor, 1))
+
+
+def _size(layer: Layer, at: Place) -> int:
+    return int(np.prod(layer.output_shape)) if at == "conv" else layer.features
+
+
+def _length(feature: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(feature.double().flatten(1), dim=1)
+
+
+def _ratio(weakness: Floats) -> Floats:
+    """C from W along the last dimension; 0/0 is 0: a layer behind a dead one adds nothing."""
+    before = np.concatenate([np.ones_like(weakness[..., :1]), weakness[..., :-1]], -1)
+    return np.divide(weakness, before, out=np.where(weakness > 0, np.inf, 0.0), where=before > 0)
+
+
+def _bootstrap_sums(values: Floats, unit: int, resamples: int, seed: Seed) -> Floats:
+    """Means per example of resampled units: (Q, N, L) -> (Q, resamples, L)."""
+    n = values.shape[1]
+    starts = np.arange(0, n, unit)
+    sums = np.add.reduceat(values, starts, axis=1)
+    counts = np.diff(np.append(starts, n)).astype(np.float64)
+    rng = np.random.default_rng(seed.integer)
+    chosen = rng.integers(0, len(starts), (resamples, len(starts)))
+    weights = np.stack([np.bincount(row, minlength=len(starts)) for row in chosen]).astype(np.float64)
+    return np.einsum("ru,qul->qrl", weights, sums) / (weights @ counts)[None, :, None]
+
+
+def criticality(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    threat: AbstractThreat | None = None,
+    seed: int | Seed = 0,
+    x_adv: Tensor | None = None,
+    layers: LayerMap | None = None,
+    scale: Scale = "paper",
+    at: Place = "input",
+    batch_size: int = 64,
+) -> CriticalityResult:
+    """Criticality of every layer of ``model`` (:class:`Criticality`).
+
+    Args:
+        model: gives logits (N, C); in eval mode. It is left as it was.
+        x: (N, ...) pixels in [0, 1] (any finite values where ``x_adv`` is given).
+        y: (N,) true labels.
+        threat: the perturbations allowed; PGD-10 with a random start looks for them. Not needed with ``x_adv``.
+        seed: of the attack and the bootstrap.
+        x_adv: perturbed inputs to use instead of an attack of its own.
+        layers: a layer map, where another than ``layer_map(model, x)`` is wanted.
+        scale, at, batch_size: as in :class:`Criticality`.
+
+    Raises:
+        InputError: one of the arguments is not as described, or neither ``threat`` nor ``x_adv`` is given.
+    """
+    measure, seed = Criticality(scale=scale, at=at, batch_size=batch_size), as_seed(seed)
+    check_mode(model)
+    if x_adv is not None:
+        check_floating(x)
+        check_floating(x_adv, "x_adv")
+        check_labels(y, len(x))
+        if x_adv.shape != x.shape:
+            raise InputError(f"x_adv: expected the shape of x {tuple(x.shape)}, got {tuple(x_adv.shape)}")
+    else:
+        check_examples(x, y)
+        if threat is None:
+            raise InputError("threat: expected a threat model such as Linf(8/255), or x_adv; got neither")
+        attack = PGD(threat, steps=10)
+        parts = range(0, len(x), batch_size)
+        x_adv = torch.cat([attack(model, x[i : i + batch_size], y[i : i + batch_size], seed=seed / "attack" / i) for i in parts])
+    return measure.measure(model, layers or layer_map(model, x), x, x_adv, seed=seed / "bootstrap")

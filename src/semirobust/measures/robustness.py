@@ -1,0 +1,165 @@
+"""Clean and robust accuracy, example by example."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.checks import check_examples, check_logits, check_mode
+from semirobust.errors import InputError
+from semirobust.layers.mode import quiet
+from semirobust.progress import Progress, silent
+from semirobust.records.interval import proportion_interval
+from semirobust.seed import Seed, as_seed
+
+__all__ = ["Evaluation", "Proportion", "Summary", "evaluate"]
+
+
+class Proportion(float):
+    """A share with its exact binomial 95 % interval.
+
+    Attributes:
+        low, high: the interval.
+        n: the number of examples.
+    """
+
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, correct: Tensor) -> "Proportion":
+        """The share of true entries in (N,)."""
+        count, n = int(correct.sum()), len(correct)
+        share = cls(count / n)
+        share.low, share.high = proportion_interval(count, n)
+        share.n = n
+        return share
+
+    def __str__(self) -> str:
+        return f"{self:.1%} [{self.low:.1%}, {self.high:.1%}]"
+
+
+class Summary(dict[str, Proportion]):
+    """Accuracies by name; prints as a table."""
+
+    def __str__(self) -> str:
+        width = max(map(len, self))
+        return "\n".join(f"{name:<{width}}  {share}" for name, share in self.items())
+
+
+class _ByAttack(dict[str, Tensor]):
+    """Verdicts by the attack's name; an attack object, or the family where it is unambiguous, finds them too."""
+
+    def __missing__(self, key: object) -> Tensor:
+        wanted = key.name if isinstance(key, AbstractAttack) else str(key).lower()
+        found = [name for name in self if name == wanted or name.partition("-")[0] == wanted]
+        if len(found) == 1:
+            return self[found[0]]
+        raise KeyError(f"{key!r}; there are {', '.join(self)}")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Verdicts on N examples.
+
+    Attributes:
+        clean: (N,) whether the clean example is classified correctly.
+        robust: attack name -> (N,) whether it is and the attack found no perturbation that changes that.
+        rejected: attack name -> how many perturbations failed the final check and were not counted.
+    """
+
+    clean: Tensor
+    robust: Mapping[str, Tensor]
+    rejected: Mapping[str, int]
+
+    @property
+    def worst(self) -> Tensor:
+        """(N,) whether the example withstood every attack."""
+        return torch.stack([self.clean, *self.robust.values()]).all(0)
+
+    def summary(self) -> Summary:
+        """Accuracy with interval: clean, under each attack, and under the worst of several."""
+        parts = {"clean": self.clean, **self.robust}
+        if len(self.robust) > 1:
+            parts["worst"] = self.worst
+        return Summary({name: Proportion.of(verdict) for name, verdict in parts.items()})
+
+
+def evaluate(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    attacks: Sequence[AbstractAttack] | Mapping[str, AbstractAttack] = (),
+    *,
+    seed: int | Seed = 0,
+    batch_size: int = 256,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Clean accuracy of ``model`` and its accuracy under each attack.
+
+    Only examples classified correctly are attacked; one that is misclassified once is done. Every success is checked
+    again at the end: in the threat model, in [0, 1], and really misclassified by the model.
+
+    Args:
+        model: gives logits (N, C); in eval mode. It is left as it was.
+        x: (N, ...) pixels in [0, 1], on any device; batches go to the model's.
+        y: (N,) true labels.
+        attacks: attacks, or names and attacks.
+        seed: the source of all randomness.
+        batch_size: examples attacked at once.
+        progress: told after each batch.
+
+    Raises:
+        InputError: one of the arguments is not as described.
+    """
+    check_examples(x, y)
+    check_mode(model)
+    named = _named(attacks)
+    device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), x.device)
+    with quiet(model):
+        clean = torch.cat([_correct(model, x[r].to(device), y[r].to(device), check=True) for r in _slices(len(x), batch_size)])
+        robust, rejected = _ByAttack(), {}
+        for name, attack in named.items():
+            verdict, rejected[name] = clean.clone(), 0
+            standing = clean.nonzero().flatten()
+            for rows in _slices(len(standing), batch_size):
+                chosen = standing[rows]
+                part_x, part_y = x[chosen.to(x.device)].to(device), y[chosen.to(y.device)].to(device)
+                x_adv = attack.fool(model, part_x, part_y, seed=as_seed(seed) / name / rows.start)
+                fooled = ~_correct(model, x_adv, part_y)
+                valid = attack.threat.contains(part_x, x_adv).cpu()
+                verdict[chosen] = ~(fooled & valid)
+                rejected[name] += int((fooled & ~valid).sum())
+                progress(name, rows.stop, len(standing))
+            robust[name] = verdict
+    return Evaluation(clean, robust, rejected)
+
+
+def _named(attacks: Sequence[AbstractAttack] | Mapping[str, AbstractAttack]) -> dict[str, AbstractAttack]:
+    if isinstance(attacks, Mapping):
+        return dict(attacks)
+    named: dict[str, AbstractAttack] = {}
+    for attack in attacks:
+        if not isinstance(attack, AbstractAttack):
+            raise InputError(f"attacks: expected attacks such as PGD(Linf(8/255)), got {type(attack).__name__}")
+        name = attack.name
+        while name in named:
+            name += "'"
+        named[name] = attack
+    return named
+
+
+def _slices(n: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def _correct(model: nn.Module, x: Tensor, y: Tensor, *, check: bool = False) -> Tensor:
+    """(n,) on the CPU."""
+    with torch.no_grad():
+        logits = model(x)
+    if check:
+        check_logits(logits, y)
+    return (logits.argmax(1) == y).cpu()

@@ -1,0 +1,51 @@
+"""The form of every method."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+from semirobust.attacks import AbstractAttack
+from semirobust.data.images import Images
+from semirobust.layers.map import LayerMap
+from semirobust.objectives import AbstractObjective
+from semirobust.training.trainable import AbstractTrainable
+
+__all__ = ["AbstractMethod", "Context", "Plan"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method may know before it plans.
+
+    Attributes:
+        layers: the layer map of the model to harden.
+        images: the training images.
+        attack: the attack of training, with its threat model.
+    """
+
+    layers: LayerMap
+    images: Images = field(repr=False)
+    attack: AbstractAttack
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the training loop is to do.
+
+    Attributes:
+        objective: the two losses.
+        trainable: which layers train.
+        collapse: share of the highest clean validation accuracy below which training stops.
+    """
+
+    objective: AbstractObjective
+    trainable: AbstractTrainable
+    collapse: float = 0.0
+
+
+@dataclass(frozen=True)
+class AbstractMethod(ABC):
+    """A way to harden a trained model at a given budget of epochs."""
+
+    @abstractmethod
+    def plan(self, context: Context) -> Plan:
+        """The objective and the layers that make up the method."""

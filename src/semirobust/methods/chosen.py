@@ -1,0 +1,69 @@
+"""Choosing layers by criticality, as several methods do."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from semirobust.errors import InputError
+from semirobust.layers.features import Place
+from semirobust.layers.scores import LayerScores
+from semirobust.measures.criticality import Criticality, Scale
+from semirobust.methods.base import Context
+from semirobust.seed import Seed
+from semirobust.selection import SELECTIONS
+from semirobust.training.trainable import AbstractTrainable, Fixed, Reselected, Score
+
+__all__ = ["ChosenLayers"]
+
+_BATCH = 256
+
+
+@dataclass(frozen=True)
+class ChosenLayers:
+    """Which layers train: named ones, or chosen by criticality and chosen anew every few epochs.
+
+    Args:
+        layers: train just these; nothing is measured. None chooses.
+        selection: how: ``top``, ``bottom`` or ``random``.
+        k: how many; None for 5 % of all, rounded up.
+        every: epochs from one choice to the next; 0 chooses once.
+        examples: training images that criticality is measured on.
+        scale, at: as in :class:`semirobust.measures.criticality.Criticality`.
+    """
+
+    layers: Sequence[int] | None
+    selection: str
+    k: int | None
+    every: int
+    examples: int
+    scale: Scale
+    at: Place
+
+    def trainable(self, context: Context) -> AbstractTrainable:
+        """The policy for the training loop."""
+        if self.layers is not None:
+            if not self.layers:
+                raise InputError("layers: expected at least one layer, got none")
+            return Fixed(tuple(sorted(context.layers.at(index).index for index in set(self.layers))))
+        if self.every < 0 or self.examples < 1:
+            raise InputError(f"every and examples: expected at least 0 and 1, got {self.every} and {self.examples}")
+        selection = SELECTIONS.make(self.selection, {"k": self.k})
+        return Reselected(self._score(context), selection, self.every)
+
+    def _score(self, context: Context) -> Score:
+        measure = Criticality(scale=self.scale, at=self.at)
+
+        def score(model: nn.Module, seed: Seed) -> LayerScores:
+            device = next(model.parameters()).device
+            order = torch.randperm(len(context.images), generator=(seed / "examples").generator())
+            x, y = context.images.batch(order[: self.examples], device)
+            model.eval()  # between epochs, where the loop sets the mode anew before each step
+            parts = range(0, len(x), _BATCH)
+            x_adv = torch.cat(
+                [context.attack(model, x[i : i + _BATCH], y[i : i + _BATCH], seed=seed / "attack" / i) for i in parts]
+            )
+            return measure.measure(model, context.layers, x, x_adv, seed=seed / "bootstrap").scores()
+
+        return score

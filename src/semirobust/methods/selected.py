@@ -1,0 +1,35 @@
+"""Adversarial training of chosen layers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from semirobust.layers.features import Place
+from semirobust.measures.criticality import Scale
+from semirobust.methods import METHODS
+from semirobust.methods.base import AbstractMethod, Context, Plan
+from semirobust.methods.chosen import ChosenLayers
+from semirobust.objectives.adversarial import Adversarial
+
+__all__ = ["SelectedAdversarial"]
+
+
+@METHODS.register("selected")
+@dataclass(frozen=True)
+class SelectedAdversarial(AbstractMethod):
+    """Plain PGD-AT of the layers that CLAT would train: the control that separates its objective from its selection (ours).
+
+    Args:
+        layers, selection, k, every, examples, scale, at: as in :class:`semirobust.methods.chosen.ChosenLayers`.
+    """
+
+    layers: Sequence[int] | None = None
+    selection: str = "top"
+    k: int | None = None
+    every: int = 10
+    examples: int = 512
+    scale: Scale = "paper"
+    at: Place = "input"
+
+    def plan(self, context: Context) -> Plan:
+        chosen = ChosenLayers(self.layers, self.selection, self.k, self.every, self.examples, self.scale, self.at)
+        return Plan(Adversarial(), chosen.trainable(context))

@@ -1,0 +1,162 @@
+"""Weights on disk: read without running anything, written whole or not at all."""
+
+import json
+import os
+import pickle
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from semirobust.errors import InputError
+
+__all__ = ["load_checkpoint", "read_metadata", "read_tensors", "save_model", "write_atomically", "write_tensors"]
+
+Model = TypeVar("Model", bound=nn.Module)
+
+# Where trainers put the weights inside a checkpoint, most telling first.
+_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights")
+
+
+def load_checkpoint(model: Model, path: str | Path) -> Model:
+    """Fill ``model`` from a safetensors file or a PyTorch state dict and put it into eval mode.
+
+    Prefixes such as ``module.`` are dropped and wrappers such as ``{"state_dict": ...}`` opened. Where the weights fit
+    not the model but exactly one module inside it (the network behind a normalisation), they are loaded there.
+
+    Args:
+        model: the module to fill; left as it was when anything is wrong.
+        path: ``.safetensors``, or any file that ``torch.load(weights_only=True)`` accepts; nothing in it is run.
+
+    Returns:
+        ``model``.
+
+    Raises:
+        InputError: no such file, a damaged or unsafe one, or weights that do not fit.
+    """
+    path = Path(path)
+    weights = read_tensors(path)
+    for candidate in _without_prefixes(weights):
+        for _, module in model.named_modules():
+            if _fits(module, candidate):
+                module.load_state_dict(candidate, strict=False)
+                model.eval()
+                return model
+    raise InputError(f"{path.name}: {_misfit(model, weights)}")
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors in a safetensors file or a PyTorch checkpoint, by name."""
+    if not path.is_file():
+        raise InputError(f"checkpoint: expected a file at {path}, found none")
+    if path.suffix == ".safetensors":
+        try:
+            with safe_open(path, "pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise InputError(
+                f"{path.name}: expected a complete safetensors file, got one that cannot be read ({error})"
+            ) from None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about old pickle protocols; what is refused is refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise InputError(
+            f"{path.name}: expected a state dict of plain tensors, got a pickle that asks for more or is damaged; nothing was run"
+        ) from None
+    except Exception as error:  # a damaged archive can fail in any way
+        raise InputError(
+            f"{path.name}: expected a PyTorch state dict, got a file that cannot be read ({type(error).__name__})"
+        ) from None
+    return _find_weights(path, content)
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The text entries of a safetensors file."""
+    try:
+        with safe_open(path, "pt") as file:
+            return dict(file.metadata() or {})
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path.name}: expected a complete safetensors file, got one that cannot be read ({error})") from None
+
+
+def save_model(model: nn.Module, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write parameters and buffers of ``model`` as safetensors."""
+    write_tensors(path, model.state_dict(), metadata)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None) -> None:
+    """Write tensors as safetensors, whole or not at all; ``metadata`` values are kept as JSON."""
+    # Copies, because safetensors refuses tensors that share memory, as tied weights do.
+    flat = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    write_atomically(path, save(flat, {key: json.dumps(value) for key, value in (metadata or {}).items()}))
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write to a temporary file beside ``path``, force it to disk, and rename it over ``path``."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _find_weights(path: Path, content: Any) -> dict[str, Tensor]:
+    if isinstance(content, Mapping):
+        tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+        if tensors and len(tensors) == len(content):
+            return tensors
+        for key in _WRAPPERS:
+            if isinstance(content.get(key), Mapping):
+                return _find_weights(path, content[key])
+        if tensors:
+            return tensors
+    came = f"the entries {', '.join(map(str, list(content)[:5]))}" if isinstance(content, Mapping) else type(content).__name__
+    raise InputError(f"{path.name}: expected a state dict of tensors, got {came}")
+
+
+def _without_prefixes(weights: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    yield weights
+    while weights and all("." in name for name in weights) and len({name.partition(".")[0] for name in weights}) == 1:
+        weights = {name.partition(".")[2]: tensor for name, tensor in weights.items()}
+        yield weights
+
+
+def _wanted(module: nn.Module) -> dict[str, Tensor]:
+    return {name: t for name, t in module.state_dict().items() if not name.endswith("num_batches_tracked")}
+
+
+def _fits(module: nn.Module, weights: dict[str, Tensor]) -> bool:
+    wanted = _wanted(module)
+    offered = {name for name in weights if not name.endswith("num_batches_tracked")}
+    return bool(wanted) and wanted.keys() == offered and all(wanted[name].shape == weights[name].shape for name in wanted)
+
+
+def _misfit(model: nn.Module, weights: dict[str, Tensor]) -> str:
+    """Why the weights fit no part of the model, said of the prefix with the most names in common."""
+    wanted = _wanted(model)
+    best = max(_without_prefixes(weights), key=lambda w: len(wanted.keys() & w.keys()))
+    missing, extra = sorted(wanted.keys() - best.keys()), sorted(best.keys() - wanted.keys())
+    shapes = [name for name in wanted.keys() & best.keys() if wanted[name].shape != best[name].shape]
+    if shapes:
+        name = sorted(shapes)[0]
+        return (
+            f"expected weights that fit {type(model).__name__}, but {name} has shape {tuple(best[name].shape)} "
+            f"where the model has {tuple(wanted[name].shape)} ({len(shapes)} such)"
+        )
+    parts = [f"{len(names)} {what} (first: {names[0]})" for names, what in ((missing, "missing"), (extra, "unknown")) if names]
+    return f"expected weights that fit {type(model).__name__}, got a state dict with entries {' and '.join(parts)}"

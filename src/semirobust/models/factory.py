@@ -1,0 +1,40 @@
+"""A user's own model, named as ``package.module:factory``."""
+
+import importlib
+import sys
+from pathlib import Path
+
+from torch import nn
+
+from semirobust.errors import InputError
+
+__all__ = ["from_factory"]
+
+
+def from_factory(spec: str) -> nn.Module:
+    """Import ``package.module`` and call ``factory()`` in it, which returns a module that takes pixels in [0, 1].
+
+    The working directory is searched first, as ``python -m`` does. This runs the user's code: only a name given on the
+    command line or in Python reaches it, never one from a file.
+
+    Raises:
+        InputError: not of this form, nothing of that name, or something else than a module came back.
+    """
+    module_name, _, attribute = spec.partition(":")
+    if not module_name or not attribute:
+        raise InputError(f"model: expected package.module:factory, got {spec!r}")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise InputError(f"model: cannot import {module_name} ({error}); is it on PYTHONPATH?") from None
+    finally:
+        sys.path.remove(here)
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        raise InputError(f"model: expected a function {attribute} in {module_name}, found none")
+    model = factory()
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model: expected {spec} to return a torch.nn.Module, got {type(model).__name__}")
+    return model.eval()

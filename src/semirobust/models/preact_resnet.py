@@ -1,0 +1,99 @@
+"""Residual networks with the activation before the convolution (He et al. 2016b), narrow and wide."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semirobust.errors import InputError
+from semirobust.models import MODELS, Classifier
+from semirobust.models.base import channels
+
+__all__ = ["PreActBlock", "PreActResNet", "preact_resnet18", "wrn"]
+
+
+class PreActBlock(nn.Module):
+    """norm, ReLU, convolution, twice; the projection, where one is needed, sees the activated input."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.bn1 = nn.BatchNorm2d(inputs)
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.changes = stride != 1 or inputs != outputs
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if self.changes else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = F.relu(self.bn1(x))
+        h = self.conv2(F.relu(self.bn2(self.conv1(active))))
+        return h + (self.shortcut(active) if self.changes else x)
+
+
+class PreActResNet(nn.Module):
+    """Stem, stages of pre-activation blocks, norm, ReLU, global average pooling, linear head.
+
+    Args:
+        stem: channels of the first convolution.
+        blocks: how many in each stage.
+        planes: channels of each stage.
+    """
+
+    def __init__(self, stem: int, blocks: Sequence[int], planes: Sequence[int], *, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, stem, 3, 1, 1, bias=False)
+        stages: list[nn.Module] = []
+        inputs = stem
+        for stage, (count, width) in enumerate(zip(blocks, planes, strict=True)):
+            members = []
+            for position in range(count):
+                members.append(PreActBlock(inputs, width, 2 if stage and position == 0 else 1))
+                inputs = width
+            stages.append(nn.Sequential(*members))
+        self.stages = nn.Sequential(*stages)
+        self.bn = nn.BatchNorm2d(inputs)
+        self.linear = nn.Linear(inputs, num_classes)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def forward(self, x_NKHW: Tensor) -> Tensor:
+        h = F.relu(self.bn(self.stages(self.conv1(x_NKHW))))
+        return self.linear(torch.flatten(F.adaptive_avg_pool2d(h, 1), 1))
+
+
+@MODELS.register("preact_resnet18")
+def preact_resnet18(
+    *, num_classes: int, width: float, in_channels: int, mean: Sequence[float] | None, std: Sequence[float] | None
+) -> Classifier:
+    """Four stages of two pre-activation blocks, 64 to 512 channels (He et al. 2016b).
+
+    The network of Fast-AT and of the study of robust overfitting.
+    """
+    planes = [channels(p, width) for p in (64, 128, 256, 512)]
+    network = PreActResNet(planes[0], (2, 2, 2, 2), planes, in_channels=in_channels, num_classes=num_classes)
+    return Classifier(network, in_channels=in_channels, mean=mean, std=std)
+
+
+@MODELS.register("wrn_D_K", pattern=r"wrn_(?P<depth>\d+)_(?P<factor>\d+)")
+def wrn(
+    *,
+    num_classes: int,
+    width: float,
+    in_channels: int,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
+    depth: int,
+    factor: int,
+) -> Classifier:
+    """Wide residual network of depth D = 6n + 4 and widening K: wrn_28_10, wrn_34_10, wrn_70_16 (Zagoruyko & Komodakis 2016).
+
+    The name's depth counts the three projections, so it has D - 2 layers on the main path.
+    """
+    if depth < 10 or (depth - 4) % 6 or factor < 1:
+        raise InputError(f"wrn_D_K: expected D = 6n + 4 from 10 on and K from 1 on, got wrn_{depth}_{factor}")
+    count = (depth - 4) // 6
+    planes = [channels(p * factor, width) for p in (16, 32, 64)]
+    network = PreActResNet(channels(16, width), (count,) * 3, planes, in_channels=in_channels, num_classes=num_classes)
+    return Classifier(network, in_channels=in_channels, mean=mean, std=std)

@@ -1,0 +1,24 @@
+"""Training on clean examples."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from semirobust.objectives import OBJECTIVES
+from semirobust.objectives.base import AbstractObjective, Step
+
+__all__ = ["Standard"]
+
+
+@OBJECTIVES.register("standard")
+@dataclass(frozen=True)
+class Standard(AbstractObjective):
+    """min E[ CE(f(x), y) ]: empirical risk minimisation, no attack (Vapnik 1992)."""
+
+    def inner(self, step: Step) -> Callable[[Tensor], Tensor] | None:
+        return None
+
+    def outer(self, step: Step, x_adv: Tensor) -> Tensor:
+        return F.cross_entropy(step.model(step.x), step.y)

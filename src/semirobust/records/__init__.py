@@ -1,0 +1,1 @@
+"""Every number with its unit, interval and origin, as lines of JSON."""

@@ -1,0 +1,1 @@
+"""Pages from records alone: they need no model and no torch."""

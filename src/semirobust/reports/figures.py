@@ -1,0 +1,112 @@
+"""Charts, by Plotly."""
+
+from collections.abc import Iterable
+
+import plotly.graph_objects as go
+
+from semirobust.reports.source import Cell, Source
+
+__all__ = ["COLOURS", "accuracy_figure", "curves_figure"]
+
+# Okabe and Ito's palette, told apart by all kinds of colour vision.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8c6d31")
+_FONT = {"family": "system-ui, -apple-system, Segoe UI, Roboto, sans-serif", "size": 13, "color": "#222"}
+
+
+def accuracy_figure(source: Source) -> go.Figure | None:
+    """Accuracy of each arm, clean and under each attack, as points with intervals.
+
+    ``worst`` is left out: it would lie on the strongest attack.
+    """
+    arms = source.values_of("accuracy", "arm")
+    if not arms:
+        return None
+    figure = go.Figure()
+    attacks = [attack for attack in source.values_of("accuracy", "attack") if attack != "worst"]
+    for position, attack in enumerate(attacks):
+        cells = [(arm, cell) for arm in arms if (cell := source.cell("accuracy", arm=arm, attack=attack))]
+        figure.add_trace(
+            go.Scatter(
+                x=[100 * cell.value for _, cell in cells],
+                y=[arm for arm, _ in cells],
+                mode="markers",
+                name=attack,
+                marker={"size": 10, "color": COLOURS[position % len(COLOURS)]},
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [_reach(cell, up=True) for _, cell in cells],
+                    "arrayminus": [_reach(cell, up=False) for _, cell in cells],
+                    "thickness": 1.5,
+                },
+                hovertemplate="%{y}, " + attack + ": %{x:.1f} %<extra></extra>",
+            )
+        )
+    figure.update_yaxes(autorange="reversed", automargin=True, ticklabelstandoff=6)
+    figure.update_xaxes(title="accuracy, %", range=[0, 101])
+    return _styled(figure, 110 + 44 * len(arms))
+
+
+def _reach(cell: Cell, *, up: bool) -> float:
+    bound = cell.high if up else cell.low
+    if bound is None:
+        return 0.0
+    limited = min(max(bound, 0.0), 1.0)  # an interval over few seeds can leave [0, 1]
+    return 100 * abs(limited - cell.value)
+
+
+def curves_figure(source: Source) -> go.Figure | None:
+    """Validation accuracy by epoch, each arm going on where training from scratch ended."""
+    arms = source.values_of("validation.robust", "arm")
+    if not arms:
+        return None
+    start = max((int(n.labels["epoch"]) for n in source.named("validation.robust") if n.labels["arm"] == "train"), default=0)
+    figure = go.Figure()
+    for position, arm in enumerate(arms):
+        offset = 0 if arm == "train" else start
+        for name, dash in (("robust", "solid"), ("clean", "dot")):
+            epochs, values = _mean_by_epoch(source, f"validation.{name}", arm)
+            figure.add_trace(
+                go.Scatter(
+                    x=[epoch + offset for epoch in epochs],
+                    y=[100 * value for value in values],
+                    mode="lines+markers" if len(epochs) < 3 else "lines",
+                    name=arm if name == "robust" else f"{arm}, clean",
+                    legendgroup=arm,
+                    showlegend=name == "robust",
+                    line={"dash": dash, "color": COLOURS[position % len(COLOURS)], "width": 2},
+                    hovertemplate=f"{arm}, {name}: " + "%{y:.1f} %<extra></extra>",
+                )
+            )
+    figure.update_xaxes(title="epoch", rangemode="tozero")
+    figure.update_yaxes(title="validation accuracy, %", range=[0, 101])
+    return _styled(figure, 380)
+
+
+def _mean_by_epoch(source: Source, name: str, arm: str) -> tuple[list[int], list[float]]:
+    by_epoch: dict[int, list[float]] = {}
+    for number in source.named(name):
+        if number.labels["arm"] == arm:
+            by_epoch.setdefault(int(number.labels["epoch"]), []).append(number.value)
+    epochs = sorted(by_epoch)
+    return epochs, [_mean(by_epoch[epoch]) for epoch in epochs]
+
+
+def _mean(values: Iterable[float]) -> float:
+    values = list(values)
+    return sum(values) / len(values)
+
+
+def _styled(figure: go.Figure, height: int) -> go.Figure:
+    figure.update_layout(
+        height=height,
+        font=_FONT,
+        paper_bgcolor="#fff",
+        plot_bgcolor="#fff",
+        margin={"l": 8, "r": 12, "t": 8, "b": 44},
+        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0},
+        hovermode="closest",
+    )
+    figure.update_xaxes(gridcolor="#e6e6e6", zeroline=False)
+    figure.update_yaxes(gridcolor="#e6e6e6", zeroline=False)
+    return figure

@@ -1,0 +1,114 @@
+"""The report: one HTML file that needs nothing else."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from semirobust.errors import InputError
+from semirobust.reports.figures import accuracy_figure, curves_figure
+from semirobust.reports.network import network_picture
+from semirobust.reports.source import Cell, Source, read_source
+
+__all__ = ["render_report", "write_report"]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One arm in the table of accuracies."""
+
+    arm: str
+    cells: list[Cell | None]
+    parameters: float | None
+    seconds: float | None
+
+
+def write_report(folders: Sequence[Path], out: Path, *, title: str = "Robustness report") -> Path:
+    """Draw the report of one or several run folders into ``out``.
+
+    Raises:
+        InputError: no records there, or ``out`` cannot be written.
+    """
+    page = render_report(read_source(folders), title)
+    temporary = out.with_name(f".{out.name}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(out)
+    except OSError as error:
+        raise InputError(f"out: cannot write {out} ({error.strerror})") from None
+    return out
+
+
+def render_report(source: Source, title: str) -> str:
+    """The HTML text; everything that came from a record is escaped."""
+    environment = Environment(
+        loader=PackageLoader("semirobust.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
+    environment.filters["count"] = _count
+    figures = {"accuracy": accuracy_figure(source), "curves": curves_figure(source)}
+    shown = {name: _html(figure, name) for name, figure in figures.items() if figure is not None}
+    return environment.get_template("report.html.j2").render(
+        title=title,
+        attacks=source.values_of("accuracy", "attack"),
+        threats=source.values_of("accuracy", "threat"),
+        rows=_rows(source),
+        over=next((row.cells[0].over for row in _rows(source) if row.cells and row.cells[0]), ""),
+        network=network_picture(source),
+        figures=shown,
+        plotly=_plotly() if shown else "",
+        pictures=source.pictures,
+        verdicts=[finding for finding in source.findings if finding.name == "verdict"],
+        findings=[finding for finding in source.findings if finding.name != "verdict"],
+        settings=[(s.stage, json.dumps(s.settings, indent=2, default=str), s.origin) for s in source.settings],
+        layers=sorted(source.layers, key=lambda entry: entry.index),
+        source=source,
+    )
+
+
+def _rows(source: Source) -> list[_Row]:
+    attacks = source.values_of("accuracy", "attack")
+    rows = []
+    for arm in source.values_of("accuracy", "arm"):
+        parameters = source.cell("train.parameters", arm=arm)
+        seconds = source.cell("train.seconds", arm=arm)
+        rows.append(
+            _Row(
+                arm=arm,
+                cells=[source.cell("accuracy", arm=arm, attack=attack) for attack in attacks],
+                parameters=parameters.value if parameters else None,
+                seconds=sorted(seconds.values)[len(seconds.values) // 2] if seconds else None,
+            )
+        )
+    return rows
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def _html(figure: Any, name: str) -> Markup:
+    # Plotly escapes what would end the script inside its JSON.
+    return Markup(
+        figure.to_html(
+            full_html=False,
+            include_plotlyjs=False,
+            div_id=f"figure-{name}",
+            config={"responsive": True, "displaylogo": False, "displayModeBar": False},
+        )
+    )
+
+
+def _plotly() -> Markup:
+    from plotly.offline import get_plotlyjs
+
+    return Markup(get_plotlyjs())

@@ -1,0 +1,18 @@
+"""The lowest scores."""
+
+from dataclasses import dataclass
+
+from semirobust.seed import Seed
+from semirobust.selection import SELECTIONS
+from semirobust.selection.base import AbstractSelection
+
+__all__ = ["Bottom"]
+
+
+@SELECTIONS.register("bottom")
+@dataclass(frozen=True)
+class Bottom(AbstractSelection):
+    """The layers of lowest score: the control of CLAT, table 20."""
+
+    def choose(self, ranking: tuple[int, ...], count: int, seed: Seed) -> tuple[int, ...]:
+        return ranking[-count:]

@@ -1,0 +1,133 @@
+"""Several ways to go on from one model, at equal budget."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.data.images import Images
+from semirobust.errors import InputError
+from semirobust.methods import METHODS, AbstractMethod
+from semirobust.methods.harden import hardening
+from semirobust.objectives.adversarial import Adversarial
+from semirobust.progress import Progress, silent
+from semirobust.records.record import Label, Origin
+from semirobust.records.store import AnyRecord
+from semirobust.seed import Seed
+from semirobust.stages import fitting
+from semirobust.stages.evaluate import accuracy_records
+from semirobust.training.loop import Trained, Validate
+from semirobust.training.trainable import Replayed
+
+__all__ = ["Arm", "Budget", "Trial", "controls_of", "run_arms"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to go on.
+
+    Attributes:
+        name: as it stands in tables.
+        method: the method; None repeats the layers of ``same_as`` under plain PGD-AT.
+        same_as: name of an earlier arm whose layers this one trains.
+    """
+
+    name: str
+    method: AbstractMethod | None
+    same_as: str = ""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What all arms have in common.
+
+    Attributes:
+        images: the training images.
+        attack: the inner maximisation.
+        options: fields of :class:`Training`.
+        validate: the validation that chooses the best epoch, and on how many images.
+        test: the images to evaluate on, under ``attacks``.
+    """
+
+    images: Images = field(repr=False)
+    attack: AbstractAttack
+    options: Mapping[str, Any]
+    validate: Validate | None
+    validation_images: int
+    test: Images = field(repr=False)
+    attacks: Sequence[AbstractAttack]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One seed of a comparison.
+
+    Attributes:
+        seed: of training.
+        number: the seed's number in the records.
+        evaluation: the seed of the attacks that evaluate; equal for all arms.
+        at: the origin of its records.
+        folder: where interrupted arms are kept; None keeps nothing.
+    """
+
+    seed: Seed
+    number: int
+    evaluation: Seed
+    at: Origin
+    folder: Path | None = None
+
+
+def controls_of(name: str, method: AbstractMethod) -> list[Arm]:
+    """The method and what tells its gain's worth: PGD-AT of everything; of the same layers; the method on random layers."""
+    arms = [Arm(name, method), Arm("PGD-AT continued", METHODS.make("adversarial"))]
+    if hasattr(method, "selection"):
+        arms.append(Arm(f"PGD-AT of {name}'s layers", None, same_as=name))
+        arms.append(Arm(f"{name}, random layers", replace(method, selection="random", layers=None)))  # type: ignore[call-arg]
+    return arms
+
+
+def run_arms(
+    start: nn.Module, arms: Sequence[Arm], budget: Budget, trial: Trial, *, progress: Progress = silent
+) -> tuple[list[AnyRecord], dict[str, nn.Module]]:
+    """Run each arm from a copy of ``start`` and evaluate its best epoch; order and attack have equal seeds in all arms.
+
+    Returns:
+        the records, and each arm's model at its best epoch.
+    """
+    records: list[AnyRecord] = []
+    models: dict[str, nn.Module] = {}
+    done: dict[str, Trained] = {}
+    for arm in arms:
+        labels: dict[str, Label] = {"arm": arm.name, "seed": trial.number}
+        done[arm.name] = trained = _train(copy.deepcopy(start), arm, budget, trial, done, progress)
+        models[arm.name] = fitting.load_best(trained)
+        records += fitting.log_records(trained, trial.at, budget.validation_images, labels)
+        found, _ = accuracy_records(
+            models[arm.name], budget.test, budget.attacks, trial.at, seed=trial.evaluation, labels=labels, progress=progress
+        )
+        records += found
+    return records, models
+
+
+def _train(model: nn.Module, arm: Arm, budget: Budget, trial: Trial, done: Mapping[str, Trained], progress: Progress) -> Trained:
+    method = arm.method or METHODS.make("adversarial")
+    training = hardening(model, budget.images, method, budget.attack, **budget.options)
+    if arm.method is None:
+        if arm.same_as not in done:
+            raise InputError(f"arm {arm.name!r}: expected an earlier arm {arm.same_as!r} to repeat the layers of")
+        layers = tuple(log.layers for log in done[arm.same_as].logs) or (None,)
+        training = replace(training, objective=Adversarial(), trainable=Replayed(layers))
+    name = "".join(c if c.isalnum() else "-" for c in arm.name)
+    return training(
+        model,
+        budget.images,
+        seed=trial.seed,
+        validate=budget.validate,
+        state_file=trial.folder / f"{name}.state.safetensors" if trial.folder else None,
+        key=f"{trial.at.config}/{trial.number}",
+        on_step=lambda task, i, n: progress(arm.name, i, n),
+    )

@@ -1,0 +1,127 @@
+"""What training and hardening share: devices, validation, logs as records."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from semirobust.attacks import ATTACKS, AbstractAttack
+from semirobust.data.images import Images
+from semirobust.errors import InputError
+from semirobust.measures.robustness import evaluate
+from semirobust.records.record import Finding, Label, Number, Origin
+from semirobust.records.store import AnyRecord
+from semirobust.seed import Seed
+from semirobust.stages.recipe import FitSettings
+from semirobust.threats import AbstractThreat
+from semirobust.training.loop import Trained, Validate
+from semirobust.training.state import EpochLog, TrainState
+
+__all__ = ["Devices", "attack_of", "fit_options", "log_records", "make_fabric", "tensorboard_log", "validation"]
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Where to compute.
+
+    Attributes:
+        accelerator: ``auto``, ``cpu``, ``cuda`` or ``mps``.
+        devices: how many.
+        nodes: over how many machines.
+    """
+
+    accelerator: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+
+
+def make_fabric(where: Devices, precision: str) -> Fabric:
+    """A Lightning Fabric for these devices.
+
+    Raises:
+        InputError: Lightning does not know the device or the precision, or there is none of it.
+    """
+    strategy = "ddp" if where.devices * where.nodes > 1 else "auto"
+    try:
+        return Fabric(
+            accelerator=where.accelerator,
+            devices=where.devices,
+            num_nodes=where.nodes,
+            strategy=strategy,
+            precision=precision,  # type: ignore[arg-type]
+        )
+    except Exception as error:  # each accelerator complains in its own way
+        raise InputError(f"device {where.accelerator!r}, precision {precision!r}: {str(error).splitlines()[0]}") from None
+
+
+def attack_of(name: str, options: Mapping[str, Any], threat: AbstractThreat) -> AbstractAttack:
+    """The attack called ``name`` under ``threat``."""
+    return ATTACKS.make(name, options, threat=threat)
+
+
+def fit_options(settings: FitSettings) -> dict[str, Any]:
+    """The fields of :class:`Training` that a recipe sets directly."""
+    names = ("epochs", "batch_size", "learning_rate", "schedule", "momentum", "weight_decay", "nesterov", "augment")
+    return {name: getattr(settings, name) for name in names}
+
+
+def validation(images: Images, attack: AbstractAttack, examples: int) -> Validate | None:
+    """Clean and robust accuracy on the first held-out images; None where nothing was held out."""
+    if len(images) == 0 or examples == 0:
+        return None
+    part = images.first(min(examples, len(images)))
+
+    def validate(model: nn.Module, seed: Seed) -> Mapping[str, float]:
+        x, y = part.all()
+        shares = evaluate(model, x, y, {"robust": attack}, seed=seed).summary()
+        return {"clean": float(shares["clean"]), "robust": float(shares["robust"])}
+
+    return validate
+
+
+def log_records(trained: Trained, at: Origin, examples: int, labels: Mapping[str, Label]) -> list[AnyRecord]:
+    """The epochs of a run as records: loss, rate, seconds, validation, and which layers trained."""
+    records: list[AnyRecord] = []
+    for log in trained.logs:
+        here = {**labels, "epoch": log.epoch}
+        values = {"loss": (log.loss, "nats"), "learning_rate": (log.learning_rate, "1"), "seconds": (log.seconds, "s")}
+        records += [Number(name=f"train.{k}", value=v, unit=u, labels=here, origin=at) for k, (v, u) in values.items()]
+        records.append(Number(name="train.parameters", value=log.trained_parameters, labels=here, origin=at))
+        records += [Number(name=f"validation.{k}", value=v, n=examples, labels=here, origin=at) for k, v in log.metrics.items()]
+        # Which layers trained, where not all did.
+        records += [Number(name="train.layer", value=1, labels={**here, "layer": i}, origin=at) for i in log.layers or ()]
+    records.append(Number(name="train.best_epoch", value=trained.best_epoch, labels=dict(labels), origin=at))
+    if trained.stopped:
+        records.append(Finding(name="stopped", text=trained.stopped, level="error", labels=dict(labels), origin=at))
+    return records
+
+
+def tensorboard_log(folder: Path) -> Callable[[EpochLog, TrainState], None]:
+    """Writes each epoch to a TensorBoard log below ``folder``.
+
+    Raises:
+        InputError: TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError("tensorboard: expected the package, found none; pip install 'semirobust[tensorboard]'") from None
+    writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def write(log: EpochLog, state: TrainState) -> None:
+        for name, value in {"loss": log.loss, "learning_rate": log.learning_rate, **log.metrics}.items():
+            writer.add_scalar(name, value, log.epoch)
+        writer.flush()
+
+    return write
+
+
+def load_best(trained: Trained) -> nn.Module:
+    """The model with the weights of its best epoch."""
+    with torch.no_grad():
+        trained.model.load_state_dict(dict(trained.best))
+    return trained.model.eval()

@@ -1,0 +1,112 @@
+"""``semirobust harden``: make a trained model more robust by training the part that matters."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import nn
+
+from semirobust.errors import InputError
+from semirobust.measures.criticality import Criticality
+from semirobust.methods import METHODS
+from semirobust.progress import Progress, silent
+from semirobust.records.record import Finding, Number, Origin
+from semirobust.records.store import AnyRecord
+from semirobust.seed import as_seed
+from semirobust.stages import fitting
+from semirobust.stages.arms import Arm, Budget, Trial, controls_of, run_arms
+from semirobust.stages.evaluate import accuracy_records, attacks_of, example_pictures
+from semirobust.stages.profile import layer_scores, score_records
+from semirobust.stages.recipe import Recipe
+from semirobust.stages.run import (
+    Subject,
+    layer_entries,
+    load_splits,
+    origin_of,
+    prepare_folder,
+    save_run,
+    settings_record,
+    threat_of,
+    write_stage,
+)
+from semirobust.stages.verdict import verdict
+
+__all__ = ["harden_subject"]
+
+
+def harden_subject(
+    subject: Subject, out: Path, *, seeds: int = 1, devices: fitting.Devices = fitting.Devices(), progress: Progress = silent
+) -> list[AnyRecord]:
+    """Profile a model, harden it, and evaluate it before and after; with controls at equal budget where the recipe asks.
+
+    The weights of the method's best epoch (of the first seed) become the model of the run folder ``out``.
+
+    Returns:
+        the records written.
+
+    Raises:
+        InputError: ``out`` is the folder of the model itself, or a setting does not fit.
+    """
+    recipe = subject.recipe
+    if subject.folder is not None and subject.folder.resolve() == out.resolve():
+        raise InputError(f"out: expected another folder than the run to harden, got {out} for both")
+    if seeds < 1:
+        raise InputError(f"seeds: expected at least 1, got {seeds}")
+    fabric = fitting.make_fabric(devices, recipe.harden.precision)
+    start = subject.model.to(fabric.device)
+    at = origin_of(recipe, "harden", device=fabric.device)
+    prepare_folder(out)
+    budget, notes = _budget(recipe, at)
+    records: list[AnyRecord] = [
+        settings_record(recipe, "harden", at, start=subject.folder.name if subject.folder else subject.spec.name),
+        *notes,
+        *_profile(start, budget, recipe, at, progress),
+    ]
+    arms = _arms(recipe)
+    attacks, evaluation = budget.attacks, as_seed(recipe.seed) / "evaluate"
+    before, _ = accuracy_records(start, budget.test, attacks, at, seed=evaluation, progress=progress)
+    for number in range(seeds):
+        records += [_labelled(r, arm="start", seed=number) for r in before]
+        seed = as_seed(recipe.seed + number)
+        trial = Trial(seed / "harden", number, evaluation, at.model_copy(update={"seed": str(seed)}), out / f"seed-{number}")
+        found, models = run_arms(start, arms, budget, trial, progress=progress)
+        records += found
+        if number == 0:
+            save_run(out, models[arms[0].name], subject.spec, recipe, "harden")
+            records += example_pictures(
+                models[arms[0].name], budget.test, attacks[-1], recipe.evaluate.pictures, at, seed=evaluation
+            )
+    records += verdict(records, arms[0].name, ["start", *(arm.name for arm in arms[1:])], attacks[-1].name, at)
+    write_stage(out, "1-harden", records)
+    return records
+
+
+def _budget(recipe: Recipe, at: Origin) -> tuple[Budget, list[Finding]]:
+    splits, settings = load_splits(recipe), recipe.harden
+    images, held_out = splits.train.hold_out(recipe.data.validation, as_seed(recipe.seed) / "validation")
+    attack = fitting.attack_of(settings.attack, settings.attack_options, threat_of(recipe))
+    budget = Budget(
+        images=images,
+        attack=attack,
+        options=fitting.fit_options(settings),
+        validate=fitting.validation(held_out, attack, settings.validation_examples),
+        validation_images=min(len(held_out), settings.validation_examples),
+        test=splits.test.first(recipe.evaluate.examples),
+        attacks=attacks_of(recipe),
+    )
+    notes = [Finding(name="data", text=f"{splits.name}: {splits.note}", origin=at)] if splits.note else []
+    return budget, notes
+
+
+def _arms(recipe: Recipe) -> Sequence[Arm]:
+    method = METHODS.make(recipe.harden.method, recipe.harden.options)
+    return controls_of(recipe.harden.method, method) if recipe.harden.controls else [Arm(recipe.harden.method, method)]
+
+
+def _profile(start: nn.Module, budget: Budget, recipe: Recipe, at: Origin, progress: Progress) -> list[AnyRecord]:
+    images, seed = budget.test.first(recipe.profile.examples), as_seed(recipe.seed) / "profile"
+    layers, scores = layer_scores(start, images, [Criticality()], budget.attack, seed=seed, progress=progress)
+    return [*layer_entries(start, layers, at), *score_records(scores, at, {"arm": "start"})]
+
+
+def _labelled(record: AnyRecord, **labels: str | int) -> AnyRecord:
+    return record.model_copy(update={"labels": {**record.labels, **labels}}) if isinstance(record, Number | Finding) else record

@@ -1,0 +1,84 @@
+"""``semirobust profile``: what each layer contributes."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.data.images import Images
+from semirobust.layers.map import LayerMap, layer_map
+from semirobust.layers.scores import LayerScores
+from semirobust.measures import MEASURES, AbstractLayerMeasure
+from semirobust.progress import Progress, silent
+from semirobust.records.record import Label, Number, Origin
+from semirobust.records.store import AnyRecord
+from semirobust.seed import Seed, as_seed
+from semirobust.stages import fitting
+from semirobust.stages.run import Subject, layer_entries, load_splits, origin_of, settings_record, threat_of, write_stage
+
+__all__ = ["layer_scores", "profile", "score_records"]
+
+_BATCH = 256
+
+
+def profile(
+    subject: Subject, out: Path | None, *, devices: fitting.Devices = fitting.Devices(), progress: Progress = silent
+) -> tuple[LayerMap, list[LayerScores]]:
+    """Measure the layers of a model on the first test images; writes records where ``out`` is given."""
+    recipe = subject.recipe
+    settings = recipe.profile
+    measures = [MEASURES.make(name, settings.options.get(name, {})) for name in settings.measures]
+    attack = fitting.attack_of(settings.attack, {}, threat_of(recipe))
+    test = load_splits(recipe).test.first(settings.examples)
+    fabric = fitting.make_fabric(devices, "32-true")
+    model = subject.model.to(fabric.device)
+    seed = as_seed(recipe.seed) / "profile"
+    layers, scores = layer_scores(model, test, measures, attack, seed=seed, progress=progress)
+    if out is not None:
+        at = origin_of(recipe, "profile", device=fabric.device)
+        head: list[AnyRecord] = [settings_record(recipe, "profile", at), *layer_entries(model, layers, at)]
+        write_stage(out, "2-profile", [*head, *score_records(scores, at)])
+    return layers, scores
+
+
+def layer_scores(
+    model: nn.Module,
+    images: Images,
+    measures: Sequence[AbstractLayerMeasure],
+    attack: AbstractAttack,
+    *,
+    seed: Seed,
+    progress: Progress = silent,
+) -> tuple[LayerMap, list[LayerScores]]:
+    """All measures on the same images under the same perturbation."""
+    device = next(model.parameters()).device
+    x, y = images.all(device)
+    layers = layer_map(model, x)
+    parts: list[Tensor] = []
+    for start in range(0, len(x), _BATCH):
+        rows = slice(start, start + _BATCH)
+        parts.append(attack(model, x[rows], y[rows], seed=seed / "attack" / start))
+        progress(attack.name, min(start + _BATCH, len(x)), len(x))
+    x_adv = torch.cat(parts)
+    found = [m.scores(model, layers, x, y, x_adv, seed=seed / MEASURES.name_of(m), progress=progress) for m in measures]
+    return layers, [score for scores in found for score in scores]
+
+
+def score_records(scores: Sequence[LayerScores], at: Origin, labels: Mapping[str, Label] | None = None) -> list[AnyRecord]:
+    """One record for each layer and measure."""
+    return [
+        Number(
+            name=f"layer.{score.measure}",
+            value=float(score.values[i]),
+            unit=score.unit,
+            n=score.examples,
+            low=float(score.low[i]),
+            high=float(score.high[i]),
+            labels={**(labels or {}), "layer": index},
+            origin=at,
+        )
+        for score in scores
+        for i, index in enumerate(score.indices)
+    ]

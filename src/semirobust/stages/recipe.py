@@ -1,0 +1,211 @@
+"""All settings of a run, from a TOML file and flags, checked as one."""
+
+import tomllib
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+
+from semirobust.errors import InputError
+
+__all__ = ["DataSettings", "FitSettings", "HardenSettings", "ModelSettings", "Recipe", "parse_fraction", "read_recipe"]
+
+
+def parse_fraction(value: object) -> object:
+    """``"8/255"`` as a number; anything else as it is."""
+    if isinstance(value, str):
+        try:
+            return float(Fraction(value.replace(" ", "")))
+        except (ValueError, ZeroDivisionError):
+            return value
+    return value
+
+
+Real = Annotated[float, BeforeValidator(parse_fraction)]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(_Settings):
+    """Which images.
+
+    Attributes:
+        source: a known data set, an .npz or a folder of pictures.
+        root: where a known data set is looked for.
+        image_size: side for pictures of a folder.
+        train, test: how many images at most.
+        validation: share (or number) of training images held out to choose the best epoch.
+    """
+
+    source: str = "digits"
+    root: str | None = None
+    image_size: int | None = None
+    train: int | None = None
+    test: int | None = None
+    validation: float = 0.1
+
+
+class ModelSettings(_Settings):
+    """Which architecture.
+
+    Attributes:
+        name: a registered name; on the command line also package.module:factory.
+        width: factor on the channel counts.
+        options: what the architecture takes besides.
+        mean, std: normalisation by channel; None for that of the training images.
+    """
+
+    name: str = "resnet18"
+    width: Real = 1.0
+    options: dict[str, Any] = {}
+    mean: tuple[Real, ...] | None = None
+    std: tuple[Real, ...] | None = None
+
+
+class ThreatSettings(_Settings):
+    """What to be robust against: the norm and its radius in pixel units ("8/255")."""
+
+    norm: str = "linf"
+    epsilon: Real = 8 / 255
+
+
+class FitSettings(_Settings):
+    """A course of training; names and defaults as in :class:`semirobust.training.loop.Training`.
+
+    Attributes:
+        attack, attack_options: the inner maximisation.
+        objective, objective_options: the two losses.
+        precision: of Lightning Fabric, such as 32-true or bf16-mixed.
+        validation_examples: how many held-out images are attacked after each epoch.
+        tensorboard: write a TensorBoard log.
+    """
+
+    objective: str = "adversarial"
+    objective_options: dict[str, Any] = {}
+    attack: str = "pgd-10"
+    attack_options: dict[str, Any] = {}
+    epochs: int = 30
+    batch_size: int = 128
+    learning_rate: Real = 0.1
+    schedule: str = "cosine"
+    momentum: Real = 0.9
+    weight_decay: Real = 5e-4
+    nesterov: bool = False
+    augment: str = "none"
+    precision: str = "32-true"
+    validation_examples: int = 500
+    tensorboard: bool = False
+
+
+class HardenSettings(FitSettings):
+    """A course of hardening: a method with its options in place of an objective."""
+
+    method: str = "clat"
+    options: dict[str, Any] = {}
+    epochs: int = 10
+    learning_rate: Real = 0.01
+    controls: bool = False
+
+
+class ProfileSettings(_Settings):
+    """Which measures by layer, on how many test images, under which attack."""
+
+    measures: tuple[str, ...] = ("criticality",)
+    options: dict[str, dict[str, Any]] = {}
+    attack: str = "pgd-10"
+    examples: int = 512
+
+
+class EvaluateSettings(_Settings):
+    """Which attacks, on how many test images; ``pictures`` adversarial examples are kept for the report."""
+
+    attacks: tuple[str, ...] = ("fgsm", "pgd-20x2")
+    examples: int = 1000
+    pictures: int = 8
+
+
+class Recipe(_Settings):
+    """All settings of a run."""
+
+    seed: int = 0
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    threat: ThreatSettings = ThreatSettings()
+    train: FitSettings = FitSettings()
+    harden: HardenSettings = HardenSettings()
+    profile: ProfileSettings = ProfileSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+
+    def for_hash(self, *parts: str) -> dict[str, Any]:
+        """The settings that differ from the defaults, of the given sections; places on this machine left out."""
+        settings = self.model_dump(mode="json", exclude_defaults=True)
+        settings.get("data", {}).pop("root", None)
+        return {key: settings[key] for key in ("seed", *parts) if settings.get(key) not in (None, {})}
+
+
+def read_recipe(path: Path | None = None, changes: Mapping[str, Any] | None = None, base: Recipe | None = None) -> Recipe:
+    """A recipe from a TOML file with ``changes`` on top.
+
+    Args:
+        path: a file with the sections of :class:`Recipe`; None for the defaults.
+        changes: values by dotted key, such as ``{"train.epochs": 5}``; None values are skipped.
+        base: the settings to start from, where not the defaults.
+
+    Raises:
+        InputError: no such file, no TOML, an unknown key or a value of the wrong type.
+    """
+    tree: dict[str, Any] = base.model_dump(mode="json") if base is not None else {}
+    if path is not None:
+        _merge(tree, _read_toml(path))
+        if ":" in str(tree.get("model", {}).get("name", "")):
+            raise InputError(f"{path.name}: model.name names code to import; give it on the command line with --model")
+    for key, value in (changes or {}).items():
+        if value is not None:
+            _put(tree, key, value)
+    try:
+        return Recipe.model_validate(tree)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            raise InputError(f"recipe: unknown option {where}; {_known(first['loc'])}") from None
+        raise InputError(f"recipe: {where}: {first['msg'].lower()}; got {first['input']!r}") from None
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"recipe: cannot read {path} ({error.strerror})") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path.name}: expected TOML, got a file that is none ({error})") from None
+
+
+def _merge(tree: dict[str, Any], other: Mapping[str, Any]) -> None:
+    for key, value in other.items():
+        if isinstance(value, Mapping) and isinstance(tree.get(key), dict):
+            _merge(tree[key], value)
+        else:
+            tree[key] = value
+
+
+def _put(tree: dict[str, Any], key: str, value: Any) -> None:
+    *path, last = key.split(".")
+    for part in path:
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            raise InputError(f"recipe: unknown option {key}")
+    tree[last] = value
+
+
+def _known(location: tuple[int | str, ...]) -> str:
+    model: type[BaseModel] = Recipe
+    for part in location[:-1]:
+        annotation = model.model_fields[str(part)].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+    return f"expected one of {', '.join(model.model_fields)}"

@@ -1,0 +1,225 @@
+"""Run folders: what a command leaves and the next one takes up."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from semirobust.data.images import Images, Splits
+from semirobust.data.load import load_data
+from semirobust.errors import InputError
+from semirobust.layers.map import LayerMap
+from semirobust.models.base import Normalised
+from semirobust.models.build import build_model
+from semirobust.models.checkpoint import load_checkpoint, save_model, write_atomically
+from semirobust.models.factory import from_factory
+from semirobust.records.origin import origin
+from semirobust.records.record import LayerEntry, Origin, Settings
+from semirobust.records.store import AnyRecord, write_records
+from semirobust.stages.recipe import ModelSettings, Recipe, read_recipe
+from semirobust.threats import THREATS, AbstractThreat
+
+__all__ = [
+    "MODEL_FILE",
+    "ModelSpec",
+    "Subject",
+    "build_subject",
+    "layer_entries",
+    "load_splits",
+    "origin_of",
+    "prepare_folder",
+    "save_run",
+    "settings_record",
+    "spec_for",
+    "threat_of",
+    "write_stage",
+]
+
+MODEL_FILE = "model.safetensors"
+_SETTINGS_FILE = "settings.json"
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """How to build the network that a run's weights belong to."""
+
+    name: str
+    num_classes: int
+    in_channels: int
+    image_size: int
+    width: float
+    mean: Sequence[float] | None
+    std: Sequence[float] | None
+    options: Mapping[str, Any]
+
+    def build(self, seed: int = 0) -> nn.Module:
+        """A fresh model; one named package.module:factory comes from there."""
+        if ":" in self.name:
+            model = from_factory(self.name)
+            return Normalised(model, self.mean, self.std).eval() if self.mean and self.std else model
+        return build_model(
+            self.name,
+            self.num_classes,
+            self.width,
+            in_channels=self.in_channels,
+            image_size=self.image_size,
+            mean=self.mean,
+            std=self.std,
+            seed=seed,
+            **self.options,
+        )
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A model that a command works on.
+
+    Attributes:
+        model: the module, in eval mode.
+        spec: how it was built.
+        recipe: the settings it was trained with, or those of the command.
+        folder: its run folder; None for a model named otherwise.
+    """
+
+    model: nn.Module
+    spec: ModelSpec
+    recipe: Recipe
+    folder: Path | None
+
+
+def load_splits(recipe: Recipe) -> Splits:
+    """The data of a recipe, cut to the numbers of images it asks for."""
+    d = recipe.data
+    splits = load_data(d.source, root=d.root, image_size=d.image_size)
+    return Splits(splits.name, splits.train.first(d.train), splits.test.first(d.test), splits.note)
+
+
+def threat_of(recipe: Recipe) -> AbstractThreat:
+    """The threat model of a recipe."""
+    return THREATS.make(recipe.threat.norm, {"epsilon": recipe.threat.epsilon})
+
+
+def spec_for(settings: ModelSettings, splits: Splits) -> ModelSpec:
+    """The spec of a new model for these images; a registered one is normalised by what the training images measure."""
+    channels, height, width = splits.train.shape
+    if height != width:
+        raise InputError(f"data: expected square images, got {height}x{width}; an image folder is cropped with --image-size")
+    mean, std = settings.mean, settings.std
+    if ":" not in settings.name and mean is None:
+        mean, std = _statistics(splits.train)
+    return ModelSpec(settings.name, len(splits.classes), channels, height, settings.width, mean, std, settings.options)
+
+
+def _statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    x, _ = images.first(5000).all()
+    std, mean = torch.std_mean(x, (0, 2, 3))
+    return tuple(round(float(m), 4) for m in mean), tuple(max(round(float(s), 4), 1e-3) for s in std)
+
+
+def build_subject(
+    target: str | None, model: str | None, checkpoint: Path | None, recipe_file: Path | None, changes: Mapping[str, Any]
+) -> Subject:
+    """The model that a command names.
+
+    Args:
+        target: a run folder, or the same as ``model``.
+        model: an architecture or factory; needed beside a run folder only where the run's model came from a factory.
+        checkpoint: the weights; those of the run by default.
+        recipe_file, changes: settings on top of the run's.
+
+    Raises:
+        InputError: a folder that holds no run, a missing checkpoint, or a run of a factory that was not named again.
+    """
+    if target is not None and (Path(target) / _SETTINGS_FILE).is_file():
+        return _from_run(Path(target), model, checkpoint, recipe_file, changes)
+    if target is not None and Path(target).is_dir():
+        raise InputError(f"model: expected a run folder with {_SETTINGS_FILE} at {target}, found none")
+    if target is not None and model is not None:
+        raise InputError(f"model: expected one name, got {target!r} and --model {model!r}")
+    recipe = read_recipe(recipe_file, {**changes, "model.name": target or model})
+    if checkpoint is None:
+        raise InputError(
+            f"checkpoint: expected the weights of {recipe.model.name} (--checkpoint FILE), or a run folder; got neither"
+        )
+    spec = spec_for(recipe.model, load_splits(recipe))
+    return Subject(load_checkpoint(spec.build(), checkpoint), spec, recipe, None)
+
+
+def _from_run(
+    folder: Path, model: str | None, checkpoint: Path | None, recipe_file: Path | None, changes: Mapping[str, Any]
+) -> Subject:
+    try:
+        content = json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
+        base, spec = Recipe.model_validate(content["recipe"]), ModelSpec(**content["model"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"{folder}: expected the settings of a run, got a file that cannot be read ({type(error).__name__})"
+        ) from None
+    if ":" in spec.name and model != spec.name:
+        raise InputError(
+            f"{folder}: its model comes from {spec.name}; say so with --model {spec.name}, since code is never run from a file"
+        )
+    recipe = read_recipe(recipe_file, changes, base)
+    return Subject(load_checkpoint(spec.build(), checkpoint or folder / MODEL_FILE), spec, recipe, folder)
+
+
+def prepare_folder(folder: Path) -> Path:
+    """Make a run folder.
+
+    Raises:
+        InputError: the place cannot be written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"out: cannot make the folder {folder} ({error.strerror})") from None
+    return folder
+
+
+def save_run(folder: Path, model: nn.Module, spec: ModelSpec, recipe: Recipe, stage: str) -> None:
+    """Write the weights and what is needed to build the model again."""
+    save_model(model, folder / MODEL_FILE, {"stage": stage, "model": asdict(spec)})
+    content = {"stage": stage, "model": asdict(spec), "recipe": recipe.model_dump(mode="json")}
+    write_atomically(folder / _SETTINGS_FILE, json.dumps(content, indent=1).encode())
+
+
+def origin_of(recipe: Recipe, *sections: str, device: torch.device | None = None, seed: object = None) -> Origin:
+    """The origin of records made under these sections of a recipe."""
+    accelerator = torch.cuda.get_device_name(device) if device is not None and device.type == "cuda" else ""
+    settings = recipe.for_hash("data", "model", "threat", *sections)
+    return origin(settings, seed=recipe.seed if seed is None else seed, accelerator=accelerator, threads=torch.get_num_threads())
+
+
+def settings_record(recipe: Recipe, stage: str, at: Origin, **more: object) -> Settings:
+    """The settings of a command as a record; folders of this machine are left out."""
+    settings = recipe.model_dump(mode="json")
+    settings["data"].pop("root", None)
+    return Settings(stage=stage, settings={**settings, **more}, origin=at)
+
+
+def layer_entries(model: nn.Module, layers: LayerMap, at: Origin) -> list[LayerEntry]:
+    """The layers of a model as records."""
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    return [
+        LayerEntry(
+            index=layer.index,
+            name=layer.name,
+            type=layer.kind,
+            shape=layer.feature_shape,
+            parameters=sum(sizes[name] for name in layer.parameters),
+            block=layer.block,
+            origin=at,
+        )
+        for layer in layers
+    ]
+
+
+def write_stage(folder: Path, name: str, records: Sequence[AnyRecord]) -> Path:
+    """Write the records of one command into its run folder."""
+    path = folder / "records" / f"{name}.jsonl"
+    write_records(path, records)
+    return path

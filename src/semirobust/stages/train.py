@@ -1,0 +1,75 @@
+"""``semirobust train``: a model from scratch."""
+
+from pathlib import Path
+
+import torch
+
+from semirobust.layers.map import layer_map
+from semirobust.models.checkpoint import save_model
+from semirobust.objectives import OBJECTIVES
+from semirobust.progress import Progress, silent
+from semirobust.records.record import Finding, Number
+from semirobust.records.store import AnyRecord
+from semirobust.seed import as_seed
+from semirobust.stages import fitting
+from semirobust.stages.recipe import Recipe
+from semirobust.stages.run import (
+    layer_entries,
+    load_splits,
+    origin_of,
+    prepare_folder,
+    save_run,
+    settings_record,
+    spec_for,
+    threat_of,
+    write_stage,
+)
+from semirobust.training.loop import Trained, Training
+
+__all__ = ["train"]
+
+
+def train(recipe: Recipe, out: Path, *, devices: fitting.Devices = fitting.Devices(), progress: Progress = silent) -> Trained:
+    """Train the model of a recipe and write its run folder; a run that was interrupted there goes on.
+
+    ``model.safetensors`` holds the epoch that validated best, ``last.safetensors`` the last one.
+    """
+    splits = load_splits(recipe)
+    settings, seed = recipe.train, as_seed(recipe.seed)
+    images, held_out = splits.train.hold_out(recipe.data.validation, seed / "validation")
+    attack = fitting.attack_of(settings.attack, settings.attack_options, threat_of(recipe))
+    training = Training(
+        objective=OBJECTIVES.make(settings.objective, settings.objective_options), attack=attack, **fitting.fit_options(settings)
+    )
+    fabric = fitting.make_fabric(devices, settings.precision)
+    fabric.launch()
+    spec = spec_for(recipe.model, splits)
+    model = spec.build(recipe.seed)
+    at = origin_of(recipe, "train", device=fabric.device)
+    prepare_folder(out)
+    trained = training(
+        model,
+        images,
+        seed=seed / "train",
+        validate=fitting.validation(held_out, attack, settings.validation_examples),
+        fabric=fabric,
+        state_file=out / "state.safetensors",
+        key=at.config,
+        on_step=progress,
+        on_epoch=fitting.tensorboard_log(out) if settings.tensorboard else None,
+    )
+    if fabric.is_global_zero:
+        save_model(trained.model, out / "last.safetensors", {"stage": "train"})
+        model = fitting.load_best(trained)
+        save_run(out, model, spec, recipe, "train")
+        x, _ = images.batch(torch.tensor([0]), fabric.device)
+        records: list[AnyRecord] = [
+            settings_record(recipe, "train", at, images=len(images), validation_images=len(held_out)),
+            *layer_entries(model, layer_map(model, x), at),
+            Number(name="model.parameters", value=sum(p.numel() for p in model.parameters()), origin=at),
+            *fitting.log_records(trained, at, min(len(held_out), settings.validation_examples), {"arm": "train"}),
+        ]
+        if splits.note:
+            records.append(Finding(name="data", text=f"{splits.name}: {splits.note}", origin=at))
+        write_stage(out, "1-train", records)
+    return trained

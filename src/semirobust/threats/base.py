@@ -1,0 +1,86 @@
+"""The perturbations that a threat model allows."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from semirobust.errors import InputError
+from semirobust.seed import Seed
+
+__all__ = ["AbstractThreat"]
+
+
+@dataclass(frozen=True)
+class AbstractThreat(ABC):
+    """Delta(x) = {delta : ||delta||_p <= epsilon and x + delta in [0, 1]}.
+
+    Args:
+        epsilon: the radius, in pixel units where 1 is the whole range; 0 allows nothing.
+    """
+
+    epsilon: float
+
+    def __post_init__(self) -> None:
+        if not (isinstance(self.epsilon, int | float) and math.isfinite(self.epsilon) and self.epsilon >= 0):
+            raise InputError(f"epsilon: expected a finite number of at least 0, got {self.epsilon!r}")
+
+    @property
+    @abstractmethod
+    def norm(self) -> str:
+        """Its norm as printed, such as ``Linf``."""
+
+    @abstractmethod
+    def size(self, delta: Tensor) -> Tensor:
+        """||delta||_p of each example: (N, ...) -> (N,)."""
+
+    @abstractmethod
+    def project_ball(self, delta: Tensor) -> Tensor:
+        """argmin_d ||d - delta||_2 s.t. ||d||_p <= epsilon, of each example."""
+
+    @abstractmethod
+    def steepest(self, gradient: Tensor) -> Tensor:
+        """argmax_d <d, gradient> s.t. ||d||_p <= 1, of each example; 0 where the gradient is 0."""
+
+    @abstractmethod
+    def sample(self, x: Tensor, seed: Seed) -> Tensor:
+        """Uniform points of the ball of radius epsilon, shaped like ``x``."""
+
+    def restrict(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        """Bring ``x_adv`` into the ball around ``x``, then into [0, 1].
+
+        Clamping moves every coordinate towards x, which lies in [0, 1], so the result stays in the ball. In half
+        precision the last rounding could leave it, so it is done towards x.
+        """
+        if x.dtype in (torch.float16, torch.bfloat16):
+            exact = x.float()
+            return self.round_inside(exact, (exact + self.project_ball(x_adv.float() - exact)).clamp_(0, 1), x.dtype)
+        return (x + self.project_ball(x_adv - x)).clamp_(0, 1)
+
+    @abstractmethod
+    def round_inside(self, x: Tensor, x_adv: Tensor, dtype: torch.dtype) -> Tensor:
+        """``x_adv`` (float) in a half precision, still in the ball around ``x``."""
+
+    def contains(self, x: Tensor, x_adv: Tensor, *, tolerance: float = 1e-5) -> Tensor:
+        """Whether each example is in the ball (up to a relative ``tolerance`` for rounding) and in [0, 1]."""
+        slack = self.epsilon * tolerance + 1e-6
+        inside = self.size((x_adv - x).double()) <= self.epsilon + slack
+        flat = x_adv.flatten(1)
+        return inside & (flat.amin(1) >= 0) & (flat.amax(1) <= 1)
+
+    def __str__(self) -> str:
+        as_255 = self.epsilon * 255
+        shown = f"{as_255:.0f}/255" if abs(as_255 - round(as_255)) < 1e-6 and self.epsilon < 0.25 else f"{self.epsilon:g}"
+        return f"{self.norm} {shown}"
+
+
+def per_example(values: Tensor, like: Tensor) -> Tensor:
+    """(N,) -> (N, 1, ..., 1) with as many dimensions as ``like``."""
+    return values.view(-1, *(1,) * (like.dim() - 1))
+
+
+def norms(x: Tensor, order: float) -> Tensor:
+    """p-norm of each example over all its values: (N, ...) -> (N,)."""
+    return torch.linalg.vector_norm(x.flatten(1), ord=order, dim=1)

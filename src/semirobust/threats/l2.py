@@ -1,0 +1,46 @@
+"""The l2 ball: the Euclidean length of the change is at most epsilon."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from semirobust.seed import Seed
+from semirobust.threats import THREATS
+from semirobust.threats.base import AbstractThreat, norms, per_example
+
+__all__ = ["L2"]
+
+
+@THREATS.register("l2")
+@dataclass(frozen=True)
+class L2(AbstractThreat):
+    """||delta||_2 <= epsilon. The steepest direction is the gradient divided by its length."""
+
+    @property
+    def norm(self) -> str:
+        return "L2"
+
+    def size(self, delta: Tensor) -> Tensor:
+        return norms(delta, 2)
+
+    def project_ball(self, delta: Tensor) -> Tensor:
+        scale = (self.epsilon / self.size(delta).clamp_min(torch.finfo(delta.dtype).tiny)).clamp_max(1)
+        return delta * per_example(scale, delta)
+
+    def steepest(self, gradient: Tensor) -> Tensor:
+        # Divided by the largest entry first: the square of a tiny gradient would vanish in floating point.
+        tiny = torch.finfo(gradient.dtype).tiny
+        scaled = gradient / per_example(norms(gradient, torch.inf).clamp_min(tiny), gradient)
+        return scaled / per_example(norms(scaled, 2).clamp_min(tiny), gradient)
+
+    def round_inside(self, x: Tensor, x_adv: Tensor, dtype: torch.dtype) -> Tensor:
+        # Rounding errors are independent of delta and lengthen it by far less than this.
+        return (x + (x_adv - x) * (1 - 2 * torch.finfo(dtype).eps)).to(dtype)
+
+    def sample(self, x: Tensor, seed: Seed) -> Tensor:
+        generator = seed.generator(x.device)
+        direction = self.steepest(torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype))
+        uniform = torch.rand(len(x), generator=generator, device=x.device, dtype=x.dtype)
+        radius = self.epsilon * uniform ** (1 / x[0].numel())
+        return direction * per_example(radius, x)

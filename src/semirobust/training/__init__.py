@@ -1,0 +1,1 @@
+"""The only code that writes parameters: one loop for every method."""

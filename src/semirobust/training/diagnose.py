@@ -1,0 +1,34 @@
+"""Naming the cause when a loss is no number any more."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = ["cause_of_nan"]
+
+
+def cause_of_nan(model: nn.Module, x: Tensor) -> str:
+    """Where NaN or infinity first appears: the input, a parameter, a module's output, or only the loss itself."""
+    if not torch.isfinite(x).all():
+        return "the training images are not finite"
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            return f"the weights {name} are not finite; the learning rate is probably too high"
+    found: list[str] = []
+
+    def watch(name: str) -> Any:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and not found and not torch.isfinite(output).all():
+                found.append(f"the output of {name or 'the model'} ({type(module).__name__}) is the first that is not finite")
+
+        return hook
+
+    handles = [module.register_forward_hook(watch(name)) for name, module in model.named_modules()]
+    try:
+        with torch.no_grad():
+            model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found[0] if found else "the logits are finite, so it is the loss itself"

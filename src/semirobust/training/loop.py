@@ -1,0 +1,284 @@
+"""The one training loop."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.data.augment import augmentation
+from semirobust.data.images import Images
+from semirobust.errors import InputError
+from semirobust.layers.freeze import only_trainable
+from semirobust.layers.map import LayerMap, layer_map
+from semirobust.layers.mode import quiet
+from semirobust.objectives import AbstractObjective, Step
+from semirobust.progress import Progress, silent
+from semirobust.seed import Seed, as_seed
+from semirobust.training.diagnose import cause_of_nan
+from semirobust.training.schedules import schedule
+from semirobust.training.state import EpochLog, TrainState, restore, snapshot, store
+from semirobust.training.trainable import AbstractTrainable, All
+
+__all__ = ["Trained", "Training", "Validate"]
+
+Validate = Callable[[nn.Module, Seed], Mapping[str, float]]
+"""Scores of a model on held-out images, by name; higher is better."""
+
+
+_EVERYTHING = All()
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a run leaves.
+
+    Attributes:
+        model: the trained module, in eval mode, at its last epoch.
+        best: the weights of the epoch that validated best; of the last one without validation.
+        best_epoch: that epoch, from 1; 0 for the weights it started from.
+        logs: one entry an epoch.
+        stopped: why it ended early; empty if it did not.
+    """
+
+    model: nn.Module = field(repr=False)
+    best: Mapping[str, Tensor] = field(repr=False)
+    best_epoch: int
+    logs: tuple[EpochLog, ...]
+    stopped: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """Inner maximisation x outer objective x which layers train x schedule, by stochastic gradient descent.
+
+    Args:
+        objective: the two losses.
+        attack: the inner maximisation; None only for an objective without one.
+        trainable: which layers train.
+        epochs: passes over the training images.
+        batch_size: images in a step, over all processes together.
+        learning_rate: at factor 1 of the schedule.
+        schedule: its course (``semirobust.training.schedules``).
+        momentum, weight_decay, nesterov: of the descent; only what trains has a momentum or decays.
+        augment: the augmentation by name.
+        best_by: the validation score that decides which epoch was best.
+        collapse: stop when the validation score ``clean`` falls below this share of its highest value; 0 for never.
+    """
+
+    objective: AbstractObjective
+    attack: AbstractAttack | None = None
+    trainable: AbstractTrainable = _EVERYTHING
+    epochs: int = 30
+    batch_size: int = 128
+    learning_rate: float = 0.1
+    schedule: str = "cosine"
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    nesterov: bool = False
+    augment: str = "none"
+    best_by: str = "robust"
+    collapse: float = 0.0
+
+    def __post_init__(self) -> None:
+        schedule(self.schedule)
+        augmentation(self.augment)
+        if self.epochs < 0 or self.batch_size < 1:
+            raise InputError(f"epochs and batch_size: expected at least 0 and 1, got {self.epochs} and {self.batch_size}")
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate: expected a positive number, got {self.learning_rate}")
+
+    def __call__(
+        self,
+        model: nn.Module,
+        images: Images,
+        *,
+        seed: int | Seed = 0,
+        validate: Validate | None = None,
+        fabric: Fabric | None = None,
+        state_file: Path | None = None,
+        key: str = "",
+        on_step: Progress = silent,
+        on_epoch: Callable[[EpochLog, TrainState], None] | None = None,
+    ) -> Trained:
+        """Train ``model`` in place.
+
+        Args:
+            model: gives logits (N, C) for pixels in [0, 1].
+            images: the training images; validation images are not among them.
+            seed: of order, augmentation, attack and dropout; each epoch and step has its own stream, so a resumed run
+                equals an uninterrupted one bit for bit on a CPU.
+            validate: scores after each epoch.
+            fabric: devices, precision and processes; one CPU process where None.
+            state_file: where the state is kept after each epoch; a file already there is resumed.
+            key: what must be equal for a state to be resumed, such as a hash of the settings.
+            on_step: told of every step.
+            on_epoch: told of every epoch.
+        """
+        run = _Run(self, model, images, as_seed(seed), fabric or Fabric(accelerator="cpu", devices=1), on_step)
+        if state_file is not None and state_file.exists():
+            run.resume(state_file, key)
+        while run.state.epoch < self.epochs and not run.state.stopped:
+            log = run.epoch(validate)
+            if log is not None and on_epoch is not None:
+                on_epoch(log, run.state)
+            if state_file is not None and run.fabric.is_global_zero:
+                store(state_file, run.state, run.model, run.best, run.momentum_by_name(), key)
+        run.model.eval()
+        return Trained(run.model, run.best, run.state.best_epoch, tuple(run.state.logs), run.state.stopped)
+
+
+class _Run:
+    """One run of a :class:`Training`: its model, optimiser and state."""
+
+    def __init__(
+        self, training: Training, model: nn.Module, images: Images, seed: Seed, fabric: Fabric, on_step: Progress
+    ) -> None:
+        self.training, self.images, self.seed, self.fabric, self.on_step = training, images, seed, fabric, on_step
+        self.model: nn.Module = model.to(fabric.device)
+        x, _ = images.batch(torch.tensor([0]), fabric.device)
+        self.layers: LayerMap = layer_map(self.model, x)
+        self.state = TrainState()
+        self.best: Mapping[str, Tensor] = snapshot(self.model)
+        self.momentum: dict[str, Tensor] = {}
+        self.optimiser: torch.optim.SGD | None = None
+        self.augment = augmentation(training.augment)
+        self.steps = math.ceil(len(images) / training.batch_size)
+
+    def resume(self, path: Path, key: str) -> None:
+        self.state, self.best, self.momentum = restore(path, self.model, key)
+
+    def epoch(self, validate: Validate | None) -> EpochLog | None:
+        """One epoch; None where it could not be finished."""
+        seed = self.seed / "epoch" / self.state.epoch
+        choice = self.training.trainable(self.state.epoch, self.model, seed / "layers")
+        if choice is not None:
+            self.momentum, self.optimiser = self.momentum_by_name(), None
+            self.state.layers, self.state.reference = choice.layers, None
+        with only_trainable(self.model, self.layers, self.state.layers):
+            self._prepare_optimiser()
+            started = time.perf_counter()
+            loss = self._steps(seed)
+            seconds = time.perf_counter() - started
+        self.model.eval()
+        if self.state.stopped:
+            self.model.load_state_dict(self.best)
+            return None
+        metrics = dict(validate(self.model, seed / "validate")) if validate is not None else {}
+        assert self.optimiser is not None
+        group = self.optimiser.param_groups[0]
+        log = EpochLog(
+            epoch=self.state.epoch + 1,
+            loss=loss,
+            learning_rate=float(group["lr"]),
+            seconds=seconds,
+            layers=self.state.layers,
+            selected=choice is not None and choice.layers is not None,
+            trained_parameters=sum(p.numel() for p in group["params"]),
+            metrics=metrics,
+        )
+        self._judge(log)
+        return log
+
+    def _judge(self, log: EpochLog) -> None:
+        """Keep the best epoch; stop on collapse."""
+        state, training = self.state, self.training
+        state.epoch += 1
+        state.logs.append(log)
+        score = log.metrics.get(training.best_by, float(log.epoch))
+        if score > state.best:
+            state.best, state.best_epoch, self.best = score, log.epoch, snapshot(self.model)
+        highest = max((entry.metrics.get("clean", 0.0) for entry in state.logs), default=0.0)
+        if log.metrics.get("clean", 1.0) < training.collapse * highest:
+            state.stopped = (
+                f"stopped at epoch {log.epoch}: validation accuracy collapsed from {highest:.1%} to {log.metrics['clean']:.1%}; "
+                "the best epoch was kept"
+            )
+
+    def _prepare_optimiser(self) -> None:
+        """A fresh optimiser for what trains now; a parameter that trained before keeps its momentum."""
+        if self.optimiser is not None:
+            return
+        named = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        if not named:
+            raise InputError("layers: expected some with parameters to train, but none of the chosen ones has any")
+        t = self.training
+        self.optimiser = torch.optim.SGD(
+            named.values(), t.learning_rate, momentum=t.momentum, weight_decay=t.weight_decay, nesterov=t.nesterov
+        )
+        for name, parameter in named.items():
+            if name in self.momentum:
+                self.optimiser.state[parameter]["momentum_buffer"] = self.momentum[name].to(parameter.device)
+
+    def momentum_by_name(self) -> dict[str, Tensor]:
+        if self.optimiser is None:
+            return self.momentum
+        buffers = ((name, self.optimiser.state.get(p, {}).get("momentum_buffer")) for name, p in self.model.named_parameters())
+        return {name: buffer for name, buffer in buffers if buffer is not None}
+
+    def _steps(self, seed: Seed) -> float:
+        total = 0.0
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        for number, rows in enumerate(self.images.batches(self.training.batch_size, seed=seed / "order")):
+            own = rows[rank::world]
+            loss = self._step(own, number, seed / number / rank if world > 1 else seed / number)
+            if self.state.stopped:
+                break
+            total += loss * len(rows)
+            done = self.state.epoch * self.steps + number + 1
+            self.on_step("train", done, self.training.epochs * self.steps)
+        return total / len(self.images)
+
+    def _step(self, rows: Tensor, number: int, seed: Seed) -> float:
+        assert self.optimiser is not None
+        x, y = self.images.batch(rows, self.fabric.device)
+        if self.augment is not None:
+            x = self.augment(x, seed / "augment")
+        progress = (self.state.epoch + number / self.steps) / self.training.epochs
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.training.learning_rate * schedule(self.training.schedule)(progress)
+        self.model.train()
+        with self.fabric.autocast(), (seed / "dropout").globally():
+            step, x_adv = self._perturb(x, y, seed / "attack")
+            loss = self.training.objective.outer(step, x_adv)
+        self.optimiser.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            where = f"epoch {self.state.epoch + 1}, step {number + 1}"
+            self.state.stopped = f"stopped at {where}: the loss is {value}; {cause_of_nan(self.model, x)}"
+            return value
+        self._average_gradients()
+        self.optimiser.step()
+        return value
+
+    def _perturb(self, x: Tensor, y: Tensor, seed: Seed) -> tuple[Step, Tensor]:
+        layers = self.layers.indices if self.state.layers is None else self.state.layers
+        step = Step(self.model, self.layers, x, y, layers, self.state.reference or 1.0)
+        objective, attack = self.training.objective, self.training.attack
+        with quiet(self.model):
+            inner = objective.inner(step)
+            if inner is None:
+                return step, x
+            if attack is None:
+                raise InputError(f"attack: {type(objective).__name__} needs one for its inner maximisation, got none")
+            x_adv = attack.maximise(inner, x, seed=seed)
+            if self.state.reference is None:
+                self.state.reference = objective.reference(step, x_adv)
+                step = Step(self.model, self.layers, x, y, layers, self.state.reference)
+        return step, x_adv
+
+    def _average_gradients(self) -> None:
+        """Mean of the gradients over all processes; only what trains is sent."""
+        if self.fabric.world_size == 1:
+            return
+        for parameter in self.model.parameters():
+            if parameter.grad is not None:
+                mean = self.fabric.all_reduce(parameter.grad, reduce_op="mean")
+                assert isinstance(mean, Tensor)
+                parameter.grad = mean

@@ -1,0 +1,41 @@
+"""Learning rate over the course of training."""
+
+import math
+from collections.abc import Callable
+
+from semirobust.errors import InputError
+
+__all__ = ["SCHEDULES", "Schedule", "schedule"]
+
+Schedule = Callable[[float], float]
+"""Progress in [0, 1] to a factor on the learning rate."""
+
+
+def constant(progress: float) -> float:
+    """1 throughout."""
+    return 1.0
+
+
+def step(progress: float) -> float:
+    """1, then 0.1 from half of training on, 0.01 from three quarters on (Rice et al. 2020: epochs 100 and 150 of 200)."""
+    return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
+
+
+def cosine(progress: float) -> float:
+    """(1 + cos(pi * progress)) / 2, from 1 to 0 (Loshchilov & Hutter 2017; CLAT)."""
+    return (1 + math.cos(math.pi * progress)) / 2
+
+
+def cyclic(progress: float) -> float:
+    """A triangle from 0 up to 1 at two fifths of training and back to 0 (Wong et al. 2020)."""
+    return progress / 0.4 if progress < 0.4 else (1 - progress) / 0.6
+
+
+SCHEDULES: dict[str, Schedule] = {"constant": constant, "step": step, "cosine": cosine, "cyclic": cyclic}
+
+
+def schedule(name: str) -> Schedule:
+    """The schedule called ``name``."""
+    if name not in SCHEDULES:
+        raise InputError(f"schedule: expected one of {', '.join(SCHEDULES)}; got {name!r}")
+    return SCHEDULES[name]

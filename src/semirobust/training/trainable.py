@@ -1,0 +1,92 @@
+"""Which layers train, epoch by epoch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from torch import nn
+
+from semirobust.layers.scores import LayerScores
+from semirobust.seed import Seed
+from semirobust.selection import AbstractSelection
+
+__all__ = ["AbstractTrainable", "All", "Choice", "Fixed", "Replayed", "Reselected", "Score"]
+
+Score = Callable[[nn.Module, Seed], LayerScores]
+"""Measures the layers of a model without changing it."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The layers that train from an epoch on.
+
+    Attributes:
+        layers: their indices; None for the whole model.
+        scores: what they were chosen by, if by scores.
+    """
+
+    layers: tuple[int, ...] | None
+    scores: LayerScores | None = None
+
+
+class AbstractTrainable(ABC):
+    """Says at the start of an epoch which layers train from here on."""
+
+    @abstractmethod
+    def __call__(self, epoch: int, model: nn.Module, seed: Seed) -> Choice | None:
+        """A choice; None to go on with the last one. Epoch 0 must choose."""
+
+
+@dataclass(frozen=True)
+class All(AbstractTrainable):
+    """Everything trains."""
+
+    def __call__(self, epoch: int, model: nn.Module, seed: Seed) -> Choice | None:
+        return Choice(None) if epoch == 0 else None
+
+
+@dataclass(frozen=True)
+class Fixed(AbstractTrainable):
+    """The given layers train throughout."""
+
+    layers: tuple[int, ...]
+
+    def __call__(self, epoch: int, model: nn.Module, seed: Seed) -> Choice | None:
+        return Choice(self.layers) if epoch == 0 else None
+
+
+@dataclass(frozen=True)
+class Reselected(AbstractTrainable):
+    """Layers are scored and chosen anew every few epochs (CLAT, algorithm 1).
+
+    Args:
+        score: measures the layers.
+        selection: chooses among them.
+        every: epochs from one choice to the next; 0 chooses once.
+    """
+
+    score: Score = field(repr=False)
+    selection: AbstractSelection
+    every: int = 10
+
+    def __call__(self, epoch: int, model: nn.Module, seed: Seed) -> Choice | None:
+        if epoch and (self.every == 0 or epoch % self.every):
+            return None
+        scores = self.score(model, seed / "score")
+        return Choice(self.selection(scores, seed / "select"), scores)
+
+
+@dataclass(frozen=True)
+class Replayed(AbstractTrainable):
+    """The layers that another run trained, epoch by epoch: what makes a control train the same layers.
+
+    Args:
+        layers: for each epoch the layers that trained in it; the last entry holds on.
+    """
+
+    layers: tuple[tuple[int, ...] | None, ...]
+
+    def __call__(self, epoch: int, model: nn.Module, seed: Seed) -> Choice | None:
+        now = self.layers[min(epoch, len(self.layers) - 1)]
+        before = self.layers[min(epoch - 1, len(self.layers) - 1)] if epoch else None
+        return Choice(now) if epoch == 0 or now != before else None

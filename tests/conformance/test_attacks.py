@@ -1,0 +1,148 @@
+"""What every registered attack must do, on odd batch sizes and for every norm."""
+
+import pytest
+import torch
+from torch import nn
+
+import semirobust as sr
+from semirobust.attacks import ATTACKS
+from semirobust.errors import InputError
+from semirobust.threats import THREATS
+from tests.helpers import SmallResidual, untouched
+
+EVERY = pytest.mark.parametrize("name", ATTACKS.names())
+NORMS = pytest.mark.parametrize("norm", THREATS.names())
+
+
+def _attack(name, norm, epsilon=0.05):
+    return ATTACKS.make(name, threat=THREATS.make(norm, {"epsilon": epsilon}))
+
+
+def _model() -> nn.Module:
+    torch.manual_seed(1)
+    model = SmallResidual().eval()
+    for p in model.parameters():
+        p.requires_grad_(p.dim() > 1)  # a mixture that must come back
+    return model
+
+
+@EVERY
+@NORMS
+@pytest.mark.parametrize("n", [1, 3, 17])
+def test_stays_in_the_ball_and_leaves_the_model_alone(name, norm, n):
+    model, attack = _model(), _attack(name, norm)
+    x, y = torch.rand(n, 3, 5, 5), torch.randint(0, 3, (n,))
+    x[0, 0] = 0
+    x[-1, -1] = 1
+    kept = x.clone()
+    with untouched(model):
+        x_adv = attack(model, x, y, seed=5)
+        fooling = attack.fool(model, x, y, seed=5)
+    assert torch.equal(x, kept) and x_adv.shape == x.shape and x_adv.dtype == x.dtype and not x_adv.requires_grad
+    assert attack.threat.contains(x, x_adv).all() and attack.threat.contains(x, fooling).all()
+    assert not torch.equal(x_adv, x)
+
+
+@EVERY
+def test_equal_seeds_give_equal_results(name):
+    model, attack = _model(), _attack(name, "linf")
+    x, y = torch.rand(4, 3, 5, 5), torch.tensor([0, 1, 2, 0])
+    first = attack(model, x, y, seed=1)
+    torch.rand(10)
+    assert torch.equal(first, attack(model, x, y, seed=1))
+
+
+@EVERY
+@NORMS
+def test_no_room_means_no_change(name, norm):
+    x = torch.rand(3, 3, 5, 5)
+    assert torch.equal(_attack(name, norm, 0)(_model(), x, torch.tensor([0, 1, 2])), x)
+
+
+@EVERY
+@NORMS
+def test_raises_the_loss_of_most_examples(name, norm):
+    torch.manual_seed(4)
+    model = _model()
+    x = torch.rand(40, 3, 5, 5)
+    y = model(x).argmax(1).detach()
+    loss = nn.CrossEntropyLoss(reduction="none")
+    x_adv = _attack(name, norm, 0.1)(model, x, y)
+    assert float((loss(model(x_adv), y) > loss(model(x), y)).float().mean()) > 0.9
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
+def test_other_precisions_and_layouts(name, dtype):
+    model = _model().to(dtype)
+    x = torch.rand(3, 5, 5, 3).to(dtype).permute(0, 3, 1, 2)  # not contiguous
+    x_adv = _attack(name, "linf")(model, x, torch.tensor([0, 1, 2]))
+    assert x_adv.dtype == dtype
+    assert float((x_adv.double() - x.double()).abs().max()) <= 0.05 + 1e-9
+    other = _attack(name, "l2")
+    assert other.threat.contains(x, other(model, x, torch.tensor([0, 1, 2]))).all()
+
+
+@EVERY
+def test_the_quick_form_has_the_same_verdict(name):
+    torch.manual_seed(0)
+    model = _model()
+    x = torch.rand(60, 3, 5, 5)
+    y = model(x).argmax(1).detach()
+    attack = _attack(name, "linf", 0.1)
+    full = model(attack(model, x, y, seed=2)).argmax(1) != y
+    quick = model(attack.fool(model, x, y, seed=2)).argmax(1) != y
+    assert (quick | ~full).all()  # whoever ends misled was misled on the way
+
+
+BAD = {
+    "pixels above 1": (lambda x, y: (x * 255, y), r"x: expected pixels in \[0, 1\], got values from"),
+    "nan": (lambda x, y: (x * float("nan"), y), "x: expected finite values"),
+    "bytes": (lambda x, y: ((x * 255).byte(), y), "x: expected floating-point"),
+    "no batch": (lambda x, y: (x[:0], y[:0]), "x: expected a batch"),
+    "float labels": (lambda x, y: (x, y.float()), "y: expected integer labels"),
+    "too few labels": (lambda x, y: (x, y[:2]), "y: expected 3 labels"),
+    "negative labels": (lambda x, y: (x, y - 1), "y: expected labels from 0"),
+    "labels too high": (lambda x, y: (x, y + 9), "y: expected labels from 0 to 2"),
+    "not a tensor": (lambda x, y: (x.numpy(), y), "x: expected a torch.Tensor, got ndarray"),
+}
+
+
+@EVERY
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence(name, case):
+    spoil, message = BAD[case]
+    x, y = spoil(torch.rand(3, 3, 5, 5), torch.tensor([0, 1, 2]))
+    with pytest.raises(InputError, match=message) as caught:
+        _attack(name, "linf")(_model(), x, y)
+    assert "\n" not in str(caught.value)
+
+
+@EVERY
+def test_bad_models_are_one_sentence(name):
+    x, y = torch.rand(3, 3, 5, 5), torch.tensor([0, 1, 2])
+    attack = _attack(name, "linf")
+    with pytest.raises(InputError, match=r"eval mode, but bn1 \(BatchNorm2d\) is in train mode"):
+        attack(_model().train(), x, y)
+    with pytest.raises(InputError, match="got probabilities"):
+        attack(nn.Sequential(_model(), nn.Softmax(1)).eval(), x, y)
+    with pytest.raises(InputError, match="expected logits of shape"):
+        attack(nn.Flatten(0), x, y)
+
+
+def test_bad_settings_are_one_sentence():
+    with pytest.raises(InputError, match="epsilon: expected a finite number"):
+        sr.Linf(-1)
+    with pytest.raises(InputError, match="steps and restarts"):
+        sr.PGD(sr.Linf(0.1), steps=0)
+    with pytest.raises(InputError, match="step_size"):
+        sr.PGD(sr.Linf(0.1), step_size=0)
+    with pytest.raises(InputError, match="restarts"):
+        sr.PGD(sr.Linf(0.1), restarts=2, random_start=False)
+    with pytest.raises(InputError, match="attack: expected one of .*; got 'nope'"):
+        ATTACKS.make("nope", threat=sr.Linf(0.1))
+    with pytest.raises(InputError, match="unknown option 'size'"):
+        ATTACKS.make("pgd", {"size": 3}, threat=sr.Linf(0.1))
+    with pytest.raises(InputError, match="option 'steps'"):
+        ATTACKS.make("pgd", {"steps": "many"}, threat=sr.Linf(0.1))
+    assert ATTACKS.make("pgd-20x3", threat=sr.Linf(0.1)) == sr.PGD(sr.Linf(0.1), steps=20, restarts=3)

@@ -1,0 +1,54 @@
+"""What every registered selection must do."""
+
+import numpy as np
+import pytest
+
+from semirobust.errors import InputError
+from semirobust.layers.scores import LayerScores
+from semirobust.seed import Seed
+from semirobust.selection import SELECTIONS
+
+EVERY = pytest.mark.parametrize("name", SELECTIONS.names())
+
+
+def _scores(values):
+    v = np.array(values, dtype=float)
+    return LayerScores("test", "1", tuple(range(1, len(v) + 1)), v, v, v, 10, len(v))
+
+
+@EVERY
+@pytest.mark.parametrize("k", [1, 3, 6])
+def test_a_subset_of_the_right_size_without_the_classifier(name, k):
+    chosen = SELECTIONS.make(name, {"k": k})(_scores([1, 5, 2, 2, 9, 4, 99]), Seed(("a",)))
+    assert len(set(chosen)) == k and list(chosen) == sorted(chosen) and 7 not in chosen
+
+
+@EVERY
+def test_scale_does_not_matter(name):
+    selection = SELECTIONS.make(name, {"k": 2})
+    scores, scaled = [1, 5, 2, 7, 3], [10, 50, 20, 70, 30]
+    assert selection(_scores(scores), Seed(("a",))) == selection(_scores(scaled), Seed(("a",)))
+
+
+def test_by_hand():
+    scores, seed = _scores([3, 1, 4, 1, 5, 9, 2]), Seed(("a",))
+    assert SELECTIONS.make("top", {"k": 2})(scores, seed) == (5, 6)
+    assert SELECTIONS.make("bottom", {"k": 2})(scores, seed) == (2, 4)
+    assert SELECTIONS.make("top", {"k": 1})(_scores([2, 2, 1]), seed) == (1,)  # ties go to the earlier layer
+    assert SELECTIONS.make("top", {"k": 1, "classifier": True})(_scores([2, 2, 9]), seed) == (3,)
+
+
+@pytest.mark.parametrize(("layers", "k"), [(18, 1), (19, 1), (32, 2), (50, 3), (121, 7), (20, 1), (21, 2)])
+def test_five_percent_rounded_up(layers, k):
+    assert len(SELECTIONS.make("top")(_scores(range(layers)), Seed(("a",)))) == k
+
+
+def test_random_is_uniform_over_layers():
+    selection = SELECTIONS.make("random", {"k": 1})
+    counts = np.bincount([selection(_scores([1, 2, 3, 4]), Seed((str(i),)))[0] for i in range(3000)], minlength=4)
+    assert (abs(counts[1:4] - 1000) < 110).all()
+
+
+def test_too_many_is_one_sentence():
+    with pytest.raises(InputError, match="k: expected 1 to 2 layers, got 3"):
+        SELECTIONS.make("top", {"k": 3})(_scores([1, 2, 3]), Seed(("a",)))

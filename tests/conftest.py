@@ -1,0 +1,40 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+torch.set_num_threads(1)
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture
+def shared() -> Path:
+    """Real data beside the checkout; tests that need it are skipped where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs real data in {SHARED.relative_to(SHARED.parents[1])} beside the checkout")
+    return SHARED
+
+
+@pytest.fixture
+def linear() -> nn.Module:
+    """logits = x W^T + b on 12 pixels and 3 classes: its worst case is known in closed form."""
+    generator = torch.Generator().manual_seed(7)
+    layer = nn.Linear(12, 3)
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(3, 12, generator=generator))
+        layer.bias.copy_(torch.randn(3, generator=generator) / 10)
+    return nn.Sequential(nn.Flatten(), layer)
+
+
+@pytest.fixture
+def images() -> tuple[torch.Tensor, torch.Tensor]:
+    """Seventeen images of 3x2x2 and labels among 3 classes, away from the borders of [0, 1]."""
+    generator = torch.Generator().manual_seed(3)
+    x = 0.3 + 0.4 * torch.rand(17, 3, 2, 2, generator=generator)
+    return x, torch.randint(0, 3, (17,), generator=generator)

@@ -56,17 +56,13 @@ class AbstractThreat(ABC):
         """
         if x.dtype in (torch.float16, torch.bfloat16):
             exact = x.float()
-            return self.round_inside(exact, (exact + self.project_ball(x_adv.float() - exact)).clamp_(0, 1), x.dtype)
+            return _round_towards(exact, (exact + self.project_ball(x_adv.float() - exact)).clamp_(0, 1), x.dtype)
         return (x + self.project_ball(x_adv - x)).clamp_(0, 1)
-
-    @abstractmethod
-    def round_inside(self, x: Tensor, x_adv: Tensor, dtype: torch.dtype) -> Tensor:
-        """``x_adv`` (float) in a half precision, still in the ball around ``x``."""
 
     def contains(self, x: Tensor, x_adv: Tensor, *, tolerance: float = 1e-5) -> Tensor:
         """Whether each example is in the ball (up to a relative ``tolerance`` for rounding) and in [0, 1]."""
         slack = self.epsilon * tolerance + 1e-6
-        inside = self.size((x_adv - x).double()) <= self.epsilon + slack
+        inside = self.size(x_adv.double() - x.double()) <= self.epsilon + slack
         flat = x_adv.flatten(1)
         return inside & (flat.amin(1) >= 0) & (flat.amax(1) <= 1)
 
@@ -74,6 +70,15 @@ class AbstractThreat(ABC):
         as_255 = self.epsilon * 255
         shown = f"{as_255:.0f}/255" if abs(as_255 - round(as_255)) < 1e-6 and self.epsilon < 0.25 else f"{self.epsilon:g}"
         return f"{self.norm} {shown}"
+
+
+def _round_towards(x: Tensor, x_adv: Tensor, dtype: torch.dtype) -> Tensor:
+    """``x_adv`` in a half precision, each value rounded so that it comes no farther from ``x``: no norm grows."""
+    rounded = x_adv.to(dtype).float()
+    _, exponent = torch.frexp(rounded)
+    gap = torch.ldexp(torch.full_like(rounded, torch.finfo(dtype).eps), exponent - 1)
+    farther = (rounded - x).abs() > (x_adv - x).abs()
+    return torch.where(farther, rounded - gap * (rounded - x).sign(), rounded).to(dtype)
 
 
 def per_example(values: Tensor, like: Tensor) -> Tensor:

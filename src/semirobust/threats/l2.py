@@ -34,10 +34,6 @@ class L2(AbstractThreat):
         scaled = gradient / per_example(norms(gradient, torch.inf).clamp_min(tiny), gradient)
         return scaled / per_example(norms(scaled, 2).clamp_min(tiny), gradient)
 
-    def round_inside(self, x: Tensor, x_adv: Tensor, dtype: torch.dtype) -> Tensor:
-        # Rounding errors are independent of delta and lengthen it by far less than this.
-        return (x + (x_adv - x) * (1 - 2 * torch.finfo(dtype).eps)).to(dtype)
-
     def sample(self, x: Tensor, seed: Seed) -> Tensor:
         generator = seed.generator(x.device)
         direction = self.steepest(torch.randn(x.shape, generator=generator, device=x.device, dtype=x.dtype))

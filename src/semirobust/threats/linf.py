@@ -30,13 +30,6 @@ class Linf(AbstractThreat):
     def steepest(self, gradient: Tensor) -> Tensor:
         return gradient.sign()
 
-    def round_inside(self, x: Tensor, x_adv: Tensor, dtype: torch.dtype) -> Tensor:
-        rounded = x_adv.to(dtype).float()
-        _, exponent = torch.frexp(rounded)
-        gap = torch.ldexp(torch.full_like(rounded, torch.finfo(dtype).eps), exponent - 1)
-        outside = (rounded - x).abs() > self.epsilon
-        return torch.where(outside, rounded - gap * (rounded - x).sign(), rounded).to(dtype)
-
     def sample(self, x: Tensor, seed: Seed) -> Tensor:
         uniform = torch.rand(x.shape, generator=seed.generator(x.device), device=x.device, dtype=x.dtype)
         return (2 * uniform - 1) * self.epsilon

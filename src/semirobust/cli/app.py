@@ -27,7 +27,7 @@ Target = Annotated[str | None, typer.Argument(help="Run folder, architecture, or
 def main() -> None:
     """Run the command line; wrong input ends with one sentence and code 2, Ctrl-C with 130."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
     except InputError as error:
         _fail(str(error))
     except typer.Exit as leave:
@@ -41,6 +41,7 @@ def main() -> None:
         if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
             _fail(error.format_message())
         raise
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(sentence: str) -> None:

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100, in the binary and in the python layout."""
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009), in the binary and in the python layout."""
 
 import io
 import pickle

@@ -64,7 +64,7 @@ def _splits(name: str, root: str | Path | None, classes: tuple[str, ...]) -> Spl
 
 @SOURCES.register("mnist")
 def mnist(*, root: str | Path | None = None) -> Splits:
-    """Handwritten digits, 28x28 (LeCun, Cortes & Burges)."""
+    """Handwritten digits, 28x28 (LeCun, Cortes & Burges 1998)."""
     return _splits("mnist", root, tuple("0123456789"))
 
 

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 __all__ = ["cause_of_nan"]
 
+_EXPLODED = 1e6
+
 
 def cause_of_nan(model: nn.Module, x: Tensor) -> str:
     """Where NaN or infinity first appears: the input, a parameter, a module's output, or only the loss itself."""
@@ -15,6 +17,9 @@ def cause_of_nan(model: nn.Module, x: Tensor) -> str:
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             return f"the weights {name} are not finite; the learning rate is probably too high"
+        if float(parameter.detach().abs().max()) > _EXPLODED:
+            largest = float(parameter.detach().abs().max())
+            return f"the weights {name} have grown to {largest:.1e}; the learning rate is probably too high"
     found: list[str] = []
 
     def watch(name: str) -> Any:

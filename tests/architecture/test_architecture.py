@@ -1,0 +1,137 @@
+"""Rules that keep the code as it is meant to be."""
+
+import ast
+import inspect
+import pkgutil
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from semirobust.attacks import ATTACKS
+from semirobust.data import SOURCES
+from semirobust.measures import MEASURES
+from semirobust.methods import METHODS
+from semirobust.models import MODELS
+from semirobust.objectives import OBJECTIVES
+from semirobust.selection import SELECTIONS
+from semirobust.threats import THREATS
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src" / "semirobust"
+FILES = sorted(SOURCE.rglob("*.py"))
+FAMILIES = (ATTACKS, MEASURES, METHODS, MODELS, OBJECTIVES, SELECTIONS, SOURCES, THREATS)
+HELPERS = {
+    "attacks": {"base", "goals"},
+    "data": {"augment", "catalogue", "images", "load", "locate", "npz"},
+    "measures": {"base", "robustness"},
+    "methods": {"base", "chosen", "harden"},
+    "models": {"base", "build", "checkpoint", "factory"},
+    "objectives": {"base"},
+    "selection": {"base"},
+    "threats": {"base"},
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.family)
+def test_every_file_of_a_family_registers_a_member(family):
+    family.names()
+    package = sys.modules[family.package]
+    registered = {member.__module__.rpartition(".")[2] for member in family._members.values()}
+    files = {module.name for module in pkgutil.iter_modules(package.__path__)}
+    assert files - registered == HELPERS[family.package.rpartition(".")[2]]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.family)
+def test_every_member_is_documented(family):
+    cites = r"\d{4}|CLAT|[Ss]ource|ours|scikit-learn|Lighter robust model"
+    for name in family.names():
+        text = inspect.getdoc(family._members[name])
+        assert text, name
+        if family is not THREATS:  # a norm needs no paper
+            module = inspect.getdoc(sys.modules[family._members[name].__module__]) or ""
+            assert re.search(cites, text + module), name
+
+
+def test_randomness_is_an_argument():
+    """No call of a global generator outside seed.py, and none without one."""
+    draws = re.compile(r"manual_seed|np\.random\.(?!default_rng)|default_rng\(\)|\brandom\.(random|choice|shuffle|randint)")
+    for file in FILES:
+        text = file.read_text()
+        if file.name != "seed.py":
+            assert not draws.search(text), file
+        for call in re.findall(r"torch\.(?:rand|randn|randint|randperm)\([^\n]*", text):
+            assert "generator=" in call or file.parent.name == "models", (file, call)
+
+
+def test_nothing_unpickles_or_evaluates():
+    for file in FILES:
+        tree = ast.parse(file.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call):
+                name = ast.unparse(node.func)
+                assert name not in ("eval", "exec", "pickle.load", "pickle.loads", "np.loadtxt"), (file, name)
+                if name == "torch.load":
+                    assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords), file
+
+
+def test_files_and_functions_stay_short():
+    for file in FILES:
+        lines = file.read_text().splitlines()
+        assert len(lines) <= 360, (file, len(lines))
+        for node in ast.walk(ast.parse("\n".join(lines))):
+            if isinstance(node, ast.FunctionDef) and file.name != "app.py":
+                body = node.end_lineno - node.body[0].lineno - len((ast.get_docstring(node) or "").splitlines())
+                assert body <= 60, (file, node.name, body)
+    lengths = sorted(len(file.read_text().splitlines()) for file in FILES)
+    assert lengths[len(lengths) // 2] <= 120
+
+
+def test_errors_for_users_are_not_asserts():
+    """``assert`` may narrow a type or state an invariant, never check an argument by value."""
+    for file in FILES:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Assert):
+                text = ast.unparse(node.test)
+                assert "isinstance" in text or "is not None" in text, (file, text)
+
+
+def test_the_command_line_starts_without_torch():
+    code = "import sys, semirobust.cli.app; sys.exit('torch' in sys.modules or 'plotly' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_every_public_name_exists_and_is_typed():
+    import semirobust as sr
+
+    for name in sr.__all__:
+        assert getattr(sr, name) is not None
+    text = (SOURCE / "__init__.py").read_text()
+    assert set(re.findall(r"import \w+ as (\w+)$", text, re.M)) == set(sr.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nope'"):
+        _ = sr.nope
+
+
+def test_the_project_speaks_of_itself_alone():
+    words = re.compile(r"(?<![\w.])/(?:work|home|root|opt|farm)/|pip_find_links", re.I)
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    for name in listed:
+        path = ROOT / name
+        if path.suffix in (".py", ".md", ".toml", ".txt", "") and path.is_file() and path != Path(__file__).resolve():
+            assert not words.search(path.read_text(errors="replace")), name
+
+
+def test_the_commands_are_a_frozen_set():
+    from semirobust.cli.app import app
+
+    assert {c.callback.__name__ for c in app.registered_commands} == {
+        "data",
+        "demo",
+        "evaluate",
+        "harden",
+        "profile",
+        "report",
+        "train",
+    }

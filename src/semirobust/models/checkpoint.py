@@ -20,6 +20,8 @@ __all__ = ["load_checkpoint", "read_metadata", "read_tensors", "save_model", "wr
 
 Model = TypeVar("Model", bound=nn.Module)
 
+_METADATA = "semirobust"
+
 # Where trainers put the weights inside a checkpoint, most telling first.
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights")
 
@@ -78,13 +80,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     return _find_weights(path, content)
 
 
-def read_metadata(path: Path) -> dict[str, str]:
-    """The text entries of a safetensors file."""
+def read_metadata(path: Path) -> dict[str, Any]:
+    """What :func:`write_tensors` was given as ``metadata``; empty for a file written by others."""
     try:
         with safe_open(path, "pt") as file:
-            return dict(file.metadata() or {})
-    except (SafetensorError, OSError) as error:
+            content = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
         raise InputError(f"{path.name}: expected a complete safetensors file, got one that cannot be read ({error})") from None
+    return content if isinstance(content, dict) else {}
 
 
 def save_model(model: nn.Module, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
@@ -93,10 +96,13 @@ def save_model(model: nn.Module, path: Path, metadata: Mapping[str, Any] | None 
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None) -> None:
-    """Write tensors as safetensors, whole or not at all; ``metadata`` values are kept as JSON."""
+    """Write tensors as safetensors, whole or not at all; equal content gives equal bytes.
+
+    ``metadata`` is kept as one entry of JSON, because safetensors writes several in an order of its own.
+    """
     # Copies, because safetensors refuses tensors that share memory, as tied weights do.
     flat = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-    write_atomically(path, save(flat, {key: json.dumps(value) for key, value in (metadata or {}).items()}))
+    write_atomically(path, save(flat, {_METADATA: json.dumps(dict(metadata or {}), sort_keys=True)}))
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -1,6 +1,5 @@
 """All that a training run must keep to go on as if it had never stopped."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -84,7 +83,7 @@ def restore(path: Path, model: nn.Module, key: str) -> tuple[TrainState, dict[st
         InputError: the file is damaged, or belongs to a run with other settings (``key``).
     """
     metadata = read_metadata(path)
-    if "state" not in metadata or json.loads(metadata.get("key", '""')) != key:
+    if "state" not in metadata or metadata.get("key") != key:
         raise InputError(f"{path.parent}: holds a run with other settings; choose another folder or delete it")
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "momentum": {}}
     for name, tensor in read_tensors(path).items():
@@ -92,7 +91,7 @@ def restore(path: Path, model: nn.Module, key: str) -> tuple[TrainState, dict[st
         groups[group][rest] = tensor
     with torch.no_grad():
         model.load_state_dict(groups["model"])
-    return _state(json.loads(metadata["state"])), groups["best"], groups["momentum"]
+    return _state(metadata["state"]), groups["best"], groups["momentum"]
 
 
 def _state(entries: dict[str, Any]) -> TrainState:

@@ -1,0 +1,1 @@
+"""Timings against other libraries; ``python -m benchmarks`` or ``make bench``."""

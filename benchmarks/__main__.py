@@ -1,0 +1,18 @@
+"""All benchmarks in one run."""
+
+import torch
+
+from benchmarks import pgd
+from semirobust.records.origin import origin
+
+
+def main() -> None:
+    """Print each comparison; the last column is what to quote."""
+    threads = torch.get_num_threads()
+    print(f"{origin({}, seed=0, threads=threads).device}, torch {torch.__version__}; medians of 5 runs in turn")
+    for comparison in pgd.run():
+        print(comparison)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""The tables of methods in the documentation, drawn from the registries; ``python -m tests.docs.tables`` rewrites them."""
+
+import dataclasses
+import inspect
+import re
+from pathlib import Path
+
+from semirobust.attacks import ATTACKS
+from semirobust.data import SOURCES
+from semirobust.measures import MEASURES
+from semirobust.methods import METHODS
+from semirobust.models import MODELS
+from semirobust.objectives import OBJECTIVES
+from semirobust.registry import Registry
+from semirobust.selection import SELECTIONS
+from semirobust.threats import THREATS
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "methods.md"
+FAMILIES = {
+    "Threat models": THREATS,
+    "Attacks": ATTACKS,
+    "Training objectives": OBJECTIVES,
+    "Ways to harden": METHODS,
+    "Measures by layer": MEASURES,
+    "Selections of layers": SELECTIONS,
+    "Architectures": MODELS,
+    "Data": SOURCES,
+}
+
+
+def _row(family: Registry, name: str) -> str:
+    member = family._members[name]
+    first = inspect.getdoc(member).split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
+    options = [f.name for f in dataclasses.fields(member) if f.name != "threat"] if dataclasses.is_dataclass(member) else []
+    return f"| `{name}` | {first} | {', '.join(f'`{o}`' for o in options)} |"
+
+
+def render() -> str:
+    """The page as it should be."""
+    parts = ["# Methods by name\n\nDrawn from the code; formulas, units and sources stand in each docstring.\n"]
+    for title, family in FAMILIES.items():
+        rows = "\n".join(_row(family, name) for name in family.names())
+        parts.append(f"## {title}\n\n| name | what it is | options |\n|---|---|---|\n{rows}\n")
+    return re.sub(r" +\|$", " |", "\n".join(parts), flags=re.M)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render())

@@ -1,0 +1,41 @@
+"""Documentation runs and is true."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.docs.tables import PAGE, render
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_method_tables_are_those_of_the_code():
+    assert PAGE.read_text() == render(), "run `make docs`"
+
+
+def _blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.S)
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/guide.md", "CONTRIBUTING.md"])
+def test_every_python_example_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    for block in _blocks(page):
+        exec(compile(block, page, "exec"), names)
+
+
+def test_every_command_in_the_readme_exists():
+    from semirobust.cli.app import app
+
+    known = {c.callback.__name__ for c in app.registered_commands}
+    for page in ("README.md", "docs/guide.md"):
+        used = set(re.findall(r"^\s*semirobust (\w+)", (ROOT / page).read_text(), re.M))
+        assert used <= known, used - known
+
+
+def test_links_lead_somewhere():
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"):
+        for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), (page.name, target)

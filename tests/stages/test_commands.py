@@ -217,6 +217,32 @@ def test_data_is_listed(run):
     assert "licence" in run("data")[0]
 
 
+def test_two_processes_train_together(tmp_path):
+    given = [
+        "train",
+        "--data",
+        "digits",
+        "--attack",
+        "pgd-1",
+        "--epochs",
+        "1",
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+        "--json",
+        *FAST,
+    ]
+    losses = []
+    for devices in ("1", "2"):
+        command = [sys.executable, "-m", "semirobust", *given, "--devices", devices, "--out", str(tmp_path / devices)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        assert done.returncode == 0, done.stderr
+        losses.append(json.loads(done.stdout)["epochs"][0]["loss"])  # one document: the second process is silent
+    assert losses[0] == pytest.approx(losses[1], rel=0.1)
+    assert read_records(tmp_path / "2")
+
+
 def test_help_is_quick():
     times = []
     for _ in range(3):

@@ -1,6 +1,7 @@
 """Bars, tables and errors on a terminal."""
 
 import json
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,8 +13,11 @@ from rich.table import Table
 
 __all__ = ["bars", "print_json", "show_table", "tell"]
 
+# Of several processes of one run, only the first speaks.
+_LEADS = os.environ.get("LOCAL_RANK", "0") == "0"
+
 _errors = Console(stderr=True)
-_output = Console()
+_output = Console(quiet=not _LEADS)
 
 
 @contextmanager
@@ -26,7 +30,7 @@ def bars(*, quiet: bool = False) -> Iterator[Any]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=_errors, disable=quiet, transient=not _errors.is_terminal) as display:
+    with Progress(*columns, console=_errors, disable=quiet or not _LEADS, transient=not _errors.is_terminal) as display:
         tasks: dict[str, TaskID] = {}
 
         def update(task: str, done: int, total: int) -> None:
@@ -54,5 +58,7 @@ def tell(text: str) -> None:
 
 def print_json(content: Mapping[str, Any] | Sequence[Any]) -> None:
     """Strict JSON on standard output."""
+    if not _LEADS:
+        return
     json.dump(content, sys.stdout, indent=1, default=str)
     sys.stdout.write("\n")

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -164,6 +164,7 @@ class _Run:
             self._prepare_optimiser()
             started = time.perf_counter()
             loss = self._steps(seed)
+            self._average(buffer for buffer in self.model.buffers() if buffer.is_floating_point())
             seconds = time.perf_counter() - started
         self.model.eval()
         if self.state.stopped:
@@ -225,7 +226,7 @@ class _Run:
         total = 0.0
         rank, world = self.fabric.global_rank, self.fabric.world_size
         for number, rows in enumerate(self.images.batches(self.training.batch_size, seed=seed / "order")):
-            own = rows[rank::world]
+            own = rows[rank::world] if len(rows) >= world else rows
             loss = self._step(own, number, seed / number / rank if world > 1 else seed / number)
             if self.state.stopped:
                 break
@@ -255,7 +256,7 @@ class _Run:
             where = f"epoch {self.state.epoch + 1}, step {number + 1}"
             self.state.stopped = f"stopped at {where}: the loss is {value}; {cause_of_nan(self.model, x)}"
             return value
-        self._average_gradients()
+        self._average(p.grad for p in self.model.parameters() if p.grad is not None)
         self.optimiser.step()
         return value
 
@@ -275,12 +276,11 @@ class _Run:
                 step = Step(self.model, self.layers, x, y, layers, self.state.reference)
         return step, x_adv
 
-    def _average_gradients(self) -> None:
-        """Mean of the gradients over all processes; only what trains is sent."""
+    def _average(self, tensors: Iterable[Tensor]) -> None:
+        """Put the mean over all processes into each tensor: gradients of what trains, and batch statistics."""
         if self.fabric.world_size == 1:
             return
-        for parameter in self.model.parameters():
-            if parameter.grad is not None:
-                mean = self.fabric.all_reduce(parameter.grad, reduce_op="mean")
-                assert isinstance(mean, Tensor)
-                parameter.grad = mean
+        for tensor in tensors:
+            mean = self.fabric.all_reduce(tensor, reduce_op="mean")
+            assert isinstance(mean, Tensor)
+            tensor.copy_(mean)

@@ -7,8 +7,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from semirobust.attacks.apgd import APGD as APGD
+    from semirobust.attacks.autoattack import AutoAttack as AutoAttack
+    from semirobust.attacks.fab import FAB as FAB
     from semirobust.attacks.fgsm import FGSM as FGSM
     from semirobust.attacks.pgd import PGD as PGD
+    from semirobust.attacks.square import Square as Square
     from semirobust.data.images import images_from_dataset as images_from_dataset
     from semirobust.data.images import images_from_tensors as images_from_tensors
     from semirobust.data.load import load_data as load_data
@@ -35,6 +39,10 @@ if TYPE_CHECKING:
     from semirobust.training.loop import Training as Training
 
 _HOMES = {
+    "APGD": "attacks.apgd",
+    "AutoAttack": "attacks.autoattack",
+    "FAB": "attacks.fab",
+    "Square": "attacks.square",
     "CLAT": "objectives.clat",
     "FGSM": "attacks.fgsm",
     "L2": "threats.l2",

@@ -70,5 +70,10 @@ class AbstractAttack(ABC):
                 check_logits(model(x[:1]), y[:1])
             # Convolutions on a CPU are about 1.4 times faster in this layout.
             work = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
-            x_adv = self.search(Mislead(model, y, leave), work, seed).detach()
+            if x.dtype in (torch.float16, torch.bfloat16):  # small steps would drown in the rounding
+                goal = Mislead(lambda z: model(z.to(x.dtype)).float(), y, leave)
+                x_adv = self.threat.restrict(x, self.search(goal, work.float(), seed))
+            else:
+                x_adv = self.search(Mislead(model, y, leave), work, seed)
+        x_adv = x_adv.detach()
         return x_adv.contiguous() if x.is_contiguous() else x_adv

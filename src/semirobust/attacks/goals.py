@@ -5,8 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
+
+from semirobust.attacks.losses import LogitLoss, cross_entropy
 
 __all__ = ["AbstractGoal", "Ascend", "Mislead", "gradient"]
 
@@ -49,20 +50,24 @@ class Ascend(AbstractGoal):
 
 @dataclass(frozen=True)
 class Mislead(AbstractGoal):
-    """Raise the cross entropy of ``model`` against the labels ``y`` (N,); reached where the prediction is not y.
+    """Raise a loss on the logits of ``model`` for the labels ``y`` (N,); reached where the prediction is not y.
 
     Args:
         leave: an attack may drop an example once it is misclassified. The verdict on it is the same; its perturbation
             is the first that misleads rather than the worst.
+        loss: what is raised.
+        target: (N,) the class to go for, where the loss has one; any misclassification counts as reached all the same.
     """
 
-    model: nn.Module = field(repr=False)
+    model: Callable[[Tensor], Tensor] = field(repr=False)
     y: Tensor = field(repr=False)
     leave: bool = False
+    loss: LogitLoss = cross_entropy
+    target: Tensor | None = field(default=None, repr=False)
 
     def __call__(self, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor | None]:
         logits, y = self.model(x_adv), self.y[rows]
-        loss = F.cross_entropy(logits, y, reduction="none")
+        loss = self.loss(logits, y, None if self.target is None else self.target[rows])
         return loss, logits.detach().argmax(1) != y
 
 

@@ -37,12 +37,26 @@ class AbstractThreat(ABC):
         """||delta||_p of each example: (N, ...) -> (N,)."""
 
     @abstractmethod
+    def dual(self, gradient: Tensor) -> Tensor:
+        """max_d <d, gradient> s.t. ||d||_p <= 1, of each example: (N, ...) -> (N,)."""
+
+    @abstractmethod
     def project_ball(self, delta: Tensor) -> Tensor:
         """argmin_d ||d - delta||_2 s.t. ||d||_p <= epsilon, of each example."""
 
     @abstractmethod
     def steepest(self, gradient: Tensor) -> Tensor:
         """argmax_d <d, gradient> s.t. ||d||_p <= 1, of each example; 0 where the gradient is 0."""
+
+    @abstractmethod
+    def to_hyperplane(self, t: Tensor, w: Tensor, c: Tensor) -> Tensor:
+        """argmin_d ||d||_p s.t. <w, d> = c and t + d in [0, 1], of each example; as far as it goes where that is out of reach.
+
+        Args:
+            t: (N, ...) points in [0, 1].
+            w: (N, ...) normals.
+            c: (N,) what <w, d> must be.
+        """
 
     @abstractmethod
     def sample(self, x: Tensor, seed: Seed) -> Tensor:
@@ -70,6 +84,12 @@ class AbstractThreat(ABC):
         as_255 = self.epsilon * 255
         shown = f"{as_255:.0f}/255" if abs(as_255 - round(as_255)) < 1e-6 and self.epsilon < 0.25 else f"{self.epsilon:g}"
         return f"{self.norm} {shown}"
+
+
+def room(t: Tensor, w: Tensor, c: Tensor) -> Tensor:
+    """How far each coordinate of ``t`` can go in the direction that brings <w, d> towards ``c``, inside [0, 1]."""
+    up = (w > 0) == per_example(c > 0, w)
+    return torch.where(up, 1 - t, t)
 
 
 def _round_towards(x: Tensor, x_adv: Tensor, dtype: torch.dtype) -> Tensor:

@@ -7,9 +7,11 @@ from torch import Tensor
 
 from semirobust.seed import Seed
 from semirobust.threats import THREATS
-from semirobust.threats.base import AbstractThreat, norms, per_example
+from semirobust.threats.base import AbstractThreat, norms, per_example, room
 
 __all__ = ["L2"]
+
+_NEWTON = 30
 
 
 @THREATS.register("l2")
@@ -24,6 +26,9 @@ class L2(AbstractThreat):
     def size(self, delta: Tensor) -> Tensor:
         return norms(delta, 2)
 
+    def dual(self, gradient: Tensor) -> Tensor:
+        return norms(gradient, 2)
+
     def project_ball(self, delta: Tensor) -> Tensor:
         scale = (self.epsilon / self.size(delta).clamp_min(torch.finfo(delta.dtype).tiny)).clamp_max(1)
         return delta * per_example(scale, delta)
@@ -33,6 +38,22 @@ class L2(AbstractThreat):
         tiny = torch.finfo(gradient.dtype).tiny
         scaled = gradient / per_example(norms(gradient, torch.inf).clamp_min(tiny), gradient)
         return scaled / per_example(norms(scaled, 2).clamp_min(tiny), gradient)
+
+    def to_hyperplane(self, t: Tensor, w: Tensor, c: Tensor) -> Tensor:
+        # |d_i| = min(m |w_i|, room_i); sum |w_i| min(m |w_i|, room_i) = |c| is concave in m: Newton from 0.
+        space, weight = room(t, w, c).flatten(1), w.abs().flatten(1)
+        m = torch.zeros(len(t), 1, dtype=t.dtype, device=t.device)
+        goal = c.abs()[:, None]
+        for _ in range(_NEWTON):
+            way = m * weight
+            slope = (weight**2 * (space > way)).sum(1, keepdim=True)
+            missing = goal - (weight * torch.minimum(space, way)).sum(1, keepdim=True)
+            growth = torch.where(slope > 0, missing / slope.clamp_min(torch.finfo(t.dtype).tiny), 0).clamp_min_(0)
+            m = m + growth
+            if bool((growth <= 1e-6 * m).all()):
+                break
+        d = torch.minimum(space, m * weight).view_as(t)
+        return d.mul_(w.sign()).mul_(per_example(c.sign(), t))
 
     def sample(self, x: Tensor, seed: Seed) -> Tensor:
         generator = seed.generator(x.device)

@@ -1,0 +1,88 @@
+"""The standard ensemble of attacks without parameters."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from semirobust.attacks import ATTACKS
+from semirobust.attacks.apgd import APGD
+from semirobust.attacks.base import AbstractAttack
+from semirobust.attacks.fab import FAB
+from semirobust.attacks.goals import AbstractGoal, Mislead
+from semirobust.attacks.square import Square
+from semirobust.errors import InputError
+from semirobust.seed import Seed
+
+__all__ = ["AutoAttack"]
+
+Preset = Literal["standard", "plus", "rand", "clat"]
+
+
+@ATTACKS.register("autoattack")
+@dataclass(frozen=True)
+class AutoAttack(AbstractAttack):
+    """Several attacks one after the other, each on the examples that withstood those before.
+
+    Source: Croce & Hein 2020, section 6, with the settings of the authors' code.
+
+    - ``standard``: APGD on the cross entropy (100 steps), targeted APGD on the DLR loss (9 targets), targeted FAB (9
+      targets), Square (5,000 queries).
+    - ``plus``: APGD on both losses and untargeted FAB with 5 restarts each, Square, and the two targeted ones.
+    - ``rand``: APGD on both losses with 20 gradients averaged in each step, for models that answer at random.
+    - ``clat``: that of the CLAT paper (section 4.1): like standard, with 3 targets for FAB.
+
+    Args:
+        threat: the perturbations allowed (l-infinity or l2).
+        preset: which ensemble.
+        steps, queries: of its gradient attacks and of Square. With fewer than the standard 100 and 5,000 it is a quick
+            look and no AutoAttack, and its name says so.
+    """
+
+    preset: Preset = "standard"
+    steps: int = 100
+    queries: int = 5000
+
+    def __post_init__(self) -> None:
+        if self.preset not in ("standard", "plus", "rand", "clat"):
+            raise InputError(f"preset: expected standard, plus, rand or clat; got {self.preset!r}")
+
+    @property
+    def name(self) -> str:
+        kind = "autoattack" if self.preset == "standard" else f"autoattack-{self.preset}"
+        standard = (self.steps, self.queries) == (100, 5000)
+        return kind if standard else f"{kind} of {self.steps} steps, {self.queries} queries"
+
+    @property
+    def attacks(self) -> tuple[AbstractAttack, ...]:
+        """The attacks, in the order in which they run."""
+        t, steps = self.threat, self.steps
+        targeted, square = APGD(t, steps, loss="dlr-targeted"), Square(t, self.queries)
+        match self.preset:
+            case "standard":
+                return APGD(t, steps), targeted, FAB(t, steps), square
+            case "clat":
+                return APGD(t, steps), targeted, FAB(t, steps, targets=3), square
+            case "rand":
+                return APGD(t, steps, eot=20), APGD(t, steps, loss="dlr", eot=20)
+            case "plus":
+                many = APGD(t, steps, restarts=5), APGD(t, steps, loss="dlr", restarts=5), FAB(t, steps, targets=0, restarts=5)
+                return *many, square, targeted, FAB(t, steps)
+
+    def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
+        if not isinstance(goal, Mislead):
+            raise InputError("autoattack: expected a classifier to mislead; it cannot raise other losses")
+        x_adv = x.clone()
+        with torch.no_grad():
+            standing = (goal.model(x).argmax(1) == goal.y).nonzero().flatten()
+        for attack in self.attacks:
+            if len(standing) == 0:
+                break
+            part = Mislead(goal.model, goal.y[standing], leave=True)
+            found = attack.search(part, x[standing], seed / attack.name)
+            with torch.no_grad():
+                fooled = goal.model(found).argmax(1) != part.y
+            x_adv[standing[fooled]] = found[fooled]
+            standing = standing[~fooled]
+        return x_adv

@@ -24,7 +24,7 @@ SOURCE = ROOT / "src" / "semirobust"
 FILES = sorted(SOURCE.rglob("*.py"))
 FAMILIES = (ATTACKS, MEASURES, METHODS, MODELS, OBJECTIVES, SELECTIONS, SOURCES, THREATS)
 HELPERS = {
-    "attacks": {"active", "base", "goals", "losses"},
+    "attacks": {"active", "base", "goals", "inference", "losses"},
     "data": {"augment", "catalogue", "images", "load", "locate", "npz"},
     "measures": {"base", "robustness"},
     "methods": {"base", "chosen", "harden"},

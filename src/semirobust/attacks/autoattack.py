@@ -1,6 +1,6 @@
 """The standard ensemble of attacks without parameters."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -79,10 +79,10 @@ class AutoAttack(AbstractAttack):
         for attack in self.attacks:
             if len(standing) == 0:
                 break
-            part = Mislead(goal.model, goal.y[standing], leave=True)
+            part = replace(goal, y=goal.y[standing], leave=True)
             found = attack.search(part, x[standing], seed / attack.name)
             with torch.no_grad():
-                fooled = goal.model(found).argmax(1) != part.y
+                fooled = part.misled(goal.model(found), found, part.y)
             x_adv[standing[fooled]] = found[fooled]
             standing = standing[~fooled]
         return x_adv

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.attacks.goals import AbstractGoal, Ascend, Mislead
+from semirobust.attacks.inference import FastModel
 from semirobust.checks import check_examples, check_logits, check_mode
 from semirobust.layers.mode import quiet
 from semirobust.seed import Seed, as_seed
@@ -52,27 +53,34 @@ class AbstractAttack(ABC):
         Raises:
             InputError: one of the arguments is not as described.
         """
-        return self._mislead(model, x, y, as_seed(seed), leave=False)
+        return self._mislead(model, x, y, as_seed(seed), leave=False, fast=None)
 
-    def fool(self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int | Seed = 0) -> Tensor:
-        """Like a call, but an example is left alone as soon as it is misclassified: the same verdict, sooner."""
-        return self._mislead(model, x, y, as_seed(seed), leave=True)
+    def fool(self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int | Seed = 0, fast: FastModel | None = None) -> Tensor:
+        """Like a call, but an example is left alone as soon as it is misclassified: the same verdict, sooner.
+
+        ``fast`` is a faster form of ``model`` to search with; ``model`` itself decides who is misclassified.
+        """
+        return self._mislead(model, x, y, as_seed(seed), leave=True, fast=fast)
 
     def maximise(self, loss: Callable[[Tensor], Tensor], x: Tensor, *, seed: int | Seed = 0) -> Tensor:
         """Raise any ``loss(x_adv) -> (N,)``, a feature distance for example. The caller keeps the model quiet."""
         return self.search(Ascend(loss), x, as_seed(seed))
 
-    def _mislead(self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, leave: bool) -> Tensor:
+    def _mislead(self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, leave: bool, fast: FastModel | None) -> Tensor:
         check_examples(x, y)
         check_mode(model)
         with quiet(model):
             with torch.no_grad():
                 check_logits(model(x[:1]), y[:1])
-            # Convolutions on a CPU are about 1.4 times faster in this layout.
-            work = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+            # Channels last is the faster layout for most convolutions on a CPU, by about 1.4 times.
+            layout = torch.channels_last if fast is None else fast.layout
+            work = x.contiguous(memory_format=layout) if x.dim() == 4 else x
             if x.dtype in (torch.float16, torch.bfloat16):  # small steps would drown in the rounding
                 goal = Mislead(lambda z: model(z.to(x.dtype)).float(), y, leave)
                 x_adv = self.threat.restrict(x, self.search(goal, work.float(), seed))
+            elif fast is not None and fast.band:
+                full = None if fast.full is None else (fast.full.logits, fast.full.band)
+                x_adv = self.search(Mislead(fast.logits, y, leave, judge=model, band=fast.band, full=full), work, seed)
             else:
                 x_adv = self.search(Mislead(model, y, leave), work, seed)
         x_adv = x_adv.detach()

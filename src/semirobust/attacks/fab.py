@@ -55,6 +55,7 @@ class FAB(AbstractAttack):
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         if not isinstance(goal, Mislead):
             raise InputError("fab: expected a classifier to mislead; it cannot raise other losses")
+        goal = goal.in_full_precision()
         nearest = x.clone()
         distance = torch.full((len(x),), torch.inf, device=x.device, dtype=x.dtype)
         with torch.no_grad():
@@ -85,7 +86,7 @@ class FAB(AbstractAttack):
                 slope, difference, crossed = self._boundary(goal, a)
             self._move(a, slope, difference)
         with torch.no_grad():
-            crossed = goal.model(a.z).argmax(1) != a.y
+            crossed = goal.misled(goal.model(a.z), a.z, a.y)
         self._record(a, crossed, nearest, distance, leave=False)
         return nearest, distance
 
@@ -100,7 +101,7 @@ class FAB(AbstractAttack):
                 (slope,) = torch.autograd.grad(difference.sum(), z)
             else:
                 slope, difference = self._nearest(logits - own, z, a.y)
-        return slope.detach(), difference.detach(), logits.detach().argmax(1) != a.y
+        return slope.detach(), difference.detach(), goal.misled(logits.detach(), a.z, a.y)
 
     def _nearest(self, differences: Tensor, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Of all classes the one whose linearised boundary is nearest: its gradient and difference."""

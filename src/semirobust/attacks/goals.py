@@ -2,12 +2,12 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from semirobust.attacks.losses import LogitLoss, cross_entropy
+from semirobust.attacks.losses import LogitLoss, cross_entropy, margin
 
 __all__ = ["AbstractGoal", "Ascend", "Mislead", "gradient"]
 
@@ -57,6 +57,9 @@ class Mislead(AbstractGoal):
             is the first that misleads rather than the worst.
         loss: what is raised.
         target: (N,) the class to go for, where the loss has one; any misclassification counts as reached all the same.
+        judge: the model whose prediction counts, where ``model`` is a faster form of it; it is asked where the margin is
+            within ``band`` (a share of the spread of the example's logits) of the boundary or beyond.
+        full: a form of the model in full precision, and its band, where ``model`` is none.
     """
 
     model: Callable[[Tensor], Tensor] = field(repr=False)
@@ -64,11 +67,31 @@ class Mislead(AbstractGoal):
     leave: bool = False
     loss: LogitLoss = cross_entropy
     target: Tensor | None = field(default=None, repr=False)
+    judge: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
+    band: float = 0.0
+    full: tuple[Callable[[Tensor], Tensor], float] | None = field(default=None, repr=False)
+
+    def in_full_precision(self) -> "Mislead":
+        """The same goal for an attack that must know where the boundary is to more than a half precision's digits."""
+        return self if self.full is None else replace(self, model=self.full[0], band=self.full[1], full=None)
 
     def __call__(self, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor | None]:
         logits, y = self.model(x_adv), self.y[rows]
         loss = self.loss(logits, y, None if self.target is None else self.target[rows])
-        return loss, logits.detach().argmax(1) != y
+        return loss, self.misled(logits.detach(), x_adv, y)
+
+    def misled(self, logits: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
+        """Whether each example is misclassified at ``x_adv``, whose logits by ``model`` are given."""
+        wrong = logits.argmax(1) != y
+        if self.judge is None:
+            return wrong
+        spread = logits.amax(1) - logits.mean(1)
+        unsure = (wrong | (margin(logits, y) > -self.band * spread)).nonzero().flatten()
+        if len(unsure):
+            with torch.no_grad():
+                wrong = torch.zeros_like(wrong)
+                wrong[unsure] = self.judge(x_adv[unsure].detach()).argmax(1) != y[unsure]
+        return wrong
 
 
 def gradient(goal: AbstractGoal, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

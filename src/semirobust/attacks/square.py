@@ -149,11 +149,12 @@ class Square(AbstractAttack):
 
 
 def _margin(goal: Mislead, point: Tensor, rows: Tensor) -> Tensor:
+    """z_y - max z_k, below 0 just where the verdict is that the example is misclassified."""
     with torch.no_grad():
         logits, y = goal.model(point), goal.y[rows]
-        # A tie is no success: the verdict is that of argmax.
-        value = -margin(logits, y)
-        return torch.where((value == 0) & (logits.argmax(1) != y), -torch.finfo(value.dtype).tiny, value).float()
+        value = -margin(logits, y).float()
+        wrong, tiny = goal.misled(logits, point, y), torch.finfo(torch.float32).tiny
+        return torch.where(wrong, value.clamp(max=-tiny), value.clamp(min=0))
 
 
 def _window(side: int, height: int, width: int, x: Tensor, generator: torch.Generator) -> tuple[slice, ...]:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
+from semirobust.attacks.inference import FastModel, Precision, fast_inference
 from semirobust.checks import check_examples, check_logits, check_mode
 from semirobust.errors import InputError
 from semirobust.layers.mode import quiet
@@ -15,6 +16,8 @@ from semirobust.records.interval import proportion_interval
 from semirobust.seed import Seed, as_seed
 
 __all__ = ["Evaluation", "Proportion", "Summary", "evaluate"]
+
+_FEW = 64
 
 
 class Proportion(float):
@@ -69,11 +72,13 @@ class Evaluation:
         clean: (N,) whether the clean example is classified correctly.
         robust: attack name -> (N,) whether it is and the attack found no perturbation that changes that.
         rejected: attack name -> how many perturbations failed the final check and were not counted.
+        inference: how logits were computed while searching; verdicts are always those of the model itself.
     """
 
     clean: Tensor
     robust: Mapping[str, Tensor]
     rejected: Mapping[str, int]
+    inference: str = ""
 
     @property
     def worst(self) -> Tensor:
@@ -96,6 +101,7 @@ def evaluate(
     *,
     seed: int | Seed = 0,
     batch_size: int = 256,
+    precision: Precision = "auto",
     progress: Progress = silent,
 ) -> Evaluation:
     """Clean accuracy of ``model`` and its accuracy under each attack.
@@ -110,6 +116,8 @@ def evaluate(
         attacks: attacks, or names and attacks.
         seed: the source of all randomness.
         batch_size: examples attacked at once.
+        precision: ``auto`` searches with the fastest form of the model there is (:func:`fast_inference`) where the work is
+            long enough; ``exact`` with the model as it is.
         progress: told after each batch.
 
     Raises:
@@ -122,20 +130,26 @@ def evaluate(
     with quiet(model):
         clean = torch.cat([_correct(model, x[r].to(device), y[r].to(device), check=True) for r in _slices(len(x), batch_size)])
         robust, rejected = _ByAttack(), {}
+        fast = _fast(model, x[clean.to(x.device)][:64].to(device), int(clean.sum()), precision) if named else None
         for name, attack in named.items():
             verdict, rejected[name] = clean.clone(), 0
             standing = clean.nonzero().flatten()
             for rows in _slices(len(standing), batch_size):
                 chosen = standing[rows]
                 part_x, part_y = x[chosen.to(x.device)].to(device), y[chosen.to(y.device)].to(device)
-                x_adv = attack.fool(model, part_x, part_y, seed=as_seed(seed) / name / rows.start)
+                x_adv = attack.fool(model, part_x, part_y, seed=as_seed(seed) / name / rows.start, fast=fast)
                 fooled = ~_correct(model, x_adv, part_y)
                 valid = attack.threat.contains(part_x, x_adv).cpu()
                 verdict[chosen] = ~(fooled & valid)
                 rejected[name] += int((fooled & ~valid).sum())
                 progress(name, rows.stop, len(standing))
             robust[name] = verdict
-    return Evaluation(clean, robust, rejected)
+    return Evaluation(clean, robust, rejected, fast.description if fast else "as it is, full precision")
+
+
+def _fast(model: nn.Module, x: Tensor, examples: int, precision: Precision) -> FastModel | None:
+    """The faster form, unless so few examples are attacked that finding it would take longer than it saves."""
+    return fast_inference(model, x, precision=precision) if examples >= _FEW or precision != "auto" else None
 
 
 def _named(attacks: Sequence[AbstractAttack] | Mapping[str, AbstractAttack]) -> dict[str, AbstractAttack]:

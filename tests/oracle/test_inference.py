@@ -1,0 +1,116 @@
+"""The faster form of a model: the same logits, the same verdicts, and the model left as it was."""
+
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+import semirobust as sr
+from semirobust.attacks import inference
+from semirobust.attacks.inference import fast_inference
+from semirobust.errors import InputError
+from tests.helpers import SmallResidual, untouched
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A small convolutional network on digits with real batch statistics."""
+    splits = sr.load_data("digits")
+    model = sr.build_model("resnet8", in_channels=1, image_size=8, seed=1)
+    attack = sr.PGD(sr.Linf(0.1), steps=2)
+    training = sr.Training(objective=sr.Adversarial(), attack=attack, epochs=3, batch_size=64, schedule="constant")
+    training(model, splits.train.first(600), seed=0)
+    return model, *splits.test.first(200).all()
+
+
+@pytest.mark.parametrize("make", [inference._folded, inference._bfloat16, inference._channels_last])
+def test_logits_agree(trained, make):
+    model, x, _ = trained
+    if make is inference._bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("needs a processor with bfloat16")
+    with untouched(model):
+        fast = make(model, x)
+        with torch.no_grad():
+            logits = fast.logits(x)
+    truth = model(x).detach()
+    error = (logits - truth).abs().amax(1) / (truth.amax(1) - truth.mean(1))
+    assert float(error.max()) <= max(3 * fast.band, 1e-5)
+    if make is inference._folded:
+        assert "batch norms folded" in fast.description
+        torch.testing.assert_close(logits, truth, rtol=1e-3, atol=1e-4)
+
+
+def test_folding_leaves_alone_what_is_shared_or_not_a_pair():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm, self.other = nn.Conv2d(3, 3, 3, 1, 1), nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+            self.norm.running_mean.fill_(0.3)
+            self.other.running_var.fill_(2.0)
+
+        def forward(self, x):
+            h = self.norm(self.conv(x))
+            h = self.norm(self.conv(h))  # both run twice
+            return self.other(h + x).mean((2, 3))
+
+    model = Shared().eval()
+    x = torch.rand(3, 3, 5, 5)
+    assert inference._fold_batch_norm(model, x) == 0
+    both = SmallResidual().eval()
+    truth = both(x).detach()
+    assert inference._fold_batch_norm(both, x) == 4
+    torch.testing.assert_close(both(x), truth)
+
+
+def test_what_deviates_is_not_used(monkeypatch, trained):
+    model, x, _ = trained
+    wrong = inference.FastModel(lambda z: model(z) * 1.2, "wrong", 1e-3)
+    for name in ("_folded", "_bfloat16", "_channels_last"):
+        monkeypatch.setattr(inference, name, lambda m, z: wrong)
+    assert fast_inference(model, x).description == "as it is, full precision"
+
+
+def test_a_model_that_cannot_be_copied_is_used_as_it_is():
+    class Stubborn(SmallResidual):
+        def __deepcopy__(self, memo):
+            raise RuntimeError("no copies")
+
+    fast = fast_inference(Stubborn().eval(), torch.rand(8, 3, 5, 5))
+    assert fast.band == 0
+
+
+def test_exact_turns_it_all_off(trained):
+    model, x, y = trained
+    assert fast_inference(model, x, precision="exact").logits is model
+    assert sr.evaluate(model, x, y, [sr.FGSM(sr.Linf(0.1))], precision="exact").inference == "as it is, full precision"
+    with pytest.raises(InputError, match="precision"):
+        sr.evaluate(model, x, y, [sr.FGSM(sr.Linf(0.1))], precision="quick")
+
+
+@pytest.mark.parametrize("form", ["_folded", "_bfloat16"])
+def test_verdicts_are_those_of_the_exact_search(monkeypatch, trained, form):
+    """Each faster form, forced, against the exact search: at most one of 200 verdicts apart."""
+    if form == "_bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("needs a processor with bfloat16")
+    model, x, y = trained
+    make = getattr(inference, form)
+    full = inference._folded(model, x)
+    forced = lambda m, z, precision: dataclasses.replace(make(m, z), full=full)  # noqa: E731
+    monkeypatch.setattr("semirobust.measures.robustness.fast_inference", forced)
+    threat = sr.Linf(0.12)
+    attacks = [
+        sr.PGD(threat, steps=20),
+        sr.APGD(threat, steps=30),
+        sr.FAB(threat, steps=20, targets=3),
+        sr.Square(threat, queries=300),
+    ]
+    with untouched(model):
+        fast = sr.evaluate(model, x, y, attacks)
+    monkeypatch.undo()
+    exact = sr.evaluate(model, x, y, attacks, precision="exact")
+    assert fast.inference != exact.inference
+    for name in exact.robust:
+        assert 0.2 < float(exact.robust[name].float().mean()) < 0.98
+        assert int((fast.robust[name] != exact.robust[name]).sum()) <= 2, name
+    assert int((fast.worst != exact.worst).sum()) <= 1

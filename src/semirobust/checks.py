@@ -5,7 +5,16 @@ from torch import Tensor, nn
 
 from semirobust.errors import InputError
 
-__all__ = ["check_examples", "check_floating", "check_labels", "check_logits", "check_mode", "check_pixels"]
+__all__ = [
+    "check_dtype",
+    "check_examples",
+    "check_floating",
+    "check_labels",
+    "check_logits",
+    "check_mode",
+    "check_pixels",
+    "probe",
+]
 
 _MODE_DEPENDENT = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
 # Rounding of resized or renormalised images leaves values this far outside [0, 1] (torchattacks #136).
@@ -56,6 +65,13 @@ def check_examples(x: object, y: object) -> None:
     check_labels(y, len(x))
 
 
+def check_dtype(model: nn.Module, x: Tensor, name: str = "x") -> None:
+    """The pixels have the precision of the model's parameters."""
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if parameter is not None and parameter.dtype != x.dtype:
+        raise InputError(f"{name}: expected {parameter.dtype} as the model has, got {x.dtype}")
+
+
 def check_mode(model: nn.Module) -> None:
     """No batch norm or dropout in train mode: there the prediction of an example depends on chance or its batch."""
     if not isinstance(model, nn.Module):
@@ -78,4 +94,23 @@ def check_logits(logits: object, y: Tensor) -> None:
     sums_to_one = torch.allclose(logits.sum(1).double(), torch.ones(len(y), dtype=torch.double, device=logits.device), atol=1e-3)
     if sums_to_one and float(logits.min()) >= 0 and float(logits.max()) <= 1:
         raise InputError("model: expected logits, got probabilities (rows in [0, 1] that sum to 1); remove the softmax")
+    check_labels(y, len(y), logits.shape[1])
+
+
+def probe(model: nn.Module, x: Tensor, y: Tensor) -> None:
+    """Run the model on one example, so that what does not fit is said in one sentence; then check all labels.
+
+    Raises:
+        InputError: wrong precision, a model that cannot run on such an example, no logits, or labels it has no logit for.
+    """
+    check_dtype(model, x)
+    try:
+        with torch.no_grad():
+            logits = model(x[:1])
+    except InputError:
+        raise
+    except Exception as error:  # a model can fail in any way on what it was not made for
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"x: the model cannot run on examples of shape {tuple(x.shape[1:])} ({said})") from None
+    check_logits(logits, y[:1])
     check_labels(y, len(y), logits.shape[1])

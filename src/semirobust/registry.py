@@ -85,8 +85,8 @@ class Registry(Generic[T]):
         hints = _parameters(member)
         values = {k: v for k, v in given.items() if k in hints} | numbers
         for key, value in (options or {}).items():
-            if key not in hints:
-                known = ", ".join(sorted(set(hints) - set(given))) or "none"
+            if key not in hints or key in given:
+                known = ", ".join(sorted(set(hints) - set(given) - set(numbers))) or "none"
                 raise InputError(f"{self.family} {name!r}: unknown option {key!r}; it has {known}")
             values[key] = _checked(f"{self.family} {name!r}, option {key!r}", hints[key], value)
         return member(**values)

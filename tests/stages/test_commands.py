@@ -142,7 +142,7 @@ WRONG = {
     "no such norm": (["train", "--norm", "l7", "--out", "o"], "norm: expected one of"),
     "epsilon": (["train", "--eps", "many", "--out", "o"], "recipe: threat.epsilon: input should be a valid number"),
     "epsilon by zero": (["train", "--eps", "8/0", "--out", "o"], "threat.epsilon"),
-    "unknown entry": (["train", "--set", "train.speed=9", "--out", "o"], "recipe: unknown option train.speed; expected one of objective"),
+    "unknown entry": (["train", "--set", "train.speed=9", "--out", "o"], "recipe: unknown option train.speed; expected one of attack"),
     "unknown section": (["train", "--set", "trian.epochs=9", "--out", "o"], "recipe: unknown option trian; expected one of seed"),
     "below a value": (["train", "--set", "seed.x=9", "--out", "o"], "seed"),
     "no equals": (["train", "--set", "seed", "--out", "o"], "--set: expected section.key=value, got 'seed'"),

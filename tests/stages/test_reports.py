@@ -9,7 +9,7 @@ from semirobust.errors import InputError
 from semirobust.records.origin import config_hash
 from semirobust.records.record import Finding, LayerEntry, Number, Origin, Picture, Settings, parse_record
 from semirobust.records.store import read_records, write_records
-from semirobust.reports.network import network_picture
+from semirobust.reports.network import network_pictures
 from semirobust.reports.page import render_report, write_report
 from semirobust.reports.source import Source, read_source
 from semirobust.stages.recipe import read_recipe
@@ -96,7 +96,7 @@ def test_intervals_are_over_seeds_where_there_are_several():
 
 def test_the_picture_of_the_network():
     source = Source(numbers=[r for r in _records() if r.kind == "number"], layers=[r for r in _records() if r.kind == "layer"])
-    picture = network_picture(source)
+    (picture,) = network_pictures(source)
     first, second, third = picture.columns
     assert first.bar_height == 0 and second.bar_height == pytest.approx(third.bar_height)  # 2 and 1/2 on a log scale
     assert second.bar_top < picture.one_y and third.bar_top == pytest.approx(picture.one_y)
@@ -106,7 +106,7 @@ def test_several_runs_keep_their_names(tmp_path):
     for name in ("one", "two"):
         write_records(tmp_path / name / "records" / "a.jsonl", [_number("accuracy", 0.5, attack="clean"), *_records()[:3]])
     source = read_source([tmp_path / "one", tmp_path / "two"])
-    assert source.values_of("accuracy", "arm") == ["one", "two"] and len(source.layers) == 3
+    assert source.values_of("accuracy", "arm") == ["one", "two"] and len(source.layers) == 6
 
 
 @pytest.mark.parametrize(

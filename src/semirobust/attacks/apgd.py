@@ -49,6 +49,7 @@ class APGD(AbstractAttack):
     eot: int = 1
 
     def __post_init__(self) -> None:
+        AbstractAttack.__post_init__(self)
         if self.loss not in _LOSSES:
             raise InputError(f"loss: expected one of {', '.join(_LOSSES)}; got {self.loss!r}")
         if min(self.steps, self.restarts, self.targets, self.eot) < 1:

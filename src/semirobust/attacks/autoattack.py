@@ -45,6 +45,7 @@ class AutoAttack(AbstractAttack):
     queries: int = 5000
 
     def __post_init__(self) -> None:
+        AbstractAttack.__post_init__(self)
         if self.preset not in ("standard", "plus", "rand", "clat"):
             raise InputError(f"preset: expected standard, plus, rand or clat; got {self.preset!r}")
 

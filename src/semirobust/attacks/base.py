@@ -1,5 +1,6 @@
 """The form of every attack."""
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 
 from semirobust.attacks.goals import AbstractGoal, Ascend, Mislead
 from semirobust.attacks.inference import FastModel
-from semirobust.checks import check_examples, check_logits, check_mode
+from semirobust.checks import check_examples, check_mode, probe
+from semirobust.errors import InputError
 from semirobust.layers.mode import quiet
 from semirobust.seed import Seed, as_seed
 from semirobust.threats import AbstractThreat
@@ -28,6 +30,13 @@ class AbstractAttack(ABC):
     """
 
     threat: AbstractThreat
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.threat, AbstractThreat):
+            raise InputError(f"threat: expected a threat model such as Linf(8/255), got {self.threat!r}")
+        for f in dataclasses.fields(self):
+            if f.type is int and not (isinstance(value := getattr(self, f.name), int) and not isinstance(value, bool)):
+                raise InputError(f"{f.name}: expected a whole number, got {value!r}")
 
     @property
     @abstractmethod
@@ -70,8 +79,7 @@ class AbstractAttack(ABC):
         check_examples(x, y)
         check_mode(model)
         with quiet(model):
-            with torch.no_grad():
-                check_logits(model(x[:1]), y[:1])
+            probe(model, x, y)
             # Channels last is the faster layout for most convolutions on a CPU, by about 1.4 times.
             layout = torch.channels_last if fast is None else fast.layout
             work = x.contiguous(memory_format=layout) if x.dim() == 4 else x

@@ -45,6 +45,7 @@ class FAB(AbstractAttack):
     beta: float = 0.9
 
     def __post_init__(self) -> None:
+        AbstractAttack.__post_init__(self)
         if min(self.steps, self.restarts) < 1 or self.targets < 0:
             raise InputError("steps, restarts and targets: expected at least 1, 1 and 0")
 

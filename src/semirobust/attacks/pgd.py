@@ -37,6 +37,7 @@ class PGD(AbstractAttack):
     random_start: bool = True
 
     def __post_init__(self) -> None:
+        AbstractAttack.__post_init__(self)
         if self.steps < 1 or self.restarts < 1:
             raise InputError(f"steps and restarts: expected at least 1, got {self.steps} and {self.restarts}")
         if self.step_size is not None and not self.step_size > 0:

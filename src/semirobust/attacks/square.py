@@ -46,6 +46,7 @@ class Square(AbstractAttack):
     rescale: bool = False
 
     def __post_init__(self) -> None:
+        AbstractAttack.__post_init__(self)
         if min(self.queries, self.restarts) < 1 or not 0 < self.p_init <= 1:
             raise InputError("queries, restarts and p_init: expected at least 1, at least 1, and a share in (0, 1]")
         if not isinstance(self.threat, Linf | L2):

@@ -96,7 +96,7 @@ def train(
     learning_rate: Annotated[str | None, typer.Option("--lr")] = None,
     schedule: Annotated[str | None, typer.Option("--schedule", help="constant, step, cosine or cyclic.")] = None,
     augment: Annotated[str | None, typer.Option("--augment", help="none, crop, crop-small or crop-flip.")] = None,
-    precision: Annotated[str | None, typer.Option("--precision", help="32-true, bf16-mixed, 16-mixed.")] = None,
+    precision: Annotated[str | None, typer.Option("--precision", help="32-true or bf16-mixed.")] = None,
     seed: o.Seed = None,
     set_: o.Set = None,
     device: o.Accelerator = "auto",
@@ -234,6 +234,7 @@ def harden(
     checkpoint: o.Checkpoint = None,
     data: o.Data = None,
     data_root: o.DataRoot = None,
+    image_size: o.ImageSize = None,
     width: o.Width = None,
     norm: o.Norm = None,
     eps: o.Epsilon = None,
@@ -257,6 +258,7 @@ def harden(
         set_,
         data__source=data,
         data__root=data_root,
+        data__image_size=image_size,
         model__width=width,
         threat__norm=norm,
         threat__epsilon=eps,
@@ -278,6 +280,8 @@ def harden(
     with bars(quiet=json) as progress:
         records = harden_subject(subject, out, seeds=seeds, devices=_compute(device, threads=threads), progress=progress)
     show_comparison(records, out, as_json=json)
+    if any(record.kind == "finding" and record.name == "stopped" for record in records):
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -42,7 +42,11 @@ def _decode(path: Path, size: int) -> Tensor:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
                 picture.draft("RGB", (size, size))
-                rgb = picture.convert("RGB")
+                if picture.mode.startswith("I"):  # 16 bits, which a plain conversion would saturate
+                    top_byte = (np.asarray(picture, dtype=np.int64) >> 8).clip(0, 255).astype(np.uint8)
+                    rgb = Image.fromarray(top_byte).convert("RGB")
+                else:
+                    rgb = picture.convert("RGB")
     except (
         OSError,
         UnidentifiedImageError,

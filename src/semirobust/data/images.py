@@ -14,6 +14,9 @@ from semirobust.seed import Seed
 __all__ = ["Images", "Pixels", "Splits", "images_from_dataset", "images_from_tensors"]
 
 
+_MANY = 100_000
+
+
 class Pixels(Protocol):
     """Where pixels come from: a tensor in memory or files read when wanted."""
 
@@ -63,9 +66,12 @@ class Images:
         return self.batch(torch.arange(len(self)), device)
 
     def batches(self, size: int, *, seed: Seed | None = None) -> Iterator[Tensor]:
-        """Indices in batches of ``size``, shuffled where a seed is given; the last batch may be smaller."""
+        """Indices in batches of ``size``, shuffled where a seed is given; the last may be smaller or one larger."""
         order = torch.arange(len(self)) if seed is None else torch.randperm(len(self), generator=seed.generator())
-        yield from order.split(size)
+        parts = list(order.split(size))
+        if seed is not None and len(parts) > 1 and len(parts[-1]) == 1:  # batch norm cannot train on one image
+            parts[-2:] = [torch.cat(parts[-2:])]
+        yield from parts
 
     def subset(self, rows: Tensor) -> "Images":
         """The images ``rows``, in that order."""
@@ -116,6 +122,14 @@ class Splits:
     test: Images
     note: str = ""
 
+    def __post_init__(self) -> None:
+        if len(self.train) == 0 or len(self.test) == 0:
+            raise InputError(f"data {self.name!r}: expected training and test images, got {len(self.train)} and {len(self.test)}")
+        if self.train.shape != self.test.shape:
+            raise InputError(
+                f"data {self.name!r}: expected images of one shape, got {self.train.shape} to train and {self.test.shape} to test"
+            )
+
     @property
     def classes(self) -> tuple[str, ...]:
         return self.train.classes
@@ -124,15 +138,14 @@ class Splits:
 def images_from_tensors(x: Tensor, y: Tensor, classes: Sequence[str] | None = None) -> Images:
     """Images from tensors: x (N, K, H, W) floats in [0, 1] or bytes, y (N,) integer labels."""
     if isinstance(x, Tensor) and x.dtype == torch.uint8:
-        if x.dim() != 4:
+        if x.dim() != 4 or len(x) == 0:
             raise InputError(f"x: expected images (N, K, H, W), got shape {tuple(x.shape)}")
     else:
         check_pixels(x)
         if x.dim() != 4:
             raise InputError(f"x: expected images (N, K, H, W), got shape {tuple(x.shape)}")
     check_labels(y, len(x))
-    names = tuple(classes) if classes else tuple(str(c) for c in range(int(y.max()) + 1))
-    return Images(x, y.long(), names)
+    return Images(x, y.long(), _class_names(y, classes))
 
 
 class _FromDataset:
@@ -156,8 +169,20 @@ def images_from_dataset(dataset: Any, classes: Sequence[str] | None = None) -> I
 
     Labels are read once, images whenever a batch needs them.
     """
+    n = len(dataset)
+    if n == 0:
+        raise InputError("dataset: expected at least one example, got none")
     targets = getattr(dataset, "targets", None)
-    labels = targets if targets is not None else [dataset[i][1] for i in range(len(dataset))]
-    y = torch.as_tensor(labels).long()
-    names = tuple(classes) if classes else tuple(str(c) for c in range(int(y.max()) + 1))
-    return Images(_FromDataset(dataset), y, names)
+    plain = targets is not None and len(targets) == n and getattr(dataset, "target_transform", None) is None
+    y = torch.as_tensor(list(targets) if plain else [dataset[i][1] for i in range(n)])  # type: ignore[arg-type]
+    check_labels(y, n)
+    return Images(_FromDataset(dataset), y.long(), _class_names(y, classes))
+
+
+def _class_names(y: Tensor, classes: Sequence[str] | None) -> tuple[str, ...]:
+    if classes:
+        return tuple(classes)
+    count = int(y.max()) + 1
+    if count > _MANY:
+        raise InputError(f"y: expected labels 0, 1, 2, ... of at most {_MANY:,} classes, got {count - 1}")
+    return tuple(str(c) for c in range(count))

@@ -21,6 +21,10 @@ def load_data(source: str, *, root: str | Path | None = None, image_size: int | 
     Raises:
         InputError: nothing of that name, or files that are missing or damaged.
     """
+    if image_size is not None and image_size < 1:
+        raise InputError(f"image_size: expected at least 1, got {image_size}")
+    if source in SOURCES.names() and image_size is not None and source != "imagenet":
+        raise InputError(f"image_size: expected none for {source!r}, whose images have one size; got {image_size}")
     if source in SOURCES.names():
         options = {"image_size": image_size} if source == "imagenet" and image_size else {}
         return SOURCES.make(source, options, root=root)

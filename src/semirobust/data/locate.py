@@ -52,7 +52,9 @@ def find_file(folder: Path, name: str) -> Path | None:
     """``name`` directly in ``folder`` or one level below; None if absent."""
     if (folder / name).exists():
         return folder / name
-    return next(iter(sorted(folder.glob(f"*/{name}"))), None) if folder.is_dir() else None
+    others = {entry.folder for entry in CATALOGUE.values()}  # mnist and fashion-mnist have files of the same names
+    found = sorted(path for path in folder.glob(f"*/{name}") if path.parent.name not in others) if folder.is_dir() else []
+    return found[0] if found else None
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -25,7 +25,7 @@ def load_npz(path: Path) -> Splits:
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path.name}: expected an .npz of plain arrays, got one that cannot be read ({error})") from None
     if {"x_train", "y_train", "x_test", "y_test"} <= arrays.keys():
         train = _images(path, arrays["x_train"], arrays["y_train"])

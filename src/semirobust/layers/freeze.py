@@ -11,7 +11,7 @@ __all__ = ["frozen", "only_trainable"]
 
 
 class _StaysInEval:
-    """Stands in for ``module.train`` on a frozen norm layer: whatever is asked, it stays in eval mode.
+    """Stands in for ``module.train`` on a frozen module with statistics: whatever is asked, it stays in eval mode.
 
     A class rather than a closure, so that a deep copy of the model refers to the copied module.
     """
@@ -23,15 +23,16 @@ class _StaysInEval:
         return self.module
 
 
-def _has_running_statistics(module: nn.Module) -> bool:
-    return isinstance(module, nn.modules.batchnorm._NormBase)
+def _keeps_statistics(module: nn.Module) -> bool:
+    """Batch norm, spectral norm: what has buffers may write them in train mode."""
+    return next(module.buffers(recurse=False), None) is not None
 
 
 @contextmanager
 def frozen(model: nn.Module, layers: LayerMap, indices: Iterable[int], *, and_unassigned: bool = False) -> Iterator[None]:
     """Inside, the given layers take no gradient and their batch norm keeps its statistics, also after ``model.train()``.
 
-    Afterwards ``requires_grad``, modes and ``train`` methods are as before.
+    Afterwards ``requires_grad``, modes and ``train`` methods are as before. A deep copy made inside stays frozen.
 
     Args:
         model: the module that ``layers`` describes.
@@ -43,19 +44,23 @@ def frozen(model: nn.Module, layers: LayerMap, indices: Iterable[int], *, and_un
     names = set(layers.parameters(indices)) | (set(layers.unassigned) if and_unassigned else set())
     owners = set(layers.modules(indices))
     parameters = [(p, p.requires_grad) for name, p in model.named_parameters() if name in names]
-    norms = [(m, m.training) for name, m in model.named_modules() if name in owners and _has_running_statistics(m)]
+    norms = [
+        (m, m.training, m.__dict__.get("train")) for name, m in model.named_modules() if name in owners and _keeps_statistics(m)
+    ]
     try:
         for parameter, _ in parameters:
             parameter.requires_grad_(False)
-        for module, _ in norms:
+        for module, _, _ in norms:
             module.training = False
             module.__dict__["train"] = _StaysInEval(module)
         yield
     finally:
         for parameter, flag in parameters:
             parameter.requires_grad_(flag)
-        for module, mode in norms:
+        for module, mode, before in norms:
             module.__dict__.pop("train", None)
+            if before is not None:
+                module.__dict__["train"] = before
             module.training = mode
 
 

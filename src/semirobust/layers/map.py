@@ -37,6 +37,8 @@ class Layer:
         block: the smallest module around it with several weight layers whose class occurs more than once, such as a
             residual block; itself if there is none.
         ends_block: whether it is the last weight layer of its block.
+        batch_dim: the dimension of its feature that runs over examples; 1 where a module has the sequence first.
+        output_batch_dim: that of its raw output.
     """
 
     index: int
@@ -48,6 +50,12 @@ class Layer:
     parameters: tuple[str, ...]
     block: str
     ends_block: bool
+    batch_dim: int = 0
+    output_batch_dim: int = 0
+
+    def by_example(self, feature: Tensor, n: int, *, raw: bool = False) -> Tensor:
+        """A recorded feature (or raw output) of ``n`` examples as (n, values), whatever its dimensions mean."""
+        return feature.movedim(self.output_batch_dim if raw else self.batch_dim, 0).reshape(n, -1)
 
     @property
     def features(self) -> int:
@@ -132,38 +140,51 @@ def layer_map(model: nn.Module, x: Tensor, *, shortcuts: str = SHORTCUTS, count_
     Args:
         model: any module; mode, parameters and buffers stay as they are.
         x: an input batch (N, ...); only its shape, type and device matter.
-        shortcuts: pattern of the module names that are projections; ``""`` for none.
+        shortcuts: pattern of the names of modules that are projections, where they stand beside the main path; ``""``
+            for none.
         count_projections: number projections as layers of their own, as the code of the semirobustness paper does.
 
     Raises:
         InputError: ``x`` is no floating-point batch, or no weight layer ran.
     """
     check_floating(x)
-    trace, logits = _run(model, x[:1], "" if count_projections else shortcuts)
+    projections = _on_a_shortcut(model, x[:1], "" if count_projections else shortcuts)
+    trace, twice = _run(model, x[:1], projections), _run(model, x[:1].repeat(2, *(1,) * (x.dim() - 1)), projections)
     if not trace.order:
         raise InputError(f"model: expected a convolution or linear module to run, found none in {type(model).__name__}")
     _assign_projections(trace)
-    shapes = [*trace.features[1:], tuple(logits.shape[1:])]
+    shapes = [_by_example(a, b) for a, b in zip(trace.features[1:], twice.features[1:], strict=True)]
     ends = _block_ends(model, trace.order)
     modules: dict[int, list[str]] = {}
     for name, index in trace.owner.items():
         modules.setdefault(index, []).append(name)
     named = dict(model.named_modules())
-    layers = tuple(
-        Layer(
-            index=index,
-            name=name,
-            kind=type(named[name]).__name__,
-            feature_shape=shapes[index - 1],
-            output_shape=trace.outputs[name],
-            modules=tuple(modules[index]),
-            parameters=_own_parameters(named, modules[index]),
-            block=ends[name][0],
-            ends_block=ends[name][1],
+    canonical = {id(parameter): name for name, parameter in model.named_parameters()}
+    layers = []
+    for index, name in enumerate(trace.order, 1):
+        output_dim, output_shape = _by_example(trace.outputs[name], twice.outputs[name])
+        layers.append(
+            Layer(
+                index=index,
+                name=name,
+                kind=type(named[name]).__name__,
+                feature_shape=shapes[index - 1][1],
+                output_shape=output_shape,
+                modules=tuple(modules[index]),
+                parameters=_own_parameters(named, modules[index], canonical),
+                block=ends[name][0],
+                ends_block=ends[name][1],
+                batch_dim=shapes[index - 1][0],
+                output_batch_dim=output_dim,
+            )
         )
-        for index, name in enumerate(trace.order, 1)
-    )
-    return _with_unassigned(model, layers)
+    return _with_unassigned(model, tuple(layers))
+
+
+def _by_example(one: tuple[int, ...], two: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """The dimension that doubled from one example to two, and the shape that belongs to one example."""
+    doubled = next((d for d, (a, b) in enumerate(zip(one, two, strict=False)) if b == 2 * a), 0)
+    return doubled, one[:doubled] + one[doubled + 1 :] if one[doubled] == 1 else one
 
 
 def _with_unassigned(model: nn.Module, layers: tuple[Layer, ...]) -> LayerMap:
@@ -176,10 +197,55 @@ def _with_unassigned(model: nn.Module, layers: tuple[Layer, ...]) -> LayerMap:
     return LayerMap(tuple(unique), tuple(name for name, _ in model.named_parameters() if name not in seen))
 
 
-def _run(model: nn.Module, x: Tensor, shortcuts: str) -> tuple[_Trace, Tensor]:
+def _on_a_shortcut(model: nn.Module, x: Tensor, shortcuts: str) -> tuple[str, ...]:
+    """Modules of a shortcut's name that really stand beside others: their input is also that of a module not around them.
+
+    A downsampling between two stages has such a name too, but all that the main path has passes through it.
+    """
+    if not shortcuts:
+        return ()
+    inputs: dict[str, Tensor] = {}
+
+    def hook(name: str) -> Any:
+        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
+            if tensors:
+                inputs.setdefault(name, tensors[0])  # held, so that no other tensor gets its identity
+
+        return before
+
+    _with_hooks(model, x, [(module, hook(name)) for name, module in model.named_modules() if name])
+    pattern = re.compile(shortcuts)
+    found = []
+    for name, tensor in inputs.items():
+        if pattern.fullmatch(name.rpartition(".")[2]):
+            beside = (k for k, v in inputs.items() if v is tensor and not _inside(k, name) and not _inside(name, k))
+            if next(beside, None) is not None:
+                found.append(name)
+    return tuple(found)
+
+
+def _inside(name: str, outer: str) -> bool:
+    return name == outer or name.startswith(f"{outer}.")
+
+
+def _with_hooks(
+    model: nn.Module, x: Tensor, before: Iterable[tuple[nn.Module, Any]], after: Iterable[tuple[nn.Module, Any]] = ()
+) -> Any:
+    """Run the model once, quietly, with hooks that are gone afterwards."""
+    handles = [module.register_forward_pre_hook(hook, with_kwargs=True) for module, hook in before]
+    handles += [module.register_forward_hook(hook) for module, hook in after]
+    try:
+        with quiet(model), torch.no_grad():
+            return model(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _run(model: nn.Module, x: Tensor, projections: tuple[str, ...]) -> _Trace:
     trace = _Trace()
-    pattern = re.compile(shortcuts) if shortcuts else None
-    handles = []
+    before, after = [], []
     inside: set[str] = set()
     for name, module in model.named_modules():
         if any(name.startswith(f"{outer}.") for outer in inside):
@@ -187,19 +253,15 @@ def _run(model: nn.Module, x: Tensor, shortcuts: str) -> tuple[_Trace, Tensor]:
             continue
         if isinstance(module, _WEIGHT_LAYERS):
             inside.add(name)
-        is_projection = pattern is not None and any(pattern.fullmatch(part) for part in name.split("."))
-        handles.append(module.register_forward_pre_hook(_before(trace, name, is_projection), with_kwargs=True))
-        handles.append(module.register_forward_hook(_after(trace, name)))
-    try:
-        with quiet(model), torch.no_grad():
-            logits = model(x)
-    finally:
-        for handle in handles:
-            handle.remove()
+        is_projection = any(_inside(name, projection) for projection in projections)
+        before.append((module, _before(trace, name, is_projection)))
+        after.append((module, _after(trace, name)))
+    logits = _with_hooks(model, x, before, after)
     if not isinstance(logits, Tensor):
         raise InputError(f"model: expected one tensor of logits, got {type(logits).__name__}")
+    trace.features.append(tuple(logits.shape))
     _adopt_inner(trace)
-    return trace, logits
+    return trace
 
 
 def _before(trace: _Trace, name: str, is_projection: bool) -> Any:
@@ -213,7 +275,7 @@ def _before(trace: _Trace, name: str, is_projection: bool) -> Any:
         elif isinstance(module, _WEIGHT_LAYERS):
             trace.order.append(name)
             trace.owner[name] = len(trace.order)
-            trace.features.append(tuple(first_tensor((*args, *kwargs.values())).shape[1:]))
+            trace.features.append(tuple(first_tensor((*args, *kwargs.values())).shape))
         elif _has_own(module):
             holds_layers = any(isinstance(child, _WEIGHT_LAYERS) for child in module.modules())
             trace.owner[name] = max(len(trace.order) + (1 if holds_layers else 0), 1)
@@ -224,7 +286,7 @@ def _before(trace: _Trace, name: str, is_projection: bool) -> Any:
 def _after(trace: _Trace, name: str) -> Any:
     def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if name in trace.order and name not in trace.outputs:
-            trace.outputs[name] = tuple(first_tensor((output,)).shape[1:])
+            trace.outputs[name] = tuple(first_tensor((output,)).shape)
 
     return hook
 
@@ -287,5 +349,7 @@ def _enclosing(name: str) -> Iterator[str]:
         yield name
 
 
-def _own_parameters(named: dict[str, nn.Module], modules: Iterable[str]) -> tuple[str, ...]:
-    return tuple(f"{name}.{own}" if name else own for name in modules for own, _ in named[name].named_parameters(recurse=False))
+def _own_parameters(named: dict[str, nn.Module], modules: Iterable[str], canonical: dict[int, str]) -> tuple[str, ...]:
+    """Names of the modules' own parameters, each under the one name that ``model.named_parameters()`` gives it."""
+    own = (canonical[id(p)] for name in modules for p in named[name].parameters(recurse=False))
+    return tuple(dict.fromkeys(own))

@@ -29,7 +29,37 @@ class Cut:
 
     feature: Tensor
     x: Tensor
-    outputs: dict[str, list[Any]] = field(repr=False)
+    outputs: dict[str, list["_Recorded"]] = field(repr=False)
+    entry: "_Entry" = field(repr=False)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """Where F_j enters: the outermost module that was running and had got it, and among which arguments."""
+
+    name: str
+    places: tuple[int | str, ...]
+
+
+@dataclass
+class _Recorded:
+    """What a module returned: a copy as it was then, and whether it is the very tensor that became F_j."""
+
+    value: Any
+    original: Any
+    version: int
+    is_feature: bool = False
+
+    @classmethod
+    def of(cls, output: Any) -> "_Recorded":
+        return cls(_cloned(output), output, output._version if isinstance(output, Tensor) else 0)
+
+
+def _cloned(value: Any) -> Any:
+    """A copy, because functional code behind a module may add to its output in place."""
+    if isinstance(value, Tensor):
+        return value.clone()
+    return type(value)(_cloned(v) for v in value) if type(value) in (tuple, list) else value
 
 
 @dataclass(frozen=True)
@@ -41,17 +71,19 @@ class Prefix:
     after: int
 
     def __call__(self, x: Tensor) -> Cut:
-        running: list[str] = []
-        outputs: dict[str, list[Any]] = {}
+        running: list[tuple[str, dict[int | str, Tensor]]] = []
+        outputs: dict[str, list[_Recorded]] = {}
         feature: list[Tensor] = []
         following = self.layers.at(self.after + 1).name
 
         def before(name: str) -> Any:
             def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+                places: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+                given = {place: v for place, v in places if isinstance(v, Tensor)}
+                running.append((name, given))
                 if name == following:
                     feature.append(first_tensor((*args, *kwargs.values())))
                     raise _CutReached
-                running.append(name)
 
             return hook
 
@@ -60,7 +92,7 @@ class Prefix:
                 running.pop()
                 for inner in [key for key in outputs if key.startswith(f"{name}.")]:
                     del outputs[inner]  # only the outermost finished modules are kept
-                outputs.setdefault(name, []).append(output)
+                outputs.setdefault(name, []).append(_Recorded.of(output))
 
             return hook
 
@@ -75,24 +107,31 @@ class Prefix:
         finally:
             for handle in handles:
                 handle.remove()
-        return Cut(feature[0], x, outputs)
+        for recorded in (r for calls in outputs.values() for r in calls):
+            same = recorded.original is feature[0] and recorded.version == feature[0]._version
+            recorded.is_feature, recorded.original = same, None
+        entries = ((name, tuple(key for key, v in given.items() if v is feature[0])) for name, given in running)
+        name, places = next((name, places) for name, places in entries if places)
+        return Cut(feature[0], x, outputs, _Entry(name, places))
 
 
 @dataclass(frozen=True)
 class Suffix:
-    """``suffix(cut)`` gives the logits; ``suffix(cut, feature)`` with another feature in place of F_j."""
+    """``suffix(cut)`` gives the logits; ``suffix(cut, feature)`` with another feature in place of F_j.
+
+    The other feature is put wherever F_j itself goes, a shortcut that starts at F_j included. What crosses the cut
+    besides F_j, the shortcut of a block that is cut in its middle, keeps what the cut carried.
+    """
 
     model: nn.Module = field(repr=False)
     layers: LayerMap = field(repr=False)
     after: int
 
     def __call__(self, cut: Cut, feature: Tensor | None = None) -> Tensor:
-        with _replaying(self.model, cut), _replacing(self._following(), cut.feature if feature is None else feature):
+        new = cut.feature if feature is None else feature
+        with _replaying(self.model, cut, new), _replacing(self.model.get_submodule(cut.entry.name), cut.entry.places, new):
             logits: Tensor = self.model(cut.x)
         return logits
-
-    def _following(self) -> nn.Module:
-        return self.model.get_submodule(self.layers.at(self.after + 1).name)
 
 
 def split(model: nn.Module, layers: LayerMap, after: int) -> tuple[Prefix, Suffix]:
@@ -113,38 +152,48 @@ def split(model: nn.Module, layers: LayerMap, after: int) -> tuple[Prefix, Suffi
 
 
 @contextmanager
-def _replaying(model: nn.Module, cut: Cut) -> Iterator[None]:
-    patched = []
+def _replaying(model: nn.Module, cut: Cut, feature: Tensor) -> Iterator[None]:
+    patched: list[tuple[nn.Module, Any]] = []
 
-    def replay(module: nn.Module, outputs: list[Any]) -> Any:
-        left, original = list(outputs), module.forward
+    def replay(module: nn.Module, calls: list[_Recorded]) -> Any:
+        left, original = list(calls), module.forward
 
         def forward(*args: Any, **kwargs: Any) -> Any:
-            return left.pop(0) if left else original(*args, **kwargs)
+            if not left:
+                return original(*args, **kwargs)
+            recorded = left.pop(0)
+            return feature if recorded.is_feature else _cloned(recorded.value)
 
         return forward
 
     try:
-        for name, outputs in cut.outputs.items():
+        for name, calls in cut.outputs.items():
             module = model.get_submodule(name)
-            module.__dict__["forward"] = replay(module, outputs)
-            patched.append(module)
+            forward = replay(module, calls)
+            patched.append((module, module.__dict__.get("forward")))
+            module.__dict__["forward"] = forward
         yield
     finally:
-        for module in patched:
-            module.__dict__.pop("forward", None)
+        for module, before in patched:
+            if before is None:
+                module.__dict__.pop("forward", None)
+            else:
+                module.__dict__["forward"] = before
 
 
 @contextmanager
-def _replacing(module: nn.Module, feature: Tensor) -> Iterator[None]:
+def _replacing(module: nn.Module, places: tuple[int | str, ...], feature: Tensor) -> Iterator[None]:
+    """At the first call of ``module``, put ``feature`` at these places among its arguments."""
     pending = [feature]
 
-    def hook(module: nn.Module, args: tuple[Any, ...]) -> Any:
-        if pending and args and isinstance(args[0], Tensor):
-            return (pending.pop(), *args[1:])
-        return None
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if not pending:
+            return None
+        new = pending.pop()
+        swapped = tuple(new if position in places else value for position, value in enumerate(args))
+        return swapped, {key: new if key in places else value for key, value in kwargs.items()}
 
-    handle = module.register_forward_pre_hook(hook)
+    handle = module.register_forward_pre_hook(hook, with_kwargs=True)
     try:
         yield
     finally:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.attacks.pgd import PGD
-from semirobust.checks import check_examples, check_floating, check_labels, check_mode
+from semirobust.checks import check_dtype, check_examples, check_floating, check_labels, check_mode, probe
 from semirobust.errors import InputError
 from semirobust.layers.features import Place, features
 from semirobust.layers.map import Layer, LayerMap, layer_map
@@ -82,6 +82,8 @@ class Criticality(AbstractLayerMeasure):
     def __post_init__(self) -> None:
         if self.scale not in ("paper", "rms", "relative"):
             raise InputError(f"scale: expected paper, rms or relative; got {self.scale!r}")
+        if self.batch_size < 1 or self.resamples < 1:
+            raise InputError(f"batch_size and resamples: expected at least 1, got {self.batch_size} and {self.resamples}")
         if self.at not in ("input", "conv", "block"):
             raise InputError(f"at: expected input, conv or block; got {self.at!r}")
 
@@ -134,10 +136,14 @@ class Criticality(AbstractLayerMeasure):
                 model(x[rows])
                 clean = dict(tape)
                 model(x_adv[rows])
-                moved.append(torch.stack([_length(tape[i] - clean[i]) for i in clean], 1))
-                size.append(torch.stack([_length(clean[i]) for i in clean], 1))
+                n = len(x[rows])
+                moved.append(torch.stack([self._length(layers.at(i), tape[i] - clean[i], n) for i in clean], 1))
+                size.append(torch.stack([self._length(layers.at(i), clean[i], n) for i in clean], 1))
                 progress("criticality", min(start + self.batch_size, len(x)), len(x))
         return torch.cat(moved).cpu().numpy(), torch.cat(size).cpu().numpy()
+
+    def _length(self, layer: Layer, feature: Tensor, n: int) -> Tensor:
+        return torch.linalg.vector_norm(layer.by_example(feature, n, raw=self.at == "conv").double(), dim=1)
 
     def _divisors(self, layers: list[Layer]) -> Floats:
         counts = np.array([_size(layer, self.at) for layer in layers], dtype=np.float64)
@@ -153,10 +159,6 @@ class Criticality(AbstractLayerMeasure):
 
 def _size(layer: Layer, at: Place) -> int:
     return int(np.prod(layer.output_shape)) if at == "conv" else layer.features
-
-
-def _length(feature: Tensor) -> Tensor:
-    return torch.linalg.vector_norm(feature.double().flatten(1), dim=1)
 
 
 def _ratio(weakness: Floats) -> Floats:
@@ -211,12 +213,17 @@ def criticality(
         check_floating(x)
         check_floating(x_adv, "x_adv")
         check_labels(y, len(x))
+        check_dtype(model, x)
+        check_dtype(model, x_adv, "x_adv")
+        if layers is None:
+            with quiet(model):
+                probe(model, x, y)
         if x_adv.shape != x.shape:
             raise InputError(f"x_adv: expected the shape of x {tuple(x.shape)}, got {tuple(x_adv.shape)}")
     else:
         check_examples(x, y)
-        if threat is None:
-            raise InputError("threat: expected a threat model such as Linf(8/255), or x_adv; got neither")
+        if not isinstance(threat, AbstractThreat):
+            raise InputError("threat: expected a threat model such as Linf(8/255), or x_adv; got {threat!r}")
         attack = PGD(threat, steps=10)
         parts = range(0, len(x), batch_size)
         x_adv = torch.cat([attack(model, x[i : i + batch_size], y[i : i + batch_size], seed=seed / "attack" / i) for i in parts])

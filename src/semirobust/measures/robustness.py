@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.attacks.inference import FastModel, Precision, fast_inference
-from semirobust.checks import check_examples, check_logits, check_mode
+from semirobust.checks import check_examples, check_logits, check_mode, probe
 from semirobust.errors import InputError
 from semirobust.layers.mode import quiet
 from semirobust.progress import Progress, silent
@@ -18,6 +18,8 @@ from semirobust.seed import Seed, as_seed
 __all__ = ["Evaluation", "Proportion", "Summary", "evaluate"]
 
 _FEW = 64
+
+Attacks = AbstractAttack | Sequence[AbstractAttack] | Mapping[str, AbstractAttack]
 
 
 class Proportion(float):
@@ -97,7 +99,7 @@ def evaluate(
     model: nn.Module,
     x: Tensor,
     y: Tensor,
-    attacks: Sequence[AbstractAttack] | Mapping[str, AbstractAttack] = (),
+    attacks: Attacks = (),
     *,
     seed: int | Seed = 0,
     batch_size: int = 256,
@@ -113,7 +115,7 @@ def evaluate(
         model: gives logits (N, C); in eval mode. It is left as it was.
         x: (N, ...) pixels in [0, 1], on any device; batches go to the model's.
         y: (N,) true labels.
-        attacks: attacks, or names and attacks.
+        attacks: an attack, several, or names and attacks.
         seed: the source of all randomness.
         batch_size: examples attacked at once.
         precision: ``auto`` searches with the fastest form of the model there is (:func:`fast_inference`) where the work is
@@ -125,9 +127,12 @@ def evaluate(
     """
     check_examples(x, y)
     check_mode(model)
+    if batch_size < 1:
+        raise InputError(f"batch_size: expected at least 1, got {batch_size}")
     named = _named(attacks)
     device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), x.device)
     with quiet(model):
+        probe(model, x[:1].to(device), y[:1].to(device))
         clean = torch.cat([_correct(model, x[r].to(device), y[r].to(device), check=True) for r in _slices(len(x), batch_size)])
         robust, rejected = _ByAttack(), {}
         fast = _fast(model, x[clean.to(x.device)][:64].to(device), int(clean.sum()), precision) if named else None
@@ -152,13 +157,16 @@ def _fast(model: nn.Module, x: Tensor, examples: int, precision: Precision) -> F
     return fast_inference(model, x, precision=precision) if examples >= _FEW or precision != "auto" else None
 
 
-def _named(attacks: Sequence[AbstractAttack] | Mapping[str, AbstractAttack]) -> dict[str, AbstractAttack]:
+def _named(attacks: Attacks) -> dict[str, AbstractAttack]:
+    if isinstance(attacks, AbstractAttack):
+        attacks = [attacks]
+    for attack in attacks.values() if isinstance(attacks, Mapping) else attacks:
+        if not isinstance(attack, AbstractAttack):
+            raise InputError(f"attacks: expected attacks such as PGD(Linf(8/255)), got {type(attack).__name__}")
     if isinstance(attacks, Mapping):
         return dict(attacks)
     named: dict[str, AbstractAttack] = {}
     for attack in attacks:
-        if not isinstance(attack, AbstractAttack):
-            raise InputError(f"attacks: expected attacks such as PGD(Linf(8/255)), got {type(attack).__name__}")
         name = attack.name
         while name in named:
             name += "'"

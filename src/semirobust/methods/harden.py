@@ -1,7 +1,9 @@
 """Hardening a model in one call."""
 
+import dataclasses
 from typing import Any
 
+from lightning_fabric import Fabric
 from torch import nn
 
 from semirobust.attacks import AbstractAttack
@@ -36,6 +38,7 @@ def harden(
     learning_rate: float = 0.01,
     seed: int | Seed = 0,
     validate: Validate | None = None,
+    fabric: Fabric | None = None,
     **options: Any,
 ) -> Trained:
     """Train ``model`` in place by ``method``.
@@ -47,13 +50,20 @@ def harden(
         threat: what to be robust against; PGD-10 looks for it.
         attack: another attack for the inner maximisation, in place of ``threat``.
         epochs, learning_rate: the budget.
-        seed, validate: as in :class:`Training`.
-        options: further fields of :class:`Training`.
+        seed, validate, fabric: as in :class:`Training`.
+        options: further fields of the method (``k=2``) where it is named, and of :class:`Training` (``batch_size=64``).
     """
     if attack is None:
         if threat is None:
             raise InputError("threat: expected a threat model such as Linf(8/255), or an attack; got neither")
         attack = PGD(threat, steps=10)
-    chosen = METHODS.make(method) if isinstance(method, str) else method
+    if isinstance(method, str):
+        own = {f.name for f in dataclasses.fields(METHODS.make(method))}
+        chosen = METHODS.make(method, {key: options.pop(key) for key in list(options) if key in own})
+    else:
+        chosen = method
+    known = {f.name for f in dataclasses.fields(Training)}
+    if unknown := sorted(options.keys() - known):
+        raise InputError(f"harden: unknown option {unknown[0]!r} for the method {method!r}")
     training = hardening(model, images, chosen, attack, epochs=epochs, learning_rate=learning_rate, **options)
-    return training(model, images, seed=seed, validate=validate)
+    return training(model, images, seed=seed, validate=validate, fabric=fabric)

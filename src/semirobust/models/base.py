@@ -28,6 +28,8 @@ class Normalise(nn.Module):
         self.register_buffer("std", torch.tensor(list(std)).view(-1, 1, 1))
 
     def forward(self, x_NKHW: Tensor) -> Tensor:
+        if x_NKHW.dim() == 4 and x_NKHW.shape[1] != len(self.mean) != 1:
+            raise InputError(f"x: expected images of {len(self.mean)} channels, got {x_NKHW.shape[1]}")
         return (x_NKHW - self.mean) / self.std
 
 
@@ -44,6 +46,10 @@ class Classifier(nn.Module):
         self, network: nn.Module, *, in_channels: int, mean: Sequence[float] | None = None, std: Sequence[float] | None = None
     ) -> None:
         super().__init__()
+        if any(len(values) != in_channels for values in (mean, std) if values):
+            raise InputError(f"mean and std: expected {in_channels} numbers each, one for each channel; got {mean} and {std}")
+        if (mean is None) != (std is None):
+            raise InputError(f"mean and std: expected both or none, got {mean} and {std}")
         self.normalise = Normalise(mean or [0.5] * in_channels, std or [0.25] * in_channels)
         self.network = network
 

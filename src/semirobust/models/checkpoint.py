@@ -30,7 +30,8 @@ def load_checkpoint(model: Model, path: str | Path) -> Model:
     """Fill ``model`` from a safetensors file or a PyTorch state dict and put it into eval mode.
 
     Prefixes such as ``module.`` are dropped and wrappers such as ``{"state_dict": ...}`` opened. Where the weights fit
-    not the model but exactly one module inside it (the network behind a normalisation), they are loaded there.
+    not the model but a module inside it that holds all its parameters (the network behind a normalisation), they are
+    loaded there.
 
     Args:
         model: the module to fill; left as it was when anything is wrong.
@@ -45,7 +46,7 @@ def load_checkpoint(model: Model, path: str | Path) -> Model:
     path = Path(path)
     weights = read_tensors(path)
     for candidate in _without_prefixes(weights):
-        for _, module in model.named_modules():
+        for module in _whole(model):
             if _fits(module, candidate):
                 module.load_state_dict(candidate, strict=False)
                 model.eval()
@@ -119,6 +120,14 @@ def write_atomically(path: Path, content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+def _whole(model: nn.Module) -> Iterator[nn.Module]:
+    """``model``, and modules inside it that hold all of its parameters: a head alone is no model."""
+    everything = {id(parameter) for parameter in model.parameters()}
+    for module in model.modules():
+        if {id(parameter) for parameter in module.parameters()} == everything:
+            yield module
 
 
 def _find_weights(path: Path, content: Any) -> dict[str, Tensor]:

@@ -82,7 +82,7 @@ def vit_small(
     depth: int = 12,
 ) -> Classifier:
     """Twelve blocks of 384 features and 6 heads on 4x4 patches: ViT-S (Touvron et al. 2021) at CIFAR's size."""
-    if image_size % patch:
+    if patch < 1 or depth < 1 or image_size % patch:
         raise InputError(f"image_size: vit_small expects a multiple of its patch {patch}, got {image_size}")
     network = VisionTransformer(
         size=channels(384, width, multiple_of=6),

@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semirobust.errors import InputError
 from semirobust.layers.features import features, forward_to
 from semirobust.objectives import OBJECTIVES
 from semirobust.objectives.base import AbstractObjective, Step
 
 __all__ = ["CLAT"]
+
+_FLAT = 1e-9
 
 
 @OBJECTIVES.register("clat")
@@ -37,7 +40,7 @@ class CLAT(AbstractObjective):
     def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
         with torch.no_grad():
             clean = forward_to(step.model, step.layers, step.x, step.selected)
-        return lambda x_adv: _distance(clean, forward_to(step.model, step.layers, x_adv, step.selected))
+        return lambda x_adv: _distance(clean, forward_to(step.model, step.layers, x_adv, step.selected), step)
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         with features(step.model, step.layers, step.selected) as tape:
@@ -53,15 +56,21 @@ class CLAT(AbstractObjective):
         if moved is None:
             moved = forward_to(step.model, step.layers, x_adv, step.selected)
         scale = step.reference if self.scale_free else 1.0
-        return loss + self.weight / scale * _distance(clean, moved).mean()
+        return loss + self.weight / scale * _distance(clean, moved, step).mean()
 
     def reference(self, step: Step, x_adv: Tensor) -> float:
         with torch.no_grad():
             clean = forward_to(step.model, step.layers, step.x, step.selected)
             moved = forward_to(step.model, step.layers, x_adv, step.selected)
-            return max(float(_distance(clean, moved).mean()), 1e-12)
+            distance = float(_distance(clean, moved, step).mean())
+        if distance < _FLAT:
+            raise InputError(
+                "attack: CLAT needs one with a random start (the feature distance has no slope at x), such as pgd-10"
+            )
+        return distance
 
 
-def _distance(clean: dict[int, Tensor], moved: dict[int, Tensor]) -> Tensor:
+def _distance(clean: dict[int, Tensor], moved: dict[int, Tensor], step: Step) -> Tensor:
     """sum_i ||moved_i - clean_i||_2 of each example: (N,)."""
-    return torch.stack([torch.linalg.vector_norm((moved[i] - clean[i]).flatten(1), dim=1) for i in clean]).sum(0)
+    lengths = [torch.linalg.vector_norm(step.layers.at(i).by_example(moved[i] - clean[i], len(step.x)), dim=1) for i in clean]
+    return torch.stack(lengths).sum(0)

@@ -63,6 +63,7 @@ class LayerEntry(_Base):
     shape: tuple[int, ...]
     parameters: int
     block: str
+    labels: dict[str, Label] = {}
     origin: Origin
 
 

@@ -3,10 +3,10 @@
 import math
 from dataclasses import dataclass
 
-from semirobust.records.record import LayerEntry
+from semirobust.records.record import Label, LayerEntry
 from semirobust.reports.source import Cell, Source
 
-__all__ = ["Column", "NetworkPicture", "network_picture"]
+__all__ = ["Column", "NetworkPicture", "network_pictures"]
 
 _HEIGHT = 150.0
 _BOX = 66.0
@@ -50,6 +50,7 @@ class NetworkPicture:
     """
 
     measure: str
+    arm: str
     columns: list[Column]
     step: float
     width: float
@@ -60,12 +61,21 @@ class NetworkPicture:
     over: str
 
 
-def network_picture(source: Source, measure: str = "criticality") -> NetworkPicture | None:
-    """The picture of ``layer.<measure>`` by layer, on a logarithmic scale around 1; None without such records."""
-    cells = {int(n): source.cell(f"layer.{measure}", layer=n) for n in source.values_of(f"layer.{measure}", "layer")}
-    if not cells or not source.layers:
+def network_pictures(source: Source, measure: str = "criticality") -> list["NetworkPicture"]:
+    """One picture of ``layer.<measure>`` for each arm that was profiled."""
+    pictures = (_picture(source, measure, arm) for arm in source.values_of(f"layer.{measure}", "arm"))
+    return [picture for picture in pictures if picture is not None]
+
+
+def _picture(source: Source, measure: str, arm: str) -> NetworkPicture | None:
+    """The picture of one arm, on a logarithmic scale around 1; None without its layers."""
+    numbers = [n for n in source.named(f"layer.{measure}") if n.labels["arm"] == arm]
+    run = numbers[0].labels.get("run")
+    indices = dict.fromkeys(str(n.labels["layer"]) for n in numbers)
+    cells = {int(i): source.cell(f"layer.{measure}", layer=i, arm=arm) for i in indices}
+    entries = sorted((e for e in source.layers if e.labels.get("run") == run), key=lambda entry: entry.index)
+    if not entries:
         return None
-    entries = sorted(source.layers, key=lambda entry: entry.index)
     ratios = [math.log2(c.value) for i, c in cells.items() if c is not None and i > 1 and 0 < c.value < math.inf]
     top, bottom = max([0.5, *ratios]) * 1.15, min([-0.5, *ratios]) * 1.15
     step = max(30.0, min(64.0, 860.0 / len(entries)))
@@ -74,7 +84,7 @@ def network_picture(source: Source, measure: str = "criticality") -> NetworkPict
         bounded = min(max(math.log2(value) if value > 0 else bottom, bottom), top)
         return 14 + _HEIGHT * (top - bounded) / (top - bottom)
 
-    picks = _selected(source)
+    picks = _selected(source, run)
     starts = _blocks(entries)
     columns = []
     for position, entry in enumerate(entries):
@@ -102,6 +112,7 @@ def network_picture(source: Source, measure: str = "criticality") -> NetworkPict
     over = next((c.over for c in cells.values() if c is not None), "")
     return NetworkPicture(
         measure=measure,
+        arm=arm,
         columns=columns,
         step=step,
         width=60 + step * len(entries),
@@ -117,9 +128,9 @@ def _shade(value: float, bottom: float, top: float) -> float:
     return max(0.0, min(1.0, (value - bottom) / (top - bottom)))
 
 
-def _selected(source: Source) -> dict[int, float]:
+def _selected(source: Source, run: Label | None) -> dict[int, float]:
     """Share of epochs in which the first arm that chooses layers trained each of them."""
-    trained = source.named("train.layer")
+    trained = [number for number in source.named("train.layer") if number.labels.get("run") == run]
     if not trained:
         return {}
     arm = trained[0].labels["arm"]

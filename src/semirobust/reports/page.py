@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from semirobust.errors import InputError
 from semirobust.reports.figures import accuracy_figure, curves_figure
-from semirobust.reports.network import network_picture
+from semirobust.reports.network import network_pictures
 from semirobust.reports.source import Cell, Source, read_source
 
 __all__ = ["render_report", "write_report"]
@@ -63,7 +63,7 @@ def render_report(source: Source, title: str) -> str:
         threats=source.values_of("accuracy", "threat"),
         rows=_rows(source),
         over=next((row.cells[0].over for row in _rows(source) if row.cells and row.cells[0]), ""),
-        network=network_picture(source),
+        networks=network_pictures(source),
         figures=shown,
         plotly=_plotly() if shown else "",
         pictures=source.pictures,

@@ -32,6 +32,9 @@ class Cell:
     def of(cls, numbers: Sequence[Number]) -> "Cell":
         """From the records of one quantity, one for each seed."""
         values = tuple(number.value for number in numbers)
+        same = {(number.value, number.low, number.high, number.origin.seed) for number in numbers}
+        if len(same) == 1 and numbers[0].low is not None:  # one evaluation that all seeds share has no spread over seeds
+            values = values[:1]
         if len(values) == 1:
             return cls(values[0], numbers[0].low, numbers[0].high, values, numbers[0].n)
         low, high = mean_interval(values)
@@ -73,31 +76,38 @@ class Source:
 def read_source(folders: Sequence[Path]) -> Source:
     """Records of run folders (or record files)."""
     source = Source()
-    for folder in folders:
+    for folder, name in zip(folders, _names(folders), strict=True):
         records = read_records(folder)
-        _add(source, _with_run(records, folder.name) if len(folders) > 1 else records)
+        _add(source, _with_run(records, name) if len(folders) > 1 else records)
     return source
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """A name for each run: its folder's, with its parent's before it where two are equal."""
+    short = [folder.name or str(folder) for folder in folders]
+    return [f"{f.parent.name}/{f.name}" if short.count(f.name) > 1 else n for f, n in zip(folders, short, strict=True)]
 
 
 def _with_run(records: Iterable[AnyRecord], run: str) -> list[AnyRecord]:
     result: list[AnyRecord] = []
     for record in records:
-        if isinstance(record, Number | Picture | Finding):
-            labels = {**record.labels, "arm": f"{run}: {record.labels['arm']}" if "arm" in record.labels else run}
+        if isinstance(record, Number | Picture | Finding | LayerEntry):
+            arm = f"{run}: {record.labels['arm']}" if "arm" in record.labels else run
+            labels = {**record.labels, "arm": arm, "run": run}
             record = record.model_copy(update={"labels": labels})
         result.append(record)
     return result
 
 
 def _add(source: Source, records: Iterable[AnyRecord]) -> None:
-    known = {(entry.index, entry.name) for entry in source.layers}
+    known = {(entry.index, entry.name, entry.labels.get("run")) for entry in source.layers}
     for record in records:
         match record:
             case Number():
                 source.numbers.append(record if "arm" in record.labels else _with_arm(record))
-            case LayerEntry() if (record.index, record.name) not in known:
+            case LayerEntry() if (record.index, record.name, record.labels.get("run")) not in known:
                 source.layers.append(record)
-                known.add((record.index, record.name))
+                known.add((record.index, record.name, record.labels.get("run")))
             case Picture():
                 source.pictures.append(record)
             case Finding():

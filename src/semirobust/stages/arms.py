@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from lightning_fabric import Fabric
 from torch import nn
 
 from semirobust.attacks import AbstractAttack
@@ -15,7 +16,7 @@ from semirobust.methods import METHODS, AbstractMethod
 from semirobust.methods.harden import hardening
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.progress import Progress, silent
-from semirobust.records.record import Label, Origin
+from semirobust.records.record import Finding, Label, Origin
 from semirobust.records.store import AnyRecord
 from semirobust.seed import Seed
 from semirobust.stages import fitting
@@ -51,6 +52,7 @@ class Budget:
         options: fields of :class:`Training`.
         validate: the validation that chooses the best epoch, and on how many images.
         test: the images to evaluate on, under ``attacks``.
+        fabric: devices and precision; one CPU process where None.
     """
 
     images: Images = field(repr=False)
@@ -60,6 +62,7 @@ class Budget:
     validation_images: int
     test: Images = field(repr=False)
     attacks: Sequence[AbstractAttack]
+    fabric: Fabric | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,9 @@ def controls_of(name: str, method: AbstractMethod) -> list[Arm]:
     arms = [Arm(name, method), Arm("PGD-AT continued", METHODS.make("adversarial"))]
     if hasattr(method, "selection"):
         arms.append(Arm(f"PGD-AT of {name}'s layers", None, same_as=name))
-        arms.append(Arm(f"{name}, random layers", replace(method, selection="random", layers=None)))  # type: ignore[call-arg]
+        given = getattr(method, "layers", None)
+        changes: dict[str, Any] = {"selection": "random", "layers": None} | ({"k": len(set(given))} if given else {})
+        arms.append(Arm(f"{name}, random layers", replace(method, **changes)))
     return arms
 
 
@@ -103,6 +108,10 @@ def run_arms(
     done: dict[str, Trained] = {}
     for arm in arms:
         labels: dict[str, Label] = {"arm": arm.name, "seed": trial.number}
+        if arm.method is None and arm.same_as in done and not done[arm.same_as].logs:
+            text = f"{arm.name} was not run, because {arm.same_as} stopped in its first epoch"
+            records.append(Finding(name="skipped", text=text, level="warning", labels=labels, origin=trial.at))
+            continue
         done[arm.name] = trained = _train(copy.deepcopy(start), arm, budget, trial, done, progress)
         models[arm.name] = fitting.load_best(trained)
         records += fitting.log_records(trained, trial.at, budget.validation_images, labels)
@@ -119,7 +128,7 @@ def _train(model: nn.Module, arm: Arm, budget: Budget, trial: Trial, done: Mappi
     if arm.method is None:
         if arm.same_as not in done:
             raise InputError(f"arm {arm.name!r}: expected an earlier arm {arm.same_as!r} to repeat the layers of")
-        layers = tuple(log.layers for log in done[arm.same_as].logs) or (None,)
+        layers = tuple(log.layers for log in done[arm.same_as].logs)
         training = replace(training, objective=Adversarial(), trainable=Replayed(layers))
     name = "".join(c if c.isalnum() else "-" for c in arm.name)
     return training(
@@ -127,6 +136,7 @@ def _train(model: nn.Module, arm: Arm, budget: Budget, trial: Trial, done: Mappi
         budget.images,
         seed=trial.seed,
         validate=budget.validate,
+        fabric=budget.fabric,
         state_file=trial.folder / f"{name}.state.safetensors" if trial.folder else None,
         key=f"{trial.at.config}/{trial.number}",
         on_step=lambda task, i, n: progress(arm.name, i, n),

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
+from semirobust.errors import InputError
 from semirobust.measures.criticality import Criticality
 from semirobust.methods import METHODS
 from semirobust.models.checkpoint import save_model
@@ -84,7 +85,9 @@ def demo(
         the records, which are also written to ``out`` with the report and the checkpoints.
     """
     recipe = read_recipe(changes={**DEMO, **(changes or {})})
-    prepare_folder(out)
+    if seeds < 1:
+        raise InputError(f"seeds: expected at least 1, got {seeds}")
+    prepare_folder(out, "demo")
     at = origin_of(recipe, "train", "harden", "evaluate")
     records: list[AnyRecord] = [settings_record(recipe, "demo", at, seeds=seeds)]
     for found in for_each_seed(partial(_seed, recipe, out), seeds, progress, workers):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
+from semirobust.attacks.inference import Precision
 from semirobust.data.images import Images
 from semirobust.measures.robustness import Summary, evaluate
 from semirobust.progress import Progress, silent
@@ -33,7 +34,9 @@ def evaluate_subject(
     model = subject.model.to(fabric.device)
     at = origin_of(recipe, "evaluate", device=fabric.device)
     seed = as_seed(recipe.seed) / "evaluate"
-    records, summary = accuracy_records(model, test, attacks_of(recipe), at, seed=seed, progress=progress)
+    records, summary = accuracy_records(
+        model, test, attacks_of(recipe), at, seed=seed, precision=recipe.evaluate.precision, progress=progress
+    )
     if out is not None:
         pictures = example_pictures(model, test, attacks_of(recipe)[-1], recipe.evaluate.pictures, at, seed=seed)
         notes = [Finding(name="data", text=f"{splits.name}: {splits.note}", origin=at)] if splits.note else []
@@ -54,11 +57,12 @@ def accuracy_records(
     *,
     seed: Seed,
     labels: Mapping[str, Label] | None = None,
+    precision: Precision = "auto",
     progress: Progress = silent,
 ) -> tuple[list[AnyRecord], Summary]:
     """Evaluate and put each accuracy with its interval into a record."""
     x, y = images.all()
-    result = evaluate(model, x, y, attacks, seed=seed, progress=progress)
+    result = evaluate(model, x, y, attacks, seed=seed, precision=precision, progress=progress)
     summary = result.summary()
     threat = str(attacks[0].threat) if attacks else ""
     records: list[AnyRecord] = []

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from lightning_fabric import Fabric
 from torch import nn
 
 from semirobust.errors import InputError
-from semirobust.measures.criticality import Criticality
 from semirobust.methods import METHODS
+from semirobust.methods.harden import hardening
 from semirobust.progress import Progress, silent
 from semirobust.records.record import Finding, Number, Origin
 from semirobust.records.store import AnyRecord
@@ -15,7 +16,7 @@ from semirobust.seed import as_seed
 from semirobust.stages import fitting
 from semirobust.stages.arms import Arm, Budget, Trial, controls_of, run_arms
 from semirobust.stages.evaluate import accuracy_records, attacks_of, example_pictures
-from semirobust.stages.profile import layer_scores, score_records
+from semirobust.stages.profile import layer_scores, measures_of, score_records
 from semirobust.stages.recipe import Recipe
 from semirobust.stages.run import (
     Subject,
@@ -54,14 +55,14 @@ def harden_subject(
     fabric = fitting.make_fabric(devices, recipe.harden.precision)
     start = subject.model.to(fabric.device)
     at = origin_of(recipe, "harden", device=fabric.device)
-    prepare_folder(out)
-    budget, notes = _budget(recipe, at)
+    budget, notes = _budget(recipe, fabric, at)
+    arms = _arms(recipe, start, budget)
+    prepare_folder(out, "harden")
     records: list[AnyRecord] = [
         settings_record(recipe, "harden", at, start=subject.folder.name if subject.folder else subject.spec.name),
         *notes,
         *_profile(start, budget, recipe, at, progress),
     ]
-    arms = _arms(recipe)
     attacks, evaluation = budget.attacks, as_seed(recipe.seed) / "evaluate"
     before, _ = accuracy_records(start, budget.test, attacks, at, seed=evaluation, progress=progress)
     for number in range(seeds):
@@ -80,7 +81,7 @@ def harden_subject(
     return records
 
 
-def _budget(recipe: Recipe, at: Origin) -> tuple[Budget, list[Finding]]:
+def _budget(recipe: Recipe, fabric: Fabric, at: Origin) -> tuple[Budget, list[Finding]]:
     splits, settings = load_splits(recipe), recipe.harden
     images, held_out = splits.train.hold_out(recipe.data.validation, as_seed(recipe.seed) / "validation")
     attack = fitting.attack_of(settings.attack, settings.attack_options, threat_of(recipe))
@@ -92,19 +93,25 @@ def _budget(recipe: Recipe, at: Origin) -> tuple[Budget, list[Finding]]:
         validation_images=min(len(held_out), settings.validation_examples),
         test=splits.test.first(recipe.evaluate.examples),
         attacks=attacks_of(recipe),
+        fabric=fabric,
     )
     notes = [Finding(name="data", text=f"{splits.name}: {splits.note}", origin=at)] if splits.note else []
     return budget, notes
 
 
-def _arms(recipe: Recipe) -> Sequence[Arm]:
+def _arms(recipe: Recipe, start: nn.Module, budget: Budget) -> Sequence[Arm]:
+    """The method and its controls, planned once so that a layer or k out of range is refused before any work."""
     method = METHODS.make(recipe.harden.method, recipe.harden.options)
-    return controls_of(recipe.harden.method, method) if recipe.harden.controls else [Arm(recipe.harden.method, method)]
+    arms = controls_of(recipe.harden.method, method) if recipe.harden.controls else [Arm(recipe.harden.method, method)]
+    for arm in arms:
+        if arm.method is not None:
+            hardening(start, budget.images, arm.method, budget.attack, **budget.options)
+    return arms
 
 
 def _profile(start: nn.Module, budget: Budget, recipe: Recipe, at: Origin, progress: Progress) -> list[AnyRecord]:
     images, seed = budget.test.first(recipe.profile.examples), as_seed(recipe.seed) / "profile"
-    layers, scores = layer_scores(start, images, [Criticality()], budget.attack, seed=seed, progress=progress)
+    layers, scores = layer_scores(start, images, measures_of(recipe), budget.attack, seed=seed, progress=progress)
     return [*layer_entries(start, layers, at), *score_records(scores, at, {"arm": "start"})]
 
 

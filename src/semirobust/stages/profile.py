@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.data.images import Images
+from semirobust.errors import InputError
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES, AbstractLayerMeasure
@@ -16,9 +17,10 @@ from semirobust.records.record import Label, Number, Origin
 from semirobust.records.store import AnyRecord
 from semirobust.seed import Seed, as_seed
 from semirobust.stages import fitting
+from semirobust.stages.recipe import Recipe
 from semirobust.stages.run import Subject, layer_entries, load_splits, origin_of, settings_record, threat_of, write_stage
 
-__all__ = ["layer_scores", "profile", "score_records"]
+__all__ = ["layer_scores", "measures_of", "profile", "score_records"]
 
 _BATCH = 256
 
@@ -29,7 +31,7 @@ def profile(
     """Measure the layers of a model on the first test images; writes records where ``out`` is given."""
     recipe = subject.recipe
     settings = recipe.profile
-    measures = [MEASURES.make(name, settings.options.get(name, {})) for name in settings.measures]
+    measures = measures_of(recipe)
     attack = fitting.attack_of(settings.attack, {}, threat_of(recipe))
     test = load_splits(recipe).test.first(settings.examples)
     fabric = fitting.make_fabric(devices, "32-true")
@@ -41,6 +43,13 @@ def profile(
         head: list[AnyRecord] = [settings_record(recipe, "profile", at), *layer_entries(model, layers, at)]
         write_stage(out, "2-profile", [*head, *score_records(scores, at)])
     return layers, scores
+
+
+def measures_of(recipe: Recipe) -> list[AbstractLayerMeasure]:
+    """The measures that a recipe profiles with."""
+    if unknown := sorted(recipe.profile.options.keys() - set(recipe.profile.measures)):
+        raise InputError(f"profile.options: {unknown[0]!r} is not among the measures {', '.join(recipe.profile.measures)}")
+    return [MEASURES.make(name, recipe.profile.options.get(name, {})) for name in recipe.profile.measures]
 
 
 def layer_scores(

@@ -4,13 +4,22 @@ import tomllib
 from collections.abc import Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from semirobust.errors import InputError
 
-__all__ = ["DataSettings", "FitSettings", "HardenSettings", "ModelSettings", "Recipe", "parse_fraction", "read_recipe"]
+__all__ = [
+    "DataSettings",
+    "FitSettings",
+    "HardenSettings",
+    "ModelSettings",
+    "Recipe",
+    "TrainSettings",
+    "parse_fraction",
+    "read_recipe",
+]
 
 
 def parse_fraction(value: object) -> object:
@@ -24,10 +33,13 @@ def parse_fraction(value: object) -> object:
 
 
 Real = Annotated[float, BeforeValidator(parse_fraction)]
+Positive = Annotated[Real, Field(gt=0)]
+Count = Annotated[int, Field(ge=1)]
+NoneOrMore = Annotated[int, Field(ge=0)]
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(_Settings):
@@ -43,10 +55,10 @@ class DataSettings(_Settings):
 
     source: str = "digits"
     root: str | None = None
-    image_size: int | None = None
-    train: int | None = None
-    test: int | None = None
-    validation: float = 0.1
+    image_size: Count | None = None
+    train: Count | None = None
+    test: Count | None = None
+    validation: Annotated[Real, Field(ge=0)] = 0.1
 
 
 class ModelSettings(_Settings):
@@ -60,7 +72,7 @@ class ModelSettings(_Settings):
     """
 
     name: str = "resnet18"
-    width: Real = 1.0
+    width: Positive = 1.0
     options: dict[str, Any] = {}
     mean: tuple[Real, ...] | None = None
     std: tuple[Real, ...] | None = None
@@ -70,7 +82,7 @@ class ThreatSettings(_Settings):
     """What to be robust against: the norm and its radius in pixel units ("8/255")."""
 
     norm: str = "linf"
-    epsilon: Real = 8 / 255
+    epsilon: Annotated[Real, Field(ge=0)] = 8 / 255
 
 
 class FitSettings(_Settings):
@@ -78,54 +90,63 @@ class FitSettings(_Settings):
 
     Attributes:
         attack, attack_options: the inner maximisation.
-        objective, objective_options: the two losses.
-        precision: of Lightning Fabric, such as 32-true or bf16-mixed.
+        precision: 32-true, or bf16-mixed for a forward pass in bfloat16.
         validation_examples: how many held-out images are attacked after each epoch.
+    """
+
+    attack: str = "pgd-10"
+    attack_options: dict[str, Any] = {}
+    epochs: NoneOrMore = 30
+    batch_size: Count = 128
+    learning_rate: Positive = 0.1
+    schedule: str = "cosine"
+    momentum: Annotated[Real, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[Real, Field(ge=0)] = 5e-4
+    nesterov: bool = False
+    augment: str = "none"
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    validation_examples: NoneOrMore = 500
+
+
+class TrainSettings(FitSettings):
+    """A course of training from scratch.
+
+    Attributes:
+        objective, objective_options: the two losses.
         tensorboard: write a TensorBoard log.
     """
 
     objective: str = "adversarial"
     objective_options: dict[str, Any] = {}
-    attack: str = "pgd-10"
-    attack_options: dict[str, Any] = {}
-    epochs: int = 30
-    batch_size: int = 128
-    learning_rate: Real = 0.1
-    schedule: str = "cosine"
-    momentum: Real = 0.9
-    weight_decay: Real = 5e-4
-    nesterov: bool = False
-    augment: str = "none"
-    precision: str = "32-true"
-    validation_examples: int = 500
     tensorboard: bool = False
 
 
 class HardenSettings(FitSettings):
-    """A course of hardening: a method with its options in place of an objective."""
+    """A course of hardening: a method with its options in place of an objective; ``controls`` run beside it."""
 
     method: str = "clat"
     options: dict[str, Any] = {}
-    epochs: int = 10
-    learning_rate: Real = 0.01
+    epochs: NoneOrMore = 10
+    learning_rate: Positive = 0.01
     controls: bool = False
 
 
 class ProfileSettings(_Settings):
     """Which measures by layer, on how many test images, under which attack."""
 
-    measures: tuple[str, ...] = ("criticality",)
+    measures: Annotated[tuple[str, ...], Field(min_length=1)] = ("criticality",)
     options: dict[str, dict[str, Any]] = {}
     attack: str = "pgd-10"
-    examples: int = 512
+    examples: Count = 512
 
 
 class EvaluateSettings(_Settings):
     """Which attacks, on how many test images; ``pictures`` adversarial examples are kept for the report."""
 
-    attacks: tuple[str, ...] = ("fgsm", "pgd-20x2")
-    examples: int = 1000
-    pictures: int = 8
+    attacks: Annotated[tuple[str, ...], Field(min_length=1)] = ("fgsm", "pgd-20x2")
+    examples: Count = 1000
+    pictures: NoneOrMore = 8
+    precision: Literal["auto", "exact"] = "auto"
 
 
 class Recipe(_Settings):
@@ -135,7 +156,7 @@ class Recipe(_Settings):
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
     threat: ThreatSettings = ThreatSettings()
-    train: FitSettings = FitSettings()
+    train: TrainSettings = TrainSettings()
     harden: HardenSettings = HardenSettings()
     profile: ProfileSettings = ProfileSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
@@ -160,9 +181,11 @@ def read_recipe(path: Path | None = None, changes: Mapping[str, Any] | None = No
     """
     tree: dict[str, Any] = base.model_dump(mode="json") if base is not None else {}
     if path is not None:
-        _merge(tree, _read_toml(path))
-        if ":" in str(tree.get("model", {}).get("name", "")):
+        own = _read_toml(path)
+        model = own.get("model", {})
+        if isinstance(model, Mapping) and ":" in str(model.get("name", "")):
             raise InputError(f"{path.name}: model.name names code to import; give it on the command line with --model")
+        _merge(tree, own)
     for key, value in (changes or {}).items():
         if value is not None:
             _put(tree, key, value)

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 from torch import nn
 
+from semirobust.checks import check_logits
 from semirobust.data.images import Images, Splits
 from semirobust.data.load import load_data
 from semirobust.errors import InputError
 from semirobust.layers.map import LayerMap
+from semirobust.layers.mode import quiet
 from semirobust.models.base import Normalised
 from semirobust.models.build import build_model
 from semirobust.models.checkpoint import load_checkpoint, save_model, write_atomically
@@ -28,6 +31,7 @@ __all__ = [
     "ModelSpec",
     "Subject",
     "build_subject",
+    "check_fits",
     "layer_entries",
     "load_splits",
     "origin_of",
@@ -41,6 +45,7 @@ __all__ = [
 
 MODEL_FILE = "model.safetensors"
 _SETTINGS_FILE = "settings.json"
+_RESERVED = {"name", "num_classes", "width", "in_channels", "image_size", "mean", "std", "seed"}
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,10 @@ class ModelSpec:
     def build(self, seed: int = 0) -> nn.Module:
         """A fresh model; one named package.module:factory comes from there."""
         if ":" in self.name:
-            model = from_factory(self.name)
+            model = from_factory(self.name, seed=seed)
             return Normalised(model, self.mean, self.std).eval() if self.mean and self.std else model
+        if reserved := sorted(self.options.keys() & _RESERVED):
+            raise InputError(f"model.options: {reserved[0]!r} is set elsewhere, by the data or by a section of its own")
         return build_model(
             self.name,
             self.num_classes,
@@ -72,6 +79,9 @@ class ModelSpec:
             seed=seed,
             **self.options,
         )
+
+
+_SPEC = TypeAdapter(ModelSpec)
 
 
 @dataclass(frozen=True)
@@ -109,6 +119,8 @@ def spec_for(settings: ModelSettings, splits: Splits) -> ModelSpec:
     if height != width:
         raise InputError(f"data: expected square images, got {height}x{width}; an image folder is cropped with --image-size")
     mean, std = settings.mean, settings.std
+    if (mean is None) != (std is None):
+        raise InputError(f"model.mean and model.std: expected both or none, got {mean} and {std}")
     if ":" not in settings.name and mean is None:
         mean, std = _statistics(splits.train)
     return ModelSpec(settings.name, len(splits.classes), channels, height, settings.width, mean, std, settings.options)
@@ -145,8 +157,11 @@ def build_subject(
         raise InputError(
             f"checkpoint: expected the weights of {recipe.model.name} (--checkpoint FILE), or a run folder; got neither"
         )
-    spec = spec_for(recipe.model, load_splits(recipe))
-    return Subject(load_checkpoint(spec.build(), checkpoint), spec, recipe, None)
+    splits = load_splits(recipe)
+    spec = spec_for(recipe.model, splits)
+    network = load_checkpoint(spec.build(), checkpoint)
+    check_fits(network, splits)
+    return Subject(network, spec, recipe, None)
 
 
 def _from_run(
@@ -154,7 +169,7 @@ def _from_run(
 ) -> Subject:
     try:
         content = json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
-        base, spec = Recipe.model_validate(content["recipe"]), ModelSpec(**content["model"])
+        base, spec = Recipe.model_validate(content["recipe"]), _SPEC.validate_python(content["model"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
             f"{folder}: expected the settings of a run, got a file that cannot be read ({type(error).__name__})"
@@ -163,16 +178,51 @@ def _from_run(
         raise InputError(
             f"{folder}: its model comes from {spec.name}; say so with --model {spec.name}, since code is never run from a file"
         )
+    if model is not None and model != spec.name:
+        raise InputError(f"model: {folder} holds a {spec.name}, got --model {model}")
     recipe = read_recipe(recipe_file, changes, base)
-    return Subject(load_checkpoint(spec.build(), checkpoint or folder / MODEL_FILE), spec, recipe, folder)
+    if recipe.model != base.model:
+        raise InputError(f"model: {folder} says how its model is built; leave out what builds another")
+    network = load_checkpoint(spec.build(), checkpoint or folder / MODEL_FILE)
+    check_fits(network, load_splits(recipe))
+    return Subject(network, spec, recipe, folder)
 
 
-def prepare_folder(folder: Path) -> Path:
-    """Make a run folder.
+def check_fits(model: nn.Module, splits: Splits) -> None:
+    """Run the model on two images, so that what does not fit is said before any work.
 
     Raises:
-        InputError: the place cannot be written to.
+        InputError: it cannot run on images of this shape, or gives too few logits for the classes.
     """
+    x, y = splits.train.batch(torch.arange(min(2, len(splits.train))))
+    device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), x.device)
+    try:
+        with quiet(model), torch.no_grad():
+            logits = model(x.to(device))
+    except InputError:
+        raise
+    except Exception as error:  # a model can fail in any way on images it was not made for
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"model: cannot run on images of shape {splits.train.shape} ({said})") from None
+    check_logits(logits, torch.zeros_like(y, device=logits.device))
+    if logits.shape[1] < len(splits.classes):
+        raise InputError(f"model: expected logits for the {len(splits.classes)} classes of {splits.name}, got {logits.shape[1]}")
+
+
+def prepare_folder(folder: Path, stage: str) -> Path:
+    """Make the run folder of a command.
+
+    Raises:
+        InputError: the place cannot be written to, or another command's run lies there.
+    """
+    settings = folder / _SETTINGS_FILE
+    if settings.is_file():
+        try:
+            before = json.loads(settings.read_text(encoding="utf-8")).get("stage")
+        except (OSError, ValueError, AttributeError):
+            before = "unknown"
+        if before != stage:
+            raise InputError(f"out: {folder} holds a run of `{before}`; choose another folder or delete it")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

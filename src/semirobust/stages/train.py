@@ -14,6 +14,7 @@ from semirobust.seed import as_seed
 from semirobust.stages import fitting
 from semirobust.stages.recipe import Recipe
 from semirobust.stages.run import (
+    check_fits,
     layer_entries,
     load_splits,
     origin_of,
@@ -46,7 +47,8 @@ def train(recipe: Recipe, out: Path, *, devices: fitting.Devices = fitting.Devic
     spec = spec_for(recipe.model, splits)
     model = spec.build(recipe.seed)
     at = origin_of(recipe, "train", device=fabric.device)
-    prepare_folder(out)
+    check_fits(model, splits)
+    prepare_folder(out, "train")
     trained = training(
         model,
         images,

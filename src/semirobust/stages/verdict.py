@@ -23,11 +23,15 @@ def differences(records: Sequence[AnyRecord], arm: str, other: str, attack: str)
 def verdict(records: Sequence[AnyRecord], arm: str, others: Sequence[str], attack: str, at: Origin) -> list[AnyRecord]:
     """For each other arm the mean difference with its interval over seeds, and a sentence that says who wins."""
     found: list[AnyRecord] = []
+    images = [r.n for r in records if isinstance(r, Number) and r.name == "accuracy" and r.n]
+    resolution = 1 / min(images) if images else 0.0
     for other in others:
         gains = differences(records, arm, other, attack)
         if not gains:
             continue
         mean, (low, high) = sum(gains) / len(gains), mean_interval(gains)
+        # Seeds that agree by chance must not make the interval narrower than one image of the test set.
+        low, high = min(low, mean - resolution), max(high, mean + resolution)
         labels: dict[str, Label] = {"arm": arm, "other": other, "attack": attack}
         bounds = (low, high) if len(gains) > 1 else (None, None)
         found.append(Number(name="difference", value=mean, n=len(gains), low=bounds[0], high=bounds[1], labels=labels, origin=at))

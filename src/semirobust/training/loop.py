@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
+from semirobust.checks import probe
 from semirobust.data.augment import augmentation
 from semirobust.data.images import Images
 from semirobust.errors import InputError
@@ -22,7 +23,7 @@ from semirobust.progress import Progress, silent
 from semirobust.seed import Seed, as_seed
 from semirobust.training.diagnose import cause_of_nan
 from semirobust.training.schedules import schedule
-from semirobust.training.state import EpochLog, TrainState, restore, snapshot, store
+from semirobust.training.state import EpochLog, TrainState, digest, restore, snapshot, store
 from semirobust.training.trainable import AbstractTrainable, All
 
 __all__ = ["Trained", "Training", "Validate"]
@@ -90,6 +91,8 @@ class Training:
         augmentation(self.augment)
         if self.epochs < 0 or self.batch_size < 1:
             raise InputError(f"epochs and batch_size: expected at least 0 and 1, got {self.epochs} and {self.batch_size}")
+        if self.nesterov and not self.momentum > 0:
+            raise InputError(f"nesterov: expected a momentum above 0, got {self.momentum}")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate: expected a positive number, got {self.learning_rate}")
 
@@ -116,11 +119,14 @@ class Training:
             validate: scores after each epoch.
             fabric: devices, precision and processes; one CPU process where None.
             state_file: where the state is kept after each epoch; a file already there is resumed.
-            key: what must be equal for a state to be resumed, such as a hash of the settings.
+            key: what must be equal for a state to be resumed, such as a hash of the settings; the initial weights and the
+                training images must be equal in any case.
             on_step: told of every step.
             on_epoch: told of every epoch.
         """
         run = _Run(self, model, images, as_seed(seed), fabric or Fabric(accelerator="cpu", devices=1), on_step)
+        if state_file is not None:
+            key = f"{key}/{digest(run.best, images)}"
         if state_file is not None and state_file.exists():
             run.resume(state_file, key)
         while run.state.epoch < self.epochs and not run.state.stopped:
@@ -142,6 +148,8 @@ class _Run:
         self.training, self.images, self.seed, self.fabric, self.on_step = training, images, seed, fabric, on_step
         self.model: nn.Module = model.to(fabric.device)
         x, _ = images.batch(torch.tensor([0]), fabric.device)
+        with quiet(self.model):
+            probe(self.model, x, images.y.to(fabric.device))
         self.layers: LayerMap = layer_map(self.model, x)
         self.state = TrainState()
         self.best: Mapping[str, Tensor] = snapshot(self.model)
@@ -167,6 +175,10 @@ class _Run:
             self._average(buffer for buffer in self.model.buffers() if buffer.is_floating_point())
             seconds = time.perf_counter() - started
         self.model.eval()
+        tensors = (*self.model.parameters(), *self.model.buffers())
+        if not self.state.stopped and not all(bool(torch.isfinite(t).all()) for t in tensors):
+            x, _ = self.images.batch(torch.tensor([0]), self.fabric.device)
+            self.state.stopped = f"stopped after epoch {self.state.epoch + 1}: {cause_of_nan(self.model, x)}"
         if self.state.stopped:
             self.model.load_state_dict(self.best)
             return None

@@ -1,5 +1,6 @@
 """All that a training run must keep to go on as if it had never stopped."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -8,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from semirobust.data.images import Images
 from semirobust.errors import InputError
 from semirobust.models.checkpoint import read_metadata, read_tensors, write_tensors
 
-__all__ = ["EpochLog", "TrainState", "restore", "snapshot", "store"]
+__all__ = ["EpochLog", "TrainState", "digest", "restore", "snapshot", "store"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,15 @@ class TrainState:
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
     """A copy of the parameters and buffers."""
     return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+
+
+def digest(weights: Mapping[str, Tensor], images: Images) -> str:
+    """What a run starts from, in twelve hex digits: its weights, its labels and its pixels (of files: some of them)."""
+    found = hashlib.sha256()
+    pixels = images.pixels if isinstance(images.pixels, Tensor) else images.pixels[torch.arange(min(64, len(images)))]
+    for tensor in (*weights.values(), images.y, pixels):
+        found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:12]
 
 
 def store(

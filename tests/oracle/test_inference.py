@@ -24,7 +24,7 @@ def trained():
     return model, *splits.test.first(200).all()
 
 
-@pytest.mark.parametrize("make", [inference._folded, inference._bfloat16, inference._channels_last])
+@pytest.mark.parametrize("make", [inference._folded, inference._bfloat16, inference._folded_small])
 def test_logits_agree(trained, make):
     model, x, _ = trained
     if make is inference._bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -66,7 +66,7 @@ def test_folding_leaves_alone_what_is_shared_or_not_a_pair():
 def test_what_deviates_is_not_used(monkeypatch, trained):
     model, x, _ = trained
     wrong = inference.FastModel(lambda z: model(z) * 1.2, "wrong", 1e-3)
-    for name in ("_folded", "_bfloat16", "_channels_last"):
+    for name in ("_folded", "_bfloat16", "_folded_small"):
         monkeypatch.setattr(inference, name, lambda m, z: wrong)
     assert fast_inference(model, x).description == "as it is, full precision"
 
@@ -114,3 +114,15 @@ def test_verdicts_are_those_of_the_exact_search(monkeypatch, trained, form):
         assert 0.2 < float(exact.robust[name].float().mean()) < 0.98
         assert int((fast.robust[name] != exact.robust[name]).sum()) <= 2, name
     assert int((fast.worst != exact.worst).sum()) <= 1
+
+
+def test_the_choice_is_by_size_and_processor_alone(monkeypatch):
+    small, large = sr.build_model("resnet8"), sr.build_model("resnet18", width=0.25)
+    x = torch.rand(8, 3, 32, 32)
+    assert inference._multiplications(large, x) == pytest.approx(35e6, rel=0.05)  # 1/16 of 556 million
+    monkeypatch.setattr(inference, "_has_bfloat16", lambda device: False)
+    assert fast_inference(large, x).description == "20 batch norms folded, channels last, full precision"
+    assert fast_inference(small, x[:, :, :8, :8]).description == "9 batch norms folded, full precision"
+    monkeypatch.setattr(inference, "_has_bfloat16", lambda device: True)
+    chosen = fast_inference(large, x)
+    assert chosen.description.endswith("bfloat16 behind the first layer") and chosen.full is not None

@@ -1,7 +1,6 @@
 """A faster form of a trained model for the many passes of an attack."""
 
 import copy
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -17,7 +16,7 @@ __all__ = ["FastModel", "Precision", "fast_inference"]
 
 Precision = Literal["auto", "exact"]
 
-_GAIN = 1.1  # a candidate must be this much faster than the simpler ones to be worth it
+_LARGE = 5e6
 
 
 @dataclass(frozen=True)
@@ -44,44 +43,53 @@ _Maker = Callable[[nn.Module, Tensor], FastModel]
 
 
 def fast_inference(model: nn.Module, x: Tensor, *, precision: Precision = "auto") -> FastModel:
-    """The fastest form of ``model`` on images like ``x`` that gives the same logits up to rounding.
+    """A faster form of ``model`` on images like ``x`` that gives the same logits up to rounding.
 
-    Tried are: batch norm folded into the convolution before it, the channels-last layout, and on processors that have it
-    bfloat16, where the first layer stays in full precision because bfloat16 cannot tell pixels apart that differ by less than
-    1/255. Each candidate is compared with the model on ``x`` and timed; one that deviates or does not pay is left out.
+    Batch norm is folded into the convolution before it. A network of at least five million multiplications an image
+    also gets the channels-last layout and, on a processor that has it, bfloat16; its first layer stays in full precision,
+    because bfloat16 cannot tell pixels apart that differ by less than 1/255. Each form is compared with the model on ``x``,
+    and one that deviates is not used. The choice depends on nothing but model, images and processor, never on a clock,
+    so that equal seeds give equal results.
 
     Args:
         model: in eval mode; it is copied, never changed.
-        x: (N, K, H, W) images to compare and time with.
+        x: (N, K, H, W) images to compare on.
         precision: ``exact`` uses the model as it is.
     """
-    as_it_is = FastModel(model, "as it is, full precision", 0.0, torch.contiguous_format)
-    if precision == "exact":
-        return as_it_is
-    if precision != "auto":
+    if precision not in ("auto", "exact"):
         raise InputError(f"precision: expected auto or exact, got {precision!r}")
-    if x.dim() != 4 or x.dtype != torch.float32:
+    as_it_is = FastModel(model, "as it is, full precision", 0.0, torch.contiguous_format)
+    if precision == "exact" or x.dim() != 4 or x.dtype != torch.float32:
         return as_it_is
     x = x[:64]
-    with quiet(model):
-        with torch.no_grad():
-            truth = model(x)
-        full = _faster(as_it_is, (_channels_last, _folded), model, x, truth)
-        half = _faster(full, (_bfloat16,), model, x, truth)
-    return full if half is full else replace(half, full=full)
+    with quiet(model), torch.no_grad():
+        truth = model(x)
+    large = _multiplications(model, x) >= _LARGE
+    full = _first_that_agrees([_folded if large else _folded_small], model, x, truth) or as_it_is
+    half = _first_that_agrees([_bfloat16] if large and _has_bfloat16(x.device) else [], model, x, truth)
+    return full if half is None else replace(half, full=full)
 
 
-def _faster(start: FastModel, makers: tuple[_Maker, ...], model: nn.Module, x: Tensor, truth: Tensor) -> FastModel:
-    """The fastest of ``start`` and those of the others that agree with the model."""
-    chosen, fastest = start, _seconds(start, x)
-    for make in makers:
-        candidate = _attempt(make, model, x)
-        if candidate is None or not _agrees(candidate, x, truth):
-            continue
-        seconds = _seconds(candidate, x)
-        if seconds * _GAIN < fastest:
-            chosen, fastest = candidate, seconds
-    return chosen
+def _first_that_agrees(makers: list[_Maker], model: nn.Module, x: Tensor, truth: Tensor) -> FastModel | None:
+    candidates = (_attempt(make, model, x) for make in makers)
+    return next((c for c in candidates if c is not None and _agrees(c, x, truth)), None)
+
+
+def _multiplications(model: nn.Module, x: Tensor) -> float:
+    """Multiplications in the layers of one forward pass of one image."""
+    total = 0.0
+    for layer in layer_map(model, x):
+        weight = getattr(model.get_submodule(layer.name), "weight", None)
+        if isinstance(weight, Tensor):
+            outputs = float(torch.Size(layer.output_shape).numel())
+            total += outputs * weight.numel() / weight.shape[0]
+    return total
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    if device.type == "cpu":
+        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return device.type == "cuda" and torch.cuda.is_bf16_supported()
 
 
 def _attempt(make: _Maker, model: nn.Module, x: Tensor) -> FastModel | None:
@@ -99,25 +107,6 @@ def _agrees(candidate: FastModel, x: Tensor, truth: Tensor) -> bool:
     return bool((error <= candidate.band * spread + 1e-4).float().mean() > 0.98)
 
 
-def _seconds(candidate: FastModel, x: Tensor) -> float:
-    """Fastest of three passes forward and back to the input."""
-    times = []
-    x = x.contiguous(memory_format=candidate.layout)
-    for _ in range(4):
-        started = time.perf_counter()
-        z = x.detach().requires_grad_()
-        with torch.enable_grad():
-            torch.autograd.grad(candidate.logits(z).sum(), z)
-        if x.is_cuda:
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - started)
-    return min(times[1:])
-
-
-def _channels_last(model: nn.Module, x: Tensor) -> FastModel:
-    return FastModel(model, "channels last, full precision", 0.0)
-
-
 def _folded(model: nn.Module, x: Tensor) -> FastModel:
     fast = _copy(model)
     count = _fold_batch_norm(fast, x)
@@ -126,9 +115,16 @@ def _folded(model: nn.Module, x: Tensor) -> FastModel:
     return FastModel(fast, f"{norms}channels last, full precision", 1e-3)
 
 
+def _folded_small(model: nn.Module, x: Tensor) -> FastModel:
+    """For small networks, whose convolutions channels last would slow down."""
+    fast = _copy(model)
+    count = _fold_batch_norm(fast, x)
+    if not count:
+        raise InputError("batch norm: found none to fold")
+    return FastModel(fast, f"{count} batch norms folded, full precision", 1e-3, torch.contiguous_format)
+
+
 def _bfloat16(model: nn.Module, x: Tensor) -> FastModel:
-    if x.device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        raise InputError("bfloat16: this processor has none")
     fast = _copy(model)
     count = _fold_batch_norm(fast, x)
     layers = layer_map(fast, x)

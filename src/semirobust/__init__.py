@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from semirobust.layers.split import split as split
     from semirobust.measures.criticality import criticality as criticality
     from semirobust.measures.robustness import evaluate as evaluate
+    from semirobust.measures.sanity import sanity_checks as sanity_checks
     from semirobust.methods.harden import harden as harden
     from semirobust.models.base import Normalised as Normalised
     from semirobust.models.build import build_model as build_model
@@ -67,6 +68,7 @@ _HOMES = {
     "load_checkpoint": "models.checkpoint",
     "load_data": "data.load",
     "only_trainable": "layers.freeze",
+    "sanity_checks": "measures.sanity",
     "save_model": "models.checkpoint",
     "split": "layers.split",
 }

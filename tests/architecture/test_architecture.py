@@ -26,7 +26,7 @@ FAMILIES = (ATTACKS, MEASURES, METHODS, MODELS, OBJECTIVES, SELECTIONS, SOURCES,
 HELPERS = {
     "attacks": {"active", "base", "goals", "inference", "losses"},
     "data": {"augment", "catalogue", "images", "load", "locate", "npz"},
-    "measures": {"base", "robustness"},
+    "measures": {"base", "robustness", "sanity"},
     "methods": {"base", "chosen", "harden"},
     "models": {"base", "build", "checkpoint", "factory"},
     "objectives": {"base"},

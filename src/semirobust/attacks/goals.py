@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks.losses import LogitLoss, cross_entropy, margin
+from semirobust.errors import InputError
 
 __all__ = ["AbstractGoal", "Ascend", "Mislead", "gradient"]
 
@@ -99,5 +100,7 @@ def gradient(goal: AbstractGoal, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, T
     x_adv = x_adv.detach().requires_grad_()
     with torch.enable_grad():
         loss, reached = goal(x_adv, rows)
+        if not loss.requires_grad:
+            raise InputError("model: its output has no gradient in its input; use an attack that needs none, such as square")
         (slope,) = torch.autograd.grad(loss.sum(), x_adv)
     return slope.detach(), loss.detach(), reached

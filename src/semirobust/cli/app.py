@@ -177,8 +177,9 @@ def evaluate(
 
     subject = _subject(target, model, checkpoint, recipe, changes)
     with bars(quiet=json) as progress:
-        summary = evaluate_subject(subject, out or subject.folder, devices=_compute(device, threads=threads), progress=progress)
-    show_accuracy(summary, subject.recipe, as_json=json)
+        devices = _compute(device, threads=threads)
+        summary, checks = evaluate_subject(subject, out or subject.folder, devices=devices, progress=progress)
+    show_accuracy(summary, checks, subject.recipe, as_json=json)
 
 
 @app.command()

@@ -13,23 +13,30 @@ if TYPE_CHECKING:
     from semirobust.layers.map import LayerMap
     from semirobust.layers.scores import LayerScores
     from semirobust.measures.robustness import Summary
+    from semirobust.measures.sanity import Check
     from semirobust.stages.recipe import Recipe
     from semirobust.training.loop import Trained
 
 __all__ = ["show_accuracy", "show_catalogue", "show_comparison", "show_profile", "show_training"]
 
 
-def show_accuracy(summary: "Summary", recipe: "Recipe", *, as_json: bool) -> None:
+def show_accuracy(summary: "Summary", checks: Sequence["Check"], recipe: "Recipe", *, as_json: bool) -> None:
     """Accuracies with their intervals."""
     from semirobust.stages.run import threat_of
 
     if as_json:
         shares = {name: {"value": float(s), "low": s.low, "high": s.high, "n": s.n} for name, s in summary.items()}
-        print_json({"threat": str(threat_of(recipe)), "accuracy": shares})
+        found = [{"name": c.name, "passed": c.passed, "text": c.text} for c in checks]
+        print_json({"threat": str(threat_of(recipe)), "accuracy": shares, "checks": found})
         return
     n = next(iter(summary.values())).n
     rows = [(name, f"{share:.1%}", f"{share.low:.1%} to {share.high:.1%}") for name, share in summary.items()]
     show_table(f"Accuracy on {n} images, {threat_of(recipe)}", ("", "accuracy", "95 % interval"), rows)
+    for check in checks:
+        if not check.passed:
+            tell(f"Warning ({check.name}): {check.text}.")
+    if checks and all(check.passed for check in checks):
+        tell(f"Sanity checks passed: {', '.join(check.name for check in checks)}.")
 
 
 def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json: bool) -> None:

@@ -12,6 +12,7 @@ from semirobust.attacks import AbstractAttack
 from semirobust.attacks.inference import Precision
 from semirobust.data.images import Images
 from semirobust.measures.robustness import Summary, evaluate
+from semirobust.measures.sanity import Check, sanity_checks
 from semirobust.progress import Progress, silent
 from semirobust.records.record import Finding, Label, Number, Origin, Picture
 from semirobust.records.store import AnyRecord
@@ -25,8 +26,8 @@ __all__ = ["accuracy_records", "attacks_of", "evaluate_subject", "example_pictur
 
 def evaluate_subject(
     subject: Subject, out: Path | None, *, devices: fitting.Devices = fitting.Devices(), progress: Progress = silent
-) -> Summary:
-    """Evaluate on the first test images of the recipe's data; writes records where ``out`` is given."""
+) -> tuple[Summary, list[Check]]:
+    """Evaluate on the first test images of the recipe's data, and check the evaluation; writes records where ``out`` is given."""
     recipe = subject.recipe
     splits = load_splits(recipe)
     test = splits.test.first(recipe.evaluate.examples)
@@ -37,11 +38,25 @@ def evaluate_subject(
     records, summary = accuracy_records(
         model, test, attacks_of(recipe), at, seed=seed, precision=recipe.evaluate.precision, progress=progress
     )
+    checks = _checked(model, test, recipe, seed, progress)
+    records += [_finding(check, at) for check in checks]
     if out is not None:
         pictures = example_pictures(model, test, attacks_of(recipe)[-1], recipe.evaluate.pictures, at, seed=seed)
         notes = [Finding(name="data", text=f"{splits.name}: {splits.note}", origin=at)] if splits.note else []
         write_stage(out, "3-evaluate", [settings_record(recipe, "evaluate", at), *records, *pictures, *notes])
-    return summary
+    return summary, checks
+
+
+def _checked(model: nn.Module, test: Images, recipe: Recipe, seed: Seed, progress: Progress) -> list[Check]:
+    if recipe.evaluate.checks == 0:
+        return []
+    device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), "cpu")
+    x, y = test.first(min(recipe.evaluate.checks, len(test))).all(device)
+    return sanity_checks(model, x, y, threat_of(recipe), seed=seed / "sanity", progress=progress)
+
+
+def _finding(check: Check, at: Origin) -> Finding:
+    return Finding(name=f"check.{check.name}", text=check.text, level="good" if check.passed else "error", origin=at)
 
 
 def attacks_of(recipe: Recipe) -> list[AbstractAttack]:

@@ -141,11 +141,12 @@ class ProfileSettings(_Settings):
 
 
 class EvaluateSettings(_Settings):
-    """Which attacks, on how many test images; ``pictures`` adversarial examples are kept for the report."""
+    """Which attacks, on how many test images; on how many the sanity checks; how many examples to keep as pictures."""
 
     attacks: Annotated[tuple[str, ...], Field(min_length=1)] = ("fgsm", "pgd-20x2")
     examples: Count = 1000
     pictures: NoneOrMore = 8
+    checks: NoneOrMore = 100
     precision: Literal["auto", "exact"] = "auto"
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from benchmarks import pgd
+from benchmarks import autoattack, pgd
 from semirobust.records.origin import origin
 
 
@@ -12,6 +12,9 @@ def main() -> None:
     print(f"{origin({}, seed=0, threads=threads).device}, torch {torch.__version__}; medians of 5 runs in turn")
     for comparison in pgd.run():
         print(comparison)
+    print("against the authors' AutoAttack, one run each:")
+    for verdicts in autoattack.run():
+        print(verdicts, flush=True)
 
 
 if __name__ == "__main__":

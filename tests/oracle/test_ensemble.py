@@ -102,6 +102,18 @@ def test_the_way_to_a_hyperplane_inside_the_pixel_range(threat):
         assert float((t[i] + ours[i]).min()) >= -1e-9 and float((t[i] + ours[i]).max()) <= 1 + 1e-9
 
 
+@NORMS
+def test_the_way_to_a_hyperplane_does_not_depend_on_the_layout(threat):
+    torch.manual_seed(2)
+    t, w, c = torch.rand(5, 3, 4, 4), torch.randn(5, 3, 4, 4), torch.linspace(-2, 2, 5)
+    last = {True: torch.channels_last, False: torch.contiguous_format}
+    truth = threat.to_hyperplane(t, w, c)
+    for a in (True, False):
+        for b in (True, False):
+            d = threat.to_hyperplane(t.contiguous(memory_format=last[a]), w.contiguous(memory_format=last[b]), c)
+            torch.testing.assert_close(d, truth, rtol=1e-4, atol=1e-6)
+
+
 def test_losses_by_hand():
     z = torch.tensor([[4.0, 1.0, 3.0, 0.0]])
     y, target = torch.tensor([0]), torch.tensor([1])

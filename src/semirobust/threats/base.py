@@ -86,10 +86,14 @@ class AbstractThreat(ABC):
         return f"{self.norm} {shown}"
 
 
-def room(t: Tensor, w: Tensor, c: Tensor) -> Tensor:
-    """How far each coordinate of ``t`` can go in the direction that brings <w, d> towards ``c``, inside [0, 1]."""
-    up = (w > 0) == per_example(c > 0, w)
-    return torch.where(up, 1 - t, t)
+def room(t: Tensor, direction: Tensor) -> Tensor:
+    """How far each coordinate of ``t`` can go inside [0, 1] in its direction, which is +1 or -1."""
+    return (0.5 - t).mul_(direction).add_(0.5)
+
+
+def larger(a: Tensor, b: Tensor) -> Tensor:
+    """1 where a > b, else 0; by arithmetic, which is several times faster on a CPU than a comparison and a product."""
+    return (a - b).sign_().clamp_min_(0)
 
 
 def _round_towards(x: Tensor, x_adv: Tensor, dtype: torch.dtype) -> Tensor:
@@ -108,4 +112,11 @@ def per_example(values: Tensor, like: Tensor) -> Tensor:
 
 def norms(x: Tensor, order: float) -> Tensor:
     """p-norm of each example over all its values: (N, ...) -> (N,)."""
-    return torch.linalg.vector_norm(x.flatten(1), ord=order, dim=1)
+    return torch.linalg.vector_norm(flat(x), ord=order, dim=1)
+
+
+def flat(x: Tensor) -> Tensor:
+    """All values of each example in a row, in the order in which they lie in memory: (N, ...) -> (N, D) without a copy."""
+    if x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
+        return x.permute(0, 2, 3, 1).flatten(1)
+    return x.flatten(1)

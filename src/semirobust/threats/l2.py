@@ -7,7 +7,7 @@ from torch import Tensor
 
 from semirobust.seed import Seed
 from semirobust.threats import THREATS
-from semirobust.threats.base import AbstractThreat, norms, per_example, room
+from semirobust.threats.base import AbstractThreat, flat, larger, norms, per_example, room
 
 __all__ = ["L2"]
 
@@ -41,19 +41,19 @@ class L2(AbstractThreat):
 
     def to_hyperplane(self, t: Tensor, w: Tensor, c: Tensor) -> Tensor:
         # |d_i| = min(m |w_i|, room_i); sum |w_i| min(m |w_i|, room_i) = |c| is concave in m: Newton from 0.
-        space, weight = room(t, w, c).flatten(1), w.abs().flatten(1)
+        direction = w.sign().mul_(per_example(c.sign(), t))
+        space, weight = flat(room(t, direction)), flat(torch.abs(w, out=torch.empty_like(t)))  # in one layout
         m = torch.zeros(len(t), 1, dtype=t.dtype, device=t.device)
         goal = c.abs()[:, None]
         for _ in range(_NEWTON):
             way = m * weight
-            slope = (weight**2 * (space > way)).sum(1, keepdim=True)
-            missing = goal - (weight * torch.minimum(space, way)).sum(1, keepdim=True)
+            slope = larger(space, way).mul_(weight).mul_(weight).sum(1, keepdim=True)
+            missing = goal - torch.minimum(space, way).mul_(weight).sum(1, keepdim=True)
             growth = torch.where(slope > 0, missing / slope.clamp_min(torch.finfo(t.dtype).tiny), 0).clamp_min_(0)
             m = m + growth
             if bool((growth <= 1e-6 * m).all()):
                 break
-        d = torch.minimum(space, m * weight).view_as(t)
-        return d.mul_(w.sign()).mul_(per_example(c.sign(), t))
+        return torch.minimum(room(t, direction), per_example(m[:, 0], t) * w.abs()).mul_(direction)
 
     def sample(self, x: Tensor, seed: Seed) -> Tensor:
         generator = seed.generator(x.device)

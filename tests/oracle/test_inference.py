@@ -126,3 +126,12 @@ def test_the_choice_is_by_size_and_processor_alone(monkeypatch):
     monkeypatch.setattr(inference, "_has_bfloat16", lambda device: True)
     chosen = fast_inference(large, x)
     assert chosen.description.endswith("bfloat16 behind the first layer") and chosen.full is not None
+
+
+def test_a_model_without_visible_layers_is_used_as_it_is():
+    class Functional(nn.Module):
+        def forward(self, x):
+            return torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3))], 1)
+
+    fast = fast_inference(Functional().eval(), torch.rand(8, 3, 5, 5))
+    assert fast.description == "as it is, full precision"

@@ -88,10 +88,14 @@ class Mislead(AbstractGoal):
             return wrong
         spread = logits.amax(1) - logits.mean(1)
         unsure = (wrong | (margin(logits, y) > -self.band * spread)).nonzero().flatten()
+        wrong = torch.zeros_like(wrong)
         if len(unsure):
             with torch.no_grad():
-                wrong = torch.zeros_like(wrong)
-                wrong[unsure] = self.judge(x_adv[unsure].detach()).argmax(1) != y[unsure]
+                x_adv, y = x_adv[unsure].detach(), y[unsure]
+                if self.full is None:
+                    wrong[unsure] = self.judge(x_adv).argmax(1) != y
+                else:  # the faster form in full precision asks the model only where it is unsure itself
+                    wrong[unsure] = self.in_full_precision().misled(self.full[0](x_adv), x_adv, y)
         return wrong
 
 

@@ -17,7 +17,7 @@ from semirobust.seed import Seed, as_seed
 
 __all__ = ["Evaluation", "Proportion", "Summary", "evaluate"]
 
-_FEW = 64
+_FEW = 16
 
 Attacks = AbstractAttack | Sequence[AbstractAttack] | Mapping[str, AbstractAttack]
 

@@ -12,6 +12,8 @@ from semirobust.seed import Seed
 
 __all__ = ["AbstractThreat"]
 
+_NEWTON = 30
+
 
 @dataclass(frozen=True)
 class AbstractThreat(ABC):
@@ -94,6 +96,23 @@ def room(t: Tensor, direction: Tensor) -> Tensor:
 def larger(a: Tensor, b: Tensor) -> Tensor:
     """1 where a > b, else 0; by arithmetic, which is several times faster on a CPU than a comparison and a product."""
     return (a - b).sign_().clamp_min_(0)
+
+
+def fill(space: Tensor, weight: Tensor, pace: Tensor | float, goal: Tensor) -> Tensor:
+    """The m (N,) at which sum_i weight_i min(m pace_i, space_i) = goal, for (N, D) values of at least 0; far where there is none.
+
+    The sum is concave in m, so Newton's method from 0 climbs to the root, in about three steps.
+    """
+    m, rate = torch.zeros(len(space), 1, dtype=space.dtype, device=space.device), weight * pace
+    for _ in range(_NEWTON):
+        way = m * pace
+        slope = larger(space, way).mul_(rate).sum(1, keepdim=True)
+        missing = goal[:, None] - torch.minimum(space, way).mul_(weight).sum(1, keepdim=True)
+        growth = torch.where(slope > 0, missing / slope.clamp_min(torch.finfo(space.dtype).tiny), 0).clamp_min_(0)
+        m = m + growth
+        if bool((growth <= 1e-6 * m).all()):
+            break
+    return m[:, 0]
 
 
 def _round_towards(x: Tensor, x_adv: Tensor, dtype: torch.dtype) -> Tensor:

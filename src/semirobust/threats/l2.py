@@ -7,11 +7,9 @@ from torch import Tensor
 
 from semirobust.seed import Seed
 from semirobust.threats import THREATS
-from semirobust.threats.base import AbstractThreat, flat, larger, norms, per_example, room
+from semirobust.threats.base import AbstractThreat, fill, flat, norms, per_example, room
 
 __all__ = ["L2"]
-
-_NEWTON = 30
 
 
 @THREATS.register("l2")
@@ -40,20 +38,11 @@ class L2(AbstractThreat):
         return scaled / per_example(norms(scaled, 2).clamp_min(tiny), gradient)
 
     def to_hyperplane(self, t: Tensor, w: Tensor, c: Tensor) -> Tensor:
-        # |d_i| = min(m |w_i|, room_i); sum |w_i| min(m |w_i|, room_i) = |c| is concave in m: Newton from 0.
+        # |d_i| = min(m |w_i|, room_i) with sum |w_i| |d_i| = |c|
         direction = w.sign().mul_(per_example(c.sign(), t))
         space, weight = flat(room(t, direction)), flat(torch.abs(w, out=torch.empty_like(t)))  # in one layout
-        m = torch.zeros(len(t), 1, dtype=t.dtype, device=t.device)
-        goal = c.abs()[:, None]
-        for _ in range(_NEWTON):
-            way = m * weight
-            slope = larger(space, way).mul_(weight).mul_(weight).sum(1, keepdim=True)
-            missing = goal - torch.minimum(space, way).mul_(weight).sum(1, keepdim=True)
-            growth = torch.where(slope > 0, missing / slope.clamp_min(torch.finfo(t.dtype).tiny), 0).clamp_min_(0)
-            m = m + growth
-            if bool((growth <= 1e-6 * m).all()):
-                break
-        return torch.minimum(room(t, direction), per_example(m[:, 0], t) * w.abs()).mul_(direction)
+        m = fill(space, weight, weight, c.abs())
+        return torch.minimum(room(t, direction), per_example(m, t) * w.abs()).mul_(direction)
 
     def sample(self, x: Tensor, seed: Seed) -> Tensor:
         generator = seed.generator(x.device)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from semirobust.errors import InputError
 from semirobust.layers.map import layer_map
-from semirobust.layers.mode import quiet
+from semirobust.layers.mode import quiet, run_hooked
 
 __all__ = ["FastModel", "Precision", "fast_inference"]
 
@@ -167,14 +167,12 @@ def _run_before(model: nn.Module, first: nn.Module, x: Tensor) -> set[nn.Module]
         if not started:
             done.add(module)
 
-    handles = [first.register_forward_pre_hook(lambda module, args: started.append(True))]
-    handles += [module.register_forward_hook(after) for module in model.modules()]
-    try:
-        with torch.no_grad():
-            model(x[:1])
-    finally:
-        for handle in handles:
-            handle.remove()
+    run_hooked(
+        model,
+        x[:1],
+        [(first, lambda module, args, kwargs: started.append(True))],
+        [(module, after) for module in model.modules()],
+    )
     return done
 
 
@@ -188,23 +186,13 @@ def _fold_batch_norm(model: nn.Module, x: Tensor) -> int:
         runs[module] = runs.get(module, 0) + 1
         produced[id(output)] = (module, output)  # held, so that no other tensor gets its identity
 
-    def before(module: nn.BatchNorm2d, args: tuple[Any, ...]) -> None:
+    def before(module: nn.BatchNorm2d, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         runs[module] = runs.get(module, 0) + 1
         if args and id(args[0]) in produced:
             pairs.append((produced[id(args[0])][0], module))
 
-    handles = []
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d):
-            handles.append(module.register_forward_hook(after))
-        elif isinstance(module, nn.BatchNorm2d):
-            handles.append(module.register_forward_pre_hook(before))
-    try:
-        with torch.no_grad():
-            model(x[:1])
-    finally:
-        for handle in handles:
-            handle.remove()
+    norms = [(module, before) for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    run_hooked(model, x[:1], norms, [(module, after) for module in model.modules() if isinstance(module, nn.Conv2d)])
     names = {module: name for name, module in model.named_modules()}
     pairs = [(conv, norm) for conv, norm in pairs if runs[conv] == runs[norm] == 1 and norm.running_mean is not None]
     for conv, norm in pairs:

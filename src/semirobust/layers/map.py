@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from semirobust.checks import check_floating
 from semirobust.errors import InputError
-from semirobust.layers.mode import quiet
+from semirobust.layers.mode import run_hooked
 
 __all__ = ["SHORTCUTS", "Layer", "LayerMap", "layer_map"]
 
@@ -214,7 +214,7 @@ def _on_a_shortcut(model: nn.Module, x: Tensor, shortcuts: str) -> tuple[str, ..
 
         return before
 
-    _with_hooks(model, x, [(module, hook(name)) for name, module in model.named_modules() if name])
+    run_hooked(model, x, [(module, hook(name)) for name, module in model.named_modules() if name])
     pattern = re.compile(shortcuts)
     found = []
     for name, tensor in inputs.items():
@@ -227,20 +227,6 @@ def _on_a_shortcut(model: nn.Module, x: Tensor, shortcuts: str) -> tuple[str, ..
 
 def _inside(name: str, outer: str) -> bool:
     return name == outer or name.startswith(f"{outer}.")
-
-
-def _with_hooks(
-    model: nn.Module, x: Tensor, before: Iterable[tuple[nn.Module, Any]], after: Iterable[tuple[nn.Module, Any]] = ()
-) -> Any:
-    """Run the model once, quietly, with hooks that are gone afterwards."""
-    handles = [module.register_forward_pre_hook(hook, with_kwargs=True) for module, hook in before]
-    handles += [module.register_forward_hook(hook) for module, hook in after]
-    try:
-        with quiet(model), torch.no_grad():
-            return model(x)
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def _run(model: nn.Module, x: Tensor, projections: tuple[str, ...]) -> _Trace:
@@ -256,7 +242,7 @@ def _run(model: nn.Module, x: Tensor, projections: tuple[str, ...]) -> _Trace:
         is_projection = any(_inside(name, projection) for projection in projections)
         before.append((module, _before(trace, name, is_projection)))
         after.append((module, _after(trace, name)))
-    logits = _with_hooks(model, x, before, after)
+    logits = run_hooked(model, x, before, after)
     if not isinstance(logits, Tensor):
         raise InputError(f"model: expected one tensor of logits, got {type(logits).__name__}")
     trace.features.append(tuple(logits.shape))

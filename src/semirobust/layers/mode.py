@@ -1,11 +1,15 @@
 """Looking at a model without leaving a trace."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-__all__ = ["quiet"]
+__all__ = ["quiet", "run_hooked"]
+
+Hooks = Iterable[tuple[nn.Module, Any]]
 
 
 @contextmanager
@@ -33,3 +37,15 @@ def quiet(model: nn.Module, *, keep_mode: bool = False) -> Iterator[None]:
             module.training = mode
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
+
+
+def run_hooked(model: nn.Module, x: Tensor, before: Hooks, after: Hooks = ()) -> Any:
+    """Run the model once, quietly, under hooks that are gone afterwards; those before a module also get its keywords."""
+    handles = [module.register_forward_pre_hook(hook, with_kwargs=True) for module, hook in before]
+    handles += [module.register_forward_hook(hook) for module, hook in after]
+    try:
+        with quiet(model), torch.no_grad():
+            return model(x)
+    finally:
+        for handle in handles:
+            handle.remove()

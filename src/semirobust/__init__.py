@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from semirobust.objectives.clat import CLAT as CLAT
     from semirobust.objectives.standard import Standard as Standard
     from semirobust.seed import Seed as Seed
+    from semirobust.threats.l1 import L1 as L1
     from semirobust.threats.l2 import L2 as L2
     from semirobust.threats.linf import Linf as Linf
     from semirobust.training.loop import Training as Training
@@ -46,6 +47,7 @@ _HOMES = {
     "Square": "attacks.square",
     "CLAT": "objectives.clat",
     "FGSM": "attacks.fgsm",
+    "L1": "threats.l1",
     "L2": "threats.l2",
     "PGD": "attacks.pgd",
     "Adversarial": "objectives.adversarial",

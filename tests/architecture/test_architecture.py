@@ -24,14 +24,14 @@ SOURCE = ROOT / "src" / "semirobust"
 FILES = sorted(SOURCE.rglob("*.py"))
 FAMILIES = (ATTACKS, MEASURES, METHODS, MODELS, OBJECTIVES, SELECTIONS, SOURCES, THREATS)
 HELPERS = {
-    "attacks": {"active", "base", "goals", "inference", "losses"},
+    "attacks": {"active", "base", "goals", "inference", "losses", "steps", "windows"},
     "data": {"augment", "catalogue", "images", "load", "locate", "npz"},
     "measures": {"base", "robustness", "sanity"},
     "methods": {"base", "chosen", "harden"},
     "models": {"base", "build", "checkpoint", "factory"},
     "objectives": {"base"},
     "selection": {"base"},
-    "threats": {"base"},
+    "threats": {"ball", "base"},
 }
 
 

@@ -9,12 +9,13 @@ from scipy.optimize import linprog, minimize
 from torch import nn
 
 import semirobust as sr
-from semirobust.attacks.apgd import _checkpoints, likeliest_others
+from semirobust.attacks.apgd import likeliest_others
 from semirobust.attacks.goals import Mislead
 from semirobust.attacks.losses import dlr, dlr_targeted, margin
+from semirobust.attacks.steps import HalvedStep
 from semirobust.errors import InputError
 
-NORMS = pytest.mark.parametrize("threat", [sr.Linf(0.05), sr.L2(0.15)], ids=["linf", "l2"])
+NORMS = pytest.mark.parametrize("threat", [sr.Linf(0.05), sr.L2(0.15), sr.L1(0.4)], ids=["linf", "l2", "l1"])
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +36,17 @@ def _two_class(linear):
     return nn.Sequential(nn.Flatten(), layer).eval()
 
 
-@NORMS
+@pytest.mark.parametrize("threat", [sr.Linf(0.05), sr.L2(0.15), sr.L1(0.25)], ids=["linf", "l2", "l1"])  # no pixel to its end
 @pytest.mark.parametrize("loss", ["ce", "dlr", "dlr-targeted"])
 def test_apgd_reaches_the_worst_case_of_a_linear_classifier(linear, images, threat, loss):
     model, x, y = _two_class(linear), images[0], images[1] % 2
     x_adv = sr.APGD(threat, steps=60, loss=loss)(model, x, y)
-    w = model[1].weight[0] - model[1].weight[1]
+    w = (model[1].weight[0] - model[1].weight[1]).detach()
     with torch.no_grad():
         fall = margin(model(x_adv), y) - margin(model(x), y)
-    torch.testing.assert_close(fall, (threat.epsilon * threat.dual(w[None])).expand_as(fall), rtol=2e-3, atol=0)
+    truth = threat.epsilon * threat.dual(w[None]).expand_as(fall)
+    # Two thirds of two values, rounded up, are two: on 12 pixels the sparse steps never come down to one.
+    torch.testing.assert_close(fall, truth, rtol=0.3 if isinstance(threat, sr.L1) else 2e-3, atol=0)
 
 
 @NORMS
@@ -86,7 +89,12 @@ def test_the_way_to_a_hyperplane_inside_the_pixel_range(threat):
     ours = threat.to_hyperplane(t, w, c)
     for i in range(12):
         bounds = [(-float(v), 1 - float(v)) for v in t[i]]
-        if isinstance(threat, sr.Linf):  # variables d and m: minimise m with |d| <= m
+        if isinstance(threat, sr.L1):  # variables: what is added and what is taken away
+            w_i = w[i].tolist()
+            room = [(0.0, 1 - float(v)) for v in t[i]] + [(0.0, float(v)) for v in t[i]]
+            found = linprog([1] * 12, A_eq=[w_i + [-v for v in w_i]], b_eq=[float(c[i])], bounds=room)
+            best = found.fun if found.success else None
+        elif isinstance(threat, sr.Linf):  # variables d and m: minimise m with |d| <= m
             upper = [[*(float(s * (j == k)) for k in range(6)), -1.0] for j in range(6) for s in (1, -1)]
             found = linprog(
                 [0] * 6 + [1], A_ub=upper, b_ub=[0] * 12, A_eq=[[*w[i].tolist(), 0]], b_eq=[float(c[i])], bounds=[*bounds, (0, 2)]
@@ -131,7 +139,7 @@ def test_checkpoints_are_those_of_the_paper():
     p = [0.0, 0.22]
     while p[-1] < 1:
         p.append(p[-1] + max(p[-1] - p[-2] - 0.03, 0.06))
-    assert list(_checkpoints(100)) == [round(100 * v) for v in p[1:] if v <= 1]
+    assert list(HalvedStep(sr.Linf(0.1), 0.75).checkpoints(100)) == [round(100 * v) for v in p[1:] if v <= 1]
 
 
 def test_targets_are_the_likeliest_other_classes():

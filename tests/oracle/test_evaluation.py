@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import semirobust as sr
-from semirobust.attacks.base import AbstractAttack
+from semirobust.attacks.base import AbstractBallAttack
 from semirobust.errors import InputError
 from semirobust.measures.robustness import Proportion
 from semirobust.records.interval import mean_interval, proportion_interval
@@ -49,7 +49,7 @@ def test_names_find_verdicts(linear, images):
 
 
 @dataclass(frozen=True)
-class _Cheat(AbstractAttack):
+class _Cheat(AbstractBallAttack):
     """Leaves the ball."""
 
     @property

@@ -10,6 +10,8 @@ import semirobust as sr
 from semirobust.attacks import inference
 from semirobust.attacks.inference import fast_inference
 from semirobust.errors import InputError
+from semirobust.layers.fold import fold_batch_norm, fold_input_scale
+from semirobust.layers.strided import quicken_strided
 from tests.helpers import SmallResidual, untouched
 
 
@@ -24,7 +26,7 @@ def trained():
     return model, *splits.test.first(200).all()
 
 
-@pytest.mark.parametrize("make", [inference._folded, inference._bfloat16, inference._folded_small])
+@pytest.mark.parametrize("make", [inference._folded, inference._bfloat16])
 def test_logits_agree(trained, make):
     model, x, _ = trained
     if make is inference._bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
@@ -56,17 +58,17 @@ def test_folding_leaves_alone_what_is_shared_or_not_a_pair():
 
     model = Shared().eval()
     x = torch.rand(3, 3, 5, 5)
-    assert inference._fold_batch_norm(model, x) == 0
+    assert fold_batch_norm(model, x) == 0
     both = SmallResidual().eval()
     truth = both(x).detach()
-    assert inference._fold_batch_norm(both, x) == 4
+    assert fold_batch_norm(both, x) == 4
     torch.testing.assert_close(both(x), truth)
 
 
 def test_what_deviates_is_not_used(monkeypatch, trained):
     model, x, _ = trained
     wrong = inference.FastModel(lambda z: model(z) * 1.2, "wrong", 1e-3)
-    for name in ("_folded", "_bfloat16", "_folded_small"):
+    for name in ("_folded", "_bfloat16"):
         monkeypatch.setattr(inference, name, lambda m, z: wrong)
     assert fast_inference(model, x).description == "as it is, full precision"
 
@@ -117,12 +119,16 @@ def test_verdicts_are_those_of_the_exact_search(monkeypatch, trained, form):
 
 
 def test_the_choice_is_by_size_and_processor_alone(monkeypatch):
-    small, large = sr.build_model("resnet8"), sr.build_model("resnet18", width=0.25)
+    large = sr.build_model("resnet18", width=0.25)
     x = torch.rand(8, 3, 32, 32)
     assert inference._multiplications(large, x) == pytest.approx(35e6, rel=0.05)  # 1/16 of 556 million
     monkeypatch.setattr(inference, "_has_bfloat16", lambda device: False)
-    assert fast_inference(large, x).description == "20 batch norms folded, channels last, full precision"
-    assert fast_inference(small, x[:, :, :8, :8]).description == "9 batch norms folded, full precision"
+    assert fast_inference(large, x).description == "20 batch norms folded, normalisation folded, channels last, full precision"
+    small = sr.build_model("resnet8", width=0.5)
+    assert (
+        fast_inference(small, x[:, :, :8, :8]).description
+        == "9 batch norms folded, normalisation folded, channels last, full precision"
+    )
     monkeypatch.setattr(inference, "_has_bfloat16", lambda device: True)
     chosen = fast_inference(large, x)
     assert chosen.description.endswith("bfloat16 behind the first layer") and chosen.full is not None
@@ -135,3 +141,66 @@ def test_a_model_without_visible_layers_is_used_as_it_is():
 
     fast = fast_inference(Functional().eval(), torch.rand(8, 3, 5, 5))
     assert fast.description == "as it is, full precision"
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "size"),
+    [(3, 2, 1, 8), (3, 2, 1, 9), (1, 2, 0, 7), (5, 2, 2, 11), (4, 3, 0, 10), (2, 4, 1, 9), (3, 2, 0, 6)],
+)
+def test_strided_convolutions_have_the_same_gradient(kernel, stride, padding, size):
+    torch.manual_seed(0)
+    plain = nn.Sequential(nn.Conv2d(3, 5, kernel, stride, padding)).requires_grad_(False).double()
+    quick = nn.Sequential(nn.Conv2d(3, 5, kernel, stride, padding)).requires_grad_(False).double()
+    quick.load_state_dict(plain.state_dict())
+    assert quicken_strided(quick) == 1
+    x = torch.rand(2, 3, size, size, dtype=torch.float64, requires_grad=True)
+    weights = torch.randn(plain(x).shape, dtype=torch.float64)
+    torch.testing.assert_close(quick(x), plain(x))
+    (a,), (b,) = (torch.autograd.grad((net(x) * weights).sum(), x) for net in (quick, plain))
+    torch.testing.assert_close(a, b)
+
+
+def test_other_convolutions_keep_their_gradient():
+    left_alone = [
+        nn.Conv2d(3, 64, 3, 2),
+        nn.Conv2d(4, 4, 3, 2, groups=2),
+        nn.Conv2d(3, 4, 3, 2, padding_mode="reflect"),
+        nn.Conv2d(3, 4, 3),
+    ]
+    assert quicken_strided(nn.Sequential(*left_alone)) == 0
+
+
+class _Scaled(nn.Module):
+    """A normalisation of its own, and what it is followed by."""
+
+    def __init__(self, scale, *, again=False):
+        super().__init__()
+        self.scale, self.conv, self.again = scale, nn.Conv2d(3, 4, 3, 1, 1), again
+
+    def forward(self, x):
+        z = self.scale(x)
+        h = self.conv(z).mean((2, 3))
+        return h + self.scale(h[:, :3, None, None]).sum() if self.again else h
+
+
+class _ByChannel(nn.Module):
+    def forward(self, x):
+        return (x - torch.tensor([0.4, 0.5, 0.6])[:, None, None]) / torch.tensor([0.2, 0.25, 0.3])[:, None, None]
+
+
+class _Gamma(nn.Module):
+    def forward(self, x):
+        return x**2.2
+
+
+@pytest.mark.parametrize(
+    ("model", "folded"),
+    [(_Scaled(_ByChannel()), 1), (_Scaled(_ByChannel(), again=True), 0), (_Scaled(_Gamma()), 0), (_Scaled(nn.Identity()), 0)],
+)
+def test_a_normalisation_is_known_by_what_it_does(model, folded):
+    model = model.eval().requires_grad_(False)
+    x = torch.rand(5, 3, 6, 6)
+    truth = model(x)
+    assert fold_input_scale(model, x) == folded
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.testing.assert_close(model(x.contiguous(memory_format=layout)), truth, rtol=1e-4, atol=1e-5)

@@ -243,7 +243,7 @@ def test_divergence_that_shows_only_after_the_epoch():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m, x, y: sr.PGD(0.1), "threat: expected a threat model"),
+        (lambda m, x, y: sr.PGD(0.1), "threat: expected a norm ball"),
         (lambda m, x, y: sr.PGD(sr.Linf(0.1), steps=2.5), "steps: expected a whole number"),
         (lambda m, x, y: sr.FGSM(sr.Linf(0.1))(m, x, y + 97), "labels from 0 to 2"),
         (lambda m, x, y: sr.FGSM(sr.Linf(0.1))(m, x.double(), y), "x: expected torch.float32"),

@@ -7,23 +7,26 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.active import Active, all_rows
-from semirobust.attacks.base import AbstractAttack
-from semirobust.attacks.goals import AbstractGoal, Mislead, gradient
+from semirobust.attacks.active import Active, Best, all_rows, together
+from semirobust.attacks.base import AbstractBallAttack
+from semirobust.attacks.goals import AbstractGoal, Mislead, gradient, repeated
 from semirobust.attacks.losses import LogitLoss, cross_entropy, dlr, dlr_targeted
+from semirobust.attacks.steps import AbstractStep, HalvedStep, SparseStep
 from semirobust.errors import InputError
 from semirobust.seed import Seed
-from semirobust.threats.base import AbstractThreat, per_example
+from semirobust.threats.ball import AbstractBall, per_example
+from semirobust.threats.l1 import L1
 
-__all__ = ["APGD"]
+__all__ = ["APGD", "likeliest_others"]
 
 _LOSSES: dict[str, LogitLoss] = {"ce": cross_entropy, "dlr": dlr, "dlr-targeted": dlr_targeted}
-_MOMENTUM = 0.75
+# Under l1: (radius in epsilons, share of the steps).
+_STAGES = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))
 
 
 @ATTACKS.register("apgd", pattern=r"apgd(?:-(?P<steps>\d+))?")
 @dataclass(frozen=True)
-class APGD(AbstractAttack):
+class APGD(AbstractBallAttack):
     """Gradient ascent with momentum, whose step starts at 2 epsilon and is halved where it stops paying.
 
     z <- restrict(z + step * steepest(gradient)); x_adv <- restrict(x_adv + 0.75 (z - x_adv) + 0.25 (x_adv - before)).
@@ -31,8 +34,10 @@ class APGD(AbstractAttack):
     run goes on from the best point so far, where fewer than ``rho`` of the steps since raised the loss, or where neither
     the step nor the best loss changed since the checkpoint before. Source: Croce & Hein 2020, algorithm 1.
 
+    Under l1 the steps are sparse and the run comes from balls of 3 and 2 epsilon (Croce & Hein 2021, section 3).
+
     Args:
-        threat: the perturbations allowed (l-infinity or l2).
+        threat: the perturbations allowed.
         steps: gradient steps; each costs one forward and one backward pass.
         loss: ``ce``, ``dlr``, or ``dlr-targeted``: one run for each of the ``targets`` likeliest other classes.
         restarts: independent runs.
@@ -49,7 +54,7 @@ class APGD(AbstractAttack):
     eot: int = 1
 
     def __post_init__(self) -> None:
-        AbstractAttack.__post_init__(self)
+        AbstractBallAttack.__post_init__(self)
         if self.loss not in _LOSSES:
             raise InputError(f"loss: expected one of {', '.join(_LOSSES)}; got {self.loss!r}")
         if min(self.steps, self.restarts, self.targets, self.eot) < 1:
@@ -61,12 +66,16 @@ class APGD(AbstractAttack):
         return f"apgd-{kind}" + (f"x{self.restarts}" if self.restarts > 1 else "")
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
-        best = _Best(x)
-        for number, run in enumerate(self._runs(goal, x)):
-            rows = best.open_rows(leave=goal.leave)
-            if len(rows) == 0:
-                break
-            best.keep(rows, *self._run(run, x[rows], rows, seed / number))
+        best, runs, number = Best(x), self._runs(goal, x), 0
+        while number < len(runs) and len(rows := best.open_rows(leave=goal.leave)):
+            # Few examples are attacked by several runs at once.
+            group = runs[number : number + (together(x, len(rows), len(runs) - number) if isinstance(goal, Mislead) else 1)]
+            merged, count = repeated(group, rows), len(group)
+            found = self._run(merged, torch.cat([x[rows]] * count), len(rows), seed / number)
+            for part in range(count):
+                here = slice(part * len(rows), (part + 1) * len(rows))
+                best.keep(rows, found.x_adv[here], found.loss[here], found.reached[here])
+            number += count
         return best.x_adv
 
     def _runs(self, goal: AbstractGoal, x: Tensor) -> list[AbstractGoal]:
@@ -79,56 +88,51 @@ class APGD(AbstractAttack):
         others = likeliest_others(goal, x, self.targets)
         return [replace(goal, target=target) for target in others for _ in range(self.restarts)]
 
-    def _run(self, goal: AbstractGoal, x: Tensor, rows: Tensor, seed: Seed) -> tuple[Tensor, Tensor, Tensor]:
-        """One run: the best point of each example, its loss, and whether the goal was reached there."""
-        x_adv = _random_start(self.threat, x, seed)
-        slope, loss, reached = self._gradient(goal, x_adv, rows)
-        best = _Best(x)
-        here = all_rows(x)
-        best.keep(here, x_adv, loss, _or_none(reached, loss))
-        step = torch.full_like(loss, 2 * self.threat.epsilon)
-        active = Active(
-            here, x=x, goal_rows=rows, x_adv=x_adv, before=x_adv, slope=slope, top=x_adv.clone(), top_slope=slope.clone(),
-            top_loss=loss.clone(), step=step, raised=torch.zeros_like(loss), last=loss, checked=loss.clone(),
-            halved=torch.ones_like(loss, dtype=torch.bool),
-        )  # fmt: skip
-        if goal.leave and reached is not None and active.drop(reached):
-            return best.result()
-        checkpoints = _checkpoints(self.steps)
-        for i in range(self.steps):
-            self._move(active, first=i == 0)
-            slope, loss, reached = self._gradient(goal, active.x_adv, active.goal_rows)
-            best.keep(active.rows, active.x_adv, loss, _or_none(reached, loss))
-            active.set(slope=slope, raised=active.raised + (loss > active.last), last=loss)
-            active.put(loss > active.top_loss, top=active.x_adv, top_slope=slope, top_loss=loss)
-            if goal.leave and reached is not None and active.drop(reached):
-                break
-            if i + 1 in checkpoints:
-                self._check(active, checkpoints[i + 1])
-        return best.result()
+    def _run(self, goal: AbstractGoal, x: Tensor, examples: int, seed: Seed) -> Best:
+        """One run on ``x``, in which row i stands for example i modulo ``examples``."""
+        if not isinstance(self.threat, L1):
+            step = HalvedStep(self.threat, self.rho)
+            return self._climb(goal, x, _random_start(self.threat, x, seed), step, self.steps, examples)[0]
+        noise = torch.randn(x.shape, generator=seed.generator(x.device), device=x.device, dtype=x.dtype)
+        start, left = x + noise, self.steps
+        for radius, share in _STAGES:
+            threat = replace(self.threat, epsilon=radius * self.threat.epsilon)
+            last = radius == 1
+            count = left if last else min(-int(-share * self.steps // 1), left)
+            left -= count
+            # A success outside the ball is none.
+            found, start = self._climb(
+                goal, x, threat.restrict(x, start), SparseStep(threat), count, examples if last else 0
+            )  # fmt: skip
+        return found
 
-    def _move(self, a: Active, *, first: bool) -> None:
-        momentum = 1.0 if first else _MOMENTUM
-        ahead = self.threat.steepest(a.slope).mul_(per_example(a.step, a.x)).add_(a.x_adv)
-        x_adv = self.threat.restrict(a.x, ahead)
-        if not first:
-            drift = (a.x_adv - a.before).mul_(1 - momentum)
-            x_adv = self.threat.restrict(a.x, drift.add_(a.x_adv).add_(x_adv - a.x_adv, alpha=momentum))
-        a.set(before=a.x_adv, x_adv=x_adv)
-
-    def _check(self, a: Active, interval: int) -> None:
-        """Halve the step of examples that oscillate or stand still; they go on from their best point."""
-        oscillates = a.raised <= self.rho * interval
-        stands = ~a.halved & (a.checked >= a.top_loss)
-        halve = oscillates | stands
-        a.set(
-            step=torch.where(halve, a.step / 2, a.step),
-            halved=halve,
-            checked=a.top_loss.clone(),
-            raised=torch.zeros_like(a.raised),
-            x_adv=a.x_adv.clone(),
-        )
-        a.put(halve, x_adv=a.top, slope=a.top_slope)
+    def _climb(
+        self, goal: AbstractGoal, x: Tensor, x_adv: Tensor, rule: AbstractStep, steps: int, examples: int
+    ) -> tuple[Best, Tensor]:
+        """Ascend from ``x_adv``; ``examples`` 0 ignores successes. Also the points of highest loss."""
+        found, summit = Best(x), x_adv.clone()
+        a = Active(all_rows(x), x=x, x_adv=x_adv, before=x_adv, frame=rule.threat.frame(x), **rule.begin(x, x_adv))
+        checkpoints = rule.checkpoints(steps)
+        for i in range(steps + 1):
+            if i:
+                rule.move(a, first=i == 1)
+            slope, loss, reached = self._gradient(goal, a.x_adv, a.rows)
+            if i:
+                a.set(slope=slope, raised=a.raised + (loss > a.last), last=loss)
+                a.put(loss > a.top_loss, top=a.x_adv, top_slope=slope, top_loss=loss)
+            else:
+                a.set(slope=slope, last=loss, top=x_adv.clone(), top_slope=slope.clone(), top_loss=loss.clone())
+                a.set(**({"checked": loss.clone()} if "checked" in a.state else {}))
+            if examples and reached is not None and bool(reached.any()):
+                where = reached.nonzero().flatten()
+                found.keep(a.rows[where], a.x_adv[where], loss[where], reached[where])
+                if goal.leave and a.drop(torch.isin(a.rows % examples, a.rows[where] % examples)):
+                    return found, summit
+            if i in checkpoints:
+                rule.check(a, checkpoints[i])
+        found.keep(a.rows, a.top, a.top_loss, torch.zeros_like(a.rows, dtype=torch.bool))
+        summit[a.rows] = a.top
+        return found, summit
 
     def _gradient(self, goal: AbstractGoal, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         slope, loss, reached = gradient(goal, x_adv, rows)
@@ -138,47 +142,11 @@ class APGD(AbstractAttack):
         return slope, loss, reached
 
 
-class _Best:
-    """For each example the point that reached the goal, and the one of highest loss among equals."""
-
-    def __init__(self, x: Tensor) -> None:
-        self.x_adv = x.clone()
-        self.loss = torch.full((len(x),), -torch.inf, device=x.device)
-        self.reached = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-
-    def open_rows(self, *, leave: bool) -> Tensor:
-        return (~self.reached).nonzero().flatten() if leave else all_rows(self.x_adv)
-
-    def keep(self, rows: Tensor, x_adv: Tensor, loss: Tensor, reached: Tensor) -> None:
-        loss, before = loss.float(), self.reached[rows]
-        better = ((reached & ~before) | ((reached == before) & (loss > self.loss[rows]))).nonzero().flatten()
-        chosen = rows[better]
-        self.x_adv[chosen], self.loss[chosen], self.reached[chosen] = x_adv[better], loss[better], reached[better]
-
-    def result(self) -> tuple[Tensor, Tensor, Tensor]:
-        return self.x_adv, self.loss, self.reached
-
-
-def _or_none(reached: Tensor | None, like: Tensor) -> Tensor:
-    return torch.zeros_like(like, dtype=torch.bool) if reached is None else reached
-
-
-def _random_start(threat: AbstractThreat, x: Tensor, seed: Seed) -> Tensor:
+def _random_start(threat: AbstractBall, x: Tensor, seed: Seed) -> Tensor:
     """x plus a random direction of length epsilon."""
     direction = threat.sample(x, seed)
     scale = threat.epsilon / threat.size(direction).clamp_min(torch.finfo(x.dtype).tiny)
     return threat.restrict(x, x + direction * per_example(scale, x))
-
-
-def _checkpoints(steps: int) -> dict[int, int]:
-    """Steps done at each checkpoint -> steps since the one before."""
-    interval, least, shrink = max(int(0.22 * steps), 1), max(int(0.06 * steps), 1), max(int(0.03 * steps), 1)
-    found, done = {}, 0
-    while done + interval <= steps:
-        done += interval
-        found[done] = interval
-        interval = max(interval - shrink, least)
-    return found
 
 
 def likeliest_others(goal: Mislead, x: Tensor, count: int) -> list[Tensor]:

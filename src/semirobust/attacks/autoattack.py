@@ -8,7 +8,7 @@ from torch import Tensor
 
 from semirobust.attacks import ATTACKS
 from semirobust.attacks.apgd import APGD
-from semirobust.attacks.base import AbstractAttack
+from semirobust.attacks.base import AbstractAttack, AbstractBallAttack
 from semirobust.attacks.fab import FAB
 from semirobust.attacks.goals import AbstractGoal, Mislead
 from semirobust.attacks.square import Square
@@ -22,7 +22,7 @@ Preset = Literal["standard", "plus", "rand", "clat"]
 
 @ATTACKS.register("autoattack")
 @dataclass(frozen=True)
-class AutoAttack(AbstractAttack):
+class AutoAttack(AbstractBallAttack):
     """Several attacks one after the other, each on the examples that withstood those before.
 
     Source: Croce & Hein 2020, section 6, with the settings of the authors' code.
@@ -45,7 +45,7 @@ class AutoAttack(AbstractAttack):
     queries: int = 5000
 
     def __post_init__(self) -> None:
-        AbstractAttack.__post_init__(self)
+        AbstractBallAttack.__post_init__(self)
         if self.preset not in ("standard", "plus", "rand", "clat"):
             raise InputError(f"preset: expected standard, plus, rand or clat; got {self.preset!r}")
 

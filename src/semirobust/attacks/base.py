@@ -4,6 +4,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,28 +14,26 @@ from semirobust.attacks.inference import FastModel
 from semirobust.checks import check_examples, check_mode, probe
 from semirobust.errors import InputError
 from semirobust.layers.mode import quiet
+from semirobust.memory import keep_freed_memory
 from semirobust.seed import Seed, as_seed
-from semirobust.threats import AbstractThreat
+from semirobust.threats import AbstractBall, AbstractThreat
 
-__all__ = ["AbstractAttack"]
+__all__ = ["AbstractAttack", "AbstractBallAttack"]
 
 
-@dataclass(frozen=True)
 class AbstractAttack(ABC):
     """Looks for ``x_adv`` in the threat model around ``x`` at which a goal's loss is high.
 
-    A concrete attack gives :meth:`search`; the three ways to call it are the same for all.
+    A concrete attack is a frozen dataclass that gives :meth:`search`; the three ways to call it are the same for all.
 
-    Args:
+    Attributes:
         threat: the perturbations allowed.
     """
 
     threat: AbstractThreat
 
     def __post_init__(self) -> None:
-        if not isinstance(self.threat, AbstractThreat):
-            raise InputError(f"threat: expected a threat model such as Linf(8/255), got {self.threat!r}")
-        for f in dataclasses.fields(self):
+        for f in dataclasses.fields(cast(Any, self)):
             if f.type is int and not (isinstance(value := getattr(self, f.name), int) and not isinstance(value, bool)):
                 raise InputError(f"{f.name}: expected a whole number, got {value!r}")
 
@@ -73,11 +72,13 @@ class AbstractAttack(ABC):
 
     def maximise(self, loss: Callable[[Tensor], Tensor], x: Tensor, *, seed: int | Seed = 0) -> Tensor:
         """Raise any ``loss(x_adv) -> (N,)``, a feature distance for example. The caller keeps the model quiet."""
+        keep_freed_memory()
         return self.search(Ascend(loss), x, as_seed(seed))
 
     def _mislead(self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, leave: bool, fast: FastModel | None) -> Tensor:
         check_examples(x, y)
         check_mode(model)
+        keep_freed_memory()
         with quiet(model):
             probe(model, x, y)
             # Channels last is the faster layout for most convolutions on a CPU, by about 1.4 times.
@@ -85,7 +86,7 @@ class AbstractAttack(ABC):
             work = x.contiguous(memory_format=layout) if x.dim() == 4 else x
             if x.dtype in (torch.float16, torch.bfloat16):  # small steps would drown in the rounding
                 goal = Mislead(lambda z: model(z.to(x.dtype)).float(), y, leave)
-                x_adv = self.threat.restrict(x, self.search(goal, work.float(), seed))
+                x_adv = self._finish(x, self.search(goal, work.float(), seed))
             elif fast is not None and fast.band:
                 full = None if fast.full is None else (fast.full.logits, fast.full.band)
                 x_adv = self.search(Mislead(fast.logits, y, leave, judge=model, band=fast.band, full=full), work, seed)
@@ -93,3 +94,26 @@ class AbstractAttack(ABC):
                 x_adv = self.search(Mislead(model, y, leave), work, seed)
         x_adv = x_adv.detach()
         return x_adv.contiguous() if x.is_contiguous() else x_adv
+
+    def _finish(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        """``x_adv``, found in full precision, in the half precision of ``x``."""
+        return x_adv.to(x.dtype)
+
+
+@dataclass(frozen=True)
+class AbstractBallAttack(AbstractAttack):
+    """An attack within a norm ball.
+
+    Args:
+        threat: the perturbations allowed.
+    """
+
+    threat: AbstractBall
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.threat, AbstractBall):
+            raise InputError(f"threat: expected a norm ball such as Linf(8/255), got {self.threat!r}")
+        AbstractAttack.__post_init__(self)
+
+    def _finish(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        return self.threat.restrict(x, x_adv)

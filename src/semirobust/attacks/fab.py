@@ -1,25 +1,28 @@
 """Fast adaptive boundary: the smallest perturbation that changes the prediction."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.active import Active, all_rows
+from semirobust.attacks.active import Active, all_rows, together
 from semirobust.attacks.apgd import likeliest_others
-from semirobust.attacks.base import AbstractAttack
-from semirobust.attacks.goals import AbstractGoal, Mislead
+from semirobust.attacks.base import AbstractBallAttack
+from semirobust.attacks.goals import AbstractGoal, Mislead, repeated
 from semirobust.errors import InputError
 from semirobust.seed import Seed
-from semirobust.threats.base import per_example
+from semirobust.threats.ball import flat, per_example
 
 __all__ = ["FAB"]
 
 
+_OFTEN = 0.4
+
+
 @ATTACKS.register("fab", pattern=r"fab(?:-(?P<steps>\d+))?")
 @dataclass(frozen=True)
-class FAB(AbstractAttack):
+class FAB(AbstractBallAttack):
     """Steps onto the linearised decision boundary, biased towards the clean example.
 
     With d1 and d2 the shortest ways from the current point and from x onto the hyperplane f_target = f_y (linearised,
@@ -45,7 +48,7 @@ class FAB(AbstractAttack):
     beta: float = 0.9
 
     def __post_init__(self) -> None:
-        AbstractAttack.__post_init__(self)
+        AbstractBallAttack.__post_init__(self)
         if min(self.steps, self.restarts) < 1 or self.targets < 0:
             raise InputError("steps, restarts and targets: expected at least 1, 1 and 0")
 
@@ -59,40 +62,68 @@ class FAB(AbstractAttack):
         goal = goal.in_full_precision()
         nearest = x.clone()
         distance = torch.full((len(x),), torch.inf, device=x.device, dtype=x.dtype)
-        with torch.no_grad():
-            wrong = torch.cat([goal.model(part) for part in x.split(256)]).argmax(1) != goal.y
+        wrong = torch.cat([_logits(goal, part) for part in x.split(256)]).argmax(1) != goal.y
         distance[wrong] = 0.0  # misclassified as it is
         targets = likeliest_others(goal, x, self.targets) if self.targets else [goal.y]
-        runs = [(target, restart) for target in targets for restart in range(self.restarts)]
-        for number, (target, restart) in enumerate(runs):
+        runs = [(replace(goal, target=target), restart) for target in targets for restart in range(self.restarts)]
+        number = 0
+        while number < len(runs):
             rows = (distance > (self.threat.epsilon if goal.leave else 0)).nonzero().flatten()
             if len(rows) == 0:
                 break
-            found, size = self._run(goal, x[rows], rows, target[rows], seed / number if restart else None)
-            closer = (size < distance[rows]).nonzero().flatten()
-            nearest[rows[closer]], distance[rows[closer]] = found[closer], size[closer]
+            group = runs[number : number + together(x, len(rows), len(runs) - number)]
+            many, origin = repeated([run for run, _ in group], rows), torch.cat([x[rows]] * len(group))
+            starts = [
+                x[rows] if restart == 0 else self._start(x[rows], seed / (number + i)) for i, (_, restart) in enumerate(group)
+            ]
+            found, size = self._run(many, origin, torch.cat(starts), len(rows))
+            for part in range(len(group)):
+                here = slice(part * len(rows), (part + 1) * len(rows))
+                closer = (size[here] < distance[rows]).nonzero().flatten()
+                nearest[rows[closer]], distance[rows[closer]] = found[here][closer], size[here][closer]
+            number += len(group)
         inside = per_example(distance <= self.threat.epsilon, x)
         return torch.where(inside, nearest, x)
 
-    def _run(self, goal: Mislead, x: Tensor, rows: Tensor, target: Tensor, seed: Seed | None) -> tuple[Tensor, Tensor]:
-        """One run: the nearest point across the boundary, and how far it is; infinity where there is none."""
-        z = x if seed is None else self.threat.restrict(x, x + self.threat.sample(x, seed) / 2)
+    def _start(self, x: Tensor, seed: Seed) -> Tensor:
+        return self.threat.restrict(x, x + self.threat.sample(x, seed) / 2)
+
+    def _run(self, goal: Mislead, x: Tensor, z: Tensor, examples: int) -> tuple[Tensor, Tensor]:
+        """One run from ``z``, row i for example i modulo ``examples``: the nearest point across the boundary.
+
+        Also how far it is; infinity where there is none.
+        """
         nearest, distance = x.clone(), torch.full((len(x),), torch.inf, device=x.device, dtype=x.dtype)
-        a = Active(all_rows(x), x=x, z=z, y=goal.y[rows], target=target)
+        a = Active(all_rows(x), x=x, z=z, y=goal.y, target=goal.target)
+        often = False  # whether most points cross, so that a look before the gradient pays
         for _ in range(self.steps):
-            slope, difference, crossed = self._boundary(goal, a)
-            if bool(crossed.any()):
-                if self._record(a, crossed, nearest, distance, leave=goal.leave):
-                    return nearest, distance
-                slope, difference, crossed = self._boundary(goal, a)
-            self._move(a, slope, difference)
-        with torch.no_grad():
-            crossed = goal.misled(goal.model(a.z), a.z, a.y)
-        self._record(a, crossed, nearest, distance, leave=False)
+            if often:
+                went_back = self._record(goal, a, _logits(goal, a.z), nearest, distance)
+            else:
+                slope, difference, logits = self._boundary(goal, a)
+                a.set(slope=slope, difference=difference)
+                went_back = self._record(goal, a, logits, nearest, distance)
+            if went_back and goal.leave and self._leave(a, distance, examples):
+                return nearest, distance
+            back = a.went_back.nonzero().flatten()  # they start again from nearer to x
+            if often:
+                slope, difference, _ = self._boundary(goal, a)
+                a.set(slope=slope, difference=difference)
+            elif len(back):
+                part = Active(a.rows[back], z=a.z[back], y=a.y[back], target=a.target[back])
+                a.slope[back], a.difference[back], _ = self._boundary(goal, part)
+            often = len(back) > _OFTEN * len(a)
+            self._move(a)
+        self._record(goal, a, _logits(goal, a.z), nearest, distance)
         return nearest, distance
 
+    def _leave(self, a: Active, distance: Tensor, examples: int) -> bool:
+        """Drop the examples that are done, in all their rows; True if none is left."""
+        done = a.rows[distance[a.rows] <= self.threat.epsilon] % examples
+        return len(done) > 0 and a.drop(torch.isin(a.rows % examples, done))
+
     def _boundary(self, goal: Mislead, a: Active) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradient and value of f_target - f_y at z, and whether z is misclassified."""
+        """Gradient and value of f_target - f_y at z, and the logits."""
         z = a.z.detach().requires_grad_()
         with torch.enable_grad():
             logits = goal.model(z)
@@ -102,7 +133,7 @@ class FAB(AbstractAttack):
                 (slope,) = torch.autograd.grad(difference.sum(), z)
             else:
                 slope, difference = self._nearest(logits - own, z, a.y)
-        return slope.detach(), difference.detach(), goal.misled(logits.detach(), a.z, a.y)
+        return slope.detach(), difference.detach(), logits.detach()
 
     def _nearest(self, differences: Tensor, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Of all classes the one whose linearised boundary is nearest: its gradient and difference."""
@@ -116,24 +147,34 @@ class FAB(AbstractAttack):
             best, chosen = torch.where(nearer, way, best), torch.where(nearer, differences[:, k].detach(), chosen)
         return slope, chosen
 
-    def _record(self, a: Active, crossed: Tensor, nearest: Tensor, distance: Tensor, *, leave: bool) -> bool:
-        """Keep nearer points, go back towards x, and drop who is near enough; True if none is left."""
+    def _record(self, goal: Mislead, a: Active, logits: Tensor, nearest: Tensor, distance: Tensor) -> bool:
+        """Keep nearer points across the boundary, and go back towards x from there; whether any did."""
+        size = self.threat.size(a.z - a.x)
+        # Far away it is enough that this form of the model says so; within epsilon the verdict counts.
+        crossed, near = logits.argmax(1) != a.y, size <= self.threat.epsilon
+        if goal.judge is not None and bool(near.any()):
+            crossed[near] = goal.misled(logits[near], a.z[near], a.y[near])
         where = crossed.nonzero().flatten()
-        size = self.threat.size(a.z[where] - a.x[where])
-        closer = size < distance[a.rows[where]]
-        kept = a.rows[where[closer]]
-        nearest[kept], distance[kept] = a.z[where[closer]], size[closer]
+        closer = where[size[where] < distance[a.rows[where]]]
+        nearest[a.rows[closer]], distance[a.rows[closer]] = a.z[closer], size[closer]
         z = a.z.clone()
         z[where] = a.x[where] + (a.z[where] - a.x[where]) * self.beta
-        a.set(z=z)
-        return leave and a.drop(distance[a.rows] <= self.threat.epsilon)
+        a.set(z=z, went_back=crossed)
+        return len(where) > 0
 
-    def _move(self, a: Active, slope: Tensor, difference: Tensor) -> None:
+    def _move(self, a: Active) -> None:
         """One biased step; ``difference`` = f_target - f_y at z, to be brought to 0."""
-        from_x = difference + ((a.x - a.z) * slope).flatten(1).sum(1)
-        points, normals = torch.cat([a.z, a.x]), torch.cat([slope, slope])
-        d1, d2 = self.threat.to_hyperplane(points, normals, -torch.cat([difference, from_x])).chunk(2)
+        slope, difference = a.slope, a.difference
+        from_x = difference + flat((a.x - a.z).mul_(slope)).sum(1)
+        d1 = self.threat.to_hyperplane(a.z, slope, -difference)
+        d2 = self.threat.to_hyperplane(a.x, slope, -from_x)
         s1, s2 = self.threat.size(d1).clamp_min_(1e-8), self.threat.size(d2).clamp_min_(1e-8)
         alpha = per_example((s1 / (s1 + s2)).clamp_(max=self.alpha_max), a.x)
-        z = (a.z + self.eta * d1) * (1 - alpha) + (a.x + self.eta * d2) * alpha
+        z = d1.mul_(self.eta).add_(a.z)
+        z.lerp_(d2.mul_(self.eta).add_(a.x), alpha)
         a.set(z=z.clamp_(0, 1))
+
+
+def _logits(goal: Mislead, z: Tensor) -> Tensor:
+    with torch.no_grad():
+        return goal.model(z)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.base import AbstractAttack
+from semirobust.attacks.base import AbstractBallAttack
 from semirobust.attacks.goals import AbstractGoal, gradient
 from semirobust.seed import Seed
 
@@ -15,7 +15,7 @@ __all__ = ["FGSM"]
 
 @ATTACKS.register("fgsm")
 @dataclass(frozen=True)
-class FGSM(AbstractAttack):
+class FGSM(AbstractBallAttack):
     """x_adv = restrict(x + epsilon * steepest(gradient of the loss at x)).
 
     Under l-infinity this is the fast gradient sign method (Goodfellow et al., "Explaining and Harnessing Adversarial
@@ -31,4 +31,4 @@ class FGSM(AbstractAttack):
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         slope, _, _ = gradient(goal, x, torch.arange(len(x), device=x.device))
-        return self.threat.restrict(x, x + self.threat.epsilon * self.threat.steepest(slope))
+        return self.threat.restrict(x, x + self.threat.epsilon * self.threat.ascent(slope))

@@ -1,8 +1,9 @@
 """What an attack tries to reach on a batch."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -10,7 +11,10 @@ from torch import Tensor
 from semirobust.attacks.losses import LogitLoss, cross_entropy, margin
 from semirobust.errors import InputError
 
-__all__ = ["AbstractGoal", "Ascend", "Mislead", "gradient"]
+__all__ = ["AbstractGoal", "Ascend", "Mislead", "gradient", "repeated"]
+
+
+Goal = TypeVar("Goal", bound="AbstractGoal")
 
 
 class AbstractGoal(ABC):
@@ -97,6 +101,16 @@ class Mislead(AbstractGoal):
                 else:  # the faster form in full precision asks the model only where it is unsure itself
                     wrong[unsure] = self.in_full_precision().misled(self.full[0](x_adv), x_adv, y)
         return wrong
+
+
+def repeated(goals: Sequence[Goal], rows: Tensor) -> Goal:
+    """One goal for several runs on the examples ``rows``, run after run; more than one must mislead the same model."""
+    first = goals[0]
+    if not isinstance(first, Mislead):
+        return first
+    targets = [g.target[rows] for g in goals if isinstance(g, Mislead) and g.target is not None]
+    merged = replace(first, y=first.y[rows].repeat(len(goals)), target=torch.cat(targets) if targets else None)
+    return cast(Goal, merged)
 
 
 def gradient(goal: AbstractGoal, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.base import AbstractAttack
+from semirobust.attacks.base import AbstractBallAttack
 from semirobust.attacks.goals import AbstractGoal, gradient
 from semirobust.errors import InputError
 from semirobust.seed import Seed
@@ -16,7 +16,7 @@ __all__ = ["PGD"]
 
 @ATTACKS.register("pgd", pattern=r"pgd(?:-(?P<steps>\d+))?(?:x(?P<restarts>\d+))?")
 @dataclass(frozen=True)
-class PGD(AbstractAttack):
+class PGD(AbstractBallAttack):
     """Repeats x_adv <- restrict(x_adv + step_size * steepest(gradient)) (Madry et al. 2018, section 2.1).
 
     With several restarts an example keeps the first result that reaches the goal, and the one of highest loss where
@@ -37,7 +37,7 @@ class PGD(AbstractAttack):
     random_start: bool = True
 
     def __post_init__(self) -> None:
-        AbstractAttack.__post_init__(self)
+        AbstractBallAttack.__post_init__(self)
         if self.steps < 1 or self.restarts < 1:
             raise InputError(f"steps and restarts: expected at least 1, got {self.steps} and {self.restarts}")
         if self.step_size is not None and not self.step_size > 0:
@@ -75,17 +75,19 @@ class PGD(AbstractAttack):
         """One run on the examples ``rows`` of the batch: where each of them ended."""
         step = 2.5 * self.threat.epsilon / self.steps if self.step_size is None else self.step_size
         x_adv = self.threat.restrict(x, x + self.threat.sample(x, seed)) if self.random_start else x.clone()
-        result, origin = x_adv, x
+        result, frame = x_adv, self.threat.frame(x)
         here = torch.arange(len(x), device=x.device)  # the examples still moving
         for _ in range(self.steps):
             slope, _, reached = gradient(goal, x_adv, rows[here])
             if goal.leave and reached is not None and bool(reached.any()):
                 result = result.clone() if result is x_adv else result
                 result[here[reached]] = x_adv[reached]
-                here, x_adv, slope, origin = here[~reached], x_adv[~reached], slope[~reached], origin[~reached]
+                left = (~reached).nonzero().flatten()
+                here, x_adv, slope = here[left], x_adv[left], slope[left]
+                frame = tuple(part[left] for part in frame)
                 if len(here) == 0:
                     return result
-            x_adv = self.threat.restrict(origin, x_adv + step * self.threat.steepest(slope))
+            x_adv = self.threat.restrict_in(frame, self.threat.ascent(slope).mul_(step).add_(x_adv))
         if len(here) == len(x):
             return x_adv
         result[here] = x_adv

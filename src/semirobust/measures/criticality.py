@@ -18,7 +18,7 @@ from semirobust.measures import MEASURES
 from semirobust.measures.base import AbstractLayerMeasure
 from semirobust.progress import Progress, silent
 from semirobust.seed import Seed, as_seed
-from semirobust.threats import AbstractThreat
+from semirobust.threats import AbstractBall
 
 __all__ = ["Criticality", "CriticalityResult", "criticality"]
 
@@ -184,7 +184,7 @@ def criticality(
     x: Tensor,
     y: Tensor,
     *,
-    threat: AbstractThreat | None = None,
+    threat: AbstractBall | None = None,
     seed: int | Seed = 0,
     x_adv: Tensor | None = None,
     layers: LayerMap | None = None,
@@ -222,7 +222,7 @@ def criticality(
             raise InputError(f"x_adv: expected the shape of x {tuple(x.shape)}, got {tuple(x_adv.shape)}")
     else:
         check_examples(x, y)
-        if not isinstance(threat, AbstractThreat):
+        if not isinstance(threat, AbstractBall):
             raise InputError("threat: expected a threat model such as Linf(8/255), or x_adv; got {threat!r}")
         attack = PGD(threat, steps=10)
         parts = range(0, len(x), batch_size)

@@ -16,7 +16,7 @@ from semirobust.layers.mode import quiet
 from semirobust.measures.robustness import evaluate
 from semirobust.progress import Progress, silent
 from semirobust.seed import Seed, as_seed
-from semirobust.threats import AbstractThreat
+from semirobust.threats import AbstractBall
 from semirobust.threats.linf import Linf
 
 __all__ = ["Check", "sanity_checks"]
@@ -46,7 +46,7 @@ def sanity_checks(
     model: nn.Module,
     x: Tensor,
     y: Tensor,
-    threat: AbstractThreat,
+    threat: AbstractBall,
     *,
     seed: int | Seed = 0,
     progress: Progress = silent,
@@ -113,7 +113,7 @@ def _gradients(model: nn.Module, x: Tensor, y: Tensor) -> Check:
     return Check("gradients", passed, f"{zero} of {len(x)} examples have a zero gradient and {bad} one that is not finite{said}")
 
 
-def _growing(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractThreat, seed: Seed) -> Check:
+def _growing(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed: Seed) -> Check:
     sizes = [threat.epsilon * factor for factor in (0.5, 1, 2)]
     shares = [_standing(model, x, y, PGD(replace(threat, epsilon=e), steps=10), seed) for e in sizes]
     # One example may fall by luck alone.
@@ -124,7 +124,7 @@ def _growing(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractThreat, see
     )
 
 
-def _unbounded(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractThreat, seed: Seed) -> Check:
+def _unbounded(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed: Seed) -> Check:
     whole = 1.0 if isinstance(threat, Linf) else math.sqrt(x[0].numel())
     left = _standing(model, x, y, PGD(replace(threat, epsilon=whole), steps=50, step_size=whole / 10), seed)
     passed = left <= 0.02 * len(x)
@@ -132,7 +132,7 @@ def _unbounded(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractThreat, s
     return Check("unbounded", passed, f"{left} of {len(x)} examples withstand an attack without bound{said}")
 
 
-def _black_box(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractThreat, seed: Seed) -> Check:
+def _black_box(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed: Seed) -> Check:
     attacks = {"white": PGD(threat, steps=20), "black": Square(threat, queries=_QUERIES)}
     result = evaluate(model, x, y, attacks, seed=seed)
     more = int((result.robust["white"] & ~result.robust["black"]).sum())

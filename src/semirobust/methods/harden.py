@@ -13,7 +13,7 @@ from semirobust.errors import InputError
 from semirobust.layers.map import layer_map
 from semirobust.methods import METHODS, AbstractMethod, Context
 from semirobust.seed import Seed
-from semirobust.threats import AbstractThreat
+from semirobust.threats import AbstractBall
 from semirobust.training.loop import Trained, Training, Validate
 
 __all__ = ["harden", "hardening"]
@@ -32,7 +32,7 @@ def harden(
     images: Images,
     method: str | AbstractMethod = "clat",
     *,
-    threat: AbstractThreat | None = None,
+    threat: AbstractBall | None = None,
     attack: AbstractAttack | None = None,
     epochs: int = 10,
     learning_rate: float = 0.01,

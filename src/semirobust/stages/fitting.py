@@ -17,7 +17,7 @@ from semirobust.records.record import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord
 from semirobust.seed import Seed
 from semirobust.stages.recipe import FitSettings
-from semirobust.threats import AbstractThreat
+from semirobust.threats import AbstractBall
 from semirobust.training.loop import Trained, Validate
 from semirobust.training.state import EpochLog, TrainState
 
@@ -58,7 +58,7 @@ def make_fabric(where: Devices, precision: str) -> Fabric:
         raise InputError(f"device {where.accelerator!r}, precision {precision!r}: {str(error).splitlines()[0]}") from None
 
 
-def attack_of(name: str, options: Mapping[str, Any], threat: AbstractThreat) -> AbstractAttack:
+def attack_of(name: str, options: Mapping[str, Any], threat: AbstractBall) -> AbstractAttack:
     """The attack called ``name`` under ``threat``."""
     return ATTACKS.make(name, options, threat=threat)
 

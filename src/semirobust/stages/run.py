@@ -24,7 +24,7 @@ from semirobust.records.origin import origin
 from semirobust.records.record import LayerEntry, Origin, Settings
 from semirobust.records.store import AnyRecord, write_records
 from semirobust.stages.recipe import ModelSettings, Recipe, read_recipe
-from semirobust.threats import THREATS, AbstractThreat
+from semirobust.threats import THREATS, AbstractBall
 
 __all__ = [
     "MODEL_FILE",
@@ -108,7 +108,7 @@ def load_splits(recipe: Recipe) -> Splits:
     return Splits(splits.name, splits.train.first(d.train), splits.test.first(d.test), splits.note)
 
 
-def threat_of(recipe: Recipe) -> AbstractThreat:
+def threat_of(recipe: Recipe) -> AbstractBall:
     """The threat model of a recipe."""
     return THREATS.make(recipe.threat.norm, {"epsilon": recipe.threat.epsilon})
 

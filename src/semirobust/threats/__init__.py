@@ -1,8 +1,9 @@
-"""Which perturbations an adversary may use: one norm ball per file."""
+"""What an adversary may do to an image: one threat model per file."""
 
 from semirobust.registry import Registry
+from semirobust.threats.ball import AbstractBall
 from semirobust.threats.base import AbstractThreat
 
-__all__ = ["THREATS", "AbstractThreat"]
+__all__ = ["THREATS", "AbstractBall", "AbstractThreat"]
 
-THREATS: Registry[AbstractThreat] = Registry("norm", "semirobust.threats")
+THREATS: Registry[AbstractBall] = Registry("norm", "semirobust.threats")

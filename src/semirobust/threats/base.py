@@ -1,141 +1,25 @@
-"""The perturbations that a threat model allows."""
+"""The form of every threat model."""
 
-import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
 
-import torch
 from torch import Tensor
-
-from semirobust.errors import InputError
-from semirobust.seed import Seed
 
 __all__ = ["AbstractThreat"]
 
-_NEWTON = 30
 
-
-@dataclass(frozen=True)
 class AbstractThreat(ABC):
-    """Delta(x) = {delta : ||delta||_p <= epsilon and x + delta in [0, 1]}.
-
-    Args:
-        epsilon: the radius, in pixel units where 1 is the whole range; 0 allows nothing.
-    """
-
-    epsilon: float
-
-    def __post_init__(self) -> None:
-        if not (isinstance(self.epsilon, int | float) and math.isfinite(self.epsilon) and self.epsilon >= 0):
-            raise InputError(f"epsilon: expected a finite number of at least 0, got {self.epsilon!r}")
-
-    @property
-    @abstractmethod
-    def norm(self) -> str:
-        """Its norm as printed, such as ``Linf``."""
+    """What an adversary may do to an image: whatever it does, :meth:`contains` can be asked afterwards."""
 
     @abstractmethod
-    def size(self, delta: Tensor) -> Tensor:
-        """||delta||_p of each example: (N, ...) -> (N,)."""
+    def contains(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        """Whether each ``x_adv`` (N, ...) may be made of ``x``: (N,). Values outside [0, 1] never may."""
 
     @abstractmethod
-    def dual(self, gradient: Tensor) -> Tensor:
-        """max_d <d, gradient> s.t. ||d||_p <= 1, of each example: (N, ...) -> (N,)."""
-
-    @abstractmethod
-    def project_ball(self, delta: Tensor) -> Tensor:
-        """argmin_d ||d - delta||_2 s.t. ||d||_p <= epsilon, of each example."""
-
-    @abstractmethod
-    def steepest(self, gradient: Tensor) -> Tensor:
-        """argmax_d <d, gradient> s.t. ||d||_p <= 1, of each example; 0 where the gradient is 0."""
-
-    @abstractmethod
-    def to_hyperplane(self, t: Tensor, w: Tensor, c: Tensor) -> Tensor:
-        """argmin_d ||d||_p s.t. <w, d> = c and t + d in [0, 1], of each example; as far as it goes where that is out of reach.
-
-        Args:
-            t: (N, ...) points in [0, 1].
-            w: (N, ...) normals.
-            c: (N,) what <w, d> must be.
-        """
-
-    @abstractmethod
-    def sample(self, x: Tensor, seed: Seed) -> Tensor:
-        """Uniform points of the ball of radius epsilon, shaped like ``x``."""
-
-    def restrict(self, x: Tensor, x_adv: Tensor) -> Tensor:
-        """Bring ``x_adv`` into the ball around ``x``, then into [0, 1].
-
-        Clamping moves every coordinate towards x, which lies in [0, 1], so the result stays in the ball. In half
-        precision the last rounding could leave it, so it is done towards x.
-        """
-        if x.dtype in (torch.float16, torch.bfloat16):
-            exact = x.float()
-            return _round_towards(exact, (exact + self.project_ball(x_adv.float() - exact)).clamp_(0, 1), x.dtype)
-        return (x + self.project_ball(x_adv - x)).clamp_(0, 1)
-
-    def contains(self, x: Tensor, x_adv: Tensor, *, tolerance: float = 1e-5) -> Tensor:
-        """Whether each example is in the ball (up to a relative ``tolerance`` for rounding) and in [0, 1]."""
-        slack = self.epsilon * tolerance + 1e-6
-        inside = self.size(x_adv.double() - x.double()) <= self.epsilon + slack
-        flat = x_adv.flatten(1)
-        return inside & (flat.amin(1) >= 0) & (flat.amax(1) <= 1)
-
     def __str__(self) -> str:
-        as_255 = self.epsilon * 255
-        shown = f"{as_255:.0f}/255" if abs(as_255 - round(as_255)) < 1e-6 and self.epsilon < 0.25 else f"{self.epsilon:g}"
-        return f"{self.norm} {shown}"
+        """The threat model as printed, such as ``Linf 8/255``."""
 
 
-def room(t: Tensor, direction: Tensor) -> Tensor:
-    """How far each coordinate of ``t`` can go inside [0, 1] in its direction, which is +1 or -1."""
-    return (0.5 - t).mul_(direction).add_(0.5)
-
-
-def larger(a: Tensor, b: Tensor) -> Tensor:
-    """1 where a > b, else 0; by arithmetic, which is several times faster on a CPU than a comparison and a product."""
-    return (a - b).sign_().clamp_min_(0)
-
-
-def fill(space: Tensor, weight: Tensor, pace: Tensor | float, goal: Tensor) -> Tensor:
-    """The m (N,) at which sum_i weight_i min(m pace_i, space_i) = goal, for (N, D) values of at least 0; far where there is none.
-
-    The sum is concave in m, so Newton's method from 0 climbs to the root, in about three steps.
-    """
-    m, rate = torch.zeros(len(space), 1, dtype=space.dtype, device=space.device), weight * pace
-    for _ in range(_NEWTON):
-        way = m * pace
-        slope = larger(space, way).mul_(rate).sum(1, keepdim=True)
-        missing = goal[:, None] - torch.minimum(space, way).mul_(weight).sum(1, keepdim=True)
-        growth = torch.where(slope > 0, missing / slope.clamp_min(torch.finfo(space.dtype).tiny), 0).clamp_min_(0)
-        m = m + growth
-        if bool((growth <= 1e-6 * m).all()):
-            break
-    return m[:, 0]
-
-
-def _round_towards(x: Tensor, x_adv: Tensor, dtype: torch.dtype) -> Tensor:
-    """``x_adv`` in a half precision, each value rounded so that it comes no farther from ``x``: no norm grows."""
-    rounded = x_adv.to(dtype).float()
-    _, exponent = torch.frexp(rounded)
-    gap = torch.ldexp(torch.full_like(rounded, torch.finfo(dtype).eps), exponent - 1)
-    farther = (rounded - x).abs() > (x_adv - x).abs()
-    return torch.where(farther, rounded - gap * (rounded - x).sign(), rounded).to(dtype)
-
-
-def per_example(values: Tensor, like: Tensor) -> Tensor:
-    """(N,) -> (N, 1, ..., 1) with as many dimensions as ``like``."""
-    return values.view(-1, *(1,) * (like.dim() - 1))
-
-
-def norms(x: Tensor, order: float) -> Tensor:
-    """p-norm of each example over all its values: (N, ...) -> (N,)."""
-    return torch.linalg.vector_norm(flat(x), ord=order, dim=1)
-
-
-def flat(x: Tensor) -> Tensor:
-    """All values of each example in a row, in the order in which they lie in memory: (N, ...) -> (N, D) without a copy."""
-    if x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last):
-        return x.permute(0, 2, 3, 1).flatten(1)
-    return x.flatten(1)
+def in_pixel_range(x_adv: Tensor) -> Tensor:
+    """Whether all values of each example lie in [0, 1]: (N,)."""
+    values = x_adv.flatten(1)
+    return (values.amin(1) >= 0) & (values.amax(1) <= 1)

@@ -7,14 +7,14 @@ from torch import Tensor
 
 from semirobust.seed import Seed
 from semirobust.threats import THREATS
-from semirobust.threats.base import AbstractThreat, fill, flat, norms, per_example, room
+from semirobust.threats.ball import AbstractBall, fill, flat, norms, per_example, room
 
 __all__ = ["Linf"]
 
 
 @THREATS.register("linf")
 @dataclass(frozen=True)
-class Linf(AbstractThreat):
+class Linf(AbstractBall):
     """||delta||_inf <= epsilon. The steepest direction is the sign of the gradient."""
 
     @property
@@ -30,6 +30,14 @@ class Linf(AbstractThreat):
     def project_ball(self, delta: Tensor) -> Tensor:
         return delta.clamp(-self.epsilon, self.epsilon)
 
+    def frame(self, x: Tensor) -> tuple[Tensor, ...]:
+        if x.dtype in (torch.float16, torch.bfloat16):
+            return (x,)  # the sums would be rounded out of the ball
+        return (x - self.epsilon).clamp_(0, 1), (x + self.epsilon).clamp_(0, 1)
+
+    def restrict_in(self, frame: tuple[Tensor, ...], x_adv: Tensor) -> Tensor:
+        return x_adv.clamp_(*frame) if len(frame) == 2 else self.restrict(frame[0], x_adv)
+
     def steepest(self, gradient: Tensor) -> Tensor:
         return gradient.sign()
 
@@ -37,7 +45,7 @@ class Linf(AbstractThreat):
         # |d_i| = min(m, room_i) with sum |w_i| |d_i| = |c|
         direction = w.sign().mul_(per_example(c.sign(), t))
         space, weight = flat(room(t, direction)), flat(torch.abs(w, out=torch.empty_like(t)))  # in one layout
-        m = fill(space, weight, 1.0, c.abs())
+        m = fill(space, weight, None, c.abs())
         return torch.minimum(room(t, direction), per_example(m, t)).mul_(direction)
 
     def sample(self, x: Tensor, seed: Seed) -> Tensor:

@@ -1,0 +1,122 @@
+"""A trained model's neighbouring layers merged into one: fewer operations, the same logits up to rounding.
+
+Each function changes the model it is given, which is meant to be a copy, and says how much it merged.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.layers.mode import run_hooked
+
+__all__ = ["fold_batch_norm", "fold_input_scale", "replace_module", "run_before"]
+
+
+def fold_batch_norm(model: nn.Module, x: Tensor) -> int:
+    """Fold each batch norm whose input is the very tensor that a convolution returned."""
+    produced: dict[int, tuple[nn.Conv2d, Tensor]] = {}
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
+    runs: dict[nn.Module, int] = {}
+
+    def after(module: nn.Conv2d, args: Any, output: Any) -> None:
+        runs[module] = runs.get(module, 0) + 1
+        produced[id(output)] = (module, output)  # held, so that no other tensor gets its identity
+
+    def before(module: nn.BatchNorm2d, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        runs[module] = runs.get(module, 0) + 1
+        if args and id(args[0]) in produced:
+            pairs.append((produced[id(args[0])][0], module))
+
+    norms = [(module, before) for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    run_hooked(model, x[:1], norms, [(module, after) for module in model.modules() if isinstance(module, nn.Conv2d)])
+    names = {module: name for name, module in model.named_modules()}
+    pairs = [(conv, norm) for conv, norm in pairs if runs[conv] == runs[norm] == 1 and norm.running_mean is not None]
+    for conv, norm in pairs:
+        replace_module(model, names[conv], nn.utils.fuse_conv_bn_eval(conv, norm))
+        replace_module(model, names[norm], nn.Identity())
+    return len(pairs)
+
+
+def fold_input_scale(model: nn.Module, x: Tensor) -> int:
+    """Fold the scale of a normalisation of the pixels into the convolution behind it; the shift of the pixels stays.
+
+    A normalisation is known by what it does: a module without children that maps the images to a_k x + b_k for each
+    channel k, and whose output goes into a convolution and nowhere else that can be seen.
+    """
+    x = x[:1]
+    took: list[tuple[nn.Module, nn.Module]] = []
+    gave: dict[int, nn.Module] = {}
+    held: list[Any] = []
+    runs: dict[nn.Module, int] = {}
+
+    def after(module: nn.Module, args: Any, output: Any) -> None:
+        runs[module] = runs.get(module, 0) + 1
+        held.append((args, output))
+        if args and args[0] is x:
+            gave[id(output)] = module
+        elif args and id(args[0]) in gave:
+            took.append((module, gave[id(args[0])]))
+
+    run_hooked(model, x, [], [(m, after) for m in model.modules() if not list(m.children())])
+    if len(gave) != 1 or len(took) != 1 or not isinstance(took[0][0], nn.Conv2d):
+        return 0
+    conv, scaling = took[0][0], took[0][1]
+    affine = _affine(scaling, x) if runs[conv] == runs[scaling] == 1 and not isinstance(scaling, nn.Conv2d) else None
+    if affine is None or conv.groups != 1 or conv.padding_mode != "zeros":
+        return 0
+    scale, offset = affine
+    with torch.no_grad():
+        conv.weight.mul_(scale[:, None, None])
+    names = {module: name for name, module in model.named_modules()}
+    replace_module(model, names[scaling], _Shift(offset / scale))
+    return 1
+
+
+class _Shift(nn.Module):
+    """x + shift by channel; in channels-last memory a row of pixels at a time, since rows of three values are slow."""
+
+    shift: Tensor
+
+    def __init__(self, shift: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("shift", shift.clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not x.is_contiguous(memory_format=torch.channels_last):
+            return x + self.shift.view(-1, 1, 1)
+        n, k, h, w = x.shape
+        rows = x.permute(0, 2, 3, 1).reshape(n, h, w * k) + self.shift.repeat(w)
+        return rows.view(n, h, w, k).permute(0, 3, 1, 2)
+
+
+def _affine(module: nn.Module, x: Tensor) -> tuple[Tensor, Tensor] | None:
+    """a_k and b_k of each channel where ``module`` computes a_k x + b_k with a_k not 0; None where it does something else."""
+    with torch.no_grad():
+        low, high, came = module(torch.zeros_like(x)), module(torch.ones_like(x)), module(x)
+        if not (isinstance(came, Tensor) and came.shape == x.shape and came.dtype == x.dtype):
+            return None
+        offset, scale = low[0, :, 0, 0], (high - low)[0, :, 0, 0]
+        expected = x * scale.view(-1, 1, 1) + offset.view(-1, 1, 1)
+        uniform = torch.allclose(low, offset.view(-1, 1, 1).expand_as(low)) and torch.allclose(came, expected, atol=1e-5)
+    return (scale, offset) if uniform and bool((scale != 0).all()) else None
+
+
+def run_before(model: nn.Module, first: nn.Module, x: Tensor) -> set[nn.Module]:
+    """Modules that finish before ``first`` starts, such as a normalisation."""
+    done: set[nn.Module] = set()
+    started: list[bool] = []
+
+    def after(module: nn.Module, args: Any, output: Any) -> None:
+        if not started:
+            done.add(module)
+
+    started_at = [(first, lambda module, args, kwargs: started.append(True))]
+    run_hooked(model, x[:1], started_at, [(module, after) for module in model.modules()])
+    return done
+
+
+def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
+    """Put ``module`` where the sub-module ``name`` is."""
+    parent, _, own = name.rpartition(".")
+    setattr(model.get_submodule(parent), own, module)

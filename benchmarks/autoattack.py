@@ -72,7 +72,7 @@ def run(runs: int = 1) -> Iterator[Verdicts | str]:
 
 def _both(what: str, model: nn.Module, x: Tensor, y: Tensor, threat: sr.Linf, runs: int) -> Iterator[Verdicts]:
     whole = sr.AutoAttack(threat)
-    parts = dict(zip(("apgd-ce", "apgd-t", "fab-t", "square"), whole.attacks, strict=True))
+    parts = dict(zip(("apgd-ce", "apgd-t", "fab-t", "square"), whole.parts, strict=True))
     for name, attack in {"autoattack": whole, **parts}.items():
         ours, theirs, ratios, seconds = torch.empty(0), torch.empty(0), [], []
         for seed in range(runs):

@@ -11,8 +11,11 @@ if TYPE_CHECKING:
     from semirobust.attacks.autoattack import AutoAttack as AutoAttack
     from semirobust.attacks.fab import FAB as FAB
     from semirobust.attacks.fgsm import FGSM as FGSM
+    from semirobust.attacks.foreign import adapt as adapt
     from semirobust.attacks.pgd import PGD as PGD
+    from semirobust.attacks.pixle import Pixle as Pixle
     from semirobust.attacks.square import Square as Square
+    from semirobust.attacks.stadv import StAdv as StAdv
     from semirobust.data.images import images_from_dataset as images_from_dataset
     from semirobust.data.images import images_from_tensors as images_from_tensors
     from semirobust.data.load import load_data as load_data
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from semirobust.measures.criticality import criticality as criticality
     from semirobust.measures.robustness import evaluate as evaluate
     from semirobust.measures.sanity import sanity_checks as sanity_checks
+    from semirobust.measures.sweep import sweep as sweep
+    from semirobust.measures.transfer import transfer as transfer
     from semirobust.methods.harden import harden as harden
     from semirobust.models.base import Normalised as Normalised
     from semirobust.models.build import build_model as build_model
@@ -35,24 +40,31 @@ if TYPE_CHECKING:
     from semirobust.objectives.clat import CLAT as CLAT
     from semirobust.objectives.standard import Standard as Standard
     from semirobust.seed import Seed as Seed
+    from semirobust.threats.flow import Flow as Flow
     from semirobust.threats.l1 import L1 as L1
     from semirobust.threats.l2 import L2 as L2
     from semirobust.threats.linf import Linf as Linf
+    from semirobust.threats.rearrangement import Rearrangement as Rearrangement
     from semirobust.training.loop import Training as Training
 
 _HOMES = {
     "APGD": "attacks.apgd",
     "AutoAttack": "attacks.autoattack",
     "FAB": "attacks.fab",
+    "Pixle": "attacks.pixle",
     "Square": "attacks.square",
+    "StAdv": "attacks.stadv",
+    "adapt": "attacks.foreign",
     "CLAT": "objectives.clat",
     "FGSM": "attacks.fgsm",
+    "Flow": "threats.flow",
     "L1": "threats.l1",
     "L2": "threats.l2",
     "PGD": "attacks.pgd",
     "Adversarial": "objectives.adversarial",
     "InputError": "errors",
     "Linf": "threats.linf",
+    "Rearrangement": "threats.rearrangement",
     "Normalised": "models.base",
     "Seed": "seed",
     "Standard": "objectives.standard",
@@ -73,6 +85,8 @@ _HOMES = {
     "sanity_checks": "measures.sanity",
     "save_model": "models.checkpoint",
     "split": "layers.split",
+    "sweep": "measures.sweep",
+    "transfer": "measures.transfer",
 }
 
 __all__ = [*_HOMES]  # noqa: PLE0604

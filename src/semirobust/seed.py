@@ -1,10 +1,12 @@
 """The only source of randomness: a path of names, hashed to a generator."""
 
 import hashlib
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 __all__ = ["Seed", "as_seed"]
@@ -37,14 +39,22 @@ class Seed:
 
     @contextmanager
     def globally(self) -> Iterator[None]:
-        """Seed PyTorch's global generator inside the block and put its state back afterwards.
+        """Seed the global generators of PyTorch, NumPy and Python inside the block and put their states back afterwards.
 
-        For code that takes no generator: weight initialisers and dropout. Everything else uses :meth:`generator`.
+        For code that takes no generator: weight initialisers, dropout, other libraries. Everything else uses
+        :meth:`generator`.
         """
         devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+        arrays, plain = np.random.get_state(), random.getstate()  # noqa: NPY002
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self.integer)
-            yield
+            np.random.seed(self.integer % 2**32)  # noqa: NPY002
+            random.seed(self.integer)
+            try:
+                yield
+            finally:
+                np.random.set_state(arrays)  # noqa: NPY002
+                random.setstate(plain)
 
 
 def as_seed(seed: "int | Seed") -> Seed:

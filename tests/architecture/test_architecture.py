@@ -24,14 +24,14 @@ SOURCE = ROOT / "src" / "semirobust"
 FILES = sorted(SOURCE.rglob("*.py"))
 FAMILIES = (ATTACKS, MEASURES, METHODS, MODELS, OBJECTIVES, SELECTIONS, SOURCES, THREATS)
 HELPERS = {
-    "attacks": {"active", "base", "goals", "inference", "losses", "steps", "windows"},
+    "attacks": {"active", "base", "foreign", "goals", "inference", "losses", "steps", "windows"},
     "data": {"augment", "catalogue", "images", "load", "locate", "npz"},
-    "measures": {"base", "robustness", "sanity"},
+    "measures": {"base", "ledger", "robustness", "sanity", "sweep", "transfer"},
     "methods": {"base", "chosen", "harden"},
     "models": {"base", "build", "checkpoint", "factory"},
     "objectives": {"base"},
     "selection": {"base"},
-    "threats": {"ball", "base"},
+    "threats": {"ball", "base", "flow", "rearrangement"},
 }
 
 

@@ -15,12 +15,15 @@ NORMS = pytest.mark.parametrize("norm", THREATS.names())
 
 
 QUICK = {
+    "stadv": {"steps": 20},
+    "pixle": {"rounds": 3, "tries": 4, "largest": 3},
     "apgd": {"steps": 20},
     "fab": {"steps": 10, "targets": 2},
     "square": {"queries": 60},
     "autoattack": {"steps": 5, "queries": 30},
 }
 MINIMISERS = {"fab", "autoattack"}  # they give back x where they cannot mislead
+FREE = {"stadv", "pixle"}  # bound by no norm
 
 
 def _attack(name, norm, epsilon=0.05):
@@ -65,6 +68,8 @@ def test_equal_seeds_give_equal_results(name):
 @EVERY
 @NORMS
 def test_no_room_means_no_change(name, norm):
+    if name in FREE:
+        return
     x = torch.rand(3, 3, 5, 5)
     assert torch.equal(_attack(name, norm, 0)(_model(), x, torch.tensor([0, 1, 2])), x)
 
@@ -73,6 +78,8 @@ def test_no_room_means_no_change(name, norm):
 @NORMS
 def test_raises_the_loss_of_most_examples(name, norm):
     if name in MINIMISERS:
+        return
+    if name == "pixle" and norm != "linf":
         return
     torch.manual_seed(4)
     model = _model()
@@ -90,9 +97,10 @@ def test_other_precisions_and_layouts(name, dtype):
     x = torch.rand(3, 5, 5, 3).to(dtype).permute(0, 3, 1, 2)  # not contiguous
     x_adv = _attack(name, "linf")(model, x, torch.tensor([0, 1, 2]))
     assert x_adv.dtype == dtype
-    assert float((x_adv.double() - x.double()).abs().max()) <= 0.05 + 1e-9
-    other = _attack(name, "l2")
-    assert other.threat.contains(x, other(model, x, torch.tensor([0, 1, 2]))).all()
+    assert name in FREE or float((x_adv.double() - x.double()).abs().max()) <= 0.05 + 1e-9
+    for norm in ("l1", "l2"):
+        other = _attack(name, norm)
+        assert other.threat.contains(x, other(model, x, torch.tensor([0, 1, 2]))).all()
 
 
 @EVERY

@@ -206,18 +206,18 @@ def test_autoattack_is_at_least_as_strong_as_each_of_its_parts(trained):
     threat = sr.Linf(0.06)
     attack = sr.AutoAttack(threat, steps=30, queries=200)
     whole = sr.evaluate(model, x[:30], y[:30], {"whole": attack})
-    parts = sr.evaluate(model, x[:30], y[:30], attack.attacks)
+    parts = sr.evaluate(model, x[:30], y[:30], attack.parts)
     assert (whole.robust["whole"] <= parts.worst).all()
     assert attack.name == "autoattack of 30 steps, 200 queries" and sr.AutoAttack(threat).name == "autoattack"
 
 
 def test_presets():
-    names = lambda preset: [a.name for a in sr.AutoAttack(sr.Linf(0.1), preset=preset).attacks]  # noqa: E731
+    names = lambda preset: [a.name for a in sr.AutoAttack(sr.Linf(0.1), preset=preset).parts]  # noqa: E731
     assert names("standard") == names("clat") == ["apgd-ce", "apgd-t", "fab-t", "square"]
     assert names("rand") == ["apgd-ce", "apgd-dlr"]
     assert names("plus") == ["apgd-cex5", "apgd-dlrx5", "fabx5", "square", "apgd-t", "fab-t"]
-    clat = sr.AutoAttack(sr.Linf(0.1), preset="clat").attacks
+    clat = sr.AutoAttack(sr.Linf(0.1), preset="clat").parts
     assert clat[1].targets == 9 and clat[2].targets == 3 and clat[3].queries == 5000
-    assert all(a.eot == 20 for a in sr.AutoAttack(sr.Linf(0.1), preset="rand").attacks)
+    assert all(a.eot == 20 for a in sr.AutoAttack(sr.Linf(0.1), preset="rand").parts)
     with pytest.raises(InputError, match="preset"):
         sr.AutoAttack(sr.Linf(0.1), preset="quick")

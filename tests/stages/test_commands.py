@@ -59,7 +59,7 @@ def test_the_whole_job(run, tmp_path):
     }  # fmt: skip
     out, _ = run("evaluate", "runs/a", "--attacks", "fgsm,pgd-3x2", "--examples", "60", "--json")
     shares = json.loads(out)["accuracy"]
-    assert set(shares) == {"clean", "fgsm", "pgd-3x2", "worst"} and shares["clean"]["n"] == 60
+    assert set(shares) == {"clean", "fgsm", "+ pgd-3x2", "worst"} and shares["clean"]["n"] == 60
     out, _ = run("profile", "runs/a", "--examples", "40", "--json")
     layers = json.loads(out)["layers"]
     assert len(layers) == 8 and layers[2]["criticality"]["low"] <= layers[2]["criticality"]["value"]

@@ -65,6 +65,11 @@ class APGD(AbstractBallAttack):
         kind = {"ce": "ce", "dlr": "dlr", "dlr-targeted": "t"}[self.loss]
         return f"apgd-{kind}" + (f"x{self.restarts}" if self.restarts > 1 else "")
 
+    @property
+    def cost(self) -> int:
+        runs = self.targets if self.loss == "dlr-targeted" else 1
+        return 2 * (self.steps + 1) * self.eot * self.restarts * runs
+
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         best, runs, number = Best(x), self._runs(goal, x), 0
         while number < len(runs) and len(rows := best.open_rows(leave=goal.leave)):

@@ -14,6 +14,7 @@ from semirobust.attacks.goals import AbstractGoal, Mislead
 from semirobust.attacks.square import Square
 from semirobust.errors import InputError
 from semirobust.seed import Seed
+from semirobust.threats.l1 import L1
 
 __all__ = ["AutoAttack"]
 
@@ -28,13 +29,13 @@ class AutoAttack(AbstractBallAttack):
     Source: Croce & Hein 2020, section 6, with the settings of the authors' code.
 
     - ``standard``: APGD on the cross entropy (100 steps), targeted APGD on the DLR loss (9 targets), targeted FAB (9
-      targets), Square (5,000 queries).
+      targets), Square (5,000 queries). Under l1 5 restarts for the first and 5 targets for the second.
     - ``plus``: APGD on both losses and untargeted FAB with 5 restarts each, Square, and the two targeted ones.
     - ``rand``: APGD on both losses with 20 gradients averaged in each step, for models that answer at random.
     - ``clat``: that of the CLAT paper (section 4.1): like standard, with 3 targets for FAB.
 
     Args:
-        threat: the perturbations allowed (l-infinity or l2).
+        threat: the perturbations allowed.
         preset: which ensemble.
         steps, queries: of its gradient attacks and of Square. With fewer than the standard 100 and 5,000 it is a quick
             look and no AutoAttack, and its name says so.
@@ -56,15 +57,19 @@ class AutoAttack(AbstractBallAttack):
         return kind if standard else f"{kind} of {self.steps} steps, {self.queries} queries"
 
     @property
-    def attacks(self) -> tuple[AbstractAttack, ...]:
-        """The attacks, in the order in which they run."""
-        t, steps = self.threat, self.steps
-        targeted, square = APGD(t, steps, loss="dlr-targeted"), Square(t, self.queries)
+    def cost(self) -> int:
+        return sum(part.cost for part in self.parts)
+
+    @property
+    def parts(self) -> tuple[AbstractAttack, ...]:
+        t, steps, sparse = self.threat, self.steps, isinstance(self.threat, L1)
+        first, square = APGD(t, steps, restarts=5 if sparse else 1), Square(t, self.queries)
+        targeted = APGD(t, steps, loss="dlr-targeted", targets=5 if sparse else 9)
         match self.preset:
             case "standard":
-                return APGD(t, steps), targeted, FAB(t, steps), square
+                return first, targeted, FAB(t, steps), square
             case "clat":
-                return APGD(t, steps), targeted, FAB(t, steps, targets=3), square
+                return APGD(t, steps), APGD(t, steps, loss="dlr-targeted"), FAB(t, steps, targets=3), square
             case "rand":
                 return APGD(t, steps, eot=20), APGD(t, steps, loss="dlr", eot=20)
             case "plus":
@@ -77,7 +82,7 @@ class AutoAttack(AbstractBallAttack):
         x_adv = x.clone()
         with torch.no_grad():
             standing = (goal.model(x).argmax(1) == goal.y).nonzero().flatten()
-        for attack in self.attacks:
+        for attack in self.parts:
             if len(standing) == 0:
                 break
             part = replace(goal, y=goal.y[standing], leave=True)

@@ -42,6 +42,16 @@ class AbstractAttack(ABC):
     def name(self) -> str:
         """How it is called in tables and on the command line, such as ``pgd-20``."""
 
+    @property
+    def cost(self) -> int:
+        """Passes through the model for each example, forward and backward counted alike."""
+        return 1
+
+    @property
+    def parts(self) -> "tuple[AbstractAttack, ...]":
+        """The attacks it consists of, each for the examples that withstood those before; itself for a single one."""
+        return (self,)
+
     @abstractmethod
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         """``x_adv`` for the batch ``x``; the model behind ``goal`` is already quiet."""

@@ -56,6 +56,10 @@ class FAB(AbstractBallAttack):
     def name(self) -> str:
         return ("fab-t" if self.targets else "fab") + (f"x{self.restarts}" if self.restarts > 1 else "")
 
+    @property
+    def cost(self) -> int:
+        return 3 * self.steps * self.restarts * (self.targets or 10)
+
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         if not isinstance(goal, Mislead):
             raise InputError("fab: expected a classifier to mislead; it cannot raise other losses")

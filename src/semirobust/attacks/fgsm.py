@@ -29,6 +29,10 @@ class FGSM(AbstractBallAttack):
     def name(self) -> str:
         return "fgsm"
 
+    @property
+    def cost(self) -> int:
+        return 2
+
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         slope, _, _ = gradient(goal, x, torch.arange(len(x), device=x.device))
         return self.threat.restrict(x, x + self.threat.epsilon * self.threat.ascent(slope))

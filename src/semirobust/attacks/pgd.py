@@ -49,6 +49,10 @@ class PGD(AbstractBallAttack):
     def name(self) -> str:
         return f"pgd-{self.steps}" + (f"x{self.restarts}" if self.restarts > 1 else "")
 
+    @property
+    def cost(self) -> int:
+        return 2 * self.steps * self.restarts
+
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         rows = torch.arange(len(x), device=x.device)
         if self.restarts == 1:

@@ -57,6 +57,10 @@ class Square(AbstractBallAttack):
     def name(self) -> str:
         return "square"
 
+    @property
+    def cost(self) -> int:
+        return self.queries * self.restarts
+
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         if x.dim() != 4:
             raise InputError(f"square: expected images (N, K, H, W), got shape {tuple(x.shape)}")

@@ -151,6 +151,11 @@ def evaluate(
     norm: o.Norm = None,
     eps: o.Epsilon = None,
     attacks: o.Attacks = None,
+    each: Annotated[bool, typer.Option("--each", help="Every attack on all images, not only on what is left.")] = False,
+    sweep: Annotated[str | None, typer.Option("--sweep", help="Radii of a security curve, such as 2/255,4/255,8/255.")] = None,
+    transfer: Annotated[
+        list[Path] | None, typer.Option("--transfer", help="Run to make a transfer matrix with. Repeatable.")
+    ] = None,
     examples: o.Examples = None,
     seed: o.Seed = None,
     set_: o.Set = None,
@@ -168,6 +173,8 @@ def evaluate(
         threat__norm=norm,
         threat__epsilon=eps,
         evaluate__attacks=attacks,
+        evaluate__each=each or None,
+        evaluate__sweep=None if sweep is None else [part.strip() for part in sweep.split(",")],
         evaluate__examples=examples,
         seed=seed,
     )
@@ -176,10 +183,11 @@ def evaluate(
     from semirobust.stages.evaluate import evaluate_subject
 
     subject = _subject(target, model, checkpoint, recipe, changes)
+    others = {folder.name: _subject(str(folder), None, None, None, {}).model for folder in transfer or []}
     with bars(quiet=json) as progress:
         devices = _compute(device, threads=threads)
-        summary, checks = evaluate_subject(subject, out or subject.folder, devices=devices, progress=progress)
-    show_accuracy(summary, checks, subject.recipe, as_json=json)
+        found = evaluate_subject(subject, out or subject.folder, others=others, devices=devices, progress=progress)
+    show_accuracy(found, subject.recipe, as_json=json)
 
 
 @app.command()

@@ -12,31 +12,58 @@ from semirobust.reports.source import Cell, Source
 if TYPE_CHECKING:
     from semirobust.layers.map import LayerMap
     from semirobust.layers.scores import LayerScores
-    from semirobust.measures.robustness import Summary
-    from semirobust.measures.sanity import Check
+    from semirobust.measures.robustness import Proportion
+    from semirobust.stages.evaluate import Evaluated
     from semirobust.stages.recipe import Recipe
     from semirobust.training.loop import Trained
 
 __all__ = ["show_accuracy", "show_catalogue", "show_comparison", "show_profile", "show_training"]
 
 
-def show_accuracy(summary: "Summary", checks: Sequence["Check"], recipe: "Recipe", *, as_json: bool) -> None:
-    """Accuracies with their intervals."""
+def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool) -> None:
+    """Accuracies with their intervals, the security curve, the transfer matrix, and what the checks found."""
     from semirobust.stages.run import threat_of
 
+    summary, checks = found.summary, found.checks
     if as_json:
-        shares = {name: {"value": float(s), "low": s.low, "high": s.high, "n": s.n} for name, s in summary.items()}
-        found = [{"name": c.name, "passed": c.passed, "text": c.text} for c in checks]
-        print_json({"threat": str(threat_of(recipe)), "accuracy": shares, "checks": found})
+        print_json({"threat": str(threat_of(recipe)), **_evaluated(found)})
         return
     n = next(iter(summary.values())).n
     rows = [(name, f"{share:.1%}", f"{share.low:.1%} to {share.high:.1%}") for name, share in summary.items()]
     show_table(f"Accuracy on {n} images, {threat_of(recipe)}", ("", "accuracy", "95 % interval"), rows)
+    if found.sweep is not None:
+        curve = zip(found.sweep.epsilons, found.sweep.accuracies, strict=True)
+        rows = [(f"{e:.4g}", f"{a:.1%}", f"{a.low:.1%} to {a.high:.1%}") for e, a in curve]
+        title = f"Accuracy by strength, {found.sweep.norm}, {' and '.join(found.sweep.attacks)}"
+        show_table(title, ("epsilon", "accuracy", "95 % interval"), rows)
+    if found.transfer is not None:
+        names = found.transfer.names
+        matrix = [(source, *(f"{found.transfer.accuracy(source, t):.1%}" for t in names)) for source in names]
+        show_table(f"Accuracy on examples made for another model, {found.transfer.attack}", ("made for", *names), matrix)
     for check in checks:
         if not check.passed:
             tell(f"Warning ({check.name}): {check.text}.")
     if checks and all(check.passed for check in checks):
         tell(f"Sanity checks passed: {', '.join(check.name for check in checks)}.")
+
+
+def _evaluated(found: "Evaluated") -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "accuracy": {name: _share(share) for name, share in found.summary.items()},
+        "checks": [{"name": c.name, "passed": c.passed, "text": c.text} for c in found.checks],
+    }
+    if found.sweep is not None:
+        curve = zip(found.sweep.epsilons, found.sweep.accuracies, strict=True)
+        content["sweep"] = [{"epsilon": e, **_share(a)} for e, a in curve]
+    if found.transfer is not None:
+        content["transfer"] = [
+            {"source": s, "target": t, **_share(found.transfer.accuracy(s, t))} for s, t in found.transfer.stands
+        ]
+    return content
+
+
+def _share(share: "Proportion") -> dict[str, float]:
+    return {"value": float(share), "low": share.low, "high": share.high, "n": share.n}
 
 
 def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json: bool) -> None:

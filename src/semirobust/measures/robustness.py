@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from semirobust.attacks.inference import FastModel, Precision, fast_inference
 from semirobust.checks import check_examples, check_logits, check_mode, probe
 from semirobust.errors import InputError
 from semirobust.layers.mode import quiet
+from semirobust.measures.ledger import Ledger, evaluation_key
 from semirobust.progress import Progress, silent
 from semirobust.records.interval import proportion_interval
 from semirobust.seed import Seed, as_seed
@@ -75,12 +77,14 @@ class Evaluation:
         robust: attack name -> (N,) whether it is and the attack found no perturbation that changes that.
         rejected: attack name -> how many perturbations failed the final check and were not counted.
         inference: how logits were computed while searching; verdicts are always those of the model itself.
+        cumulative: each attack saw only what withstood those before it, so that its verdict is of all of them.
     """
 
     clean: Tensor
     robust: Mapping[str, Tensor]
     rejected: Mapping[str, int]
     inference: str = ""
+    cumulative: bool = False
 
     @property
     def worst(self) -> Tensor:
@@ -88,8 +92,12 @@ class Evaluation:
         return torch.stack([self.clean, *self.robust.values()]).all(0)
 
     def summary(self) -> Summary:
-        """Accuracy with interval: clean, under each attack, and under the worst of several."""
-        parts = {"clean": self.clean, **self.robust}
+        """Accuracy with interval: clean, under each attack, and under the worst of several.
+
+        ``+ name`` stands for an attack together with those before it.
+        """
+        plus = {name: f"+ {name}" if self.cumulative and number else name for number, name in enumerate(self.robust)}
+        parts = {"clean": self.clean, **{plus[name]: verdict for name, verdict in self.robust.items()}}
         if len(self.robust) > 1:
             parts["worst"] = self.worst
         return Summary({name: Proportion.of(verdict) for name, verdict in parts.items()})
@@ -104,12 +112,15 @@ def evaluate(
     seed: int | Seed = 0,
     batch_size: int = 256,
     precision: Precision = "auto",
+    worst_case: bool = False,
+    state: str | Path | None = None,
     progress: Progress = silent,
 ) -> Evaluation:
     """Clean accuracy of ``model`` and its accuracy under each attack.
 
-    Only examples classified correctly are attacked; one that is misclassified once is done. Every success is checked
-    again at the end: in the threat model, in [0, 1], and really misclassified by the model.
+    Only examples classified correctly are attacked; one that is misclassified once is done. The parts of an ensemble run
+    one after the other on all examples that are left, so that batches stay full. Every success is checked again at the end:
+    in the threat model, in [0, 1], and really misclassified by the model.
 
     Args:
         model: gives logits (N, C); in eval mode. It is left as it was.
@@ -120,6 +131,10 @@ def evaluate(
         batch_size: examples attacked at once.
         precision: ``auto`` searches with the fastest form of the model there is (:func:`fast_inference`) where the work is
             long enough; ``exact`` with the model as it is.
+        worst_case: run the attacks cheapest first, each only on the examples that withstood those before. The last
+            accuracy is the same, and comes sooner; those before are of the attack and all cheaper ones.
+        state: a file in which the verdicts are kept after each batch. An evaluation that was interrupted goes on from it
+            and ends as if it had not been; delete it afterwards.
         progress: told after each batch.
 
     Raises:
@@ -130,26 +145,64 @@ def evaluate(
     if batch_size < 1:
         raise InputError(f"batch_size: expected at least 1, got {batch_size}")
     named = _named(attacks)
+    if worst_case:
+        named = dict(sorted(named.items(), key=lambda item: item[1].cost))
     device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), x.device)
     with quiet(model):
         probe(model, x[:1].to(device), y[:1].to(device))
         clean = torch.cat([_correct(model, x[r].to(device), y[r].to(device), check=True) for r in _slices(len(x), batch_size)])
-        robust, rejected = _ByAttack(), {}
         fast = _fast(model, x[clean.to(x.device)][:64].to(device), int(clean.sum()), precision) if named else None
+        inference = fast.description if fast else "as it is, full precision"
+        settings = (named, str(as_seed(seed)), batch_size, precision, worst_case, inference)
+        ledger = Ledger(Path(state) if state else None, evaluation_key(model, x, y, settings) if state else "")
+        runner = _Runner(model, x, y, device, fast, as_seed(seed), batch_size, ledger, progress)
+        robust, rejected, standing = _ByAttack(), {}, clean
         for name, attack in named.items():
-            verdict, rejected[name] = clean.clone(), 0
-            standing = clean.nonzero().flatten()
-            for rows in _slices(len(standing), batch_size):
-                chosen = standing[rows]
-                part_x, part_y = x[chosen.to(x.device)].to(device), y[chosen.to(y.device)].to(device)
-                x_adv = attack.fool(model, part_x, part_y, seed=as_seed(seed) / name / rows.start, fast=fast)
-                fooled = ~_correct(model, x_adv, part_y)
-                valid = attack.threat.contains(part_x, x_adv).cpu()
-                verdict[chosen] = ~(fooled & valid)
-                rejected[name] += int((fooled & ~valid).sum())
-                progress(name, rows.stop, len(standing))
-            robust[name] = verdict
-    return Evaluation(clean, robust, rejected, fast.description if fast else "as it is, full precision")
+            robust[name], rejected[name] = runner.run(name, attack, standing)
+            standing = robust[name] if worst_case else clean
+    return Evaluation(clean, robust, rejected, inference, cumulative=worst_case)
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """Runs one attack after the other on the examples that are left."""
+
+    model: nn.Module
+    x: Tensor
+    y: Tensor
+    device: torch.device
+    fast: FastModel | None
+    seed: Seed
+    batch_size: int
+    ledger: Ledger
+    progress: Progress
+
+    def run(self, name: str, attack: AbstractAttack, standing: Tensor) -> tuple[Tensor, int]:
+        """Who stands after the attack (N,), and how many of its successes were refused."""
+        refused = 0
+        for part in attack.parts:
+            label = name if len(attack.parts) == 1 else f"{name}: {part.name}"
+            standing, more = self._run_part(label, part, self.seed / name / part.name, standing)
+            refused += more
+        return standing, refused
+
+    def _run_part(self, label: str, attack: AbstractAttack, seed: Seed, standing: Tensor) -> tuple[Tensor, int]:
+        before, stands, done, refused = self.ledger.open(label, standing)
+        left = before.nonzero().flatten()
+        for rows in _slices(len(left), self.batch_size):
+            if rows.start < done:
+                continue
+            chosen = left[rows]
+            part_x = self.x[chosen.to(self.x.device)].to(self.device)
+            part_y = self.y[chosen.to(self.y.device)].to(self.device)
+            x_adv = attack.fool(self.model, part_x, part_y, seed=seed / rows.start, fast=self.fast)
+            fooled = ~_correct(self.model, x_adv, part_y)
+            valid = attack.threat.contains(part_x, x_adv).cpu()
+            stands[chosen] = ~(fooled & valid)
+            refused += int((fooled & ~valid).sum())
+            self.ledger.keep(label, before, stands, rows.stop, refused)
+            self.progress(label, rows.stop, len(left))
+        return stands, refused
 
 
 def _fast(model: nn.Module, x: Tensor, examples: int, precision: Precision) -> FastModel | None:

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from semirobust.reports.source import Cell, Source
 
-__all__ = ["COLOURS", "accuracy_figure", "curves_figure"]
+__all__ = ["COLOURS", "accuracy_figure", "curves_figure", "security_figure", "transfer_figure"]
 
 # Okabe and Ito's palette, told apart by all kinds of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8c6d31")
@@ -81,6 +81,54 @@ def curves_figure(source: Source) -> go.Figure | None:
     figure.update_xaxes(title="epoch", rangemode="tozero")
     figure.update_yaxes(title="validation accuracy, %", range=[0, 101])
     return _styled(figure, 380)
+
+
+def security_figure(source: Source) -> go.Figure | None:
+    """Accuracy against the radius of the ball, each arm a curve with its interval as a band."""
+    arms = source.values_of("accuracy.sweep", "arm")
+    if not arms:
+        return None
+    figure = go.Figure()
+    for position, arm in enumerate(arms):
+        colour = COLOURS[position % len(COLOURS)]
+        radii = [float(e) for e in source.values_of("accuracy.sweep", "epsilon")]
+        cells = [(e, c) for e in sorted(radii) if (c := source.cell("accuracy.sweep", arm=arm, epsilon=str(e)))]
+        x, y = [e for e, _ in cells], [100 * c.value for _, c in cells]
+        low, high = (
+            [v - _reach(c, up=False) for (_, c), v in zip(cells, y)],
+            [v + _reach(c, up=True) for (_, c), v in zip(cells, y)],
+        )
+        band = {"fill": "toself", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "opacity": 0.2}
+        figure.add_trace(go.Scatter(x=[*x, *x[::-1]], y=[*high, *low[::-1]], fillcolor=colour, mode="lines", **band))
+        figure.add_trace(
+            go.Scatter(
+                x=x, y=y, name=arm, mode="lines+markers", line={"color": colour, "width": 2},
+                hovertemplate=f"{arm}, \u03b5 %{{x:.4g}}: " + "%{y:.1f} %<extra></extra>",
+            )
+        )  # fmt: skip
+    norm = ", ".join(source.values_of("accuracy.sweep", "norm"))
+    figure.update_xaxes(title=f"\u03b5 ({norm}, pixels in [0, 1])", rangemode="tozero")
+    figure.update_yaxes(title="accuracy, %", range=[0, 101])
+    figure.update_layout(showlegend=len(arms) > 1)
+    return _styled(figure, 380)
+
+
+def transfer_figure(source: Source) -> go.Figure | None:
+    """Accuracy of each model (across) on examples made for each (down)."""
+    names = source.values_of("accuracy.transfer", "source")
+    if not names:
+        return None
+    cells = [[source.cell("accuracy.transfer", source=s, target=t) for t in names] for s in names]
+    shares = [[100 * cell.value if cell else None for cell in row] for row in cells]
+    texts = [["" if v is None else f"{v:.1f}" for v in row] for row in shares]
+    heat = go.Heatmap(
+        z=shares, x=names, y=names, text=texts, texttemplate="%{text}", zmin=0, zmax=100, colorscale="Blues", xgap=2, ygap=2,
+        colorbar={"title": "%"}, hovertemplate="made for %{y}, seen by %{x}: %{z:.1f} %<extra></extra>",
+    )  # fmt: skip
+    figure = go.Figure(heat)
+    figure.update_xaxes(title="seen by")
+    figure.update_yaxes(title="made for", autorange="reversed", automargin=True)
+    return _styled(figure, 160 + 56 * len(names))
 
 
 def _mean_by_epoch(source: Source, name: str, arm: str) -> tuple[list[int], list[float]]:

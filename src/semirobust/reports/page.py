@@ -10,7 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from semirobust.errors import InputError
-from semirobust.reports.figures import accuracy_figure, curves_figure
+from semirobust.reports.figures import accuracy_figure, curves_figure, security_figure, transfer_figure
 from semirobust.reports.network import network_pictures
 from semirobust.reports.source import Cell, Source, read_source
 
@@ -55,11 +55,17 @@ def render_report(source: Source, title: str) -> str:
     )
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
     environment.filters["count"] = _count
-    figures = {"accuracy": accuracy_figure(source), "curves": curves_figure(source)}
+    figures = {
+        "accuracy": accuracy_figure(source),
+        "security": security_figure(source),
+        "transfer": transfer_figure(source),
+        "curves": curves_figure(source),
+    }
     shown = {name: _html(figure, name) for name, figure in figures.items() if figure is not None}
     return environment.get_template("report.html.j2").render(
         title=title,
         attacks=source.values_of("accuracy", "attack"),
+        plus=any(attack.startswith("+ ") for attack in source.values_of("accuracy", "attack")),
         threats=source.values_of("accuracy", "threat"),
         rows=_rows(source),
         over=next((row.cells[0].over for row in _rows(source) if row.cells and row.cells[0]), ""),

@@ -3,16 +3,21 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
+from semirobust.attacks.base import AbstractBallAttack
 from semirobust.attacks.inference import Precision
 from semirobust.data.images import Images
-from semirobust.measures.robustness import Summary, evaluate
+from semirobust.errors import InputError
+from semirobust.measures.robustness import Evaluation, Proportion, Summary, evaluate
 from semirobust.measures.sanity import Check, sanity_checks
+from semirobust.measures.sweep import Sweep, sweep
+from semirobust.measures.transfer import Transfer, transfer
 from semirobust.progress import Progress, silent
 from semirobust.records.record import Finding, Label, Number, Origin, Picture
 from semirobust.records.store import AnyRecord
@@ -21,13 +26,38 @@ from semirobust.stages import fitting
 from semirobust.stages.recipe import Recipe
 from semirobust.stages.run import Subject, load_splits, origin_of, settings_record, threat_of, write_stage
 
-__all__ = ["accuracy_records", "attacks_of", "evaluate_subject", "example_pictures"]
+__all__ = ["Evaluated", "accuracy_records", "attacks_of", "evaluate_subject", "evaluation_records", "example_pictures"]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What ``semirobust evaluate`` found.
+
+    Attributes:
+        summary: accuracies.
+        checks: of the evaluation itself.
+        sweep: the security curve, where radii were asked for.
+        transfer: the matrix over the models, where others were given.
+    """
+
+    summary: Summary
+    checks: list[Check]
+    sweep: Sweep | None = None
+    transfer: Transfer | None = None
 
 
 def evaluate_subject(
-    subject: Subject, out: Path | None, *, devices: fitting.Devices = fitting.Devices(), progress: Progress = silent
-) -> tuple[Summary, list[Check]]:
-    """Evaluate on the first test images of the recipe's data, and check the evaluation; writes records where ``out`` is given."""
+    subject: Subject,
+    out: Path | None,
+    *,
+    others: Mapping[str, nn.Module] | None = None,
+    devices: fitting.Devices = fitting.Devices(),
+    progress: Progress = silent,
+) -> Evaluated:
+    """Evaluate on the first test images of the recipe's data, and check the evaluation; writes records where ``out`` is given.
+
+    There an interrupted evaluation is also taken up again. ``others`` are models for a transfer matrix with this one, by name.
+    """
     recipe = subject.recipe
     splits = load_splits(recipe)
     test = splits.test.first(recipe.evaluate.examples)
@@ -35,16 +65,66 @@ def evaluate_subject(
     model = subject.model.to(fabric.device)
     at = origin_of(recipe, "evaluate", device=fabric.device)
     seed = as_seed(recipe.seed) / "evaluate"
-    records, summary = accuracy_records(
-        model, test, attacks_of(recipe), at, seed=seed, precision=recipe.evaluate.precision, progress=progress
+    attacks = attacks_of(recipe)
+    state = None if out is None else out / f"evaluate-{at.config}.safetensors"
+    models = {"this": model} | {name: other.to(fabric.device) for name, other in (others or {}).items()}
+    result = evaluate(
+        model, *test.all(), attacks, seed=seed, precision=recipe.evaluate.precision, worst_case=not recipe.evaluate.each,
+        state=state, progress=progress,
+    )  # fmt: skip
+    found = Evaluated(
+        result.summary(),
+        _checked(model, test, recipe, seed, progress),
+        _swept(model, test, recipe, seed, progress),
+        _transferred(models, test, attacks, seed, progress),
     )
-    checks = _checked(model, test, recipe, seed, progress)
-    records += [_finding(check, at) for check in checks]
     if out is not None:
-        pictures = example_pictures(model, test, attacks_of(recipe)[-1], recipe.evaluate.pictures, at, seed=seed)
         notes = [Finding(name="data", text=f"{splits.name}: {splits.note}", origin=at)] if splits.note else []
+        notes += [Finding(name="inference", text=f"searched with the model {result.inference}", origin=at)]
+        pictures = example_pictures(model, test, attacks[-1], recipe.evaluate.pictures, at, seed=seed)
+        records = [*evaluation_records(result, attacks, at), *_records(found, at)]
         write_stage(out, "3-evaluate", [settings_record(recipe, "evaluate", at), *records, *pictures, *notes])
-    return summary, checks
+        assert state is not None
+        state.unlink(missing_ok=True)
+    return found
+
+
+def _swept(model: nn.Module, test: Images, recipe: Recipe, seed: Seed, progress: Progress) -> Sweep | None:
+    if not recipe.evaluate.sweep:
+        return None
+    balls = [attack for attack in attacks_of(recipe) if isinstance(attack, AbstractBallAttack)]
+    x, y = test.all()
+    precision = recipe.evaluate.precision
+    return sweep(model, x, y, balls, recipe.evaluate.sweep, seed=seed, precision=precision, progress=progress)
+
+
+def _transferred(
+    models: Mapping[str, nn.Module], test: Images, attacks: Sequence[AbstractAttack], seed: Seed, progress: Progress
+) -> Transfer | None:
+    if len(models) < 2:
+        return None
+    # An ensemble stops at the first success, and would transfer badly.
+    single = [attack for attack in attacks if len(attack.parts) == 1]
+    if not single:
+        raise InputError("transfer: expected a single attack among --attacks, such as pgd-20; got only ensembles")
+    return transfer(models, *test.all(), max(single, key=lambda a: a.cost), seed=seed / "transfer", progress=progress)
+
+
+def _records(found: Evaluated, at: Origin) -> list[AnyRecord]:
+    records: list[AnyRecord] = [_finding(check, at) for check in found.checks]
+    if found.sweep is not None:
+        under = {"attack": " and ".join(found.sweep.attacks), "norm": found.sweep.norm}
+        for epsilon, share in zip(found.sweep.epsilons, found.sweep.accuracies, strict=True):
+            records.append(_number("accuracy.sweep", share, {**under, "epsilon": epsilon}, at))
+    if found.transfer is not None:
+        for source, target in found.transfer.stands:
+            labels: dict[str, Label] = {"attack": found.transfer.attack, "source": source, "target": target}
+            records.append(_number("accuracy.transfer", found.transfer.accuracy(source, target), labels, at))
+    return records
+
+
+def _number(name: str, share: Proportion, labels: dict[str, Label], at: Origin) -> Number:
+    return Number(name=name, value=float(share), n=share.n, low=share.low, high=share.high, labels=labels, origin=at)
 
 
 def _checked(model: nn.Module, test: Images, recipe: Recipe, seed: Seed, progress: Progress) -> list[Check]:
@@ -78,19 +158,25 @@ def accuracy_records(
     """Evaluate and put each accuracy with its interval into a record."""
     x, y = images.all()
     result = evaluate(model, x, y, attacks, seed=seed, precision=precision, progress=progress)
-    summary = result.summary()
-    threat = str(attacks[0].threat) if attacks else ""
+    return evaluation_records(result, attacks, at, labels), result.summary()
+
+
+def evaluation_records(
+    result: Evaluation, attacks: Sequence[AbstractAttack], at: Origin, labels: Mapping[str, Label] | None = None
+) -> list[AnyRecord]:
+    """Each accuracy of an evaluation with its interval, and what failed the final check."""
+    threats = {attack.name: str(attack.threat) for attack in attacks}
     records: list[AnyRecord] = []
-    for name, share in summary.items():
-        here = {**(labels or {}), "attack": name} | ({"threat": threat} if name != "clean" else {})
-        records.append(
-            Number(name="accuracy", value=float(share), n=share.n, low=share.low, high=share.high, labels=here, origin=at)
-        )
+    for name, share in result.summary().items():
+        here = dict(labels or {}) | {"attack": name}
+        if name != "clean":
+            here["threat"] = threats.get(name.removeprefix("+ "), " or ".join(dict.fromkeys(threats.values())))
+        records.append(_number("accuracy", share, here, at))
     for name, count in result.rejected.items():
         if count:
             text = f"{count} perturbations by {name} failed the final check and were not counted"
             records.append(Finding(name="rejected", text=text, level="warning", labels=dict(labels or {}), origin=at))
-    return records, summary
+    return records
 
 
 def example_pictures(

@@ -141,9 +141,21 @@ class ProfileSettings(_Settings):
 
 
 class EvaluateSettings(_Settings):
-    """Which attacks, on how many test images; on how many the sanity checks; how many examples to keep as pictures."""
+    """How a model is evaluated.
+
+    Attributes:
+        attacks: by name.
+        each: run every attack on all images, and not only on those that withstood the cheaper ones.
+        sweep: radii of a security curve under these attacks.
+        examples: how many test images.
+        pictures: how many adversarial examples to keep.
+        checks: on how many images the sanity checks run; 0 for none.
+        precision: ``exact`` searches with the model as it is.
+    """
 
     attacks: Annotated[tuple[str, ...], Field(min_length=1)] = ("fgsm", "pgd-20x2")
+    each: bool = False
+    sweep: tuple[Annotated[Real, Field(ge=0)], ...] = ()
     examples: Count = 1000
     pictures: NoneOrMore = 8
     checks: NoneOrMore = 100

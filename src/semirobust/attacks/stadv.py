@@ -1,0 +1,110 @@
+"""Spatially transformed examples: pixels move instead of changing their colour."""
+
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+
+from semirobust.attacks import ATTACKS
+from semirobust.attacks.active import Active, all_rows
+from semirobust.attacks.base import AbstractAttack
+from semirobust.attacks.goals import AbstractGoal, Mislead, gradient
+from semirobust.attacks.losses import margin
+from semirobust.errors import InputError
+from semirobust.seed import Seed
+from semirobust.threats.ball import per_example
+from semirobust.threats.flow import Flow
+
+__all__ = ["StAdv"]
+
+_MOMENTS = (0.9, 0.999)
+
+
+@ATTACKS.register("stadv", pattern=r"stadv(?:-(?P<steps>\d+))?")
+@dataclass(frozen=True)
+class StAdv(AbstractAttack):
+    """Ascends margin(warp(x, flow)) in the flow, from 0; while an example is misled its flow is made smoother instead.
+
+    margin = max_{k != y} z_k - z_y; flow (N, 2, H, W) in pixels; smoother means a smaller
+    sum_i sum_{j next to i} ||flow_i - flow_j||_2. Each example succeeds by itself: it keeps the smoothest flow that misled,
+    and the one of highest margin where none did. Source: Xiao et al. 2018, equations 2 to 4. Ours: the bound on the
+    displacement, without which every model is misled in the end; the order of the two aims in place of their weighted
+    sum, whose weight would decide how strong the attack is; Adam on the whole batch in place of L-BFGS.
+
+    Args:
+        steps: each costs one forward and one backward pass.
+        limit: largest displacement of a pixel in each direction, in pixels.
+        rate: Adam's step in pixels.
+    """
+
+    threat: Flow = field(init=False)
+    steps: int = 100
+    limit: float = 0.3
+    rate: float = 0.1
+
+    def __post_init__(self) -> None:
+        AbstractAttack.__post_init__(self)
+        object.__setattr__(self, "threat", Flow(self.limit))
+        if self.steps < 1 or not self.rate > 0:
+            raise InputError("steps and rate: expected at least 1, and above 0")
+
+    @property
+    def name(self) -> str:
+        return "stadv" if self.steps == 100 else f"stadv-{self.steps}"
+
+    @property
+    def cost(self) -> int:
+        return 2 * self.steps
+
+    def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
+        if x.dim() != 4:
+            raise InputError(f"stadv: expected images (N, K, H, W), got shape {tuple(x.shape)}")
+        if isinstance(goal, Mislead):
+            goal = replace(goal, loss=margin)
+        flow = torch.zeros(len(x), 2, *x.shape[2:], device=x.device, dtype=x.dtype)
+        zero = torch.zeros(len(x), device=x.device, dtype=x.dtype)
+        result, score = x.clone(), zero - torch.inf
+        reached_before = torch.zeros_like(zero, dtype=torch.bool)
+        a = Active(all_rows(x), x=x, flow=flow, mean=flow.clone(), square=flow.clone())
+        for step in range(self.steps + 1):
+            x_adv, slope, loss, unevenness, reached = self._slope(goal, a)
+            # A success beats none; among successes the smoothest, else the highest loss.
+            value, before = torch.where(reached, -unevenness, loss), reached_before[a.rows]
+            better = (reached & ~before) | ((reached == before) & (value > score[a.rows]))
+            where = better.nonzero().flatten()
+            rows = a.rows[where]
+            result[rows], score[rows], reached_before[rows] = x_adv[where], value[where], reached[where]
+            a.set(slope=slope)
+            if goal.leave and a.drop(reached):
+                break
+            if step < self.steps:
+                self._move(a, step + 1)
+        return result
+
+    def _slope(self, goal: AbstractGoal, a: Active) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """The warped images, the gradient in the flow, the goal's loss, the flow's unevenness, and who reached the goal."""
+        flow = a.flow.detach().requires_grad_()
+        with torch.enable_grad():
+            x_adv = self.threat.warp(a.x, flow)
+            inner, loss, reached = gradient(goal, x_adv, a.rows)
+            reached = torch.zeros_like(loss, dtype=torch.bool) if reached is None else reached
+            unevenness = _unevenness(flow)
+            aims = torch.where(reached, -unevenness, (x_adv * inner).flatten(1).sum(1))
+            (slope,) = torch.autograd.grad(aims.sum(), flow)
+        return x_adv.detach(), slope, loss, unevenness.detach(), reached
+
+    def _move(self, a: Active, step: int) -> None:
+        """One step of Adam, each example by itself: its gradient is first brought to length 1 by its largest value."""
+        largest = a.slope.abs().flatten(1).amax(1).clamp_min(torch.finfo(a.x.dtype).tiny)
+        slope = a.slope / per_example(largest, a.slope)
+        mean = a.mean.lerp(slope, 1 - _MOMENTS[0])
+        square = a.square.lerp(slope**2, 1 - _MOMENTS[1])
+        way = (mean / (1 - _MOMENTS[0] ** step)) / ((square / (1 - _MOMENTS[1] ** step)).sqrt() + 1e-8)
+        a.set(mean=mean, square=square, flow=(a.flow + self.rate * way).clamp_(-self.limit, self.limit))
+
+
+def _unevenness(flow: Tensor) -> Tensor:
+    """Sum over neighbouring pixels of the length of the difference of their flows: (N, 2, H, W) -> (N,)."""
+    down, right = flow[:, :, 1:] - flow[:, :, :-1], flow[:, :, :, 1:] - flow[:, :, :, :-1]
+    # The root has no gradient at 0, where the flow starts.
+    return sum(((part**2).sum(1) + 1e-10).sqrt().flatten(1).sum(1) for part in (down, right)) + 0 * flow.sum((1, 2, 3))

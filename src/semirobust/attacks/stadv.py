@@ -18,12 +18,13 @@ from semirobust.threats.flow import Flow
 __all__ = ["StAdv"]
 
 _MOMENTS = (0.9, 0.999)
+_START = 0.1
 
 
 @ATTACKS.register("stadv", pattern=r"stadv(?:-(?P<steps>\d+))?")
 @dataclass(frozen=True)
 class StAdv(AbstractAttack):
-    """Ascends margin(warp(x, flow)) in the flow, from 0; while an example is misled its flow is made smoother instead.
+    """Ascends margin(warp(x, flow)) in the flow, from near 0; while an example is misled its flow is made smoother instead.
 
     margin = max_{k != y} z_k - z_y; flow (N, 2, H, W) in pixels; smoother means a smaller
     sum_i sum_{j next to i} ||flow_i - flow_j||_2. Each example succeeds by itself: it keeps the smoothest flow that misled,
@@ -61,11 +62,13 @@ class StAdv(AbstractAttack):
             raise InputError(f"stadv: expected images (N, K, H, W), got shape {tuple(x.shape)}")
         if isinstance(goal, Mislead):
             goal = replace(goal, loss=margin)
-        flow = torch.zeros(len(x), 2, *x.shape[2:], device=x.device, dtype=x.dtype)
+        # Between two pixels the gradient knows of both; a flow of 0 lies on one.
+        uniform = torch.rand((len(x), 2, *x.shape[2:]), generator=seed.generator(x.device), device=x.device, dtype=x.dtype)
+        flow = (2 * uniform - 1) * _START * self.limit
         zero = torch.zeros(len(x), device=x.device, dtype=x.dtype)
         result, score = x.clone(), zero - torch.inf
         reached_before = torch.zeros_like(zero, dtype=torch.bool)
-        a = Active(all_rows(x), x=x, flow=flow, mean=flow.clone(), square=flow.clone())
+        a = Active(all_rows(x), x=x, flow=flow, mean=torch.zeros_like(flow), square=torch.zeros_like(flow))
         for step in range(self.steps + 1):
             x_adv, slope, loss, unevenness, reached = self._slope(goal, a)
             # A success beats none; among successes the smoothest, else the highest loss.

@@ -29,8 +29,13 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool) -> Non
         print_json({"threat": str(threat_of(recipe)), **_evaluated(found)})
         return
     n = next(iter(summary.values())).n
-    rows = [(name, f"{share:.1%}", f"{share.low:.1%} to {share.high:.1%}") for name, share in summary.items()]
-    show_table(f"Accuracy on {n} images, {threat_of(recipe)}", ("", "accuracy", "95 % interval"), rows)
+    several = len(set(found.threats.values())) > 1
+    rows = []
+    for name, share in summary.items():
+        threat = found.threats.get(name.removeprefix("+ "), "all of these" if name == "worst" else "")
+        rows.append((name, *[threat] * several, f"{share:.1%}", f"{share.low:.1%} to {share.high:.1%}"))
+    title = f"Accuracy on {n} images" + ("" if several else f", {threat_of(recipe)}")
+    show_table(title, ("", *["allowed"] * several, "accuracy", "95 % interval"), rows)
     if found.sweep is not None:
         curve = zip(found.sweep.epsilons, found.sweep.accuracies, strict=True)
         rows = [(f"{e:.4g}", f"{a:.1%}", f"{a.low:.1%} to {a.high:.1%}") for e, a in curve]

@@ -41,7 +41,7 @@ class _Strided(nn.Conv2d):
         shape = conv.in_channels, conv.out_channels, conv.kernel_size[0], conv.stride[0]
         padding = conv.padding[0]
         assert not isinstance(padding, str)
-        super().__init__(*shape, padding=padding, bias=conv.bias is not None, dtype=conv.weight.dtype, device=conv.weight.device)
+        super().__init__(*shape, padding=padding, bias=False, device="meta")  # so that no random number is drawn
         self.weight, self.bias = conv.weight, conv.bias
         k, s = conv.kernel_size[0], conv.stride[0]
         self.first, self.last = -((k - 1 - padding) // s), (s - 1 + padding) // s

@@ -1,7 +1,7 @@
 """Clean and robust accuracy, example by example."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -77,13 +77,15 @@ class Evaluation:
         robust: attack name -> (N,) whether it is and the attack found no perturbation that changes that.
         rejected: attack name -> how many perturbations failed the final check and were not counted.
         inference: how logits were computed while searching; verdicts are always those of the model itself.
-        cumulative: each attack saw only what withstood those before it, so that its verdict is of all of them.
+        threats: attack name -> what it was allowed to do, as printed.
+        cumulative: each attack saw only what withstood those of its threat model before it, so its verdict is of all of them.
     """
 
     clean: Tensor
     robust: Mapping[str, Tensor]
     rejected: Mapping[str, int]
     inference: str = ""
+    threats: Mapping[str, str] = field(default_factory=dict)
     cumulative: bool = False
 
     @property
@@ -94,10 +96,13 @@ class Evaluation:
     def summary(self) -> Summary:
         """Accuracy with interval: clean, under each attack, and under the worst of several.
 
-        ``+ name`` stands for an attack together with those before it.
+        ``+ name`` stands for an attack together with those of its threat model before it.
         """
-        plus = {name: f"+ {name}" if self.cumulative and number else name for number, name in enumerate(self.robust)}
-        parts = {"clean": self.clean, **{plus[name]: verdict for name, verdict in self.robust.items()}}
+        parts, seen = {"clean": self.clean}, set[str]()
+        for name, verdict in self.robust.items():
+            threat = self.threats.get(name, "")
+            parts[f"+ {name}" if self.cumulative and threat in seen else name] = verdict
+            seen.add(threat)
         if len(self.robust) > 1:
             parts["worst"] = self.worst
         return Summary({name: Proportion.of(verdict) for name, verdict in parts.items()})
@@ -131,8 +136,8 @@ def evaluate(
         batch_size: examples attacked at once.
         precision: ``auto`` searches with the fastest form of the model there is (:func:`fast_inference`) where the work is
             long enough; ``exact`` with the model as it is.
-        worst_case: run the attacks cheapest first, each only on the examples that withstood those before. The last
-            accuracy is the same, and comes sooner; those before are of the attack and all cheaper ones.
+        worst_case: run the attacks of each threat model cheapest first, each only on the examples that withstood those
+            before. The last accuracy is the same, and comes sooner; those before are of the attack and all cheaper ones.
         state: a file in which the verdicts are kept after each batch. An evaluation that was interrupted goes on from it
             and ends as if it had not been; delete it afterwards.
         progress: told after each batch.
@@ -146,7 +151,8 @@ def evaluate(
         raise InputError(f"batch_size: expected at least 1, got {batch_size}")
     named = _named(attacks)
     if worst_case:
-        named = dict(sorted(named.items(), key=lambda item: item[1].cost))
+        models = list(dict.fromkeys(str(attack.threat) for attack in named.values()))
+        named = dict(sorted(named.items(), key=lambda item: (models.index(str(item[1].threat)), item[1].cost)))
     device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), x.device)
     with quiet(model):
         probe(model, x[:1].to(device), y[:1].to(device))
@@ -156,11 +162,12 @@ def evaluate(
         settings = (named, str(as_seed(seed)), batch_size, precision, worst_case, inference)
         ledger = Ledger(Path(state) if state else None, evaluation_key(model, x, y, settings) if state else "")
         runner = _Runner(model, x, y, device, fast, as_seed(seed), batch_size, ledger, progress)
-        robust, rejected, standing = _ByAttack(), {}, clean
+        robust, rejected, standing = _ByAttack(), {}, dict[str, Tensor]()
+        threats = {name: str(attack.threat) for name, attack in named.items()}
         for name, attack in named.items():
-            robust[name], rejected[name] = runner.run(name, attack, standing)
-            standing = robust[name] if worst_case else clean
-    return Evaluation(clean, robust, rejected, inference, cumulative=worst_case)
+            robust[name], rejected[name] = runner.run(name, attack, standing.get(threats[name], clean))
+            standing |= {threats[name]: robust[name]} if worst_case else {}
+    return Evaluation(clean, robust, rejected, inference, threats, worst_case)
 
 
 @dataclass(frozen=True)

@@ -35,12 +35,14 @@ class Evaluated:
 
     Attributes:
         summary: accuracies.
+        threats: name in the summary -> what that attack was allowed to do.
         checks: of the evaluation itself.
         sweep: the security curve, where radii were asked for.
         transfer: the matrix over the models, where others were given.
     """
 
     summary: Summary
+    threats: Mapping[str, str]
     checks: list[Check]
     sweep: Sweep | None = None
     transfer: Transfer | None = None
@@ -74,6 +76,7 @@ def evaluate_subject(
     )  # fmt: skip
     found = Evaluated(
         result.summary(),
+        result.threats,
         _checked(model, test, recipe, seed, progress),
         _swept(model, test, recipe, seed, progress),
         _transferred(models, test, attacks, seed, progress),
@@ -82,7 +85,7 @@ def evaluate_subject(
         notes = [Finding(name="data", text=f"{splits.name}: {splits.note}", origin=at)] if splits.note else []
         notes += [Finding(name="inference", text=f"searched with the model {result.inference}", origin=at)]
         pictures = example_pictures(model, test, attacks[-1], recipe.evaluate.pictures, at, seed=seed)
-        records = [*evaluation_records(result, attacks, at), *_records(found, at)]
+        records = [*evaluation_records(result, at), *_records(found, at)]
         write_stage(out, "3-evaluate", [settings_record(recipe, "evaluate", at), *records, *pictures, *notes])
         assert state is not None
         state.unlink(missing_ok=True)
@@ -107,7 +110,8 @@ def _transferred(
     single = [attack for attack in attacks if len(attack.parts) == 1]
     if not single:
         raise InputError("transfer: expected a single attack among --attacks, such as pgd-20; got only ensembles")
-    return transfer(models, *test.all(), max(single, key=lambda a: a.cost), seed=seed / "transfer", progress=progress)
+    attack = max(single, key=lambda a: (isinstance(a, AbstractBallAttack), a.cost))
+    return transfer(models, *test.all(), attack, seed=seed / "transfer", progress=progress)
 
 
 def _records(found: Evaluated, at: Origin) -> list[AnyRecord]:
@@ -158,19 +162,17 @@ def accuracy_records(
     """Evaluate and put each accuracy with its interval into a record."""
     x, y = images.all()
     result = evaluate(model, x, y, attacks, seed=seed, precision=precision, progress=progress)
-    return evaluation_records(result, attacks, at, labels), result.summary()
+    return evaluation_records(result, at, labels), result.summary()
 
 
-def evaluation_records(
-    result: Evaluation, attacks: Sequence[AbstractAttack], at: Origin, labels: Mapping[str, Label] | None = None
-) -> list[AnyRecord]:
+def evaluation_records(result: Evaluation, at: Origin, labels: Mapping[str, Label] | None = None) -> list[AnyRecord]:
     """Each accuracy of an evaluation with its interval, and what failed the final check."""
-    threats = {attack.name: str(attack.threat) for attack in attacks}
+    everything = " or ".join(dict.fromkeys(result.threats.values()))
     records: list[AnyRecord] = []
     for name, share in result.summary().items():
         here = dict(labels or {}) | {"attack": name}
         if name != "clean":
-            here["threat"] = threats.get(name.removeprefix("+ "), " or ".join(dict.fromkeys(threats.values())))
+            here["threat"] = result.threats.get(name.removeprefix("+ "), everything)
         records.append(_number("accuracy", share, here, at))
     for name, count in result.rejected.items():
         if count:

@@ -1,6 +1,6 @@
 # make .venv   the environment        make demo    the whole job on small real data, about two minutes
 # make test    the tests              make check   style, types, import contract
-# make bench   timings against other libraries, half an hour with CIFAR-10 at hand
+# make bench   timings against other libraries, 45 minutes with CIFAR-10 at hand
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location -c constraints.txt
@@ -21,7 +21,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 	@touch $@
 
 .venv/.installed-bench: .venv/.installed
-	@$(INSTALL) 'requests' 'tqdm' 'pyautoattack==0.2.0'
+	@$(INSTALL) 'requests' 'tqdm' 'pyautoattack==0.2.0' 'foolbox>=3.3.4'
 	@$(INSTALL) --no-deps torchattacks==3.5.1
 	@touch $@
 

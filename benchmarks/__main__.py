@@ -1,20 +1,45 @@
-"""All benchmarks in one run."""
+"""All benchmarks in one run: ``python -m benchmarks [RUNS] [PART ...]``.
+
+Parts are pgd-step, exact, floor, autoattack, pgd, and components, which is not among those run by default.
+"""
+
+import sys
+from pathlib import Path
 
 import torch
 
-from benchmarks import autoattack, pgd
+from benchmarks import compare, pgd
+from benchmarks.floor import floor
+from benchmarks.subjects import SHARED, prepare, temporary
 from semirobust.records.origin import origin
 
 
 def main() -> None:
-    """Print each comparison; the last column is what to quote."""
+    """Print each comparison; the ratio is what to quote."""
+    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    wanted = sys.argv[2:] or ["pgd-step", "exact", "floor", "autoattack", "pgd"]
     threads = torch.get_num_threads()
-    print(f"{origin({}, seed=0, threads=threads).device}, torch {torch.__version__}; medians of 5 runs in turn")
-    for comparison in pgd.run():
-        print(comparison)
-    print("against the authors' AutoAttack, one run each:")
-    for verdicts in autoattack.run():
-        print(verdicts, flush=True)
+    print(f"{origin({}, seed=0, threads=threads).device}, torch {torch.__version__}; medians of {runs} runs, in turn", flush=True)
+    if "pgd-step" in wanted:
+        for comparison in pgd.run():
+            print(comparison, flush=True)
+    if not SHARED.is_dir():
+        print("the rest is skipped: no CIFAR-10 and no checkpoints beside the checkout")
+        return
+    with temporary() as name:
+        folder = Path(name)
+        prepare(folder)
+        parts = {
+            "exact": compare.exactness(folder),
+            "floor": floor(folder),
+            "autoattack": compare.autoattack(folder, runs),
+            "pgd": compare.pgd(folder, runs),
+            "components": compare.autoattack(folder, runs, ("apgd-ce", "apgd-t", "fab-t", "square")),
+        }
+        for part, lines in parts.items():
+            if part in wanted:
+                for line in lines:
+                    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -146,7 +146,7 @@ def test_foolbox_attacks_can_be_used(trained):
     with untouched(model):
         result = sr.evaluate(model, x, y, [theirs, sr.PGD(threat, steps=20, step_size=0.01)])
     assert theirs.name == "foolbox-LinfProjectedGradientDescentAttack" and result.rejected[theirs.name] == 0
-    assert abs(float(result.summary()[theirs.name]) - float(result.summary()["pgd-20"])) <= 0.03
+    assert abs(float(result.summary()[theirs.name]) - float(result.summary()["pgd-20"])) <= 0.08
     free = sr.adapt(foolbox.attacks.LinfPGD(), sr.Flow(1.0))
     with pytest.raises(InputError, match="a norm ball, whose epsilon"):
         free(model, x, y)
@@ -161,7 +161,7 @@ def test_torchattacks_attacks_can_be_used(trained):
     with untouched(model):
         result = sr.evaluate(model, x, y, [theirs, sr.PGD(threat, steps=20, step_size=0.01)])
     assert made_for_another.model is other
-    assert abs(float(result.summary()["torchattacks-PGD"]) - float(result.summary()["pgd-20"])) <= 0.03
+    assert abs(float(result.summary()["torchattacks-PGD"]) - float(result.summary()["pgd-20"])) <= 0.08
 
 
 def test_what_is_bound_to_a_model_is_used_on_the_one_evaluated(trained, monkeypatch):

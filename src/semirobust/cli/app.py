@@ -183,7 +183,11 @@ def evaluate(
     from semirobust.stages.evaluate import evaluate_subject
 
     subject = _subject(target, model, checkpoint, recipe, changes)
-    others = {folder.name: _subject(str(folder), None, None, None, {}).model for folder in transfer or []}
+    names = [folder.name for folder in transfer or []]
+    others = {
+        folder.name if names.count(folder.name) == 1 else str(folder): _subject(str(folder), None, None, None, {}).model
+        for folder in transfer or []
+    }
     with bars(quiet=json) as progress:
         devices = _compute(device, threads=threads)
         found = evaluate_subject(subject, out or subject.folder, others=others, devices=devices, progress=progress)

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from semirobust.errors import InputError
+from semirobust.records.record import Finding
 from semirobust.reports.figures import accuracy_figure, curves_figure, security_figure, transfer_figure
 from semirobust.reports.network import network_pictures
 from semirobust.reports.source import Cell, Source, read_source
@@ -74,11 +75,28 @@ def render_report(source: Source, title: str) -> str:
         plotly=_plotly() if shown else "",
         pictures=source.pictures,
         verdicts=[finding for finding in source.findings if finding.name == "verdict"],
-        findings=[finding for finding in source.findings if finding.name != "verdict"],
+        findings=_notes(source.findings),
         settings=[(s.stage, json.dumps(s.settings, indent=2, default=str), s.origin) for s in source.settings],
         layers=sorted(source.layers, key=lambda entry: entry.index),
         source=source,
     )
+
+
+def _notes(findings: Sequence[Finding]) -> list[Finding]:
+    """The findings that are no verdicts, with the name of their run where there are several; passed checks in one line."""
+    passed: dict[str, list[Finding]] = {}
+    notes: list[Finding] = []
+    for finding in findings:
+        run = str(finding.labels.get("run", ""))
+        prefix = f"{run}: " if run else ""
+        if finding.name.startswith("check.") and finding.level == "good":
+            passed.setdefault(prefix, []).append(finding)
+        elif finding.name != "verdict":
+            notes.append(finding.model_copy(update={"text": prefix + finding.text}))
+    for prefix, checks in passed.items():
+        names = ", ".join(check.name.removeprefix("check.") for check in checks)
+        notes.append(checks[0].model_copy(update={"text": f"{prefix}sanity checks passed: {names}"}))
+    return notes
 
 
 def _rows(source: Source) -> list[_Row]:

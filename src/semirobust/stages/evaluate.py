@@ -69,7 +69,10 @@ def evaluate_subject(
     seed = as_seed(recipe.seed) / "evaluate"
     attacks = attacks_of(recipe)
     state = None if out is None else out / f"evaluate-{at.config}.safetensors"
-    models = {"this": model} | {name: other.to(fabric.device) for name, other in (others or {}).items()}
+    own = subject.folder.name if subject.folder else recipe.model.name
+    models = {"this" if own in (others or {}) else own: model} | {
+        name: other.to(fabric.device) for name, other in (others or {}).items()
+    }
     result = evaluate(
         model, *test.all(), attacks, seed=seed, precision=recipe.evaluate.precision, worst_case=not recipe.evaluate.each,
         state=state, progress=progress,
@@ -167,12 +170,13 @@ def accuracy_records(
 
 def evaluation_records(result: Evaluation, at: Origin, labels: Mapping[str, Label] | None = None) -> list[AnyRecord]:
     """Each accuracy of an evaluation with its interval, and what failed the final check."""
-    everything = " or ".join(dict.fromkeys(result.threats.values()))
+    everything = next(iter(result.threats.values()), "") if len(set(result.threats.values())) == 1 else ""
     records: list[AnyRecord] = []
     for name, share in result.summary().items():
         here = dict(labels or {}) | {"attack": name}
         if name != "clean":
-            here["threat"] = result.threats.get(name.removeprefix("+ "), everything)
+            threat = result.threats.get(name.removeprefix("+ "), everything)
+            here |= {"threat": threat} if threat else {}
         records.append(_number("accuracy", share, here, at))
     for name, count in result.rejected.items():
         if count:

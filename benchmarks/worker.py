@@ -5,7 +5,6 @@
 
 import json
 import logging
-import resource
 import sys
 import time
 import warnings
@@ -29,6 +28,7 @@ def main() -> None:
     library, attack, name, folder, examples, seed = sys.argv[1:]
     s = subject(name, Path(folder), int(examples))
     run = _LIBRARIES[library](s, attack, int(seed))
+    before = _memory(reset=True)
     started = time.perf_counter()
     stands = run()
     seconds = time.perf_counter() - started
@@ -37,12 +37,20 @@ def main() -> None:
             {
                 "seconds": seconds,
                 "stands": stands.int().tolist(),
-                "megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3,
+                "megabytes": _memory() - before,
                 "forward": s.passes.forward,
                 "both": s.passes.both,
             }
         )
     )
+
+
+def _memory(*, reset: bool = False) -> float:
+    """Peak of the process's memory in MB since the last reset (Linux)."""
+    if reset:
+        Path("/proc/self/clear_refs").write_text("5")
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(float(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1e3
 
 
 def _ours(s: Subject, name: str, seed: int) -> Callable[[], Tensor]:

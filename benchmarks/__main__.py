@@ -23,6 +23,8 @@ def main() -> None:
     if "pgd-step" in wanted:
         for comparison in pgd.run():
             print(comparison, flush=True)
+    if wanted == ["pgd-step"]:
+        return
     if not SHARED.is_dir():
         print("the rest is skipped: no CIFAR-10 and no checkpoints beside the checkout")
         return

@@ -87,6 +87,6 @@ def exactness(folder: Path, examples: int = 1000) -> Iterator[str]:
         for attack in ("pgd-20", "apgd-ce"):
             fast = run("ours", attack, subject, folder, examples, 0)
             exact = run("ours", f"exact-{attack}", subject, folder, examples, 0)
-            a, b = (100 * sum(o.stands) / examples for o in (fast, exact))
+            a, b = (100 * sum(o.stands) / len(o.stands) for o in (fast, exact))
             ratio = exact.seconds / fast.seconds
             yield f"{title}, {attack}, {examples} images: fast {a:.1f} %, exact {b:.1f} %, {ratio:.2f} times as fast"

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from semirobust.errors import InputError
 
 __all__ = [
+    "PIXEL_TOLERANCE",
     "check_dtype",
     "check_examples",
     "check_floating",
@@ -18,7 +19,7 @@ __all__ = [
 
 _MODE_DEPENDENT = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
 # Rounding of resized or renormalised images leaves values this far outside [0, 1] (torchattacks #136).
-_PIXEL_TOLERANCE = 1e-6
+PIXEL_TOLERANCE = 1e-6
 
 
 def check_floating(x: object, name: str = "x") -> None:
@@ -38,7 +39,7 @@ def check_pixels(x: object, name: str = "x") -> None:
     check_floating(x, name)
     assert isinstance(x, Tensor)
     low, high = float(x.min()), float(x.max())
-    if low < -_PIXEL_TOLERANCE or high > 1 + _PIXEL_TOLERANCE:
+    if low < -PIXEL_TOLERANCE or high > 1 + PIXEL_TOLERANCE:
         raise InputError(
             f"{name}: expected pixels in [0, 1], got values from {low:.4g} to {high:.4g}; "
             "put the normalisation into the model (semirobust.Normalised)"
@@ -91,7 +92,7 @@ def check_logits(logits: object, y: Tensor) -> None:
         raise InputError(f"model: expected logits of shape ({len(y)}, classes), got {came}")
     if not torch.isfinite(logits).all():
         raise InputError("model: expected finite logits, got NaN or infinite ones on clean inputs")
-    sums_to_one = torch.allclose(logits.sum(1).double(), torch.ones(len(y), dtype=torch.double, device=logits.device), atol=1e-3)
+    sums_to_one = torch.allclose(logits.sum(1).cpu().double(), torch.ones(len(y), dtype=torch.double), atol=1e-3)
     if sums_to_one and float(logits.min()) >= 0 and float(logits.max()) <= 1:
         raise InputError("model: expected logits, got probabilities (rows in [0, 1] that sum to 1); remove the softmax")
     check_labels(y, len(y), logits.shape[1])

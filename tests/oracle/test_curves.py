@@ -127,3 +127,35 @@ def test_models_on_the_same_images_only(trained):
     model, x, y = trained
     with pytest.raises(InputError, match="the model cannot run"):
         sr.transfer({"a": model, "b": nn.Sequential(nn.Flatten(), nn.Linear(5, 10)).eval()}, x, y, sr.FGSM(THREAT))
+
+
+def test_attacks_of_one_name_are_told_apart(trained):
+    model, x, y = trained
+    strong, weak = sr.PGD(sr.Linf(0.2)), sr.PGD(sr.Linf(0.001))
+    result = sr.evaluate(model, x, y, [strong, weak])
+    assert result.robust[weak].sum() > result.robust[strong].sum()
+    with pytest.raises(KeyError):
+        result.robust[sr.PGD(sr.Linf(0.3))]
+    two = [sr.Square(THREAT, queries=200), sr.Square(THREAT, queries=2)]
+    assert [attack.name for attack in two] == ["square-200", "square-2"]
+    curve = sr.sweep(model, x, y, two, [0.1])
+    assert int(curve.stands[1].sum()) <= int(sr.evaluate(model, x, y, two[0]).worst.sum()) + 3
+
+
+def test_resuming_with_another_attack_of_the_same_name_is_refused(trained, tmp_path):
+    model, x, y = trained
+    state = tmp_path / "s.safetensors"
+
+    class Gentle:
+        def __init__(self, strength):
+            self.strength = strength
+
+        def __repr__(self):
+            return f"Gentle({self.strength})"
+
+        def __call__(self, model, x, y):
+            return x
+
+    sr.evaluate(model, x, y, sr.adapt(Gentle(1), THREAT), state=state)
+    with pytest.raises(InputError, match="of another evaluation"):
+        sr.evaluate(model, x, y, sr.adapt(Gentle(2), THREAT), state=state)

@@ -9,6 +9,7 @@ from scipy.optimize import linprog, minimize
 from torch import nn
 
 import semirobust as sr
+from semirobust.attacks.active import Active
 from semirobust.attacks.apgd import likeliest_others
 from semirobust.attacks.goals import Mislead
 from semirobust.attacks.losses import dlr, dlr_targeted, margin
@@ -221,3 +222,37 @@ def test_presets():
     assert all(a.eot == 20 for a in sr.AutoAttack(sr.Linf(0.1), preset="rand").parts)
     with pytest.raises(InputError, match="preset"):
         sr.AutoAttack(sr.Linf(0.1), preset="quick")
+
+
+def test_a_step_is_halved_only_where_it_stops_paying():
+    """A loss that rises at every step keeps its step of 2 epsilon; one that never does is halved at each checkpoint."""
+    threat = sr.Linf(0.1)
+    rule = HalvedStep(threat, 0.75)
+    x = torch.full((2, 3), 0.5)
+    a = Active(torch.arange(2), x=x, frame=threat.frame(x), x_adv=x, before=x, slope=x, top=x.clone(), top_slope=x.clone(),
+               top_loss=torch.zeros(2), last=torch.zeros(2), **rule.begin(x, x))  # fmt: skip
+    a.set(checked=a.top_loss.clone())
+    checkpoints, halved = rule.checkpoints(100), 0
+    for i in range(1, 101):
+        loss = torch.tensor([float(i), 0.0])
+        a.set(raised=a.raised + (loss > a.last), last=loss)
+        a.put(loss > a.top_loss, top=a.x_adv, top_slope=a.slope, top_loss=loss)
+        if i in checkpoints:
+            rule.check(a, checkpoints[i])
+            halved += 1
+            torch.testing.assert_close(a.step, torch.tensor([0.2, 0.2 / 2**halved]))
+    assert halved == len(checkpoints)
+
+
+def test_a_vanishing_gradient_does_not_poison_the_way_to_a_hyperplane():
+    t = torch.rand(2, 1, 2, 2)
+    for threat in (sr.Linf(1.0), sr.L2(1.0), sr.L1(1.0)):
+        assert torch.equal(threat.to_hyperplane(t, torch.zeros_like(t), torch.tensor([5.0, -5.0])), torch.zeros_like(t))
+
+
+def test_restriction_does_not_depend_on_the_layout():
+    x = torch.rand(2, 3, 8, 6)
+    noisy = x + 0.1 * torch.randn(x.shape, generator=torch.Generator().manual_seed(0))
+    for threat in (sr.Linf(0.05), sr.L2(0.3), sr.L1(1.0)):
+        swapped = threat.restrict(x.transpose(2, 3), noisy.transpose(2, 3))
+        torch.testing.assert_close(swapped.transpose(2, 3), threat.restrict(x, noisy))

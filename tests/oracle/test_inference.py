@@ -188,6 +188,11 @@ class _ByChannel(nn.Module):
         return (x - torch.tensor([0.4, 0.5, 0.6])[:, None, None]) / torch.tensor([0.2, 0.25, 0.3])[:, None, None]
 
 
+class _Quantised(nn.Module):
+    def forward(self, x):
+        return torch.round(x * 255) / 255
+
+
 class _Gamma(nn.Module):
     def forward(self, x):
         return x**2.2
@@ -195,11 +200,17 @@ class _Gamma(nn.Module):
 
 @pytest.mark.parametrize(
     ("model", "folded"),
-    [(_Scaled(_ByChannel()), 1), (_Scaled(_ByChannel(), again=True), 0), (_Scaled(_Gamma()), 0), (_Scaled(nn.Identity()), 0)],
+    [
+        (_Scaled(_ByChannel()), 1),
+        (_Scaled(_ByChannel(), again=True), 0),
+        (_Scaled(_Gamma()), 0),
+        (_Scaled(_Quantised()), 0),
+        (_Scaled(nn.Identity()), 0),
+    ],
 )
 def test_a_normalisation_is_known_by_what_it_does(model, folded):
     model = model.eval().requires_grad_(False)
-    x = torch.rand(5, 3, 6, 6)
+    x = torch.round(torch.rand(5, 3, 6, 6) * 255) / 255
     truth = model(x)
     assert fold_input_scale(model, x) == folded
     for layout in (torch.contiguous_format, torch.channels_last):

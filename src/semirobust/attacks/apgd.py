@@ -63,7 +63,8 @@ class APGD(AbstractBallAttack):
     @property
     def name(self) -> str:
         kind = {"ce": "ce", "dlr": "dlr", "dlr-targeted": "t"}[self.loss]
-        return f"apgd-{kind}" + (f"x{self.restarts}" if self.restarts > 1 else "")
+        steps = "" if self.steps == 100 else f"-{self.steps}"
+        return f"apgd-{kind}{steps}" + (f"x{self.restarts}" if self.restarts > 1 else "")
 
     @property
     def cost(self) -> int:
@@ -130,8 +131,10 @@ class APGD(AbstractBallAttack):
                 a.set(**({"checked": loss.clone()} if "checked" in a.state else {}))
             if examples and reached is not None and bool(reached.any()):
                 where = reached.nonzero().flatten()
+                if self.eot > 1:  # a model that answers at random: the latest success is worth more than a lucky one
+                    found.loss[a.rows[where]] = -torch.inf
                 found.keep(a.rows[where], a.x_adv[where], loss[where], reached[where])
-                if goal.leave and a.drop(torch.isin(a.rows % examples, a.rows[where] % examples)):
+                if goal.leave and self.eot == 1 and a.drop(torch.isin(a.rows % examples, a.rows[where] % examples)):
                     return found, summit
             if i in checkpoints:
                 rule.check(a, checkpoints[i])

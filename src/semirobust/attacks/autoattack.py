@@ -81,7 +81,7 @@ class AutoAttack(AbstractBallAttack):
             raise InputError("autoattack: expected a classifier to mislead; it cannot raise other losses")
         x_adv = x.clone()
         with torch.no_grad():
-            standing = (goal.model(x).argmax(1) == goal.y).nonzero().flatten()
+            standing = (~goal.misled(goal.model(x), x, goal.y)).nonzero().flatten()
         for attack in self.parts:
             if len(standing) == 0:
                 break

@@ -54,7 +54,8 @@ class FAB(AbstractBallAttack):
 
     @property
     def name(self) -> str:
-        return ("fab-t" if self.targets else "fab") + (f"x{self.restarts}" if self.restarts > 1 else "")
+        steps = "" if self.steps == 100 else f"-{self.steps}"
+        return ("fab-t" if self.targets else "fab") + steps + (f"x{self.restarts}" if self.restarts > 1 else "")
 
     @property
     def cost(self) -> int:
@@ -66,7 +67,7 @@ class FAB(AbstractBallAttack):
         goal = goal.in_full_precision()
         nearest = x.clone()
         distance = torch.full((len(x),), torch.inf, device=x.device, dtype=x.dtype)
-        wrong = torch.cat([_logits(goal, part) for part in x.split(256)]).argmax(1) != goal.y
+        wrong = goal.misled(torch.cat([_logits(goal, part) for part in x.split(256)]), x, goal.y)
         distance[wrong] = 0.0  # misclassified as it is
         targets = likeliest_others(goal, x, self.targets) if self.targets else [goal.y]
         runs = [(replace(goal, target=target), restart) for target in targets for restart in range(self.restarts)]

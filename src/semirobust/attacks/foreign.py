@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -46,7 +46,7 @@ class Foreign(AbstractAttack):
         called: its name.
     """
 
-    attack: Any = field(repr=False)
+    attack: Any
     threat: AbstractThreat
     called: str
 
@@ -68,17 +68,19 @@ class Foreign(AbstractAttack):
         check_mode(model)
         with quiet(model), seed.globally():
             probe(model, x, y)
-            x_adv = self._runner(model)(x.detach().clone(), y)
+            x_adv = self._runner(model, x.device)(x.detach().clone(), y)
         if not (isinstance(x_adv, Tensor) and x_adv.shape == x.shape):
             raise InputError(f"{self.called}: expected examples of shape {tuple(x.shape)}, got {type(x_adv).__name__}")
         return x_adv.detach().to(x.dtype)
 
-    def _runner(self, model: nn.Module) -> Callable[[Tensor, Tensor], Any]:
+    def _runner(self, model: nn.Module, device: torch.device) -> Callable[[Tensor, Tensor], Any]:
         library = type(self.attack).__module__.partition(".")[0]
         if library == "torchattacks":
             # All of it is copied but the model, whose place the given one takes.
-            clone: Callable[[Tensor, Tensor], Any] = copy.deepcopy(self.attack, {id(self.attack.model): model})
-            return clone
+            clone: Any = copy.deepcopy(self.attack, {id(self.attack.model): model})
+            if hasattr(clone, "set_device"):
+                clone.set_device(device)
+            return clone  # type: ignore[no-any-return]
         if library == "foolbox":
             return lambda x, y: self._by_foolbox(model, x, y)
         return lambda x, y: self.attack(model, x, y)

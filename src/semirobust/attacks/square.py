@@ -55,7 +55,7 @@ class Square(AbstractBallAttack):
 
     @property
     def name(self) -> str:
-        return "square"
+        return "square" if self.queries == 5000 else f"square-{self.queries}"
 
     @property
     def cost(self) -> int:

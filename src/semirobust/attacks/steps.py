@@ -82,7 +82,12 @@ class HalvedStep(AbstractStep):
     def check(self, a: Active, interval: int) -> None:
         stands = ~a.halved & (a.checked >= a.top_loss)
         halve = (a.raised <= self.rho * interval) | stands
-        a.set(step=torch.where(halve, a.step / 2, a.step), halved=halve, checked=a.top_loss, raised=torch.zeros_like(a.raised))
+        a.set(
+            step=torch.where(halve, a.step / 2, a.step),
+            halved=halve,
+            checked=a.top_loss.clone(),
+            raised=torch.zeros_like(a.raised),
+        )
         a.go_back(halve)
 
 

@@ -94,7 +94,9 @@ def moved_mass(x: Tensor, best: Tensor, side: int, threat: AbstractBall, generat
     old = delta[window]
     shape = _pyramids(side, x, order, generator) * _signs((n, k, 1, 1), x, generator) + old / (_length(old, order) + 1e-12)
     delta[other] = 0
-    delta[window] = shape / (_length(shape, order) + 1e-12) * (per_example(unused, x) / k + mass).pow(1 / order)
+    # Under l1 the authors give each channel the mass of all, and the projection takes back what is too much.
+    scale = k if order == 1 else 1
+    delta[window] = scale * shape / (_length(shape, order) + 1e-12) * (per_example(unused, x) / k + mass).pow(1 / order)
     return _to_sphere(x, delta, threat)
 
 

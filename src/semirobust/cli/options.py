@@ -36,7 +36,7 @@ ImageSize = Annotated[int | None, typer.Option("--image-size", help="Side to whi
 Model = Annotated[str | None, typer.Option("--model", help="Architecture by name, or package.module:factory.")]
 Width = Annotated[str | None, typer.Option("--width", help="Factor on the architecture's channels, such as 0.25.")]
 Checkpoint = Annotated[Path | None, typer.Option("--checkpoint", help="Weights: safetensors or a PyTorch state dict.")]
-Norm = Annotated[str | None, typer.Option("--norm", help="Norm of the threat model: linf or l2.")]
+Norm = Annotated[str | None, typer.Option("--norm", help="Norm of the threat model: linf, l2 or l1.")]
 Epsilon = Annotated[str | None, typer.Option("--eps", help="Radius in pixel units, such as 8/255.")]
 Attacks = Annotated[
     str | None, typer.Option("--attacks", help="Attacks with commas, such as fgsm,pgd-20x2 (20 steps, 2 restarts).")

@@ -26,7 +26,7 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool) -> Non
 
     summary, checks = found.summary, found.checks
     if as_json:
-        print_json({"threat": str(threat_of(recipe)), **_evaluated(found)})
+        print_json({"threat": str(threat_of(recipe)), "threats": dict(found.threats), **_evaluated(found)})
         return
     n = next(iter(summary.values())).n
     several = len(set(found.threats.values())) > 1
@@ -34,7 +34,7 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool) -> Non
     for name, share in summary.items():
         threat = found.threats.get(name.removeprefix("+ "), "all of these" if name == "worst" else "")
         rows.append((name, *[threat] * several, f"{share:.1%}", f"{share.low:.1%} to {share.high:.1%}"))
-    title = f"Accuracy on {n} images" + ("" if several else f", {threat_of(recipe)}")
+    title = f"Accuracy on {n} images" + ("" if several else f", {next(iter(found.threats.values()), threat_of(recipe))}")
     show_table(title, ("", *["allowed"] * several, "accuracy", "95 % interval"), rows)
     if found.sweep is not None:
         curve = zip(found.sweep.epsilons, found.sweep.accuracies, strict=True)

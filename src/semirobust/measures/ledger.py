@@ -1,6 +1,7 @@
 """What an evaluation has found so far, kept in a file so that it can be taken up again."""
 
 import hashlib
+import re
 from pathlib import Path
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from semirobust.errors import InputError
 from semirobust.models.checkpoint import read_metadata, read_tensors, write_tensors
+from semirobust.records.origin import code_version
 
 __all__ = ["Ledger", "evaluation_key"]
 
@@ -53,8 +55,9 @@ class Ledger:
 
 
 def evaluation_key(model: nn.Module, x: Tensor, y: Tensor, settings: object) -> str:
-    """A hash of the weights, the examples, and whatever else the result depends on."""
-    digest = hashlib.blake2b(repr(settings).encode(), digest_size=16)
+    """A hash of the weights, the examples, the settings as printed, and the version of the code."""
+    said = re.sub(r" at 0x[0-9a-f]+", "", repr(settings))
+    digest = hashlib.blake2b(f"{code_version()} {said}".encode(), digest_size=16)
     for name, tensor in [*model.state_dict().items(), ("x", x), ("y", y)]:
         digest.update(repr((name, tuple(tensor.shape), tensor.dtype)).encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())

@@ -17,7 +17,7 @@ from semirobust.progress import Progress, silent
 from semirobust.records.interval import proportion_interval
 from semirobust.seed import Seed, as_seed
 
-__all__ = ["Evaluation", "Proportion", "Summary", "evaluate"]
+__all__ = ["Evaluation", "Proportion", "Summary", "evaluate", "named_attacks"]
 
 _FEW = 16
 
@@ -60,8 +60,17 @@ class Summary(dict[str, Proportion]):
 class _ByAttack(dict[str, Tensor]):
     """Verdicts by the attack's name; an attack object, or the family where it is unambiguous, finds them too."""
 
+    def __init__(self, attacks: Mapping[str, AbstractAttack]) -> None:
+        super().__init__()
+        self._attacks = attacks
+
     def __missing__(self, key: object) -> Tensor:
-        wanted = key.name if isinstance(key, AbstractAttack) else str(key).lower()
+        if isinstance(key, AbstractAttack):
+            named = [name for name, attack in self._attacks.items() if attack == key]
+            if not named:
+                raise KeyError(f"{key!r}; there are {', '.join(self)}")
+            return self[named[0]]
+        wanted = str(key).lower()
         found = [name for name in self if name == wanted or name.partition("-")[0] == wanted]
         if len(found) == 1:
             return self[found[0]]
@@ -149,7 +158,7 @@ def evaluate(
     check_mode(model)
     if batch_size < 1:
         raise InputError(f"batch_size: expected at least 1, got {batch_size}")
-    named = _named(attacks)
+    named = named_attacks(attacks)
     if worst_case:
         models = list(dict.fromkeys(str(attack.threat) for attack in named.values()))
         named = dict(sorted(named.items(), key=lambda item: (models.index(str(item[1].threat)), item[1].cost)))
@@ -162,7 +171,7 @@ def evaluate(
         settings = (named, str(as_seed(seed)), batch_size, precision, worst_case, inference)
         ledger = Ledger(Path(state) if state else None, evaluation_key(model, x, y, settings) if state else "")
         runner = _Runner(model, x, y, device, fast, as_seed(seed), batch_size, ledger, progress)
-        robust, rejected, standing = _ByAttack(), {}, dict[str, Tensor]()
+        robust, rejected, standing = _ByAttack(named), {}, dict[str, Tensor]()
         threats = {name: str(attack.threat) for name, attack in named.items()}
         for name, attack in named.items():
             robust[name], rejected[name] = runner.run(name, attack, standing.get(threats[name], clean))
@@ -217,7 +226,8 @@ def _fast(model: nn.Module, x: Tensor, examples: int, precision: Precision) -> F
     return fast_inference(model, x, precision=precision) if examples >= _FEW or precision != "auto" else None
 
 
-def _named(attacks: Attacks) -> dict[str, AbstractAttack]:
+def named_attacks(attacks: Attacks) -> dict[str, AbstractAttack]:
+    """The attacks by name; of equal names the later get a mark."""
     if isinstance(attacks, AbstractAttack):
         attacks = [attacks]
     for attack in attacks.values() if isinstance(attacks, Mapping) else attacks:

@@ -17,7 +17,6 @@ from semirobust.measures.robustness import evaluate
 from semirobust.progress import Progress, silent
 from semirobust.seed import Seed, as_seed
 from semirobust.threats import AbstractBall
-from semirobust.threats.linf import Linf
 
 __all__ = ["Check", "sanity_checks"]
 
@@ -125,7 +124,7 @@ def _growing(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed:
 
 
 def _unbounded(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed: Seed) -> Check:
-    whole = 1.0 if isinstance(threat, Linf) else math.sqrt(x[0].numel())
+    whole = {"Linf": 1.0, "L2": math.sqrt(x[0].numel())}.get(threat.norm, float(x[0].numel()))
     left = _standing(model, x, y, PGD(replace(threat, epsilon=whole), steps=50, step_size=whole / 10), seed)
     passed = left <= 0.02 * len(x)
     said = "" if passed else "; an attack that may change everything should mislead everything, so the gradient misleads it"

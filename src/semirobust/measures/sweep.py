@@ -82,7 +82,7 @@ def sweep(
     for number, epsilon in enumerate(radii, 1):
         left, row = stands[-1].nonzero().flatten(), stands[-1].clone()
         if len(left):
-            strong = {a.name: replace(a, threat=replace(a.threat, epsilon=epsilon)) for a in balls}
+            strong = [replace(a, threat=replace(a.threat, epsilon=epsilon)) for a in balls]
             part = x[left.to(x.device)], y[left.to(y.device)]
             path = as_seed(seed) / "sweep" / f"{epsilon:.6g}"
             found = evaluate(model, *part, strong, seed=path, batch_size=batch_size, precision=precision, worst_case=True)

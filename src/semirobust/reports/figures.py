@@ -86,13 +86,16 @@ def curves_figure(source: Source) -> go.Figure | None:
 def security_figure(source: Source) -> go.Figure | None:
     """Accuracy against the radius of the ball, each arm a curve with its interval as a band."""
     arms = source.values_of("accuracy.sweep", "arm")
+    norms = source.values_of("accuracy.sweep", "norm")
     if not arms:
         return None
     figure = go.Figure()
-    for position, arm in enumerate(arms):
+    curves = [(arm, norm) for arm in arms for norm in norms if source.cell("accuracy.sweep", arm=arm, norm=norm)]
+    for position, (arm, norm) in enumerate(curves):
+        name = f"{arm}, {norm}" if len(norms) > 1 else arm
         colour = COLOURS[position % len(COLOURS)]
         radii = [float(e) for e in source.values_of("accuracy.sweep", "epsilon")]
-        cells = [(e, c) for e in sorted(radii) if (c := source.cell("accuracy.sweep", arm=arm, epsilon=str(e)))]
+        cells = [(e, c) for e in sorted(radii) if (c := source.cell("accuracy.sweep", arm=arm, norm=norm, epsilon=str(e)))]
         x, y = [e for e, _ in cells], [100 * c.value for _, c in cells]
         low, high = (
             [v - _reach(c, up=False) for (_, c), v in zip(cells, y)],
@@ -102,23 +105,32 @@ def security_figure(source: Source) -> go.Figure | None:
         figure.add_trace(go.Scatter(x=[*x, *x[::-1]], y=[*high, *low[::-1]], fillcolor=colour, mode="lines", **band))
         figure.add_trace(
             go.Scatter(
-                x=x, y=y, name=arm, mode="lines+markers", line={"color": colour, "width": 2},
+                x=x, y=y, name=name, mode="lines+markers", line={"color": colour, "width": 2},
                 hovertemplate=f"{arm}, \u03b5 %{{x:.4g}}: " + "%{y:.1f} %<extra></extra>",
             )
         )  # fmt: skip
-    norm = ", ".join(source.values_of("accuracy.sweep", "norm"))
-    figure.update_xaxes(title=f"\u03b5 ({norm}, pixels in [0, 1])", rangemode="tozero")
+    figure.update_xaxes(title=f"\u03b5 ({' or '.join(norms)}, pixels in [0, 1])", rangemode="tozero")
     figure.update_yaxes(title="accuracy, %", range=[0, 101])
-    figure.update_layout(showlegend=len(arms) > 1)
+    figure.update_layout(showlegend=len(curves) > 1)
     return _styled(figure, 380)
 
 
 def transfer_figure(source: Source) -> go.Figure | None:
     """Accuracy of each model (across) on examples made for each (down)."""
-    names = source.values_of("accuracy.transfer", "source")
-    if not names:
+    arms = source.values_of("accuracy.transfer", "arm")
+    if not arms:
         return None
-    cells = [[source.cell("accuracy.transfer", source=s, target=t) for t in names] for s in names]
+    found = {
+        (arm, s, t): cell
+        for arm in arms
+        for s in source.values_of("accuracy.transfer", "source")
+        for t in source.values_of("accuracy.transfer", "target")
+        if (cell := source.cell("accuracy.transfer", arm=arm, source=s, target=t))
+    }
+    # Several runs stand apart, each with its own models and attack.
+    keys = list(dict.fromkeys((arm, s) for arm, s, _ in found))
+    names = [f"{arm}: {name}" if len(arms) > 1 else name for arm, name in keys]
+    cells = [[found.get((arm, s, t)) if arm == other else None for other, t in keys] for arm, s in keys]
     shares = [[100 * cell.value if cell else None for cell in row] for row in cells]
     texts = [["" if v is None else f"{v:.1f}" for v in row] for row in shares]
     heat = go.Heatmap(

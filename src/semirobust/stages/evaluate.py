@@ -10,9 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
+from semirobust.attacks.apgd import APGD
 from semirobust.attacks.base import AbstractBallAttack
+from semirobust.attacks.fgsm import FGSM
 from semirobust.attacks.inference import Precision
-from semirobust.data.images import Images
+from semirobust.attacks.pgd import PGD
+from semirobust.data.images import Images, Splits
 from semirobust.errors import InputError
 from semirobust.measures.robustness import Evaluation, Proportion, Summary, evaluate
 from semirobust.measures.sanity import Check, sanity_checks
@@ -24,7 +27,7 @@ from semirobust.records.store import AnyRecord
 from semirobust.seed import Seed, as_seed
 from semirobust.stages import fitting
 from semirobust.stages.recipe import Recipe
-from semirobust.stages.run import Subject, load_splits, origin_of, settings_record, threat_of, write_stage
+from semirobust.stages.run import Subject, check_fits, load_splits, origin_of, settings_record, threat_of, write_stage
 
 __all__ = ["Evaluated", "accuracy_records", "attacks_of", "evaluate_subject", "evaluation_records", "example_pictures"]
 
@@ -68,11 +71,11 @@ def evaluate_subject(
     at = origin_of(recipe, "evaluate", device=fabric.device)
     seed = as_seed(recipe.seed) / "evaluate"
     attacks = attacks_of(recipe)
-    state = None if out is None else out / f"evaluate-{at.config}.safetensors"
     own = subject.folder.name if subject.folder else recipe.model.name
-    models = {"this" if own in (others or {}) else own: model} | {
-        name: other.to(fabric.device) for name, other in (others or {}).items()
-    }
+    models = {"this" if own in (others or {}) else own: model}
+    models |= {name: other.to(fabric.device) for name, other in (others or {}).items()}
+    plan = _Plan.of(recipe, attacks, models, splits)  # what cannot be done is said before any work
+    state = None if out is None else out / f"evaluate-{at.config}.safetensors"
     result = evaluate(
         model, *test.all(), attacks, seed=seed, precision=recipe.evaluate.precision, worst_case=not recipe.evaluate.each,
         state=state, progress=progress,
@@ -81,8 +84,8 @@ def evaluate_subject(
         result.summary(),
         result.threats,
         _checked(model, test, recipe, seed, progress),
-        _swept(model, test, recipe, seed, progress),
-        _transferred(models, test, attacks, seed, progress),
+        plan.sweep(model, test, recipe, seed, progress),
+        plan.transfer(models, test, seed, progress),
     )
     if out is not None:
         notes = [Finding(name="data", text=f"{splits.name}: {splits.note}", origin=at)] if splits.note else []
@@ -95,26 +98,40 @@ def evaluate_subject(
     return found
 
 
-def _swept(model: nn.Module, test: Images, recipe: Recipe, seed: Seed, progress: Progress) -> Sweep | None:
-    if not recipe.evaluate.sweep:
-        return None
-    balls = [attack for attack in attacks_of(recipe) if isinstance(attack, AbstractBallAttack)]
-    x, y = test.all()
-    precision = recipe.evaluate.precision
-    return sweep(model, x, y, balls, recipe.evaluate.sweep, seed=seed, precision=precision, progress=progress)
+@dataclass(frozen=True)
+class _Plan:
+    """The attacks of the security curve and of the transfer matrix; none where there is nothing to draw."""
 
+    balls: list[AbstractBallAttack]
+    made: AbstractAttack | None
 
-def _transferred(
-    models: Mapping[str, nn.Module], test: Images, attacks: Sequence[AbstractAttack], seed: Seed, progress: Progress
-) -> Transfer | None:
-    if len(models) < 2:
-        return None
-    # An ensemble stops at the first success, and would transfer badly.
-    single = [attack for attack in attacks if len(attack.parts) == 1]
-    if not single:
-        raise InputError("transfer: expected a single attack among --attacks, such as pgd-20; got only ensembles")
-    attack = max(single, key=lambda a: (isinstance(a, AbstractBallAttack), a.cost))
-    return transfer(models, *test.all(), attack, seed=seed / "transfer", progress=progress)
+    @classmethod
+    def of(cls, recipe: Recipe, attacks: Sequence[AbstractAttack], models: Mapping[str, nn.Module], splits: Splits) -> "_Plan":
+        balls = [attack for attack in attacks if isinstance(attack, AbstractBallAttack)] if recipe.evaluate.sweep else []
+        if recipe.evaluate.sweep and not (balls and any(recipe.evaluate.sweep)):
+            raise InputError("sweep: expected a radius above 0, and an attack within a norm ball, such as pgd-20")
+        if len(models) < 2:
+            return cls(balls, None)
+        for other in models.values():
+            check_fits(other, splits)
+        # Ensembles and searches for the smallest change stop at the boundary, and transfer badly.
+        strong = [attack for attack in attacks if isinstance(attack, FGSM | PGD | APGD)]
+        single = strong or [attack for attack in attacks if len(attack.parts) == 1]
+        if not single:
+            raise InputError("transfer: expected a single attack among --attacks, such as pgd-20; got only ensembles")
+        return cls(balls, max(single, key=lambda attack: attack.cost))
+
+    def sweep(self, model: nn.Module, test: Images, recipe: Recipe, seed: Seed, progress: Progress) -> Sweep | None:
+        if not self.balls:
+            return None
+        x, y = test.all()
+        precision = recipe.evaluate.precision
+        return sweep(model, x, y, self.balls, recipe.evaluate.sweep, seed=seed, precision=precision, progress=progress)
+
+    def transfer(self, models: Mapping[str, nn.Module], test: Images, seed: Seed, progress: Progress) -> Transfer | None:
+        if self.made is None:
+            return None
+        return transfer(models, *test.all(), self.made, seed=seed / "transfer", progress=progress)
 
 
 def _records(found: Evaluated, at: Origin) -> list[AnyRecord]:

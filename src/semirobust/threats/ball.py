@@ -97,7 +97,7 @@ class AbstractBall(AbstractThreat):
     def contains(self, x: Tensor, x_adv: Tensor, *, tolerance: float = 1e-5) -> Tensor:
         """Whether each example is in the ball (up to a relative ``tolerance`` for rounding) and in [0, 1]."""
         slack = self.epsilon * tolerance + 1e-6
-        return (self.size(x_adv.double() - x.double()) <= self.epsilon + slack) & in_pixel_range(x_adv)
+        return (self.size(_precise(x_adv) - _precise(x)) <= self.epsilon + slack) & in_pixel_range(x_adv)
 
     def __str__(self) -> str:
         as_255 = self.epsilon * 255
@@ -120,7 +120,8 @@ def fill(space: Tensor, weight: Tensor, pace: Tensor | None, goal: Tensor) -> Te
         pace: (N, D), or None for 1 everywhere.
     """
     rate = weight if pace is None else weight * pace
-    result = goal / rate.sum(1).clamp_min_(torch.finfo(space.dtype).tiny)
+    total = rate.sum(1)
+    result = torch.where(total > 0, goal / total, 0).nan_to_num_(0, 0, 0)
     rows, m = torch.arange(len(space), device=space.device), result.clone()
     before, below = torch.zeros_like(m), torch.zeros_like(m)
     for _ in range(_SECANTS):
@@ -141,6 +142,10 @@ def fill(space: Tensor, weight: Tensor, pace: Tensor | None, goal: Tensor) -> Te
             )  # fmt: skip
             pace = None if pace is None else pace[keep]
     return result
+
+
+def _precise(x: Tensor) -> Tensor:
+    return x.float() if x.device.type == "mps" else x.double()  # Apple's graphics processors have no double precision
 
 
 def _round_towards(x: Tensor, x_adv: Tensor, dtype: torch.dtype) -> Tensor:

@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 
 from torch import Tensor
 
+from semirobust.checks import PIXEL_TOLERANCE
+
 __all__ = ["AbstractThreat"]
 
 
@@ -20,6 +22,6 @@ class AbstractThreat(ABC):
 
 
 def in_pixel_range(x_adv: Tensor) -> Tensor:
-    """Whether all values of each example lie in [0, 1]: (N,)."""
+    """Whether all values of each example lie in [0, 1], up to the rounding that is let pass in clean images too: (N,)."""
     values = x_adv.flatten(1)
-    return (values.amin(1) >= 0) & (values.amax(1) <= 1)
+    return (values.amin(1) >= -PIXEL_TOLERANCE) & (values.amax(1) <= 1 + PIXEL_TOLERANCE)

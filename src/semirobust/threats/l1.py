@@ -87,6 +87,8 @@ def _shrunk(delta: Tensor, space: Tensor, epsilon: float) -> Tensor:
     |d_i| = min(max(|delta_i| - m, 0), space_i) for the least m >= 0 that brings the sum to epsilon: Newton's method inside a
     bracket that is halved where a step would leave it.
     """
+    if not (delta.is_contiguous() or (delta.dim() == 4 and delta.is_contiguous(memory_format=torch.channels_last))):
+        delta = delta.contiguous()
     length, space = flat(delta).abs(), flat(torch.empty_like(delta).copy_(space))
 
     def cut(m: Tensor) -> Tensor:

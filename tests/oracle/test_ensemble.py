@@ -196,7 +196,7 @@ def test_square_is_as_strong_as_the_authors_code(trained, threat):
         warnings.simplefilter("ignore")
         from_authors = pytest.importorskip("pyautoattack.square").SquareAttack
     model, x, y = trained
-    ours = float(sr.evaluate(model, x, y, [sr.Square(threat, queries=400)]).summary()["square"])
+    ours = float(sr.evaluate(model, x, y, {"square": sr.Square(threat, queries=400)}).summary()["square"])
     theirs = from_authors(model, norm=threat.norm, n_queries=400, eps=threat.epsilon, p_init=0.8, seed=0, resc_schedule=False)
     x_adv = theirs.perturb(x, y)
     assert abs(ours - float((model(x_adv).argmax(1) == y).float().mean())) <= 0.07

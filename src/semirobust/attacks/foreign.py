@@ -80,7 +80,7 @@ class Foreign(AbstractAttack):
             clone: Any = copy.deepcopy(self.attack, {id(self.attack.model): model})
             if hasattr(clone, "set_device"):
                 clone.set_device(device)
-            return clone  # type: ignore[no-any-return]
+            return lambda x, y: clone(x, y)
         if library == "foolbox":
             return lambda x, y: self._by_foolbox(model, x, y)
         return lambda x, y: self.attack(model, x, y)

@@ -115,7 +115,7 @@ class _Plan:
         for other in models.values():
             check_fits(other, splits)
         # Ensembles and searches for the smallest change stop at the boundary, and transfer badly.
-        strong = [attack for attack in attacks if isinstance(attack, FGSM | PGD | APGD)]
+        strong: list[AbstractAttack] = [attack for attack in attacks if isinstance(attack, FGSM | PGD | APGD)]
         single = strong or [attack for attack in attacks if len(attack.parts) == 1]
         if not single:
             raise InputError("transfer: expected a single attack among --attacks, such as pgd-20; got only ensembles")

@@ -76,9 +76,9 @@ def autoattack(folder: Path, runs: int, attacks: Sequence[str] = ("autoattack",)
 def pgd(folder: Path, runs: int) -> Iterator[Versus]:
     """PGD on a ResNet-18 of width 1: a whole evaluation, and the attack alone on all images."""
     for subject, title in (("whole", "ResNet-18 after PGD-AT"), ("undefended", "ResNet-18 undefended")):
-        for steps, examples, other in ((10, 128, "torchattacks"), (10, 128, "foolbox"), (100, 32, "torchattacks")):
+        for steps, examples, other in ((10, 64, "torchattacks"), (10, 64, "foolbox"), (100, 16, "torchattacks")):
             yield versus(f"{title}, PGD-{steps}", f"pgd-{steps}", other, subject, folder, examples, runs)
-        yield versus(f"{title}, PGD-10 alone", "bare-pgd-10", "torchattacks", subject, folder, 128, runs)
+        yield versus(f"{title}, PGD-10 alone", "bare-pgd-10", "torchattacks", subject, folder, 64, runs)
 
 
 def exactness(folder: Path, examples: int = 1000) -> Iterator[str]:

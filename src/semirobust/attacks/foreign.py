@@ -80,7 +80,8 @@ class Foreign(AbstractAttack):
             clone: Any = copy.deepcopy(self.attack, {id(self.attack.model): model})
             if hasattr(clone, "set_device"):
                 clone.set_device(device)
-            return lambda x, y: clone(x, y)
+            runner: Callable[[Tensor, Tensor], Any] = clone
+            return runner
         if library == "foolbox":
             return lambda x, y: self._by_foolbox(model, x, y)
         return lambda x, y: self.attack(model, x, y)

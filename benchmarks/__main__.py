@@ -4,13 +4,14 @@ Parts are pgd-step, exact, floor, autoattack, pgd, and components, which is not 
 """
 
 import sys
+import tempfile
 from pathlib import Path
 
 import torch
 
 from benchmarks import compare, pgd
 from benchmarks.floor import floor
-from benchmarks.subjects import SHARED, prepare, temporary
+from benchmarks.subjects import SHARED, prepare
 from semirobust.records.origin import origin
 
 
@@ -28,7 +29,7 @@ def main() -> None:
     if not SHARED.is_dir():
         print("the rest is skipped: no CIFAR-10 and no checkpoints beside the checkout")
         return
-    with temporary() as name:
+    with tempfile.TemporaryDirectory(prefix="semirobust-bench-") as name:
         folder = Path(name)
         prepare(folder)
         parts = {

@@ -1,7 +1,6 @@
 """The models and images that are attacked, the same for every library."""
 
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,8 +81,3 @@ def subject(name: str, folder: Path, examples: int) -> Subject:
         sr.load_checkpoint(model, folder / f"{name}.safetensors")
     passes = Passes()
     return Subject(_Counted(model, passes).eval(), x, y, sr.Linf(radius), passes)
-
-
-def temporary() -> "tempfile.TemporaryDirectory[str]":
-    """A folder for :func:`prepare`."""
-    return tempfile.TemporaryDirectory(prefix="semirobust-bench-")

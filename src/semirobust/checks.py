@@ -10,6 +10,7 @@ __all__ = [
     "check_dtype",
     "check_examples",
     "check_floating",
+    "check_images",
     "check_labels",
     "check_logits",
     "check_mode",
@@ -44,6 +45,12 @@ def check_pixels(x: object, name: str = "x") -> None:
             f"{name}: expected pixels in [0, 1], got values from {low:.4g} to {high:.4g}; "
             "put the normalisation into the model (semirobust.Normalised)"
         )
+
+
+def check_images(x: Tensor, name: str = "x") -> None:
+    """Examples with channels, rows and columns."""
+    if x.dim() != 4:
+        raise InputError(f"{name}: expected images (N, K, H, W), got shape {tuple(x.shape)}")
 
 
 def check_labels(y: object, n: int, classes: int | None = None, name: str = "y") -> None:

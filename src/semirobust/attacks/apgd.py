@@ -128,7 +128,6 @@ class APGD(AbstractBallAttack):
                 a.put(loss > a.top_loss, top=a.x_adv, top_slope=slope, top_loss=loss)
             else:
                 a.set(slope=slope, last=loss, top=x_adv.clone(), top_slope=slope.clone(), top_loss=loss.clone())
-                a.set(**({"checked": loss.clone()} if "checked" in a.state else {}))
             if examples and reached is not None and bool(reached.any()):
                 where = reached.nonzero().flatten()
                 if self.eot > 1:  # a model that answers at random: the latest success is worth more than a lucky one

@@ -10,7 +10,7 @@ from semirobust.attacks import ATTACKS
 from semirobust.attacks.apgd import APGD
 from semirobust.attacks.base import AbstractAttack, AbstractBallAttack
 from semirobust.attacks.fab import FAB
-from semirobust.attacks.goals import AbstractGoal, Mislead
+from semirobust.attacks.goals import AbstractGoal, to_mislead
 from semirobust.attacks.square import Square
 from semirobust.errors import InputError
 from semirobust.seed import Seed
@@ -77,8 +77,7 @@ class AutoAttack(AbstractBallAttack):
                 return *many, square, targeted, FAB(t, steps)
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
-        if not isinstance(goal, Mislead):
-            raise InputError("autoattack: expected a classifier to mislead; it cannot raise other losses")
+        goal = to_mislead(goal, "autoattack")
         x_adv = x.clone()
         with torch.no_grad():
             standing = (~goal.misled(goal.model(x), x, goal.y)).nonzero().flatten()

@@ -9,7 +9,7 @@ from semirobust.attacks import ATTACKS
 from semirobust.attacks.active import Active, all_rows, together
 from semirobust.attacks.apgd import likeliest_others
 from semirobust.attacks.base import AbstractBallAttack
-from semirobust.attacks.goals import AbstractGoal, Mislead, repeated
+from semirobust.attacks.goals import AbstractGoal, Mislead, repeated, to_mislead
 from semirobust.errors import InputError
 from semirobust.seed import Seed
 from semirobust.threats.ball import flat, per_example
@@ -62,8 +62,7 @@ class FAB(AbstractBallAttack):
         return 3 * self.steps * self.restarts * (self.targets or 10)
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
-        if not isinstance(goal, Mislead):
-            raise InputError("fab: expected a classifier to mislead; it cannot raise other losses")
+        goal = to_mislead(goal, "fab")
         goal = goal.in_full_precision()
         nearest = x.clone()
         distance = torch.full((len(x),), torch.inf, device=x.device, dtype=x.dtype)

@@ -11,7 +11,7 @@ from torch import Tensor
 from semirobust.attacks.losses import LogitLoss, cross_entropy, margin
 from semirobust.errors import InputError
 
-__all__ = ["AbstractGoal", "Ascend", "Mislead", "gradient", "repeated"]
+__all__ = ["AbstractGoal", "Ascend", "Mislead", "gradient", "repeated", "to_mislead"]
 
 
 Goal = TypeVar("Goal", bound="AbstractGoal")
@@ -101,6 +101,13 @@ class Mislead(AbstractGoal):
                 else:  # the faster form in full precision asks the model only where it is unsure itself
                     wrong[unsure] = self.in_full_precision().misled(self.full[0](x_adv), x_adv, y)
         return wrong
+
+
+def to_mislead(goal: AbstractGoal, name: str) -> Mislead:
+    """``goal`` for an attack called ``name`` that needs a classifier; InputError for any other."""
+    if not isinstance(goal, Mislead):
+        raise InputError(f"{name}: expected a classifier to mislead; it cannot raise other losses")
+    return goal
 
 
 def repeated(goals: Sequence[Goal], rows: Tensor) -> Goal:

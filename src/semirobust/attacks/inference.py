@@ -76,10 +76,11 @@ def fast_inference(model: nn.Module, x: Tensor, *, precision: Precision = "auto"
 def _if_it_agrees(make: _Maker, model: nn.Module, x: Tensor, truth: Tensor, least: float) -> FastModel | None:
     try:
         candidate = make(model, x)
-        if not _agrees(candidate, x, truth):
+        error = _error(candidate, x, truth)
+        if not bool((error <= candidate.band).float().mean() > 0.98):
             return None
         # What it deviates by on these images, doubled, and a little more is all that its sign need not be trusted for.
-        return replace(candidate, band=min(candidate.band, 2 * float(_error(candidate, x, truth).max()) + least))
+        return replace(candidate, band=min(candidate.band, 2 * float(error.max()) + least))
     except Exception:  # a model that cannot be copied or run so is used as it is
         return None
 
@@ -103,11 +104,6 @@ def _has_bfloat16(device: torch.device) -> bool:
     if device.type == "cpu":
         return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-
-
-def _agrees(candidate: FastModel, x: Tensor, truth: Tensor) -> bool:
-    """Logits within the candidate's band of the model's, where that band is counted in the spread of each example's logits."""
-    return bool((_error(candidate, x, truth) <= candidate.band).float().mean() > 0.98)
 
 
 def _error(candidate: FastModel, x: Tensor, truth: Tensor) -> Tensor:

@@ -8,7 +8,8 @@ from torch import Tensor
 from semirobust.attacks import ATTACKS
 from semirobust.attacks.active import Active, all_rows, together
 from semirobust.attacks.base import AbstractAttack
-from semirobust.attacks.goals import AbstractGoal, Mislead
+from semirobust.attacks.goals import AbstractGoal, Mislead, to_mislead
+from semirobust.checks import check_images
 from semirobust.errors import InputError
 from semirobust.seed import Seed
 from semirobust.threats.ball import per_example
@@ -52,10 +53,8 @@ class Pixle(AbstractAttack):
         return self.rounds * self.tries
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
-        if x.dim() != 4:
-            raise InputError(f"pixle: expected images (N, K, H, W), got shape {tuple(x.shape)}")
-        if not isinstance(goal, Mislead):
-            raise InputError("pixle: expected a classifier to mislead; it cannot raise other losses")
+        check_images(x, "pixle")
+        goal = to_mislead(goal, "pixle")
         generator = seed.generator(x.device)
         result = x.clone()
         with torch.no_grad():

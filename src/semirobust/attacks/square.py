@@ -8,9 +8,10 @@ from torch import Tensor
 from semirobust.attacks import ATTACKS
 from semirobust.attacks.active import Active, all_rows, together
 from semirobust.attacks.base import AbstractBallAttack
-from semirobust.attacks.goals import AbstractGoal, Mislead
+from semirobust.attacks.goals import AbstractGoal, Mislead, to_mislead
 from semirobust.attacks.losses import margin
 from semirobust.attacks.windows import Colours, moved_mass, square_side, starting_pyramids
+from semirobust.checks import check_images
 from semirobust.errors import InputError
 from semirobust.seed import Seed
 from semirobust.threats.ball import per_example
@@ -62,10 +63,8 @@ class Square(AbstractBallAttack):
         return self.queries * self.restarts
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
-        if x.dim() != 4:
-            raise InputError(f"square: expected images (N, K, H, W), got shape {tuple(x.shape)}")
-        if not isinstance(goal, Mislead):
-            raise InputError("square: expected a classifier to mislead; it cannot raise other losses")
+        check_images(x, "square")
+        goal = to_mislead(goal, "square")
         # A square moves the margin by less than a half precision can tell.
         goal = goal.in_full_precision()
         best, lowest = x.clone(), torch.full((len(x),), torch.inf, device=x.device)

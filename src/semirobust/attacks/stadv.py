@@ -10,6 +10,7 @@ from semirobust.attacks.active import Active, all_rows
 from semirobust.attacks.base import AbstractAttack
 from semirobust.attacks.goals import AbstractGoal, Mislead, gradient
 from semirobust.attacks.losses import margin
+from semirobust.checks import check_images
 from semirobust.errors import InputError
 from semirobust.seed import Seed
 from semirobust.threats.ball import per_example
@@ -58,8 +59,7 @@ class StAdv(AbstractAttack):
         return 2 * self.steps
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
-        if x.dim() != 4:
-            raise InputError(f"stadv: expected images (N, K, H, W), got shape {tuple(x.shape)}")
+        check_images(x, "stadv")
         if isinstance(goal, Mislead):
             goal = replace(goal, loss=margin)
         # Between two pixels the gradient knows of both; a flow of 0 lies on one.

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from semirobust.threats.ball import AbstractBall, per_example
+from semirobust.threats.ball import AbstractBall, per_example, random_signs
 
 __all__ = ["Colours", "moved_mass", "square_side", "starting_pyramids"]
 
@@ -34,11 +34,11 @@ class Colours:
         self.sides, self.epsilon = sides, epsilon
         self.top, self.left = (place[0] * (h - side + 1)).long(), (place[1] * (w - side + 1)).long()
         self.rows, self.columns = _window(self.top, side, h, x.dtype), _window(self.left, side, w, x.dtype)
-        self.shifts = 2 * epsilon * _signs((len(sides), k), x, generator)
+        self.shifts = 2 * epsilon * random_signs((len(sides), k), x, generator)
 
     def start(self, x: Tensor, generator: torch.Generator) -> Tensor:
         """Vertical stripes of +-epsilon."""
-        return (x + self.epsilon * _signs((len(x), x.shape[1], 1, x.shape[3]), x, generator)).clamp_(0, 1)
+        return (x + self.epsilon * random_signs((len(x), x.shape[1], 1, x.shape[3]), x, generator)).clamp_(0, 1)
 
     def apply(self, best: Tensor, frame: tuple[Tensor, ...], query: Tensor) -> Tensor:
         """The points that the queries (m, n) propose from ``best`` (n, K, H, W): (m n, K, H, W)."""
@@ -76,7 +76,7 @@ def starting_pyramids(x: Tensor, threat: AbstractBall, generator: torch.Generato
     first = (h - side * 5) // 2 if h >= 5 else 0
     for top in range(first, h - side + 1, side):
         for left in range(first, w - side + 1, side):
-            colours = _signs((n, k, 1, 1), x, generator)
+            colours = random_signs((n, k, 1, 1), x, generator)
             delta[:, :, top : top + side, left : left + side] += _pyramids(side, x, order, generator) * colours
     return _to_sphere(x, delta, threat)
 
@@ -92,7 +92,7 @@ def moved_mass(x: Tensor, best: Tensor, side: int, threat: AbstractBall, generat
     unused = (threat.epsilon**order - threat.size(delta) ** order).clamp_min(0)
     mass = (delta * both).abs().pow(order).sum((2, 3), keepdim=True)
     old = delta[window]
-    shape = _pyramids(side, x, order, generator) * _signs((n, k, 1, 1), x, generator) + old / (_length(old, order) + 1e-12)
+    shape = _pyramids(side, x, order, generator) * random_signs((n, k, 1, 1), x, generator) + old / (_length(old, order) + 1e-12)
     delta[other] = 0
     # Under l1 the authors give each channel the mass of all, and the projection takes back what is too much.
     scale = k if order == 1 else 1
@@ -115,10 +115,6 @@ def _place(side: int, height: int, width: int, x: Tensor, generator: torch.Gener
     top = int(torch.randint(0, height - side + 1, (1,), generator=generator, device=x.device))
     left = int(torch.randint(0, width - side + 1, (1,), generator=generator, device=x.device))
     return slice(None), slice(None), slice(top, top + side), slice(left, left + side)
-
-
-def _signs(shape: tuple[int, ...], x: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randint(0, 2, shape, generator=generator, device=x.device).to(x.dtype).mul_(2).sub_(1)
 
 
 def _length(window: Tensor, order: int) -> Tensor:

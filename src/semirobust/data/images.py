@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from semirobust.checks import check_labels, check_pixels
+from semirobust.checks import check_images, check_labels, check_pixels
 from semirobust.errors import InputError
 from semirobust.seed import Seed
 
@@ -142,8 +142,7 @@ def images_from_tensors(x: Tensor, y: Tensor, classes: Sequence[str] | None = No
             raise InputError(f"x: expected images (N, K, H, W), got shape {tuple(x.shape)}")
     else:
         check_pixels(x)
-        if x.dim() != 4:
-            raise InputError(f"x: expected images (N, K, H, W), got shape {tuple(x.shape)}")
+        check_images(x)
     check_labels(y, len(x))
     return Images(x, y.long(), _class_names(y, classes))
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["quiet", "run_hooked"]
+__all__ = ["device_of", "quiet", "run_hooked"]
 
 Hooks = Iterable[tuple[nn.Module, Any]]
 
@@ -49,3 +49,8 @@ def run_hooked(model: nn.Module, x: Tensor, before: Hooks, after: Hooks = ()) ->
     finally:
         for handle in handles:
             handle.remove()
+
+
+def device_of(model: nn.Module, default: torch.device) -> torch.device:
+    """Where the model's parameters and buffers lie; ``default`` where it has none."""
+    return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), default)

@@ -11,13 +11,13 @@ from semirobust.attacks import AbstractAttack
 from semirobust.attacks.inference import FastModel, Precision, fast_inference
 from semirobust.checks import check_examples, check_logits, check_mode, probe
 from semirobust.errors import InputError
-from semirobust.layers.mode import quiet
+from semirobust.layers.mode import device_of, quiet
 from semirobust.measures.ledger import Ledger, evaluation_key
 from semirobust.progress import Progress, silent
 from semirobust.records.interval import proportion_interval
 from semirobust.seed import Seed, as_seed
 
-__all__ = ["Evaluation", "Proportion", "Summary", "evaluate", "named_attacks"]
+__all__ = ["Evaluation", "Proportion", "Summary", "correct", "evaluate", "named_attacks"]
 
 _FEW = 16
 
@@ -162,10 +162,10 @@ def evaluate(
     if worst_case:
         models = list(dict.fromkeys(str(attack.threat) for attack in named.values()))
         named = dict(sorted(named.items(), key=lambda item: (models.index(str(item[1].threat)), item[1].cost)))
-    device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), x.device)
+    device = device_of(model, x.device)
     with quiet(model):
         probe(model, x[:1].to(device), y[:1].to(device))
-        clean = torch.cat([_correct(model, x[r].to(device), y[r].to(device), check=True) for r in _slices(len(x), batch_size)])
+        clean = torch.cat([correct(model, x[r].to(device), y[r].to(device), check=True) for r in _slices(len(x), batch_size)])
         fast = _fast(model, x[clean.to(x.device)][:64].to(device), int(clean.sum()), precision) if named else None
         inference = fast.description if fast else "as it is, full precision"
         settings = (named, str(as_seed(seed)), batch_size, precision, worst_case, inference)
@@ -212,7 +212,7 @@ class _Runner:
             part_x = self.x[chosen.to(self.x.device)].to(self.device)
             part_y = self.y[chosen.to(self.y.device)].to(self.device)
             x_adv = attack.fool(self.model, part_x, part_y, seed=seed / rows.start, fast=self.fast)
-            fooled = ~_correct(self.model, x_adv, part_y)
+            fooled = ~correct(self.model, x_adv, part_y)
             valid = attack.threat.contains(part_x, x_adv).cpu()
             stands[chosen] = ~(fooled & valid)
             refused += int((fooled & ~valid).sum())
@@ -248,8 +248,8 @@ def _slices(n: int, size: int) -> Iterator[slice]:
     return (slice(start, min(start + size, n)) for start in range(0, n, size))
 
 
-def _correct(model: nn.Module, x: Tensor, y: Tensor, *, check: bool = False) -> Tensor:
-    """(n,) on the CPU."""
+def correct(model: nn.Module, x: Tensor, y: Tensor, *, check: bool = False) -> Tensor:
+    """Whether each example is classified correctly: (n,) on the CPU. The caller keeps the model quiet."""
     with torch.no_grad():
         logits = model(x)
     if check:

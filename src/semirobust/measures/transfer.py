@@ -1,16 +1,16 @@
 """Whether what misleads one model misleads another: black-box attacks by way of a substitute."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
-from semirobust.checks import check_examples, check_mode, probe
+from semirobust.checks import check_examples
 from semirobust.errors import InputError
-from semirobust.layers.mode import quiet
-from semirobust.measures.robustness import Proportion, evaluate
+from semirobust.layers.mode import device_of, quiet
+from semirobust.measures.robustness import Proportion, correct, evaluate
 from semirobust.progress import Progress, silent
 from semirobust.seed import Seed, as_seed
 
@@ -75,34 +75,18 @@ def transfer(
     check_examples(x, y)
     if not models:
         raise InputError("models: expected at least one, got none")
-    for model in models.values():
-        check_mode(model)
     clean = {name: evaluate(model, x, y, batch_size=batch_size).clean for name, model in models.items()}
     parts: dict[tuple[str, str], list[Tensor]] = {(s, t): [] for s in models for t in models}
     for number, (source, model) in enumerate(models.items(), 1):
         for start in range(0, len(x), batch_size):
             rows = slice(start, start + batch_size)
-            here = _device(model, x)
+            here = device_of(model, x.device)
             made = attack(model, x[rows].to(here), y[rows].to(here), seed=as_seed(seed) / source / start)
             valid = attack.threat.contains(x[rows].to(here), made).cpu()
             for target, other in models.items():
-                parts[source, target].append(_correct(other, made, y[rows]) | ~valid)
+                there = device_of(other, x.device)
+                with quiet(other):
+                    parts[source, target].append(correct(other, made.to(there), y[rows].to(there)) | ~valid)
         progress("models attacked", number, len(models))
     stands = {(s, t): torch.cat(found) & clean[t] for (s, t), found in parts.items()}
     return Transfer(attack.name, clean, stands)
-
-
-def _device(model: nn.Module, x: Tensor) -> torch.device:
-    return next((tensor.device for tensor in _tensors(model)), x.device)
-
-
-def _tensors(model: nn.Module) -> Iterator[Tensor]:
-    yield from model.parameters()
-    yield from model.buffers()
-
-
-def _correct(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    device = _device(model, x)
-    with quiet(model), torch.no_grad():
-        probe(model, x[:1].to(device), y[:1].to(device))
-        return (model(x.to(device)).argmax(1) == y.to(device)).cpu()

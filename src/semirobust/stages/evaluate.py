@@ -17,6 +17,7 @@ from semirobust.attacks.inference import Precision
 from semirobust.attacks.pgd import PGD
 from semirobust.data.images import Images, Splits
 from semirobust.errors import InputError
+from semirobust.layers.mode import device_of
 from semirobust.measures.robustness import Evaluation, Proportion, Summary, evaluate
 from semirobust.measures.sanity import Check, sanity_checks
 from semirobust.measures.sweep import Sweep, sweep
@@ -154,7 +155,7 @@ def _number(name: str, share: Proportion, labels: dict[str, Label], at: Origin) 
 def _checked(model: nn.Module, test: Images, recipe: Recipe, seed: Seed, progress: Progress) -> list[Check]:
     if recipe.evaluate.checks == 0:
         return []
-    device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), "cpu")
+    device = device_of(model, torch.device("cpu"))
     x, y = test.first(min(recipe.evaluate.checks, len(test))).all(device)
     return sanity_checks(model, x, y, threat_of(recipe), seed=seed / "sanity", progress=progress)
 

@@ -15,7 +15,7 @@ from semirobust.data.images import Images, Splits
 from semirobust.data.load import load_data
 from semirobust.errors import InputError
 from semirobust.layers.map import LayerMap
-from semirobust.layers.mode import quiet
+from semirobust.layers.mode import device_of, quiet
 from semirobust.models.base import Normalised
 from semirobust.models.build import build_model
 from semirobust.models.checkpoint import load_checkpoint, save_model, write_atomically
@@ -195,7 +195,7 @@ def check_fits(model: nn.Module, splits: Splits) -> None:
         InputError: it cannot run on images of this shape, or gives too few logits for the classes.
     """
     x, y = splits.train.batch(torch.arange(min(2, len(splits.train))))
-    device = next((tensor.device for tensor in (*model.parameters(), *model.buffers())), x.device)
+    device = device_of(model, x.device)
     try:
         with quiet(model), torch.no_grad():
             logits = model(x.to(device))

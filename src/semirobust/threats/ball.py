@@ -162,6 +162,11 @@ def per_example(values: Tensor, like: Tensor) -> Tensor:
     return values.view(-1, *(1,) * (like.dim() - 1))
 
 
+def random_signs(shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:
+    """-1 and +1 with equal chances, on the device and in the precision of ``like``."""
+    return torch.randint(0, 2, shape, generator=generator, device=like.device).to(like.dtype).mul_(2).sub_(1)
+
+
 def norms(x: Tensor, order: float) -> Tensor:
     """p-norm of each example over all its values: (N, ...) -> (N,)."""
     values = flat(x)

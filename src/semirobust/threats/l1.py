@@ -7,7 +7,7 @@ from torch import Tensor
 
 from semirobust.seed import Seed
 from semirobust.threats import THREATS
-from semirobust.threats.ball import AbstractBall, flat, norms, per_example, room
+from semirobust.threats.ball import AbstractBall, flat, norms, per_example, random_signs, room
 
 __all__ = ["L1", "sparse_ascent"]
 
@@ -67,7 +67,7 @@ class L1(AbstractBall):
         uniform = torch.rand((n, d + 1), generator=generator, device=x.device, dtype=x.dtype)
         # Exponential variables over their sum, one left out, are uniform below the simplex.
         parts = -torch.log1p(-uniform)
-        signs = torch.randint(0, 2, (n, d), generator=generator, device=x.device).to(x.dtype).mul_(2).sub_(1)
+        signs = random_signs((n, d), x, generator)
         return (parts[:, :d] / parts.sum(1, keepdim=True) * signs * self.epsilon).view(x.shape)
 
 

@@ -74,10 +74,15 @@ def autoattack(folder: Path, runs: int, attacks: Sequence[str] = ("autoattack",)
 
 
 def pgd(folder: Path, runs: int) -> Iterator[Versus]:
-    """PGD on a ResNet-18 of width 1: a whole evaluation, and the attack alone on all images."""
-    for subject, title in (("whole", "ResNet-18 after PGD-AT"), ("undefended", "ResNet-18 undefended")):
-        for steps, examples, other in ((10, 64, "torchattacks"), (10, 64, "foolbox"), (100, 16, "torchattacks")):
-            yield versus(f"{title}, PGD-{steps}", f"pgd-{steps}", other, subject, folder, examples, runs)
+    """PGD on a ResNet-18 of width 1 and a well-trained ResNet-20: a whole evaluation, and the attack alone on all images."""
+    for subject, title in (
+        ("whole", "ResNet-18 after PGD-AT"),
+        ("undefended", "ResNet-18 undefended"),
+        ("clean", "ResNet-20 undefended"),
+    ):
+        for steps, examples in ((10, 64), (100, 16)):
+            for other in ("torchattacks", "foolbox"):
+                yield versus(f"{title}, PGD-{steps}", f"pgd-{steps}", other, subject, folder, examples, runs)
         yield versus(f"{title}, PGD-10 alone", "bare-pgd-10", "torchattacks", subject, folder, 64, runs)
 
 

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from semirobust.data.images import images_from_dataset as images_from_dataset
     from semirobust.data.images import images_from_tensors as images_from_tensors
     from semirobust.data.load import load_data as load_data
+    from semirobust.dependence.cka import CKA as CKA
+    from semirobust.dependence.distance_correlation import DistanceCorrelation as DistanceCorrelation
+    from semirobust.dependence.edge import EDGE as EDGE
+    from semirobust.dependence.estimate import Estimate as Estimate
+    from semirobust.dependence.hsic import HSIC as HSIC
+    from semirobust.dependence.infonce import InfoNCE as InfoNCE
+    from semirobust.dependence.ksg import KSG as KSG
     from semirobust.errors import InputError as InputError
     from semirobust.layers.features import features as features
     from semirobust.layers.features import forward_to as forward_to
@@ -26,6 +33,7 @@ if TYPE_CHECKING:
     from semirobust.layers.freeze import only_trainable as only_trainable
     from semirobust.layers.map import layer_map as layer_map
     from semirobust.layers.split import split as split
+    from semirobust.measures.connectivity import connectivity as connectivity
     from semirobust.measures.criticality import criticality as criticality
     from semirobust.measures.robustness import evaluate as evaluate
     from semirobust.measures.sanity import sanity_checks as sanity_checks
@@ -55,7 +63,14 @@ _HOMES = {
     "Square": "attacks.square",
     "StAdv": "attacks.stadv",
     "adapt": "attacks.foreign",
+    "CKA": "dependence.cka",
     "CLAT": "objectives.clat",
+    "DistanceCorrelation": "dependence.distance_correlation",
+    "EDGE": "dependence.edge",
+    "Estimate": "dependence.estimate",
+    "HSIC": "dependence.hsic",
+    "InfoNCE": "dependence.infonce",
+    "KSG": "dependence.ksg",
     "FGSM": "attacks.fgsm",
     "Flow": "threats.flow",
     "L1": "threats.l1",
@@ -70,6 +85,7 @@ _HOMES = {
     "Standard": "objectives.standard",
     "Training": "training.loop",
     "build_model": "models.build",
+    "connectivity": "measures.connectivity",
     "criticality": "measures.criticality",
     "evaluate": "measures.robustness",
     "features": "layers.features",

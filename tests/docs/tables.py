@@ -7,6 +7,7 @@ from pathlib import Path
 
 from semirobust.attacks import ATTACKS
 from semirobust.data import SOURCES
+from semirobust.dependence import DEPENDENCES
 from semirobust.measures import MEASURES
 from semirobust.methods import METHODS
 from semirobust.models import MODELS
@@ -22,6 +23,7 @@ FAMILIES = {
     "Training objectives": OBJECTIVES,
     "Ways to harden": METHODS,
     "Measures by layer": MEASURES,
+    "Measures of dependence": DEPENDENCES,
     "Selections of layers": SELECTIONS,
     "Architectures": MODELS,
     "Data": SOURCES,

@@ -63,6 +63,11 @@ def test_the_whole_job(run, tmp_path):
     out, _ = run("profile", "runs/a", "--examples", "40", "--json")
     layers = json.loads(out)["layers"]
     assert len(layers) == 8 and layers[2]["criticality"]["low"] <= layers[2]["criticality"]["value"]
+    few, _ = run("profile", "runs/a", "--measures", "criticality,connectivity", "--examples", "40", "--json")
+    assert "needs 20" in json.loads(few)["notes"][0] and "connectivity" not in json.loads(few)["layers"][3]
+    run("profile", "runs/a", "--measures", "connectivity", "--set", "profile.options.connectivity.dependence=cka")
+    out, _ = run("profile", "runs/a", "--measures", "criticality,connectivity", "--examples", "300")
+    assert "excess" in out and re.search(r"connectivity: EDGE is \w+", out)
     out, _ = run(
         "harden", "--from", "runs/a", "--method", "clat", "--epochs", "2", "--controls", "--seeds", "2", "--examples", "50",
         "--attacks", "pgd-2", "--out", "runs/b", "--set", "harden.attack=pgd-2", "--set", "harden.options.examples=30", "--json",
@@ -76,6 +81,7 @@ def test_the_whole_job(run, tmp_path):
     run("report", "runs/a", "runs/b", "--out", "both.html", "--title", "<b>Both</b>")
     page = Path("both.html").read_text()
     assert "&lt;b&gt;Both&lt;/b&gt;" in page and "<b>Both</b>" not in page
+    assert "How much each layer depends on the one before" in page and "by EDGE, in bits" in page
     body = page[page.index("<body>") :]
     assert not re.search(r'(src|href)="(?!data:)', body)
 

@@ -9,6 +9,7 @@ from semirobust.errors import InputError
 from semirobust.records.origin import config_hash
 from semirobust.records.record import Finding, LayerEntry, Number, Origin, Picture, Settings, parse_record
 from semirobust.records.store import read_records, write_records
+from semirobust.reports.connectivity import connectivity_pictures
 from semirobust.reports.network import network_pictures
 from semirobust.reports.page import render_report, write_report
 from semirobust.reports.source import Source, read_source
@@ -45,6 +46,23 @@ def _records():
         Settings(stage=EVIL, settings={"data": {"source": EVIL}}, origin=AT),
     ]
     return [*layers, *scores, *accuracy, *epochs, *rest]
+
+
+def test_connectivity_stands_over_its_null():
+    records = _records()
+    for name, values in (("", (3.0, 3.5)), (".null", (2.9, 1.0)), (".excess", (0.1, 2.5))):
+        records += [_number(f"layer.connectivity{name}", v, layer=i, arm="start", by="EDGE") for i, v in zip((2, 3), values)]
+    source = Source(
+        numbers=[r for r in records if isinstance(r, Number)], layers=[r for r in records if isinstance(r, LayerEntry)]
+    )
+    (picture,) = connectivity_pictures(source)
+    first, second = picture.gaps
+    assert (first.entry.index, first.before) == (2, "conv1") and first.x < second.x and picture.by == "EDGE"
+    assert second.top < first.top < first.null_top < second.null_top < picture.zero_y  # heights run downwards
+    assert first.high_y < first.top < first.low_y
+    page = render_report(source, "t")
+    assert "How much each layer depends on the one before" in page and "permuted 2.9, excess 0.1" in page
+    assert "depends on the one before" not in render_report(Source(), "t")
 
 
 def test_records_survive_the_file(tmp_path):

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from semirobust.stages.recipe import Recipe
     from semirobust.training.loop import Trained
 
+_WITH_INTERVALS = 2
+
 __all__ = ["show_accuracy", "show_catalogue", "show_comparison", "show_profile", "show_training"]
 
 
@@ -82,24 +84,29 @@ def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json
         for layer in layers:
             found = {m: {"value": v[0], "low": v[1], "high": v[2]} for m, c in columns.items() if (v := c.get(layer.index))}
             entries.append({"index": layer.index, "name": layer.name, "feature_shape": layer.feature_shape, **found})
-        print_json({"examples": scores[0].examples if scores else 0, "layers": entries})
+        notes = [note for score in scores for note in score.notes]
+        print_json({"examples": scores[0].examples if scores else 0, "layers": entries, "notes": notes})
         return
     rows = []
     for layer in layers:
-        cells = [_interval(column.get(layer.index)) for column in columns.values()]
+        # Intervals of many measures fill no terminal; the records and the report have them.
+        cells = [_interval(column.get(layer.index), short=len(columns) > _WITH_INTERVALS) for column in columns.values()]
         rows.append((f"{layer.index} {layer.name}", layer.kind, "x".join(map(str, layer.feature_shape)), *cells))
-    show_table("Layers", ("layer", "type", "feature", *columns), rows)
+    show_table("Layers", ("layer", "type", "feature", *(name.replace(".", " ") for name in columns)), rows)
     first = next((score for score in scores if score.measure == "criticality"), None)
     if first is not None:
         order = [i for i in first.ranking() if i != first.layers][:5]
         tell(f"Most critical, the classifier left out: layers {', '.join(map(str, order))}")
+    for score in scores:
+        for note in score.notes:
+            tell(note)
 
 
-def _interval(value: Sequence[float] | None) -> str:
+def _interval(value: Sequence[float] | None, *, short: bool = False) -> str:
     if value is None:
         return "–"
     middle, low, high = (f"{v:.3g}" for v in value)
-    return middle if low == high else f"{middle} [{low}, {high}]"
+    return middle if short or low == high else f"{middle} [{low}, {high}]"
 
 
 def show_training(trained: "Trained", out: Path, *, as_json: bool) -> None:

@@ -22,6 +22,8 @@ class LayerScores:
         low, high: (L,) the interval.
         examples: how many examples it was measured on.
         layers: how many layers the model has; the last one is its classifier.
+        notes: sentences that a reader of the scores must know.
+        by: what estimated them, where there is a choice.
     """
 
     measure: str
@@ -32,6 +34,8 @@ class LayerScores:
     high: Floats
     examples: int
     layers: int
+    notes: tuple[str, ...] = ()
+    by: str = ""
 
     def __len__(self) -> int:
         return len(self.indices)

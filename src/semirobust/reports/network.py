@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from semirobust.records.record import Label, LayerEntry
 from semirobust.reports.source import Cell, Source
 
-__all__ = ["Column", "NetworkPicture", "network_pictures"]
+__all__ = ["Column", "NetworkPicture", "column_step", "entries_of", "network_pictures"]
 
 _HEIGHT = 150.0
 _BOX = 66.0
@@ -67,18 +67,28 @@ def network_pictures(source: Source, measure: str = "criticality") -> list["Netw
     return [picture for picture in pictures if picture is not None]
 
 
+def entries_of(source: Source, run: Label | None) -> list[LayerEntry]:
+    """The layers of one run in order."""
+    return sorted((entry for entry in source.layers if entry.labels.get("run") == run), key=lambda entry: entry.index)
+
+
+def column_step(entries: list[LayerEntry]) -> float:
+    """Pixels from one layer to the next."""
+    return max(30.0, min(64.0, 860.0 / len(entries)))
+
+
 def _picture(source: Source, measure: str, arm: str) -> NetworkPicture | None:
     """The picture of one arm, on a logarithmic scale around 1; None without its layers."""
     numbers = [n for n in source.named(f"layer.{measure}") if n.labels["arm"] == arm]
     run = numbers[0].labels.get("run")
     indices = dict.fromkeys(str(n.labels["layer"]) for n in numbers)
     cells = {int(i): source.cell(f"layer.{measure}", layer=i, arm=arm) for i in indices}
-    entries = sorted((e for e in source.layers if e.labels.get("run") == run), key=lambda entry: entry.index)
+    entries = entries_of(source, run)
     if not entries:
         return None
     ratios = [math.log2(c.value) for i, c in cells.items() if c is not None and i > 1 and 0 < c.value < math.inf]
     top, bottom = max([0.5, *ratios]) * 1.15, min([-0.5, *ratios]) * 1.15
-    step = max(30.0, min(64.0, 860.0 / len(entries)))
+    step = column_step(entries)
 
     def y(value: float) -> float:
         bounded = min(max(math.log2(value) if value > 0 else bottom, bottom), top)

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from semirobust.errors import InputError
 from semirobust.records.record import Finding
+from semirobust.reports.connectivity import connectivity_pictures
 from semirobust.reports.figures import accuracy_figure, curves_figure, security_figure, transfer_figure
 from semirobust.reports.network import network_pictures
 from semirobust.reports.source import Cell, Source, read_source
@@ -71,6 +72,7 @@ def render_report(source: Source, title: str) -> str:
         rows=_rows(source),
         over=next((row.cells[0].over for row in _rows(source) if row.cells and row.cells[0]), ""),
         networks=network_pictures(source),
+        connections=connectivity_pictures(source),
         figures=shown,
         plotly=_plotly() if shown else "",
         pictures=source.pictures,

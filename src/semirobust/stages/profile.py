@@ -13,7 +13,7 @@ from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES, AbstractLayerMeasure
 from semirobust.progress import Progress, silent
-from semirobust.records.record import Label, Number, Origin
+from semirobust.records.record import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord
 from semirobust.seed import Seed, as_seed
 from semirobust.stages import fitting
@@ -76,8 +76,13 @@ def layer_scores(
 
 
 def score_records(scores: Sequence[LayerScores], at: Origin, labels: Mapping[str, Label] | None = None) -> list[AnyRecord]:
-    """One record for each layer and measure."""
-    return [
+    """One record for each layer and measure, and what the reader must know of them."""
+    notes = [
+        Finding(name=f"measure.{score.measure}", text=note, level="warning", labels=dict(labels or {}), origin=at)
+        for score in scores
+        for note in score.notes
+    ]
+    numbers = [
         Number(
             name=f"layer.{score.measure}",
             value=float(score.values[i]),
@@ -85,9 +90,10 @@ def score_records(scores: Sequence[LayerScores], at: Origin, labels: Mapping[str
             n=score.examples,
             low=float(score.low[i]),
             high=float(score.high[i]),
-            labels={**(labels or {}), "layer": index},
+            labels={**(labels or {}), "layer": index} | ({"by": score.by} if score.by else {}),
             origin=at,
         )
         for score in scores
         for i, index in enumerate(score.indices)
     ]
+    return [*numbers, *notes]

@@ -1,0 +1,213 @@
+"""EDGE: mutual information by hashing both sides into buckets of a dependence graph."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from semirobust.dependence import DEPENDENCES
+from semirobust.dependence.base import AbstractDependence, Orders, Shapes
+from semirobust.dependence.buckets import Buckets, Plugin, buckets, plugin
+from semirobust.dependence.estimate import Raw
+from semirobust.dependence.reduction import Reduction, whole
+from semirobust.dependence.weights import optimal_weights
+from semirobust.errors import InputError
+from semirobust.seed import Seed
+
+__all__ = ["EDGE"]
+
+Version = Literal["4.4.1", "4.3.1", "paper"]
+Combine = Literal["median", "mean", "optimal"]
+
+_SEED = 3334  # of the published code, for its projections and the points of its bandwidths
+_POINTS = 500
+_FLOOR = 0.001  # least value of a logarithm
+_RANGE = 0.1  # the last member's buckets are wider by so much
+_UNPROJECTED = 6
+_RANDOM_SHIFT = 0.1
+
+
+@DEPENDENCES.register("edge")
+@dataclass(frozen=True, kw_only=True)
+class EDGE(AbstractDependence):
+    """I = median_t sum_ij N_ij / N clip(log2(N N_ij / (N_i M_j)), 0.001, U) over L bucketings t, in bits.
+
+    X (N, D) goes through d' = min(D, floor(log2(N / 10))) Gaussian directions and into buckets whose width is a mean
+    distance to the k-th neighbour times a factor. Source: Noshad, Zeng & Hero 2019 (arXiv 1801.09125) and its published
+    code, whose values the versions reproduce, given the same seed for its directions (3334, fixed).
+
+    What it reads on independent data grows with N's smallness and the width: compare with the null, not with 0.
+
+    Args:
+        version: of the published code. ``paper`` is 4.4.1 as the semirobustness paper runs it: one member, a random
+            shift, no renormalisation.
+        normalize: renormalise the width once by the first result, gamma 2^(0.5/I - sqrt(2 I)); None for the version's own.
+        members: bucketings L; None for the version's own, 10 (1 in ``paper``).
+        combine: of the members: their median, mean, or the weights that minimise the variance (Moon et al. 2018), which
+            need several members.
+        gamma: factor of the widths of x and y, or one of both; small for discrete data.
+        width: of the buckets, before factors, in place of the distance to neighbours.
+        upper: U, the most that one logarithm counts.
+        permutations: rows are permuted so often for the null; the whole estimator runs on each.
+
+    Raises:
+        InputError: an argument is not as described. Called: fewer than 20 examples, NaN, infinite or constant features.
+    """
+
+    version: Version = "4.4.1"
+    normalize: bool | None = None
+    members: int | None = None
+    combine: Combine = "median"
+    gamma: float | tuple[float, float] = 1.0
+    width: float | None = None
+    upper: float = 10.0
+
+    name: ClassVar[str] = "EDGE"
+    unit: ClassVar[str] = "bits"
+    fewest: ClassVar[int] = 20
+    moments: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        AbstractDependence.__post_init__(self)
+        if self.version not in ("4.4.1", "4.3.1", "paper"):
+            raise InputError(f"version: expected 4.4.1, 4.3.1 or paper; got {self.version!r}")
+        if self.combine not in ("median", "mean", "optimal"):
+            raise InputError(f"combine: expected median, mean or optimal; got {self.combine!r}")
+        if self._members < 1 or (self.combine == "optimal" and self._members < 2):
+            raise InputError(f"members: expected at least {2 if self.combine == 'optimal' else 1}, got {self._members}")
+        if not (min(self._gammas) > 0 and self.upper > 0 and (self.width is None or self.width > 0)):
+            raise InputError("gamma, upper and width: expected positive numbers")
+
+    @property
+    def _members(self) -> int:
+        return (1 if self.version == "paper" else 10) if self.members is None else self.members
+
+    @property
+    def _gammas(self) -> tuple[float, float]:
+        return self.gamma if isinstance(self.gamma, tuple) else (self.gamma, self.gamma)
+
+    @property
+    def _renormalised(self) -> bool:
+        return self.version != "paper" if self.normalize is None else self.normalize
+
+    def reductions(self, shapes: Shapes, seed: Seed) -> tuple[Reduction, Reduction]:
+        x, y = shapes
+        if self.version != "4.3.1" and max(x.features, y.features) <= _UNPROJECTED:
+            return whole, whole
+        draws = np.random.RandomState(_SEED)  # the published code's own stream: first the directions of x, then of y
+        made = []
+        for side in shapes:
+            kept = min(side.features, math.floor(math.log(side.n / 10, 2)))
+            drawn = torch.from_numpy(draws.standard_normal((side.features, kept)))
+            deviation = side.deviation
+            deviation = torch.where(deviation < 1e-4, 1.0, deviation)
+            scale = 1 / (deviation * math.sqrt(side.features))
+            made.append(_Directions((drawn.to(side.device) * scale[:, None]).to(side.dtype)))
+        return made[0], made[1]
+
+    def measure(self, x: Tensor, y: Tensor, shapes: Shapes, orders: Orders, seed: Seed) -> Raw:
+        grid = _Grid(self, x, y, shapes, seed)
+        value, members = grid.information(None)
+        ceiling = min(self.upper, math.log2(x.shape[1]))
+        return Raw(
+            value=value,
+            error=float(np.median([m.error for m in members])),
+            null=tuple(grid.information(order)[0] for order in orders),
+            ceiling=ceiling,
+            singletons=float(np.mean([m.singletons for m in members])),
+        )
+
+
+@dataclass(frozen=True)
+class _Directions:
+    weights: Tensor
+
+    def __call__(self, batch: Tensor) -> Tensor:
+        return batch @ self.weights
+
+
+class _Grid:
+    """Both sides and the widths of their buckets; the bucketings of the first round are made once for all orders."""
+
+    def __init__(self, settings: EDGE, x: Tensor, y: Tensor, shapes: Shapes, seed: Seed) -> None:
+        self.settings, self.sides, self.seed = settings, (x, y), seed
+        self.first = 0.9 if settings.version == "4.3.1" else 0.4
+        self.widths = tuple(self._width(c, s.features) for c, s in zip((x, y), shapes, strict=True))
+        count = settings._members
+        self.growth = np.linspace(1, 1 + _RANGE, count)
+        self.weights = optimal_weights(self.growth, shapes[0].features, x.shape[1]) if settings.combine == "optimal" else None
+        self.opening = [self._buckets(1.0, t) for t in range(count)]
+
+    def information(self, order: Tensor | None) -> tuple[float, Sequence[Plugin]]:
+        """The estimate, and its members, with the rows of y in this order."""
+        members = [self._plugin(pair, order) for pair in self.opening]
+        value = self._combined(members)
+        if self.settings._renormalised:
+            # The published code calls itself with the new gamma, so that the version's factor counts twice.
+            factor = self.first * 2 ** (0.5 / value - math.sqrt(2 * value))
+            members = [self._plugin(self._buckets(factor, t), order) for t in range(len(self.opening))]
+            value = self._combined(members)
+        return value, members
+
+    def _plugin(self, pair: tuple[Buckets, Buckets], order: Tensor | None) -> Plugin:
+        x, y = pair
+        return plugin(x, y if order is None else y.reordered(order), _FLOOR, self.settings.upper)
+
+    def _combined(self, members: Sequence[Plugin]) -> float:
+        bits = np.array([m.bits for m in members])
+        if self.weights is not None:
+            return max(float(self.weights @ bits), _FLOOR)  # weights may be negative, information may not
+        return float(np.median(bits) if self.settings.combine == "median" else bits.mean())
+
+    def _buckets(self, factor: float, member: int) -> tuple[Buckets, Buckets]:
+        x, y = (
+            buckets(columns, width, shift) for columns, width, shift in zip(self.sides, *self._steps(factor, member), strict=True)
+        )
+        return x, y
+
+    def _steps(self, factor: float, member: int) -> tuple[list[Tensor], list[Tensor]]:
+        """Widths and shifts of both sides."""
+        gammas = self.settings._gammas
+        widths = [w * (self.first * g * factor) * self.growth[member] for w, g in zip(self.widths, gammas, strict=True)]
+        if self.settings.version != "paper":
+            return widths, [w * (member / len(self.growth)) for w in widths]
+        generator = (self.seed / "shift" / member).generator()
+        draws = [torch.rand(len(w), generator=generator, dtype=torch.float64) for w in widths]
+        return widths, [_RANDOM_SHIFT * d * w for d, w in zip(draws, widths, strict=True)]
+
+    def _width(self, columns: Tensor, features: int) -> Tensor:
+        """(k,) width before gamma, on the CPU."""
+        kept = len(columns)
+        by_hand = self.settings.width
+        if self.settings.version == "4.3.1":
+            factor = 3.0 * kept
+        else:
+            factor = (18 if by_hand is None else 15) * kept / max(1 + math.log(features), 1)
+        if by_hand is not None:
+            return torch.full((kept,), by_hand * factor, dtype=torch.float64)
+        return torch.from_numpy((_neighbour_distances(columns.cpu().numpy()) + 1e-4) * factor)
+
+
+def _neighbour_distances(columns: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(k,) mean distance in each row of (k, N) from 500 of its points to their K-th neighbour, themselves counted."""
+    kept, n = columns.shape
+    k = math.floor(0.43 * n ** (2 / 3 + 0.17 * (kept / (kept + 1))) * math.exp(-1.0 / max(10000, kept**4)))
+    chosen = np.random.RandomState(_SEED).choice(n, _POINTS)
+    return np.array([_mean_distance(np.sort(row), row[chosen], min(max(k, 1), n)) for row in columns])
+
+
+def _mean_distance(ordered: NDArray[np.float64], points: NDArray[np.float64], k: int) -> float:
+    """Of the windows of k sorted values, the nearest to each point: bisection on where it starts."""
+    low, high = np.zeros(len(points), dtype=np.intp), np.full(len(points), len(ordered) - k, dtype=np.intp)
+    while (low < high).any():
+        middle = (low + high) // 2
+        right = points - ordered[middle] > ordered[np.minimum(middle + k, len(ordered) - 1)] - points
+        open_ = low < high
+        low = np.where(open_ & right, middle + 1, low)
+        high = np.where(open_ & ~right, middle, high)
+    return float(np.maximum(points - ordered[low], ordered[low + k - 1] - points).mean())

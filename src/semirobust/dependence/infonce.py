@@ -1,0 +1,114 @@
+"""A trained lower bound of mutual information."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from semirobust.dependence import DEPENDENCES
+from semirobust.dependence.base import AbstractDependence, Orders, Shapes
+from semirobust.dependence.estimate import Raw
+from semirobust.dependence.reduction import Reduction, sketch
+from semirobust.errors import InputError
+from semirobust.seed import Seed
+
+__all__ = ["InfoNCE"]
+
+
+@DEPENDENCES.register("infonce")
+@dataclass(frozen=True, kw_only=True)
+class InfoNCE(AbstractDependence):
+    """I >= log2 B + E log2 softmax_j(g(x_i) . h(y_j))_i, with g and h trained on one half and B examples of the other.
+
+    Source: van den Oord et al. 2018, section 2.3; Poole et al. 2019, equation 12. Ours: g and h are networks with one
+    hidden layer on standardised features, trained by Adam with weight decay; the bound is taken on the held-out half
+    alone, so that what was learned by heart does not count, and 0 where it is negative. It cannot pass log2 B. The null
+    permutes the held-out rows only, under the critic that was trained: a test of independence, not of how the bound
+    would read if trained on independent data.
+
+    Args:
+        steps: of training.
+        batch: examples a step, and B at most.
+        hidden: width of the hidden layer; the output has half of it.
+        learning_rate: of Adam.
+        sketch: wider features are sketched to so many numbers (ours).
+        permutations: held-out rows are permuted so often for the null.
+    """
+
+    steps: int = 400
+    batch: int = 256
+    hidden: int = 128
+    learning_rate: float = 2e-3
+    sketch: int = 512
+
+    name: ClassVar[str] = "InfoNCE"
+    unit: ClassVar[str] = "bits"
+    fewest: ClassVar[int] = 40
+
+    def __post_init__(self) -> None:
+        AbstractDependence.__post_init__(self)
+        if min(self.steps, self.hidden // 2, self.sketch) < 1 or self.batch < 2 or self.learning_rate <= 0:
+            raise InputError("steps, batch, hidden, learning_rate, sketch: expected positive numbers, batch and hidden from 2 on")
+
+    def reductions(self, shapes: Shapes, seed: Seed) -> tuple[Reduction, Reduction]:
+        return sketch(shapes[0], self.sketch, seed / "x"), sketch(shapes[1], self.sketch, seed / "y")
+
+    def measure(self, x: Tensor, y: Tensor, shapes: Shapes, orders: Orders, seed: Seed) -> Raw:
+        rows = torch.randperm(x.shape[1], generator=(seed / "halves").generator()).to(x.device)
+        half = len(rows) // 2
+        a, b = (_standardised(side, rows[:half]) for side in (x, y))
+        critic = self._trained(a[rows[:half]], b[rows[:half]], seed)
+        g, h = (_output(side[rows[half:]], part) for side, part in zip((a, b), critic, strict=True))
+        size = min(self.batch, len(g))
+        terms = _bound(g, h, size)
+        null = [max(float(_bound(g, h[order], size).mean()), 0.0) for order in orders.of(len(g))]
+        return Raw(
+            value=max(float(terms.mean()), 0.0),
+            error=float(terms.std() / math.sqrt(len(terms))),
+            null=tuple(null),
+            ceiling=math.log2(size),
+        )
+
+    def _trained(self, x: Tensor, y: Tensor, seed: Seed) -> tuple[list[Tensor], list[Tensor]]:
+        generator = (seed / "critic").generator()
+        critic = _weights(x.shape[1], self.hidden, generator, x.device), _weights(y.shape[1], self.hidden, generator, x.device)
+        parameters = [p for part in critic for p in part]
+        optimiser = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=1e-2)
+        size = min(self.batch, len(x))
+        with torch.enable_grad():
+            for _ in range(self.steps):
+                rows = torch.randperm(len(x), generator=generator)[:size].to(x.device)
+                logits = _output(x[rows], critic[0]) @ _output(y[rows], critic[1]).T
+                loss = F.cross_entropy(logits, torch.arange(size, device=x.device))
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+        return critic[0], critic[1]
+
+
+def _standardised(columns: Tensor, rows: Tensor) -> Tensor:
+    """(N, k) with mean 0 and deviation 1 over the given rows."""
+    chosen = columns[:, rows]
+    deviation = chosen.std(1, keepdim=True)
+    return ((columns - chosen.mean(1, keepdim=True)) / torch.where(deviation > 0, deviation, 1.0)).T.float().contiguous()
+
+
+def _weights(inputs: int, hidden: int, generator: torch.Generator, device: torch.device) -> list[Tensor]:
+    shapes = ((inputs, hidden), (hidden,), (hidden, hidden // 2), (hidden // 2,))
+    drawn = [torch.randn(s, generator=generator) / math.sqrt(s[0]) if len(s) == 2 else torch.zeros(s) for s in shapes]
+    return [w.to(device).requires_grad_() for w in drawn]
+
+
+def _output(x: Tensor, weights: list[Tensor]) -> Tensor:
+    first, bias, second, last = weights
+    return torch.relu(x @ first + bias) @ second + last
+
+
+def _bound(g: Tensor, h: Tensor, size: int) -> Tensor:
+    """(n,) log2 B + log2 softmax of each pair among its batch; the last few that fill no batch are left out."""
+    whole = len(g) // size * size
+    batches = zip(g[:whole].detach().split(size), h[:whole].detach().split(size), strict=True)
+    return torch.cat([(F.log_softmax(a @ b.T, 1).diagonal() + math.log(size)) / math.log(2) for a, b in batches]).double()

@@ -1,0 +1,117 @@
+"""Mutual information from distances to nearest neighbours."""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+from scipy.special import digamma
+from torch import Tensor
+
+from semirobust.dependence import DEPENDENCES
+from semirobust.dependence.base import AbstractDependence, Orders, Shapes
+from semirobust.dependence.estimate import Raw
+from semirobust.dependence.pairwise import distances, permuted, subsample
+from semirobust.dependence.reduction import Reduction, sketch
+from semirobust.errors import InputError
+from semirobust.seed import Seed
+
+__all__ = ["KSG"]
+
+Floats = NDArray[np.floating]
+_TREE_DIMENSIONS = 6  # beyond, a tree looks at most of the points
+_DISTANT = 1e-10  # relative size of the noise that breaks ties
+
+
+@DEPENDENCES.register("ksg")
+@dataclass(frozen=True, kw_only=True)
+class KSG(AbstractDependence):
+    """I = psi(k) + psi(N) - < psi(n_x + 1) + psi(n_y + 1) > in bits.
+
+    n_x and n_y count the examples strictly nearer on one side than the k-th neighbour in both, whose distance is the
+    larger of the two sides'. Source: Kraskov, Stoegbauer & Grassberger 2004, equation 8. Each feature is scaled to unit
+    variance and moved by noise of 1e-10, as they advise. Up to 6 dimensions in all the distance is the maximum over
+    them, by SciPy's trees; beyond, it is Euclidean within each side (ours; they allow any norm) over all pairs.
+
+    Nearly unbiased in a few dimensions; in many it falls far below a large truth. May be slightly negative.
+
+    Args:
+        neighbours: k.
+        points: examples at most beyond 6 dimensions, drawn at random; time and memory grow with their square.
+        sketch: wider features are sketched to so many numbers (ours).
+        permutations: rows are permuted so often for the null.
+    """
+
+    neighbours: int = 3
+    points: int = 2000
+    sketch: int = 512
+
+    name: ClassVar[str] = "KSG"
+    unit: ClassVar[str] = "bits"
+
+    def __post_init__(self) -> None:
+        AbstractDependence.__post_init__(self)
+        if not 1 <= self.neighbours < self.fewest:
+            raise InputError(f"neighbours: expected 1 to {self.fewest - 1}, got {self.neighbours}")
+        if self.sketch < 1 or self.points < self.fewest:
+            raise InputError(f"sketch and points: expected at least 1 and {self.fewest}, got {self.sketch} and {self.points}")
+
+    def reductions(self, shapes: Shapes, seed: Seed) -> tuple[Reduction, Reduction]:
+        return sketch(shapes[0], self.sketch, seed / "x"), sketch(shapes[1], self.sketch, seed / "y")
+
+    def measure(self, x: Tensor, y: Tensor, shapes: Shapes, orders: Orders, seed: Seed) -> Raw:
+        x, y = _scaled(x, seed / "noise" / "x"), _scaled(y, seed / "noise" / "y")
+        in_trees = len(x) + len(y) <= _TREE_DIMENSIONS
+        if in_trees:
+            n = x.shape[1]
+            terms = _by_trees(x.T.cpu().numpy(), y.T.cpu().numpy(), self.neighbours)
+            null = [_by_trees(x.T.cpu().numpy(), y[:, o].T.cpu().numpy(), self.neighbours).mean() for o in orders]
+        else:
+            a, b = (_levelled(distances(rows)) for rows in subsample(x, y, self.points, seed / "points"))
+            n = len(a)
+            terms = _by_pairs(a, b, self.neighbours)
+            null = [_by_pairs(a, permuted(b, o), self.neighbours).mean() for o in orders.of(n)]
+        return Raw(
+            value=float(terms.mean()),
+            error=float(terms.std() / math.sqrt(n)),
+            null=tuple(float(value) for value in null),
+            ceiling=float(digamma(n) - digamma(self.neighbours)) / math.log(2),
+        )
+
+
+def _scaled(columns: Tensor, seed: Seed) -> Tensor:
+    deviation = columns.std(1, keepdim=True)
+    scaled = (columns - columns.mean(1, keepdim=True)) / torch.where(deviation > 0, deviation, 1.0)
+    return scaled + _DISTANT * torch.randn(columns.shape, generator=seed.generator(), dtype=torch.float64).to(columns.device)
+
+
+def _levelled(apart: Tensor) -> Tensor:
+    """Distances over their median, so that of two sides the one with more features does not alone decide who is near."""
+    return apart / apart.median()
+
+
+def _terms(n_x: Floats, n_y: Floats, k: int, n: int) -> Floats:
+    """(n,) terms in bits, whose mean is the estimate."""
+    terms: Floats = (digamma(k) + digamma(n) - digamma(n_x + 1) - digamma(n_y + 1)) / math.log(2)
+    return terms
+
+
+def _by_trees(x: Floats, y: Floats, k: int) -> Floats:
+    radius = cKDTree(np.hstack([x, y])).query(np.hstack([x, y]), [k + 1], p=np.inf)[0][:, 0]
+    inside = np.nextafter(radius, 0)
+    return _terms(_nearer(x, inside), _nearer(y, inside), k, len(x))
+
+
+def _nearer(rows: Floats, radius: Floats) -> Floats:
+    """(n,) others within the radius of each."""
+    return np.asarray(cKDTree(rows).query_ball_point(rows, radius, p=np.inf, return_length=True), dtype=np.float64) - 1
+
+
+def _by_pairs(a: Tensor, b: Tensor, k: int) -> Floats:
+    """From (n, n) distances within either side."""
+    radius = torch.maximum(a, b).kthvalue(k + 1, 1).values[:, None]  # the nearest is the example itself
+    n_x, n_y = ((side < radius).sum(1).double().cpu().numpy() - 1 for side in (a, b))
+    return _terms(n_x, n_y, k, len(a))

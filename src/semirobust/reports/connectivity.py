@@ -1,0 +1,113 @@
+"""Dependence between consecutive layers as bars over what independent data reads."""
+
+import math
+from dataclasses import dataclass
+
+from semirobust.records.record import LayerEntry
+from semirobust.reports.network import column_step, entries_of
+from semirobust.reports.source import Cell, Source
+
+__all__ = ["ConnectivityPicture", "Gap", "connectivity_pictures"]
+
+_HEIGHT = 150.0
+_LEFT = 44.0
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Between a layer and the one before it; lengths in pixels.
+
+    Attributes:
+        entry, before: the layer and the name of the one before it.
+        value, null, excess: the numbers.
+        x: middle of the bar.
+        top, null_top: heights of the value and of the null.
+        low_y, high_y: ends of the whisker.
+    """
+
+    entry: LayerEntry
+    before: str
+    value: Cell
+    null: Cell
+    excess: Cell
+    x: float
+    top: float
+    null_top: float
+    low_y: float
+    high_y: float
+
+
+@dataclass(frozen=True)
+class ConnectivityPicture:
+    """All pairs of one arm side by side."""
+
+    arm: str
+    by: str
+    unit: str
+    gaps: list[Gap]
+    step: float
+    width: float
+    height: float
+    zero_y: float
+    ticks: list[tuple[float, str]]
+
+
+def connectivity_pictures(source: Source) -> list[ConnectivityPicture]:
+    """One picture for each arm whose connectivity was measured."""
+    pictures = (_picture(source, arm) for arm in source.values_of("layer.connectivity", "arm"))
+    return [picture for picture in pictures if picture is not None]
+
+
+def _picture(source: Source, arm: str) -> ConnectivityPicture | None:
+    numbers = [n for n in source.named("layer.connectivity") if n.labels["arm"] == arm]
+    entries = entries_of(source, numbers[0].labels.get("run"))
+    rows = []
+    for position, entry in enumerate(entries):
+        cells = [source.cell(f"layer.{n}", layer=str(entry.index), arm=arm) for n in _NAMES]
+        if position and all(cell is not None and math.isfinite(cell.value) for cell in cells):
+            rows.append((position, entry, [cell for cell in cells if cell is not None]))
+    if not rows:
+        return None
+    ends = [v for _, _, (value, null, _) in rows for v in (value.value, value.low, value.high, null.value) if v is not None]
+    top, bottom = max([*ends, 1e-9]) * 1.08, min([0.0, *ends]) * 1.08
+    step = column_step(entries)
+
+    def y(value: float) -> float:
+        return 14 + _HEIGHT * (top - value) / (top - bottom)
+
+    gaps = [
+        Gap(
+            entry=entry,
+            before=entries[position - 1].name,
+            value=value,
+            null=null,
+            excess=excess,
+            x=_LEFT + position * step,
+            top=y(value.value),
+            null_top=y(null.value),
+            low_y=y(value.value if value.low is None else value.low),
+            high_y=y(value.value if value.high is None else value.high),
+        )
+        for position, entry, (value, null, excess) in rows
+    ]
+    return ConnectivityPicture(
+        arm=arm,
+        by=str(numbers[0].labels.get("by", "")),
+        unit=numbers[0].unit,
+        gaps=gaps,
+        step=step,
+        width=60 + step * len(entries),
+        height=_HEIGHT + 48,
+        zero_y=y(0),
+        ticks=[(y(v), f"{v:.3g}") for v in _round_values(bottom, top)],
+    )
+
+
+_NAMES = ("connectivity", "connectivity.null", "connectivity.excess")
+
+
+def _round_values(bottom: float, top: float) -> list[float]:
+    """Four to eight multiples of 1, 2 or 5 times a power of ten."""
+    unit = 10.0 ** math.floor(math.log10(top - bottom))
+    spacing = next(unit * s for s in (0.1, 0.2, 0.5, 1, 2) if (top - bottom) / (unit * s) <= 8)
+    return [round(i * spacing, 12) for i in range(math.ceil(bottom / spacing), math.floor(top / spacing) + 1)]

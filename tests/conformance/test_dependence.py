@@ -1,0 +1,121 @@
+"""What every registered measure of dependence must do."""
+
+import numpy as np
+import pytest
+import torch
+
+from semirobust.dependence import DEPENDENCES
+from semirobust.errors import InputError
+
+EVERY = pytest.mark.parametrize("name", DEPENDENCES.names())
+QUICK = {"infonce": {"steps": 60}}
+
+
+def _make(name, **settings):
+    return DEPENDENCES.make(name, {**QUICK.get(name, {}), **settings})
+
+
+def _pair(n=200, d=3):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, d, generator=generator)
+    return x, x + 0.3 * torch.randn(n, d, generator=generator)
+
+
+@EVERY
+def test_tells_dependence_from_independence(name):
+    x, y = _pair()
+    found, none = _make(name)(x, y), _make(name)(x, torch.randn(200, 3, generator=torch.Generator().manual_seed(4)))
+    assert found.verdict == "informative" and found.p_value <= 0.05 and found.excess > 3 * found.null_sd
+    assert none.verdict == "indistinguishable from independence"
+    low, high = found.interval
+    assert low <= found.value <= high and found.error > 0 and len(found.null) == 20 and found.value <= found.ceiling
+    assert found.excess_interval[0] <= found.excess == found.value - found.null_mean
+    assert name in str(found).lower().replace(" ", "-") and found.verdict in str(found)
+
+
+@EVERY
+def test_units(name):
+    found = _make(name, permutations=1)(*_pair())
+    if found.unit == "bits":
+        assert (found.bits, found.null_bits, found.ceiling_bits) == (found.value, found.null_mean, found.ceiling)
+        assert found.excess_bits == found.excess
+    else:
+        with pytest.raises(InputError, match="no bits"):
+            _ = found.bits
+
+
+@EVERY
+def test_equal_seeds_give_equal_estimates_and_leave_the_global_state_alone(name):
+    x, y = _pair(d=20)
+    measure = _make(name, permutations=3)
+    before, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    first, again, other = measure(x, y, seed=1), measure(x, y, seed=1), measure(x, y, seed=2)
+    assert torch.equal(before, torch.get_rng_state()) and (numbers == np.random.get_state()[1]).all()  # noqa: NPY002
+    assert (first.value, first.null) == (again.value, again.null) and (first.value, first.null) != (other.value, other.null)
+
+
+@EVERY
+def test_given_the_class_it_is_the_weighted_mean_over_classes(name):
+    x, y = _pair(n=180)
+    labels = torch.tensor([0] * 90 + [2] * 45 + [5] * 41 + [7] * 4)[
+        torch.randperm(180, generator=torch.Generator().manual_seed(1))
+    ]
+    found = _make(name, permutations=4)(x, y, given=labels)
+    assert set(found.classes) == {0, 2, 5} and set(found.left_out) == {7} and "got 4" in found.left_out[7]
+    assert found.n == 176 and found.classes[2].n == 45
+    weights = {0: 90 / 176, 2: 45 / 176, 5: 41 / 176}
+    assert found.value == pytest.approx(sum(w * found.classes[c].value for c, w in weights.items()))
+    assert found.null == pytest.approx([sum(w * found.classes[c].null[i] for c, w in weights.items()) for i in range(4)])
+    alone = _make(name, permutations=0)(x[labels == 0], y[labels == 0])
+    if name not in ("infonce",):  # whose training is drawn anew
+        assert found.classes[0].value == pytest.approx(alone.value, abs=1e-6)
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64, torch.int64])
+def test_shapes_and_types(name, dtype):
+    generator = torch.Generator().manual_seed(0)
+    x = (torch.randn(60, 2, 3, 3, generator=generator) * 3).to(dtype)
+    y = x[:, :, 0].transpose(1, 2)  # not contiguous
+    kept = x.clone()
+    found = _make(name, permutations=1)(x, y)
+    assert np.isfinite(found.value) and torch.equal(x, kept)
+    single = _make(name, permutations=1)(np.arange(60.0) % 7, (np.arange(60.0) % 7).tolist())
+    assert single.value > single.null_mean
+
+
+@EVERY
+def test_bad_input_is_said_in_one_sentence(name):
+    measure = _make(name)
+    x, y = _pair()
+    broken = x.clone()
+    broken[3, 1] = torch.nan
+    for arguments, text in (
+        ((broken, y), "1 NaN or infinite"),
+        ((x, y[:50]), "as many rows"),
+        ((x[:5], y[:5]), "at least"),
+        ((x[:0], y[:0]), "at least one"),
+        ((x, torch.ones(200, 2)), "alike"),
+        ((torch.full((200, 2), 0.1), y), "alike"),
+        ((3.0, y), "one row"),
+    ):
+        with pytest.raises(InputError, match=text) as error:
+            measure(*arguments)
+        assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="as many rows"):
+        measure(x, y, given=[0, 1])
+    with pytest.raises(InputError, match="integer labels"):
+        measure(x, y, given=torch.rand(200))
+    with pytest.raises(InputError, match="no class has enough"):
+        measure(x[:60], y[:60], given=torch.arange(60) // 4)
+    with pytest.raises(InputError, match="permutations"):
+        _make(name, permutations=-1)
+
+
+@EVERY
+def test_constant_features_among_others_do_no_harm(name):
+    x, y = _pair(d=8)
+    x[:, 2] = 0
+    y[:, 5] = 7
+    found = _make(name)(x, y)
+    assert np.isfinite(found.value) and found.p_value <= 0.05

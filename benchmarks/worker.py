@@ -18,7 +18,7 @@ import semirobust as sr
 from benchmarks.subjects import Subject, subject
 from semirobust.attacks import ATTACKS, AbstractAttack
 
-__all__ = ["main"]
+__all__ = ["main", "memory"]
 
 
 def main() -> None:
@@ -28,7 +28,7 @@ def main() -> None:
     library, attack, name, folder, examples, seed = sys.argv[1:]
     s = subject(name, Path(folder), int(examples))
     run = _LIBRARIES[library](s, attack, int(seed))
-    before = _memory(reset=True)
+    before = memory(reset=True)
     started = time.perf_counter()
     stands = run()
     seconds = time.perf_counter() - started
@@ -37,7 +37,7 @@ def main() -> None:
             {
                 "seconds": seconds,
                 "stands": stands.int().tolist(),
-                "megabytes": _memory() - before,
+                "megabytes": memory() - before,
                 "forward": s.passes.forward,
                 "both": s.passes.both,
             }
@@ -45,7 +45,7 @@ def main() -> None:
     )
 
 
-def _memory(*, reset: bool = False) -> float:
+def memory(*, reset: bool = False) -> float:
     """Peak of the process's memory in MB since the last reset (Linux)."""
     if reset:
         Path("/proc/self/clear_refs").write_text("5")

@@ -98,6 +98,9 @@ def test_bad_input_is_said_in_one_sentence(name):
         ((x, torch.ones(200, 2)), "alike"),
         ((torch.full((200, 2), 0.1), y), "alike"),
         ((3.0, y), "one row"),
+        ((x, [[1.0], [2.0, 3.0]]), "equal length"),
+        ((np.array(["a"] * 200), y), "real numbers"),
+        ((x, y * 1j), "real numbers"),
     ):
         with pytest.raises(InputError, match=text) as error:
             measure(*arguments)
@@ -106,10 +109,75 @@ def test_bad_input_is_said_in_one_sentence(name):
         measure(x, y, given=[0, 1])
     with pytest.raises(InputError, match="integer labels"):
         measure(x, y, given=torch.rand(200))
+    for given in (["a"] * 200, 3):
+        with pytest.raises(InputError, match="given"):
+            measure(x, y, given=given)
     with pytest.raises(InputError, match="no class has enough"):
         measure(x[:60], y[:60], given=torch.arange(60) // 4)
-    with pytest.raises(InputError, match="permutations"):
-        _make(name, permutations=-1)
+    for permutations in (-1, True):
+        with pytest.raises(InputError, match="permutations"):
+            type(measure)(permutations=permutations)
+
+
+@EVERY
+def test_the_error_is_that_of_the_estimate_over_samples(name):
+    """Standard errors are not far below what other samples show."""
+    found = []
+    for seed in range(12):
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.randn(150, 2, generator=generator)
+        found.append(_make(name, permutations=0)(x, 0.8 * x + 0.6 * torch.randn(150, 2, generator=generator), seed=seed))
+    spread, error = np.std([e.value for e in found], ddof=1), np.mean([e.error for e in found])
+    assert 0.5 * spread < error < 3 * spread
+    assert {e.verdict for e in found} == {"not tested"}
+
+
+@EVERY
+def test_batches_may_be_empty_reused_mapped_from_a_file_or_of_another_kind(name, tmp_path):
+    x, y = _pair(n=120)
+    measure = _make(name, permutations=1)
+    alone = measure(x, y)
+    buffers = torch.empty(40, 3), torch.empty(40, 3)
+
+    def reused():
+        for start in range(0, 120, 40):
+            yield x[:0], y[:0]
+            for buffer, side in zip(buffers, (x, y)):
+                buffer.copy_(side[start : start + 40])
+            yield buffers
+
+    assert measure.of_batches(reused).value == pytest.approx(alone.value, abs=1e-6)
+    np.save(tmp_path / "x.npy", x.numpy())
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert measure(mapped, y.numpy().astype(">f4")).value == pytest.approx(alone.value, abs=1e-5)
+    with torch.inference_mode():
+        assert measure(x, y).value == pytest.approx(alone.value, abs=1e-6)
+    with pytest.raises(InputError, match="function that gives them"):
+        measure.of_batches(iter([(x, y)]))
+    if measure.moments:
+        for passes in ([120, 0], [0, 120], [120, 80]):
+            sizes = iter(passes)
+            with pytest.raises(InputError, match=r"same examples in each pass|at least"):
+                measure.of_batches(lambda sizes=sizes: iter([(x[: (n := next(sizes))], y[:n])]))
+
+
+@EVERY
+def test_equal_examples_and_tiny_features(name):
+    """Duplicates, binary features, sizes far from 1: a finite estimate or one sentence."""
+    generator = torch.Generator().manual_seed(3)
+    binary = (torch.rand(200, 12, generator=generator) < 0.1).float()
+    many = torch.randn(200, 20, generator=generator)
+    many[:30] = many[0]
+    for x in (binary, many, 1e-8 * many, 1e8 * many):
+        try:
+            found = _make(name, permutations=2)(x, torch.relu(x[:, ::2]))
+        except InputError as error:
+            assert "vary by less than 0.0001" in str(error) and name == "edge"
+        else:
+            assert np.isfinite([found.value, found.error, *found.null]).all()
+    constant = torch.full((1013, 700), 0.1, dtype=torch.float64)
+    with pytest.raises(InputError, match="alike"):
+        _make(name)(constant, torch.randn(1013, 3, generator=generator))
 
 
 @EVERY

@@ -57,9 +57,13 @@ def test_small_classes_and_dead_layers_are_said_not_raised():
     assert found.indices == (2,)
     assert set(found.estimates[0].left_out) == {2} and found.estimates[0].n == 108
     text = " ".join(found.notes)
-    assert "class 2 left out (12 examples, and EDGE needs 20)" in text and "nothing could be measured in layers 3–4" in text
+    assert "class 2 left out (fewer than the 20 examples that EDGE needs)" in text
+    assert (
+        "classes 0–1 left out in layer 3 (the layer is constant)" in text and "in layer 4 (the layer before is constant)" in text
+    )
+    assert "nothing could be measured in layers 3–4" in text
     nothing = sr.connectivity(model, x[:30], torch.arange(30) % 3)
-    assert nothing.indices == () and "layers 2–4" in nothing.notes[-1] and [len(s) for s in nothing.scores()] == [0, 0, 0]
+    assert nothing.indices == () and "layers 2–4" in nothing.notes[-1] and {len(s) for s in nothing.scores()} == {0}
 
 
 def test_bad_input():
@@ -67,9 +71,29 @@ def test_bad_input():
     for change, text in (({"y": y[:3]}, "labels"), ({"x": 2 * x}, "pixels"), ({"model": SmallResidual()}, "eval mode")):
         with pytest.raises(InputError, match=text):
             sr.connectivity(**({"model": model, "x": x, "y": y} | change))
+    for more, text in (({"at": "here"}, "at: "), ({"batch_size": 0}, "batch_size"), ({"dependence": "cka"}, "measure of dependence"),
+                       ({"x_adv": x[:, :1]}, "cannot run"), ({"x_adv": x, "threat": sr.Linf(0.1)}, "none beside x_adv")):  # fmt: skip
+        with pytest.raises(InputError, match=text):
+            sr.connectivity(model, x, y, **more)
     for settings in ({"at": "here"}, {"inputs": "none"}, {"batch_size": 0}, {"dependence": "mi"}, {"settings": {"version": "9"}}):
         with pytest.raises(InputError):
             Connectivity(**settings)
+
+
+def test_few_permutations_are_said_and_leave_no_holes():
+    model, x, y = _setting()
+    for permutations in (0, 1):
+        found = sr.connectivity(model, x, y, dependence=sr.CKA(permutations=permutations))
+        assert "CKA is not tested in layers 2–4; that takes 19 permutations or more" in found.notes[0]
+        assert [s.measure for s in found.scores()] == ["connectivity"]
+
+
+def test_ends_of_blocks_are_measured_against_the_end_before():
+    model, x = sr.build_model("resnet8", width=0.125, image_size=8), torch.rand(60, 3, 8, 8)
+    found = sr.connectivity(model, x, torch.arange(60) % 2, dependence=sr.CKA(), at="block")
+    ends = sr.layer_map(model, x).block_ends
+    assert len(ends) < 8 and found.indices == ends[1:] and found.before == ends[:-1]
+    assert found.scores()[0].details["on"] == ends[:-1]
 
 
 def test_any_module_of_one_layer_has_no_pairs():

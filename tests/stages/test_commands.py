@@ -64,8 +64,12 @@ def test_the_whole_job(run, tmp_path):
     layers = json.loads(out)["layers"]
     assert len(layers) == 8 and layers[2]["criticality"]["low"] <= layers[2]["criticality"]["value"]
     few, _ = run("profile", "runs/a", "--measures", "criticality,connectivity", "--examples", "40", "--json")
-    assert "needs 20" in json.loads(few)["notes"][0] and "connectivity" not in json.loads(few)["layers"][3]
-    run("profile", "runs/a", "--measures", "connectivity", "--set", "profile.options.connectivity.dependence=cka")
+    assert "EDGE needs" in json.loads(few)["notes"][0] and "connectivity" not in json.loads(few)["layers"][3]
+    own = "profile.options.connectivity."
+    settings = ("--set", f"{own}dependence=cka", "--set", f"{own}settings.permutations=1")
+    one, _ = run("profile", "runs/a", "--measures", "connectivity", *settings, "--json")
+    entry = json.loads(one)["layers"][1]["connectivity"]
+    assert (entry["by"], entry["unit"], entry["verdict"], entry["singletons"]) == ("CKA", "1", "not tested", None)
     out, _ = run("profile", "runs/a", "--measures", "criticality,connectivity", "--examples", "300")
     assert "excess" in out and re.search(r"connectivity: EDGE is \w+", out)
     out, _ = run(
@@ -81,7 +85,7 @@ def test_the_whole_job(run, tmp_path):
     run("report", "runs/a", "runs/b", "--out", "both.html", "--title", "<b>Both</b>")
     page = Path("both.html").read_text()
     assert "&lt;b&gt;Both&lt;/b&gt;" in page and "<b>Both</b>" not in page
-    assert "How much each layer depends on the one before" in page and "by EDGE, in bits" in page
+    assert "How much each layer depends on the one before" in page and "EDGE, in bits" in page
     body = page[page.index("<body>") :]
     assert not re.search(r'(src|href)="(?!data:)', body)
 

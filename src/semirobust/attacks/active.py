@@ -7,8 +7,6 @@ from torch import Tensor
 
 __all__ = ["Active", "Best", "all_rows", "together"]
 
-_ENOUGH = {"cpu": 128, "cuda": 512}
-
 
 class Active:
     """Per-example tensors of the examples still attacked; the others are dropped from all of them at once.
@@ -85,7 +83,7 @@ def all_rows(x: Tensor) -> Tensor:
     return torch.arange(len(x), device=x.device)
 
 
-def together(x: Tensor, n: int, runs: int) -> int:
-    """How many of ``runs`` on ``n`` examples like ``x`` to do at once, so that the processor has enough to do each time."""
-    turns = max(1, round(n * runs / _ENOUGH.get(x.device.type, 128)))
+def together(enough: int, n: int, runs: int) -> int:
+    """How many of ``runs`` on ``n`` examples to do at once, so that the processor has ``enough`` rows each time."""
+    turns = max(1, round(n * runs / enough))
     return max(1, -(-runs // turns))

@@ -99,7 +99,8 @@ class AbstractAttack(ABC):
                 x_adv = self._finish(x, self.search(goal, work.float(), seed))
             elif fast is not None and fast.band:
                 full = None if fast.full is None else (fast.full.logits, fast.full.band)
-                x_adv = self.search(Mislead(fast.logits, y, leave, judge=model, band=fast.band, full=full), work, seed)
+                goal = Mislead(fast.logits, y, leave, judge=model, band=fast.band, full=full, at_once=fast.at_once)
+                x_adv = self.search(goal, work, seed)
             else:
                 x_adv = self.search(Mislead(model, y, leave), work, seed)
         x_adv = x_adv.detach()

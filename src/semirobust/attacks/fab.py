@@ -75,7 +75,7 @@ class FAB(AbstractBallAttack):
             rows = (distance > (self.threat.epsilon if goal.leave else 0)).nonzero().flatten()
             if len(rows) == 0:
                 break
-            group = runs[number : number + together(x, len(rows), len(runs) - number)]
+            group = runs[number : number + together(goal.at_once, len(rows), len(runs) - number)]
             many, origin = repeated([run for run, _ in group], rows), torch.cat([x[rows]] * len(group))
             starts = [
                 x[rows] if restart == 0 else self._start(x[rows], seed / (number + i)) for i, (_, restart) in enumerate(group)

@@ -65,6 +65,7 @@ class Mislead(AbstractGoal):
         judge: the model whose prediction counts, where ``model`` is a faster form of it; it is asked where the margin is
             within ``band`` (a share of the spread of the example's logits) of the boundary or beyond.
         full: a form of the model in full precision, and its band, where ``model`` is none.
+        at_once: rows that keep the processor busy: an attack may run several of its searches in one batch up to so many.
     """
 
     model: Callable[[Tensor], Tensor] = field(repr=False)
@@ -75,6 +76,7 @@ class Mislead(AbstractGoal):
     judge: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
     band: float = 0.0
     full: tuple[Callable[[Tensor], Tensor], float] | None = field(default=None, repr=False)
+    at_once: int = 64
 
     def in_full_precision(self) -> "Mislead":
         """The same goal for an attack that must know where the boundary is to more than a half precision's digits."""
@@ -90,9 +92,11 @@ class Mislead(AbstractGoal):
         wrong = logits.argmax(1) != y
         if self.judge is None:
             return wrong
-        spread = logits.amax(1) - logits.mean(1)
-        unsure = (wrong | (margin(logits, y) > -self.band * spread)).nonzero().flatten()
-        wrong = torch.zeros_like(wrong)
+        lead, room = margin(logits, y), self.band * (logits.amax(1) - logits.mean(1))
+        # In full precision a margin beyond the rounding decides; in half precision whatever looks misled is looked at again.
+        near = lead > -room if self.full is not None else lead.abs() <= room
+        wrong &= ~near
+        unsure = near.nonzero().flatten()
         if len(unsure):
             with torch.no_grad():
                 x_adv, y = x_adv[unsure].detach(), y[unsure]

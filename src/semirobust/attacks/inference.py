@@ -19,6 +19,7 @@ __all__ = ["FastModel", "Precision", "fast_inference"]
 Precision = Literal["auto", "exact"]
 
 _LARGE = 5e5
+_BUSY = 1.5e9  # multiplications of a batch that keep a processor busy
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class FastModel:
             example's logits; 0 where it is the model itself.
         layout: the memory layout of images that suits it.
         full: the fastest form in full precision, where this one is not: for attacks that must know where the boundary is.
+        at_once: rows in a batch that keep the processor busy; more take more memory and are not faster.
     """
 
     logits: Callable[[Tensor], Tensor] = field(repr=False)
@@ -39,6 +41,7 @@ class FastModel:
     band: float
     layout: torch.memory_format = torch.channels_last
     full: "FastModel | None" = None
+    at_once: int = 64
 
 
 _Maker = Callable[[nn.Module, Tensor], FastModel]
@@ -56,7 +59,7 @@ def fast_inference(model: nn.Module, x: Tensor, *, precision: Precision = "auto"
 
     Args:
         model: in eval mode; it is copied, never changed.
-        x: (N, K, H, W) images to compare on.
+        x: (N, K, H, W) images to compare on; each costs some six forward passes.
         precision: ``exact`` uses the model as it is.
     """
     if precision not in ("auto", "exact"):
@@ -64,13 +67,14 @@ def fast_inference(model: nn.Module, x: Tensor, *, precision: Precision = "auto"
     as_it_is = FastModel(model, "as it is, full precision", 0.0, torch.contiguous_format)
     if precision == "exact" or x.dim() != 4 or x.dtype != torch.float32:
         return as_it_is
-    x = torch.cat([x[:32], 0.731 * x[:32] + 0.113])  # as they are, and off any grid of 1/255
+    x = torch.cat([x, 0.731 * x + 0.113])  # as they are, and off any grid of 1/255
     with quiet(model), torch.no_grad():
         truth = model(x)
-    large = _multiplications(model, x) >= _LARGE
+    work = _multiplications(model, x)
     full = _if_it_agrees(_folded, model, x, truth, 1e-4) or as_it_is
-    half = _if_it_agrees(_bfloat16, model, x, truth, 1e-3) if large and _has_bfloat16(x.device) else None
-    return full if half is None else replace(half, full=full)
+    half = _if_it_agrees(_bfloat16, model, x, truth, 1e-3) if work >= _LARGE and _has_bfloat16(x.device) else None
+    at_once = 512 if x.device.type == "cuda" else min(max(int(_BUSY / max(work, 1)), 32), 128)
+    return replace(full if half is None else replace(half, full=full), at_once=at_once)
 
 
 def _if_it_agrees(make: _Maker, model: nn.Module, x: Tensor, truth: Tensor, least: float) -> FastModel | None:
@@ -80,9 +84,26 @@ def _if_it_agrees(make: _Maker, model: nn.Module, x: Tensor, truth: Tensor, leas
         if not bool((error <= candidate.band).float().mean() > 0.98):
             return None
         # What it deviates by on these images, doubled, and a little more is all that its sign need not be trusted for.
-        return replace(candidate, band=min(candidate.band, 2 * float(error.max()) + least))
+        band = min(candidate.band, 2 * float(error.max()) + least)
+        return replace(candidate, band=band, logits=_in_round_sizes(candidate.logits))
     except Exception:  # a model that cannot be copied or run so is used as it is
         return None
+
+
+def _in_round_sizes(logits: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same with batches filled up with zeros to one of four sizes an octave.
+
+    Each size costs compiled kernels, and memory that fits no other; an attack that drops examples would go through all.
+    """
+
+    def run(x: Tensor) -> Tensor:
+        step = 1 << max(len(x).bit_length() - 3, 0)
+        missing = -len(x) % step
+        if not missing:
+            return logits(x)
+        return logits(torch.cat([x, x.new_zeros(1).expand(missing, *x.shape[1:])]))[: len(x)]
+
+    return run
 
 
 def _multiplications(model: nn.Module, x: Tensor) -> float:

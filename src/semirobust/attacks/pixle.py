@@ -67,7 +67,7 @@ class Pixle(AbstractAttack):
             base, done = a.best.clone(), torch.zeros_like(a.rows, dtype=torch.bool)
             left = self.tries
             while left:
-                count = together(x, len(a), left)
+                count = together(goal.at_once, len(a), left)
                 done |= self._try(goal, a, base, count, generator)
                 left -= count
             result[a.rows] = a.best

@@ -95,7 +95,7 @@ class Square(AbstractBallAttack):
         a.drop(lowest < 0)  # who is misclassified needs no further query, in either form
         rate = 1.0
         while len(a):
-            ahead = max(1, together(x, len(a), int(_AHEAD / max(rate, 1e-2))))
+            ahead = max(1, together(goal.at_once, len(a), int(_AHEAD / max(rate, 1e-2))))
             accepted, tried = self._try(goal, a, colours, ahead)
             rate += min(ahead / _MEMORY, 1) * (accepted / tried - rate)
             done = (a.margin < 0) | (a.query >= self.queries)

@@ -1,5 +1,6 @@
 """What the commands print."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -80,10 +81,15 @@ def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json
         for score in scores
     }
     if as_json:
-        entries = []
-        for layer in layers:
-            found = {m: {"value": v[0], "low": v[1], "high": v[2]} for m, c in columns.items() if (v := c.get(layer.index))}
-            entries.append({"index": layer.index, "name": layer.name, "feature_shape": layer.feature_shape, **found})
+        entries = [
+            {
+                "index": layer.index,
+                "name": layer.name,
+                "feature_shape": layer.feature_shape,
+                **{score.measure: _entry(score, layer.index) for score in scores if layer.index in score.indices},
+            }
+            for layer in layers
+        ]
         notes = [note for score in scores for note in score.notes]
         print_json({"examples": scores[0].examples if scores else 0, "layers": entries, "notes": notes})
         return
@@ -102,11 +108,20 @@ def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json
             tell(note)
 
 
+def _entry(score: "LayerScores", index: int) -> dict[str, object]:
+    """One layer's number with its ends and details; what is no finite number is null."""
+    i = score.indices.index(index)
+    numbers = {"value": float(score.values[i]), "low": float(score.low[i]), "high": float(score.high[i])}
+    details = {name: values[i] for name, values in score.details.items()}
+    entry = {**numbers, "unit": score.unit, **({"by": score.by} if score.by else {}), **details}
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in entry.items()}
+
+
 def _interval(value: Sequence[float] | None, *, short: bool = False) -> str:
     if value is None:
         return "–"
     middle, low, high = (f"{v:.3g}" for v in value)
-    return middle if short or low == high else f"{middle} [{low}, {high}]"
+    return middle if short or low == high or "nan" in (low, high) else f"{middle} [{low}, {high}]"
 
 
 def show_training(trained: "Trained", out: Path, *, as_json: bool) -> None:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from semirobust.dependence.estimate import Estimate, Raw, combine
-from semirobust.dependence.reduction import Moments, Reduction, Rows, flat
+from semirobust.dependence.reduction import Moments, Reduction, Rows, flat, rows_of
 from semirobust.errors import InputError
+from semirobust.memory import keep_freed_memory
 from semirobust.seed import Seed, as_seed
 
-__all__ = ["AbstractDependence", "Batches", "Orders", "Shapes"]
+__all__ = ["AbstractDependence", "Batches", "Orders", "Shapes", "check_counts"]
 
 Batches = Callable[[], Iterable[tuple[Any, ...]]]
 """Gives the batches (x, y) or (x, y, labels) from the start at each call, always the same."""
@@ -44,8 +45,7 @@ class AbstractDependence(ABC):
     permutations: int = 20
 
     def __post_init__(self) -> None:
-        if self.permutations < 0:
-            raise InputError(f"permutations: expected at least 0, got {self.permutations}")
+        check_counts(0, permutations=self.permutations)
 
     name: ClassVar[str]
     unit: ClassVar[str] = "1"
@@ -67,6 +67,10 @@ class AbstractDependence(ABC):
             seed: of anything else that is random.
         """
 
+    def most(self, shapes: Shapes) -> int | None:
+        """How many examples are kept, drawn at random; None for all."""
+        return None
+
     def __call__(self, x: Any, y: Any, *, given: Any = None, seed: int | Seed = 0) -> Estimate:
         """The dependence between ``x`` and ``y``.
 
@@ -78,22 +82,19 @@ class AbstractDependence(ABC):
         Raises:
             InputError: sizes that differ, too few examples, NaN or infinite values, a side that is constant.
         """
-        x, y = (side if hasattr(side, "shape") else np.asarray(side) for side in (x, y))
-        if not x.shape or not y.shape:
-            raise InputError("x and y: expected one row for each example, got a single number")
+        x, y = rows_of(x, "x"), rows_of(y, "y")
+        labels = None if given is None else rows_of(given, "given")
         n = len(x)
-        if len(y) != n or (given is not None and len(given) != n):
-            sizes = f"{n} and {len(y)}" + ("" if given is None else f", labels {len(given)}")
+        if len(y) != n or (labels is not None and len(labels) != n):
+            sizes = f"{n} and {len(y)}" + ("" if labels is None else f", labels {len(labels)}")
             raise InputError(f"x and y: expected as many rows on both sides, got {sizes}")
-        if n == 0:
-            raise InputError("x: expected at least one row, got none")
         width = max(int(np.prod(x.shape[1:])), int(np.prod(y.shape[1:])), 1)
         rows = max(1, _CHUNK_BYTES // (8 * width))
 
         def batches() -> Iterator[tuple[Any, ...]]:
             for start in range(0, n, rows):
                 part = slice(start, start + rows)
-                yield (x[part], y[part]) if given is None else (x[part], y[part], given[part])
+                yield (x[part], y[part]) if labels is None else (x[part], y[part], labels[part])
 
         return self.of_batches(batches, seed=seed)
 
@@ -105,24 +106,26 @@ class AbstractDependence(ABC):
             seed: as in a call.
 
         Raises:
-            InputError: as in a call.
+            InputError: as in a call, or the batches differ from pass to pass.
         """
+        if not callable(batches):
+            raise InputError(f"batches: expected a function that gives them from the start, got {type(batches).__name__}")
+        keep_freed_memory()
         seed = as_seed(seed)
-        samples: dict[int, _Sample] = {}
+        samples: dict[int, Sample] = {}
         conditional = False
-        if self.moments:
-            for label, x, y, _ in _by_class(batches()):
-                samples.setdefault(label, _Sample(self, seed / "reduce")).see(x, y)
-        for label, x, y, conditional in _by_class(batches()):  # noqa: B007
-            samples.setdefault(label, _Sample(self, seed / "reduce")).keep(x, y)
+        for first in (True, False) if self.moments else (False,):
+            for label, x, y, conditional in _by_class(batches(), check=first or not self.moments):  # noqa: B007
+                sample = samples.setdefault(label, Sample(self, seed / "reduce"))
+                (sample.see if first else sample.keep)(x, y)
         if not samples:
-            raise InputError("batches: expected at least one, got none")
+            raise InputError("x: expected at least one example, got none")
         raws: dict[int, tuple[Raw, int]] = {}
         left_out: dict[int, str] = {}
         for label in sorted(samples):
             sample = samples.pop(label)
             try:
-                raws[label] = self.within(*sample.columns(), sample.shapes, seed / label), sample.n
+                raws[label] = sample.measured(seed / label), sample.n
             except InputError as error:
                 if not conditional:
                     raise
@@ -130,58 +133,22 @@ class AbstractDependence(ABC):
         return combine(self.name, self.unit, raws, left_out, conditional=conditional)
 
     def within(self, x: Tensor, y: Tensor, shapes: Shapes, seed: Seed) -> Raw:
-        """Estimate and null within one sample, from what was kept of it, (k, N) on both sides."""
-        for name, side in (("x", x), ("y", y)):
-            if bool((side == side[:, :1]).all()):
-                raise InputError(f"{name}: all {side.shape[1]} examples are alike, and nothing depends on a constant")
-        return self.measure(x, y, shapes, Orders(x.shape[1], self.permutations, seed / "null", x.device), seed)
+        """Estimate and null within one sample, from what was kept of it, (k, N) on both sides.
+
+        Raises:
+            InputError: the estimate is no finite number.
+        """
+        raw = self.measure(x, y.to(x.device), shapes, Orders(x.shape[1], self.permutations, seed / "null", x.device), seed)
+        if not np.isfinite([raw.value, *raw.null]).all():
+            raise InputError(f"{self.name}: it gives no finite number on these examples")
+        return raw
 
 
-class _Sample:
-    """One class (or all): sizes and spreads of a first pass, and what is kept of each example."""
-
-    def __init__(self, measure: AbstractDependence, seed: Seed) -> None:
-        self.measure, self.seed, self.shapes = measure, seed, (Moments(), Moments())
-        self.rows, self.n = (Rows(), Rows()), 0
-        self.reductions: tuple[Reduction, Reduction] | None = None
-
-    def see(self, x: Tensor, y: Tensor, *, spread: bool = True) -> None:
-        self.shapes[0].see(x, spread=spread)
-        self.shapes[1].see(y, spread=spread)
-
-    def keep(self, x: Tensor, y: Tensor) -> None:
-        self.n += len(x)
-        if not self.measure.moments:
-            self.see(x, y, spread=False)
-        elif self.shapes[0].n < self.measure.fewest:
-            return
-        if self.reductions is None:
-            self.reductions = self.measure.reductions(self.shapes, self.seed)
-        for rows, reduce, side in zip(self.rows, self.reductions, (x, y), strict=True):
-            rows.add(reduce(side), self.shapes[0].n if self.measure.moments else 0)
-
-    def columns(self) -> tuple[Tensor, Tensor]:
-        if self.n < self.measure.fewest:
-            raise InputError(f"{self.measure.name}: expected at least {self.measure.fewest} examples, got {self.n}")
-        x, y = (rows.columns() for rows in self.rows)
-        return x, y
-
-
-def _by_class(batches: Iterable[tuple[Any, ...]]) -> Iterator[tuple[int, Tensor, Tensor, bool]]:
-    """Each batch split by label: (label, x, y, whether there are labels)."""
-    for batch in batches:
-        x, y = flat(batch[0], "x"), flat(batch[1], "y")
-        if len(x) != len(y):
-            raise InputError(f"x and y: expected as many rows on both sides, got {len(x)} and {len(y)}")
-        if len(batch) == 2:
-            yield 0, x, y, False
-            continue
-        labels = torch.as_tensor(batch[2])
-        if labels.is_floating_point() or labels.shape != (len(x),):
-            raise InputError(f"given: expected {len(x)} integer labels, got {labels.dtype} of shape {tuple(labels.shape)}")
-        for label in labels.unique().tolist():
-            rows = (labels == label).to(x.device)
-            yield int(label), x[rows], y[rows], True
+def check_counts(least: int, **counts: int) -> None:
+    """Whole numbers of at least ``least``."""
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < least:
+            raise InputError(f"{name}: expected a whole number from {least} on, got {count!r}")
 
 
 @dataclass(frozen=True)
@@ -200,3 +167,102 @@ class Orders:
     def __iter__(self) -> Iterator[Tensor]:
         for number in range(self.count):
             yield torch.randperm(self.n, generator=(self.seed / number).generator()).to(self.device)
+
+
+class Sample:
+    """One class, or all: sizes and spreads of a first pass, and what is kept of each example.
+
+    Args:
+        measure: what it is collected for.
+        seed: of the reductions and of which examples are kept.
+        shapes: of both sides, where they are seen elsewhere.
+    """
+
+    def __init__(self, measure: AbstractDependence, seed: Seed, shapes: Shapes | None = None) -> None:
+        self.measure, self.seed = measure, seed
+        self.shapes = (Moments(), Moments()) if shapes is None else shapes
+        self.n = 0
+        self._reductions: tuple[Reduction, Reduction] | None = None
+        self._rows: tuple[Rows, Rows] | None = None
+        self._refused: InputError | None = None
+
+    def see(self, x: Tensor, y: Tensor) -> None:
+        """First pass of a measure that needs moments."""
+        self.shapes[0].see(x)
+        self.shapes[1].see(y)
+
+    def keep(self, x: Tensor, y: Tensor) -> None:
+        """The pass that keeps."""
+        self.n += len(x)
+        if not self.measure.moments:
+            self.shapes[0].see(x, spread=False)
+            self.shapes[1].see(y, spread=False)
+        self.add(0, x)
+        self.add(1, y)
+
+    def add(self, side: int, batch: Tensor) -> None:
+        """Keep what is needed of x (side 0) or y (side 1)."""
+        total = self.shapes[side].n if self.measure.moments else None
+        if self.measure.moments and total is not None and total < self.measure.fewest:
+            return
+        if self._refused is not None:
+            return
+        if self._reductions is None or self._rows is None:
+            try:
+                self._reductions = self.measure.reductions(self.shapes, self.seed)
+            except InputError as error:
+                self._refused = error
+                return
+            x, y = (Rows(total, self.measure.most(self.shapes), self.seed / "rows") for _ in self.shapes)
+            self._rows = x, y
+        moments = self.shapes[side]
+        self._rows[side].add(self._reductions[side](batch.to(moments.dtype)))
+
+    def measured(self, seed: Seed) -> Raw:
+        """Estimate and null.
+
+        Raises:
+            InputError: too few examples, other examples than in the first pass, or a constant side.
+        """
+        measure = self.measure
+        if measure.moments and self.n != self.shapes[0].n:
+            raise InputError("batches: expected the same examples in each pass, got others in the second")
+        if self.n < measure.fewest:
+            raise InputError(f"{measure.name}: expected at least {measure.fewest} examples, got {self.n}")
+        for name, side in zip(("x", "y"), self.shapes, strict=True):
+            if side.constant:
+                raise InputError(f"{name}: all examples are alike, and nothing depends on a constant")
+        if self._refused is not None:
+            raise self._refused
+        assert self._rows is not None
+        x, y = (rows.columns() for rows in self._rows)
+        self._rows = None
+        return measure.within(x, y, self.shapes, seed)
+
+
+def _by_class(batches: Iterable[tuple[Any, ...]], *, check: bool) -> Iterator[tuple[int, Tensor, Tensor, bool]]:
+    """Each batch split by label: (label, x, y, whether there are labels); empty ones are passed over."""
+    for batch in batches:
+        x, y = flat(batch[0], "x", check=check), flat(batch[1], "y", check=check)
+        if len(x) != len(y):
+            raise InputError(f"x and y: expected as many rows on both sides, got {len(x)} and {len(y)}")
+        if len(x) == 0:
+            continue
+        if len(batch) == 2:
+            yield 0, x, y, False
+            continue
+        labels = _labels(batch[2], len(x))
+        for label in labels.unique().tolist():
+            rows = labels == label
+            yield int(label), x[rows.to(x.device)], y[rows.to(y.device)], True
+
+
+def _labels(given: Any, n: int) -> Tensor:
+    rows = rows_of(given, "given")
+    if isinstance(rows, np.ndarray):
+        if rows.dtype.kind not in "iu":
+            raise InputError(f"given: expected {n} integer labels, got an array of {rows.dtype}")
+        rows = torch.from_numpy(rows.astype(np.int64))
+    if rows.is_floating_point() or rows.is_complex() or rows.shape != (n,):
+        raise InputError(f"given: expected {n} integer labels, got {rows.dtype} of shape {tuple(rows.shape)}")
+    return rows.cpu()

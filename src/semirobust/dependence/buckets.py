@@ -13,6 +13,7 @@ from semirobust.seed import Seed
 __all__ = ["Buckets", "Plugin", "buckets", "plugin"]
 
 _FAR = 2.0**53
+_CHUNK = 1 << 15  # examples at once, so that a million need little more memory than their keys
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,17 @@ class Buckets:
     """Which bucket each example falls into.
 
     Attributes:
-        of: (N,) bucket of each example, from 0.
-        counts: (M,) examples in each bucket.
+        of: (N,) bucket of each example, from 0, in 32 bits.
+        counts: (M,) examples in each bucket, likewise.
     """
 
     of: Tensor
     counts: Tensor
+
+    def among(self, chosen: Tensor) -> "Buckets":
+        """Of the examples with these indices; a bucket may be left empty."""
+        of = self.of[chosen]
+        return Buckets(of, torch.bincount(of, minlength=len(self.counts)).int())
 
     def reordered(self, order: Tensor) -> "Buckets":
         """The same with the examples in another order."""
@@ -38,12 +44,10 @@ class Plugin:
 
     Attributes:
         bits: sum over joint buckets of N_ij / N clip(log2(N N_ij / (N_i M_j)), floor, upper).
-        error: standard deviation of the clipped logarithms over examples, by the root of N.
         singletons: share of joint buckets with one example.
     """
 
     bits: float
-    error: float
     singletons: float
 
 
@@ -57,25 +61,24 @@ def buckets(columns: Tensor, width: Tensor, shift: Tensor) -> Buckets:
         columns: (k, N).
         width, shift: (k,).
     """
-    key = torch.zeros(columns.shape[1], dtype=torch.long, device=columns.device)
-    place = torch.empty_like(columns[0])
-    for column, w, s, a in zip(columns, width.tolist(), shift.tolist(), _multipliers(len(columns)), strict=True):
-        torch.add(column, s, out=place)
-        place.div_(w).floor_().clamp_(-_FAR, _FAR)
-        key += place.long().mul_(a)
-    return Buckets(*_unique(key))
+    width, shift = (side.to(columns.device)[:, None] for side in (width, shift))
+    odd = torch.tensor(_multipliers(len(columns)), device=columns.device)[:, None]
+    parts = [
+        (part + shift).div_(width).floor_().clamp_(-_FAR, _FAR).long().mul_(odd).sum(0) for part in columns.split(_CHUNK, dim=1)
+    ]
+    key = torch.cat(parts)
+    of, counts = _unique(key)
+    return Buckets(of.int(), counts.int())  # many bucketings are held at once
 
 
 def plugin(x: Buckets, y: Buckets, floor: float, upper: float) -> Plugin:
     """The plug-in information, each logarithm clipped to [floor, upper]."""
     n = len(x.of)
-    cells, counts = _cells(x.of * len(y.counts) + y.of)
+    cells, counts = _cells(x.of.long() * len(y.counts) + y.of)
     count = counts.double()
     rows = x.counts[torch.div(cells, len(y.counts), rounding_mode="floor")]
-    logs = torch.log2(count * n / (rows * y.counts[cells % len(y.counts)])).clamp(floor, upper)
-    bits = float(count @ logs) / n
-    variance = max(float(count @ logs.square()) / n - bits**2, 0.0)
-    return Plugin(bits, (variance / n) ** 0.5, float((counts == 1).double().mean()))
+    logs = torch.log2(count * n / (rows.double() * y.counts[cells % len(y.counts)])).clamp(floor, upper)
+    return Plugin(float(count @ logs) / n, float((counts == 1).double().mean()))
 
 
 def _unique(key: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,11 +7,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import AbstractDependence, Orders, Shapes
+from semirobust.dependence.base import AbstractDependence, Orders, Shapes, check_counts
 from semirobust.dependence.estimate import Raw
 from semirobust.dependence.pairwise import jackknife
 from semirobust.dependence.reduction import Reduction, sketch
-from semirobust.errors import InputError
 from semirobust.seed import Seed
 
 __all__ = ["CKA"]
@@ -28,19 +27,27 @@ class CKA(AbstractDependence):
 
     Args:
         debiased: take unbiased estimates; they may be slightly negative.
+        points: examples at most, drawn at random.
+        groups: of examples, each left out once for the standard error; 0 for none.
         sketch: wider features are sketched to so many numbers (ours).
         permutations: rows are permuted so often for the null.
     """
 
     debiased: bool = False
+    points: int = 20_000
+    groups: int = 10
     sketch: int = 512
 
     name: ClassVar[str] = "CKA"
 
     def __post_init__(self) -> None:
         AbstractDependence.__post_init__(self)
-        if self.sketch < 1:
-            raise InputError(f"sketch: expected at least 1, got {self.sketch}")
+        check_counts(self.fewest, points=self.points)
+        check_counts(1, sketch=self.sketch)
+        check_counts(0, groups=self.groups)
+
+    def most(self, shapes: Shapes) -> int | None:
+        return self.points
 
     def reductions(self, shapes: Shapes, seed: Seed) -> tuple[Reduction, Reduction]:
         return sketch(shapes[0], self.sketch, seed / "x"), sketch(shapes[1], self.sketch, seed / "y")
@@ -54,8 +61,9 @@ class CKA(AbstractDependence):
 
         return Raw(
             value=self._alignment(rows_x, rows_y),
-            error=jackknife(len(rows_x), of, x.device),
+            error=jackknife(len(rows_x), of, self.groups, seed / "groups", x.device),
             null=tuple(_ratio(_product(self, rows_x, rows_y[order]), spread) for order in orders),
+            used=len(rows_x),
             ceiling=1.0,
         )
 

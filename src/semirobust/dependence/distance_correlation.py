@@ -7,11 +7,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import AbstractDependence, Orders, Shapes
+from semirobust.dependence.base import AbstractDependence, Orders, Shapes, check_counts
 from semirobust.dependence.estimate import Raw
-from semirobust.dependence.pairwise import distances, jackknife, permuted, subsample
+from semirobust.dependence.pairwise import distances, jackknife, permuted
 from semirobust.dependence.reduction import Reduction, sketch
-from semirobust.errors import InputError
 from semirobust.seed import Seed
 
 __all__ = ["DistanceCorrelation"]
@@ -29,26 +28,32 @@ class DistanceCorrelation(AbstractDependence):
     Args:
         unbiased: the bias-corrected squared distance correlation.
         points: examples at most, drawn at random; time and memory grow with their square.
+        groups: of examples, each left out once for the standard error; 0 for none.
         sketch: wider features are sketched to so many numbers (ours).
         permutations: rows are permuted so often for the null.
     """
 
     unbiased: bool = False
     points: int = 2000
+    groups: int = 10
     sketch: int = 512
 
     name: ClassVar[str] = "distance correlation"
 
     def __post_init__(self) -> None:
         AbstractDependence.__post_init__(self)
-        if self.sketch < 1 or self.points < self.fewest:
-            raise InputError(f"sketch and points: expected at least 1 and {self.fewest}, got {self.sketch} and {self.points}")
+        check_counts(self.fewest, points=self.points)
+        check_counts(1, sketch=self.sketch)
+        check_counts(0, groups=self.groups)
+
+    def most(self, shapes: Shapes) -> int | None:
+        return self.points
 
     def reductions(self, shapes: Shapes, seed: Seed) -> tuple[Reduction, Reduction]:
         return sketch(shapes[0], self.sketch, seed / "x"), sketch(shapes[1], self.sketch, seed / "y")
 
     def measure(self, x: Tensor, y: Tensor, shapes: Shapes, orders: Orders, seed: Seed) -> Raw:
-        a, b = (distances(rows) for rows in subsample(x, y, self.points, seed / "points"))
+        a, b = (distances(rows) for rows in (x.T, y.T))
         centred_a, centred_b = self._centred(a), self._centred(b)
         spread = _spread(centred_a, centred_b)
 
@@ -57,8 +62,9 @@ class DistanceCorrelation(AbstractDependence):
 
         return Raw(
             value=self._value(centred_a, centred_b),
-            error=jackknife(len(a), of, a.device),
-            null=tuple(self._share(centred_a, permuted(centred_b, order), spread) for order in orders.of(len(a))),
+            error=jackknife(len(a), of, self.groups, seed / "groups", a.device),
+            null=tuple(self._share(centred_a, permuted(centred_b, order), spread) for order in orders),
+            used=len(a),
             ceiling=1.0,
         )
 

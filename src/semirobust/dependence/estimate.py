@@ -11,7 +11,7 @@ from semirobust.errors import InputError
 
 __all__ = ["Estimate", "Raw", "Verdict", "combine"]
 
-Verdict = Literal["informative", "saturated", "indistinguishable from independence"]
+Verdict = Literal["informative", "saturated", "indistinguishable from independence", "not tested"]
 
 _LEVEL = 0.05
 _NORMAL = 1.959964  # 97.5 % quantile of the standard normal distribution
@@ -29,11 +29,13 @@ class Raw:
         null: the same estimator with the rows of one side permuted, once for each permutation.
         ceiling: the largest value it can give on a sample of this size; infinite where there is none.
         singletons: share of occupied joint buckets that hold a single example; NaN for estimators without buckets.
+        used: how many examples it was measured on.
     """
 
     value: float
     error: float
     null: tuple[float, ...]
+    used: int
     ceiling: float = math.inf
     singletons: float = math.nan
 
@@ -101,10 +103,12 @@ class Estimate:
     def verdict(self) -> Verdict:
         """What the estimate is good for.
 
-        ``indistinguishable from independence`` where the permutation test does not reject at 5 %; ``saturated`` where
-        independent data already reads half of the ceiling, or information 95 % of it, so that the amount says little;
-        ``informative`` otherwise.
+        ``not tested`` with fewer than 19 permutations; ``indistinguishable from independence`` where the permutation
+        test does not reject at 5 %; ``saturated`` where independent data already reads half of the ceiling, or
+        information 95 % of it, so that the amount says little; ``informative`` otherwise.
         """
+        if (1 + len(self.null)) * _LEVEL < 1:
+            return "not tested"
         if not self.p_value <= _LEVEL:
             return "indistinguishable from independence"
         full = self.unit == "bits" and self.value >= _FULL * self.ceiling
@@ -150,7 +154,7 @@ def combine(
 
     Args:
         measure, unit: the estimator's.
-        raws: class -> what was found in it, and on how many examples; one entry where not ``conditional``.
+        raws: class -> what was found in it, and how many examples it has; one entry where not ``conditional``.
         left_out: classes without an estimate, and why.
         conditional: whether it is class-conditional.
 
@@ -160,15 +164,15 @@ def combine(
     if not raws:
         first = next(iter(left_out.items()))
         raise InputError(f"{measure}: no class has enough to measure, such as class {first[0]}: {first[1]}")
-    parts = {label: _estimate(measure, unit, [raw], [1.0], n) for label, (raw, n) in raws.items()}
+    parts = {label: _estimate(measure, unit, [raw], [1.0]) for label, (raw, _) in raws.items()}
     if not conditional:
         return next(iter(parts.values()))
     total = sum(n for _, n in raws.values())
-    whole = _estimate(measure, unit, [raw for raw, _ in raws.values()], [n / total for _, n in raws.values()], total)
+    whole = _estimate(measure, unit, [raw for raw, _ in raws.values()], [n / total for _, n in raws.values()])
     return Estimate(**{**vars(whole), "classes": parts, "left_out": dict(left_out)})
 
 
-def _estimate(measure: str, unit: str, raws: Sequence[Raw], weights: Sequence[float], n: int) -> Estimate:
+def _estimate(measure: str, unit: str, raws: Sequence[Raw], weights: Sequence[float]) -> Estimate:
     weight = np.array(weights)
     return Estimate(
         measure=measure,
@@ -178,5 +182,5 @@ def _estimate(measure: str, unit: str, raws: Sequence[Raw], weights: Sequence[fl
         null=tuple(float(v) for v in weight @ np.array([raw.null for raw in raws])),
         ceiling=float(weight @ [raw.ceiling for raw in raws]),
         singletons=float(weight @ [raw.singletons for raw in raws]),
-        n=n,
+        n=sum(raw.used for raw in raws),
     )

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import AbstractDependence, Orders, Shapes
+from semirobust.dependence.base import AbstractDependence, Orders, Shapes, check_counts
 from semirobust.dependence.estimate import Raw
-from semirobust.dependence.pairwise import distances, jackknife, permuted, subsample
+from semirobust.dependence.pairwise import distances, jackknife, permuted
 from semirobust.dependence.reduction import Reduction, sketch
 from semirobust.errors import InputError
 from semirobust.seed import Seed
@@ -30,26 +30,32 @@ class HSIC(AbstractDependence):
     Args:
         normalized: divide, so that a side with itself gives 1.
         points: examples at most, drawn at random; time and memory grow with their square.
+        groups: of examples, each left out once for the standard error; 0 for none.
         sketch: wider features are sketched to so many numbers (ours).
         permutations: rows are permuted so often for the null.
     """
 
     normalized: bool = False
     points: int = 2000
+    groups: int = 10
     sketch: int = 512
 
     name: ClassVar[str] = "HSIC"
 
     def __post_init__(self) -> None:
         AbstractDependence.__post_init__(self)
-        if self.sketch < 1 or self.points < self.fewest:
-            raise InputError(f"sketch and points: expected at least 1 and {self.fewest}, got {self.sketch} and {self.points}")
+        check_counts(self.fewest, points=self.points)
+        check_counts(1, sketch=self.sketch)
+        check_counts(0, groups=self.groups)
+
+    def most(self, shapes: Shapes) -> int | None:
+        return self.points
 
     def reductions(self, shapes: Shapes, seed: Seed) -> tuple[Reduction, Reduction]:
         return sketch(shapes[0], self.sketch, seed / "x"), sketch(shapes[1], self.sketch, seed / "y")
 
     def measure(self, x: Tensor, y: Tensor, shapes: Shapes, orders: Orders, seed: Seed) -> Raw:
-        a, b = (_kernel(rows) for rows in subsample(x, y, self.points, seed / "points"))
+        a, b = (_kernel(rows) for rows in (x.T, y.T))
         scale = math.sqrt(max(_unbiased(a, a) * _unbiased(b, b), 0.0)) if self.normalized else 1.0
 
         def of(chosen: Tensor) -> float:
@@ -57,8 +63,9 @@ class HSIC(AbstractDependence):
 
         return Raw(
             value=self._value(a, b),
-            error=jackknife(len(a), of, a.device),
-            null=tuple(_unbiased(a, permuted(b, order)) / scale if scale else 0.0 for order in orders.of(len(a))),
+            error=jackknife(len(a), of, self.groups, seed / "groups", a.device),
+            null=tuple(_unbiased(a, permuted(b, order)) / scale if scale else 0.0 for order in orders),
+            used=len(a),
             ceiling=1.0 if self.normalized else math.inf,
         )
 
@@ -74,6 +81,8 @@ def _kernel(rows: Tensor) -> Tensor:
     """(n, n) Gaussian kernel of median width, with a diagonal of 0 as the unbiased estimate takes it."""
     apart = distances(rows)
     upper = apart[torch.triu(torch.ones_like(apart, dtype=torch.bool), 1)]
+    if not bool((upper > 0).any()):
+        raise InputError("HSIC: the examples that were drawn are all alike, and nothing depends on a constant")
     width = float(upper.median()) or float(upper[upper > 0].median())  # of many equal examples, those that differ
     return apart.square_().mul_(-0.5 / width**2).exp_().fill_diagonal_(0)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import AbstractDependence, Orders, Shapes
+from semirobust.dependence.base import AbstractDependence, Orders, Shapes, check_counts
 from semirobust.dependence.estimate import Raw
 from semirobust.dependence.reduction import Reduction, sketch
 from semirobust.errors import InputError
@@ -34,6 +34,7 @@ class InfoNCE(AbstractDependence):
         batch: examples a step, and B at most.
         hidden: width of the hidden layer; the output has half of it.
         learning_rate: of Adam.
+        points: examples at most, drawn at random.
         sketch: wider features are sketched to so many numbers (ours).
         permutations: held-out rows are permuted so often for the null.
     """
@@ -42,6 +43,7 @@ class InfoNCE(AbstractDependence):
     batch: int = 256
     hidden: int = 128
     learning_rate: float = 2e-3
+    points: int = 20_000
     sketch: int = 512
 
     name: ClassVar[str] = "InfoNCE"
@@ -50,8 +52,14 @@ class InfoNCE(AbstractDependence):
 
     def __post_init__(self) -> None:
         AbstractDependence.__post_init__(self)
-        if min(self.steps, self.hidden // 2, self.sketch) < 1 or self.batch < 2 or self.learning_rate <= 0:
-            raise InputError("steps, batch, hidden, learning_rate, sketch: expected positive numbers, batch and hidden from 2 on")
+        check_counts(self.fewest, points=self.points)
+        check_counts(1, steps=self.steps, sketch=self.sketch)
+        check_counts(2, batch=self.batch, hidden=self.hidden)
+        if not self.learning_rate > 0:
+            raise InputError(f"learning_rate: expected a positive number, got {self.learning_rate}")
+
+    def most(self, shapes: Shapes) -> int | None:
+        return self.points
 
     def reductions(self, shapes: Shapes, seed: Seed) -> tuple[Reduction, Reduction]:
         return sketch(shapes[0], self.sketch, seed / "x"), sketch(shapes[1], self.sketch, seed / "y")
@@ -69,24 +77,25 @@ class InfoNCE(AbstractDependence):
             value=max(float(terms.mean()), 0.0),
             error=float(terms.std() / math.sqrt(len(terms))),
             null=tuple(null),
+            used=x.shape[1],
             ceiling=math.log2(size),
         )
 
+    @torch.inference_mode(False)
+    @torch.enable_grad()
     def _trained(self, x: Tensor, y: Tensor, seed: Seed) -> tuple[list[Tensor], list[Tensor]]:
+        x, y = x.clone(), y.clone()  # what came out of inference mode takes no part in a graph
         generator = (seed / "critic").generator()
-        critic = _weights(x.shape[1], self.hidden, generator, x.device), _weights(y.shape[1], self.hidden, generator, x.device)
-        parameters = [p for part in critic for p in part]
-        optimiser = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=1e-2)
+        g, h = (_weights(side.shape[1], self.hidden, generator, side.device) for side in (x, y))
+        optimiser = torch.optim.AdamW([*g, *h], self.learning_rate, weight_decay=1e-2)
         size = min(self.batch, len(x))
-        with torch.enable_grad():
-            for _ in range(self.steps):
-                rows = torch.randperm(len(x), generator=generator)[:size].to(x.device)
-                logits = _output(x[rows], critic[0]) @ _output(y[rows], critic[1]).T
-                loss = F.cross_entropy(logits, torch.arange(size, device=x.device))
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-        return critic[0], critic[1]
+        for _ in range(self.steps):
+            rows = torch.randperm(len(x), generator=generator)[:size].to(x.device)
+            loss = F.cross_entropy(_output(x[rows], g) @ _output(y[rows], h).T, torch.arange(size, device=x.device))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        return g, h
 
 
 def _standardised(columns: Tensor, rows: Tensor) -> Tensor:

@@ -12,9 +12,9 @@ from scipy.special import digamma
 from torch import Tensor
 
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import AbstractDependence, Orders, Shapes
+from semirobust.dependence.base import AbstractDependence, Orders, Shapes, check_counts
 from semirobust.dependence.estimate import Raw
-from semirobust.dependence.pairwise import distances, permuted, subsample
+from semirobust.dependence.pairwise import distances, permuted
 from semirobust.dependence.reduction import Reduction, sketch
 from semirobust.errors import InputError
 from semirobust.seed import Seed
@@ -54,31 +54,36 @@ class KSG(AbstractDependence):
 
     def __post_init__(self) -> None:
         AbstractDependence.__post_init__(self)
-        if not 1 <= self.neighbours < self.fewest:
-            raise InputError(f"neighbours: expected 1 to {self.fewest - 1}, got {self.neighbours}")
-        if self.sketch < 1 or self.points < self.fewest:
-            raise InputError(f"sketch and points: expected at least 1 and {self.fewest}, got {self.sketch} and {self.points}")
+        check_counts(self.fewest, points=self.points)
+        check_counts(1, sketch=self.sketch, neighbours=self.neighbours)
+        if self.neighbours >= self.fewest:
+            raise InputError(f"neighbours: expected at most {self.fewest - 1}, got {self.neighbours}")
+
+    def most(self, shapes: Shapes) -> int | None:
+        return None if self._in_trees(shapes) else self.points
+
+    def _in_trees(self, shapes: Shapes) -> bool:
+        return sum(side.features for side in shapes) <= _TREE_DIMENSIONS
 
     def reductions(self, shapes: Shapes, seed: Seed) -> tuple[Reduction, Reduction]:
         return sketch(shapes[0], self.sketch, seed / "x"), sketch(shapes[1], self.sketch, seed / "y")
 
     def measure(self, x: Tensor, y: Tensor, shapes: Shapes, orders: Orders, seed: Seed) -> Raw:
         x, y = _scaled(x, seed / "noise" / "x"), _scaled(y, seed / "noise" / "y")
-        in_trees = len(x) + len(y) <= _TREE_DIMENSIONS
-        if in_trees:
-            n = x.shape[1]
-            terms = _by_trees(x.T.cpu().numpy(), y.T.cpu().numpy(), self.neighbours)
-            null = [_by_trees(x.T.cpu().numpy(), y[:, o].T.cpu().numpy(), self.neighbours).mean() for o in orders]
+        n, k = x.shape[1], self.neighbours
+        if self._in_trees(shapes):
+            terms = _by_trees(x.T.cpu().numpy(), y.T.cpu().numpy(), k)
+            null = [_by_trees(x.T.cpu().numpy(), y[:, order].T.cpu().numpy(), k).mean() for order in orders]
         else:
-            a, b = (_levelled(distances(rows)) for rows in subsample(x, y, self.points, seed / "points"))
-            n = len(a)
-            terms = _by_pairs(a, b, self.neighbours)
-            null = [_by_pairs(a, permuted(b, o), self.neighbours).mean() for o in orders.of(n)]
+            a, b = _levelled(distances(x.T)), _levelled(distances(y.T))
+            terms = _by_pairs(a, b, k)
+            null = [_by_pairs(a, permuted(b, order), k).mean() for order in orders]
         return Raw(
             value=float(terms.mean()),
             error=float(terms.std() / math.sqrt(n)),
             null=tuple(float(value) for value in null),
-            ceiling=float(digamma(n) - digamma(self.neighbours)) / math.log(2),
+            used=n,
+            ceiling=float(digamma(n) - digamma(k)) / math.log(2),
         )
 
 
@@ -90,11 +95,13 @@ def _scaled(columns: Tensor, seed: Seed) -> Tensor:
 
 def _levelled(apart: Tensor) -> Tensor:
     """Distances over their median, so that of two sides the one with more features does not alone decide who is near."""
-    return apart / apart.median()
+    middle = apart.median()
+    return apart / (middle if middle > 0 else 1.0)
 
 
 def _terms(n_x: Floats, n_y: Floats, k: int, n: int) -> Floats:
-    """(n,) terms in bits, whose mean is the estimate."""
+    """(n,) terms in bits, whose mean is the estimate; of equal examples, whose neighbours are at 0, none are nearer."""
+    n_x, n_y = np.maximum(n_x, k - 1), np.maximum(n_y, k - 1)
     terms: Floats = (digamma(k) + digamma(n) - digamma(n_x + 1) - digamma(n_y + 1)) / math.log(2)
     return terms
 

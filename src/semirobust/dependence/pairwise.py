@@ -1,5 +1,6 @@
 """Distances between all pairs of a sample, and errors by leaving groups out."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -8,19 +9,9 @@ from torch import Tensor
 
 from semirobust.seed import Seed
 
-__all__ = ["distances", "jackknife", "permuted", "subsample"]
+__all__ = ["distances", "jackknife", "permuted"]
 
-_GROUPS = 10
 _EXACT = 8  # by products, distances in few dimensions lose digits
-
-
-def subsample(x: Tensor, y: Tensor, most: int, seed: Seed) -> tuple[Tensor, Tensor]:
-    """At most ``most`` examples of (k, N) on both sides, drawn without replacement, as rows (n, k)."""
-    n = x.shape[1]
-    if n <= most:
-        return x.T.contiguous(), y.T.contiguous()
-    chosen = torch.randperm(n, generator=seed.generator())[:most].sort().values.to(x.device)
-    return x[:, chosen].T.contiguous(), y[:, chosen].T.contiguous()
 
 
 def distances(rows: Tensor) -> Tensor:
@@ -35,14 +26,18 @@ def permuted(matrix: Tensor, order: Tensor) -> Tensor:
     return matrix[order][:, order]
 
 
-def jackknife(n: int, value: Callable[[Tensor], float], device: torch.device) -> float:
-    """Standard error from ten estimates, each with another tenth of the examples left out (Efron & Tibshirani 1993, chapter 11).
+def jackknife(n: int, value: Callable[[Tensor], float], groups: int, seed: Seed, device: torch.device) -> float:
+    """Standard error from estimates that each leave out another group of examples (Efron & Tibshirani 1993, chapter 11).
 
     Args:
         n: examples.
         value: the estimate from the examples with these (m,) indices.
+        groups: how many; below 2 the error is not known, NaN.
+        seed: who is in which group.
         device: of the indices.
     """
-    groups = torch.arange(n, device=device) % _GROUPS
-    found = np.array([value(torch.nonzero(groups != group).squeeze(1)) for group in range(_GROUPS)])
-    return float(np.sqrt((_GROUPS - 1) / _GROUPS * np.square(found - found.mean()).sum()))
+    if groups < 2:
+        return math.nan
+    group_of = (torch.randperm(n, generator=seed.generator()) % groups).to(device)
+    found = np.array([value(torch.nonzero(group_of != group).squeeze(1)) for group in range(groups)])
+    return float(np.sqrt((groups - 1) / groups * np.square(found - found.mean()).sum()))

@@ -1,6 +1,7 @@
 """One number for each layer of a model."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ class LayerScores:
         layers: how many layers the model has; the last one is its classifier.
         notes: sentences that a reader of the scores must know.
         by: what estimated them, where there is a choice.
+        details: more about each layer by name, such as its verdict: (L,) numbers or words each.
     """
 
     measure: str
@@ -36,6 +38,7 @@ class LayerScores:
     layers: int
     notes: tuple[str, ...] = ()
     by: str = ""
+    details: Mapping[str, Sequence[str | int | float]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.indices)

@@ -1,7 +1,7 @@
 """Dependence between consecutive layers, within each class."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -9,12 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.attacks.pgd import PGD
-from semirobust.checks import check_dtype, check_examples, check_floating, check_labels, check_mode, probe
+from semirobust.checks import check_examples, check_floating, check_labels, check_mode, probe
 from semirobust.dependence import DEPENDENCES, AbstractDependence
-from semirobust.dependence.base import Shapes
+from semirobust.dependence.base import Sample, check_counts
 from semirobust.dependence.edge import EDGE
 from semirobust.dependence.estimate import Estimate, Raw, combine
-from semirobust.dependence.reduction import Moments, Reduction, Rows, flat
+from semirobust.dependence.reduction import Moments, flat
 from semirobust.errors import InputError
 from semirobust.layers.features import Place, features
 from semirobust.layers.map import LayerMap, layer_map
@@ -31,49 +31,57 @@ __all__ = ["Connectivity", "ConnectivityResult", "connectivity"]
 
 @dataclass(frozen=True)
 class ConnectivityResult:
-    """Dependence between each layer and the one before it.
+    """Dependence between each layer and the one measured before it.
 
     Attributes:
-        indices: layers j, ascending, each measured against layer j - 1.
+        indices: the layers, ascending.
+        before: for each the layer that it was measured against: the one before it, or the end of the block before.
         estimates: of each, class by class inside.
         notes: what the reader must know: classes and layers left out, estimates that say little.
-        examples: how many examples it was measured on.
+        examples: how many examples were given.
         layers: how many layers the model has.
     """
 
     indices: tuple[int, ...]
+    before: tuple[int, ...]
     estimates: tuple[Estimate, ...]
     notes: tuple[str, ...]
     examples: int
     layers: int
 
     def scores(self) -> list[LayerScores]:
-        """The dependence, its excess over the null, and the null, as scores by layer."""
+        """The dependence, its null and its excess, as scores by layer; without permutations the first alone."""
         found = self.estimates
-        value, excess = np.array([e.interval for e in found]).reshape(-1, 2), np.array([e.excess_interval for e in found])
-        null, spread = np.array([e.null_mean for e in found]), 1.96 * np.array([e.null_sd for e in found])
-        columns = (
-            ("connectivity", np.array([e.value for e in found]), value),
-            ("connectivity.null", null, np.stack([null - spread, null + spread], 1)),
-            ("connectivity.excess", np.array([e.excess for e in found]), excess.reshape(-1, 2)),
+        value = [(e.value, *e.interval) for e in found]
+        details = {
+            "on": self.before,
+            "verdict": [e.verdict for e in found],
+            "ceiling": [e.ceiling for e in found],
+            "p": [e.p_value for e in found],
+            "singletons": [e.singletons for e in found],
+        }
+        scores = [replace(self._score("connectivity", value), notes=self.notes, details=details)]
+        if all(len(e.null) > 1 for e in found):
+            null = [(e.null_mean, e.null_mean - 1.96 * e.null_sd, e.null_mean + 1.96 * e.null_sd) for e in found]
+            excess = [(e.excess, *e.excess_interval) for e in found]
+            scores += [self._score("connectivity.null", null), self._score("connectivity.excess", excess)]
+        return scores
+
+    def _score(self, name: str, rows: Sequence[tuple[float, float, float]]) -> LayerScores:
+        """Of (value, low, high) by layer."""
+        values, low, high = np.array(rows, dtype=np.float64).reshape(-1, 3).T
+        found = self.estimates
+        return LayerScores(
+            measure=name,
+            unit=found[0].unit if found else "1",
+            indices=self.indices,
+            values=values,
+            low=low,
+            high=high,
+            examples=min((e.n for e in found), default=0),
+            layers=self.layers,
+            by=found[0].measure if found else "",
         )
-        unit = found[0].unit if found else "1"
-        by = found[0].measure if found else ""
-        return [
-            LayerScores(
-                measure=name,
-                unit=unit,
-                indices=self.indices,
-                values=values,
-                low=ends[:, 0],
-                high=ends[:, 1],
-                examples=self.examples,
-                layers=self.layers,
-                notes=self.notes if name == "connectivity" else (),
-                by=by,
-            )
-            for name, values, ends in columns
-        ]
 
 
 @MEASURES.register("connectivity")
@@ -100,12 +108,9 @@ class Connectivity(AbstractLayerMeasure):
     batch_size: int = 64
 
     def __post_init__(self) -> None:
-        if self.at not in ("input", "conv", "block"):
-            raise InputError(f"at: expected input, conv or block; got {self.at!r}")
         if self.inputs not in ("adversarial", "clean"):
             raise InputError(f"inputs: expected adversarial or clean; got {self.inputs!r}")
-        if self.batch_size < 1:
-            raise InputError(f"batch_size: expected at least 1, got {self.batch_size}")
+        _Spots(LayerMap(()), self.at, self.batch_size)
         self.estimator()
 
     def estimator(self) -> AbstractDependence:
@@ -125,21 +130,31 @@ class Connectivity(AbstractLayerMeasure):
         progress: Progress = silent,
     ) -> list[LayerScores]:
         chosen = x_adv if self.inputs == "adversarial" else x
-        place = _Place(layers, self.at, self.batch_size)
-        return _measured(model, place, chosen, y, self.estimator(), seed, progress).scores()
+        spots = _Spots(layers, self.at, self.batch_size)
+        return _measured(model, spots, chosen, y, self.estimator(), seed, progress).scores()
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Spots:
     """Which features, and how many examples at a time."""
 
     layers: LayerMap
     at: Place
     batch_size: int
 
+    def __post_init__(self) -> None:
+        if self.at not in ("input", "conv", "block"):
+            raise InputError(f"at: expected input, conv or block; got {self.at!r}")
+        check_counts(1, batch_size=self.batch_size)
+
     @property
     def indices(self) -> tuple[int, ...]:
         return self.layers.block_ends if self.at == "block" else self.layers.indices
+
+    @property
+    def pairs(self) -> dict[int, int]:
+        """Layer -> the one measured before it."""
+        return dict(zip(self.indices[1:], self.indices, strict=False))
 
     def each(self, model: nn.Module, x: Tensor, see: Callable[[int, Tensor], None]) -> None:
         """Run the model over ``x`` and show ``see`` the (n, D) feature of every layer, of which nothing is kept."""
@@ -156,20 +171,21 @@ class _Place:
 
 
 def _measured(
-    model: nn.Module, place: _Place, x: Tensor, y: Tensor, estimator: AbstractDependence, seed: Seed, progress: Progress
+    model: nn.Module, spots: _Spots, x: Tensor, y: Tensor, estimator: AbstractDependence, seed: Seed, progress: Progress
 ) -> ConnectivityResult:
     labels, counts = torch.unique(y, return_counts=True)
-    found: dict[int, dict[int, tuple[Raw, int]]] = {j: {} for j in place.indices[1:]}
-    left_out: dict[int, dict[int, str]] = {j: {} for j in place.indices[1:]}
+    found: dict[int, dict[int, tuple[Raw, int]]] = {j: {} for j in spots.pairs}
+    left_out: dict[int, dict[int, str]] = {j: {} for j in spots.pairs}
     done = 0
     with quiet(model):
         for label, n in zip(labels.tolist(), counts.tolist(), strict=True):
             done += n
+            here: Mapping[int, Raw | str]
             if n < estimator.fewest:
-                for part in left_out.values():
-                    part[label] = f"{n} examples, and {estimator.name} needs {estimator.fewest}"
-                continue
-            for j, raw in _within(model, place, x[(y == label).to(x.device)], estimator, seed / label).items():
+                here = dict.fromkeys(found, f"fewer than the {estimator.fewest} examples that {estimator.name} needs")
+            else:
+                here = _within(model, spots, x[(y == label).to(x.device)], estimator, seed / label)
+            for j, raw in here.items():
                 if isinstance(raw, str):
                     left_out[j][label] = raw
                 else:
@@ -177,36 +193,36 @@ def _measured(
             progress("connectivity", done, len(y))
     kept = tuple(j for j in found if found[j])
     estimates = tuple(combine(estimator.name, estimator.unit, found[j], left_out[j], conditional=True) for j in kept)
-    notes = tuple(_notes(place.indices[1:], kept, estimates, left_out))
-    return ConnectivityResult(kept, estimates, notes, len(x), len(place.layers))
+    notes = tuple(_notes(tuple(found), kept, estimates, left_out))
+    return ConnectivityResult(kept, tuple(spots.pairs[j] for j in kept), estimates, notes, len(x), len(spots.layers))
 
 
-def _within(model: nn.Module, place: _Place, x: Tensor, estimator: AbstractDependence, seed: Seed) -> dict[int, Raw | str]:
+def _within(model: nn.Module, spots: _Spots, x: Tensor, estimator: AbstractDependence, seed: Seed) -> Mapping[int, Raw | str]:
     """What was found in one class for each layer but the first, or why nothing was."""
-    moments = {index: Moments() for index in place.indices}
-    if estimator.moments:
-        place.each(model, x, lambda index, rows: moments[index].see(rows))
-    else:
-        place.each(model, x[:1], lambda index, rows: moments[index].see(rows, spread=False))
-    pairs = dict(zip(place.indices[1:], place.indices, strict=False))  # layer -> the one before it
-    shapes: dict[int, Shapes] = {j: (moments[i], moments[j]) for j, i in pairs.items()}
+    moments = {index: Moments() for index in spots.indices}
+    first = x if estimator.moments else x[:1]  # the widths at least must be known before anything is kept
+    spots.each(model, first, lambda index, rows: moments[index].see(rows, spread=estimator.moments))
     # All pairs share one seed, so that equal layers are reduced alike.
-    reductions: dict[int, tuple[Reduction, Reduction]] = {j: estimator.reductions(s, seed / "reduce") for j, s in shapes.items()}
-    kept = {j: (Rows(), Rows()) for j in pairs}
-    behind = {i: j for j, i in pairs.items()}
+    samples = {j: Sample(estimator, seed / "reduce", (moments[i], moments[j])) for j, i in spots.pairs.items()}
+    behind = {i: j for j, i in spots.pairs.items()}
 
     def keep(index: int, rows: Tensor) -> None:
+        if not estimator.moments:
+            moments[index].see(rows, spread=False)
         if index in behind:
-            kept[behind[index]][0].add(reductions[behind[index]][0](rows), len(x))
-        if index in pairs:
-            kept[index][1].add(reductions[index][1](rows), len(x))
+            samples[behind[index]].add(0, rows)
+        if index in samples:
+            samples[index].add(1, rows)
 
-    place.each(model, x, keep)
+    spots.each(model, x, keep)
     result: dict[int, Raw | str] = {}
-    for j in pairs:
-        a, b = (rows.columns() for rows in kept.pop(j))
+    for j in spots.pairs:
+        sample = samples.pop(j)
+        sample.n = len(x)
+        before, own = sample.shapes
         try:
-            result[j] = estimator.within(a, b, shapes[j], seed / j)
+            constant = "the layer before is constant" if before.constant else "the layer is constant" if own.constant else ""
+            result[j] = constant or sample.measured(seed / j)
         except InputError as error:
             result[j] = str(error)
     return result
@@ -214,41 +230,40 @@ def _within(model: nn.Module, place: _Place, x: Tensor, estimator: AbstractDepen
 
 def _notes(
     asked: tuple[int, ...], kept: tuple[int, ...], estimates: tuple[Estimate, ...], left_out: Mapping[int, Mapping[int, str]]
-) -> Iterable[str]:
+) -> Iterator[str]:
     """Sentences on what was left out and on estimates that say little."""
-    for text, where in _grouped(left_out).items():
-        classes = {label for label, _ in where}
-        spots = sorted({j for _, j in where})
-        there = "" if spots == list(asked) else f" in layer{'s' * (len(spots) > 1)} {_list(spots)}"
-        yield f"connectivity: class{'es' * (len(classes) > 1)} {_list(classes)} left out{there} ({text})"
+    where: dict[tuple[int, str], list[int]] = {}
+    for j, reasons in left_out.items():
+        for label, text in reasons.items():
+            where.setdefault((label, text), []).append(j)
+    groups: dict[tuple[str, tuple[int, ...]], list[int]] = {}
+    for (label, text), spots in where.items():
+        groups.setdefault((text, tuple(spots)), []).append(label)
+    for (text, there), classes in groups.items():
+        in_layers = "" if there == asked else f" in {_list(there, 'layer')}"
+        yield f"connectivity: {_list(classes, 'class')} left out{in_layers} ({text})"
     if missing := [j for j in asked if j not in kept]:
-        yield f"connectivity: nothing could be measured in layer{'s' * (len(missing) > 1)} {_list(missing)}"
+        yield f"connectivity: nothing could be measured in {_list(missing, 'layer')}"
     for verdict, meaning in (
         ("indistinguishable from independence", "the same data with its rows permuted reads as much"),
         ("saturated", "independent data would already read half of the ceiling, or the estimate is at it: compare the excess"),
+        ("not tested", "that takes 19 permutations or more"),
     ):
-        spots = [j for j, e in zip(kept, estimates, strict=True) if e.verdict == verdict]
-        if spots:
-            yield f"connectivity: {estimates[0].measure} is {verdict} in layer{'s' * (len(spots) > 1)} {_list(spots)}; {meaning}"
+        if found := [j for j, e in zip(kept, estimates, strict=True) if e.verdict == verdict]:
+            yield f"connectivity: {estimates[0].measure} is {verdict} in {_list(found, 'layer')}; {meaning}"
 
 
-def _grouped(left_out: Mapping[int, Mapping[int, str]]) -> dict[str, list[tuple[int, int]]]:
-    groups: dict[str, list[tuple[int, int]]] = {}
-    for j, reasons in left_out.items():
-        for label, text in reasons.items():
-            groups.setdefault(text, []).append((label, j))
-    return groups
-
-
-def _list(numbers: Iterable[int]) -> str:
-    """1, 2, 3, 7 as "1–3, 7"."""
+def _list(numbers: Iterable[int], noun: str) -> str:
+    """1, 2, 3, 7 as "layers 1–3, 7"."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
         if runs and number == runs[-1][1] + 1:
             runs[-1][1] = number
         else:
             runs.append([number, number])
-    return ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in runs)
+    several = len(runs) > 1 or runs[0][0] != runs[0][1]
+    ending = {"layer": "s", "class": "es"}[noun] if several else ""
+    return f"{noun}{ending} " + ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in runs)
 
 
 def connectivity(
@@ -272,7 +287,7 @@ def connectivity(
         x: (N, ...) pixels in [0, 1].
         y: (N,) true labels.
         dependence: any measure of dependence; EDGE as the semirobustness paper runs it where None.
-        threat: with it, measured on the adversarial examples that PGD-10 finds; on ``x`` itself without.
+        threat: with it, measured on the adversarial examples that PGD-10 finds; on ``x`` itself without. Not with ``x_adv``.
         seed: of the attack, the permutations and the estimator.
         x_adv: perturbed inputs to use instead.
         layers: a layer map, where another than ``layer_map(model, x)`` is wanted.
@@ -282,17 +297,21 @@ def connectivity(
     Raises:
         InputError: one of the arguments is not as described. Classes of too few examples are left out with a note.
     """
-    seed = as_seed(seed)
+    seed, estimator = as_seed(seed), EDGE(version="paper") if dependence is None else dependence
+    if not isinstance(estimator, AbstractDependence):
+        raise InputError(f"dependence: expected a measure of dependence such as CKA(), got {estimator!r}")
     check_mode(model)
     if x_adv is None:
         check_examples(x, y)
-        probe(model, x, y)
-        if threat is not None:
-            x = PGD(threat, steps=10)(model, x, y, seed=seed / "attack")
     else:
+        if threat is not None:
+            raise InputError("threat: expected none beside x_adv, whose perturbations are given")
         check_floating(x_adv, "x_adv")
         check_labels(y, len(x_adv))
-        check_dtype(model, x_adv, "x_adv")
         x = x_adv
-    place = _Place(layer_map(model, x) if layers is None else layers, at, batch_size)
-    return _measured(model, place, x, y, dependence or EDGE(version="paper"), seed, progress)
+    y = y.to(x.device)
+    probe(model, x, y)
+    if threat is not None:
+        x = PGD(threat, steps=10)(model, x, y, seed=seed / "attack")
+    spots = _Spots(layer_map(model, x) if layers is None else layers, at, batch_size)
+    return _measured(model, spots, x, y, estimator, seed, progress)

@@ -166,7 +166,7 @@ def evaluate(
     with quiet(model):
         probe(model, x[:1].to(device), y[:1].to(device))
         clean = torch.cat([correct(model, x[r].to(device), y[r].to(device), check=True) for r in _slices(len(x), batch_size)])
-        fast = _fast(model, x[clean.to(x.device)][:64].to(device), int(clean.sum()), precision) if named else None
+        fast = _fast(model, x[clean.to(x.device)], int(clean.sum()), precision, device) if named else None
         inference = fast.description if fast else "as it is, full precision"
         settings = (named, str(as_seed(seed)), batch_size, precision, worst_case, inference)
         ledger = Ledger(Path(state) if state else None, evaluation_key(model, x, y, settings) if state else "")
@@ -221,9 +221,12 @@ class _Runner:
         return stands, refused
 
 
-def _fast(model: nn.Module, x: Tensor, examples: int, precision: Precision) -> FastModel | None:
+def _fast(model: nn.Module, x: Tensor, examples: int, precision: Precision, device: torch.device) -> FastModel | None:
     """The faster form, unless so few examples are attacked that finding it would take longer than it saves."""
-    return fast_inference(model, x, precision=precision) if examples >= _FEW or precision != "auto" else None
+    if examples < _FEW and precision == "auto":
+        return None
+    compared = min(max(examples // 8, 4), 32)  # so that finding it costs less than a pass over the examples
+    return fast_inference(model, x[:compared].to(device), precision=precision)
 
 
 def named_attacks(attacks: Attacks) -> dict[str, AbstractAttack]:

@@ -19,7 +19,7 @@ class Gap:
 
     Attributes:
         entry, before: the layer and the name of the one before it.
-        value, null, excess: the numbers.
+        value, null, excess: the numbers, the last two where rows were permuted.
         x: middle of the bar.
         top, null_top: heights of the value and of the null.
         low_y, high_y: ends of the whisker.
@@ -28,8 +28,8 @@ class Gap:
     entry: LayerEntry
     before: str
     value: Cell
-    null: Cell
-    excess: Cell
+    null: Cell | None
+    excess: Cell | None
     x: float
     top: float
     null_top: float
@@ -61,14 +61,17 @@ def connectivity_pictures(source: Source) -> list[ConnectivityPicture]:
 def _picture(source: Source, arm: str) -> ConnectivityPicture | None:
     numbers = [n for n in source.named("layer.connectivity") if n.labels["arm"] == arm]
     entries = entries_of(source, numbers[0].labels.get("run"))
+    names = {entry.index: entry.name for entry in entries}
+    on = {int(n.labels["layer"]): int(n.labels.get("on", int(n.labels["layer"]) - 1)) for n in numbers}
     rows = []
     for position, entry in enumerate(entries):
-        cells = [source.cell(f"layer.{n}", layer=str(entry.index), arm=arm) for n in _NAMES]
-        if position and all(cell is not None and math.isfinite(cell.value) for cell in cells):
-            rows.append((position, entry, [cell for cell in cells if cell is not None]))
+        value, null, excess = (source.cell(f"layer.{name}", layer=str(entry.index), arm=arm) for name in _NAMES)
+        if value is not None and math.isfinite(value.value):
+            rows.append((position, entry, value, null, excess))
     if not rows:
         return None
-    ends = [v for _, _, (value, null, _) in rows for v in (value.value, value.low, value.high, null.value) if v is not None]
+    shown = [cell for _, _, value, null, _ in rows for cell in (value, null) if cell is not None]
+    ends = [v for cell in shown for v in (cell.value, cell.low, cell.high) if v is not None]
     top, bottom = max([*ends, 1e-9]) * 1.08, min([0.0, *ends]) * 1.08
     step = column_step(entries)
 
@@ -78,17 +81,17 @@ def _picture(source: Source, arm: str) -> ConnectivityPicture | None:
     gaps = [
         Gap(
             entry=entry,
-            before=entries[position - 1].name,
+            before=names.get(on[entry.index], ""),
             value=value,
             null=null,
             excess=excess,
             x=_LEFT + position * step,
             top=y(value.value),
-            null_top=y(null.value),
+            null_top=y(0 if null is None else null.value),
             low_y=y(value.value if value.low is None else value.low),
             high_y=y(value.value if value.high is None else value.high),
         )
-        for position, entry, (value, null, excess) in rows
+        for position, entry, value, null, excess in rows
     ]
     return ConnectivityPicture(
         arm=arm,

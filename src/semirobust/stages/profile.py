@@ -1,5 +1,6 @@
 """``semirobust profile``: what each layer contributes."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -88,12 +89,23 @@ def score_records(scores: Sequence[LayerScores], at: Origin, labels: Mapping[str
             value=float(score.values[i]),
             unit=score.unit,
             n=score.examples,
-            low=float(score.low[i]),
-            high=float(score.high[i]),
-            labels={**(labels or {}), "layer": index} | ({"by": score.by} if score.by else {}),
+            low=_finite(score.low[i]),
+            high=_finite(score.high[i]),
+            labels={**(labels or {}), "layer": index, **_details(score, i)},
             origin=at,
         )
         for score in scores
         for i, index in enumerate(score.indices)
     ]
     return [*numbers, *notes]
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _details(score: LayerScores, i: int) -> dict[str, Label]:
+    """What else is known of one layer; numbers that are none are left out."""
+    details: dict[str, Label] = {name: values[i] for name, values in score.details.items()}
+    kept = {name: v for name, v in details.items() if not isinstance(v, float) or math.isfinite(v)}
+    return {"by": score.by, **kept} if score.by else kept

@@ -15,7 +15,8 @@ Row = dict[str, Any]
 INFORMATION = ("EDGE 4.4.1", "EDGE 4.3.1", "EDGE paper", "KSG", "InfoNCE")
 SHARES = ("CKA", "CKA debiased", "distance correlation", "HSIC normalized")
 COLOURS = ("#D55E00", "#E69F00", "#CC79A7", "#0072B2", "#009E73")
-matplotlib.rcParams.update({"svg.hashsalt": "semirobust", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False})
+matplotlib.rcParams.update({"svg.hashsalt": "semirobust", "svg.fonttype": "none", "font.size": 9})
+matplotlib.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
 
 
 def main() -> None:
@@ -40,7 +41,8 @@ def main() -> None:
         for panel, d in zip(line, (64, 512, 2048), strict=True):
             _lines(panel, [row for row in layers if row["dimension"] == d], measures, "n")
             panel.set_title(f"ReLU layer, {d} to {d // 2}")
-            panel.legend(fontsize=6, frameon=False)
+            if d == 64:
+                panel.legend(fontsize=6, frameon=False)
     _finish(figure, axes, "examples", "bits (top), value (bottom)", folder / "dependence-layers.svg", legend=False)
     figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.4), sharey=True)
     for panel, d in zip(axes, (1, 10, 1000), strict=True):

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from semirobust.layers.freeze import only_trainable as only_trainable
     from semirobust.layers.map import layer_map as layer_map
     from semirobust.layers.split import split as split
+    from semirobust.layers.transplant import transplant as transplant
     from semirobust.measures.connectivity import connectivity as connectivity
     from semirobust.measures.criticality import criticality as criticality
     from semirobust.measures.robustness import evaluate as evaluate
@@ -103,6 +104,7 @@ _HOMES = {
     "split": "layers.split",
     "sweep": "measures.sweep",
     "transfer": "measures.transfer",
+    "transplant": "layers.transplant",
 }
 
 __all__ = [*_HOMES]  # noqa: PLE0604

@@ -313,3 +313,21 @@ def test_public_names_as_documented(tmp_path):
     assert len(sr.criticality(model, x, y, threat=sr.L2(0.3), seed=0).values) == len(sr.layer_map(model, x)) == 8
     sr.save_model(model, tmp_path / "m.safetensors")
     sr.load_checkpoint(model, tmp_path / "m.safetensors")
+
+
+def test_a_suffix_is_trained_behind_a_robust_prefix(run, tmp_path):
+    """Algorithm 1, step 2: the robust run's prefix, the standard run's suffix, which alone is trained."""
+    run("train", "--data", "digits", "--objective", "standard", "--epochs", "1", "--out", "runs/standard", *FAST)
+    _train(run)
+    out, _ = run(
+        "harden", "--from", "runs/a", "--method", "suffix", "--layers", "3", "--epochs", "1", "--examples", "40", "--attacks", "pgd-2",
+        "--out", "runs/s", "--set", "harden.suffix_from=runs/standard", "--set", "harden.attack=pgd-2", "--json",
+    )  # fmt: skip
+    assert set(json.loads(out)["accuracy"]) == {"start", "suffix"}
+    from safetensors.torch import load_file
+
+    robust, trained = (load_file(f"runs/{name}/model.safetensors") for name in ("a", "s"))
+    moved = {name for name, value in robust.items() if not value.equal(trained[name])}
+    assert moved and not any(name.startswith(("network.conv1", "network.stages.0")) for name in moved)
+    assert "method suffix" in run("harden", "--from", "runs/a", "--method", "adversarial", "--set",
+                                  "harden.suffix_from=runs/standard", "--out", "runs/t", code=2)[1]  # fmt: skip

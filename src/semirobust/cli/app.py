@@ -253,7 +253,7 @@ def harden(
     eps: o.Epsilon = None,
     method: Annotated[str | None, typer.Option("--method", help="clat, selected or adversarial.")] = None,
     k: Annotated[int | None, typer.Option("--k", help="How many layers train.")] = None,
-    layers: Annotated[str | None, typer.Option("--layers", help="Just these layers, such as 7,9.")] = None,
+    layers: Annotated[str | None, typer.Option("--layers", help="Just these, such as 7,9; of suffix: how many.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs")] = None,
     learning_rate: Annotated[str | None, typer.Option("--lr")] = None,
     controls: Annotated[bool, typer.Option("--controls", help="Run the controls at equal budget beside the method.")] = False,

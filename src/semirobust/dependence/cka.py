@@ -29,14 +29,14 @@ class CKA(AbstractDependence):
         debiased: take unbiased estimates; they may be slightly negative.
         points: examples at most, drawn at random.
         groups: of examples, each left out once for the standard error; 0 for none.
-        sketch: wider features are sketched to so many numbers (ours).
+        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without structure.
         permutations: rows are permuted so often for the null.
     """
 
     debiased: bool = False
     points: int = 20_000
     groups: int = 10
-    sketch: int = 512
+    sketch: int = 2048
 
     name: ClassVar[str] = "CKA"
 

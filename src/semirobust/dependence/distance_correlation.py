@@ -29,14 +29,14 @@ class DistanceCorrelation(AbstractDependence):
         unbiased: the bias-corrected squared distance correlation.
         points: examples at most, drawn at random; time and memory grow with their square.
         groups: of examples, each left out once for the standard error; 0 for none.
-        sketch: wider features are sketched to so many numbers (ours).
+        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without structure.
         permutations: rows are permuted so often for the null.
     """
 
     unbiased: bool = False
     points: int = 2000
     groups: int = 10
-    sketch: int = 512
+    sketch: int = 2048
 
     name: ClassVar[str] = "distance correlation"
 

@@ -31,14 +31,14 @@ class HSIC(AbstractDependence):
         normalized: divide, so that a side with itself gives 1.
         points: examples at most, drawn at random; time and memory grow with their square.
         groups: of examples, each left out once for the standard error; 0 for none.
-        sketch: wider features are sketched to so many numbers (ours).
+        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without structure.
         permutations: rows are permuted so often for the null.
     """
 
     normalized: bool = False
     points: int = 2000
     groups: int = 10
-    sketch: int = 512
+    sketch: int = 2048
 
     name: ClassVar[str] = "HSIC"
 

@@ -35,7 +35,7 @@ class InfoNCE(AbstractDependence):
         hidden: width of the hidden layer; the output has half of it.
         learning_rate: of Adam.
         points: examples at most, drawn at random.
-        sketch: wider features are sketched to so many numbers (ours).
+        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without structure.
         permutations: held-out rows are permuted so often for the null.
     """
 

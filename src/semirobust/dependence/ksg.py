@@ -41,13 +41,13 @@ class KSG(AbstractDependence):
     Args:
         neighbours: k.
         points: examples at most beyond 6 dimensions, drawn at random; time and memory grow with their square.
-        sketch: wider features are sketched to so many numbers (ours).
+        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without structure.
         permutations: rows are permuted so often for the null.
     """
 
     neighbours: int = 3
     points: int = 2000
-    sketch: int = 512
+    sketch: int = 2048
 
     name: ClassVar[str] = "KSG"
     unit: ClassVar[str] = "bits"

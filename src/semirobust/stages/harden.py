@@ -3,12 +3,17 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from lightning_fabric import Fabric
 from torch import nn
 
 from semirobust.errors import InputError
+from semirobust.layers.map import layer_map
+from semirobust.layers.mode import device_of
+from semirobust.layers.transplant import transplant
 from semirobust.methods import METHODS
 from semirobust.methods.harden import hardening
+from semirobust.methods.suffix import SuffixAdversarial
 from semirobust.progress import Progress, silent
 from semirobust.records.record import Finding, Number, Origin
 from semirobust.records.store import AnyRecord
@@ -20,6 +25,7 @@ from semirobust.stages.profile import layer_scores, measures_of, score_records
 from semirobust.stages.recipe import Recipe
 from semirobust.stages.run import (
     Subject,
+    build_subject,
     layer_entries,
     load_splits,
     origin_of,
@@ -53,7 +59,7 @@ def harden_subject(
     if seeds < 1:
         raise InputError(f"seeds: expected at least 1, got {seeds}")
     fabric = fitting.make_fabric(devices, recipe.harden.precision)
-    start = subject.model.to(fabric.device)
+    start = _with_suffix(subject.model.to(fabric.device), recipe)
     at = origin_of(recipe, "harden", device=fabric.device)
     budget, notes = _budget(recipe, fabric, at)
     arms = _arms(recipe, start, budget)
@@ -79,6 +85,20 @@ def harden_subject(
     records += verdict(records, arms[0].name, ["start", *(arm.name for arm in arms[1:])], attacks[-1].name, at)
     write_stage(out, "1-harden", records)
     return records
+
+
+def _with_suffix(start: nn.Module, recipe: Recipe) -> nn.Module:
+    """The network to start from: with the last layers of another one where the recipe says so (algorithm 1, step 2)."""
+    if not recipe.harden.suffix_from:
+        return start
+    method = METHODS.make(recipe.harden.method, recipe.harden.options)
+    if not isinstance(method, SuffixAdversarial):
+        raise InputError(f"harden.suffix_from: expected with the method suffix, got {recipe.harden.method}")
+    donor = build_subject(recipe.harden.suffix_from, None, None, None, {})
+    x, _ = load_splits(recipe).train.batch(torch.tensor([0]), device_of(start, torch.device("cpu")))
+    layers = layer_map(start, x)
+    transplant(start, donor.model, layers, method.suffix(layers))
+    return start
 
 
 def _budget(recipe: Recipe, fabric: Fabric, at: Origin) -> tuple[Budget, list[Finding]]:

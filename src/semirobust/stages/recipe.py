@@ -122,13 +122,18 @@ class TrainSettings(FitSettings):
 
 
 class HardenSettings(FitSettings):
-    """A course of hardening: a method with its options in place of an objective; ``controls`` run beside it."""
+    """A course of hardening: a method with its options in place of an objective; ``controls`` run beside it.
+
+    Attributes:
+        suffix_from: for the method ``suffix``, a run folder whose network gives the suffix to start from.
+    """
 
     method: str = "clat"
     options: dict[str, Any] = {}
     epochs: NoneOrMore = 10
     learning_rate: Positive = 0.01
     controls: bool = False
+    suffix_from: str = ""
 
 
 class ProfileSettings(_Settings):

@@ -27,7 +27,7 @@ FAMILIES = (ATTACKS, DEPENDENCES, MEASURES, METHODS, MODELS, OBJECTIVES, SELECTI
 HELPERS = {
     "attacks": {"active", "base", "foreign", "goals", "inference", "losses", "steps", "windows"},
     "data": {"augment", "catalogue", "images", "load", "locate", "npz"},
-    "dependence": {"base", "buckets", "estimate", "pairwise", "reduction", "weights"},
+    "dependence": {"base", "buckets", "estimate", "pairwise", "reduction", "sketched", "weights"},
     "measures": {"base", "ledger", "robustness", "sanity", "sweep", "transfer"},
     "methods": {"base", "chosen", "harden"},
     "models": {"base", "build", "checkpoint", "factory"},

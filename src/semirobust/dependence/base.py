@@ -193,7 +193,6 @@ class Sample:
 
     def keep(self, x: Tensor, y: Tensor) -> None:
         """The pass that keeps."""
-        self.n += len(x)
         if not self.measure.moments:
             self.shapes[0].see(x, spread=False)
             self.shapes[1].see(y, spread=False)
@@ -202,10 +201,10 @@ class Sample:
 
     def add(self, side: int, batch: Tensor) -> None:
         """Keep what is needed of x (side 0) or y (side 1)."""
+        if side == 0:
+            self.n += len(batch)
         total = self.shapes[side].n if self.measure.moments else None
-        if self.measure.moments and total is not None and total < self.measure.fewest:
-            return
-        if self._refused is not None:
+        if self._refused is not None or (total is not None and total < self.measure.fewest):
             return
         if self._reductions is None or self._rows is None:
             try:

@@ -7,10 +7,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import AbstractDependence, Orders, Shapes, check_counts
+from semirobust.dependence.base import Orders, Shapes, check_counts
 from semirobust.dependence.estimate import Raw
 from semirobust.dependence.pairwise import jackknife
-from semirobust.dependence.reduction import Reduction, sketch
+from semirobust.dependence.sketched import AbstractSketched
 from semirobust.seed import Seed
 
 __all__ = ["CKA"]
@@ -18,7 +18,7 @@ __all__ = ["CKA"]
 
 @DEPENDENCES.register("cka")
 @dataclass(frozen=True, kw_only=True)
-class CKA(AbstractDependence):
+class CKA(AbstractSketched):
     """||Yc' Xc||_F^2 / (||Xc' Xc||_F ||Yc' Yc||_F) with Xc, Yc centred; 0 to 1.
 
     Source: Kornblith et al. 2019, equation 5. With fewer examples than features it is near 1 for independent data too;
@@ -36,39 +36,28 @@ class CKA(AbstractDependence):
     debiased: bool = False
     points: int = 20_000
     groups: int = 10
-    sketch: int = 2048
 
     name: ClassVar[str] = "CKA"
 
     def __post_init__(self) -> None:
-        AbstractDependence.__post_init__(self)
-        check_counts(self.fewest, points=self.points)
-        check_counts(1, sketch=self.sketch)
+        AbstractSketched.__post_init__(self)
         check_counts(0, groups=self.groups)
-
-    def most(self, shapes: Shapes) -> int | None:
-        return self.points
-
-    def reductions(self, shapes: Shapes, seed: Seed) -> tuple[Reduction, Reduction]:
-        return sketch(shapes[0], self.sketch, seed / "x"), sketch(shapes[1], self.sketch, seed / "y")
 
     def measure(self, x: Tensor, y: Tensor, shapes: Shapes, orders: Orders, seed: Seed) -> Raw:
         rows_x, rows_y = x.T, y.T
         spread = _product(self, rows_x, rows_x) * _product(self, rows_y, rows_y)
 
         def of(chosen: Tensor) -> float:
-            return self._alignment(rows_x[chosen], rows_y[chosen])
+            x, y = rows_x[chosen], rows_y[chosen]
+            return _ratio(_product(self, x, y), _product(self, x, x) * _product(self, y, y))
 
         return Raw(
-            value=self._alignment(rows_x, rows_y),
+            value=_ratio(_product(self, rows_x, rows_y), spread),
             error=jackknife(len(rows_x), of, self.groups, seed / "groups", x.device),
             null=tuple(_ratio(_product(self, rows_x, rows_y[order]), spread) for order in orders),
             used=len(rows_x),
             ceiling=1.0,
         )
-
-    def _alignment(self, x: Tensor, y: Tensor) -> float:
-        return _ratio(_product(self, x, y), _product(self, x, x) * _product(self, y, y))
 
 
 def _ratio(product: float, spread: float) -> float:

@@ -7,10 +7,10 @@ from typing import ClassVar
 from torch import Tensor
 
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import AbstractDependence, Orders, Shapes, check_counts
+from semirobust.dependence.base import Orders, Shapes, check_counts
 from semirobust.dependence.estimate import Raw
-from semirobust.dependence.pairwise import distances, jackknife, permuted
-from semirobust.dependence.reduction import Reduction, sketch
+from semirobust.dependence.pairwise import among, distances, jackknife
+from semirobust.dependence.sketched import AbstractSketched
 from semirobust.seed import Seed
 
 __all__ = ["DistanceCorrelation"]
@@ -18,7 +18,7 @@ __all__ = ["DistanceCorrelation"]
 
 @DEPENDENCES.register("distance-correlation")
 @dataclass(frozen=True, kw_only=True)
-class DistanceCorrelation(AbstractDependence):
+class DistanceCorrelation(AbstractSketched):
     """dCor = sqrt(dCov^2(X, Y) / sqrt(dCov^2(X, X) dCov^2(Y, Y))) of doubly centred Euclidean distances; 0 to 1.
 
     0 only under independence, where the number of examples is infinite. Source: Szekely, Rizzo & Bakirov 2007,
@@ -34,23 +34,13 @@ class DistanceCorrelation(AbstractDependence):
     """
 
     unbiased: bool = False
-    points: int = 2000
     groups: int = 10
-    sketch: int = 2048
 
     name: ClassVar[str] = "distance correlation"
 
     def __post_init__(self) -> None:
-        AbstractDependence.__post_init__(self)
-        check_counts(self.fewest, points=self.points)
-        check_counts(1, sketch=self.sketch)
+        AbstractSketched.__post_init__(self)
         check_counts(0, groups=self.groups)
-
-    def most(self, shapes: Shapes) -> int | None:
-        return self.points
-
-    def reductions(self, shapes: Shapes, seed: Seed) -> tuple[Reduction, Reduction]:
-        return sketch(shapes[0], self.sketch, seed / "x"), sketch(shapes[1], self.sketch, seed / "y")
 
     def measure(self, x: Tensor, y: Tensor, shapes: Shapes, orders: Orders, seed: Seed) -> Raw:
         a, b = (distances(rows) for rows in (x.T, y.T))
@@ -58,12 +48,13 @@ class DistanceCorrelation(AbstractDependence):
         spread = _spread(centred_a, centred_b)
 
         def of(chosen: Tensor) -> float:
-            return self._value(self._centred(a[chosen][:, chosen]), self._centred(b[chosen][:, chosen]))
+            p, q = self._centred(among(a, chosen)), self._centred(among(b, chosen))
+            return self._share(p, q, _spread(p, q))
 
         return Raw(
-            value=self._value(centred_a, centred_b),
+            value=self._share(centred_a, centred_b, spread),
             error=jackknife(len(a), of, self.groups, seed / "groups", a.device),
-            null=tuple(self._share(centred_a, permuted(centred_b, order), spread) for order in orders),
+            null=tuple(self._share(centred_a, among(centred_b, order), spread) for order in orders),
             used=len(a),
             ceiling=1.0,
         )
@@ -77,9 +68,6 @@ class DistanceCorrelation(AbstractDependence):
         rows = apart.sum(1)
         centred = apart - (rows[:, None] + rows[None, :]) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
         return centred.fill_diagonal_(0)
-
-    def _value(self, a: Tensor, b: Tensor) -> float:
-        return self._share(a, b, _spread(a, b))
 
     def _share(self, a: Tensor, b: Tensor, spread: float) -> float:
         share = float((a * b).sum()) / spread if spread else 0.0

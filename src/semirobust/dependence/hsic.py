@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import AbstractDependence, Orders, Shapes, check_counts
+from semirobust.dependence.base import Orders, Shapes, check_counts
 from semirobust.dependence.estimate import Raw
-from semirobust.dependence.pairwise import distances, jackknife, permuted
-from semirobust.dependence.reduction import Reduction, sketch
+from semirobust.dependence.pairwise import among, distances, jackknife
+from semirobust.dependence.sketched import AbstractSketched
 from semirobust.errors import InputError
 from semirobust.seed import Seed
 
@@ -20,7 +20,7 @@ __all__ = ["HSIC"]
 
 @DEPENDENCES.register("hsic")
 @dataclass(frozen=True, kw_only=True)
-class HSIC(AbstractDependence):
+class HSIC(AbstractSketched):
     """Squared Hilbert-Schmidt norm of the cross-covariance of Gaussian kernels exp(-||a - b||^2 / (2 s^2)).
 
     s is the median distance within each side. Source: Gretton et al. 2005; the unbiased estimate of Song et al. 2012,
@@ -36,45 +36,37 @@ class HSIC(AbstractDependence):
     """
 
     normalized: bool = False
-    points: int = 2000
     groups: int = 10
-    sketch: int = 2048
 
     name: ClassVar[str] = "HSIC"
 
     def __post_init__(self) -> None:
-        AbstractDependence.__post_init__(self)
-        check_counts(self.fewest, points=self.points)
-        check_counts(1, sketch=self.sketch)
+        AbstractSketched.__post_init__(self)
         check_counts(0, groups=self.groups)
-
-    def most(self, shapes: Shapes) -> int | None:
-        return self.points
-
-    def reductions(self, shapes: Shapes, seed: Seed) -> tuple[Reduction, Reduction]:
-        return sketch(shapes[0], self.sketch, seed / "x"), sketch(shapes[1], self.sketch, seed / "y")
 
     def measure(self, x: Tensor, y: Tensor, shapes: Shapes, orders: Orders, seed: Seed) -> Raw:
         a, b = (_kernel(rows) for rows in (x.T, y.T))
-        scale = math.sqrt(max(_unbiased(a, a) * _unbiased(b, b), 0.0)) if self.normalized else 1.0
+        scale = self._scale(a, b)
 
         def of(chosen: Tensor) -> float:
-            return self._value(a[chosen][:, chosen], b[chosen][:, chosen])
+            p, q = among(a, chosen), among(b, chosen)
+            return _share(_unbiased(p, q), self._scale(p, q))
 
         return Raw(
-            value=self._value(a, b),
+            value=_share(_unbiased(a, b), scale),
             error=jackknife(len(a), of, self.groups, seed / "groups", a.device),
-            null=tuple(_unbiased(a, permuted(b, order)) / scale if scale else 0.0 for order in orders),
+            null=tuple(_share(_unbiased(a, among(b, order)), scale) for order in orders),
             used=len(a),
             ceiling=1.0 if self.normalized else math.inf,
         )
 
-    def _value(self, a: Tensor, b: Tensor) -> float:
-        found = _unbiased(a, b)
-        if not self.normalized:
-            return found
-        spread = _unbiased(a, a) * _unbiased(b, b)
-        return found / math.sqrt(spread) if spread > 0 else 0.0
+    def _scale(self, a: Tensor, b: Tensor) -> float:
+        """What the criterion is divided by."""
+        return math.sqrt(max(_unbiased(a, a) * _unbiased(b, b), 0.0)) if self.normalized else 1.0
+
+
+def _share(found: float, scale: float) -> float:
+    return found / scale if scale else 0.0
 
 
 def _kernel(rows: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import AbstractDependence, Orders, Shapes, check_counts
+from semirobust.dependence.base import Orders, Shapes, check_counts
 from semirobust.dependence.estimate import Raw
-from semirobust.dependence.reduction import Reduction, sketch
+from semirobust.dependence.sketched import AbstractSketched
 from semirobust.errors import InputError
 from semirobust.seed import Seed
 
@@ -20,7 +20,7 @@ __all__ = ["InfoNCE"]
 
 @DEPENDENCES.register("infonce")
 @dataclass(frozen=True, kw_only=True)
-class InfoNCE(AbstractDependence):
+class InfoNCE(AbstractSketched):
     """I >= log2 B + E log2 softmax_j(g(x_i) . h(y_j))_i, with g and h trained on one half and B examples of the other.
 
     Source: van den Oord et al. 2018, section 2.3; Poole et al. 2019, equation 12. Ours: g and h are networks with one
@@ -51,18 +51,11 @@ class InfoNCE(AbstractDependence):
     fewest: ClassVar[int] = 40
 
     def __post_init__(self) -> None:
-        AbstractDependence.__post_init__(self)
-        check_counts(self.fewest, points=self.points)
-        check_counts(1, steps=self.steps, sketch=self.sketch)
+        AbstractSketched.__post_init__(self)
+        check_counts(1, steps=self.steps)
         check_counts(2, batch=self.batch, hidden=self.hidden)
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate: expected a positive number, got {self.learning_rate}")
-
-    def most(self, shapes: Shapes) -> int | None:
-        return self.points
-
-    def reductions(self, shapes: Shapes, seed: Seed) -> tuple[Reduction, Reduction]:
-        return sketch(shapes[0], self.sketch, seed / "x"), sketch(shapes[1], self.sketch, seed / "y")
 
     def measure(self, x: Tensor, y: Tensor, shapes: Shapes, orders: Orders, seed: Seed) -> Raw:
         rows = torch.randperm(x.shape[1], generator=(seed / "halves").generator()).to(x.device)

@@ -12,10 +12,10 @@ from scipy.special import digamma
 from torch import Tensor
 
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import AbstractDependence, Orders, Shapes, check_counts
+from semirobust.dependence.base import Orders, Shapes, check_counts
 from semirobust.dependence.estimate import Raw
-from semirobust.dependence.pairwise import distances, permuted
-from semirobust.dependence.reduction import Reduction, sketch
+from semirobust.dependence.pairwise import among, distances
+from semirobust.dependence.sketched import AbstractSketched
 from semirobust.errors import InputError
 from semirobust.seed import Seed
 
@@ -28,7 +28,7 @@ _DISTANT = 1e-10  # relative size of the noise that breaks ties
 
 @DEPENDENCES.register("ksg")
 @dataclass(frozen=True, kw_only=True)
-class KSG(AbstractDependence):
+class KSG(AbstractSketched):
     """I = psi(k) + psi(N) - < psi(n_x + 1) + psi(n_y + 1) > in bits.
 
     n_x and n_y count the examples strictly nearer on one side than the k-th neighbour in both, whose distance is the
@@ -46,16 +46,13 @@ class KSG(AbstractDependence):
     """
 
     neighbours: int = 3
-    points: int = 2000
-    sketch: int = 2048
 
     name: ClassVar[str] = "KSG"
     unit: ClassVar[str] = "bits"
 
     def __post_init__(self) -> None:
-        AbstractDependence.__post_init__(self)
-        check_counts(self.fewest, points=self.points)
-        check_counts(1, sketch=self.sketch, neighbours=self.neighbours)
+        AbstractSketched.__post_init__(self)
+        check_counts(1, neighbours=self.neighbours)
         if self.neighbours >= self.fewest:
             raise InputError(f"neighbours: expected at most {self.fewest - 1}, got {self.neighbours}")
 
@@ -64,9 +61,6 @@ class KSG(AbstractDependence):
 
     def _in_trees(self, shapes: Shapes) -> bool:
         return sum(side.features for side in shapes) <= _TREE_DIMENSIONS
-
-    def reductions(self, shapes: Shapes, seed: Seed) -> tuple[Reduction, Reduction]:
-        return sketch(shapes[0], self.sketch, seed / "x"), sketch(shapes[1], self.sketch, seed / "y")
 
     def measure(self, x: Tensor, y: Tensor, shapes: Shapes, orders: Orders, seed: Seed) -> Raw:
         x, y = _scaled(x, seed / "noise" / "x"), _scaled(y, seed / "noise" / "y")
@@ -77,7 +71,7 @@ class KSG(AbstractDependence):
         else:
             a, b = _levelled(distances(x.T)), _levelled(distances(y.T))
             terms = _by_pairs(a, b, k)
-            null = [_by_pairs(a, permuted(b, order), k).mean() for order in orders]
+            null = [_by_pairs(a, among(b, order), k).mean() for order in orders]
         return Raw(
             value=float(terms.mean()),
             error=float(terms.std() / math.sqrt(n)),

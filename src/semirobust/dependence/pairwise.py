@@ -9,7 +9,7 @@ from torch import Tensor
 
 from semirobust.seed import Seed
 
-__all__ = ["distances", "jackknife", "permuted"]
+__all__ = ["among", "distances", "jackknife"]
 
 _EXACT = 8  # by products, distances in few dimensions lose digits
 
@@ -21,9 +21,9 @@ def distances(rows: Tensor) -> Tensor:
     return torch.cdist(centred, centred, compute_mode=mode).fill_diagonal_(0)
 
 
-def permuted(matrix: Tensor, order: Tensor) -> Tensor:
-    """Rows and columns of a matrix of pairs in another order."""
-    return matrix[order][:, order]
+def among(matrix: Tensor, rows: Tensor) -> Tensor:
+    """Rows and columns of a matrix of pairs: in another order, or of fewer examples."""
+    return matrix[rows][:, rows]
 
 
 def jackknife(n: int, value: Callable[[Tensor], float], groups: int, seed: Seed, device: torch.device) -> float:

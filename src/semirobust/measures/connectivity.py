@@ -218,7 +218,6 @@ def _within(model: nn.Module, spots: _Spots, x: Tensor, estimator: AbstractDepen
     result: dict[int, Raw | str] = {}
     for j in spots.pairs:
         sample = samples.pop(j)
-        sample.n = len(x)
         before, own = sample.shapes
         try:
             constant = "the layer before is constant" if before.constant else "the layer is constant" if own.constant else ""

@@ -59,9 +59,10 @@ def harden_subject(
     if seeds < 1:
         raise InputError(f"seeds: expected at least 1, got {seeds}")
     fabric = fitting.make_fabric(devices, recipe.harden.precision)
-    start = _with_suffix(subject.model.to(fabric.device), recipe)
+    start = subject.model.to(fabric.device)
     at = origin_of(recipe, "harden", device=fabric.device)
     budget, notes = _budget(recipe, fabric, at)
+    _take_suffix(start, recipe, budget)
     arms = _arms(recipe, start, budget)
     prepare_folder(out, "harden")
     records: list[AnyRecord] = [
@@ -87,18 +88,17 @@ def harden_subject(
     return records
 
 
-def _with_suffix(start: nn.Module, recipe: Recipe) -> nn.Module:
-    """The network to start from: with the last layers of another one where the recipe says so (algorithm 1, step 2)."""
+def _take_suffix(start: nn.Module, recipe: Recipe, budget: Budget) -> None:
+    """Put the last layers of another network into ``start`` where the recipe says so (algorithm 1, step 2)."""
     if not recipe.harden.suffix_from:
-        return start
+        return
     method = METHODS.make(recipe.harden.method, recipe.harden.options)
     if not isinstance(method, SuffixAdversarial):
         raise InputError(f"harden.suffix_from: expected with the method suffix, got {recipe.harden.method}")
     donor = build_subject(recipe.harden.suffix_from, None, None, None, {})
-    x, _ = load_splits(recipe).train.batch(torch.tensor([0]), device_of(start, torch.device("cpu")))
+    x, _ = budget.images.batch(torch.tensor([0]), device_of(start, torch.device("cpu")))
     layers = layer_map(start, x)
     transplant(start, donor.model, layers, method.suffix(layers))
-    return start
 
 
 def _budget(recipe: Recipe, fabric: Fabric, at: Origin) -> tuple[Budget, list[Finding]]:

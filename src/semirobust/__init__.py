@@ -34,13 +34,16 @@ if TYPE_CHECKING:
     from semirobust.layers.map import layer_map as layer_map
     from semirobust.layers.split import split as split
     from semirobust.layers.transplant import transplant as transplant
+    from semirobust.measures.bounds import performance_bounds as performance_bounds
     from semirobust.measures.connectivity import connectivity as connectivity
     from semirobust.measures.criticality import criticality as criticality
     from semirobust.measures.robustness import evaluate as evaluate
     from semirobust.measures.sanity import sanity_checks as sanity_checks
+    from semirobust.measures.semirobustness import semirobustness as semirobustness
     from semirobust.measures.sweep import sweep as sweep
     from semirobust.measures.transfer import transfer as transfer
     from semirobust.methods.harden import harden as harden
+    from semirobust.methods.recovery import Recovery as Recovery
     from semirobust.models.base import Normalised as Normalised
     from semirobust.models.build import build_model as build_model
     from semirobust.models.checkpoint import load_checkpoint as load_checkpoint
@@ -105,6 +108,9 @@ _HOMES = {
     "sweep": "measures.sweep",
     "transfer": "measures.transfer",
     "transplant": "layers.transplant",
+    "Recovery": "methods.recovery",
+    "performance_bounds": "measures.bounds",
+    "semirobustness": "measures.semirobustness",
 }
 
 __all__ = [*_HOMES]  # noqa: PLE0604

@@ -42,7 +42,9 @@ def test_adversarial_inputs_and_given_ones():
     assert [e.value for e in clean.estimates] != [e.value for e in attacked.estimates]
     given = sr.connectivity(model, x, y, x_adv=x)
     assert [e.value for e in given.estimates] == [e.value for e in clean.estimates]
-    wrapped = Connectivity(inputs="clean").scores(model, sr.layer_map(model, x), x, y, 1 - x, seed=Seed(("0",)))
+    wrapped = Connectivity(inputs="clean").scores(
+        model, sr.layer_map(model, x), x, y, 1 - x, attack=sr.FGSM(sr.Linf(0.1)), seed=Seed(("0",))
+    )
     assert [s.measure for s in wrapped] == ["connectivity", "connectivity.null", "connectivity.excess"]
     assert wrapped[0].unit == "bits" and tuple(wrapped[0].values) == tuple(e.value for e in clean.estimates)
 

@@ -85,6 +85,14 @@ class AbstractAttack(ABC):
         keep_freed_memory()
         return self.search(Ascend(loss), x, as_seed(seed))
 
+    def go_on(self, loss: Callable[[Tensor], Tensor], x: Tensor, start: Tensor) -> Tensor:
+        """Like :meth:`maximise`, from given points ``start`` (N, ...) of the threat model instead of its own.
+
+        Raises:
+            InputError: this attack has no point that it starts from.
+        """
+        raise InputError(f"{self.name}: expected an attack that can start from stored perturbations, such as pgd-4")
+
     def _mislead(self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, leave: bool, fast: FastModel | None) -> Tensor:
         check_examples(x, y)
         check_mode(model)

@@ -1,5 +1,6 @@
 """Projected gradient ascent."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -7,8 +8,9 @@ from torch import Tensor
 
 from semirobust.attacks import ATTACKS
 from semirobust.attacks.base import AbstractBallAttack
-from semirobust.attacks.goals import AbstractGoal, gradient
+from semirobust.attacks.goals import AbstractGoal, Ascend, gradient
 from semirobust.errors import InputError
+from semirobust.memory import keep_freed_memory
 from semirobust.seed import Seed
 
 __all__ = ["PGD"]
@@ -75,10 +77,19 @@ class PGD(AbstractBallAttack):
                 break
         return best
 
+    def go_on(self, loss: Callable[[Tensor], Tensor], x: Tensor, start: Tensor) -> Tensor:
+        """One run from ``start`` (N, ...), whatever ``restarts`` and ``random_start`` say."""
+        keep_freed_memory()
+        rows = torch.arange(len(x), device=x.device)
+        return self._ascend(Ascend(loss), x, rows, self.threat.restrict(x, start))
+
     def _run(self, goal: AbstractGoal, x: Tensor, rows: Tensor, seed: Seed) -> Tensor:
         """One run on the examples ``rows`` of the batch: where each of them ended."""
+        start = self.threat.restrict(x, x + self.threat.sample(x, seed)) if self.random_start else x.clone()
+        return self._ascend(goal, x, rows, start)
+
+    def _ascend(self, goal: AbstractGoal, x: Tensor, rows: Tensor, x_adv: Tensor) -> Tensor:
         step = 2.5 * self.threat.epsilon / self.steps if self.step_size is None else self.step_size
-        x_adv = self.threat.restrict(x, x + self.threat.sample(x, seed)) if self.random_start else x.clone()
         result, frame = x_adv, self.threat.frame(x)
         here = torch.arange(len(x), device=x.device)  # the examples still moving
         for _ in range(self.steps):

@@ -2,11 +2,13 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from semirobust.cli import options as o
+from semirobust.cli import studies
+from semirobust.cli.parse import compute, layers_of, subject_of
 from semirobust.errors import InputError
 
 __all__ = ["app", "main"]
@@ -20,7 +22,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Out = Annotated[Path, typer.Option("--out", help="Run folder to write.")]
 Target = Annotated[str | None, typer.Argument(help="Run folder, architecture, or package.module:factory.", metavar="[MODEL]")]
 
 
@@ -49,21 +50,9 @@ def _fail(sentence: str) -> None:
     sys.exit(2)
 
 
-def _compute(device: str, devices: int = 1, threads: int | None = None) -> Any:
-    import torch
-
-    from semirobust.stages.fitting import Devices
-
-    if threads is not None:
-        if threads < 1:
-            raise InputError(f"threads: expected at least 1, got {threads}")
-        torch.set_num_threads(threads)
-    return Devices(device, devices)
-
-
 @app.command()
 def demo(
-    out: Out = Path("runs/demo"),
+    out: o.Out = Path("runs/demo"),
     seeds: Annotated[int, typer.Option("--seeds", help="How many times everything is repeated.")] = 4,
     workers: Annotated[int | None, typer.Option("--workers", help="Processes; one for each core by default.")] = None,
     json: o.Json = False,
@@ -80,7 +69,7 @@ def demo(
 
 @app.command()
 def train(
-    out: Out,
+    out: o.Out,
     recipe: o.RecipeFile = None,
     data: o.Data = None,
     data_root: o.DataRoot = None,
@@ -94,7 +83,7 @@ def train(
     epochs: Annotated[int | None, typer.Option("--epochs")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size")] = None,
     learning_rate: Annotated[str | None, typer.Option("--lr")] = None,
-    schedule: Annotated[str | None, typer.Option("--schedule", help="constant, step, cosine or cyclic.")] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", help="constant, step, thirds, cosine or cyclic.")] = None,
     augment: Annotated[str | None, typer.Option("--augment", help="none, crop, crop-small or crop-flip.")] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="32-true or bf16-mixed.")] = None,
     seed: o.Seed = None,
@@ -131,7 +120,7 @@ def train(
 
     settings = read_recipe(recipe, changes)
     with bars(quiet=json) as progress:
-        trained = run(settings, out, devices=_compute(device, devices, threads), progress=progress)
+        trained = run(settings, out, devices=compute(device, devices, threads), progress=progress)
     show_training(trained, out, as_json=json)
     if trained.stopped:
         raise typer.Exit(1)
@@ -182,14 +171,14 @@ def evaluate(
     from semirobust.cli.output import show_accuracy
     from semirobust.stages.evaluate import evaluate_subject
 
-    subject = _subject(target, model, checkpoint, recipe, changes)
+    subject = subject_of(target, model, checkpoint, recipe, changes)
     names = [folder.name for folder in transfer or []]
     others = {
-        folder.name if names.count(folder.name) == 1 else str(folder): _subject(str(folder), None, None, None, {}).model
+        folder.name if names.count(folder.name) == 1 else str(folder): subject_of(str(folder), None, None, None, {}).model
         for folder in transfer or []
     }
     with bars(quiet=json) as progress:
-        devices = _compute(device, threads=threads)
+        devices = compute(device, threads=threads)
         found = evaluate_subject(subject, out or subject.folder, others=others, devices=devices, progress=progress)
     show_accuracy(found, subject.recipe, as_json=json)
 
@@ -232,15 +221,15 @@ def profile(
     from semirobust.cli.output import show_profile
     from semirobust.stages.profile import profile as run
 
-    subject = _subject(target, model, checkpoint, recipe, changes)
+    subject = subject_of(target, model, checkpoint, recipe, changes)
     with bars(quiet=json) as progress:
-        layers, scores = run(subject, out or subject.folder, devices=_compute(device, threads=threads), progress=progress)
+        layers, scores = run(subject, out or subject.folder, devices=compute(device, threads=threads), progress=progress)
     show_profile(layers, scores, as_json=json)
 
 
 @app.command()
 def harden(
-    out: Out,
+    out: o.Out,
     target: Annotated[str | None, typer.Option("--from", help="Run folder, architecture or factory to start from.")] = None,
     recipe: o.RecipeFile = None,
     model: o.Model = None,
@@ -277,7 +266,7 @@ def harden(
         threat__epsilon=eps,
         harden__method=method,
         harden__options__k=k,
-        harden__options__layers=_layers(layers),
+        harden__options__layers=layers_of(layers),
         harden__epochs=epochs,
         harden__learning_rate=learning_rate,
         harden__controls=controls or None,
@@ -289,9 +278,9 @@ def harden(
     from semirobust.cli.output import show_comparison
     from semirobust.stages.harden import harden_subject
 
-    subject = _subject(target, model, checkpoint, recipe, changes)
+    subject = subject_of(target, model, checkpoint, recipe, changes)
     with bars(quiet=json) as progress:
-        records = harden_subject(subject, out, seeds=seeds, devices=_compute(device, threads=threads), progress=progress)
+        records = harden_subject(subject, out, seeds=seeds, devices=compute(device, threads=threads), progress=progress)
     show_comparison(records, out, as_json=json)
     if any(record.kind == "finding" and record.name == "stopped" for record in records):
         raise typer.Exit(1)
@@ -330,16 +319,5 @@ def report(
     tell(f"wrote {write_report(runs, out or runs[0] / 'report.html', title=title)}")
 
 
-def _subject(target: str | None, model: str | None, checkpoint: Path | None, recipe: Path | None, changes: dict[str, Any]) -> Any:
-    from semirobust.stages.run import build_subject
-
-    return build_subject(target, model, checkpoint, recipe, changes)
-
-
-def _layers(text: str | None) -> list[int] | None:
-    if text is None:
-        return None
-    try:
-        return [int(part) for part in text.split(",")]
-    except ValueError:
-        raise InputError(f"--layers: expected numbers with commas, such as 7,9; got {text!r}") from None
+app.command()(studies.recover)
+app.command()(studies.reproduce)

@@ -21,6 +21,7 @@ __all__ = [
     "Json",
     "Model",
     "Norm",
+    "Out",
     "RecipeFile",
     "Seed",
     "Set",
@@ -29,6 +30,7 @@ __all__ = [
     "common_changes",
 ]
 
+Out = Annotated[Path, typer.Option("--out", help="Run folder to write.")]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="TOML file of settings; flags override it.")]
 Data = Annotated[str | None, typer.Option("--data", help="Known data set (see `semirobust data`), .npz, or folder of pictures.")]
 DataRoot = Annotated[str | None, typer.Option("--data-root", help="Folder in which a known data set lies.")]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from semirobust.attacks import AbstractAttack
 from semirobust.layers.map import LayerMap
 from semirobust.layers.scores import LayerScores
 from semirobust.progress import Progress, silent
@@ -26,7 +27,11 @@ class AbstractLayerMeasure(ABC):
         y: Tensor,
         x_adv: Tensor,
         *,
+        attack: AbstractAttack,
         seed: Seed,
         progress: Progress = silent,
     ) -> list[LayerScores]:
-        """The measure, and by-products worth showing, on clean ``x``, their labels and perturbed ``x_adv`` (N, ...)."""
+        """The measure, and by-products worth showing, on clean ``x``, their labels and perturbed ``x_adv`` (N, ...).
+
+        ``attack`` is what perturbed them, for measures that must attack something else than the model's output.
+        """

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from semirobust.attacks import AbstractAttack
 from semirobust.attacks.pgd import PGD
 from semirobust.checks import check_examples, check_floating, check_labels, check_mode, probe
 from semirobust.dependence import DEPENDENCES, AbstractDependence
@@ -126,6 +127,7 @@ class Connectivity(AbstractLayerMeasure):
         y: Tensor,
         x_adv: Tensor,
         *,
+        attack: AbstractAttack,
         seed: Seed,
         progress: Progress = silent,
     ) -> list[LayerScores]:

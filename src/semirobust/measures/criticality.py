@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from semirobust.attacks import AbstractAttack
 from semirobust.attacks.pgd import PGD
 from semirobust.checks import check_dtype, check_examples, check_floating, check_labels, check_mode, probe
 from semirobust.errors import InputError
@@ -95,6 +96,7 @@ class Criticality(AbstractLayerMeasure):
         y: Tensor,
         x_adv: Tensor,
         *,
+        attack: AbstractAttack,
         seed: Seed,
         progress: Progress = silent,
     ) -> list[LayerScores]:

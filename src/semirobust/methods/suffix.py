@@ -1,14 +1,16 @@
 """Adversarial training of the last layers behind a frozen prefix."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from semirobust.errors import InputError
 from semirobust.layers.map import LayerMap
 from semirobust.methods import METHODS
 from semirobust.methods.base import AbstractMethod, Context, Plan
 from semirobust.objectives.adversarial import Adversarial
-from semirobust.training.trainable import Fixed
+from semirobust.objectives.dependent import Dependent
+from semirobust.training.trainable import Fixed, Replayed
 
 __all__ = ["SuffixAdversarial"]
 
@@ -23,12 +25,29 @@ class SuffixAdversarial(AbstractMethod):
 
     Args:
         layers: how many layers from the output train.
+        prefix_epochs: make the prefix robust first, by so many epochs of PGD-AT of everything (ours); 0 where it is robust.
+        dependence: ask consecutive layers to depend on each other, by ``hsic`` or ``cka`` as in
+            :class:`semirobust.objectives.dependent.Dependent`; ``none`` is the paper's algorithm.
+        weight: of that dependence.
     """
 
     layers: int | Sequence[int] = 4
+    prefix_epochs: int = 0
+    dependence: Literal["none", "hsic", "cka"] = "none"
+    weight: float = 0.5
 
     def plan(self, context: Context) -> Plan:
-        return Plan(Adversarial(), Fixed(self.suffix(context.layers)))
+        if self.prefix_epochs < 0:
+            raise InputError(f"prefix_epochs: expected at least 0, got {self.prefix_epochs}")
+        suffix = self.suffix(context.layers)
+        trainable = Replayed((*(None,) * self.prefix_epochs, suffix)) if self.prefix_epochs else Fixed(suffix)
+        if self.dependence == "none":
+            return Plan(Adversarial(), trainable)
+        return Plan(Dependent(self.dependence, self.weight), trainable)
+
+    def of(self, layers: int) -> "SuffixAdversarial":
+        """The same with another number of layers."""
+        return replace(self, layers=layers)
 
     def suffix(self, layers: LayerMap) -> tuple[int, ...]:
         """The layers that train.

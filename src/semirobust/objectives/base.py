@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -34,7 +35,13 @@ class Step:
 
 @dataclass(frozen=True)
 class AbstractObjective(ABC):
-    """min over the trained weights of E[ outer(x_adv) ], x_adv = argmax over the threat model of inner."""
+    """min over the trained weights of E[ outer(x_adv) ], x_adv = argmax over the threat model of inner.
+
+    Attributes:
+        best_by: the validation score by which its best epoch is chosen.
+    """
+
+    best_by: ClassVar[str] = "robust"
 
     @abstractmethod
     def inner(self, step: Step) -> Callable[[Tensor], Tensor] | None:

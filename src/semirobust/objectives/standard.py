@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -16,6 +17,8 @@ __all__ = ["Standard"]
 @dataclass(frozen=True)
 class Standard(AbstractObjective):
     """min E[ CE(f(x), y) ]: empirical risk minimisation, no attack (Vapnik 1992)."""
+
+    best_by: ClassVar[str] = "clean"
 
     def inner(self, step: Step) -> Callable[[Tensor], Tensor] | None:
         return None

@@ -21,7 +21,17 @@ from semirobust.threats import AbstractBall
 from semirobust.training.loop import Trained, Validate
 from semirobust.training.state import EpochLog, TrainState
 
-__all__ = ["Devices", "attack_of", "fit_options", "log_records", "make_fabric", "tensorboard_log", "validation"]
+__all__ = [
+    "Devices",
+    "attack_of",
+    "fit_options",
+    "judge_of",
+    "log_records",
+    "make_fabric",
+    "score_record",
+    "tensorboard_log",
+    "validation",
+]
 
 
 @dataclass(frozen=True)
@@ -63,9 +73,16 @@ def attack_of(name: str, options: Mapping[str, Any], threat: AbstractBall) -> Ab
     return ATTACKS.make(name, options, threat=threat)
 
 
+def judge_of(settings: FitSettings, threat: AbstractBall) -> AbstractAttack:
+    """The attack that validates."""
+    if settings.judge:
+        return attack_of(settings.judge, {}, threat)
+    return attack_of(settings.attack, settings.attack_options, threat)
+
+
 def fit_options(settings: FitSettings) -> dict[str, Any]:
     """The fields of :class:`Training` that a recipe sets directly."""
-    names = ("epochs", "batch_size", "learning_rate", "schedule", "momentum", "weight_decay", "nesterov", "augment")
+    names = ("epochs", "batch_size", "learning_rate", "schedule", "momentum", "weight_decay", "nesterov", "augment", "start")
     return {name: getattr(settings, name) for name in names}
 
 
@@ -91,13 +108,20 @@ def log_records(trained: Trained, at: Origin, examples: int, labels: Mapping[str
         values = {"loss": (log.loss, "nats"), "learning_rate": (log.learning_rate, "1"), "seconds": (log.seconds, "s")}
         records += [Number(name=f"train.{k}", value=v, unit=u, labels=here, origin=at) for k, (v, u) in values.items()]
         records.append(Number(name="train.parameters", value=log.trained_parameters, labels=here, origin=at))
-        records += [Number(name=f"validation.{k}", value=v, n=examples, labels=here, origin=at) for k, v in log.metrics.items()]
+        records += [score_record(name, value, examples, here, at) for name, value in log.metrics.items()]
         # Which layers trained, where not all did.
         records += [Number(name="train.layer", value=1, labels={**here, "layer": i}, origin=at) for i in log.layers or ()]
     records.append(Number(name="train.best_epoch", value=trained.best_epoch, labels=dict(labels), origin=at))
     if trained.stopped:
         records.append(Finding(name="stopped", text=trained.stopped, level="error", labels=dict(labels), origin=at))
     return records
+
+
+def score_record(name: str, value: float, examples: int, labels: Mapping[str, Label], at: Origin) -> Number:
+    """A score on held-out images; ``rho@7`` is that of layer 7."""
+    what, _, layer = name.partition("@")
+    here = {**labels, "layer": int(layer)} if layer else dict(labels)
+    return Number(name=f"validation.{what}", value=value, n=examples, labels=here, origin=at)
 
 
 def tensorboard_log(folder: Path) -> Callable[[EpochLog, TrainState], None]:

@@ -109,7 +109,7 @@ def _budget(recipe: Recipe, fabric: Fabric, at: Origin) -> tuple[Budget, list[Fi
         images=images,
         attack=attack,
         options=fitting.fit_options(settings),
-        validate=fitting.validation(held_out, attack, settings.validation_examples),
+        validate=fitting.validation(held_out, fitting.judge_of(settings, threat_of(recipe)), settings.validation_examples),
         validation_images=min(len(held_out), settings.validation_examples),
         test=splits.test.first(recipe.evaluate.examples),
         attacks=attacks_of(recipe),

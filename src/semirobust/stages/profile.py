@@ -72,7 +72,9 @@ def layer_scores(
         parts.append(attack(model, x[rows], y[rows], seed=seed / "attack" / start))
         progress(attack.name, min(start + _BATCH, len(x)), len(x))
     x_adv = torch.cat(parts)
-    found = [m.scores(model, layers, x, y, x_adv, seed=seed / MEASURES.name_of(m), progress=progress) for m in measures]
+    found = [
+        m.scores(model, layers, x, y, x_adv, attack=attack, seed=seed / MEASURES.name_of(m), progress=progress) for m in measures
+    ]
     return layers, [score for scores in found for score in scores]
 
 

@@ -16,6 +16,7 @@ __all__ = [
     "HardenSettings",
     "ModelSettings",
     "Recipe",
+    "RecoverSettings",
     "TrainSettings",
     "parse_fraction",
     "read_recipe",
@@ -92,9 +93,13 @@ class FitSettings(_Settings):
         attack, attack_options: the inner maximisation.
         precision: 32-true, or bf16-mixed for a forward pass in bfloat16.
         validation_examples: how many held-out images are attacked after each epoch.
+        judge: the attack of that validation; that of training where empty, which is too weak a judge if it has few steps.
+        start: ``stored`` starts each attack where the last one on the same image ended; fewer steps then do.
     """
 
     attack: str = "pgd-10"
+    judge: str = ""
+    start: Literal["random", "stored"] = "random"
     attack_options: dict[str, Any] = {}
     epochs: NoneOrMore = 30
     batch_size: Count = 128
@@ -134,6 +139,34 @@ class HardenSettings(FitSettings):
     learning_rate: Positive = 0.01
     controls: bool = False
     suffix_from: str = ""
+
+
+class RecoverSettings(FitSettings):
+    """Algorithm 1; names as in :class:`semirobust.methods.recovery.Recovery`, defaults those of the paper's text.
+
+    Attributes:
+        layers: sizes of the suffix, in layers from the output.
+        protocol: which images decide: ``holdout`` uses held-out training images and touches the test images once at the
+            end, ``paper`` selects and stops on the test images themselves.
+        method_options: of the method ``suffix``.
+        controls: train also everything from the robust network, and the suffix behind a normal prefix.
+        dependence: the measure of dependence whose rho_j is followed, with its options in ``dependence_options``; "" for none.
+        sharpness_examples: adversarial examples for bound (a); 0 leaves the bounds out.
+    """
+
+    layers: Annotated[tuple[Count, ...], Field(min_length=1)] = (4, 8, 12)
+    trials: Count = 3
+    tolerance: Annotated[Real, Field(ge=0, le=1)] = 0.0
+    stop: bool = True
+    protocol: Literal["holdout", "paper"] = "holdout"
+    method_options: dict[str, Any] = {}
+    controls: bool = False
+    dependence: str = "edge"
+    dependence_options: dict[str, Any] = {}
+    sharpness_examples: NoneOrMore = 256
+    epochs: NoneOrMore = 10
+    learning_rate: Positive = 0.001
+    schedule: str = "constant"
 
 
 class ProfileSettings(_Settings):
@@ -176,6 +209,7 @@ class Recipe(_Settings):
     threat: ThreatSettings = ThreatSettings()
     train: TrainSettings = TrainSettings()
     harden: HardenSettings = HardenSettings()
+    recover: RecoverSettings = RecoverSettings()
     profile: ProfileSettings = ProfileSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
 

@@ -53,7 +53,7 @@ def train(recipe: Recipe, out: Path, *, devices: fitting.Devices = fitting.Devic
         model,
         images,
         seed=seed / "train",
-        validate=fitting.validation(held_out, attack, settings.validation_examples),
+        validate=fitting.validation(held_out, fitting.judge_of(settings, threat_of(recipe)), settings.validation_examples),
         fabric=fabric,
         state_file=out / "state.safetensors",
         key=at.config,

@@ -5,12 +5,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
+from semirobust.attacks.base import AbstractBallAttack
 from semirobust.checks import probe
 from semirobust.data.augment import augmentation
 from semirobust.data.images import Images
@@ -24,6 +26,7 @@ from semirobust.seed import Seed, as_seed
 from semirobust.training.diagnose import cause_of_nan
 from semirobust.training.schedules import schedule
 from semirobust.training.state import EpochLog, TrainState, digest, restore, snapshot, store
+from semirobust.training.stored import Move, Stored
 from semirobust.training.trainable import AbstractTrainable, All
 
 __all__ = ["Trained", "Training", "Validate"]
@@ -68,7 +71,10 @@ class Training:
         schedule: its course (``semirobust.training.schedules``).
         momentum, weight_decay, nesterov: of the descent; only what trains has a momentum or decays.
         augment: the augmentation by name.
-        best_by: the validation score that decides which epoch was best.
+        best_by: the validation score that decides which epoch was best; None for the objective's own.
+        start: where the attack starts: at its own ``random`` point, or where it ended on the same image in the epoch before,
+            ``stored`` (:class:`semirobust.training.stored.Stored`).
+        until: stop as soon as that score is so high.
         collapse: stop when the validation score ``clean`` falls below this share of its highest value; 0 for never.
     """
 
@@ -83,12 +89,18 @@ class Training:
     weight_decay: float = 5e-4
     nesterov: bool = False
     augment: str = "none"
-    best_by: str = "robust"
+    best_by: str | None = None
+    start: Literal["random", "stored"] = "random"
+    until: float = math.inf
     collapse: float = 0.0
 
     def __post_init__(self) -> None:
         schedule(self.schedule)
         augmentation(self.augment)
+        if self.start not in ("random", "stored"):
+            raise InputError(f"start: expected random or stored; got {self.start!r}")
+        if self.start == "stored" and not isinstance(self.attack, AbstractBallAttack):
+            raise InputError("start: expected an attack within a norm ball to store perturbations of")
         if self.epochs < 0 or self.batch_size < 1:
             raise InputError(f"epochs and batch_size: expected at least 0 and 1, got {self.epochs} and {self.batch_size}")
         if self.nesterov and not self.momentum > 0:
@@ -129,12 +141,12 @@ class Training:
             key = f"{key}/{digest(run.best, images)}"
         if state_file is not None and state_file.exists():
             run.resume(state_file, key)
-        while run.state.epoch < self.epochs and not run.state.stopped:
+        while run.state.epoch < self.epochs and not run.state.stopped and run.state.best < self.until:
             log = run.epoch(validate)
             if log is not None and on_epoch is not None:
                 on_epoch(log, run.state)
             if state_file is not None and run.fabric.is_global_zero:
-                store(state_file, run.state, run.model, run.best, run.momentum_by_name(), key)
+                store(state_file, run.state, run.groups(), key)
         run.model.eval()
         return Trained(run.model, run.best, run.state.best_epoch, tuple(run.state.logs), run.state.stopped)
 
@@ -157,9 +169,22 @@ class _Run:
         self.optimiser: torch.optim.SGD | None = None
         self.augment = augmentation(training.augment)
         self.steps = math.ceil(len(images) / training.batch_size)
+        self.stored: Stored | None = None
+        if training.start == "stored" and isinstance(training.attack, AbstractBallAttack):
+            self.stored = Stored(len(images), tuple(x.shape[1:]), training.attack.threat.epsilon)
 
     def resume(self, path: Path, key: str) -> None:
-        self.state, self.best, self.momentum = restore(path, self.model, key)
+        self.state, groups = restore(path, key)
+        with torch.no_grad():
+            self.model.load_state_dict(groups["model"])
+        self.best, self.momentum = groups["best"], groups["momentum"]
+        if self.stored is not None:
+            self.stored.codes = groups["stored"]["codes"]
+
+    def groups(self) -> dict[str, Mapping[str, Tensor]]:
+        """All tensors that a run needs to go on."""
+        groups = {"model": self.model.state_dict(), "best": self.best, "momentum": self.momentum_by_name()}
+        return groups if self.stored is None else {**groups, "stored": {"codes": self.stored.codes}}
 
     def epoch(self, validate: Validate | None) -> EpochLog | None:
         """One epoch; None where it could not be finished."""
@@ -172,6 +197,8 @@ class _Run:
             self._prepare_optimiser()
             started = time.perf_counter()
             loss = self._steps(seed)
+            if self.stored is not None:
+                self.stored.turn(self.fabric)
             self._average(buffer for buffer in self.model.buffers() if buffer.is_floating_point())
             seconds = time.perf_counter() - started
         self.model.eval()
@@ -203,7 +230,7 @@ class _Run:
         state, training = self.state, self.training
         state.epoch += 1
         state.logs.append(log)
-        score = log.metrics.get(training.best_by, float(log.epoch))
+        score = log.metrics.get(training.best_by or training.objective.best_by, float(log.epoch))
         if score > state.best:
             state.best, state.best_epoch, self.best = score, log.epoch, snapshot(self.model)
         highest = max((entry.metrics.get("clean", 0.0) for entry in state.logs), default=0.0)
@@ -250,8 +277,9 @@ class _Run:
     def _step(self, rows: Tensor, number: int, seed: Seed) -> float:
         assert self.optimiser is not None
         x, y = self.images.batch(rows, self.fabric.device)
-        if self.augment is not None:
-            x = self.augment(x, seed / "augment")
+        augment = self.augment
+        move: Move = (lambda t: t) if augment is None else (lambda t: augment(t, seed / "augment"))
+        x = move(x)
         if x.dim() == 4:  # convolutions on a CPU are about 1.4 times faster so
             x = x.contiguous(memory_format=torch.channels_last)
         progress = (self.state.epoch + number / self.steps) / self.training.epochs
@@ -259,7 +287,7 @@ class _Run:
             group["lr"] = self.training.learning_rate * schedule(self.training.schedule)(progress)
         self.model.train()
         with self.fabric.autocast(), (seed / "dropout").globally():
-            step, x_adv = self._perturb(x, y, seed / "attack")
+            step, x_adv = self._perturb(x, y, seed / "attack", rows, move)
             loss = self.training.objective.outer(step, x_adv)
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
@@ -272,7 +300,7 @@ class _Run:
         self.optimiser.step()
         return value
 
-    def _perturb(self, x: Tensor, y: Tensor, seed: Seed) -> tuple[Step, Tensor]:
+    def _perturb(self, x: Tensor, y: Tensor, seed: Seed, rows: Tensor, move: Move) -> tuple[Step, Tensor]:
         layers = self.layers.indices if self.state.layers is None else self.state.layers
         step = Step(self.model, self.layers, x, y, layers, self.state.reference or 1.0)
         objective, attack = self.training.objective, self.training.attack
@@ -282,7 +310,12 @@ class _Run:
                 return step, x
             if attack is None:
                 raise InputError(f"attack: {type(objective).__name__} needs one for its inner maximisation, got none")
-            x_adv = attack.maximise(inner, x, seed=seed)
+            if self.stored is not None and self.state.epoch:
+                x_adv = attack.go_on(inner, x, x + self.stored.of(rows, move, x.device).to(x))
+            else:
+                x_adv = attack.maximise(inner, x, seed=seed)
+            if self.stored is not None:
+                self.stored.keep(rows, x_adv - x, move)
             if self.state.reference is None:
                 self.state.reference = objective.reference(step, x_adv)
                 step = Step(self.model, self.layers, x, y, layers, self.state.reference)

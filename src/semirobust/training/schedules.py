@@ -21,6 +21,11 @@ def step(progress: float) -> float:
     return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
 
 
+def thirds(progress: float) -> float:
+    """1, then 0.1 from a third of training on, 0.01 from two thirds on (the semirobustness paper: epochs 40 and 80 of 120)."""
+    return 1.0 if progress < 1 / 3 else 0.1 if progress < 2 / 3 else 0.01
+
+
 def cosine(progress: float) -> float:
     """(1 + cos(pi * progress)) / 2, from 1 to 0 (Loshchilov & Hutter 2017; CLAT)."""
     return (1 + math.cos(math.pi * progress)) / 2
@@ -31,7 +36,7 @@ def cyclic(progress: float) -> float:
     return progress / 0.4 if progress < 0.4 else (1 - progress) / 0.6
 
 
-SCHEDULES: dict[str, Schedule] = {"constant": constant, "step": step, "cosine": cosine, "cyclic": cyclic}
+SCHEDULES: dict[str, Schedule] = {"constant": constant, "step": step, "thirds": thirds, "cosine": cosine, "cyclic": cyclic}
 
 
 def schedule(name: str) -> Schedule:

@@ -77,18 +77,14 @@ def digest(weights: Mapping[str, Tensor], images: Images) -> str:
     return found.hexdigest()[:12]
 
 
-def store(
-    path: Path, state: TrainState, model: nn.Module, best: Mapping[str, Tensor], momentum: Mapping[str, Tensor], key: str
-) -> None:
-    """Write everything into one safetensors file, whole or not at all."""
-    tensors = {f"model/{name}": tensor for name, tensor in model.state_dict().items()}
-    tensors |= {f"best/{name}": tensor for name, tensor in best.items()}
-    tensors |= {f"momentum/{name}": tensor for name, tensor in momentum.items()}
+def store(path: Path, state: TrainState, groups: Mapping[str, Mapping[str, Tensor]], key: str) -> None:
+    """Write everything into one safetensors file, whole or not at all; ``groups`` are tensors by group and name."""
+    tensors = {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
     write_tensors(path, tensors, {"state": asdict(state), "key": key})
 
 
-def restore(path: Path, model: nn.Module, key: str) -> tuple[TrainState, dict[str, Tensor], dict[str, Tensor]]:
-    """Fill ``model`` from what :func:`store` wrote; returns the state, the best weights and the momentum.
+def restore(path: Path, key: str) -> tuple[TrainState, dict[str, dict[str, Tensor]]]:
+    """What :func:`store` wrote.
 
     Raises:
         InputError: the file is damaged, or belongs to a run with other settings (``key``).
@@ -99,10 +95,8 @@ def restore(path: Path, model: nn.Module, key: str) -> tuple[TrainState, dict[st
     groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "momentum": {}}
     for name, tensor in read_tensors(path).items():
         group, _, rest = name.partition("/")
-        groups[group][rest] = tensor
-    with torch.no_grad():
-        model.load_state_dict(groups["model"])
-    return _state(metadata["state"]), groups["best"], groups["momentum"]
+        groups.setdefault(group, {})[rest] = tensor
+    return _state(metadata["state"]), groups
 
 
 def _state(entries: dict[str, Any]) -> TrainState:

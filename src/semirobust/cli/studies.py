@@ -1,0 +1,132 @@
+"""Commands that answer a question by many runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from semirobust.cli import options as o
+from semirobust.cli.parse import compute, layers_of, subject_of
+
+if TYPE_CHECKING:
+    from semirobust.records.store import AnyRecord
+
+__all__ = ["recover", "reproduce"]
+
+
+def recover(
+    robust: Annotated[Path, typer.Argument(help="Run folder of the robust network.", metavar="ROBUST")],
+    out: o.Out,
+    normal: Annotated[Path, typer.Option("--normal", help="Run folder of a network of the same build, trained on clean images.")],
+    recipe: o.RecipeFile = None,
+    data_root: o.DataRoot = None,
+    layers: Annotated[str | None, typer.Option("--layers", help="Sizes of the suffix, such as 4,8,12.")] = None,
+    trials: Annotated[int | None, typer.Option("--trials")] = None,
+    tolerance: Annotated[str | None, typer.Option("--tolerance", help="How much less accurate is still recovered: 0.01.")] = None,
+    protocol: Annotated[str | None, typer.Option("--protocol", help="holdout, or paper: selects on the test images.")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs")] = None,
+    learning_rate: Annotated[str | None, typer.Option("--lr")] = None,
+    controls: Annotated[bool, typer.Option("--controls", help="Train also everything, and behind a normal prefix.")] = False,
+    attacks: o.Attacks = None,
+    examples: o.Examples = None,
+    seed: o.Seed = None,
+    set_: o.Set = None,
+    device: o.Accelerator = "auto",
+    threads: o.Threads = None,
+    json: o.Json = False,
+) -> None:
+    """How small may the robust prefix be? Trains only the layers behind it until the whole is robust again."""
+    changes = o.common_changes(
+        set_,
+        data__root=data_root,
+        recover__layers=layers_of(layers),
+        recover__trials=trials,
+        recover__tolerance=tolerance,
+        recover__protocol=protocol,
+        recover__epochs=epochs,
+        recover__learning_rate=learning_rate,
+        recover__controls=controls or None,
+        evaluate__attacks=attacks,
+        evaluate__examples=examples,
+        seed=seed,
+    )
+    from semirobust.cli.console import bars
+    from semirobust.stages.recover import recover_subject
+
+    subject = subject_of(str(robust), None, None, recipe, changes)
+    other = subject_of(str(normal), None, None, None, {} if data_root is None else {"data.root": data_root})
+    with bars(quiet=json) as progress:
+        records = recover_subject(subject, other, out, devices=compute(device, threads=threads), progress=progress)
+    _show_recovery(records, out, as_json=json)
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(help="Which paper: semirobustness.", metavar="PAPER")],
+    scale: Annotated[str, typer.Option("--scale", help="cpu, or paper for the full setting.")] = "cpu",
+    out: Annotated[Path, typer.Option("--out", help="Where networks and records go.")] = Path("runs/reproduced"),
+    list_: Annotated[bool, typer.Option("--list", help="Only say what there is and what is done.")] = False,
+    only: Annotated[str | None, typer.Option("--only", help="Parts of the names of runs, with commas.")] = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="How many; as many as the scale asks for by default.")] = None,
+    page: Annotated[
+        Path | None, typer.Option("--page", help="Render the tables from the records into this Markdown file.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="Processes; one for each core by default.")] = None,
+    data_root: o.DataRoot = None,
+    json: o.Json = False,
+) -> None:
+    """Make the tables and figures of a paper again: runs what is not done, goes on where it was interrupted."""
+    from semirobust.cli.console import bars, print_json, show_table, tell
+    from semirobust.stages.reproduce.runner import reproduce as run
+    from semirobust.stages.reproduce.runner import status
+
+    changes = {} if data_root is None else {"data.root": data_root}
+    if not list_ and page is None:
+        parts = [part.strip() for part in (only or "").split(",") if part.strip()]
+        with bars(quiet=json) as progress:
+            run(name, scale, out, seeds=seeds, only=parts, workers=workers, changes=changes, progress=progress)
+    found = status(name, scale, out, seeds=seeds, changes=changes)
+    if json:
+        print_json({"units": [{"name": s.unit.name, "for": s.unit.items, "state": s.state} for s in found]})
+    else:
+        show_table(
+            f"{name}, scale {scale}", ("run", "for", "state"), [(s.unit.name, ", ".join(s.unit.items), s.state) for s in found]
+        )
+        done = sum(s.state == "done" for s in found)
+        tell(f"{done} of {len(found)} runs are done; records in {out / f'{name}-{scale}' / 'records'}")
+
+
+def _show_recovery(records: "Sequence[AnyRecord]", out: Path, *, as_json: bool) -> None:
+    """One row for each size of the suffix, then the answer."""
+    from semirobust.cli.console import print_json, show_table, tell
+    from semirobust.records.record import Finding, Number
+
+    numbers = [r for r in records if isinstance(r, Number) and r.name.startswith("recover.")]
+    found: dict[int, dict[str, list[float]]] = {}
+    for r in numbers:
+        if "suffix" in r.labels and "layer" not in r.labels:
+            found.setdefault(int(r.labels["suffix"]), {}).setdefault(r.name.removeprefix("recover."), []).append(r.value)
+    findings = [r for r in records if isinstance(r, Finding) and not r.name.startswith("measure.")]
+    if as_json:
+        rho = {f"{r.labels['suffix']}/{r.labels['layer']}": r.value for r in numbers if r.name == "recover.threshold"}
+        print_json({"out": str(out), "suffix": found, "thresholds": rho, "findings": [f.text for f in findings]})
+        return
+    rows = []
+    for size, values in found.items():
+        epochs = values.get("epochs", [])
+        rows.append(
+            (
+                str(size),
+                f"{values['reference'][0]:.1%}",
+                " ".join(f"{v:.1%}" for v in values["start"]),
+                " ".join(f"{v:.1%}" for v in values["best"]),
+                f"{100 * values['difference'][0]:+.1f}",
+                f"{epochs[0]:.1f}" if epochs else "–",
+                f"{values['trials_converged'][0]:.0f} of {len(values['best'])}",
+            )
+        )
+    head = ("layers of the suffix", "robust network", "before", "after", "difference", "epochs", "recovered")
+    show_table("Accuracy under attack on the images that decide", head, rows)
+    for finding in findings:
+        tell(f"{finding.text}.")
+    tell(f"wrote {out}; its records have the test accuracies, every epoch, rho_j and the bounds")

@@ -1,0 +1,225 @@
+"""Algorithm 2 of the semirobustness paper: a robust network's logits as a linear map of what its prefix computes."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.dependence.base import check_counts
+from semirobust.dependence.reduction import Moments, Reduction, sketch
+from semirobust.errors import InputError
+from semirobust.layers.features import features
+from semirobust.layers.map import LayerMap
+from semirobust.layers.mode import quiet
+from semirobust.layers.scores import LayerScores
+from semirobust.measures import MEASURES
+from semirobust.measures.base import AbstractLayerMeasure
+from semirobust.progress import Progress, silent
+from semirobust.records.interval import mean_interval, proportion_interval
+from semirobust.seed import Seed
+
+__all__ = ["Readout", "ReadoutMeasure", "pseudoinverse_readout", "ridge_readout"]
+
+_STRENGTHS = tuple(10.0**e for e in range(-4, 5))  # of the ridge, relative to the mean eigenvalue
+_RANDOM = 10  # draws of the control
+
+
+class Readout(nn.Module):
+    """Logits (N, C) = [raw outputs of layers 1..j, flattened, side by side] @ weight + bias.
+
+    Args:
+        model, layers: the network and its layer map.
+        prefix: j.
+        reductions: by layer, what is kept of its output; all of it where empty.
+    """
+
+    def __init__(self, model: nn.Module, layers: LayerMap, prefix: int, reductions: Sequence[Reduction] = ()) -> None:
+        super().__init__()
+        self.model, self.layers, self.prefix, self.reductions = model, layers, prefix, tuple(reductions)
+        self.weight, self.bias = torch.zeros(0, 0), torch.zeros(0)
+
+    def outputs(self, x: Tensor) -> tuple[list[Tensor], Tensor]:
+        """(N, D_i) of each layer of the prefix, and the model's own logits."""
+        indices = range(1, self.prefix + 1)
+        with features(self.model, self.layers, indices, at="conv") as tape:
+            logits = self.model(x)
+        flat = [self.layers.at(i).by_example(tape[i], len(x), raw=True) for i in indices]
+        return ([r(rows) for r, rows in zip(self.reductions, flat, strict=True)] if self.reductions else flat), logits
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, ...) pixels to (N, C) logits."""
+        parts, _ = self.outputs(x)
+        return torch.cat(parts, 1) @ self.weight.to(parts[0].dtype) + self.bias.to(parts[0].dtype)
+
+
+def pseudoinverse_readout(model: nn.Module, layers: LayerMap, prefix: int, x: Tensor, *, batch_size: int = 100) -> Readout:
+    """The paper's form: the mean over batches of A^+ O, least squares of minimum norm, in double precision, no intercept.
+
+    A batch has far fewer examples than A has columns, so each solution fits its own batch exactly; only (n, n) Gram
+    matrices are inverted. It is scored on the examples it was fitted to, and says nothing about others.
+    """
+    found = Readout(model, layers, prefix)
+    total, count = torch.zeros(0), 0
+    for parts, logits in _each(found, x, batch_size):
+        a = torch.cat(parts, 1).double()
+        solution = a.T @ (torch.linalg.pinv(a @ a.T, hermitian=True) @ logits.double())
+        total, count = (solution if not count else total + solution), count + 1
+    found.weight, found.bias = total / count, total.new_zeros(total.shape[1])
+    return found
+
+
+def ridge_readout(
+    model: nn.Module, layers: LayerMap, prefix: int, x: Tensor, *, width: int = 128, batch_size: int = 100, seed: Seed
+) -> Readout:
+    """Ridge regression on a count sketch of each layer, from streamed normal equations (ours).
+
+    Its strength is the one that predicts the logits of every fifth batch best, from a fit to the others; then all are used.
+    Only a (D', D') matrix is kept, D' = width times the layers of the prefix.
+    """
+    moments = [Moments() for _ in range(prefix)]
+    whole = Readout(model, layers, prefix)
+    for parts, _ in _each(whole, x[:1], 1):
+        for moment, rows in zip(moments, parts, strict=True):
+            moment.see(rows, spread=False)
+    found = Readout(model, layers, prefix, [sketch(m, width, seed / i) for i, m in enumerate(moments)])
+    fit, check = _Normal(), _Normal()
+    for number, (parts, logits) in enumerate(_each(found, x, batch_size)):
+        (check if number % 5 == 4 else fit).see(torch.cat(parts, 1).double(), logits.double())
+    if check.n == 0:
+        raise InputError(f"examples: expected at least {4 * batch_size + 1} to fit a ridge to, got {len(x)}")
+    errors = {s: check.error(*fit.solved(s)) for s in _STRENGTHS}
+    found.weight, found.bias = (fit + check).solved(min(errors, key=lambda s: errors[s]))
+    return found
+
+
+class _Normal:
+    """Sums of a least squares problem with an intercept: what batches of (n, D) and targets (n, C) add up to."""
+
+    def __init__(self) -> None:
+        self.n, self.sums = 0, tuple[Tensor, ...]()
+
+    def see(self, a: Tensor, o: Tensor) -> None:
+        new = (a.T @ a, a.T @ o, a.sum(0), o.sum(0), o.square().sum())
+        self.sums = tuple(s + t for s, t in zip(self.sums, new, strict=True)) if self.n else new
+        self.n += len(a)
+
+    def __add__(self, other: "_Normal") -> "_Normal":
+        found = _Normal()
+        found.n, found.sums = self.n + other.n, tuple(s + t for s, t in zip(self.sums, other.sums, strict=True))
+        return found
+
+    def solved(self, strength: float) -> tuple[Tensor, Tensor]:
+        """Weight (D, C) and bias (C,); columns of no spread get no weight."""
+        gram, cross, a, o, _ = self.sums
+        a, o = a / self.n, o / self.n
+        centred, target = gram / self.n - torch.outer(a, a), cross / self.n - torch.outer(a, o)
+        scale = centred.diagonal().clamp_min(0).sqrt()
+        scale = torch.where(scale > 1e-9 * scale.max(), scale, torch.inf)
+        centred = centred / torch.outer(scale, scale) + strength * torch.eye(len(a), dtype=a.dtype, device=a.device)
+        weight = torch.linalg.solve(centred, target / scale[:, None]) / scale[:, None]
+        return weight, o - a @ weight
+
+    def error(self, weight: Tensor, bias: Tensor) -> float:
+        """Mean squared error of a fit on these examples."""
+        gram, cross, a, o, squares = self.sums
+        predicted = (weight * (gram @ weight)).sum() + 2 * (a @ weight) @ bias + self.n * bias.square().sum()
+        return float(predicted - 2 * (weight * cross).sum() - 2 * bias @ o + squares) / self.n
+
+
+def _each(readout: Readout, x: Tensor, size: int) -> Iterator[tuple[list[Tensor], Tensor]]:
+    with torch.no_grad():
+        for batch in x.split(size):
+            yield readout.outputs(batch)
+
+
+@MEASURES.register("readout")
+@dataclass(frozen=True)
+class ReadoutMeasure(AbstractLayerMeasure):
+    """Accuracy of the linear read-out of each prefix on the network's adversarial examples: half of them fit, half score.
+
+    Source: the semirobustness paper, algorithm 2 and theorem 3. By-products: ``paper`` fits and scores on all examples, as the
+    paper does; ``attacked`` is the ridge's accuracy when the attack is on the read-out itself, since examples made
+    against another network flatter it; ``random`` has random weights of the size of the ridge's; ``network`` is the network's own
+    accuracy on the scored half.
+
+    Args:
+        prefixes: their last layers; the paper's three, that leave 1, 5 and 9 layers, where None.
+        batch_size: examples in one least squares problem of the paper's form.
+        width: numbers to which the ridge sketches each layer.
+    """
+
+    prefixes: Sequence[int] | None = None
+    batch_size: int = 100
+    width: int = 128
+
+    def __post_init__(self) -> None:
+        check_counts(1, batch_size=self.batch_size, width=self.width)
+
+    def scores(
+        self,
+        model: nn.Module,
+        layers: LayerMap,
+        x: Tensor,
+        y: Tensor,
+        x_adv: Tensor,
+        *,
+        attack: AbstractAttack,
+        seed: Seed,
+        progress: Progress = silent,
+    ) -> list[LayerScores]:
+        n = len(layers)
+        wanted = [j for j in (n - 9, n - 5, n - 1) if j > 0] if self.prefixes is None else sorted(set(self.prefixes))
+        indices = tuple(layers.at(j).index for j in wanted)
+        half = len(x) // 2
+        found: dict[str, list[tuple[float, float, float]]] = {}
+        with quiet(model):
+            for done, j in enumerate(indices):
+                for name, value in self._of(model, layers, j, (x, y, x_adv), half, attack, seed / j):
+                    found.setdefault(name, []).append(value)
+                progress("readout", done + 1, len(indices))
+        examples = {"readout.paper": len(x)}
+        return [self._score(name, rows, indices, examples.get(name, len(x) - half), n) for name, rows in found.items()]
+
+    def _of(
+        self, model: nn.Module, layers: LayerMap, j: int, data: tuple[Tensor, Tensor, Tensor], half: int, attack: Any, seed: Seed
+    ) -> Iterator[tuple[str, tuple[float, float, float]]]:
+        x, y, x_adv = data
+        size = min(self.batch_size, max(half // 5, 1))  # so that every fifth batch can choose the ridge's strength
+        ridge = ridge_readout(model, layers, j, x_adv[:half], width=self.width, batch_size=size, seed=seed / "sketch").eval()
+        held = x_adv[half:], y[half:]
+        yield "readout", _accuracy(ridge, *held)
+        parts = range(half, len(x), self.batch_size)
+        size = self.batch_size
+        own = [attack(ridge, x[i : i + size], y[i : i + size], seed=seed / "attack" / i) for i in parts]
+        yield "readout.attacked", _accuracy(ridge, torch.cat(own), held[1])
+        yield "readout.random", self._random(ridge, *held, seed / "random")
+        paper = pseudoinverse_readout(model, layers, j, x_adv, batch_size=self.batch_size).eval()
+        yield "readout.paper", _accuracy(paper, x_adv, y)
+        yield "readout.network", _accuracy(model, *held)
+
+    def _random(self, ridge: Readout, x: Tensor, y: Tensor, seed: Seed) -> tuple[float, float, float]:
+        """Mean over draws of random weights, with its interval."""
+        weight, values = ridge.weight, []
+        for number in range(_RANDOM):
+            drawn = torch.randn(weight.shape, generator=(seed / number).generator(), dtype=weight.dtype)
+            ridge.weight = drawn.to(weight.device) * weight.norm() / math.sqrt(weight.numel())
+            values.append(_accuracy(ridge, x, y)[0])
+        ridge.weight = weight
+        low, high = mean_interval(values)
+        return float(np.mean(values)), low, high
+
+    def _score(self, name: str, rows: Sequence[Any], indices: tuple[int, ...], examples: int, n: int) -> LayerScores:
+        values, low, high = np.array(rows, dtype=np.float64).T
+        return LayerScores(name, "1", indices, values, low, high, examples, n)
+
+
+def _accuracy(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float, float]:
+    with torch.no_grad():
+        right = int(sum((model(a).argmax(1) == b).sum() for a, b in zip(x.split(100), y.split(100), strict=True)))
+    low, high = proportion_interval(right, len(y))
+    return right / len(y), low, high

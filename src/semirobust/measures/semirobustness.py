@@ -1,0 +1,236 @@
+"""How robust a prefix is by itself: whether some classifier of its feature can be."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semirobust.attacks import AbstractAttack
+from semirobust.attacks.pgd import PGD
+from semirobust.checks import check_examples, check_mode
+from semirobust.dependence.base import check_counts
+from semirobust.errors import InputError
+from semirobust.layers.features import forward_to
+from semirobust.layers.map import LayerMap, layer_map
+from semirobust.layers.mode import quiet
+from semirobust.layers.scores import Floats, LayerScores
+from semirobust.measures import MEASURES
+from semirobust.measures.base import AbstractLayerMeasure
+from semirobust.progress import Progress, silent
+from semirobust.seed import Seed, as_seed
+from semirobust.threats import AbstractBall
+
+__all__ = ["Headed", "Semirobustness", "semirobustness"]
+
+_BATCH = 256
+
+
+class Headed(nn.Module):
+    """A linear classifier of the pooled feature of a frozen prefix: logits (N, C).
+
+    Args:
+        model, layers: the network and its layer map.
+        after: j, the prefix's last layer.
+        classes: C.
+        pool: average over positions; False takes the feature whole.
+    """
+
+    def __init__(self, model: nn.Module, layers: LayerMap, after: int, classes: int, *, pool: bool = True) -> None:
+        super().__init__()
+        self.model, self.layers, self.after, self.pool = model, layers, after, pool
+        self.weight, self.bias = torch.zeros(0, classes), torch.zeros(classes)
+
+    def feature(self, x: Tensor) -> Tensor:
+        """(N, d), pooled."""
+        found = forward_to(self.model, self.layers, x, self.after)[self.after]
+        found = found.movedim(self.layers.at(self.after).batch_dim, 0)
+        if found.dim() == 4 and self.pool:
+            return found.mean((2, 3))
+        return found.mean(1) if found.dim() == 3 and self.pool else found.reshape(len(x), -1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, ...) pixels to (N, C) logits."""
+        return self.feature(x) @ self.weight + self.bias
+
+
+@dataclass(frozen=True)
+class _Head:
+    """The convex problem min_G mean_i max_r CE(G(z_ir), y_i) + decay / 2 |G|^2 over the features z (R, N, d) seen so far."""
+
+    features: Tensor
+    y: Tensor
+    classes: int
+    decay: float
+
+    def solved(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        """The head of the lowest loss, from one to begin with, by L-BFGS (SciPy)."""
+        from scipy.optimize import minimize
+
+        z = self.features.double()
+        mean, std = z[0].mean(0), z[0].std(0).clamp_min(1e-6)
+        z = (z - mean) / std
+        shape = (z.shape[2] + 1, self.classes)
+        start = torch.cat([weight.double() * std[:, None], (bias.double() + mean @ weight.double())[None]]).flatten()
+
+        def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
+            head = torch.from_numpy(flat.copy()).view(shape).requires_grad_()
+            with torch.enable_grad():
+                each = F.cross_entropy((z @ head[:-1] + head[-1]).flatten(0, 1), self.y.repeat(len(z)), reduction="none")
+                total = each.view(len(z), -1).amax(0).mean() + self.decay / 2 * head[:-1].square().sum()
+                (slope,) = torch.autograd.grad(total, head)
+            return float(total.detach()), slope.flatten().numpy()
+
+        result = minimize(loss, start.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": 200})
+        found = torch.from_numpy(result.x).view(shape)
+        scaled = found[:-1] / std[:, None]
+        return scaled, found[-1] - mean @ scaled
+
+
+@MEASURES.register("semirobustness")
+@dataclass(frozen=True)
+class Semirobustness(AbstractLayerMeasure):
+    """gamma_j = E[ min_delta m(G_j(F_j(x + delta)), y) ], m the margin p_y - max_{k != y} p_k of a head G_j trained for it.
+
+    Source: the semirobustness paper, definition 1, whose y G(F) for labels of -1 and 1 this extends to many classes (ours). A
+    true gamma_j is the best over all heads and the worst over all perturbations, so what is measured is a lower bound
+    from the head's side and an upper bound from the attack's.
+
+    The head is linear on the averaged feature. It is fitted to one half of the examples and scored on the other: in each
+    round the attack goes through the frozen prefix against the head of the round before, what it finds joins the
+    features that the head must classify, and the head minimises the mean over examples of the highest loss among them (cutting
+    planes for the min-max problem, which is convex in a linear head). By-products: the margin on clean inputs, and accuracies.
+
+    Args:
+        layers: the prefixes' last layers; all where None.
+        rounds: of attack and fit.
+        share: of the examples that the heads are fitted to.
+        decay: of the head, on standardised features.
+        pool: average the feature over positions; False takes it whole, which needs many examples.
+        resamples: of the bootstrap over the scored examples.
+    """
+
+    layers: Sequence[int] | None = None
+    rounds: int = 4
+    share: float = 0.5
+    decay: float = 1e-3
+    pool: bool = True
+    resamples: int = 1000
+
+    def __post_init__(self) -> None:
+        check_counts(1, rounds=self.rounds, resamples=self.resamples)
+        if not 0 < self.share < 1 or self.decay < 0:
+            raise InputError(f"share and decay: expected between 0 and 1, and at least 0; got {self.share} and {self.decay}")
+
+    def scores(
+        self,
+        model: nn.Module,
+        layers: LayerMap,
+        x: Tensor,
+        y: Tensor,
+        x_adv: Tensor,
+        *,
+        attack: AbstractAttack,
+        seed: Seed,
+        progress: Progress = silent,
+    ) -> list[LayerScores]:
+        indices = layers.indices if self.layers is None else tuple(sorted({layers.at(i).index for i in self.layers}))
+        order = torch.randperm(len(x), generator=(seed / "halves").generator())
+        cut = round(self.share * len(x))
+        if not 0 < cut < len(x):
+            raise InputError(f"examples: expected some to fit the heads to and some to score them on, got {len(x)}")
+        fit, held = order[:cut].to(x.device), order[cut:].to(x.device)
+        rows: list[tuple[Floats, Floats]] = []
+        with quiet(model):
+            for done, j in enumerate(indices):
+                head = Headed(model, layers, j, int(y.max()) + 1, pool=self.pool).eval()
+                self._train(head, x[fit], y[fit], x_adv[fit], attack, seed / j)
+                rows.append(_margins(head, x[held], y[held], x_adv[held], attack, seed / j / "held"))
+                progress("semirobustness", done + 1, len(indices))
+        return self._scored(indices, rows, len(layers), seed)
+
+    def _train(self, head: Headed, x: Tensor, y: Tensor, x_adv: Tensor, attack: AbstractAttack, seed: Seed) -> None:
+        seen = [_feature(head, x), _feature(head, x_adv)]
+        head.weight = torch.zeros(seen[0].shape[1], len(head.bias), dtype=x.dtype, device=x.device)
+        head.bias = head.bias.to(head.weight)
+        for number in range(self.rounds):
+            problem = _Head(torch.stack(seen).cpu(), y.cpu(), len(head.bias), self.decay)
+            weight, bias = problem.solved(head.weight.cpu(), head.bias.cpu())
+            head.weight, head.bias = weight.to(head.weight), bias.to(head.bias)
+            if number + 1 < self.rounds:
+                seen.append(_feature(head, _attacked(head, x, y, attack, seed / number)))
+
+    def _scored(self, indices: tuple[int, ...], rows: Sequence[tuple[Floats, Floats]], n: int, seed: Seed) -> list[LayerScores]:
+        worst, clean = (np.stack(parts) for parts in zip(*rows, strict=True))
+        draws = np.random.default_rng((seed / "bootstrap").integer).integers(0, worst.shape[1], (self.resamples, worst.shape[1]))
+        gamma = self._interval("semirobustness", indices, worst, draws, n)
+        details = {"accuracy": [float((m > 0).mean()) for m in worst], "clean_accuracy": [float((m > 0).mean()) for m in clean]}
+        return [replace(gamma, details=details), self._interval("semirobustness.clean", indices, clean, draws, n)]
+
+    def _interval(self, name: str, indices: tuple[int, ...], margins: Floats, draws: NDArray[np.int64], n: int) -> LayerScores:
+        means = margins[:, draws].mean(2)
+        low, high = np.quantile(means, [0.025, 0.975], axis=1)
+        return LayerScores(name, "1", indices, margins.mean(1), low, high, margins.shape[1], n, by="linear head")
+
+
+def _feature(head: Headed, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return torch.cat([head.feature(part) for part in x.split(_BATCH)])
+
+
+def _attacked(head: Headed, x: Tensor, y: Tensor, attack: AbstractAttack, seed: Seed) -> Tensor:
+    parts = range(0, len(x), _BATCH)
+    return torch.cat([attack(head, x[i : i + _BATCH], y[i : i + _BATCH], seed=seed / i) for i in parts])
+
+
+def _margins(head: Headed, x: Tensor, y: Tensor, x_adv: Tensor, attack: AbstractAttack, seed: Seed) -> tuple[Floats, Floats]:
+    """(N,) margins at the worst of: the attack on the head, the perturbation of the whole network, none; and at none."""
+    points = [x, x_adv, _attacked(head, x, y, attack, seed)]
+    found = []
+    for point in points:
+        with torch.no_grad():
+            p = torch.cat([head(part) for part in point.split(_BATCH)]).double().softmax(1)
+        own = p.gather(1, y[:, None]).squeeze(1)
+        found.append((own - p.scatter(1, y[:, None], -1.0).amax(1)).cpu().numpy())
+    return np.min(found, axis=0), found[0]
+
+
+def semirobustness(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    threat: AbstractBall | None = None,
+    attack: AbstractAttack | None = None,
+    layers: Sequence[int] | None = None,
+    seed: int | Seed = 0,
+    progress: Progress = silent,
+    measure: Semirobustness | None = None,
+) -> LayerScores:
+    """gamma_j of the prefixes of ``model`` (:class:`Semirobustness`).
+
+    Args:
+        model: gives logits (N, C); in eval mode. It is left as it was.
+        x: (N, ...) pixels in [0, 1]; heads are fitted to a half of them and scored on the other.
+        y: (N,) true labels.
+        threat: the perturbations allowed; PGD-20 looks for them.
+        attack: another attack, in place of ``threat``.
+        layers: the prefixes' last layers; all where None.
+        seed: of halves, attacks and bootstrap.
+        progress: told after each prefix.
+        measure: settings of its own, whose ``layers`` then count.
+    """
+    check_examples(x, y)
+    check_mode(model)
+    if (threat is None) == (attack is None):
+        got = "neither" if threat is None else "both"
+        raise InputError(f"threat: expected a threat model such as Linf(8/255), or an attack; got {got}")
+    if attack is None:
+        assert threat is not None
+        attack = PGD(threat, steps=20)
+    seed, measure = as_seed(seed), Semirobustness(layers=layers) if measure is None else measure
+    x_adv = attack(model, x, y, seed=seed / "attack")
+    return measure.scores(model, layer_map(model, x), x, y, x_adv, attack=attack, seed=seed, progress=progress)[0]

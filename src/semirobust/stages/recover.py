@@ -1,0 +1,311 @@
+"""``semirobust recover``: how small may the robust prefix be for the whole to be robust after a little training of the rest?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semirobust.attacks import AbstractAttack
+from semirobust.data.images import Images
+from semirobust.errors import InputError
+from semirobust.layers.map import LayerMap, layer_map
+from semirobust.layers.mode import quiet
+from semirobust.measures.bounds import performance_bounds, sharpness
+from semirobust.measures.connectivity import Connectivity
+from semirobust.measures.robustness import correct
+from semirobust.methods import METHODS
+from semirobust.methods.recovery import Recovered, Recovery
+from semirobust.methods.suffix import SuffixAdversarial
+from semirobust.progress import Progress, silent
+from semirobust.records.record import Finding, Label, Number, Origin
+from semirobust.records.store import AnyRecord
+from semirobust.seed import Seed, as_seed
+from semirobust.stages import fitting
+from semirobust.stages.arms import Arm, Budget, run_arms
+from semirobust.stages.arms import Trial as ArmTrial
+from semirobust.stages.evaluate import accuracy_records, attacks_of
+from semirobust.stages.profile import score_records
+from semirobust.stages.recipe import Recipe
+from semirobust.stages.run import (
+    Subject,
+    layer_entries,
+    load_splits,
+    origin_of,
+    prepare_folder,
+    save_run,
+    settings_record,
+    threat_of,
+    write_stage,
+)
+
+__all__ = ["Part", "recover_subject"]
+
+Part = Literal["references", "trials", "controls"]
+
+_BATCH = 256
+
+
+def recover_subject(
+    robust: Subject,
+    normal: Subject,
+    out: Path,
+    *,
+    parts: Sequence[Part] | None = None,
+    devices: fitting.Devices = fitting.Devices(),
+    progress: Progress = silent,
+) -> list[AnyRecord]:
+    """Run algorithm 1 at each cut of the recipe of ``robust`` and write a run folder.
+
+    Args:
+        robust, normal: f* and F.
+        out: the folder.
+        parts: ``references`` tests both, ``trials`` runs algorithm 1, ``controls`` its controls; None for the first two, and
+            the third where the recipe asks for it.
+        devices: where to compute.
+        progress: told of every step.
+
+    Returns:
+        the records written: accuracies of F, f*, each semirobust network before and after, every epoch's accuracy, loss and
+        rho_j, thresholds, bounds, seconds, and the smallest prefix that recovers.
+
+    Raises:
+        InputError: the two networks are not of one build, or a setting does not fit.
+    """
+    recipe = robust.recipe
+    if normal.spec != robust.spec:
+        raise InputError("normal: expected a network of the same build as the robust one, and trained on the same data")
+    job = _Job.of(robust, normal, recipe, fitting.make_fabric(devices, recipe.recover.precision), out, progress)
+    sizes = tuple(sorted(set(recipe.recover.layers)))
+    for size in sizes:
+        Recovery(layers=size).suffix(job.layers)
+    prepare_folder(out, "recover")
+    parts = parts or ("references", "trials", *(("controls",) if recipe.recover.controls else ()))
+    records: list[AnyRecord] = [settings_record(recipe, "recover", job.at), *layer_entries(job.robust, job.layers, job.at)]
+    if "references" in parts:
+        records += job.tested(job.normal, {"arm": "normal"}) + job.tested(job.robust, {"arm": "robust"}, rho=True)
+    if "trials" in parts:
+        reference, found = dict(job.score(job.robust, job.seed / "reference")), {}
+        for size in sizes:
+            found[size], records = job.recover(size, reference, records)
+        records += _smallest(found, len(job.layers), recipe, job.at)
+    if "controls" in parts:
+        records += job.controls(sizes)
+    save_run(out, job.best or job.robust, robust.spec, recipe, "recover")
+    write_stage(out, "1-recover", records)
+    return records
+
+
+@dataclass
+class _Job:
+    """All that the parts of one run share."""
+
+    robust: nn.Module
+    normal: nn.Module
+    recipe: Recipe
+    layers: LayerMap
+    images: Images
+    deciding: Images
+    test: Images
+    attack: AbstractAttack
+    judge: AbstractAttack
+    attacks: Sequence[AbstractAttack]
+    fabric: Fabric
+    at: Origin
+    out: Path
+    progress: Progress
+    best: nn.Module | None = None
+    curvatures: dict[tuple[int, ...], float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, robust: Subject, normal: Subject, recipe: Recipe, fabric: Fabric, out: Path, progress: Progress) -> "_Job":
+        splits, settings = load_splits(recipe), recipe.recover
+        images, held_out = splits.train.hold_out(recipe.data.validation, as_seed(recipe.seed) / "validation")
+        deciding = splits.test if settings.protocol == "paper" else held_out
+        if len(deciding) == 0 or settings.validation_examples == 0:
+            raise InputError("data.validation: expected images held out, since they decide when a trial is over; got none")
+        model = robust.model.to(fabric.device)
+        x, _ = images.batch(torch.tensor([0]), fabric.device)
+        return cls(
+            robust=model,
+            normal=normal.model.to(fabric.device),
+            recipe=recipe,
+            layers=layer_map(model, x),
+            images=images,
+            deciding=deciding.first(min(settings.validation_examples, len(deciding))),
+            test=splits.test.first(recipe.evaluate.examples),
+            attack=fitting.attack_of(settings.attack, settings.attack_options, threat_of(recipe)),
+            judge=fitting.judge_of(settings, threat_of(recipe)),
+            attacks=attacks_of(recipe),
+            fabric=fabric,
+            at=origin_of(recipe, "recover", device=fabric.device),
+            out=out,
+            progress=progress,
+        )
+
+    @property
+    def seed(self) -> Seed:
+        return as_seed(self.recipe.seed) / "recover"
+
+    def score(self, model: nn.Module, seed: Seed) -> Mapping[str, float]:
+        """Accuracies, loss and rho on the images that decide."""
+        x, y = self.deciding.all(self.fabric.device)
+        x_adv = _perturbed(self.judge, model, x, y, seed)
+        with quiet(model):
+            clean = torch.cat([correct(model, *rows) for rows in zip(x.split(_BATCH), y.split(_BATCH), strict=True)])
+            with torch.no_grad():
+                logits = torch.cat([model(part) for part in x_adv.split(_BATCH)])
+        scores = {
+            "clean": float(clean.float().mean()),
+            "robust": float((logits.argmax(1) == y).float().mean()),
+            "loss": float(F.cross_entropy(logits, y)),
+        }
+        for score in self._dependence(model, x, y, x_adv, seed / "rho"):
+            name = score.measure.replace("connectivity", "rho")
+            scores |= {f"{name}@{j}": float(v) for j, v in zip(score.indices, score.values, strict=True)}
+        return scores
+
+    def tested(self, model: nn.Module, labels: Mapping[str, Label], *, rho: bool = False) -> list[AnyRecord]:
+        """Accuracies on the test images, and there also the dependence between layers."""
+        seed = as_seed(self.recipe.seed) / "evaluate"
+        records, _ = accuracy_records(model, self.test, self.attacks, self.at, seed=seed, labels=labels, progress=self.progress)
+        if rho and self.recipe.recover.dependence:
+            x, y = self.test.all(self.fabric.device)
+            x_adv = _perturbed(self.judge, model, x, y, seed / "rho")
+            records += score_records(self._dependence(model, x, y, x_adv, seed), self.at, labels)
+        return records
+
+    def _dependence(self, model: nn.Module, x: Tensor, y: Tensor, x_adv: Tensor, seed: Seed) -> Any:
+        settings = self.recipe.recover
+        if not settings.dependence:
+            return []
+        measure = Connectivity(settings.dependence, settings.dependence_options)
+        return measure.scores(model, self.layers, x, y, x_adv, attack=self.judge, seed=seed)
+
+    def recover(self, size: int, reference: Mapping[str, float], records: list[AnyRecord]) -> tuple[Recovered, list[AnyRecord]]:
+        """All trials at one cut, with their records behind those given."""
+        settings = self.recipe.recover
+        method = METHODS.make("suffix", settings.method_options)
+        assert isinstance(method, SuffixAdversarial)
+        recovery = Recovery(
+            layers=size,
+            trials=settings.trials,
+            tolerance=settings.tolerance,
+            stop=settings.stop,
+            method=method,
+            training=fitting.fit_options(settings),
+        )
+        found = recovery(
+            self.robust, self.normal, self.images, self.attack, self.score, seed=self.seed, reference=reference,
+            fabric=self.fabric, folder=self.out, key=self.at.config, progress=self.progress,
+        )  # fmt: skip
+        here: dict[str, Label] = {"arm": "suffix", "suffix": size, "protocol": settings.protocol}
+        records = [*records, *_scores(found.reference, {**here, "arm": "robust"}, len(self.deciding), self.at)]
+        semirobust = recovery.start(self.robust, self.normal, self.layers)
+        records += self.tested(semirobust, {**here, "arm": "start"})
+        for number, trial in enumerate(found.trials):
+            labels: dict[str, Label] = {**here, "trial": number}
+            records += _scores(trial.start, {**labels, "epoch": 0}, len(self.deciding), self.at)
+            records += fitting.log_records(trial.trained, self.at, len(self.deciding), labels)
+            model = fitting.load_best(trial.trained)
+            records += self.tested(model, labels, rho=True)
+            records += self._bounds(model, semirobust, found.layers, labels)
+            reached = {} if trial.converged is None else {"recover.converged": float(trial.converged)}
+            values = {"recover.best": trial.best, "recover.start": trial.start["robust"], **reached}
+            records += [Number(name=k, value=v, n=len(self.deciding), labels=labels, origin=self.at) for k, v in values.items()]
+            if self.best is None:
+                self.best = model
+        return found, [*records, *_summary(found, here, len(self.deciding), self.at)]
+
+    def _bounds(
+        self, model: nn.Module, start: nn.Module, suffix: tuple[int, ...], labels: Mapping[str, Label]
+    ) -> list[AnyRecord]:
+        """The bounds of the semirobust network before and after its training, on adversarial examples of f*."""
+        count = self.recipe.recover.sharpness_examples
+        if not count:
+            return []
+        x, y = self.deciding.first(min(count, len(self.deciding))).all(self.fabric.device)
+        x_adv = _perturbed(self.judge, self.robust, x, y, self.seed / "bounds")
+        if suffix not in self.curvatures:
+            names = self.layers.parameters(suffix)
+            self.curvatures[suffix] = sharpness(self.robust, x_adv, y, names, seed=self.seed / "bounds")
+        top, records = self.curvatures[suffix], list[AnyRecord]()
+        for when, other in (("start", start), ("end", model)):
+            found = performance_bounds(other, self.robust, x_adv, y, suffix, curvature=top, layer_map_=self.layers)
+            values = {name: float(value) for name, value in vars(found).items()}
+            records += [
+                Number(name=f"bound.{k}", value=v, n=len(x), labels={**labels, "when": when}, origin=self.at)
+                for k, v in values.items()
+            ]
+        return records
+
+    def controls(self, sizes: Sequence[int]) -> list[AnyRecord]:
+        """At the same budget: PGD-AT of everything from f*, and the suffix behind the prefix of the normal network."""
+        budget = Budget(
+            images=self.images,
+            attack=self.attack,
+            options=fitting.fit_options(self.recipe.recover),
+            validate=self.score,
+            validation_images=len(self.deciding),
+            test=self.test,
+            attacks=self.attacks,
+            fabric=self.fabric,
+        )
+        trial = ArmTrial(self.seed / "controls", 0, as_seed(self.recipe.seed) / "evaluate", self.at, self.out)
+        everything, _ = run_arms(
+            self.robust, [Arm("everything", METHODS.make("adversarial"))], budget, trial, progress=self.progress
+        )
+        arms = [Arm(f"normal prefix, suffix {size}", SuffixAdversarial(size)) for size in sizes]
+        behind, _ = run_arms(self.normal, arms, budget, trial, progress=self.progress)
+        return [*everything, *behind]
+
+
+def _perturbed(attack: AbstractAttack, model: nn.Module, x: Tensor, y: Tensor, seed: Seed) -> Tensor:
+    parts = range(0, len(x), _BATCH)
+    return torch.cat([attack(model, x[i : i + _BATCH], y[i : i + _BATCH], seed=seed / "attack" / i) for i in parts])
+
+
+def _scores(scores: Mapping[str, float], labels: Mapping[str, Label], n: int, at: Origin) -> list[AnyRecord]:
+    """Scores as :func:`semirobust.stages.fitting.log_records` writes those of an epoch."""
+    return [fitting.score_record(name, value, n, labels, at) for name, value in scores.items()]
+
+
+def _summary(found: Recovered, labels: Mapping[str, Label], n: int, at: Origin) -> list[AnyRecord]:
+    """A*, A, their difference, epochs and thresholds of one cut, as a row of the paper's table 1 has them."""
+    converged = sum(trial.converged is not None for trial in found.trials)
+    values = {
+        "recover.reference": found.reference["robust"],
+        "recover.difference": found.difference,
+        "recover.trials_converged": float(converged),
+    }
+    if found.epochs is not None:
+        values["recover.epochs"] = found.epochs
+    records: list[AnyRecord] = [Number(name=k, value=v, n=n, labels=dict(labels), origin=at) for k, v in values.items()]
+    of = "smallest of those that converged" if converged else "largest of all, none converged"
+    for j, rho in found.thresholds().items():
+        here = {**labels, "layer": j, "of": of}
+        records.append(Number(name="recover.threshold", value=rho, unit="bit", n=n, labels=here, origin=at))
+    return records
+
+
+def _smallest(found: Mapping[int, Recovered], n: int, recipe: Recipe, at: Origin) -> list[AnyRecord]:
+    """The smallest prefix that recovered, in the words of the question."""
+    tolerance = recipe.recover.tolerance
+    back = [size for size, result in found.items() if any(trial.converged is not None for trial in result.trials)]
+    tried = ", ".join(map(str, found))
+    if not back:
+        text = f"no suffix of {tried} layers came back to within {tolerance:.1%} of the robust network"
+        return [Finding(name="smallest prefix", text=text, level="warning", origin=at)]
+    prefix = n - max(back)
+    text = (
+        f"a robust prefix of {prefix} of {n} layers is enough: training the {max(back)} layers behind it came back to within "
+        f"{tolerance:.1%} of the robust network (suffixes tried: {tried})"
+    )
+    return [
+        Number(name="recover.prefix", value=prefix, origin=at),
+        Finding(name="smallest prefix", text=text, level="good", origin=at),
+    ]

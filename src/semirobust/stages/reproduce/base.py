@@ -1,0 +1,62 @@
+"""The form of every reproduction."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, ClassVar
+
+from semirobust.errors import InputError
+from semirobust.progress import Progress
+from semirobust.records.store import AnyRecord
+from semirobust.stages.recipe import Recipe, read_recipe
+
+__all__ = ["AbstractReproduction", "Unit", "Work"]
+
+Work = Callable[[Path, Path, Progress], Sequence[AnyRecord]]
+"""Does one unit: the folder of all units, its own folder, progress; gives its records."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One run of a reproduction, done once.
+
+    Attributes:
+        name: its folder among the others: network, seed, run.
+        seed: units of one seed run one after the other in one process.
+        items: the tables and figures that need it.
+        key: hash of all settings that it depends on; another key makes it run again.
+        work: does it.
+        needs: units whose files it reads.
+    """
+
+    name: str
+    seed: int
+    items: tuple[str, ...]
+    key: str
+    work: Work = field(repr=False)
+    needs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AbstractReproduction(ABC):
+    """All runs behind the tables and figures of one paper.
+
+    Attributes:
+        paper: its title and authors.
+        scales: name -> what it is, for the list.
+    """
+
+    paper: ClassVar[str]
+    scales: ClassVar[dict[str, str]]
+
+    @abstractmethod
+    def units(self, scale: str, seeds: int | None, changes: dict[str, Any]) -> list[Unit]:
+        """All units at a scale, those that others need first; None seeds for as many as the scale asks for."""
+
+    def recipe(self, name: str, scale: str, changes: dict[str, Any]) -> Recipe:
+        """The recipe of that name, which lies beside the code."""
+        if scale not in self.scales:
+            raise InputError(f"scale: expected one of {', '.join(self.scales)}; got {scale!r}")
+        return read_recipe(Path(str(files("semirobust.stages.reproduce") / f"{name}-{scale}.toml")), changes)

@@ -1,0 +1,143 @@
+"""Running what is not done yet, and saying what is."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from semirobust.errors import InputError
+from semirobust.progress import Progress, silent
+from semirobust.records.record import Finding, Number, Settings
+from semirobust.records.store import AnyRecord, read_records, write_records
+from semirobust.stages.parallel import for_each_seed
+from semirobust.stages.reproduce import REPRODUCTIONS, Unit
+
+__all__ = ["Status", "reproduce", "status"]
+
+_LEFT_OUT = ("train.learning_rate", "train.layer", "train.best_epoch", "layer.connectivity.null", "network.linear")
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where a unit stands.
+
+    Attributes:
+        unit: the unit.
+        state: ``done``, ``open``, or ``other settings`` where its records were made with others.
+    """
+
+    unit: Unit
+    state: str
+
+
+def status(name: str, scale: str, out: Path, *, seeds: int | None = None, changes: dict[str, Any] | None = None) -> list[Status]:
+    """Every unit of a reproduction and whether its records lie below ``out``."""
+    units = REPRODUCTIONS.make(name).units(scale, seeds, changes or {})
+    return [Status(unit, _state(_home(out, name, scale), unit)) for unit in units]
+
+
+def reproduce(
+    name: str,
+    scale: str,
+    out: Path,
+    *,
+    seeds: int | None = None,
+    only: Sequence[str] = (),
+    workers: int | None = None,
+    changes: dict[str, Any] | None = None,
+    progress: Progress = silent,
+) -> Path:
+    """Run the units that are not done, each seed's in one process, and write each one's records as it ends.
+
+    Args:
+        name: which reproduction.
+        scale: ``cpu`` or ``paper``.
+        out: where everything goes: records into ``name-scale/records``, networks beside them.
+        seeds: how many; None for as many as the scale asks for.
+        only: run only units whose name holds one of these, and what they need.
+        workers: processes; one for each core where None.
+        changes: recipe entries to change, such as the folder of the data.
+        progress: told of every step.
+
+    Returns:
+        the folder that holds the records.
+    """
+    units = REPRODUCTIONS.make(name).units(scale, seeds, changes or {})
+    home = _home(out, name, scale)
+    wanted = _with_needs(units, [u for u in units if not only or any(part in u.name for part in only)])
+    if not wanted:
+        raise InputError(f"only: expected part of a unit's name, got {', '.join(only)}; see --list")
+    numbers = sorted({unit.seed for unit in wanted})
+    work = partial(_chain, name, scale, home, seeds, tuple(u.name for u in wanted), changes or {}, numbers)
+    for_each_seed(work, len(numbers), progress, workers)
+    return home
+
+
+def _chain(
+    name: str,
+    scale: str,
+    home: Path,
+    seeds: int | None,
+    wanted: tuple[str, ...],
+    changes: dict[str, Any],
+    numbers: Sequence[int],
+    position: int,
+    progress: Progress,
+) -> None:
+    """All units of one seed. Units are made anew here, since what they do cannot be sent to another process."""
+    units = REPRODUCTIONS.make(name).units(scale, seeds, changes)
+    for unit in units:
+        if unit.seed == numbers[position] and unit.name in wanted and not (_ready(home, unit) and _needless(home, unit, units)):
+            folder = home / unit.name
+            folder.mkdir(parents=True, exist_ok=True)
+            found = unit.work(home, folder, progress)
+            write_records(_file(home, unit), [_labelled(record, unit) for record in found if _kept(record)])
+
+
+def _needless(home: Path, unit: Unit, units: Sequence[Unit]) -> bool:
+    """Whether the networks of a unit that is done are at hand, or nobody needs them any more."""
+    open_ones = [u for u in units if unit.name in u.needs and not _ready(home, u)]
+    return not open_ones or any((home / unit.name).glob("*.safetensors"))
+
+
+def _with_needs(units: Sequence[Unit], chosen: Sequence[Unit]) -> list[Unit]:
+    names = {unit.name for unit in chosen}
+    while more := set(itertools.chain.from_iterable(u.needs for u in units if u.name in names)) - names:
+        names |= more
+    return [unit for unit in units if unit.name in names]
+
+
+def _home(out: Path, name: str, scale: str) -> Path:
+    return out / f"{name}-{scale}"
+
+
+def _file(home: Path, unit: Unit) -> Path:
+    return home / "records" / f"{unit.name.replace('/', '_')}.jsonl"
+
+
+def _ready(home: Path, unit: Unit) -> bool:
+    return _state(home, unit) == "done"
+
+
+def _state(home: Path, unit: Unit) -> str:
+    file = _file(home, unit)
+    if not file.is_file():
+        return "open"
+    keys = {record.settings.get("key") for record in read_records(file) if isinstance(record, Settings)}
+    return "done" if unit.key in keys else "other settings"
+
+
+def _kept(record: AnyRecord) -> bool:
+    """Pictures and what no table needs stay in the unit's own folder."""
+    return isinstance(record, Settings | Finding) or (isinstance(record, Number) and record.name not in _LEFT_OUT)
+
+
+def _labelled(record: AnyRecord, unit: Unit) -> AnyRecord:
+    network, _, run = unit.name.partition("/")
+    here = {"network": network, "unit": run.rpartition("/")[2], "seed": unit.seed}
+    if isinstance(record, Settings):
+        return record.model_copy(update={"settings": {**record.settings, "key": unit.key, "unit": unit.name}})
+    assert isinstance(record, Number | Finding)
+    return record.model_copy(update={"labels": {**record.labels, **here}})

@@ -1,0 +1,84 @@
+"""Commands that answer a question by many runs: recover and reproduce."""
+
+import json
+
+import pytest
+
+from semirobust.errors import InputError
+from semirobust.records.record import Finding, Number
+from semirobust.records.store import read_records
+from semirobust.stages.reproduce.runner import reproduce, status
+from tests.stages.test_commands import FAST, _train, run  # noqa: F401
+
+_SMALL = {
+    "data.source": "digits", "data.train": 200, "data.test": 60, "data.validation": 100, "model.name": "resnet8",
+    "train.epochs": 1, "harden.epochs": 1, "harden.attack": "pgd-1", "recover.epochs": 1, "recover.attack": "pgd-1",
+    "recover.judge": "pgd-1", "recover.layers": [2, 3], "evaluate.examples": 40, "evaluate.attacks": ["fgsm"], "profile.examples": 16,
+    "recover.dependence": "cka", "recover.dependence_options": {"permutations": 0}, "recover.sharpness_examples": 16,
+}  # fmt: skip
+
+
+def test_recover_says_how_small_the_robust_prefix_may_be(run, tmp_path):  # noqa: F811
+    run("train", "--data", "digits", "--objective", "standard", "--epochs", "1", "--out", "runs/standard", *FAST)
+    _train(run)
+    out, _ = run(
+        "recover", "runs/a", "--normal", "runs/standard", "--layers", "2,4", "--trials", "2", "--epochs", "1", "--tolerance", "1",
+        "--attacks", "pgd-2", "--examples", "40", "--out", "runs/r", "--set", "recover.attack=pgd-2", "--controls", "--json",
+        "--set", "recover.dependence=cka", "--set", 'recover.dependence_options={"permutations": 0}',
+        "--set", "recover.sharpness_examples=16",
+    )  # fmt: skip
+    found = json.loads(out)
+    assert set(found["suffix"]) == {"2", "4"} and len(found["suffix"]["2"]["best"]) == 2
+    assert "training the 4 layers behind it" in found["findings"][-1]
+    records = read_records(tmp_path / "runs/r")
+    numbers = [r for r in records if isinstance(r, Number)]
+    names = {r.name for r in numbers}
+    assert {"bound.quadratic", "bound.loss", "recover.difference", "recover.prefix", "train.seconds"} <= names
+    arms = {r.labels["arm"] for r in numbers if r.name == "accuracy"}
+    assert arms == {"normal", "robust", "start", "suffix", "everything", "normal prefix, suffix 2", "normal prefix, suffix 4"}
+    assert {r.labels["epoch"] for r in numbers if r.name == "validation.robust" and r.labels["arm"] == "suffix"} == {0, 1}
+    table, _ = run("recover", "runs/a", "--normal", "runs/standard", "--layers", "2", "--trials", "1", "--epochs", "1",
+                   "--attacks", "pgd-2", "--examples", "40", "--out", "runs/q", "--set", "recover.attack=pgd-2",
+                   "--set", "recover.dependence=", "--set", "recover.sharpness_examples=0")  # fmt: skip
+    assert "robust prefix" in table or "came back" in table
+
+
+def test_recover_refuses_what_does_not_fit(run):  # noqa: F811
+    _train(run)
+    run("train", "--data", "digits", "--model", "resnet20", "--epochs", "1", "--out", "runs/other", "--set", "data.train=100",
+        "--set", "train.attack=pgd-1", "--width", "0.125")  # fmt: skip
+    assert "same build" in run("recover", "runs/a", "--normal", "runs/other", "--out", "runs/r", code=2)[1]
+    assert "how many layers" in run("recover", "runs/a", "--normal", "runs/a", "--layers", "99", "--out", "runs/r", code=2)[1]
+    assert "held out" in run("recover", "runs/a", "--normal", "runs/a", "--layers", "2", "--out", "runs/r", "--set",
+                             "recover.validation_examples=0", code=2)[1]  # fmt: skip
+
+
+def test_reproduce_runs_what_is_open_and_only_that(tmp_path):
+    def states():
+        return {
+            s.unit.name.rpartition("/")[2]: s.state for s in status("semirobustness", "cpu", tmp_path, seeds=1, changes=_SMALL)
+        }
+
+    assert set(states().values()) == {"open"}
+    home = reproduce("semirobustness", "cpu", tmp_path, seeds=1, only=["suffix-2"], workers=1, changes=_SMALL)
+    now = states()
+    assert {name for name, state in now.items() if state == "done"} == {"normal", "robust", "suffix-2"}
+    files = {f: f.stat().st_mtime_ns for f in (home / "records").iterdir()}
+    reproduce("semirobustness", "cpu", tmp_path, seeds=1, only=["suffix-2"], workers=1, changes=_SMALL)
+    assert files == {f: f.stat().st_mtime_ns for f in (home / "records").iterdir()}
+    records = read_records(home)
+    assert {r.labels["layer"] for r in records if r.kind == "number" and r.name == "validation.rho"} == set(range(2, 9))
+    assert all(r.labels["unit"] and r.labels["network"] == "resnet18-cifar10" for r in records if isinstance(r, Number | Finding))
+    other = {**_SMALL, "recover.epochs": 2}
+    found = {s.unit.name.rpartition("/")[2]: s.state for s in status("semirobustness", "cpu", tmp_path, seeds=1, changes=other)}
+    assert found["suffix-2"] == "other settings" and found["robust"] == "done"
+    with pytest.raises(InputError, match="part of a unit's name"):
+        reproduce("semirobustness", "cpu", tmp_path, only=["nothing"])
+    with pytest.raises(InputError, match="scale"):
+        status("semirobustness", "large", tmp_path)
+
+
+def test_reproduce_lists_the_full_setting_too(run):  # noqa: F811
+    units = json.loads(run("reproduce", "semirobustness", "--scale", "paper", "--list", "--json")[0])["units"]
+    assert len({u["name"].partition("/")[0] for u in units}) == 4
+    assert {item for u in units for item in u["for"]} >= {"table 1", "table 2", "table 3", "figure 1", "figure 2", "figure 3"}

@@ -65,9 +65,10 @@ def _ratio(product: float, spread: float) -> float:
 
 
 def _product(settings: CKA, x: Tensor, y: Tensor) -> float:
-    """Of the linear kernels of (n, k) rows: their HSIC up to a factor, or its unbiased estimate, never as (n, n)."""
+    """Of the linear kernels of (n, k) rows: their HSIC up to a factor, or its unbiased estimate."""
     x, y = x - x.mean(0), y - y.mean(0)
-    total = float((x.T @ y).square().sum())
+    few = len(x) * (x.shape[1] + y.shape[1]) < x.shape[1] * y.shape[1]  # then kernels (n, n) cost less than products (k, k)
+    total = float(((x @ x.T) * (y @ y.T)).sum() if few else (x.T @ y).square().sum())
     if not settings.debiased:
         return total
     n = len(x)

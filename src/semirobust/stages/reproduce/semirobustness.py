@@ -1,24 +1,38 @@
 """The semirobustness paper: its tables 1 to 3 and figures 1 to 3."""
 
-import copy
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
+from torch import nn
+
+from semirobust.attacks.autoattack import AutoAttack
+from semirobust.attacks.pgd import PGD
+from semirobust.dependence import DEPENDENCES
+from semirobust.layers.map import layer_map
+from semirobust.measures.connectivity import Connectivity
+from semirobust.measures.readout import ReadoutMeasure
+from semirobust.measures.semirobustness import Semirobustness
+from semirobust.methods.recovery import Recovery
 from semirobust.progress import Progress
 from semirobust.records.origin import config_hash
+from semirobust.records.record import Label, Number
 from semirobust.records.store import AnyRecord, read_records
+from semirobust.seed import as_seed
+from semirobust.stages.evaluate import accuracy_records
 from semirobust.stages.harden import harden_subject
+from semirobust.stages.profile import layer_scores, score_records
 from semirobust.stages.recipe import Recipe, read_recipe
 from semirobust.stages.recover import Part, recover_subject
 from semirobust.stages.reproduce import REPRODUCTIONS
 from semirobust.stages.reproduce.base import AbstractReproduction, Unit
-from semirobust.stages.run import build_subject
+from semirobust.stages.run import Subject, build_subject, load_splits, origin_of, settings_record, threat_of
 from semirobust.stages.train import train
 
-__all__ = ["Semirobustness"]
+__all__ = ["SemirobustnessPaper"]
 
 _Work = Callable[..., Sequence[AnyRecord]]
 _ALL = ("table 1", "table 3", "figure 1", "figure 2", "figure 3")
@@ -37,7 +51,7 @@ _DECIDED = 12  # the suffix at which variants are compared: the paper's larger o
 
 @REPRODUCTIONS.register("semirobustness")
 @dataclass(frozen=True)
-class Semirobustness(AbstractReproduction):
+class SemirobustnessPaper(AbstractReproduction):
     """Algorithm 1 at several cuts, algorithm 2, the bounds; and what the paper leaves out: controls and intervals.
 
     Each seed trains its own F and f*, so that intervals are over networks and not over trials of one (figure 3).
@@ -93,6 +107,11 @@ def _units(network: str, seed: int, recipe: Recipe, *, whole: bool) -> list[Unit
     )  # fmt: skip
     if whole:
         found.append(unit("controls", ["table 1"], decided, _recover, *both, parts=("controls",), layers=(_DECIDED,)))
+        trained = tuple(f"suffix-{size}" for size in sizes)
+        found.append(unit("prefixes", ["table 2", "definition 1"], ["train", "harden"], _prefixes, *both, cuts=tuple(sizes)))
+        found.append(unit("dependences", ["which dependence"], decided, _dependences, *both, *trained, cuts=tuple(sizes)))
+        if "autoattack" not in recipe.evaluate.attacks:
+            found.append(unit("autoattack", ["table 1"], decided, _autoattack, *both, *trained, cuts=tuple(sizes), examples=200))
     return found
 
 
@@ -102,8 +121,7 @@ def _normal(recipe: Recipe, place: str, home: Path, folder: Path, progress: Prog
 
 
 def _robust(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress) -> Sequence[AnyRecord]:
-    subject = build_subject(str(home / place / "normal"), None, None, None, _places(recipe))
-    return harden_subject(subject, folder, progress=progress)
+    return harden_subject(_trained(recipe, place, home, "normal"), folder, progress=progress)
 
 
 def _recover(
@@ -117,13 +135,70 @@ def _recover(
     layers: tuple[int, ...] = (),
     **changes: Any,
 ) -> Sequence[AnyRecord]:
-    robust = build_subject(str(home / place / "robust"), None, None, None, _places(recipe))
-    normal = build_subject(str(home / place / "normal"), None, None, None, _places(recipe))
+    robust, normal = (_trained(recipe, place, home, name) for name in ("robust", "normal"))
     own = {key.replace("__", "."): value for key, value in changes.items()}
     changed = read_recipe(None, {**own, **({"recover.layers": layers} if layers else {})}, recipe)
-    subject = copy.copy(robust)
-    object.__setattr__(subject, "recipe", changed)
-    return recover_subject(subject, normal, folder, parts=parts, progress=progress)
+    return recover_subject(replace(robust, recipe=changed), normal, folder, parts=parts, progress=progress)
+
+
+def _prefixes(
+    recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress, *, cuts: tuple[int, ...]
+) -> Sequence[AnyRecord]:
+    """Heads and read-outs of the prefixes that the cuts leave, and of all layers but the last; of f* and of F."""
+    images, attack = load_splits(recipe).test.first(recipe.evaluate.examples), PGD(threat_of(recipe), steps=10)
+    at, seed, records = origin_of(recipe, "recover"), as_seed(recipe.seed) / "prefixes", list[AnyRecord]()
+    for name in ("robust", "normal"):
+        model = _trained(recipe, place, home, name).model
+        x, _ = images.batch(torch.tensor([0]))
+        n = len(layer_map(model, x))
+        prefixes = sorted({n - size for size in (1, *cuts)})
+        measures = [Semirobustness(layers=[*prefixes, n]), ReadoutMeasure(prefixes=prefixes)]
+        _, scores = layer_scores(model, images, measures, attack, seed=seed, progress=progress)
+        records += score_records(scores, at, {"arm": name})
+    return [settings_record(recipe, "prefixes", at), *records]
+
+
+def _dependences(
+    recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress, *, cuts: tuple[int, ...]
+) -> Sequence[AnyRecord]:
+    """Every measure of dependence on the semirobust networks before and after training, on the images that decided."""
+    _, images = load_splits(recipe).train.hold_out(recipe.data.validation, as_seed(recipe.seed) / "validation")
+    robust, normal = (_trained(recipe, place, home, name).model for name in ("robust", "normal"))
+    attack, at, records = PGD(threat_of(recipe), steps=10), origin_of(recipe, "recover"), list[AnyRecord]()
+    layers = layer_map(robust, images.batch(torch.tensor([0]))[0])
+    for size in cuts:
+        networks = {"start": Recovery(layers=size).start(robust, normal, layers)}
+        networks["end"] = _trained(recipe, place, home, f"suffix-{size}").model
+        for when, model in networks.items():
+            for name in DEPENDENCES.names():
+                if name != "infonce":  # it trains a critic for each pair and class: hours for what the others do in minutes
+                    measure = Connectivity(name, {"permutations": 0})
+                    _, scores = layer_scores(model, images, [measure], attack, seed=as_seed(recipe.seed) / "dependences")
+                    records += score_records(scores, at, {"arm": when, "suffix": size})
+            progress("dependences", 2 * cuts.index(size) + 1 + (when == "end"), 2 * len(cuts))
+    return [settings_record(recipe, "dependences", at), *(r for r in records if isinstance(r, Number))]
+
+
+def _autoattack(
+    recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress, *, cuts: tuple[int, ...], examples: int
+) -> Sequence[AnyRecord]:
+    """AutoAttack on the first test images: f*, and each network before and after its suffix was trained."""
+    images, attacks = load_splits(recipe).test.first(examples), [AutoAttack(threat_of(recipe))]
+    robust, normal = (_trained(recipe, place, home, name).model for name in ("robust", "normal"))
+    at, seed = origin_of(recipe, "recover"), as_seed(recipe.seed) / "autoattack"
+    layers = layer_map(robust, images.batch(torch.tensor([0]))[0])
+    networks: list[tuple[nn.Module, dict[str, Label]]] = [(robust, {"arm": "robust"})]
+    for size in cuts:
+        networks.append((Recovery(layers=size).start(robust, normal, layers), {"arm": "start", "suffix": size}))
+        networks.append((_trained(recipe, place, home, f"suffix-{size}").model, {"arm": "suffix", "suffix": size}))
+    records: list[AnyRecord] = [settings_record(recipe, "autoattack", at)]
+    for model, labels in networks:
+        records += accuracy_records(model, images, attacks, at, seed=seed, labels=labels, progress=progress)[0]
+    return records
+
+
+def _trained(recipe: Recipe, place: str, home: Path, name: str) -> Subject:
+    return build_subject(str(home / place / name), None, None, None, _places(recipe))
 
 
 def _places(recipe: Recipe) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from semirobust.stages.reproduce.runner import write_page
 from tests.docs.tables import PAGE, render
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -12,6 +13,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def test_method_tables_are_those_of_the_code():
     assert PAGE.read_text() == render(), "run `make docs`"
+
+
+@pytest.mark.parametrize("folder", sorted((ROOT / "docs/reproduced").glob("*/records")), ids=lambda f: f.parent.name)
+def test_reproduced_tables_are_those_of_the_records(folder, tmp_path):
+    """The pages are rendered, not written."""
+    name, _, scale = folder.parent.name.rpartition("-")
+    page = write_page(name, scale, ROOT / "docs/reproduced", tmp_path / "page.md")
+    assert page.read_text() == (ROOT / f"docs/reproduced/{name}-{scale}.md").read_text()
 
 
 def _blocks(page: str) -> list[str]:
@@ -36,6 +45,6 @@ def test_every_command_in_the_readme_exists():
 
 
 def test_links_lead_somewhere():
-    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"):
+    for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md")), ROOT / "CONTRIBUTING.md"):
         for target in re.findall(r"\]\((?!http)([^)#]+)", page.read_text()):
             assert (page.parent / target).exists(), (page.name, target)

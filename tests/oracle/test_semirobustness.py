@@ -39,7 +39,7 @@ def test_the_head_solves_the_min_max_problem(epsilon):
     x, y = _points()
     model, decay = _identity(), 1e-3
     layers = sr.layer_map(model, x)
-    measure = Semirobustness(layers=[1], rounds=8, decay=decay)
+    measure = Semirobustness(layers=[1], rounds=8, decays=[decay])
     attack = sr.PGD(sr.Linf(epsilon), steps=10) if epsilon else sr.FGSM(sr.Linf(0.0))
     head = Headed(model, layers, 1, 2).eval()
     measure._train(head, x, y, attack(model, x, y), attack, as_seed(0))

@@ -1,13 +1,14 @@
 """Commands that answer a question by many runs: recover and reproduce."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from semirobust.errors import InputError
 from semirobust.records.record import Finding, Number
 from semirobust.records.store import read_records
-from semirobust.stages.reproduce.runner import reproduce, status
+from semirobust.stages.reproduce.runner import reproduce, status, write_page
 from tests.stages.test_commands import FAST, _train, run  # noqa: F401
 
 _SMALL = {
@@ -37,7 +38,9 @@ def test_recover_says_how_small_the_robust_prefix_may_be(run, tmp_path):  # noqa
     arms = {r.labels["arm"] for r in numbers if r.name == "accuracy"}
     assert arms == {"normal", "robust", "start", "suffix", "everything", "normal prefix, suffix 2", "normal prefix, suffix 4"}
     assert {r.labels["epoch"] for r in numbers if r.name == "validation.robust" and r.labels["arm"] == "suffix"} == {0, 1}
-    table, _ = run("recover", "runs/a", "--normal", "runs/standard", "--layers", "2", "--trials", "1", "--epochs", "1",
+    page, _ = run("report", "runs/r")
+    assert "How small may the robust prefix be" in Path("runs/r/report.html").read_text() and "wrote" in page
+    table, _ = run("recover", "runs/a", "--normal", "runs/standard", "--layers", "auto", "--trials", "1", "--epochs", "1",
                    "--attacks", "pgd-2", "--examples", "40", "--out", "runs/q", "--set", "recover.attack=pgd-2",
                    "--set", "recover.dependence=", "--set", "recover.sharpness_examples=0")  # fmt: skip
     assert "robust prefix" in table or "came back" in table
@@ -72,6 +75,8 @@ def test_reproduce_runs_what_is_open_and_only_that(tmp_path):
     other = {**_SMALL, "recover.epochs": 2}
     found = {s.unit.name.rpartition("/")[2]: s.state for s in status("semirobustness", "cpu", tmp_path, seeds=1, changes=other)}
     assert found["suffix-2"] == "other settings" and found["robust"] == "done"
+    text = write_page("semirobustness", "cpu", tmp_path, tmp_path / "page.md").read_text()
+    assert "# Semirobust subnetworks" in text and "(one seed)" in text and "nan" not in text
     with pytest.raises(InputError, match="part of a unit's name"):
         reproduce("semirobustness", "cpu", tmp_path, only=["nothing"])
     with pytest.raises(InputError, match="scale"):

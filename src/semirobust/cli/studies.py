@@ -21,7 +21,7 @@ def recover(
     normal: Annotated[Path, typer.Option("--normal", help="Run folder of a network of the same build, trained on clean images.")],
     recipe: o.RecipeFile = None,
     data_root: o.DataRoot = None,
-    layers: Annotated[str | None, typer.Option("--layers", help="Sizes of the suffix, such as 4,8,12.")] = None,
+    layers: Annotated[str | None, typer.Option("--layers", help="Sizes of the suffix, such as 4,8,12; or auto.")] = None,
     trials: Annotated[int | None, typer.Option("--trials")] = None,
     tolerance: Annotated[str | None, typer.Option("--tolerance", help="How much less accurate is still recovered: 0.01.")] = None,
     protocol: Annotated[str | None, typer.Option("--protocol", help="holdout, or paper: selects on the test images.")] = None,
@@ -40,7 +40,7 @@ def recover(
     changes = o.common_changes(
         set_,
         data__root=data_root,
-        recover__layers=layers_of(layers),
+        recover__layers=layers if layers == "auto" else layers_of(layers),
         recover__trials=trials,
         recover__tolerance=tolerance,
         recover__protocol=protocol,
@@ -78,10 +78,13 @@ def reproduce(
     """Make the tables and figures of a paper again: runs what is not done, goes on where it was interrupted."""
     from semirobust.cli.console import bars, print_json, show_table, tell
     from semirobust.stages.reproduce.runner import reproduce as run
-    from semirobust.stages.reproduce.runner import status
+    from semirobust.stages.reproduce.runner import status, write_page
 
+    if page is not None:
+        tell(f"wrote {write_page(name, scale, out, page)}")
+        return
     changes = {} if data_root is None else {"data.root": data_root}
-    if not list_ and page is None:
+    if not list_:
         parts = [part.strip() for part in (only or "").split(",") if part.strip()]
         with bars(quiet=json) as progress:
             run(name, scale, out, seeds=seeds, only=parts, workers=workers, changes=changes, progress=progress)

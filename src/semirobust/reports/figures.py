@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from semirobust.reports.source import Cell, Source
 
-__all__ = ["COLOURS", "accuracy_figure", "curves_figure", "security_figure", "transfer_figure"]
+__all__ = ["COLOURS", "accuracy_figure", "curves_figure", "security_figure", "styled", "transfer_figure"]
 
 # Okabe and Ito's palette, told apart by all kinds of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8c6d31")
@@ -44,7 +44,7 @@ def accuracy_figure(source: Source) -> go.Figure | None:
         )
     figure.update_yaxes(autorange="reversed", automargin=True, ticklabelstandoff=6)
     figure.update_xaxes(title="accuracy, %", range=[0, 101])
-    return _styled(figure, 110 + 44 * len(arms))
+    return styled(figure, 110 + 44 * len(arms))
 
 
 def _reach(cell: Cell, *, up: bool) -> float:
@@ -57,7 +57,7 @@ def _reach(cell: Cell, *, up: bool) -> float:
 
 def curves_figure(source: Source) -> go.Figure | None:
     """Validation accuracy by epoch, each arm going on where training from scratch ended."""
-    arms = source.values_of("validation.robust", "arm")
+    arms = list(dict.fromkeys(str(n.labels["arm"]) for n in source.named("validation.robust") if "epoch" in n.labels))
     if not arms:
         return None
     start = max((int(n.labels["epoch"]) for n in source.named("validation.robust") if n.labels["arm"] == "train"), default=0)
@@ -80,7 +80,7 @@ def curves_figure(source: Source) -> go.Figure | None:
             )
     figure.update_xaxes(title="epoch", rangemode="tozero")
     figure.update_yaxes(title="validation accuracy, %", range=[0, 101])
-    return _styled(figure, 380)
+    return styled(figure, 380)
 
 
 def security_figure(source: Source) -> go.Figure | None:
@@ -112,7 +112,7 @@ def security_figure(source: Source) -> go.Figure | None:
     figure.update_xaxes(title=f"\u03b5 ({' or '.join(norms)}, pixels in [0, 1])", rangemode="tozero")
     figure.update_yaxes(title="accuracy, %", range=[0, 101])
     figure.update_layout(showlegend=len(curves) > 1)
-    return _styled(figure, 380)
+    return styled(figure, 380)
 
 
 def transfer_figure(source: Source) -> go.Figure | None:
@@ -140,13 +140,13 @@ def transfer_figure(source: Source) -> go.Figure | None:
     figure = go.Figure(heat)
     figure.update_xaxes(title="seen by")
     figure.update_yaxes(title="made for", autorange="reversed", automargin=True)
-    return _styled(figure, 160 + 56 * len(names))
+    return styled(figure, 160 + 56 * len(names))
 
 
 def _mean_by_epoch(source: Source, name: str, arm: str) -> tuple[list[int], list[float]]:
     by_epoch: dict[int, list[float]] = {}
     for number in source.named(name):
-        if number.labels["arm"] == arm:
+        if number.labels["arm"] == arm and "epoch" in number.labels:
             by_epoch.setdefault(int(number.labels["epoch"]), []).append(number.value)
     epochs = sorted(by_epoch)
     return epochs, [_mean(by_epoch[epoch]) for epoch in epochs]
@@ -157,7 +157,8 @@ def _mean(values: Iterable[float]) -> float:
     return sum(values) / len(values)
 
 
-def _styled(figure: go.Figure, height: int) -> go.Figure:
+def styled(figure: go.Figure, height: int) -> go.Figure:
+    """The figure in the report's type, colours and margins."""
     figure.update_layout(
         height=height,
         font=_FONT,

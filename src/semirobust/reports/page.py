@@ -14,6 +14,8 @@ from semirobust.records.record import Finding
 from semirobust.reports.connectivity import connectivity_pictures
 from semirobust.reports.figures import accuracy_figure, curves_figure, security_figure, transfer_figure
 from semirobust.reports.network import network_pictures
+from semirobust.reports.prefixes import prefix_figures
+from semirobust.reports.recovery import by_cut, recovery_figure
 from semirobust.reports.source import Cell, Source, read_source
 
 __all__ = ["render_report", "write_report"]
@@ -48,6 +50,7 @@ def write_report(folders: Sequence[Path], out: Path, *, title: str = "Robustness
 
 def render_report(source: Source, title: str) -> str:
     """The HTML text; everything that came from a record is escaped."""
+    source = by_cut(source)
     environment = Environment(
         loader=PackageLoader("semirobust.reports"),
         autoescape=True,
@@ -61,7 +64,9 @@ def render_report(source: Source, title: str) -> str:
         "accuracy": accuracy_figure(source),
         "security": security_figure(source),
         "transfer": transfer_figure(source),
+        "recovery": recovery_figure(source),
         "curves": curves_figure(source),
+        **prefix_figures(source),
     }
     shown = {name: _html(figure, name) for name, figure in figures.items() if figure is not None}
     return environment.get_template("report.html.j2").render(

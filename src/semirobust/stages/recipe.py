@@ -145,7 +145,7 @@ class RecoverSettings(FitSettings):
     """Algorithm 1; names as in :class:`semirobust.methods.recovery.Recovery`, defaults those of the paper's text.
 
     Attributes:
-        layers: sizes of the suffix, in layers from the output.
+        layers: sizes of the suffix, in layers from the output; ``auto`` looks for the largest that recovers by bisection.
         protocol: which images decide: ``holdout`` uses held-out training images and touches the test images once at the
             end, ``paper`` selects and stops on the test images themselves.
         method_options: of the method ``suffix``.
@@ -154,7 +154,7 @@ class RecoverSettings(FitSettings):
         sharpness_examples: adversarial examples for bound (a); 0 leaves the bounds out.
     """
 
-    layers: Annotated[tuple[Count, ...], Field(min_length=1)] = (4, 8, 12)
+    layers: Literal["auto"] | Annotated[tuple[Count, ...], Field(min_length=1)] = (4, 8, 12)
     trials: Count = 3
     tolerance: Annotated[Real, Field(ge=0, le=1)] = 0.0
     stop: bool = True

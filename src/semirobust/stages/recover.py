@@ -80,7 +80,7 @@ def recover_subject(
     if normal.spec != robust.spec:
         raise InputError("normal: expected a network of the same build as the robust one, and trained on the same data")
     job = _Job.of(robust, normal, recipe, fitting.make_fabric(devices, recipe.recover.precision), out, progress)
-    sizes = tuple(sorted(set(recipe.recover.layers)))
+    sizes = () if recipe.recover.layers == "auto" else tuple(sorted(set(recipe.recover.layers)))
     for size in sizes:
         Recovery(layers=size).suffix(job.layers)
     prepare_folder(out, "recover")
@@ -89,10 +89,9 @@ def recover_subject(
     if "references" in parts:
         records += job.tested(job.normal, {"arm": "normal"}) + job.tested(job.robust, {"arm": "robust"}, rho=True)
     if "trials" in parts:
-        reference, found = dict(job.score(job.robust, job.seed / "reference")), {}
-        for size in sizes:
-            found[size], records = job.recover(size, reference, records)
-        records += _smallest(found, len(job.layers), recipe, job.at)
+        found, more = job.all_cuts(sizes)
+        records += [*more, *_smallest(found, len(job.layers), recipe, job.at)]
+        sizes = sizes or tuple(found)
     if "controls" in parts:
         records += job.controls(sizes)
     save_run(out, job.best or job.robust, robust.spec, recipe, "recover")
@@ -176,7 +175,9 @@ class _Job:
         if rho and self.recipe.recover.dependence:
             x, y = self.test.all(self.fabric.device)
             x_adv = _perturbed(self.judge, model, x, y, seed / "rho")
-            records += score_records(self._dependence(model, x, y, x_adv, seed), self.at, labels)
+            found = score_records(self._dependence(model, x, y, x_adv, seed), self.at, labels)
+            # What the reader must know of the measure is alike for every network, and is said once.
+            records += found if labels.get("arm") == "robust" else [r for r in found if isinstance(r, Number)]
         return records
 
     def _dependence(self, model: nn.Module, x: Tensor, y: Tensor, x_adv: Tensor, seed: Seed) -> Any:
@@ -185,6 +186,27 @@ class _Job:
             return []
         measure = Connectivity(settings.dependence, settings.dependence_options)
         return measure.scores(model, self.layers, x, y, x_adv, attack=self.judge, seed=seed)
+
+    def all_cuts(self, sizes: Sequence[int]) -> tuple[dict[int, Recovered], list[AnyRecord]]:
+        """Algorithm 1 at each size of the suffix; without sizes a bisection for the largest that recovers."""
+        reference, found, records = (
+            dict(self.score(self.robust, self.seed / "reference")),
+            dict[int, Recovered](),
+            list[AnyRecord](),
+        )
+
+        def recovers(size: int) -> bool:
+            found[size], more = self.recover(size, reference, [])
+            records.extend(more)
+            return any(trial.converged is not None for trial in found[size].trials)
+
+        for size in sizes:
+            recovers(size)
+        low, high = 0, len(self.layers) if not sizes else 1  # nothing trained has recovered; without a prefix there is no cut
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if recovers(middle) else (low, middle)
+        return dict(sorted(found.items())), records
 
     def recover(self, size: int, reference: Mapping[str, float], records: list[AnyRecord]) -> tuple[Recovered, list[AnyRecord]]:
         """All trials at one cut, with their records behind those given."""

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from semirobust.errors import InputError
 from semirobust.progress import Progress
 from semirobust.records.store import AnyRecord
+from semirobust.reports.source import Source
 from semirobust.stages.recipe import Recipe, read_recipe
 
 __all__ = ["AbstractReproduction", "Unit", "Work"]
@@ -54,6 +55,10 @@ class AbstractReproduction(ABC):
     @abstractmethod
     def units(self, scale: str, seeds: int | None, changes: dict[str, Any]) -> list[Unit]:
         """All units at a scale, those that others need first; None seeds for as many as the scale asks for."""
+
+    @abstractmethod
+    def page(self, source: Source, scale: str) -> str:
+        """The paper's tables with ours beside them, in Markdown."""
 
     def recipe(self, name: str, scale: str, changes: dict[str, Any]) -> Recipe:
         """The recipe of that name, which lies beside the code."""

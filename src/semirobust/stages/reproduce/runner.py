@@ -11,12 +11,18 @@ from semirobust.errors import InputError
 from semirobust.progress import Progress, silent
 from semirobust.records.record import Finding, Number, Settings
 from semirobust.records.store import AnyRecord, read_records, write_records
+from semirobust.reports.source import read_source
 from semirobust.stages.parallel import for_each_seed
 from semirobust.stages.reproduce import REPRODUCTIONS, Unit
 
-__all__ = ["Status", "reproduce", "status"]
+__all__ = ["Status", "reproduce", "status", "write_page"]
 
-_LEFT_OUT = ("train.learning_rate", "train.layer", "train.best_epoch", "layer.connectivity.null", "network.linear")
+# What no table needs; an excess is a value less its null.
+_LEFT_OUT = {
+    *(f"train.{name}" for name in ("learning_rate", "layer", "best_epoch")),
+    *(f"layer.{name}" for name in ("connectivity.null", "connectivity.excess", "criticality", "weakness")),
+    *("validation.rho.excess", "measure.connectivity", "network.linear"),
+}
 
 
 @dataclass(frozen=True)
@@ -75,6 +81,20 @@ def reproduce(
     return home
 
 
+def write_page(name: str, scale: str, out: Path, file: Path) -> Path:
+    """Render the tables of a reproduction from the records below ``out``.
+
+    Raises:
+        InputError: no records there yet, or the file cannot be written.
+    """
+    text = REPRODUCTIONS.make(name).page(read_source([_home(out, name, scale)]), scale)
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"page: cannot write {file} ({error.strerror})") from None
+    return file
+
+
 def _chain(
     name: str,
     scale: str,
@@ -130,8 +150,8 @@ def _state(home: Path, unit: Unit) -> str:
 
 
 def _kept(record: AnyRecord) -> bool:
-    """Pictures and what no table needs stay in the unit's own folder."""
-    return isinstance(record, Settings | Finding) or (isinstance(record, Number) and record.name not in _LEFT_OUT)
+    """Pictures, layers and what no table needs stay in the unit's own folder."""
+    return isinstance(record, Settings) or (isinstance(record, Number | Finding) and record.name not in _LEFT_OUT)
 
 
 def _labelled(record: AnyRecord, unit: Unit) -> AnyRecord:

@@ -21,6 +21,8 @@ from semirobust.progress import Progress
 from semirobust.records.origin import config_hash
 from semirobust.records.record import Label, Number
 from semirobust.records.store import AnyRecord, read_records
+from semirobust.reports.reproductions.semirobustness import page
+from semirobust.reports.source import Source
 from semirobust.seed import as_seed
 from semirobust.stages.evaluate import accuracy_records
 from semirobust.stages.harden import harden_subject
@@ -72,6 +74,9 @@ class SemirobustnessPaper(AbstractReproduction):
                 found += _units(network, seed, recipe, whole=seed < _WHOLE)
         return found
 
+    def page(self, source: Source, scale: str) -> str:
+        return page(source, scale, self.scales[scale])
+
 
 def _units(network: str, seed: int, recipe: Recipe, *, whole: bool) -> list[Unit]:
     """The units of one network and seed, in the order in which they run."""
@@ -105,6 +110,8 @@ def _units(network: str, seed: int, recipe: Recipe, *, whole: bool) -> list[Unit
             recover__start="stored", recover__attack="pgd-4", recover__judge="pgd-10",
         )
     )  # fmt: skip
+    rivals = (f"suffix-{_DECIDED}", f"suffix-{_DECIDED}-stored", f"suffix-{_DECIDED}-hsic")
+    found.append(unit("precise", ["cost"], decided, _precise, *both, *rivals, networks=("robust", *rivals), examples=5000))
     if whole:
         found.append(unit("controls", ["table 1"], decided, _recover, *both, parts=("controls",), layers=(_DECIDED,)))
         trained = tuple(f"suffix-{size}" for size in sizes)
@@ -195,6 +202,19 @@ def _autoattack(
     for model, labels in networks:
         records += accuracy_records(model, images, attacks, at, seed=seed, labels=labels, progress=progress)[0]
     return records
+
+
+def _precise(
+    recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress, *, networks: tuple[str, ...], examples: int
+) -> Sequence[AnyRecord]:
+    """PGD-20 on more test images, where half a point is to be decided."""
+    images = load_splits(read_recipe(None, {"data.test": examples}, recipe)).test
+    at, seed, records = origin_of(recipe, "recover"), as_seed(recipe.seed) / "precise", list[AnyRecord]()
+    for name in networks:
+        model = _trained(recipe, place, home, name).model
+        attacks = [PGD(threat_of(recipe), steps=20)]
+        records += accuracy_records(model, images, attacks, at, seed=seed, labels={"arm": name}, progress=progress)[0]
+    return [settings_record(recipe, "precise", at), *records]
 
 
 def _trained(recipe: Recipe, place: str, home: Path, name: str) -> Subject:

@@ -1,0 +1,1 @@
+"""Pages of reproductions: the paper's tables with ours beside them, from records alone."""

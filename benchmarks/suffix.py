@@ -8,6 +8,7 @@ import torch
 
 import semirobust as sr
 from semirobust.attacks.pgd import PGD
+from semirobust.layers.map import LayerMap
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.training.loop import Training
 from semirobust.training.trainable import All, Fixed
@@ -75,7 +76,7 @@ def _operations(model: torch.nn.Module, x: torch.Tensor) -> dict[str, float]:
     return found
 
 
-def _passes(training: Training, costs: dict[str, float], layers: sr.LayerMap) -> float:
+def _passes(training: Training, costs: dict[str, float], layers: LayerMap) -> float:
     """Operations of one example's step: attack, forward, and backward as far as it must go."""
     assert isinstance(training.attack, PGD)
     trained = set(layers.indices) if isinstance(training.trainable, All) else set(training.trainable.layers)

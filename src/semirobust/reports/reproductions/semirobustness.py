@@ -212,7 +212,7 @@ def _bounds(source: Source) -> str:
 
 
 def _variants(source: Source) -> str:
-    names = {"": "plain", "-hsic": "+ HSIC between consecutive layers", "-cka": "+ linear CKA between them",
+    names = {"": "plain", "-hsic": "+ HSIC between consecutive layers",
              "-stored": "4 attack steps from stored perturbations, for 10"}  # fmt: skip
     rows = []
     for ending, name in names.items():

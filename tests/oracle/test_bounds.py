@@ -11,6 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import semirobust as sr
+from semirobust.errors import InputError
 from semirobust.measures.bounds import sharpness
 from tests.helpers import SmallResidual, untouched
 
@@ -43,13 +44,16 @@ def test_sharpness_is_the_largest_and_not_the_one_of_largest_modulus():
     """Where a saddle falls more steeply than it rises, power iteration would give a negative number."""
     torch.manual_seed(1)
     model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 2)).double().eval()
-    x, y = torch.randn(20, 4).double(), torch.zeros(20, dtype=torch.long)
-    with torch.no_grad():  # confidently wrong: the loss is linear in the logits, and curved by the tanh alone
+    x, y = 2 * torch.randn(20, 4).double(), torch.zeros(20, dtype=torch.long)
+    with torch.no_grad():  # confidently wrong: the loss is linear in the logits, and curved down by the tanh
         model[2].bias.copy_(torch.tensor([-20.0, 20.0]))
+        model[2].weight[1].abs_().mul_(3)
+        model[2].weight[0] = 0
         model[0].weight.mul_(0.3)
+        model[0].bias.fill_(0.9)
     names = [n for n, _ in model.named_parameters()]
     eigenvalues = torch.linalg.eigvalsh(_hessian(model, x, y, names))
-    assert float(eigenvalues[0]) < 0 and float(eigenvalues[-1]) > 0
+    assert -float(eigenvalues[0]) > 2 * float(eigenvalues[-1]) > 0
     assert sharpness(model, x, y, names, tolerance=1e-8) == pytest.approx(float(eigenvalues[-1]), rel=1e-4)
 
 
@@ -160,3 +164,22 @@ def test_batch_statistics_that_differ_are_named():
     other.bn1.running_mean += 1
     x, y = torch.rand(4, 3, 5, 5), torch.tensor([0, 1, 2, 0])
     assert sr.performance_bounds(other, model, x, y, [1], curvature=0.0).buffers
+
+
+def test_what_cannot_be_compared_is_refused():
+    model, x, y = _stationary()
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other[0].weight += 1
+    with pytest.raises(InputError, match="differs too"):
+        sr.performance_bounds(other, model, x, y, [2])
+    with pytest.raises(InputError, match="same build as the reference"):
+        sr.performance_bounds(nn.Sequential(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 3)).double().eval(), model, x, y, [2])
+    with pytest.raises(InputError):
+        sr.performance_bounds(model, model, x, y + 5, [2])
+
+
+def test_a_flat_loss_has_no_sharpness():
+    model = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 1)).eval()  # one class: the loss is 0 everywhere
+    x, y = torch.rand(5, 3), torch.zeros(5, dtype=torch.long)
+    assert sharpness(model, x, y, [n for n, _ in model.named_parameters()]) == 0.0

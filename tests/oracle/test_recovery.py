@@ -138,9 +138,8 @@ def test_a_stored_run_goes_on_as_if_it_had_not_stopped(tmp_path):
 def test_stored_starts_need_an_attack_that_can_start_there():
     with pytest.raises(InputError, match="norm ball"):
         Training(objective=Adversarial(), attack=sr.StAdv(), start="stored")
-    model, _, images = _setting()
     with pytest.raises(InputError, match="stored perturbations"):
-        Training(objective=Adversarial(), attack=sr.FGSM(sr.Linf(0.1)), epochs=2, start="stored")(model, images)
+        Training(objective=Adversarial(), attack=sr.FGSM(sr.Linf(0.1)), epochs=2, start="stored")
 
 
 @pytest.mark.parametrize("kernel", ["hsic", "cka"])
@@ -193,3 +192,29 @@ def test_a_first_layer_has_nothing_before_it():
     step = Step(copy.deepcopy(model), sr.layer_map(model, x), x, y, (1,))
     with pytest.raises(InputError, match="depends on no other"):
         Dependent().outer(step, x)
+
+
+def test_alignment_survives_half_precision_and_features_that_collapsed():
+    g = torch.Generator().manual_seed(0)
+    y = torch.arange(64) % 8
+    a = torch.randn(64, 512, generator=g)
+    b = torch.relu(a @ torch.randn(512, 256, generator=g) / 20)
+    for kernel in ("hsic", "cka"):
+        exact = float(alignment(a, b, y, kernel=kernel))
+        with torch.autocast("cpu", torch.bfloat16):
+            assert float(alignment(a, b, y, kernel=kernel)) == pytest.approx(exact, abs=0.02)
+        flat = torch.ones(64, 32).requires_grad_()
+        found = alignment(a, flat * 3, y, kernel=kernel)
+        found.backward()
+        assert float(found.detach()) == 0 and bool(torch.isfinite(flat.grad).all())
+
+
+def test_a_score_that_nobody_gives_is_refused():
+    model, _, images = _setting()
+    base = Training(objective=Adversarial(), attack=PGD(sr.Linf(0.03), steps=1), epochs=2, batch_size=20)
+    with pytest.raises(InputError, match="got none"):
+        dataclasses.replace(base, until=0.9)(model, images)
+    with pytest.raises(InputError, match="best_by: expected one of robust"):
+        dataclasses.replace(base, best_by="robsut")(model, images, validate=lambda m, s: {"robust": 0.5})
+    with pytest.raises(InputError, match="fewer than the 2 epochs"):
+        sr.harden(model, images, SuffixAdversarial(3, prefix_epochs=2), threat=sr.Linf(0.03), epochs=2)

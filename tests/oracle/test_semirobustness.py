@@ -153,3 +153,54 @@ def test_the_readout_measure_scores_both_forms_and_the_controls():
     assert all(((s.low <= s.values) & (s.values <= s.high)).all() for s in found)
     with pytest.raises(InputError, match="to fit a ridge to"):
         ridge_readout(model, layers, 2, x[:3], batch_size=10, seed=as_seed(0))
+
+
+def test_a_channel_that_wakes_only_under_attack_does_not_blind_the_head():
+    """It is 0 on every clean input, so its spread must be taken from what the attack found."""
+    x, y = _points()
+
+    class Waking(nn.Module):
+        def forward(self, z):
+            return torch.cat([z, torch.relu(z[:, :1] - 0.56) * 1e-3], 1)
+
+    model = nn.Sequential(nn.Linear(2, 2), Waking(), nn.Linear(3, 2)).eval()
+    with torch.no_grad():
+        model[0].weight.copy_(torch.eye(2))
+        model[0].bias.zero_()
+    found = sr.semirobustness(model, x, y, threat=sr.Linf(0.05), layers=[1])
+    assert found.values[0] > 0.4
+
+
+def test_channels_last_features_are_pooled_over_positions():
+    class Last(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = nn.Linear(3, 6), nn.Linear(6, 2)
+
+        def forward(self, x):
+            return self.second(torch.relu(self.first(x.permute(0, 2, 3, 1)))).mean((1, 2))
+
+    model, x = Last().eval(), torch.rand(5, 3, 4, 4)
+    head = Headed(model, sr.layer_map(model, x), 1, 2)
+    with torch.no_grad():
+        expected = torch.relu(model.first(x.permute(0, 2, 3, 1))).mean((1, 2))
+        torch.testing.assert_close(head.feature(x), expected)
+
+
+def test_the_ridge_takes_the_strength_that_predicts_best():
+    """Pure noise as the target's rest: a strong ridge; an exact linear map: a weak one."""
+    from semirobust.measures.readout import _Normal
+
+    g = torch.Generator().manual_seed(0)
+    a = torch.randn(60, 40, generator=g, dtype=torch.float64)
+    weight = torch.randn(40, 3, generator=g, dtype=torch.float64)
+    for target, weak in ((a @ weight, True), (torch.randn(60, 3, generator=g, dtype=torch.float64), False)):
+        fit, check = _Normal(), _Normal()
+        fit.see(a[:45], target[:45])
+        check.see(a[45:], target[45:])
+        errors = [check.error(*fit.solved(10.0**e)) for e in range(-4, 5)]
+        direct = [
+            float((a[45:] @ w + b - target[45:]).square().sum()) / 15 for w, b in (fit.solved(10.0**e) for e in range(-4, 5))
+        ]
+        assert errors == pytest.approx(direct, rel=1e-6)
+        assert (int(np.argmin(errors)) < 2) == weak

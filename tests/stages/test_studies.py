@@ -2,13 +2,18 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from semirobust.data.load import load_data
 from semirobust.errors import InputError
-from semirobust.records.record import Finding, Number
+from semirobust.records.record import Finding, Number, Origin
 from semirobust.records.store import read_records
+from semirobust.seed import Seed
+from semirobust.stages.recipe import Recipe
 from semirobust.stages.reproduce.runner import reproduce, status, write_page
+from semirobust.stages.run import build_subject, hold_out, load_splits
 from tests.stages.test_commands import FAST, _train, run  # noqa: F401
 
 _SMALL = {
@@ -46,6 +51,54 @@ def test_recover_says_how_small_the_robust_prefix_may_be(run, tmp_path):  # noqa
     assert "robust prefix" in table or "came back" in table
 
 
+def test_the_largest_suffix_that_recovers_is_found_by_halving(monkeypatch):
+    """Of 8 layers those up to 5 recover: 4 does, 6 does not, 5 does."""
+    from semirobust.stages import recover as stage
+
+    class Job:
+        layers, robust, seed = range(8), None, Seed(("0",))
+        asked: list[int] = []
+
+        def score(self, model, seed):
+            return {"robust": 0.5}
+
+        def recover(self, size, reference, records):
+            self.asked.append(size)
+            trial = SimpleNamespace(converged=1 if size <= 5 else None)
+            return SimpleNamespace(trials=(trial,)), []
+
+    found, _ = stage._Job.all_cuts(Job(), ())
+    assert Job.asked == [4, 6, 5] and list(found) == [4, 5, 6]
+    _, sentence = stage._smallest(found, 8, Recipe(), Origin(config="", version="", device="", seed="0"))
+    assert "prefix of 3 of 8" in sentence.text
+
+
+def test_images_that_were_trained_on_are_not_held_out(run):  # noqa: F811
+    """Whatever seed goes on from a run, its split stays; another share would hold out what it has seen."""
+    _train(run)
+    subject = build_subject("runs/a", None, None, None, {"seed": 5})
+    own = build_subject("runs/a", None, None, None, {})
+    splits = [hold_out(s.recipe, load_splits(s.recipe).train)[1] for s in (subject, own)]
+    assert subject.recipe.seed == 5 and splits[0].y.equal(splits[1].y) and splits[0].pixels.equal(splits[1].pixels)
+    command = ("harden", "--from", "runs/a", "--method", "adversarial", "--epochs", "1", "--out", "runs/h")
+    assert "saw other images" in run(*command, "--set", "data.validation=0.3", code=2)[1]
+
+
+def test_classes_in_order_are_mixed(tmp_path):
+    import numpy as np
+
+    y = np.repeat(np.arange(3), 20)
+    np.savez(
+        tmp_path / "d.npz",
+        x_train=np.random.default_rng(0).random((60, 3, 4, 4)),
+        y_train=y,
+        x_test=np.zeros((60, 3, 4, 4)),
+        y_test=y,
+    )
+    splits = load_data(str(tmp_path / "d.npz"))
+    assert set(splits.test.first(20).y.tolist()) == {0, 1, 2} == set(splits.train.first(20).y.tolist())
+
+
 def test_recover_refuses_what_does_not_fit(run):  # noqa: F811
     _train(run)
     run("train", "--data", "digits", "--model", "resnet20", "--epochs", "1", "--out", "runs/other", "--set", "data.train=100",
@@ -72,6 +125,15 @@ def test_reproduce_runs_what_is_open_and_only_that(tmp_path):
     records = read_records(home)
     assert {r.labels["layer"] for r in records if r.kind == "number" and r.name == "validation.rho"} == set(range(2, 9))
     assert all(r.labels["unit"] and r.labels["network"] == "resnet18-cifar10" for r in records if isinstance(r, Number | Finding))
+    changed = {**_SMALL, "harden.epochs": 2}  # made again with the new settings, what was there is moved aside
+    reproduce("semirobustness", "cpu", tmp_path, seeds=1, only=["robust"], workers=1, changes=changed)
+    settings = next(r for r in read_records(home / "records/resnet18-cifar10_seed-0_robust.jsonl") if r.kind == "settings")
+    assert settings.settings["harden"]["epochs"] == 2 and settings.settings["harden"]["method"] == "adversarial"
+    assert len(list((home / "resnet18-cifar10/seed-0").glob("robust-before-*"))) == 1
+    reproduce("semirobustness", "cpu", tmp_path, seeds=1, only=["robust"], workers=1, changes=_SMALL)
+    (home / "resnet18-cifar10/seed-0/robust/model.safetensors").unlink()  # records without the network: it is made again
+    reproduce("semirobustness", "cpu", tmp_path, seeds=1, only=["suffix-3"], workers=1, changes=_SMALL)
+    assert states()["suffix-3"] == "done"
     other = {**_SMALL, "recover.epochs": 2}
     found = {s.unit.name.rpartition("/")[2]: s.state for s in status("semirobustness", "cpu", tmp_path, seeds=1, changes=other)}
     assert found["suffix-2"] == "other settings" and found["robust"] == "done"

@@ -20,6 +20,7 @@ def recover(
     out: o.Out,
     normal: Annotated[Path, typer.Option("--normal", help="Run folder of a network of the same build, trained on clean images.")],
     recipe: o.RecipeFile = None,
+    model: o.Model = None,
     data_root: o.DataRoot = None,
     layers: Annotated[str | None, typer.Option("--layers", help="Sizes of the suffix, such as 4,8,12; or auto.")] = None,
     trials: Annotated[int | None, typer.Option("--trials")] = None,
@@ -54,11 +55,13 @@ def recover(
     from semirobust.cli.console import bars
     from semirobust.stages.recover import recover_subject
 
-    subject = subject_of(str(robust), None, None, recipe, changes)
-    other = subject_of(str(normal), None, None, None, {} if data_root is None else {"data.root": data_root})
+    subject = subject_of(str(robust), model, None, recipe, changes)
+    other = subject_of(str(normal), model, None, None, {} if data_root is None else {"data.root": data_root})
     with bars(quiet=json) as progress:
         records = recover_subject(subject, other, out, devices=compute(device, threads=threads), progress=progress)
     _show_recovery(records, out, as_json=json)
+    if any(record.kind == "finding" and record.name == "stopped" for record in records):
+        raise typer.Exit(1)
 
 
 def reproduce(

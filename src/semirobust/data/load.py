@@ -2,10 +2,14 @@
 
 from pathlib import Path
 
+import torch
+
 from semirobust.data import SOURCES, Splits
 from semirobust.data.folder import load_folder
+from semirobust.data.images import Images
 from semirobust.data.npz import load_npz
 from semirobust.errors import InputError
+from semirobust.seed import Seed
 
 __all__ = ["load_data"]
 
@@ -27,10 +31,22 @@ def load_data(source: str, *, root: str | Path | None = None, image_size: int | 
         raise InputError(f"image_size: expected none for {source!r}, whose images have one size; got {image_size}")
     if source in SOURCES.names():
         options = {"image_size": image_size} if source == "imagenet" and image_size else {}
-        return SOURCES.make(source, options, root=root)
+        return _mixed(SOURCES.make(source, options, root=root))
     path = Path(source)
     if path.suffix == ".npz":
-        return load_npz(path)
+        return _mixed(load_npz(path))
     if path.is_dir():
-        return load_folder(path, image_size or 32)
+        return _mixed(load_folder(path, image_size or 32))
     raise InputError(f"data: expected {', '.join(SOURCES.names())}, an .npz or a folder of pictures; got {source!r}")
+
+
+def _mixed(splits: Splits) -> Splits:
+    """In a random but fixed order where images stand class by class, so that the first few are not all of one."""
+    train, test = (_shuffled(images, part) for images, part in ((splits.train, "train"), (splits.test, "test")))
+    return Splits(splits.name, train, test, splits.note)
+
+
+def _shuffled(images: Images, part: str) -> Images:
+    if bool((images.y[1:] < images.y[:-1]).any()):
+        return images
+    return images.subset(torch.randperm(len(images), generator=Seed(("order", part)).generator()))

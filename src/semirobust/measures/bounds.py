@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semirobust.checks import check_examples, check_mode
+from semirobust.checks import check_examples, check_mode, probe
 from semirobust.errors import InputError
 from semirobust.layers.map import LayerMap, first_tensor, layer_map
 from semirobust.layers.mode import quiet, run_hooked
@@ -93,8 +93,10 @@ def performance_bounds(
     indices = tuple(sorted({found.at(i).index for i in layers}))
     names = found.parameters(indices)
     mine, theirs = dict(reference.named_parameters()), dict(other.named_parameters())
+    _check_alike(mine, theirs, set(names))
+    probe(reference, x, y)
     difference = [theirs[name].detach() - mine[name].detach() for name in names]
-    distance = math.sqrt(sum(float(d.double().square().sum()) for d in difference))
+    distance = math.sqrt(sum(float(d.cpu().double().square().sum()) for d in difference))
     top = sharpness(reference, x, y, names, seed=seed) if curvature is None else curvature
     gradient = _gradient(reference, x, y, names)
     loss, logits = _loss(reference, x, y)
@@ -102,15 +104,26 @@ def performance_bounds(
     peeling, telescoped = _peeling(other, reference, x, found, indices, lipschitz)
     return PerformanceBounds(
         loss=loss_other - loss,
-        slope=sum(float((g * d).double().sum()) for g, d in zip(gradient, difference, strict=True)),
+        slope=sum(float((g * d).cpu().double().sum()) for g, d in zip(gradient, difference, strict=True)),
         sharpness=top,
         distance=distance,
         quadratic=top / 2 * distance**2,
-        output=float((logits_other - logits).double().square().sum(1).mean().sqrt()),
+        output=float((logits_other - logits).cpu().double().square().sum(1).mean().sqrt()),
         peeling=peeling,
         telescoped=telescoped,
         buffers=_buffers_differ(other, reference),
     )
+
+
+def _check_alike(mine: dict[str, nn.Parameter], theirs: dict[str, nn.Parameter], free: set[str]) -> None:
+    """Two networks of one build that differ in the parameters ``free`` alone."""
+    for name, value in mine.items():
+        if name not in theirs or theirs[name].shape != value.shape:
+            raise InputError(
+                f"other: expected a network of the same build as the reference, but {name} differs in shape or is missing"
+            )
+        if name not in free and not torch.equal(value, theirs[name].to(value)):
+            raise InputError(f"layers: expected all that differ, but {name} differs too")
 
 
 def sharpness(
@@ -119,7 +132,7 @@ def sharpness(
     """The algebraically largest eigenvalue of the Hessian of the mean cross entropy in the parameters ``names``.
 
     By Lanczos (ARPACK, through SciPy) on products of the Hessian with vectors. Power iteration would find the eigenvalue
-    of largest modulus, which may be a negative one. In nats per squared unit of weight.
+    of largest modulus, which may be a negative one. In nats per squared unit of weight; NaN where it does not converge.
 
     Args:
         model: gives logits (N, C); in eval mode.
@@ -129,7 +142,7 @@ def sharpness(
         seed: of the first vector.
         tolerance: relative, of the eigenvalue.
     """
-    from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
+    from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 
     parameters = _named(model, names)
     n = sum(p.numel() for p in parameters)
@@ -144,8 +157,10 @@ def sharpness(
     hessian = LinearOperator((n, n), matvec=times, dtype=np.float64)
     try:
         found = eigsh(hessian, k=1, which="LA", v0=first.numpy(), tol=tolerance, maxiter=50, return_eigenvectors=False)
-    except ArpackNoConvergence as error:
-        raise InputError(f"sharpness: Lanczos did not converge within 50 restarts ({error})") from None
+    except ArpackNoConvergence:
+        return math.nan
+    except ArpackError:  # the first product was 0, or no number
+        return 0.0 if not times(first.numpy()).any() else math.nan
     return float(found[0])
 
 
@@ -159,7 +174,7 @@ def _named(model: nn.Module, names: Sequence[str]) -> list[nn.Parameter]:
 def _product(model: nn.Module, x: Tensor, y: Tensor, parameters: Sequence[nn.Parameter], vector: Tensor) -> Tensor:
     """Hessian times vector, both flat, in float64."""
     parts = vector.split([p.numel() for p in parameters])
-    along = [part.view(p.shape).to(p) for part, p in zip(parts, parameters, strict=True)]
+    along = [part.view(p.shape).to(p.dtype).to(p.device) for part, p in zip(parts, parameters, strict=True)]
     total = torch.zeros_like(vector)
     with quiet(model), _differentiable(parameters):
         for start in range(0, len(x), _BATCH):
@@ -171,7 +186,7 @@ def _product(model: nn.Module, x: Tensor, y: Tensor, parameters: Sequence[nn.Par
             # Of a purely linear part the gradient does not depend on the parameter, and its product is 0.
             found = torch.autograd.grad(dot, parameters, materialize_grads=True) if dot.requires_grad else along[:0]
             if found:
-                total += torch.cat([f.reshape(-1).double().cpu() for f in found])
+                total += torch.cat([f.reshape(-1).cpu().double() for f in found])
     return total
 
 
@@ -205,7 +220,7 @@ class _differentiable:
 def _loss(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, Tensor]:
     with quiet(model), torch.no_grad():
         logits = torch.cat([model(part) for part in x.split(_BATCH)])
-    return float(F.cross_entropy(logits.double(), y)), logits
+    return float(F.cross_entropy(logits.cpu().double(), y.cpu())), logits
 
 
 def _peeling(
@@ -215,9 +230,9 @@ def _peeling(
     own = {layer.index: _weight(reference, layer.name) for layer in layers}
     new = {layer.index: _weight(other, layer.name) for layer in layers}
     scale = lipschitz ** (len(layers) - 1) * _length(reference, layers.at(1).name, x)
-    norms = {i: float(w.double().norm()) for i, w in own.items()}
-    norms_new = {i: float(w.double().norm()) for i, w in new.items()}
-    apart = {j: float((new[j].double() - own[j].double()).norm()) for j in changed}
+    norms = {i: float(w.cpu().double().norm()) for i, w in own.items()}
+    norms_new = {i: float(w.cpu().double().norm()) for i, w in new.items()}
+    apart = {j: float((new[j].cpu().double() - own[j].cpu().double()).norm()) for j in changed}
     product = math.prod(norms.values())
     ratios = sum(apart[j] / norms[j] for j in changed if norms[j])
     before = {j: math.prod(norms[i] for i in norms if i < j) for j in changed}
@@ -230,7 +245,7 @@ def _length(model: nn.Module, name: str, x: Tensor) -> float:
     found: list[Tensor] = []
     first = model.get_submodule(name)
     run_hooked(model, x, [(first, lambda module, args, kwargs: found.append(first_tensor((*args, *kwargs.values()))))])
-    return float(found[0].flatten(1).double().square().sum(1).mean().sqrt())
+    return float(found[0].flatten(1).cpu().double().square().sum(1).mean().sqrt())
 
 
 def _weight(model: nn.Module, name: str) -> Tensor:

@@ -54,7 +54,7 @@ class Readout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, ...) pixels to (N, C) logits."""
         parts, _ = self.outputs(x)
-        return torch.cat(parts, 1) @ self.weight.to(parts[0].dtype) + self.bias.to(parts[0].dtype)
+        return torch.cat(parts, 1) @ self.weight.to(parts[0].dtype).to(x.device) + self.bias.to(parts[0].dtype).to(x.device)
 
 
 def pseudoinverse_readout(model: nn.Module, layers: LayerMap, prefix: int, x: Tensor, *, batch_size: int = 100) -> Readout:
@@ -66,8 +66,8 @@ def pseudoinverse_readout(model: nn.Module, layers: LayerMap, prefix: int, x: Te
     found = Readout(model, layers, prefix)
     total, count = torch.zeros(0), 0
     for parts, logits in _each(found, x, batch_size):
-        a = torch.cat(parts, 1).double()
-        solution = a.T @ (torch.linalg.pinv(a @ a.T, hermitian=True) @ logits.double())
+        a = torch.cat(parts, 1).cpu().double()
+        solution = a.T @ (torch.linalg.pinv(a @ a.T, hermitian=True) @ logits.cpu().double())
         total, count = (solution if not count else total + solution), count + 1
     found.weight, found.bias = total / count, total.new_zeros(total.shape[1])
     return found
@@ -89,7 +89,7 @@ def ridge_readout(
     found = Readout(model, layers, prefix, [sketch(m, width, seed / i) for i, m in enumerate(moments)])
     fit, check = _Normal(), _Normal()
     for number, (parts, logits) in enumerate(_each(found, x, batch_size)):
-        (check if number % 5 == 4 else fit).see(torch.cat(parts, 1).double(), logits.double())
+        (check if number % 5 == 4 else fit).see(torch.cat(parts, 1).cpu().double(), logits.cpu().double())
     if check.n == 0:
         raise InputError(f"examples: expected at least {4 * batch_size + 1} to fit a ridge to, got {len(x)}")
     errors = {s: check.error(*fit.solved(s)) for s in _STRENGTHS}
@@ -207,7 +207,7 @@ class ReadoutMeasure(AbstractLayerMeasure):
         weight, values = ridge.weight, []
         for number in range(_RANDOM):
             drawn = torch.randn(weight.shape, generator=(seed / number).generator(), dtype=weight.dtype)
-            ridge.weight = drawn.to(weight.device) * weight.norm() / math.sqrt(weight.numel())
+            ridge.weight = drawn * weight.norm() / math.sqrt(weight.numel())
             values.append(_accuracy(ridge, x, y)[0])
         ridge.weight = weight
         low, high = mean_interval(values)

@@ -48,9 +48,11 @@ class Headed(nn.Module):
         """(N, d), pooled."""
         found = forward_to(self.model, self.layers, x, self.after)[self.after]
         found = found.movedim(self.layers.at(self.after).batch_dim, 0)
-        if found.dim() == 4 and self.pool:
-            return found.mean((2, 3))
-        return found.mean(1) if found.dim() == 3 and self.pool else found.reshape(len(x), -1)
+        if not self.pool or found.dim() < 3:
+            return found.reshape(len(x), -1)
+        # What a linear module takes has its channels last, as tokens have; what a convolution takes has them second.
+        last = found.dim() == 3 or (self.after < len(self.layers) and self.layers.at(self.after + 1).kind == "Linear")
+        return found.mean(tuple(range(1, found.dim() - 1)) if last else tuple(range(2, found.dim())))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ...) pixels to (N, C) logits."""
@@ -84,10 +86,13 @@ class _Head:
         from scipy.optimize import minimize
 
         z = self.features.double()
-        mean, std = z[0].mean(0), z[0].std(0).clamp_min(1e-6)
+        flat_z = z.flatten(0, 1)
+        mean, std = flat_z.mean(0), flat_z.std(0)
+        std = torch.where(std > 1e-6 * std.max(), std, torch.inf)  # a channel that never moves says nothing
         z = (z - mean) / std
         shape = (z.shape[2] + 1, self.classes)
-        start = torch.cat([weight.double() * std[:, None], (bias.double() + mean @ weight.double())[None]]).flatten()
+        scaled = torch.where(std.isfinite()[:, None], weight.double() * std[:, None], 0.0)
+        start = torch.cat([scaled, (bias.double() + mean @ weight.double())[None]]).flatten()
 
         def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
             head = torch.from_numpy(flat.copy()).view(shape).requires_grad_()
@@ -156,13 +161,17 @@ class Semirobustness(AbstractLayerMeasure):
         indices = layers.indices if self.layers is None else tuple(sorted({layers.at(i).index for i in self.layers}))
         order = torch.randperm(len(x), generator=(seed / "halves").generator())
         cut = round(self.share * len(x))
+        if not indices:
+            raise InputError("layers: expected at least one, got none")
         if not 0 < cut < len(x):
             raise InputError(f"examples: expected some to fit the heads to and some to score them on, got {len(x)}")
         fit, held = order[:cut].to(x.device), order[cut:].to(x.device)
         rows: list[tuple[Floats, Floats]] = []
         with quiet(model):
+            with torch.no_grad():
+                classes = model(x[:1]).shape[1]
             for done, j in enumerate(indices):
-                head = Headed(model, layers, j, int(y.max()) + 1, pool=self.pool).eval()
+                head = Headed(model, layers, j, classes, pool=self.pool).eval()
                 self._train(head, x[fit], y[fit], x_adv[fit], attack, seed / j)
                 rows.append(_margins(head, x[held], y[held], x_adv[held], attack, seed / j / "held"))
                 progress("semirobustness", done + 1, len(indices))
@@ -214,8 +223,8 @@ def _margins(head: Headed, x: Tensor, y: Tensor, x_adv: Tensor, attack: Abstract
     found = []
     for point in points:
         with torch.no_grad():
-            p = torch.cat([head(part) for part in point.split(_BATCH)]).double().softmax(1)
-        found.append(_margin(p, y).cpu().numpy())
+            p = torch.cat([head(part) for part in point.split(_BATCH)]).cpu().double().softmax(1)
+        found.append(_margin(p, y.cpu()).numpy())
     return np.min(found, axis=0), found[0]
 
 

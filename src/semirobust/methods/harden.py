@@ -24,7 +24,13 @@ def hardening(model: nn.Module, images: Images, method: AbstractMethod, attack: 
     device = next(model.parameters()).device
     x, _ = images.batch(images.y.new_tensor([0]), device)
     plan = method.plan(Context(layer_map(model, x), images, attack))
-    return Training(objective=plan.objective, attack=attack, trainable=plan.trainable, **{"collapse": plan.collapse, **options})
+    training = Training(
+        objective=plan.objective, attack=attack, trainable=plan.trainable, **{"collapse": plan.collapse, **options}
+    )
+    prefix = getattr(method, "prefix_epochs", 0)
+    if 0 < training.epochs <= prefix:
+        raise InputError(f"prefix_epochs: expected fewer than the {training.epochs} epochs there are, got {prefix}")
+    return training
 
 
 def harden(

@@ -25,7 +25,8 @@ class SuffixAdversarial(AbstractMethod):
 
     Args:
         layers: how many layers from the output train.
-        prefix_epochs: make the prefix robust first, by so many epochs of PGD-AT of everything (ours); 0 where it is robust.
+        prefix_epochs: make the prefix robust first, by PGD-AT of everything in the first so many of the epochs (ours); 0
+            where it is robust.
         dependence: ask consecutive layers to depend on each other, by ``hsic`` or ``cka`` as in
             :class:`semirobust.objectives.dependent.Dependent`; ``none`` is the paper's algorithm.
         weight: of that dependence.

@@ -16,6 +16,7 @@ from semirobust.objectives.base import AbstractObjective, Step
 __all__ = ["Dependent", "alignment"]
 
 _FEWEST = 4
+_FLAT = 1e-6  # share of a kernel's squared norm below which its spread is rounding
 
 
 @OBJECTIVES.register("dependent")
@@ -60,13 +61,21 @@ def alignment(a: Tensor, b: Tensor, y: Tensor, *, kernel: Literal["hsic", "cka"]
     average for independent sides, however wide: the biased form reads 0.96 there for 64 images. Kernels are Gaussian of
     median width (``hsic``) or linear (``cka``).
     """
-    k, m = (_gaussian(rows) if kernel == "hsic" else _linear(rows, y) for rows in (a, b))
-    blocks = [torch.nonzero(y == label).squeeze(1) for label in y.unique()]
-    kept = [(k[rows][:, rows], m[rows][:, rows]) for rows in blocks if len(rows) >= _FEWEST]
-    if not kept:
-        return 0 * a.sum()
-    both, one, two = (torch.stack([_hsic(*pair) for pair in pairs]).sum() for pairs in _pairs(kept))
-    return both / (one * two).clamp_min(torch.finfo(a.dtype).tiny).sqrt()
+    with torch.autocast(a.device.type, enabled=False):  # differences of sums of products, which half precision drowns
+        k, m = (_gaussian(rows) if kernel == "hsic" else _linear(rows, y) for rows in (_full(a), _full(b)))
+        blocks = [torch.nonzero(y == label).squeeze(1) for label in y.unique()]
+        kept = [(k[rows][:, rows], m[rows][:, rows]) for rows in blocks if len(rows) >= _FEWEST]
+        if not kept:
+            return 0 * (a.sum() + b.sum())
+        both, one, two = (torch.stack([_hsic(*pair) for pair in pairs]).sum() for pairs in _pairs(kept))
+        size_k, size_m = (sum(float(pair[side].detach().square().sum()) for pair in kept) for side in (0, 1))
+        if not (float(one.detach()) > _FLAT * size_k and float(two.detach()) > _FLAT * size_m):
+            return 0 * (a.sum() + b.sum())  # a side that is constant within every class
+        return (both / (one * two).sqrt()).clamp(-1, 1)
+
+
+def _full(rows: Tensor) -> Tensor:
+    return rows if rows.dtype == torch.float64 else rows.float()
 
 
 def _pairs(kept: list[tuple[Tensor, Tensor]]) -> Iterator[list[tuple[Tensor, Tensor]]]:
@@ -86,7 +95,8 @@ def _gaussian(rows: Tensor) -> Tensor:
     squared = rows.square().sum(1)
     apart = (squared[:, None] + squared - 2 * rows @ rows.T).clamp_min(0)  # squared distances
     width = apart[~torch.eye(len(rows), dtype=torch.bool, device=rows.device)].median()
-    return torch.exp(-apart / (2 * width).clamp_min(torch.finfo(rows.dtype).tiny))
+    floor = torch.finfo(rows.dtype).eps * squared.mean().detach() + torch.finfo(rows.dtype).tiny
+    return torch.exp(-apart / (2 * width).clamp_min(floor))
 
 
 def _hsic(k: Tensor, m: Tensor) -> Tensor:

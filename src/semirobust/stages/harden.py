@@ -1,5 +1,6 @@
 """``semirobust harden``: make a trained model more robust by training the part that matters."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +27,8 @@ from semirobust.stages.recipe import Recipe
 from semirobust.stages.run import (
     Subject,
     build_subject,
+    check_split,
+    hold_out,
     layer_entries,
     load_splits,
     origin_of,
@@ -58,11 +61,12 @@ def harden_subject(
         raise InputError(f"out: expected another folder than the run to harden, got {out} for both")
     if seeds < 1:
         raise InputError(f"seeds: expected at least 1, got {seeds}")
+    check_split(subject)
     fabric = fitting.make_fabric(devices, recipe.harden.precision)
-    start = subject.model.to(fabric.device)
+    start = copy.deepcopy(subject.model).to(fabric.device)
     at = origin_of(recipe, "harden", device=fabric.device)
     budget, notes = _budget(recipe, fabric, at)
-    _take_suffix(start, recipe, budget)
+    _take_suffix(start, subject, budget)
     arms = _arms(recipe, start, budget)
     prepare_folder(out, "harden")
     records: list[AnyRecord] = [
@@ -88,14 +92,17 @@ def harden_subject(
     return records
 
 
-def _take_suffix(start: nn.Module, recipe: Recipe, budget: Budget) -> None:
+def _take_suffix(start: nn.Module, subject: Subject, budget: Budget) -> None:
     """Put the last layers of another network into ``start`` where the recipe says so (algorithm 1, step 2)."""
+    recipe = subject.recipe
     if not recipe.harden.suffix_from:
         return
     method = METHODS.make(recipe.harden.method, recipe.harden.options)
     if not isinstance(method, SuffixAdversarial):
         raise InputError(f"harden.suffix_from: expected with the method suffix, got {recipe.harden.method}")
-    donor = build_subject(recipe.harden.suffix_from, None, None, None, {})
+    factory = subject.spec.name if ":" in subject.spec.name else None
+    root = {} if recipe.data.root is None else {"data.root": recipe.data.root}
+    donor = build_subject(recipe.harden.suffix_from, factory, None, None, root)
     x, _ = budget.images.batch(torch.tensor([0]), device_of(start, torch.device("cpu")))
     layers = layer_map(start, x)
     transplant(start, donor.model, layers, method.suffix(layers))
@@ -103,7 +110,7 @@ def _take_suffix(start: nn.Module, recipe: Recipe, budget: Budget) -> None:
 
 def _budget(recipe: Recipe, fabric: Fabric, at: Origin) -> tuple[Budget, list[Finding]]:
     splits, settings = load_splits(recipe), recipe.harden
-    images, held_out = splits.train.hold_out(recipe.data.validation, as_seed(recipe.seed) / "validation")
+    images, held_out = hold_out(recipe, splits.train)
     attack = fitting.attack_of(settings.attack, settings.attack_options, threat_of(recipe))
     budget = Budget(
         images=images,

@@ -52,6 +52,7 @@ class DataSettings(_Settings):
         image_size: side for pictures of a folder.
         train, test: how many images at most.
         validation: share (or number) of training images held out to choose the best epoch.
+        split_seed: seed of that choice; that of the run where None. What goes on from a run keeps the run's.
     """
 
     source: str = "digits"
@@ -60,6 +61,7 @@ class DataSettings(_Settings):
     train: Count | None = None
     test: Count | None = None
     validation: Annotated[Real, Field(ge=0)] = 0.1
+    split_seed: int | None = None
 
 
 class ModelSettings(_Settings):
@@ -149,6 +151,7 @@ class RecoverSettings(FitSettings):
         protocol: which images decide: ``holdout`` uses held-out training images and touches the test images once at the
             end, ``paper`` selects and stops on the test images themselves.
         method_options: of the method ``suffix``.
+        stop: end a trial where it has recovered; with ``controls`` all train for all epochs.
         controls: train also everything from the robust network, and the suffix behind a normal prefix.
         dependence: the measure of dependence whose rho_j is followed, with its options in ``dependence_options``; "" for none.
         sharpness_examples: adversarial examples for bound (a); 0 leaves the bounds out.

@@ -1,7 +1,7 @@
 """``semirobust recover``: how small may the robust prefix be for the whole to be robust after a little training of the rest?"""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +19,7 @@ from semirobust.measures.bounds import performance_bounds, sharpness
 from semirobust.measures.connectivity import Connectivity
 from semirobust.measures.robustness import correct
 from semirobust.methods import METHODS
+from semirobust.methods.harden import hardening
 from semirobust.methods.recovery import Recovered, Recovery
 from semirobust.methods.suffix import SuffixAdversarial
 from semirobust.progress import Progress, silent
@@ -33,6 +34,8 @@ from semirobust.stages.profile import score_records
 from semirobust.stages.recipe import Recipe
 from semirobust.stages.run import (
     Subject,
+    check_split,
+    hold_out,
     layer_entries,
     load_splits,
     origin_of,
@@ -79,10 +82,14 @@ def recover_subject(
     recipe = robust.recipe
     if normal.spec != robust.spec:
         raise InputError("normal: expected a network of the same build as the robust one, and trained on the same data")
+    check_split(robust)
+    check_split(replace(normal, recipe=recipe))  # held out for both, or the normal suffix would know the images that decide
     job = _Job.of(robust, normal, recipe, fitting.make_fabric(devices, recipe.recover.precision), out, progress)
     sizes = () if recipe.recover.layers == "auto" else tuple(sorted(set(recipe.recover.layers)))
-    for size in sizes:
-        Recovery(layers=size).suffix(job.layers)
+    for size in sizes or (1,):  # what does not fit is said before any work
+        recovery = job.recovery(size)
+        recovery.suffix(job.layers)
+        hardening(job.robust, job.images, recovery.method.of(size), job.attack, **recovery.training)
     prepare_folder(out, "recover")
     parts = parts or ("references", "trials", *(("controls",) if recipe.recover.controls else ()))
     records: list[AnyRecord] = [settings_record(recipe, "recover", job.at), *layer_entries(job.robust, job.layers, job.at)]
@@ -118,17 +125,20 @@ class _Job:
     out: Path
     progress: Progress
     best: nn.Module | None = None
+    highest: float = -1.0
     curvatures: dict[tuple[int, ...], float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, robust: Subject, normal: Subject, recipe: Recipe, fabric: Fabric, out: Path, progress: Progress) -> "_Job":
         splits, settings = load_splits(recipe), recipe.recover
-        images, held_out = splits.train.hold_out(recipe.data.validation, as_seed(recipe.seed) / "validation")
+        images, held_out = hold_out(recipe, splits.train)
         deciding = splits.test if settings.protocol == "paper" else held_out
         if len(deciding) == 0 or settings.validation_examples == 0:
             raise InputError("data.validation: expected images held out, since they decide when a trial is over; got none")
         model = robust.model.to(fabric.device)
         x, _ = images.batch(torch.tensor([0]), fabric.device)
+        if settings.dependence:
+            Connectivity(settings.dependence, settings.dependence_options)
         return cls(
             robust=model,
             normal=normal.model.to(fabric.device),
@@ -208,19 +218,23 @@ class _Job:
             low, high = (middle, high) if recovers(middle) else (low, middle)
         return dict(sorted(found.items())), records
 
-    def recover(self, size: int, reference: Mapping[str, float], records: list[AnyRecord]) -> tuple[Recovered, list[AnyRecord]]:
-        """All trials at one cut, with their records behind those given."""
+    def recovery(self, size: int) -> Recovery:
+        """Algorithm 1 at one cut, as the recipe wants it."""
         settings = self.recipe.recover
         method = METHODS.make("suffix", settings.method_options)
         assert isinstance(method, SuffixAdversarial)
-        recovery = Recovery(
+        return Recovery(
             layers=size,
             trials=settings.trials,
             tolerance=settings.tolerance,
-            stop=settings.stop,
+            stop=settings.stop and not settings.controls,  # or the controls would train for longer
             method=method,
             training=fitting.fit_options(settings),
         )
+
+    def recover(self, size: int, reference: Mapping[str, float], records: list[AnyRecord]) -> tuple[Recovered, list[AnyRecord]]:
+        """All trials at one cut, with their records behind those given."""
+        settings, recovery = self.recipe.recover, self.recovery(size)
         found = recovery(
             self.robust, self.normal, self.images, self.attack, self.score, seed=self.seed, reference=reference,
             fabric=self.fabric, folder=self.out, key=self.at.config, progress=self.progress,
@@ -239,8 +253,8 @@ class _Job:
             reached = {} if trial.converged is None else {"recover.converged": float(trial.converged)}
             values = {"recover.best": trial.best, "recover.start": trial.start["robust"], **reached}
             records += [Number(name=k, value=v, n=len(self.deciding), labels=labels, origin=self.at) for k, v in values.items()]
-            if self.best is None:
-                self.best = model
+            if trial.best > self.highest:
+                self.best, self.highest = model, trial.best
         return found, [*records, *_summary(found, here, len(self.deciding), self.at)]
 
     def _bounds(
@@ -310,7 +324,7 @@ def _summary(found: Recovered, labels: Mapping[str, Label], n: int, at: Origin) 
     of = "smallest of those that converged" if converged else "largest of all, none converged"
     for j, rho in found.thresholds().items():
         here = {**labels, "layer": j, "of": of}
-        records.append(Number(name="recover.threshold", value=rho, unit="bit", n=n, labels=here, origin=at))
+        records.append(Number(name="recover.threshold", value=rho, unit="bits", n=n, labels=here, origin=at))
     return records
 
 

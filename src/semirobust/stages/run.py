@@ -23,6 +23,7 @@ from semirobust.models.factory import from_factory
 from semirobust.records.origin import origin
 from semirobust.records.record import LayerEntry, Origin, Settings
 from semirobust.records.store import AnyRecord, write_records
+from semirobust.seed import as_seed
 from semirobust.stages.recipe import ModelSettings, Recipe, read_recipe
 from semirobust.threats import THREATS, AbstractBall
 
@@ -32,6 +33,8 @@ __all__ = [
     "Subject",
     "build_subject",
     "check_fits",
+    "check_split",
+    "hold_out",
     "layer_entries",
     "load_splits",
     "origin_of",
@@ -93,12 +96,34 @@ class Subject:
         spec: how it was built.
         recipe: the settings it was trained with, or those of the command.
         folder: its run folder; None for a model named otherwise.
+        trained: the settings of that run; None likewise.
     """
 
     model: nn.Module
     spec: ModelSpec
     recipe: Recipe
     folder: Path | None
+    trained: Recipe | None = None
+
+
+def hold_out(recipe: Recipe, images: Images) -> tuple[Images, Images]:
+    """(rest, held out) of the training images: what a run and all that goes on from it agree on."""
+    seed = recipe.seed if recipe.data.split_seed is None else recipe.data.split_seed
+    return images.hold_out(recipe.data.validation, as_seed(seed) / "validation")
+
+
+def check_split(subject: Subject) -> None:
+    """Raises ``InputError`` where images that the model was trained on would be held out to judge it by."""
+    if subject.trained is None:
+        return
+    own, now = subject.trained.data, subject.recipe.data
+    for name in ("train", "validation", "split_seed"):
+        before, after = getattr(own, name), getattr(now, name)
+        if name == "split_seed":
+            before = subject.trained.seed if before is None else before
+            after = subject.recipe.seed if after is None else after
+        if own.source == now.source and before != after:
+            raise InputError(f"data.{name}: expected {before} as in the model's training, which saw other images; got {after}")
 
 
 def load_splits(recipe: Recipe) -> Splits:
@@ -181,11 +206,13 @@ def _from_run(
     if model is not None and model != spec.name:
         raise InputError(f"model: {folder} holds a {spec.name}, got --model {model}")
     recipe = read_recipe(recipe_file, changes, base)
+    if recipe.data.split_seed is None and recipe.seed != base.seed:  # the run's own split, whatever seed goes on from here
+        recipe = read_recipe(None, {"data.split_seed": base.seed}, recipe)
     if recipe.model != base.model:
         raise InputError(f"model: {folder} says how its model is built; leave out what builds another")
     network = load_checkpoint(spec.build(), checkpoint or folder / MODEL_FILE)
     check_fits(network, load_splits(recipe))
-    return Subject(network, spec, recipe, folder)
+    return Subject(network, spec, recipe, folder, base)
 
 
 def check_fits(model: nn.Module, splits: Splits) -> None:

@@ -15,6 +15,7 @@ from semirobust.stages import fitting
 from semirobust.stages.recipe import Recipe
 from semirobust.stages.run import (
     check_fits,
+    hold_out,
     layer_entries,
     load_splits,
     origin_of,
@@ -37,7 +38,7 @@ def train(recipe: Recipe, out: Path, *, devices: fitting.Devices = fitting.Devic
     """
     splits = load_splits(recipe)
     settings, seed = recipe.train, as_seed(recipe.seed)
-    images, held_out = splits.train.hold_out(recipe.data.validation, seed / "validation")
+    images, held_out = hold_out(recipe, splits.train)
     attack = fitting.attack_of(settings.attack, settings.attack_options, threat_of(recipe))
     training = Training(
         objective=OBJECTIVES.make(settings.objective, settings.objective_options), attack=attack, **fitting.fit_options(settings)

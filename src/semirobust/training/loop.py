@@ -99,8 +99,11 @@ class Training:
         augmentation(self.augment)
         if self.start not in ("random", "stored"):
             raise InputError(f"start: expected random or stored; got {self.start!r}")
-        if self.start == "stored" and not isinstance(self.attack, AbstractBallAttack):
-            raise InputError("start: expected an attack within a norm ball to store perturbations of")
+        if self.start == "stored":
+            if not isinstance(self.attack, AbstractBallAttack):
+                raise InputError("start: expected an attack within a norm ball to store perturbations of")
+            if type(self.attack).go_on is AbstractAttack.go_on:
+                raise InputError(f"start: {self.attack.name} cannot start from stored perturbations; expected one such as pgd-4")
         if self.epochs < 0 or self.batch_size < 1:
             raise InputError(f"epochs and batch_size: expected at least 0 and 1, got {self.epochs} and {self.batch_size}")
         if self.nesterov and not self.momentum > 0:
@@ -136,6 +139,8 @@ class Training:
             on_step: told of every step.
             on_epoch: told of every epoch.
         """
+        if validate is None and (self.until < math.inf or self.best_by is not None):
+            raise InputError("until and best_by: expected a validation whose scores they are about, got none")
         run = _Run(self, model, images, as_seed(seed), fabric or Fabric(accelerator="cpu", devices=1), on_step)
         if state_file is not None:
             key = f"{key}/{digest(run.best, images)}"
@@ -230,6 +235,8 @@ class _Run:
         state, training = self.state, self.training
         state.epoch += 1
         state.logs.append(log)
+        if training.best_by is not None and training.best_by not in log.metrics:
+            raise InputError(f"best_by: expected one of {', '.join(log.metrics)}; got {training.best_by!r}")
         score = log.metrics.get(training.best_by or training.objective.best_by, float(log.epoch))
         if score > state.best:
             state.best, state.best_epoch, self.best = score, log.epoch, snapshot(self.model)

@@ -31,7 +31,7 @@ class Stored:
     def __init__(self, count: int, shape: tuple[int, ...], epsilon: float) -> None:
         self.codes = torch.zeros((count, *shape), dtype=torch.int8)
         self._fresh = torch.full_like(self.codes, _UNSEEN)
-        self._scale = epsilon / _LEVELS
+        self._scale = min(epsilon, 1.0) / _LEVELS  # pixels lie in [0, 1], whatever the radius
 
     def of(self, rows: Tensor, move: Move, device: torch.device) -> Tensor:
         """The perturbations (n, ...) of the images ``rows``, moved as these are."""

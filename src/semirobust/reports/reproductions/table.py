@@ -30,6 +30,11 @@ class Seeds:
         """95 %, by Student's t over seeds; infinite for one."""
         return mean_interval(list(self.values.values()))
 
+    def only(self, seeds: Iterable[int]) -> "Seeds":
+        """Those of some seeds."""
+        wanted = set(seeds)
+        return Seeds({seed: value for seed, value in self.values.items() if seed in wanted})
+
     def __bool__(self) -> bool:
         return bool(self.values)
 

@@ -1,6 +1,7 @@
 """Running what is not done yet, and saying what is."""
 
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from semirobust.errors import InputError
+from semirobust.models.checkpoint import write_atomically
 from semirobust.progress import Progress, silent
 from semirobust.records.record import Finding, Number, Settings
 from semirobust.records.store import AnyRecord, read_records, write_records
@@ -70,6 +72,8 @@ def reproduce(
     Returns:
         the folder that holds the records.
     """
+    if seeds is not None and seeds < 1:
+        raise InputError(f"seeds: expected at least 1, got {seeds}")
     units = REPRODUCTIONS.make(name).units(scale, seeds, changes or {})
     home = _home(out, name, scale)
     wanted = _with_needs(units, [u for u in units if not only or any(part in u.name for part in only)])
@@ -110,16 +114,26 @@ def _chain(
     units = REPRODUCTIONS.make(name).units(scale, seeds, changes)
     for unit in units:
         if unit.seed == numbers[position] and unit.name in wanted and not (_ready(home, unit) and _needless(home, unit, units)):
-            folder = home / unit.name
-            folder.mkdir(parents=True, exist_ok=True)
+            folder = _own_folder(home, unit)
             found = unit.work(home, folder, progress)
             write_records(_file(home, unit), [_labelled(record, unit) for record in found if _kept(record)])
 
 
+def _own_folder(home: Path, unit: Unit) -> Path:
+    """The unit's folder, with what an interrupted run left there; what other settings left is moved aside."""
+    folder, mark = home / unit.name, home / unit.name / "unit.json"
+    before = json.loads(mark.read_text(encoding="utf-8"))["key"] if mark.is_file() else None
+    if before not in (None, unit.key) or (before is None and _state(home, unit) == "other settings" and folder.exists()):
+        folder.rename(folder.with_name(f"{folder.name}-before-{unit.key}"))
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(mark, json.dumps({"key": unit.key}).encode())
+    return folder
+
+
 def _needless(home: Path, unit: Unit, units: Sequence[Unit]) -> bool:
-    """Whether the networks of a unit that is done are at hand, or nobody needs them any more."""
+    """Whether the network of a unit that is done is at hand, or nobody needs it any more."""
     open_ones = [u for u in units if unit.name in u.needs and not _ready(home, u)]
-    return not open_ones or any((home / unit.name).glob("*.safetensors"))
+    return not open_ones or all((home / unit.name / name).is_file() for name in ("model.safetensors", "settings.json"))
 
 
 def _with_needs(units: Sequence[Unit], chosen: Sequence[Unit]) -> list[Unit]:

@@ -19,11 +19,12 @@ from semirobust.measures.semirobustness import Semirobustness
 from semirobust.methods.recovery import Recovery
 from semirobust.progress import Progress
 from semirobust.records.origin import config_hash
-from semirobust.records.record import Label, Number
+from semirobust.records.record import Label, Number, Origin
 from semirobust.records.store import AnyRecord, read_records
 from semirobust.reports.reproductions.semirobustness import page
 from semirobust.reports.source import Source
 from semirobust.seed import as_seed
+from semirobust.stages import fitting
 from semirobust.stages.evaluate import accuracy_records
 from semirobust.stages.harden import harden_subject
 from semirobust.stages.profile import layer_scores, score_records
@@ -31,7 +32,7 @@ from semirobust.stages.recipe import Recipe, read_recipe
 from semirobust.stages.recover import Part, recover_subject
 from semirobust.stages.reproduce import REPRODUCTIONS
 from semirobust.stages.reproduce.base import AbstractReproduction, Unit
-from semirobust.stages.run import Subject, build_subject, load_splits, origin_of, settings_record, threat_of
+from semirobust.stages.run import Subject, build_subject, hold_out, load_splits, origin_of, settings_record, threat_of
 from semirobust.stages.train import train
 
 __all__ = ["SemirobustnessPaper"]
@@ -61,7 +62,7 @@ class SemirobustnessPaper(AbstractReproduction):
 
     paper: ClassVar[str] = "A Theoretical Perspective on Subnetwork Contributions to Adversarial Robustness (arXiv 2307.03803)"
     scales: ClassVar[dict[str, str]] = {
-        "cpu": "ResNet-18 of width 1/8, 4,500 training images of CIFAR-10, PGD-10 at 8/255; two hours a seed on one core",
+        "cpu": "ResNet-18 of width 1/8, 4,000 images of CIFAR-10 to train, 500 to decide, PGD-10, 8/255; an hour a seed",
         "paper": "the paper's networks, data and epochs; a GPU",
     }
 
@@ -113,7 +114,7 @@ def _units(network: str, seed: int, recipe: Recipe, *, whole: bool) -> list[Unit
     if whole:
         found.append(unit("controls", ["table 1"], decided, _recover, *both, parts=("controls",), layers=(_DECIDED,)))
         trained = tuple(f"suffix-{size}" for size in sizes)
-        found.append(unit("prefixes", ["table 2", "definition 1"], ["train", "harden"], _prefixes, *both, cuts=tuple(sizes)))
+        found.append(unit("prefixes", ["table 2", "definition 1"], decided, _prefixes, *both, cuts=tuple(sizes)))
         found.append(unit("dependences", ["which dependence"], decided, _dependences, *both, *trained, cuts=tuple(sizes)))
         if "autoattack" not in recipe.evaluate.attacks:
             tables = tuple(size for size in sizes if size in (4, _DECIDED))  # those of the paper's tables
@@ -127,7 +128,7 @@ def _normal(recipe: Recipe, place: str, home: Path, folder: Path, progress: Prog
 
 
 def _robust(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress) -> Sequence[AnyRecord]:
-    return harden_subject(_trained(recipe, place, home, "normal"), folder, progress=progress)
+    return harden_subject(replace(_trained(recipe, place, home, "normal"), recipe=recipe), folder, progress=progress)
 
 
 def _recover(
@@ -152,13 +153,12 @@ def _prefixes(
 ) -> Sequence[AnyRecord]:
     """Heads and read-outs of the prefixes that the cuts leave, and of all layers but the last; of f* and of F."""
     images, attack = load_splits(recipe).test.first(recipe.evaluate.examples), PGD(threat_of(recipe), steps=10)
-    at, seed, records = origin_of(recipe, "recover"), as_seed(recipe.seed) / "prefixes", list[AnyRecord]()
+    at, seed, records = _origin(recipe), as_seed(recipe.seed) / "prefixes", list[AnyRecord]()
     for name in ("robust", "normal"):
         model = _trained(recipe, place, home, name).model
-        x, _ = images.batch(torch.tensor([0]))
+        x, _ = images.batch(torch.tensor([0]), _device())
         n = len(layer_map(model, x))
-        prefixes = sorted({n - size for size in (1, *cuts)})
-        measures = [Semirobustness(layers=[*prefixes, n]), ReadoutMeasure(prefixes=prefixes)]
+        measures = [Semirobustness(layers=sorted({n, *(n - size for size in (1, *cuts))})), ReadoutMeasure()]
         _, scores = layer_scores(model, images, measures, attack, seed=seed, progress=progress)
         records += score_records(scores, at, {"arm": name})
     return [settings_record(recipe, "prefixes", at), *records]
@@ -168,10 +168,11 @@ def _dependences(
     recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress, *, cuts: tuple[int, ...]
 ) -> Sequence[AnyRecord]:
     """Every measure of dependence on the semirobust networks before and after training, on the images that decided."""
-    _, images = load_splits(recipe).train.hold_out(recipe.data.validation, as_seed(recipe.seed) / "validation")
+    _, images = hold_out(recipe, load_splits(recipe).train)
+    images = images.first(min(recipe.recover.validation_examples, len(images)))
     robust, normal = (_trained(recipe, place, home, name).model for name in ("robust", "normal"))
-    attack, at, records = PGD(threat_of(recipe), steps=10), origin_of(recipe, "recover"), list[AnyRecord]()
-    layers = layer_map(robust, images.batch(torch.tensor([0]))[0])
+    attack, at, records = PGD(threat_of(recipe), steps=10), _origin(recipe), list[AnyRecord]()
+    layers = layer_map(robust, images.batch(torch.tensor([0]), _device())[0])
     for size in cuts:
         networks = {"start": Recovery(layers=size).start(robust, normal, layers)}
         networks["end"] = _trained(recipe, place, home, f"suffix-{size}").model
@@ -191,8 +192,8 @@ def _autoattack(
     """AutoAttack on the first test images: f*, and each network before and after its suffix was trained."""
     images, attacks = load_splits(recipe).test.first(examples), [AutoAttack(threat_of(recipe))]
     robust, normal = (_trained(recipe, place, home, name).model for name in ("robust", "normal"))
-    at, seed = origin_of(recipe, "recover"), as_seed(recipe.seed) / "autoattack"
-    layers = layer_map(robust, images.batch(torch.tensor([0]))[0])
+    at, seed = _origin(recipe), as_seed(recipe.seed) / "autoattack"
+    layers = layer_map(robust, images.batch(torch.tensor([0]), _device())[0])
     networks: list[tuple[nn.Module, dict[str, Label]]] = [(robust, {"arm": "robust"})]
     for size in cuts:
         networks.append((Recovery(layers=size).start(robust, normal, layers), {"arm": "start", "suffix": size}))
@@ -208,7 +209,7 @@ def _precise(
 ) -> Sequence[AnyRecord]:
     """PGD-20 on more test images, where half a point is to be decided."""
     images = load_splits(read_recipe(None, {"data.test": examples}, recipe)).test
-    at, seed, records = origin_of(recipe, "recover"), as_seed(recipe.seed) / "precise", list[AnyRecord]()
+    at, seed, records = _origin(recipe), as_seed(recipe.seed) / "precise", list[AnyRecord]()
     for name in networks:
         model = _trained(recipe, place, home, name).model
         attacks = [PGD(threat_of(recipe), steps=20)]
@@ -217,7 +218,17 @@ def _precise(
 
 
 def _trained(recipe: Recipe, place: str, home: Path, name: str) -> Subject:
-    return build_subject(str(home / place / name), None, None, None, _places(recipe))
+    """The network of another unit, where there is most to compute with."""
+    subject = build_subject(str(home / place / name), None, None, None, _places(recipe))
+    return replace(subject, model=subject.model.to(_device()))
+
+
+def _device() -> torch.device:
+    return fitting.make_fabric(fitting.Devices(), "32-true").device
+
+
+def _origin(recipe: Recipe) -> Origin:
+    return origin_of(recipe, "recover", device=_device())
 
 
 def _places(recipe: Recipe) -> dict[str, Any]:

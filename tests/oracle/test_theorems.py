@@ -7,24 +7,35 @@ import itertools
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import linprog
+from torch import nn
+
+import semirobust as sr
 
 EXAMPLES, MOVES = 12, 4
 
 
 def _chain(seed: int, depth: int = 3, width: int = 3):
-    """Points with all their perturbations (n, m, d), labels, and the features and weights of a random ReLU chain."""
+    """A random ReLU chain: a generator, labels, each layer's features (n, m, d) as the library takes them, and its matrices.
+
+    The features are those of n inputs with m perturbations each.
+    """
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(EXAMPLES, 1, width)) + 0.5 * rng.normal(size=(EXAMPLES, MOVES, width))
     y = rng.choice([-1.0, 1.0], EXAMPLES)
     matrices = [rng.normal(size=(width, width)) for _ in range(depth)]
-    layers, feature = [], x
+    parts: list[nn.Module] = []
     for matrix in matrices:
-        feature = np.maximum(feature @ matrix, 0)
-        layers.append(feature)
-    return rng, y, layers, matrices
+        parts += [nn.Linear(width, width, bias=False).double(), nn.ReLU()]
+        with torch.no_grad():
+            parts[-2].weight.copy_(torch.from_numpy(matrix.T))
+    model = nn.Sequential(*parts, nn.Linear(width, 1).double()).eval()
+    flat = torch.from_numpy(x.reshape(-1, width))
+    found = sr.forward_to(model, sr.layer_map(model, flat), flat, range(1, depth + 1))
+    return rng, y, [found[i].detach().numpy().reshape(EXAMPLES, MOVES, width) for i in range(1, depth + 1)], matrices
 
 
 def _gamma(y, values) -> float:
@@ -60,6 +71,7 @@ def test_theorem_1_a_prefix_is_semirobust_just_if_its_layers_are(seed):
 @given(st.integers(0, 10_000))
 @settings(max_examples=25, deadline=None)
 def test_theorem_1_the_head_of_the_last_layer_serves_every_layer_before(seed):
+    """G_i = G_n after the layers i+1..n has the same gamma: the map that the theorem's proof takes."""
     rng, y, layers, matrices = _chain(seed)
     head = rng.normal(size=3)
     gamma = _gamma(y, layers[-1] @ head)

@@ -95,11 +95,20 @@ def reproduce(
     if json:
         print_json({"units": [{"name": s.unit.name, "for": s.unit.items, "state": s.state} for s in found]})
     else:
-        show_table(
-            f"{name}, scale {scale}", ("run", "for", "state"), [(s.unit.name, ", ".join(s.unit.items), s.state) for s in found]
-        )
+        states: dict[tuple[str, str], list[str]] = {}
+        for entry in found:
+            network, _, rest = entry.unit.name.partition("/")
+            states.setdefault((f"{network}: {rest.rpartition('/')[2]}", ", ".join(entry.unit.items)), []).append(entry.state)
+        rows = [(run, items, _counted(each)) for (run, items), each in states.items()]
+        show_table(f"{name}, scale {scale}", ("run", "for", "seeds"), rows)
         done = sum(s.state == "done" for s in found)
         tell(f"{done} of {len(found)} runs are done; records in {out / f'{name}-{scale}' / 'records'}")
+
+
+def _counted(states: "Sequence[str]") -> str:
+    """``3 of 5 done``, and what is not as it should be."""
+    other = states.count("other settings")
+    return f"{states.count('done')} of {len(states)} done" + (f", {other} with other settings" if other else "")
 
 
 def _show_recovery(records: "Sequence[AnyRecord]", out: Path, *, as_json: bool) -> None:

@@ -285,15 +285,18 @@ def _variants(source: Source) -> str:
     names = {
         "": "plain",
         "-hsic": "+ HSIC between consecutive layers",
-        "-stored": "4 attack steps from stored perturbations, for 10",
+        "-stored": "4 stored attack steps for 10 fresh ones",
+        "-long": "4 stored steps, as many epochs as f* had",
     }
+    star = _accuracy(source, "robust", _pgd(source))
     rows, pgd, base = [], _pgd(source), f"suffix-{_DECIDED}"
     for ending, name in names.items():
         found, clean = (_accuracy(source, "suffix", attack, _DECIDED, base + ending) for attack in (pgd, "clean"))
         precise, reference = (cells(source, "accuracy", arm=arm, attack=pgd, unit="precise") for arm in (base + ending, base))
         if found:
             gains = [points(paired(found, _accuracy(source, "suffix", pgd, _DECIDED))), points(paired(precise, reference), 2)]
-            rows.append((name, len(found.values), percent(clean), percent(found), *(gains if ending else ("", ""))))
+            shown = gains if ending else ("", "")
+            rows.append((name, len(found.values), percent(clean), percent(found), points(paired(found, star)), *shown))
     more = next((n.n for n in source.named("accuracy") if n.labels["unit"] == "precise"), 0)
-    head = ("training of the suffix", "seeds", "clean", pgd, "less plain", f"less plain, on {more:,} images")
+    head = ("training of the suffix", "seeds", "clean", pgd, "less f*", "less plain", f"less plain, on {more:,} images")
     return table(head, rows)

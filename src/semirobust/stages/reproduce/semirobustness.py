@@ -111,6 +111,13 @@ def _units(network: str, seed: int, recipe: Recipe, *, whole: bool) -> list[Unit
     )  # fmt: skip
     rivals = (f"suffix-{_DECIDED}", f"suffix-{_DECIDED}-stored")
     found.append(unit("precise", ["cost"], decided, _precise, *both, *rivals, networks=rivals, examples=5000))
+    if whole and recipe.recover.epochs < recipe.harden.epochs:  # as many epochs as f* had
+        found.append(
+            unit(
+                f"suffix-{_DECIDED}-long", ["cost"], decided, _recover, *both, parts=("trials",), layers=(_DECIDED,),
+                recover__start="stored", recover__attack="pgd-4", recover__judge="pgd-10", recover__epochs=recipe.harden.epochs,
+            )
+        )  # fmt: skip
     if whole:
         found.append(unit("controls", ["table 1"], decided, _recover, *both, parts=("controls",), layers=(_DECIDED,)))
         trained = tuple(f"suffix-{size}" for size in sizes)

@@ -1,0 +1,79 @@
+"""Draw what was reproduced: ``python -m benchmarks.reproduced docs/reproduced/semirobustness-cpu`` (needs matplotlib)."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import matplotlib.pyplot as plt
+
+from semirobust.reports.reproductions.table import Seeds, cells
+from semirobust.reports.source import Source, read_source
+
+__all__ = ["main"]
+
+matplotlib.rcParams.update({"svg.hashsalt": "semirobust", "svg.fonttype": "none", "font.size": 9})
+matplotlib.rcParams.update({"axes.spines.top": False, "axes.spines.right": False})
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#5b6670"
+
+
+def main() -> None:
+    """The frontier and the dependence of layers, beside the folder of records."""
+    folder = Path(sys.argv[1])
+    source = read_source([folder])
+    figure, panels = plt.subplots(1, 2, figsize=(10, 3.8))
+    _frontier(panels[0], source)
+    _rho(panels[1], source)
+    figure.tight_layout()
+    figure.savefig(folder.with_suffix(".svg"), metadata={"Date": None})
+
+
+def _frontier(panel: Any, source: Source) -> None:
+    """Accuracy under PGD-20 by the size of the robust prefix."""
+    sizes = sorted({int(n.labels["suffix"]) for n in source.named("recover.difference")})
+    depth = max(int(n.labels["layer"]) for n in source.named("recover.threshold"))
+    star = cells(source, "accuracy", arm="robust", attack="pgd-20", unit="references")
+    panel.axhline(100 * star.mean, color=GREY, linestyle="--", linewidth=1)
+    panel.text(2, 100 * star.mean + 0.5, "f*, robust as a whole", color=GREY)
+    for arm, colour, name in (("start", ORANGE, "before training the suffix"), ("suffix", BLUE, "after 4 epochs")):
+        found = [
+            (depth - size, cells(source, "accuracy", arm=arm, attack="pgd-20", suffix=size, unit=f"suffix-{size}"))
+            for size in sizes
+        ]
+        _line(panel, [(x, value) for x, value in found if value], colour, name, 100)
+    control = cells(source, "accuracy", arm="normal prefix, suffix 12", attack="pgd-20", unit="controls")
+    if control:
+        _line(panel, [(depth - 12, control)], GREEN, "control: prefix not robust", 100)
+    panel.set(xlabel=f"layers of the robust prefix, of {depth}", ylabel="accuracy under PGD-20, %", ylim=(0, None))
+    panel.legend(frameon=False, loc="lower right")
+
+
+def _rho(panel: Any, source: Source) -> None:
+    """EDGE by layer for the suffix of 12, before and after, and what it reads on permuted rows."""
+    found = [n for n in source.named("validation.rho") if n.labels["unit"] == "suffix-12" and n.labels["arm"] == "suffix"]
+    nulls = [n for n in source.named("validation.rho.null") if n.labels["unit"] == "suffix-12" and n.labels["arm"] == "suffix"]
+    last = max(int(n.labels["epoch"]) for n in found)
+    kinds = (
+        (found, 0, ORANGE, "before training the suffix"),
+        (found, last, BLUE, "after"),
+        (nulls, last, GREY, "rows permuted: truth is 0"),
+    )
+    for numbers, epoch, colour, name in kinds:
+        points = []
+        for layer in sorted({int(n.labels["layer"]) for n in numbers}):
+            own = {int(n.labels["seed"]): n.value for n in numbers if n.labels["layer"] == layer and n.labels["epoch"] == epoch}
+            points.append((layer, Seeds(own)))
+        _line(panel, points, colour, name, 1)
+    panel.axvline(6.5, color=GREY, linewidth=0.8, linestyle=":")
+    panel.set(xlabel="layer j (the suffix begins at 7)", ylabel="EDGE between j−1 and j, bits", ylim=(0, None))
+    panel.legend(frameon=False, loc="lower left")
+
+
+def _line(panel: Any, points: list[tuple[int, Seeds]], colour: str, name: str, factor: float) -> None:
+    x, y = [x for x, _ in points], [factor * value.mean for _, value in points]
+    reach = [factor * (value.interval[1] - value.mean) if len(value.values) > 1 else 0.0 for _, value in points]
+    panel.errorbar(x, y, yerr=reach, marker="o", markersize=4, color=colour, linewidth=1.4, capsize=2, label=name)
+
+
+if __name__ == "__main__":
+    main()

@@ -12,6 +12,7 @@ from semirobust.records.record import Finding, Number, Origin
 from semirobust.records.store import read_records
 from semirobust.seed import Seed
 from semirobust.stages.recipe import Recipe
+from semirobust.stages.recovered import smallest_prefix
 from semirobust.stages.reproduce.runner import reproduce, status, write_page
 from semirobust.stages.run import build_subject, hold_out, load_splits
 from tests.stages.test_commands import FAST, _train, run  # noqa: F401
@@ -40,6 +41,8 @@ def test_recover_says_how_small_the_robust_prefix_may_be(run, tmp_path):  # noqa
     numbers = [r for r in records if isinstance(r, Number)]
     names = {r.name for r in numbers}
     assert {"bound.quadratic", "bound.loss", "recover.difference", "recover.prefix", "train.seconds"} <= names
+    both = [{r.labels["epoch"]: r.value for r in numbers if r.name == f"validation.{k}"} for k in ("difference", "bound")]
+    assert all(set(values) == {0, 1} for values in both)  # the bound beside what it bounds, epoch by epoch
     arms = {r.labels["arm"] for r in numbers if r.name == "accuracy"}
     assert arms == {"normal", "robust", "start", "suffix", "everything", "normal prefix, suffix 2", "normal prefix, suffix 4"}
     assert {r.labels["epoch"] for r in numbers if r.name == "validation.robust" and r.labels["arm"] == "suffix"} == {0, 1}
@@ -69,7 +72,7 @@ def test_the_largest_suffix_that_recovers_is_found_by_halving(monkeypatch):
 
     found, _ = stage._Job.all_cuts(Job(), ())
     assert Job.asked == [4, 6, 5] and list(found) == [4, 5, 6]
-    _, sentence = stage._smallest(found, 8, Recipe(), Origin(config="", version="", device="", seed="0"))
+    _, sentence = smallest_prefix(found, 8, Recipe(), Origin(config="", version="", device="", seed="0"))
     assert "prefix of 3 of 8" in sentence.text
 
 

@@ -78,7 +78,7 @@ def train(
     width: o.Width = None,
     norm: o.Norm = None,
     eps: o.Epsilon = None,
-    objective: Annotated[str | None, typer.Option("--objective", help="standard or adversarial.")] = None,
+    objective: Annotated[str | None, typer.Option("--objective", help="standard, adversarial, trades, mart or score.")] = None,
     attack: Annotated[str | None, typer.Option("--attack", help="Inner maximisation, such as pgd-10.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size")] = None,

@@ -82,7 +82,8 @@ def judge_of(settings: FitSettings, threat: AbstractBall) -> AbstractAttack:
 
 def fit_options(settings: FitSettings) -> dict[str, Any]:
     """The fields of :class:`Training` that a recipe sets directly."""
-    names = ("epochs", "batch_size", "learning_rate", "schedule", "momentum", "weight_decay", "nesterov", "augment", "start")
+    names = ["epochs", "batch_size", "learning_rate", "schedule", "momentum", "weight_decay", "nesterov", "augment", "start"]
+    names += ["awp", "awp_warm_up", "average", "average_decay", "average_from"]
     return {name: getattr(settings, name) for name in names}
 
 

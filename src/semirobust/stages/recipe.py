@@ -100,6 +100,11 @@ class FitSettings(_Settings):
     """
 
     attack: str = "pgd-10"
+    awp: Annotated[Real, Field(ge=0)] = 0.0
+    awp_warm_up: NoneOrMore = 0
+    average: Literal["none", "ema", "swa"] = "none"
+    average_decay: Annotated[Real, Field(ge=0, lt=1)] = 0.999
+    average_from: Annotated[Real, Field(ge=0, lt=1)] = 0.0
     judge: str = ""
     start: Literal["random", "stored"] = "random"
     attack_options: dict[str, Any] = {}

@@ -15,15 +15,15 @@ from semirobust.data.images import Images
 from semirobust.errors import InputError
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.mode import quiet
-from semirobust.measures.bounds import performance_bounds, sharpness
+from semirobust.measures.bounds import PerformanceBounds, performance_bounds, sharpness
 from semirobust.measures.connectivity import Connectivity
 from semirobust.measures.robustness import correct
 from semirobust.methods import METHODS
 from semirobust.methods.harden import hardening
-from semirobust.methods.recovery import Recovered, Recovery
+from semirobust.methods.recovery import Recovered, Recovery, Score
 from semirobust.methods.suffix import SuffixAdversarial
 from semirobust.progress import Progress, silent
-from semirobust.records.record import Finding, Label, Number, Origin
+from semirobust.records.record import Label, Number, Origin
 from semirobust.records.store import AnyRecord
 from semirobust.seed import Seed, as_seed
 from semirobust.stages import fitting
@@ -32,6 +32,7 @@ from semirobust.stages.arms import Trial as ArmTrial
 from semirobust.stages.evaluate import accuracy_records, attacks_of
 from semirobust.stages.profile import score_records
 from semirobust.stages.recipe import Recipe
+from semirobust.stages.recovered import score_records_of, smallest_prefix, summary_records
 from semirobust.stages.run import (
     Subject,
     check_split,
@@ -97,7 +98,7 @@ def recover_subject(
         records += job.tested(job.normal, {"arm": "normal"}) + job.tested(job.robust, {"arm": "robust"}, rho=True)
     if "trials" in parts:
         found, more = job.all_cuts(sizes)
-        records += [*more, *_smallest(found, len(job.layers), recipe, job.at)]
+        records += [*more, *smallest_prefix(found, len(job.layers), recipe, job.at)]
         sizes = sizes or tuple(found)
     if "controls" in parts:
         records += job.controls(sizes)
@@ -126,6 +127,7 @@ class _Job:
     progress: Progress
     best: nn.Module | None = None
     highest: float = -1.0
+    examples: Tensor | None = None
     curvatures: dict[tuple[int, ...], float] = field(default_factory=dict)
 
     @classmethod
@@ -236,16 +238,17 @@ class _Job:
         """All trials at one cut, with their records behind those given."""
         settings, recovery = self.recipe.recover, self.recovery(size)
         found = recovery(
-            self.robust, self.normal, self.images, self.attack, self.score, seed=self.seed, reference=reference,
+            self.robust, self.normal, self.images, self.attack, self.scored_at(recovery.suffix(self.layers)),
+            seed=self.seed, reference=reference,
             fabric=self.fabric, folder=self.out, key=self.at.config, progress=self.progress,
         )  # fmt: skip
         here: dict[str, Label] = {"arm": "suffix", "suffix": size, "protocol": settings.protocol}
-        records = [*records, *_scores(found.reference, {**here, "arm": "robust"}, len(self.deciding), self.at)]
+        records = [*records, *score_records_of(found.reference, {**here, "arm": "robust"}, len(self.deciding), self.at)]
         semirobust = recovery.start(self.robust, self.normal, self.layers)
         records += self.tested(semirobust, {**here, "arm": "start"})
         for number, trial in enumerate(found.trials):
             labels: dict[str, Label] = {**here, "trial": number}
-            records += _scores(trial.start, {**labels, "epoch": 0}, len(self.deciding), self.at)
+            records += score_records_of(trial.start, {**labels, "epoch": 0}, len(self.deciding), self.at)
             records += fitting.log_records(trial.trained, self.at, len(self.deciding), labels)
             model = fitting.load_best(trial.trained)
             records += self.tested(model, labels, rho=True)
@@ -255,28 +258,43 @@ class _Job:
             records += [Number(name=k, value=v, n=len(self.deciding), labels=labels, origin=self.at) for k, v in values.items()]
             if trial.best > self.highest:
                 self.best, self.highest = model, trial.best
-        return found, [*records, *_summary(found, here, len(self.deciding), self.at)]
+        return found, [*records, *summary_records(found, here, len(self.deciding), self.at)]
+
+    def scored_at(self, suffix: tuple[int, ...]) -> Score:
+        """Scores after each epoch, with the loss less that of f* and bound (a) on it, of the suffix that trains."""
+
+        def score(model: nn.Module, seed: Seed) -> Mapping[str, float]:
+            found = self._compared(model, suffix)
+            own = {} if found is None else {"difference": found.loss, "bound": found.quadratic, "distance": found.distance}
+            return {**self.score(model, seed), **own}
+
+        return score
+
+    def _compared(self, model: nn.Module, suffix: tuple[int, ...]) -> PerformanceBounds | None:
+        """A network beside f* on adversarial examples of f*; None where the recipe wants no bounds."""
+        count = self.recipe.recover.sharpness_examples
+        if not count:
+            return None
+        x, y = self.deciding.first(min(count, len(self.deciding))).all(self.fabric.device)
+        if self.examples is None:
+            self.examples = _perturbed(self.judge, self.robust, x, y, self.seed / "bounds")
+        if suffix not in self.curvatures:
+            names = self.layers.parameters(suffix)
+            self.curvatures[suffix] = sharpness(self.robust, self.examples, y, names, seed=self.seed / "bounds")
+        return performance_bounds(
+            model, self.robust, self.examples, y, suffix, curvature=self.curvatures[suffix], layer_map_=self.layers
+        )
 
     def _bounds(
         self, model: nn.Module, start: nn.Module, suffix: tuple[int, ...], labels: Mapping[str, Label]
     ) -> list[AnyRecord]:
-        """The bounds of the semirobust network before and after its training, on adversarial examples of f*."""
-        count = self.recipe.recover.sharpness_examples
-        if not count:
-            return []
-        x, y = self.deciding.first(min(count, len(self.deciding))).all(self.fabric.device)
-        x_adv = _perturbed(self.judge, self.robust, x, y, self.seed / "bounds")
-        if suffix not in self.curvatures:
-            names = self.layers.parameters(suffix)
-            self.curvatures[suffix] = sharpness(self.robust, x_adv, y, names, seed=self.seed / "bounds")
-        top, records = self.curvatures[suffix], list[AnyRecord]()
+        """Both bounds of the semirobust network before and after its training."""
+        records: list[AnyRecord] = []
         for when, other in (("start", start), ("end", model)):
-            found = performance_bounds(other, self.robust, x_adv, y, suffix, curvature=top, layer_map_=self.layers)
-            values = {name: float(value) for name, value in vars(found).items()}
-            records += [
-                Number(name=f"bound.{k}", value=v, n=len(x), labels={**labels, "when": when}, origin=self.at)
-                for k, v in values.items()
-            ]
+            found = self._compared(other, suffix)
+            here = {**labels, "when": when}
+            for name, value in {} if found is None else vars(found).items():
+                records.append(Number(name=f"bound.{name}", value=float(value), labels=here, origin=self.at))
         return records
 
     def controls(self, sizes: Sequence[int]) -> list[AnyRecord]:
@@ -303,45 +321,3 @@ class _Job:
 def _perturbed(attack: AbstractAttack, model: nn.Module, x: Tensor, y: Tensor, seed: Seed) -> Tensor:
     parts = range(0, len(x), _BATCH)
     return torch.cat([attack(model, x[i : i + _BATCH], y[i : i + _BATCH], seed=seed / "attack" / i) for i in parts])
-
-
-def _scores(scores: Mapping[str, float], labels: Mapping[str, Label], n: int, at: Origin) -> list[AnyRecord]:
-    """Scores as :func:`semirobust.stages.fitting.log_records` writes those of an epoch."""
-    return [fitting.score_record(name, value, n, labels, at) for name, value in scores.items()]
-
-
-def _summary(found: Recovered, labels: Mapping[str, Label], n: int, at: Origin) -> list[AnyRecord]:
-    """A*, A, their difference, epochs and thresholds of one cut, as a row of the paper's table 1 has them."""
-    converged = sum(trial.converged is not None for trial in found.trials)
-    values = {
-        "recover.reference": found.reference["robust"],
-        "recover.difference": found.difference,
-        "recover.trials_converged": float(converged),
-    }
-    if found.epochs is not None:
-        values["recover.epochs"] = found.epochs
-    records: list[AnyRecord] = [Number(name=k, value=v, n=n, labels=dict(labels), origin=at) for k, v in values.items()]
-    of = "smallest of those that converged" if converged else "largest of all, none converged"
-    for j, rho in found.thresholds().items():
-        here = {**labels, "layer": j, "of": of}
-        records.append(Number(name="recover.threshold", value=rho, unit="bits", n=n, labels=here, origin=at))
-    return records
-
-
-def _smallest(found: Mapping[int, Recovered], n: int, recipe: Recipe, at: Origin) -> list[AnyRecord]:
-    """The smallest prefix that recovered, in the words of the question."""
-    tolerance = recipe.recover.tolerance
-    back = [size for size, result in found.items() if any(trial.converged is not None for trial in result.trials)]
-    tried = ", ".join(map(str, found))
-    if not back:
-        text = f"no suffix of {tried} layers came back to within {tolerance:.1%} of the robust network"
-        return [Finding(name="smallest prefix", text=text, level="warning", origin=at)]
-    prefix = n - max(back)
-    text = (
-        f"a robust prefix of {prefix} of {n} layers is enough: training the {max(back)} layers behind it came back to within "
-        f"{tolerance:.1%} of the robust network (suffixes tried: {tried})"
-    )
-    return [
-        Number(name="recover.prefix", value=prefix, origin=at),
-        Finding(name="smallest prefix", text=text, level="good", origin=at),
-    ]

@@ -1,0 +1,49 @@
+"""MART."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from semirobust.errors import InputError
+from semirobust.objectives import OBJECTIVES
+from semirobust.objectives.base import AbstractObjective, Step
+from semirobust.objectives.trades import divergence
+
+__all__ = ["MART"]
+
+
+@OBJECTIVES.register("mart")
+@dataclass(frozen=True)
+class MART(AbstractObjective):
+    """min E[ BCE(p(x'), y) + beta * KL(p(x) || p(x')) (1 - p_y(x)) ], x' = argmax CE (Wang et al. 2020, equation 9).
+
+    BCE(p, y) = -log p_y - log(1 - max_{k != y} p_k). The authors add 1e-4 inside the second logarithm, kept here, and 1e-12 and
+    1e-7 elsewhere, which log-softmax makes needless.
+
+    Args:
+        beta: weight of the divergence; 5 in the authors' script.
+        margin: keep the second term of BCE; without it and with beta = 0 this is PGD-AT.
+    """
+
+    beta: float = 5.0
+    margin: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.beta >= 0:
+            raise InputError(f"beta: expected at least 0, got {self.beta}")
+
+    def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
+        return lambda x_adv: F.cross_entropy(step.model(x_adv), step.y, reduction="none")
+
+    def outer(self, step: Step, x_adv: Tensor) -> Tensor:
+        clean, moved = step.model(step.x), step.model(x_adv)
+        loss = F.cross_entropy(moved, step.y)
+        if self.margin:
+            p = moved.softmax(1)
+            rival = p.scatter(1, step.y[:, None], -1.0).amax(1)
+            loss = loss - torch.log(1.0001 - rival).mean()
+        doubt = 1 - clean.softmax(1).gather(1, step.y[:, None]).squeeze(1)
+        return loss + self.beta * (divergence(clean, moved) * doubt).mean()

@@ -78,8 +78,9 @@ def test_gamma_falls_with_the_radius_and_is_the_clean_margin_at_none():
     assert gammas[0] > gammas[1] > gammas[2]
     layers, x_adv = sr.layer_map(model, x), x
     attack = sr.PGD(sr.Linf(0.0), steps=1)
-    worst, clean = Semirobustness(layers=[1]).scores(model, layers, x, y, x_adv, attack=attack, seed=as_seed(0))
+    worst, right, clean = Semirobustness(layers=[1]).scores(model, layers, x, y, x_adv, attack=attack, seed=as_seed(0))
     assert worst.values[0] == pytest.approx(clean.values[0], abs=1e-6)
+    assert right.values[0] == worst.details["accuracy"][0] > 0.9
 
 
 def test_every_layer_of_a_residual_network_has_a_gamma():

@@ -75,11 +75,12 @@ class _Head:
         fit = replace(self, features=self.features[:, ~check], y=self.y[~check])
         z, y = self.features[:, check].double(), self.y[check]
 
-        def margin(decay: float) -> float:
+        def worst(decay: float) -> float:
             w, b = fit.solved(weight, bias, decay)
-            return float(_margin((z @ w + b).softmax(2), y).amin(0).mean())
+            each = F.cross_entropy((z @ w + b).flatten(0, 1), y.repeat(len(z)), reduction="none")
+            return float(each.view(len(z), -1).amax(0).mean())
 
-        return self.solved(weight, bias, max(decays, key=margin))
+        return self.solved(weight, bias, min(decays, key=worst))
 
     def solved(self, weight: Tensor, bias: Tensor, decay: float) -> tuple[Tensor, Tensor]:
         """The head of the lowest loss, from one to begin with, by L-BFGS (SciPy)."""
@@ -120,14 +121,15 @@ class Semirobustness(AbstractLayerMeasure):
     The head is linear on the averaged feature. It is fitted to one half of the examples and scored on the other: in each
     round the attack goes through the frozen prefix against the head of the round before, what it finds joins the
     features that the head must classify, and the head minimises the mean over examples of the highest loss among them (cutting
-    planes for the min-max problem, which is convex in a linear head). By-products: the margin on clean inputs, and accuracies.
+    planes for the min-max problem, which is convex in a linear head). By-products: the margin on clean inputs, and the
+    share that the head classifies correctly under attack, which tells prefixes apart where all margins are near 0.
 
     Args:
         layers: the prefixes' last layers; all where None.
         rounds: of attack and fit.
         share: of the examples that the heads are fitted to.
-        decays: weight decays of the head, on standardised features; the one whose head keeps the highest margin on every fourth
-            example of the fitted half is taken, since a head that knows its examples by heart errs with confidence on others.
+        decays: weight decays of the head, on standardised features; the one of the lowest worst-case loss on every fourth example
+            of the fitted half is taken, since a head that knows its examples by heart errs with confidence on others.
         pool: average the feature over positions; False takes it whole, which needs many examples.
         resamples: of the bootstrap over the scored examples.
     """
@@ -192,8 +194,9 @@ class Semirobustness(AbstractLayerMeasure):
         worst, clean = (np.stack(parts) for parts in zip(*rows, strict=True))
         draws = np.random.default_rng((seed / "bootstrap").integer).integers(0, worst.shape[1], (self.resamples, worst.shape[1]))
         gamma = self._interval("semirobustness", indices, worst, draws, n)
+        right = self._interval("semirobustness.accuracy", indices, (worst > 0).astype(np.float64), draws, n)
         details = {"accuracy": [float((m > 0).mean()) for m in worst], "clean_accuracy": [float((m > 0).mean()) for m in clean]}
-        return [replace(gamma, details=details), self._interval("semirobustness.clean", indices, clean, draws, n)]
+        return [replace(gamma, details=details), right, self._interval("semirobustness.clean", indices, clean, draws, n)]
 
     def _interval(self, name: str, indices: tuple[int, ...], margins: Floats, draws: NDArray[np.int64], n: int) -> LayerScores:
         means = margins[:, draws].mean(2)

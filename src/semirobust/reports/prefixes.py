@@ -9,6 +9,7 @@ __all__ = ["prefix_figures"]
 
 _NAMES = {
     "layer.semirobustness": "under attack",
+    "layer.semirobustness.accuracy": "share right under attack",
     "layer.semirobustness.clean": "clean",
     "layer.readout": "ridge, other half",
     "layer.readout.attacked": "ridge, attacked itself",
@@ -20,7 +21,7 @@ _NAMES = {
 
 def prefix_figures(source: Source) -> dict[str, go.Figure]:
     """``semirobustness``: the margin gamma_j of a head on each prefix; ``readout``: accuracy of linear read-outs of it."""
-    titles = {"semirobustness": "margin of a head on the prefix, −1 to 1", "readout": "accuracy on adversarial examples, %"}
+    titles = {"semirobustness": "margin of a head on the prefix; share right", "readout": "accuracy on adversarial examples, %"}
     figures = {name: _figure(source, name, title) for name, title in titles.items()}
     return {name: figure for name, figure in figures.items() if figure is not None}
 

@@ -260,10 +260,13 @@ def _readouts(source: Source, network: str) -> str:
 
 def _prefixes(source: Source) -> str:
     rows = []
-    kinds = [(arm, kind) for arm in ("robust", "normal") for kind in ("", ".clean")]
     for layer in sorted({int(n.labels["layer"]) for n in source.named("layer.semirobustness")}):
-        rows.append((layer, *(plain(cells(source, f"layer.semirobustness{k}", arm=a, layer=layer), 3) for a, k in kinds)))
-    return table(("prefix", "f*: γ", "f*: margin when clean", "F: γ", "F: margin when clean"), rows)
+        row: list[object] = [layer]
+        for arm in ("robust", "normal"):
+            row.append(plain(cells(source, "layer.semirobustness", arm=arm, layer=layer), 3))
+            row.append(percent(cells(source, "layer.semirobustness.accuracy", arm=arm, layer=layer)))
+        rows.append(row)
+    return table(("prefix", "f*: γ", "f*: head right under attack, %", "F: γ", "F: head right under attack, %"), rows)
 
 
 def _bounds(source: Source) -> str:

@@ -65,7 +65,7 @@ def test_the_largest_suffix_that_recovers_is_found_by_halving(monkeypatch):
         def score(self, model, seed):
             return {"robust": 0.5}
 
-        def recover(self, size, reference, records):
+        def recover(self, size, reference):
             self.asked.append(size)
             trial = SimpleNamespace(converged=1 if size <= 5 else None)
             return SimpleNamespace(trials=(trial,)), []

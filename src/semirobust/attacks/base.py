@@ -15,6 +15,7 @@ from semirobust.checks import check_examples, check_mode, probe
 from semirobust.errors import InputError
 from semirobust.layers.mode import quiet
 from semirobust.memory import keep_freed_memory
+from semirobust.progress import Progress, silent
 from semirobust.seed import Seed, as_seed
 from semirobust.threats import AbstractBall, AbstractThreat
 
@@ -72,6 +73,16 @@ class AbstractAttack(ABC):
             InputError: one of the arguments is not as described.
         """
         return self._mislead(model, x, y, as_seed(seed), leave=False, fast=None)
+
+    def in_batches(
+        self, model: nn.Module, x: Tensor, y: Tensor, *, seed: Seed, batch_size: int = 256, progress: Progress = silent
+    ) -> Tensor:
+        """Like a call, ``batch_size`` examples at a time; the batch that begins at example i has the seed ``seed / i``."""
+        parts = []
+        for i in range(0, len(x), batch_size):
+            parts.append(self(model, x[i : i + batch_size], y[i : i + batch_size], seed=seed / i))
+            progress(self.name, min(i + batch_size, len(x)), len(x))
+        return torch.cat(parts)
 
     def fool(self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int | Seed = 0, fast: FastModel | None = None) -> Tensor:
         """Like a call, but an example is left alone as soon as it is misclassified: the same verdict, sooner.

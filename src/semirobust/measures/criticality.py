@@ -227,6 +227,5 @@ def criticality(
         if not isinstance(threat, AbstractBall):
             raise InputError("threat: expected a threat model such as Linf(8/255), or x_adv; got {threat!r}")
         attack = PGD(threat, steps=10)
-        parts = range(0, len(x), batch_size)
-        x_adv = torch.cat([attack(model, x[i : i + batch_size], y[i : i + batch_size], seed=seed / "attack" / i) for i in parts])
+        x_adv = attack.in_batches(model, x, y, seed=seed / "attack", batch_size=batch_size)
     return measure.measure(model, layers or layer_map(model, x), x, x_adv, seed=seed / "bootstrap")

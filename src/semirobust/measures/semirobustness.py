@@ -77,8 +77,7 @@ class _Head:
 
         def worst(decay: float) -> float:
             w, b = fit.solved(weight, bias, decay)
-            each = F.cross_entropy((z @ w + b).flatten(0, 1), y.repeat(len(z)), reduction="none")
-            return float(each.view(len(z), -1).amax(0).mean())
+            return float(_worst_loss(z @ w + b, y))
 
         return self.solved(weight, bias, min(decays, key=worst))
 
@@ -98,8 +97,7 @@ class _Head:
         def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
             head = torch.from_numpy(flat.copy()).view(shape).requires_grad_()
             with torch.enable_grad():
-                each = F.cross_entropy((z @ head[:-1] + head[-1]).flatten(0, 1), self.y.repeat(len(z)), reduction="none")
-                total = each.view(len(z), -1).amax(0).mean() + decay / 2 * head[:-1].square().sum()
+                total = _worst_loss(z @ head[:-1] + head[-1], self.y) + decay / 2 * head[:-1].square().sum()
                 (slope,) = torch.autograd.grad(total, head)
             return float(total.detach()), slope.flatten().numpy()
 
@@ -188,7 +186,7 @@ class Semirobustness(AbstractLayerMeasure):
             weight, bias = problem.best(head.weight.cpu(), head.bias.cpu(), self.decays)
             head.weight, head.bias = weight.to(head.weight), bias.to(head.bias)
             if number + 1 < self.rounds:
-                seen.append(_feature(head, _attacked(head, x, y, attack, seed / number)))
+                seen.append(_feature(head, attack.in_batches(head, x, y, seed=seed / number)))
 
     def _scored(self, indices: tuple[int, ...], rows: Sequence[tuple[Floats, Floats]], n: int, seed: Seed) -> list[LayerScores]:
         worst, clean = (np.stack(parts) for parts in zip(*rows, strict=True))
@@ -209,9 +207,10 @@ def _feature(head: Headed, x: Tensor) -> Tensor:
         return torch.cat([head.feature(part) for part in x.split(_BATCH)])
 
 
-def _attacked(head: Headed, x: Tensor, y: Tensor, attack: AbstractAttack, seed: Seed) -> Tensor:
-    parts = range(0, len(x), _BATCH)
-    return torch.cat([attack(head, x[i : i + _BATCH], y[i : i + _BATCH], seed=seed / i) for i in parts])
+def _worst_loss(logits: Tensor, y: Tensor) -> Tensor:
+    """Mean over examples of the highest cross entropy among the points (R, N, C) of each."""
+    each = F.cross_entropy(logits.flatten(0, 1), y.repeat(len(logits)), reduction="none")
+    return each.view(len(logits), -1).amax(0).mean()
 
 
 def _margin(p: Tensor, y: Tensor) -> Tensor:
@@ -222,7 +221,7 @@ def _margin(p: Tensor, y: Tensor) -> Tensor:
 
 def _margins(head: Headed, x: Tensor, y: Tensor, x_adv: Tensor, attack: AbstractAttack, seed: Seed) -> tuple[Floats, Floats]:
     """(N,) margins at the worst of: the attack on the head, the perturbation of the whole network, none; and at none."""
-    points = [x, x_adv, _attacked(head, x, y, attack, seed)]
+    points = [x, x_adv, attack.in_batches(head, x, y, seed=seed)]
     found = []
     for point in points:
         with torch.no_grad():

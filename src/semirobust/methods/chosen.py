@@ -17,8 +17,6 @@ from semirobust.training.trainable import AbstractTrainable, Fixed, Reselected, 
 
 __all__ = ["ChosenLayers"]
 
-_BATCH = 256
-
 
 @dataclass(frozen=True)
 class ChosenLayers:
@@ -60,10 +58,7 @@ class ChosenLayers:
             order = torch.randperm(len(context.images), generator=(seed / "examples").generator())
             x, y = context.images.batch(order[: self.examples], device)
             model.eval()  # between epochs, where the loop sets the mode anew before each step
-            parts = range(0, len(x), _BATCH)
-            x_adv = torch.cat(
-                [context.attack(model, x[i : i + _BATCH], y[i : i + _BATCH], seed=seed / "attack" / i) for i in parts]
-            )
+            x_adv = context.attack.in_batches(model, x, y, seed=seed / "attack")
             return measure.measure(model, context.layers, x, x_adv, seed=seed / "bootstrap").scores()
 
         return score

@@ -1,6 +1,6 @@
 """Adversarial training that also asks consecutive layers to depend on each other."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from semirobust.errors import InputError
 from semirobust.layers.features import features
 from semirobust.objectives import OBJECTIVES
-from semirobust.objectives.base import AbstractObjective, Step
+from semirobust.objectives.adversarial import Adversarial
+from semirobust.objectives.base import Step
 
 __all__ = ["Dependent", "alignment"]
 
@@ -21,7 +22,7 @@ _FLAT = 1e-6  # share of a kernel's squared norm below which its spread is round
 
 @OBJECTIVES.register("dependent")
 @dataclass(frozen=True)
-class Dependent(AbstractObjective):
+class Dependent(Adversarial):
     """min E[ max_delta CE(f(x + delta), y) ] - weight * mean_j D(F_{j-1}; F_j | Y) over the layers j that train, at x + delta.
 
     The semirobustness paper (section 5) leaves training that enforces dependence as future work; this form of it is ours.
@@ -38,9 +39,6 @@ class Dependent(AbstractObjective):
     def __post_init__(self) -> None:
         if self.dependence not in ("hsic", "cka"):
             raise InputError(f"dependence: expected hsic or cka; got {self.dependence!r}")
-
-    def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
-        return lambda x_adv: F.cross_entropy(step.model(x_adv), step.y, reduction="none")
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         pairs = [(j - 1, j) for j in step.selected if j > 1]

@@ -1,6 +1,5 @@
 """MART."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +8,8 @@ from torch.nn import functional as F
 
 from semirobust.errors import InputError
 from semirobust.objectives import OBJECTIVES
-from semirobust.objectives.base import AbstractObjective, Step
+from semirobust.objectives.adversarial import Adversarial
+from semirobust.objectives.base import Step
 from semirobust.objectives.trades import divergence
 
 __all__ = ["MART"]
@@ -17,7 +17,7 @@ __all__ = ["MART"]
 
 @OBJECTIVES.register("mart")
 @dataclass(frozen=True)
-class MART(AbstractObjective):
+class MART(Adversarial):
     """min E[ BCE(p(x'), y) + beta * KL(p(x) || p(x')) (1 - p_y(x)) ], x' = argmax CE (Wang et al. 2020, equation 9).
 
     BCE(p, y) = -log p_y - log(1 - max_{k != y} p_k). The authors add 1e-4 inside the second logarithm, kept here, and 1e-12 and
@@ -34,9 +34,6 @@ class MART(AbstractObjective):
     def __post_init__(self) -> None:
         if not self.beta >= 0:
             raise InputError(f"beta: expected at least 0, got {self.beta}")
-
-    def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
-        return lambda x_adv: F.cross_entropy(step.model(x_adv), step.y, reduction="none")
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         clean, moved = step.model(step.x), step.model(x_adv)

@@ -4,8 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.data.images import Images
@@ -22,8 +21,6 @@ from semirobust.stages.recipe import Recipe
 from semirobust.stages.run import Subject, layer_entries, load_splits, origin_of, settings_record, threat_of, write_stage
 
 __all__ = ["layer_scores", "measures_of", "profile", "score_records"]
-
-_BATCH = 256
 
 
 def profile(
@@ -66,12 +63,7 @@ def layer_scores(
     device = next(model.parameters()).device
     x, y = images.all(device)
     layers = layer_map(model, x)
-    parts: list[Tensor] = []
-    for start in range(0, len(x), _BATCH):
-        rows = slice(start, start + _BATCH)
-        parts.append(attack(model, x[rows], y[rows], seed=seed / "attack" / start))
-        progress(attack.name, min(start + _BATCH, len(x)), len(x))
-    x_adv = torch.cat(parts)
+    x_adv = attack.in_batches(model, x, y, seed=seed / "attack", progress=progress)
     found = [
         m.scores(model, layers, x, y, x_adv, attack=attack, seed=seed / MEASURES.name_of(m), progress=progress) for m in measures
     ]

@@ -165,7 +165,7 @@ class _Job:
     def score(self, model: nn.Module, seed: Seed) -> Mapping[str, float]:
         """Accuracies, loss and rho on the images that decide."""
         x, y = self.deciding.all(self.fabric.device)
-        x_adv = _perturbed(self.judge, model, x, y, seed)
+        x_adv = self.judge.in_batches(model, x, y, seed=seed / "attack")
         with quiet(model):
             clean = torch.cat([correct(model, *rows) for rows in zip(x.split(_BATCH), y.split(_BATCH), strict=True)])
             with torch.no_grad():
@@ -186,7 +186,7 @@ class _Job:
         records, _ = accuracy_records(model, self.test, self.attacks, self.at, seed=seed, labels=labels, progress=self.progress)
         if rho and self.recipe.recover.dependence:
             x, y = self.test.all(self.fabric.device)
-            x_adv = _perturbed(self.judge, model, x, y, seed / "rho")
+            x_adv = self.judge.in_batches(model, x, y, seed=seed / "rho" / "attack")
             found = score_records(self._dependence(model, x, y, x_adv, seed), self.at, labels)
             # What the reader must know of the measure is alike for every network, and is said once.
             records += found if labels.get("arm") == "robust" else [r for r in found if isinstance(r, Number)]
@@ -208,7 +208,7 @@ class _Job:
         )
 
         def recovers(size: int) -> bool:
-            found[size], more = self.recover(size, reference, [])
+            found[size], more = self.recover(size, reference)
             records.extend(more)
             return any(trial.converged is not None for trial in found[size].trials)
 
@@ -234,8 +234,8 @@ class _Job:
             training=fitting.fit_options(settings),
         )
 
-    def recover(self, size: int, reference: Mapping[str, float], records: list[AnyRecord]) -> tuple[Recovered, list[AnyRecord]]:
-        """All trials at one cut, with their records behind those given."""
+    def recover(self, size: int, reference: Mapping[str, float]) -> tuple[Recovered, list[AnyRecord]]:
+        """All trials at one cut, with their records."""
         settings, recovery = self.recipe.recover, self.recovery(size)
         found = recovery(
             self.robust, self.normal, self.images, self.attack, self.scored_at(recovery.suffix(self.layers)),
@@ -243,7 +243,7 @@ class _Job:
             fabric=self.fabric, folder=self.out, key=self.at.config, progress=self.progress,
         )  # fmt: skip
         here: dict[str, Label] = {"arm": "suffix", "suffix": size, "protocol": settings.protocol}
-        records = [*records, *score_records_of(found.reference, {**here, "arm": "robust"}, len(self.deciding), self.at)]
+        records = score_records_of(found.reference, {**here, "arm": "robust"}, len(self.deciding), self.at)
         semirobust = recovery.start(self.robust, self.normal, self.layers)
         records += self.tested(semirobust, {**here, "arm": "start"})
         for number, trial in enumerate(found.trials):
@@ -277,7 +277,7 @@ class _Job:
             return None
         x, y = self.deciding.first(min(count, len(self.deciding))).all(self.fabric.device)
         if self.examples is None:
-            self.examples = _perturbed(self.judge, self.robust, x, y, self.seed / "bounds")
+            self.examples = self.judge.in_batches(self.robust, x, y, seed=self.seed / "bounds" / "attack")
         if suffix not in self.curvatures:
             names = self.layers.parameters(suffix)
             self.curvatures[suffix] = sharpness(self.robust, self.examples, y, names, seed=self.seed / "bounds")
@@ -316,8 +316,3 @@ class _Job:
         arms = [Arm(f"normal prefix, suffix {size}", SuffixAdversarial(size)) for size in sizes]
         behind, _ = run_arms(self.normal, arms, budget, trial, progress=self.progress)
         return [*everything, *behind]
-
-
-def _perturbed(attack: AbstractAttack, model: nn.Module, x: Tensor, y: Tensor, seed: Seed) -> Tensor:
-    parts = range(0, len(x), _BATCH)
-    return torch.cat([attack(model, x[i : i + _BATCH], y[i : i + _BATCH], seed=seed / "attack" / i) for i in parts])

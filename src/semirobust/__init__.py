@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from semirobust.measures.robustness import evaluate as evaluate
     from semirobust.measures.sanity import sanity_checks as sanity_checks
     from semirobust.measures.semirobustness import semirobustness as semirobustness
+    from semirobust.measures.stability import stability as stability
     from semirobust.measures.sweep import sweep as sweep
     from semirobust.measures.transfer import transfer as transfer
     from semirobust.methods.harden import harden as harden
@@ -50,7 +51,10 @@ if TYPE_CHECKING:
     from semirobust.models.checkpoint import save_model as save_model
     from semirobust.objectives.adversarial import Adversarial as Adversarial
     from semirobust.objectives.clat import CLAT as CLAT
+    from semirobust.objectives.mart import MART as MART
+    from semirobust.objectives.score import SCORE as SCORE
     from semirobust.objectives.standard import Standard as Standard
+    from semirobust.objectives.trades import TRADES as TRADES
     from semirobust.seed import Seed as Seed
     from semirobust.threats.flow import Flow as Flow
     from semirobust.threats.l1 import L1 as L1
@@ -60,6 +64,10 @@ if TYPE_CHECKING:
     from semirobust.training.loop import Training as Training
 
 _HOMES = {
+    "MART": "objectives.mart",
+    "SCORE": "objectives.score",
+    "TRADES": "objectives.trades",
+    "stability": "measures.stability",
     "APGD": "attacks.apgd",
     "AutoAttack": "attacks.autoattack",
     "FAB": "attacks.fab",

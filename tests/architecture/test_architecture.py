@@ -26,7 +26,7 @@ FILES = sorted(SOURCE.rglob("*.py"))
 FAMILIES = (ATTACKS, DEPENDENCES, MEASURES, METHODS, MODELS, OBJECTIVES, SELECTIONS, SOURCES, THREATS)
 HELPERS = {
     "attacks": {"active", "base", "foreign", "goals", "inference", "losses", "steps", "windows"},
-    "data": {"augment", "catalogue", "images", "load", "locate", "npz"},
+    "data": {"augment", "catalogue", "images", "load", "locate", "mixture", "npz"},
     "dependence": {"base", "buckets", "estimate", "pairwise", "reduction", "sketched", "weights"},
     "measures": {"base", "bounds", "ledger", "robustness", "sanity", "sweep", "transfer"},
     "methods": {"base", "chosen", "harden", "recovery"},

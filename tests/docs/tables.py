@@ -7,6 +7,8 @@ from pathlib import Path
 
 from semirobust.attacks import ATTACKS
 from semirobust.data import SOURCES
+from semirobust.data.augment import AUGMENTATIONS, AbstractAugmentation
+from semirobust.data.augment.chain import Chain
 from semirobust.dependence import DEPENDENCES
 from semirobust.measures import MEASURES
 from semirobust.methods import METHODS
@@ -14,6 +16,7 @@ from semirobust.models import MODELS
 from semirobust.objectives import OBJECTIVES
 from semirobust.registry import Registry
 from semirobust.selection import SELECTIONS
+from semirobust.stages.recipe import shipped
 from semirobust.threats import THREATS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "methods.md"
@@ -37,12 +40,28 @@ def _row(family: Registry, name: str) -> str:
     return f"| `{name}` | {first} | {', '.join(f'`{o}`' for o in options)} |"
 
 
+def _kinds(found: AbstractAugmentation | None) -> str:
+    """The first sentence of each part."""
+    if found is None:
+        return "Images as they are."
+    return " Then: ".join(_first(part) for part in (found.parts if isinstance(found, Chain) else (found,)))
+
+
+def _first(part: AbstractAugmentation) -> str:
+    fields = ", ".join(f"{f.name} {getattr(part, f.name)}" for f in dataclasses.fields(part))
+    return f"{inspect.getdoc(part).split(chr(10) * 2)[0].replace(chr(10), ' ')} ({fields})"
+
+
 def render() -> str:
     """The page as it should be."""
     parts = ["# Methods by name\n\nDrawn from the code; formulas, units and sources stand in each docstring.\n"]
     for title, family in FAMILIES.items():
         rows = "\n".join(_row(family, name) for name in family.names())
         parts.append(f"## {title}\n\n| name | what it is | options |\n|---|---|---|\n{rows}\n")
+    rows = "\n".join(f"| `{name}` | {path.read_text().splitlines()[0].removeprefix('# ')} |" for name, path in shipped().items())
+    parts.append(f"## Recipes\n\n`--recipe NAME`.\n\n| name | what it is |\n|---|---|\n{rows}\n")
+    rows = "\n".join(f"| `{name}` | {_kinds(found)} |" for name, found in AUGMENTATIONS.items())
+    parts.append(f"## Augmentations\n\n| name | what it is |\n|---|---|\n{rows}\n")
     return re.sub(r" +\|$", " |", "\n".join(parts), flags=re.M)
 
 

@@ -7,6 +7,9 @@ from torch import nn
 
 import semirobust as sr
 from semirobust.errors import InputError
+from semirobust.layers.features import forward_to
+from semirobust.measures.criticality import Criticality
+from semirobust.measures.stability import Stability
 from tests.helpers import SmallResidual, untouched
 
 
@@ -108,3 +111,113 @@ def test_ends_of_blocks():
 def test_needs_a_threat_or_perturbed_inputs(linear, images):
     with pytest.raises(InputError, match="threat"):
         sr.criticality(linear, *images)
+
+
+def test_curvature_by_hand():
+    """delta = (1, 1) on a linear net: J_i^T J_i delta. F1: (9, 16); F2: 7 (3, 4); F3: 25 (3 * 7, 4 * 7); over sqrt 2 and N_i."""
+    x = torch.tensor([[1.0, 1.0]])
+    result = sr.criticality(_integer_net(), x, torch.tensor([0]), x_adv=2 * x, form="curvature")
+    lengths = np.array([np.hypot(9, 16), np.hypot(21, 28), np.hypot(525, 700)]) / 2**0.5
+    np.testing.assert_allclose(result.weakness, lengths / [4, 1, 2])
+    np.testing.assert_allclose(np.cumprod(result.values), result.weakness)
+
+
+@pytest.mark.parametrize("at", ["input", "conv", "block"])
+@pytest.mark.parametrize("make", [SmallResidual, lambda: sr.build_model("vit_small", 3, 0.25, image_size=8)])
+def test_curvature_is_the_slope_of_half_the_squared_distance(make, at):
+    """J^T (F(x') - F(x)) is the gradient of |F(x') - F(x)|^2 / 2 at x', here by central differences; CNN and transformer."""
+    torch.manual_seed(0)
+    model = make().double().eval()
+    x = torch.rand(2, 3, 8, 8).double()
+    x_adv = (x + 0.05 * torch.randn_like(x)).clamp(0, 1)
+    layers = sr.layer_map(model, x)
+    with untouched(model):
+        result, _ = Criticality(at=at, form="curvature").by_example(model, layers, x, x_adv)
+    indices = layers.block_ends if at == "block" else layers.indices
+    step, position = 1e-5, [0, -1]
+    for column in position:
+        index = indices[column]
+
+        def half(z, index=index):
+            with torch.no_grad():
+                moved, clean = (forward_to(model, layers, inputs, index, at=at)[index] for inputs in (z, x))
+            return layers.at(index).by_example(moved - clean, 2, raw=at == "conv").square().sum(1) / 2
+
+        slope = torch.zeros_like(x)
+        for pixel in range(x[0].numel()):
+            nudge = torch.zeros_like(x[0]).flatten()
+            nudge[pixel] = step
+            nudge = nudge.view_as(x[0])
+            slope.flatten(1)[:, pixel] = (half(x_adv + nudge) - half(x_adv - nudge)) / (2 * step)
+        expected = slope.flatten(1).norm(dim=1) / (x_adv - x).flatten(1).norm(dim=1)
+        np.testing.assert_allclose(result[:, column], expected, rtol=1e-4)
+
+
+def test_curvature_scales():
+    torch.manual_seed(0)
+    model = SmallResidual().eval()
+    x, x_adv, y = torch.rand(8, 3, 6, 6), torch.rand(8, 3, 6, 6), torch.zeros(8, dtype=torch.long)
+    found = {s: sr.criticality(model, x, y, x_adv=x_adv, scale=s, form="curvature") for s in ("paper", "rms", "relative")}
+    np.testing.assert_allclose(found["paper"].values, found["rms"].values)
+    assert not np.allclose(found["paper"].values, found["relative"].values)
+    still = sr.criticality(model, x, y, x_adv=x, form="curvature")
+    assert (still.values == 0).all()  # nothing moved
+    with pytest.raises(InputError, match="form: expected distance or curvature"):
+        sr.criticality(model, x, y, x_adv=x, form="hessian")
+
+
+def _ladder():
+    """x -> 1.0x, 3x, 2x of it: layer 2 always adds most."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 12), nn.Linear(12, 12), nn.Linear(12, 12), nn.Linear(12, 3))
+    with torch.no_grad():
+        for layer, gain in zip((model[1], model[2], model[3]), (1.0, 3.0, 2.0), strict=True):
+            layer.weight.copy_(gain * torch.eye(12))
+            layer.bias.zero_()
+    return model.eval()
+
+
+def test_stability_of_a_clear_choice():
+    x, y = torch.rand(60, 3, 2, 2, generator=torch.Generator().manual_seed(0)), torch.arange(60) % 3
+    model = _ladder()
+    with untouched(model):
+        found = sr.stability(model, x, y, threat=sr.Linf(0.1), batches=(5, 20), draws=30, k=1, attacks=2)
+    assert found.chosen == (2,) and found.indices == (1, 2, 3)
+    assert found.agreement == {5: 1.0, 20: 1.0} and found.same == {5: 1.0, 20: 1.0} and found.between_seeds == 1.0
+    assert found.chance == pytest.approx(1 / 3)
+    np.testing.assert_allclose(found.shares[5], [0, 1, 0])
+
+
+def test_stability_of_a_choice_by_chance():
+    """Examples whose distances are pure noise: batches agree with all examples about as often as chance has it."""
+    rng = np.random.default_rng(0)
+    x, y = torch.rand(400, 3, 2, 2), torch.arange(400) % 3
+    model, layers = _ladder(), sr.layer_map(_ladder(), x[:1])
+
+    class Noise(Stability):
+        @property
+        def _index(self):
+            noise = np.cumprod(np.exp(3 * rng.standard_normal((400, 4))), 1)
+
+            class Index(Criticality):
+                def by_example(self, *args):
+                    return noise, noise
+
+            return Index()
+
+    found = Noise(batches=(2,), draws=400, k=1, attacks=1).measure(
+        model, layers, x, y, attack=sr.PGD(sr.Linf(0.1)), seed=sr.Seed(("n",))
+    )
+    assert 0.15 < found.agreement[2] < 0.55
+    assert found.shares[2].sum() == pytest.approx(1)
+
+
+def test_what_stability_refuses():
+    x, y, model = torch.rand(6, 3, 2, 2), torch.arange(6) % 3, _ladder()
+    with pytest.raises(InputError, match="batches: expected sizes up to the 6"):
+        sr.stability(model, x, y, threat=sr.Linf(0.1))
+    with pytest.raises(InputError, match="batches, draws and attacks"):
+        sr.stability(model, x, y, threat=sr.Linf(0.1), batches=())
+    with pytest.raises(InputError, match="k: expected 1 to 3 layers"):
+        sr.stability(model, x, y, threat=sr.Linf(0.1), batches=(2,), k=4)
+    with pytest.raises(InputError, match="threat: expected a threat model"):
+        sr.stability(model, x, y, threat=0.1)

@@ -58,10 +58,10 @@ def test_folding_leaves_alone_what_is_shared_or_not_a_pair():
 
     model = Shared().eval()
     x = torch.rand(3, 3, 5, 5)
-    assert fold_batch_norm(model, x) == 0
+    assert fold_batch_norm(model, x) == ()
     both = SmallResidual().eval()
     truth = both(x).detach()
-    assert fold_batch_norm(both, x) == 4
+    assert len(fold_batch_norm(both, x)) == 4
     torch.testing.assert_close(both(x), truth)
 
 
@@ -122,14 +122,14 @@ def test_the_choice_is_by_size_and_processor_alone(monkeypatch):
     large = sr.build_model("resnet18", width=0.25)
     x = torch.rand(8, 3, 32, 32)
     assert inference._multiplications(large, x) == pytest.approx(35e6, rel=0.05)  # 1/16 of 556 million
-    monkeypatch.setattr(inference, "_has_bfloat16", lambda device: False)
+    monkeypatch.setattr(inference, "has_bfloat16", lambda device: False)
     assert fast_inference(large, x).description == "20 batch norms folded, normalisation folded, channels last, full precision"
     small = sr.build_model("resnet8", width=0.5)
     assert (
         fast_inference(small, x[:, :, :8, :8]).description
         == "9 batch norms folded, normalisation folded, channels last, full precision"
     )
-    monkeypatch.setattr(inference, "_has_bfloat16", lambda device: True)
+    monkeypatch.setattr(inference, "has_bfloat16", lambda device: True)
     chosen = fast_inference(large, x)
     assert chosen.description.endswith("bfloat16 behind the first layer") and chosen.full is not None
 
@@ -212,6 +212,6 @@ def test_a_normalisation_is_known_by_what_it_does(model, folded):
     model = model.eval().requires_grad_(False)
     x = torch.round(torch.rand(5, 3, 6, 6) * 255) / 255
     truth = model(x)
-    assert fold_input_scale(model, x) == folded
+    assert (fold_input_scale(model, x) is not None) == bool(folded)
     for layout in (torch.contiguous_format, torch.channels_last):
         torch.testing.assert_close(model(x.contiguous(memory_format=layout)), truth, rtol=1e-4, atol=1e-5)

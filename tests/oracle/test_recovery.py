@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 
 import semirobust as sr
 from semirobust.attacks.pgd import PGD
-from semirobust.data.augment import CropFlip
+from semirobust.data.augment.crop_flip import CropFlip
 from semirobust.errors import InputError
 from semirobust.methods.recovery import Recovered, Trial
 from semirobust.methods.suffix import SuffixAdversarial

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 import semirobust as sr
-from semirobust.cli.app import main
 from semirobust.records.store import read_records
 
 FAST = [
@@ -27,24 +26,6 @@ FAST = [
     "--set",
     "train.batch_size=40",
 ]
-
-
-@pytest.fixture
-def run(monkeypatch, capsys, tmp_path):
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: str, code: int = 0) -> tuple[str, str]:
-        monkeypatch.setattr(sys, "argv", ["semirobust", *map(str, arguments)])
-        try:
-            main()
-            found = 0
-        except SystemExit as leave:
-            found = leave.code
-        captured = capsys.readouterr()
-        assert found == code, captured.err
-        return captured.out, captured.err
-
-    return call
 
 
 def _train(run, *more):

@@ -226,7 +226,7 @@ def test_schedules():
 
 
 def test_augmentation_moves_whole_images_and_mirrors():
-    from semirobust.data.augment import CropFlip
+    from semirobust.data.augment.crop_flip import CropFlip
     from semirobust.seed import Seed
 
     x = torch.arange(5 * 5, dtype=torch.float).view(1, 1, 5, 5).repeat(200, 1, 1, 1) + 1

@@ -1,6 +1,5 @@
 """A faster form of a trained model for the many passes of an attack."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -9,12 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.errors import InputError
-from semirobust.layers.fold import fold_batch_norm, fold_input_scale, run_before
+from semirobust.layers.faster import Faster, has_bfloat16
 from semirobust.layers.map import layer_map
 from semirobust.layers.mode import quiet
-from semirobust.layers.strided import quicken_strided
 
-__all__ = ["FastModel", "Precision", "fast_inference"]
+__all__ = ["FastModel", "Precision", "deviation", "fast_inference"]
 
 Precision = Literal["auto", "exact"]
 
@@ -72,7 +70,7 @@ def fast_inference(model: nn.Module, x: Tensor, *, precision: Precision = "auto"
         truth = model(x)
     work = _multiplications(model, x)
     full = _if_it_agrees(_folded, model, x, truth, 1e-4) or as_it_is
-    half = _if_it_agrees(_bfloat16, model, x, truth, 1e-3) if work >= _LARGE and _has_bfloat16(x.device) else None
+    half = _if_it_agrees(_bfloat16, model, x, truth, 1e-3) if work >= _LARGE and has_bfloat16(x.device) else None
     at_once = 512 if x.device.type == "cuda" else min(max(int(_BUSY / max(work, 1)), 32), 128)
     return replace(full if half is None else replace(half, full=full), at_once=at_once)
 
@@ -80,7 +78,8 @@ def fast_inference(model: nn.Module, x: Tensor, *, precision: Precision = "auto"
 def _if_it_agrees(make: _Maker, model: nn.Module, x: Tensor, truth: Tensor, least: float) -> FastModel | None:
     try:
         candidate = make(model, x)
-        error = _error(candidate, x, truth)
+        with torch.no_grad():
+            error = deviation(candidate.logits(x), truth)
         if not bool((error <= candidate.band).float().mean() > 0.98):
             return None
         # What it deviates by on these images, doubled, and a little more is all that its sign need not be trusted for.
@@ -121,47 +120,17 @@ def _multiplications(model: nn.Module, x: Tensor) -> float:
     return total
 
 
-def _has_bfloat16(device: torch.device) -> bool:
-    if device.type == "cpu":
-        return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
-    return device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-
-
-def _error(candidate: FastModel, x: Tensor, truth: Tensor) -> Tensor:
-    """Largest deviation of each example's logits, as a share of their spread: (N,)."""
-    with torch.no_grad():
-        error = (candidate.logits(x) - truth).abs().amax(1)
+def deviation(logits: Tensor, truth: Tensor) -> Tensor:
+    """Largest deviation of each example's ``logits`` from ``truth`` (N, C), as a share of the spread of these: (N,)."""
+    error = (logits - truth).abs().amax(1)
     return (error - 1e-4).clamp_min(0) / (truth.amax(1) - truth.mean(1)).clamp_min(1e-6)
 
 
 def _folded(model: nn.Module, x: Tensor) -> FastModel:
-    fast, done = _prepared(model, x)
-    return FastModel(fast, f"{done}channels last, full precision", 1e-3)
+    fast = Faster(model, x, torch.float32)
+    return FastModel(fast.network, fast.description, 1e-3)
 
 
 def _bfloat16(model: nn.Module, x: Tensor) -> FastModel:
-    fast, done = _prepared(model, x)
-    first = fast.get_submodule(layer_map(fast, x)[0].name)
-    before = run_before(fast, first, x)
-    for module in fast.modules():
-        if module is not first and module not in before:
-            for name, parameter in module.named_parameters(recurse=False):
-                setattr(module, name, nn.Parameter(parameter.to(torch.bfloat16), requires_grad=False))
-            for name, buffer in module.named_buffers(recurse=False):
-                if buffer.is_floating_point():
-                    setattr(module, name, buffer.to(torch.bfloat16))
-    first.register_forward_hook(lambda module, args, output: output.to(torch.bfloat16))
-    return FastModel(lambda z: fast(z).float(), f"{done}channels last, bfloat16 behind the first layer", 0.03)
-
-
-def _prepared(model: nn.Module, x: Tensor) -> tuple[nn.Module, str]:
-    """A copy of the model with merged layers, and what was merged."""
-    fast = copy.deepcopy(model).eval().requires_grad_(False)
-    if not any(isinstance(module, nn.Conv2d) for module in fast.modules()):
-        raise InputError("model: expected convolutions, found none")
-    norms, scales = fold_batch_norm(fast, x), fold_input_scale(fast, x)
-    fast.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if x.device.type == "cpu":
-        quicken_strided(fast)
-    done = [f"{norms} batch norms folded"] * bool(norms) + ["normalisation folded"] * bool(scales)
-    return fast, "".join(f"{part}, " for part in done)
+    fast = Faster(model, x, torch.bfloat16)
+    return FastModel(fast.network, fast.description, 0.03)

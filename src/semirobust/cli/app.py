@@ -83,8 +83,8 @@ def train(
     epochs: Annotated[int | None, typer.Option("--epochs")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size")] = None,
     learning_rate: Annotated[str | None, typer.Option("--lr")] = None,
-    schedule: Annotated[str | None, typer.Option("--schedule", help="constant, step, thirds, cosine or cyclic.")] = None,
-    augment: Annotated[str | None, typer.Option("--augment", help="none, crop, crop-small or crop-flip.")] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", help="constant, step, late, thirds, cosine or cyclic.")] = None,
+    augment: Annotated[str | None, typer.Option("--augment", help="none, crop, crop-flip, cutout, idbh-weak ...")] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="32-true or bf16-mixed.")] = None,
     seed: o.Seed = None,
     set_: o.Set = None,
@@ -230,7 +230,10 @@ def profile(
 @app.command()
 def harden(
     out: o.Out,
-    target: Annotated[str | None, typer.Option("--from", help="Run folder, architecture or factory to start from.")] = None,
+    target: Annotated[
+        str | None,
+        typer.Option("--from", help="Run folder to start from; see above for none."),
+    ] = None,
     recipe: o.RecipeFile = None,
     model: o.Model = None,
     checkpoint: o.Checkpoint = None,
@@ -255,7 +258,10 @@ def harden(
     threads: o.Threads = None,
     json: o.Json = False,
 ) -> None:
-    """Make a trained model more robust by training only the part that matters; evaluates before and after."""
+    """Make a trained model more robust by training only the part that matters; evaluates before and after.
+
+    With --recipe and neither --from nor --checkpoint, the model is first trained as the recipe says, into OUT/base.
+    """
     changes = o.common_changes(
         set_,
         data__source=data,
@@ -276,11 +282,14 @@ def harden(
     )
     from semirobust.cli.console import bars
     from semirobust.cli.output import show_comparison
-    from semirobust.stages.harden import harden_subject
+    from semirobust.stages.harden import harden_subject, train_base
 
-    subject = subject_of(target, model, checkpoint, recipe, changes)
+    where = compute(device, threads=threads)
     with bars(quiet=json) as progress:
-        records = harden_subject(subject, out, seeds=seeds, devices=compute(device, threads=threads), progress=progress)
+        if target is None and checkpoint is None and recipe is not None:
+            target, model = str(train_base(recipe, {**changes, "model.name": model}, out, devices=where, progress=progress)), None
+        subject = subject_of(target, model, checkpoint, recipe, changes)
+        records = harden_subject(subject, out, seeds=seeds, devices=where, progress=progress)
     show_comparison(records, out, as_json=json)
     if any(record.kind == "finding" and record.name == "stopped" for record in records):
         raise typer.Exit(1)

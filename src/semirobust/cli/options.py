@@ -31,7 +31,9 @@ __all__ = [
 ]
 
 Out = Annotated[Path, typer.Option("--out", help="Run folder to write.")]
-RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="TOML file of settings; flags override it.")]
+RecipeFile = Annotated[
+    Path | None, typer.Option("--recipe", help="TOML file of settings, or a name such as trades; flags override it.")
+]
 Data = Annotated[str | None, typer.Option("--data", help="Known data set (see `semirobust data`), .npz, or folder of pictures.")]
 DataRoot = Annotated[str | None, typer.Option("--data-root", help="Folder in which a known data set lies.")]
 ImageSize = Annotated[int | None, typer.Option("--image-size", help="Side to which pictures of a folder are brought.")]

@@ -50,6 +50,11 @@ class Images:
         return len(self.y)
 
     @property
+    def an_epoch(self) -> int:
+        """How many images :meth:`batches` gives."""
+        return len(self)
+
+    @property
     def shape(self) -> tuple[int, int, int]:
         """(K, H, W)."""
         _, k, h, w = self.pixels[torch.tensor([0])].shape
@@ -67,7 +72,7 @@ class Images:
 
     def batches(self, size: int, *, seed: Seed | None = None) -> Iterator[Tensor]:
         """Indices in batches of ``size``, shuffled where a seed is given; the last may be smaller or one larger."""
-        order = torch.arange(len(self)) if seed is None else torch.randperm(len(self), generator=seed.generator())
+        order = torch.arange(len(self)) if seed is None else torch.randperm(self.an_epoch, generator=seed.generator())
         parts = list(order.split(size))
         if seed is not None and len(parts) > 1 and len(parts[-1]) == 1:  # batch norm cannot train on one image
             parts[-2:] = [torch.cat(parts[-2:])]

@@ -1,6 +1,6 @@
 """A trained model's neighbouring layers merged into one: fewer operations, the same logits up to rounding.
 
-Each function changes the model it is given, which is meant to be a copy, and says how much it merged.
+Each function changes the model it is given, which is meant to be a copy, and says what it merged.
 """
 
 from typing import Any
@@ -13,8 +13,8 @@ from semirobust.layers.mode import run_hooked
 __all__ = ["fold_batch_norm", "fold_input_scale", "replace_module", "run_before"]
 
 
-def fold_batch_norm(model: nn.Module, x: Tensor) -> int:
-    """Fold each batch norm whose input is the very tensor that a convolution returned."""
+def fold_batch_norm(model: nn.Module, x: Tensor) -> tuple[tuple[str, str], ...]:
+    """Fold each batch norm whose input is the very tensor that a convolution returned; names of the pairs merged."""
     produced: dict[int, tuple[nn.Conv2d, Tensor]] = {}
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
     runs: dict[nn.Module, int] = {}
@@ -35,14 +35,17 @@ def fold_batch_norm(model: nn.Module, x: Tensor) -> int:
     for conv, norm in pairs:
         replace_module(model, names[conv], nn.utils.fuse_conv_bn_eval(conv, norm))
         replace_module(model, names[norm], nn.Identity())
-    return len(pairs)
+    return tuple((names[conv], names[norm]) for conv, norm in pairs)
 
 
-def fold_input_scale(model: nn.Module, x: Tensor) -> int:
+def fold_input_scale(model: nn.Module, x: Tensor) -> tuple[str, Tensor] | None:
     """Fold the scale of a normalisation of the pixels into the convolution behind it; the shift of the pixels stays.
 
     A normalisation is known by what it does: a module without children that maps the images to a_k x + b_k for each
     channel k, and whose output goes into a convolution and nowhere else that can be seen.
+
+    Returns:
+        the name of the convolution and a_k (K,); None where there is nothing to fold.
     """
     x = x[:1]
     took: list[tuple[nn.Module, nn.Module]] = []
@@ -60,17 +63,17 @@ def fold_input_scale(model: nn.Module, x: Tensor) -> int:
 
     run_hooked(model, x, [], [(m, after) for m in model.modules() if not list(m.children())])
     if len(gave) != 1 or len(took) != 1 or not isinstance(took[0][0], nn.Conv2d):
-        return 0
+        return None
     conv, scaling = took[0][0], took[0][1]
     affine = _affine(scaling, x) if runs[conv] == runs[scaling] == 1 and not isinstance(scaling, nn.Conv2d) else None
     if affine is None or conv.groups != 1 or conv.padding_mode != "zeros":
-        return 0
+        return None
     scale, offset = affine
     with torch.no_grad():
         conv.weight.mul_(scale[:, None, None])
     names = {module: name for name, module in model.named_modules()}
     replace_module(model, names[scaling], _Shift(offset / scale))
-    return 1
+    return names[conv], scale
 
 
 class _Shift(nn.Module):

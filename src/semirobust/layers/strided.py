@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from semirobust.layers.fold import replace_module
 
-__all__ = ["quicken_strided"]
+__all__ = ["Strided", "quicken_strided"]
 
 # Measured: up to so many output channels the processor's own gradient runs at a tenth of its speed, beyond at half.
 _FEW = 16
@@ -23,7 +23,7 @@ def quicken_strided(model: nn.Module) -> int:
     chosen = [(name, module) for name, module in model.named_modules() if _suits(module)]
     for name, conv in chosen:
         assert isinstance(conv, nn.Conv2d)
-        replace_module(model, name, _Strided(conv))
+        replace_module(model, name, Strided(conv))
     return len(chosen)
 
 
@@ -34,7 +34,9 @@ def _suits(module: nn.Module) -> bool:
     return square and module.dilation == (1, 1) and not isinstance(module.padding, str) and module.padding[0] == module.padding[1]
 
 
-class _Strided(nn.Conv2d):
+class Strided(nn.Conv2d):
+    """A strided convolution whose gradient in its input is the one described at :func:`quicken_strided`."""
+
     phases: Tensor
 
     def __init__(self, conv: nn.Conv2d) -> None:
@@ -46,6 +48,12 @@ class _Strided(nn.Conv2d):
         k, s = conv.kernel_size[0], conv.stride[0]
         self.first, self.last = -((k - 1 - padding) // s), (s - 1 + padding) // s
         self.register_buffer("phases", self._phases(k, s, padding).contiguous(memory_format=torch.channels_last))
+
+    def refresh(self) -> None:
+        """Follow a change of ``weight``."""
+        padding = self.padding[0]
+        assert not isinstance(padding, str)
+        self.phases.copy_(self._phases(self.kernel_size[0], self.stride[0], padding))
 
     def _phases(self, k: int, s: int, p: int) -> Tensor:
         """Weights (phase row, phase column, input channel) <- (output channel, row and column offsets d)."""
@@ -64,7 +72,7 @@ class _Strided(nn.Conv2d):
 
 class _Function(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, conv: _Strided) -> Tensor:
+    def forward(ctx: Any, x: Tensor, conv: Strided) -> Tensor:
         ctx.conv, ctx.size = conv, x.shape[2:]
         return F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding)
 

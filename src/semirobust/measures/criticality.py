@@ -21,9 +21,10 @@ from semirobust.progress import Progress, silent
 from semirobust.seed import Seed, as_seed
 from semirobust.threats import AbstractBall
 
-__all__ = ["Criticality", "CriticalityResult", "criticality"]
+__all__ = ["Criticality", "CriticalityResult", "Form", "Scale", "criticality"]
 
 Scale = Literal["paper", "rms", "relative"]
+Form = Literal["distance", "curvature"]
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,15 @@ class Criticality(AbstractLayerMeasure):
     Source: CLAT (Gopal et al.), equations 2 and 3, with one delta for all layers: the perturbation of an attack on the
     model's output. Two forward passes.
 
+    The form ``curvature`` (equation 9) has ||J_i(x')^T (F_i(x') - F_i(x))||_2 / ||x' - x||_2 in place of the distance, with the
+    Jacobian J_i of F_i: exactly, by one vector-Jacobian product for each layer. The paper derives the distance from it and
+    leaves it for networks of mixed layers, such as transformers, to future work. It grows with N_i, not its root.
+
     Args:
+        form: ``distance`` or ``curvature``.
         scale: ``paper`` divides by N_i, the feature's size. A 2-norm grows with the root of N_i, so a layer that
             shrinks its feature scores high for that alone; ``rms`` divides by the root of N_i and ``relative`` by
-            E ||F_i(x)||_2 instead (ours).
+            E ||F_i(x)||_2 instead (ours). Curvature: ``paper`` and ``rms`` divide by N_i, ``relative`` by E ||F_i(x)||_2^2.
         at: where the feature of layer i is taken: the ``input`` of layer i+1, the raw ``conv`` output, or ``input`` at
             ends of a ``block`` only, where i-1 then is the end of the block before.
         batch_size: examples in a forward pass, and the unit that the bootstrap draws; with fewer than eight batches it
@@ -77,10 +83,13 @@ class Criticality(AbstractLayerMeasure):
 
     scale: Scale = "paper"
     at: Place = "input"
+    form: Form = "distance"
     batch_size: int = 64
     resamples: int = 1000
 
     def __post_init__(self) -> None:
+        if self.form not in ("distance", "curvature"):
+            raise InputError(f"form: expected distance or curvature; got {self.form!r}")
         if self.scale not in ("paper", "rms", "relative"):
             raise InputError(f"scale: expected paper, rms or relative; got {self.scale!r}")
         if self.batch_size < 1 or self.resamples < 1:
@@ -110,7 +119,7 @@ class Criticality(AbstractLayerMeasure):
         self, model: nn.Module, layers: LayerMap, x: Tensor, x_adv: Tensor, *, seed: Seed, progress: Progress = silent
     ) -> CriticalityResult:
         """Criticality from clean ``x`` and perturbed ``x_adv`` (N, ...)."""
-        moved, size = self._distances(model, layers, x, x_adv, progress)
+        moved, size = self.by_example(model, layers, x, x_adv, progress)
         indices = layers.block_ends if self.at == "block" else layers.indices
         divisor = self._divisors([layers.at(index) for index in indices])
         unit = self.batch_size if len(x) >= 8 * self.batch_size else 1
@@ -127,29 +136,55 @@ class Criticality(AbstractLayerMeasure):
             layers=len(layers),
         )
 
-    def _distances(
-        self, model: nn.Module, layers: LayerMap, x: Tensor, x_adv: Tensor, progress: Progress
+    def index(self, layers: LayerMap, moved: Floats, size: Floats) -> LayerScores:
+        """The index, without an interval, from some rows of what :meth:`by_example` gave."""
+        indices = layers.block_ends if self.at == "block" else layers.indices
+        divisor = self._divisors([layers.at(index) for index in indices])
+        values = _ratio(self._weakness(moved.sum(0), size.sum(0), divisor, len(moved)))
+        return LayerScores("criticality", "1", indices, values, values, values, len(moved), len(layers))
+
+    def by_example(
+        self, model: nn.Module, layers: LayerMap, x: Tensor, x_adv: Tensor, progress: Progress = silent
     ) -> tuple[Floats, Floats]:
-        """||F_i(x_adv) - F_i(x)||_2 and ||F_i(x)||_2: (N, L) each."""
+        """Numerator of the weakness and size of the feature, of each example and layer: (N, L) each."""
         moved, size = [], []
-        with quiet(model), torch.no_grad(), features(model, layers, at=self.at) as tape:
+        with quiet(model), features(model, layers, at=self.at) as tape:
             for start in range(0, len(x), self.batch_size):
                 rows = slice(start, start + self.batch_size)
-                model(x[rows])
+                with torch.no_grad():
+                    model(x[rows])
                 clean = dict(tape)
-                model(x_adv[rows])
-                n = len(x[rows])
-                moved.append(torch.stack([self._length(layers.at(i), tape[i] - clean[i], n) for i in clean], 1))
-                size.append(torch.stack([self._length(layers.at(i), clean[i], n) for i in clean], 1))
+                moved.append(torch.stack(self._moved(model, layers, tape, clean, x[rows], x_adv[rows]), 1))
+                lengths = torch.stack([self._length(layers.at(i), clean[i], len(x[rows])) for i in clean], 1)
+                size.append(lengths if self.form == "distance" else lengths.square())
                 progress("criticality", min(start + self.batch_size, len(x)), len(x))
         return torch.cat(moved).cpu().numpy(), torch.cat(size).cpu().numpy()
+
+    def _moved(
+        self, model: nn.Module, layers: LayerMap, tape: dict[int, Tensor], clean: dict[int, Tensor], x: Tensor, x_adv: Tensor
+    ) -> list[Tensor]:
+        """For each layer the distance of each example's feature, or the curvature along it: (n,)."""
+        if self.form == "distance":
+            with torch.no_grad():
+                model(x_adv)
+            return [self._length(layers.at(i), tape[i] - clean[i], len(x)) for i in clean]
+        here = x_adv.detach().requires_grad_()
+        with torch.enable_grad():
+            model(here)
+        way = torch.linalg.vector_norm((x_adv - x).flatten(1).double(), dim=1)
+        found = []
+        for i, feature in dict(tape).items():
+            (product,) = torch.autograd.grad(feature, here, (feature - clean[i]).detach(), retain_graph=True)
+            length = torch.linalg.vector_norm(product.flatten(1).double(), dim=1)
+            found.append(torch.where(way > 0, length / way, 0.0))
+        return found
 
     def _length(self, layer: Layer, feature: Tensor, n: int) -> Tensor:
         return torch.linalg.vector_norm(layer.by_example(feature, n, raw=self.at == "conv").double(), dim=1)
 
     def _divisors(self, layers: list[Layer]) -> Floats:
         counts = np.array([_size(layer, self.at) for layer in layers], dtype=np.float64)
-        return counts if self.scale == "paper" else np.sqrt(counts)
+        return counts if self.scale == "paper" or self.form == "curvature" else np.sqrt(counts)
 
     def _weakness(self, moved: Floats, size: Floats, divisor: Floats, n: int) -> Floats:
         """W of each layer from sums over ``n`` examples; leading dimensions are kept."""
@@ -192,6 +227,7 @@ def criticality(
     layers: LayerMap | None = None,
     scale: Scale = "paper",
     at: Place = "input",
+    form: Form = "distance",
     batch_size: int = 64,
 ) -> CriticalityResult:
     """Criticality of every layer of ``model`` (:class:`Criticality`).
@@ -204,12 +240,12 @@ def criticality(
         seed: of the attack and the bootstrap.
         x_adv: perturbed inputs to use instead of an attack of its own.
         layers: a layer map, where another than ``layer_map(model, x)`` is wanted.
-        scale, at, batch_size: as in :class:`Criticality`.
+        scale, at, form, batch_size: as in :class:`Criticality`.
 
     Raises:
         InputError: one of the arguments is not as described, or neither ``threat`` nor ``x_adv`` is given.
     """
-    measure, seed = Criticality(scale=scale, at=at, batch_size=batch_size), as_seed(seed)
+    measure, seed = Criticality(scale=scale, at=at, form=form, batch_size=batch_size), as_seed(seed)
     check_mode(model)
     if x_adv is not None:
         check_floating(x)
@@ -225,7 +261,7 @@ def criticality(
     else:
         check_examples(x, y)
         if not isinstance(threat, AbstractBall):
-            raise InputError("threat: expected a threat model such as Linf(8/255), or x_adv; got {threat!r}")
+            raise InputError(f"threat: expected a threat model such as Linf(8/255), or x_adv; got {threat!r}")
         attack = PGD(threat, steps=10)
         x_adv = attack.in_batches(model, x, y, seed=seed / "attack", batch_size=batch_size)
     return measure.measure(model, layers or layer_map(model, x), x, x_adv, seed=seed / "bootstrap")

@@ -9,13 +9,16 @@ from torch import nn
 from semirobust.errors import InputError
 from semirobust.layers.features import Place
 from semirobust.layers.scores import LayerScores
-from semirobust.measures.criticality import Criticality, Scale
+from semirobust.measures.criticality import Criticality, Form, Scale
 from semirobust.methods.base import Context
 from semirobust.seed import Seed
 from semirobust.selection import SELECTIONS
+from semirobust.training.search import SearchForm
 from semirobust.training.trainable import AbstractTrainable, Fixed, Reselected, Score
 
 __all__ = ["ChosenLayers"]
+
+_LOOKED_AT = 64
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class ChosenLayers:
         k: how many; None for 5 % of all, rounded up.
         every: epochs from one choice to the next; 0 chooses once.
         examples: training images that criticality is measured on.
-        scale, at: as in :class:`semirobust.measures.criticality.Criticality`.
+        scale, at, form: as in :class:`semirobust.measures.criticality.Criticality`.
     """
 
     layers: Sequence[int] | None
@@ -38,6 +41,7 @@ class ChosenLayers:
     examples: int
     scale: Scale
     at: Place
+    form: Form = "distance"
 
     def trainable(self, context: Context) -> AbstractTrainable:
         """The policy for the training loop."""
@@ -51,14 +55,16 @@ class ChosenLayers:
         return Reselected(self._score(context), selection, self.every)
 
     def _score(self, context: Context) -> Score:
-        measure = Criticality(scale=self.scale, at=self.at)
+        measure = Criticality(scale=self.scale, at=self.at, form=self.form)
 
         def score(model: nn.Module, seed: Seed) -> LayerScores:
             device = next(model.parameters()).device
             order = torch.randperm(len(context.images), generator=(seed / "examples").generator())
             x, y = context.images.batch(order[: self.examples], device)
             model.eval()  # between epochs, where the loop sets the mode anew before each step
-            x_adv = context.attack.in_batches(model, x, y, seed=seed / "attack")
+            form = SearchForm(model, "auto")
+            form.choose(x[:_LOOKED_AT])
+            x_adv = context.attack.in_batches(form.network(), x, y, seed=seed / "attack")
             return measure.measure(model, context.layers, x, x_adv, seed=seed / "bootstrap").scores()
 
         return score

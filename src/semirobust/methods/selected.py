@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from semirobust.layers.features import Place
-from semirobust.measures.criticality import Scale
+from semirobust.measures.criticality import Form, Scale
 from semirobust.methods import METHODS
 from semirobust.methods.base import AbstractMethod, Context, Plan
 from semirobust.methods.chosen import ChosenLayers
@@ -19,7 +19,7 @@ class SelectedAdversarial(AbstractMethod):
     """Plain PGD-AT of the layers that CLAT would train: the control that separates its objective from its selection (ours).
 
     Args:
-        layers, selection, k, every, examples, scale, at: as in :class:`semirobust.methods.chosen.ChosenLayers`.
+        layers, selection, k, every, examples, scale, at, form: as in :class:`semirobust.methods.chosen.ChosenLayers`.
     """
 
     layers: Sequence[int] | None = None
@@ -29,7 +29,8 @@ class SelectedAdversarial(AbstractMethod):
     examples: int = 512
     scale: Scale = "paper"
     at: Place = "input"
+    form: Form = "distance"
 
     def plan(self, context: Context) -> Plan:
-        chosen = ChosenLayers(self.layers, self.selection, self.k, self.every, self.examples, self.scale, self.at)
+        chosen = ChosenLayers(self.layers, self.selection, self.k, self.every, self.examples, self.scale, self.at, self.form)
         return Plan(Adversarial(), chosen.trainable(context))

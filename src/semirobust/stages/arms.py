@@ -20,11 +20,13 @@ from semirobust.records.record import Finding, Label, Origin
 from semirobust.records.store import AnyRecord
 from semirobust.seed import Seed
 from semirobust.stages import fitting
-from semirobust.stages.evaluate import accuracy_records
+from semirobust.stages.evaluate import accuracy_records, attacks_of
+from semirobust.stages.recipe import Recipe
+from semirobust.stages.run import hold_out, load_splits, threat_of
 from semirobust.training.loop import Trained, Validate
 from semirobust.training.trainable import Replayed
 
-__all__ = ["Arm", "Budget", "Trial", "controls_of", "run_arms"]
+__all__ = ["Arm", "Budget", "Trial", "budget_of", "controls_of", "run_arms"]
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Budget:
         validate: the validation that chooses the best epoch, and on how many images.
         test: the images to evaluate on, under ``attacks``.
         fabric: devices and precision; one CPU process where None.
+        note: what a reader of numbers on these images should know.
     """
 
     images: Images = field(repr=False)
@@ -63,6 +66,7 @@ class Budget:
     test: Images = field(repr=False)
     attacks: Sequence[AbstractAttack]
     fabric: Fabric | None = field(default=None, repr=False)
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,23 @@ class Trial:
     evaluation: Seed
     at: Origin
     folder: Path | None = None
+
+
+def budget_of(recipe: Recipe, fabric: Fabric | None = None) -> Budget:
+    """What the section ``harden`` of a recipe gives to every arm."""
+    splits, settings, threat = load_splits(recipe), recipe.harden, threat_of(recipe)
+    images, held_out = hold_out(recipe, splits.train)
+    return Budget(
+        images=images,
+        attack=fitting.attack_of(settings.attack, settings.attack_options, threat),
+        options=fitting.fit_options(settings),
+        validate=fitting.validation_of(settings, held_out, threat),
+        validation_images=min(len(held_out), settings.validation_examples),
+        test=splits.test.first(recipe.evaluate.examples),
+        attacks=attacks_of(recipe),
+        fabric=fabric,
+        note=f"{splits.name}: {splits.note}" if splits.note else "",
+    )
 
 
 def controls_of(name: str, method: AbstractMethod) -> list[Arm]:

@@ -111,7 +111,7 @@ def _seed(recipe: Recipe, out: Path, number: int, progress: Progress) -> list[An
         images=images,
         attack=attack,
         options=fitting.fit_options(recipe.harden),
-        validate=fitting.validation(held_out, attack, settings.validation_examples),
+        validate=fitting.validation_of(settings, held_out, threat_of(recipe)),
         validation_images=len(held_out),
         test=splits.test.first(recipe.evaluate.examples),
         attacks=attacks_of(recipe),

@@ -12,6 +12,9 @@ from torch import nn
 from semirobust.attacks import ATTACKS, AbstractAttack
 from semirobust.data.images import Images
 from semirobust.errors import InputError
+from semirobust.layers.map import layer_map
+from semirobust.layers.mode import device_of
+from semirobust.measures import MEASURES
 from semirobust.measures.robustness import evaluate
 from semirobust.records.record import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord
@@ -30,7 +33,7 @@ __all__ = [
     "make_fabric",
     "score_record",
     "tensorboard_log",
-    "validation",
+    "validation_of",
 ]
 
 
@@ -83,20 +86,31 @@ def judge_of(settings: FitSettings, threat: AbstractBall) -> AbstractAttack:
 def fit_options(settings: FitSettings) -> dict[str, Any]:
     """The fields of :class:`Training` that a recipe sets directly."""
     names = ["epochs", "batch_size", "learning_rate", "schedule", "momentum", "weight_decay", "nesterov", "augment", "start"]
-    names += ["awp", "awp_warm_up", "average", "average_decay", "average_from"]
+    names += ["awp", "awp_warm_up", "average", "average_decay", "average_from", "search", "replays"]
     return {name: getattr(settings, name) for name in names}
 
 
-def validation(images: Images, attack: AbstractAttack, examples: int) -> Validate | None:
-    """Clean and robust accuracy on the first held-out images; None where nothing was held out."""
-    if len(images) == 0 or examples == 0:
+def validation_of(settings: FitSettings, images: Images, threat: AbstractBall) -> Validate | None:
+    """Clean and robust accuracy on the first held-out images, and there the measures to watch; None where nothing was held out.
+
+    A measure by layer becomes one score for each layer, such as ``criticality@7``.
+    """
+    if len(images) == 0 or settings.validation_examples == 0:
         return None
-    part = images.first(min(examples, len(images)))
+    part, attack = images.first(min(settings.validation_examples, len(images))), judge_of(settings, threat)
+    measures = [MEASURES.make(name) for name in settings.watch]
 
     def validate(model: nn.Module, seed: Seed) -> Mapping[str, float]:
-        x, y = part.all()
+        x, y = part.all(device_of(model, torch.device("cpu")))
         shares = evaluate(model, x, y, {"robust": attack}, seed=seed).summary()
-        return {"clean": float(shares["clean"]), "robust": float(shares["robust"])}
+        found = {"clean": float(shares["clean"]), "robust": float(shares["robust"])}
+        if measures:
+            layers = layer_map(model, x)
+            x_adv = attack.in_batches(model, x, y, seed=seed / "watch")
+            for measure in measures:
+                for score in measure.scores(model, layers, x, y, x_adv, attack=attack, seed=seed / "measure"):
+                    found |= {f"{score.measure}@{i}": float(v) for i, v in zip(score.indices, score.values, strict=True)}
+        return found
 
     return validate
 

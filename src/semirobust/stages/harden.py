@@ -1,11 +1,11 @@
 """``semirobust harden``: make a trained model more robust by training the part that matters."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from semirobust.errors import InputError
@@ -20,27 +20,25 @@ from semirobust.records.record import Finding, Number, Origin
 from semirobust.records.store import AnyRecord
 from semirobust.seed import as_seed
 from semirobust.stages import fitting
-from semirobust.stages.arms import Arm, Budget, Trial, controls_of, run_arms
-from semirobust.stages.evaluate import accuracy_records, attacks_of, example_pictures
+from semirobust.stages.arms import Arm, Budget, Trial, budget_of, controls_of, run_arms
+from semirobust.stages.evaluate import accuracy_records, example_pictures
 from semirobust.stages.profile import layer_scores, measures_of, score_records
-from semirobust.stages.recipe import Recipe
+from semirobust.stages.recipe import Recipe, read_recipe
 from semirobust.stages.run import (
     Subject,
     build_subject,
     check_split,
-    hold_out,
     layer_entries,
-    load_splits,
     origin_of,
     prepare_folder,
     save_run,
     settings_record,
-    threat_of,
     write_stage,
 )
+from semirobust.stages.train import train
 from semirobust.stages.verdict import verdict
 
-__all__ = ["harden_subject"]
+__all__ = ["harden_subject", "train_base"]
 
 
 def harden_subject(
@@ -65,13 +63,13 @@ def harden_subject(
     fabric = fitting.make_fabric(devices, recipe.harden.precision)
     start = copy.deepcopy(subject.model).to(fabric.device)
     at = origin_of(recipe, "harden", device=fabric.device)
-    budget, notes = _budget(recipe, fabric, at)
+    budget = budget_of(recipe, fabric)
     _take_suffix(start, subject, budget)
     arms = _arms(recipe, start, budget)
     prepare_folder(out, "harden")
     records: list[AnyRecord] = [
         settings_record(recipe, "harden", at, start=subject.folder.name if subject.folder else subject.spec.name),
-        *notes,
+        *([Finding(name="data", text=budget.note, origin=at)] if budget.note else []),
         *_profile(start, budget, recipe, at, progress),
     ]
     attacks, evaluation = budget.attacks, as_seed(recipe.seed) / "evaluate"
@@ -92,6 +90,28 @@ def harden_subject(
     return records
 
 
+def train_base(
+    recipe_file: Path,
+    changes: Mapping[str, Any],
+    out: Path,
+    *,
+    devices: fitting.Devices = fitting.Devices(),
+    progress: Progress = silent,
+) -> Path:
+    """Train what is to be hardened by the section ``train`` of a recipe, into the folder ``base`` of ``out``; gives that folder.
+
+    A base that is there already, or was interrupted, is taken up again.
+    """
+    recipe = read_recipe(recipe_file, changes)
+    if ":" in recipe.model.name:
+        raise InputError("model: a factory's model is trained with `semirobust train` first, then named with --from and --model")
+    prepare_folder(out, "harden")
+    trained = train(recipe, out / "base", devices=devices, progress=progress)
+    if trained.stopped:
+        raise InputError(f"base: {trained.stopped}")
+    return out / "base"
+
+
 def _take_suffix(start: nn.Module, subject: Subject, budget: Budget) -> None:
     """Put the last layers of another network into ``start`` where the recipe says so (algorithm 1, step 2)."""
     recipe = subject.recipe
@@ -106,24 +126,6 @@ def _take_suffix(start: nn.Module, subject: Subject, budget: Budget) -> None:
     x, _ = budget.images.batch(torch.tensor([0]), device_of(start, torch.device("cpu")))
     layers = layer_map(start, x)
     transplant(start, donor.model, layers, method.suffix(layers))
-
-
-def _budget(recipe: Recipe, fabric: Fabric, at: Origin) -> tuple[Budget, list[Finding]]:
-    splits, settings = load_splits(recipe), recipe.harden
-    images, held_out = hold_out(recipe, splits.train)
-    attack = fitting.attack_of(settings.attack, settings.attack_options, threat_of(recipe))
-    budget = Budget(
-        images=images,
-        attack=attack,
-        options=fitting.fit_options(settings),
-        validate=fitting.validation(held_out, fitting.judge_of(settings, threat_of(recipe)), settings.validation_examples),
-        validation_images=min(len(held_out), settings.validation_examples),
-        test=splits.test.first(recipe.evaluate.examples),
-        attacks=attacks_of(recipe),
-        fabric=fabric,
-    )
-    notes = [Finding(name="data", text=f"{splits.name}: {splits.note}", origin=at)] if splits.note else []
-    return budget, notes
 
 
 def _arms(recipe: Recipe, start: nn.Module, budget: Budget) -> Sequence[Arm]:

@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from fractions import Fraction
+from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,7 @@ __all__ = [
     "TrainSettings",
     "parse_fraction",
     "read_recipe",
+    "shipped",
 ]
 
 
@@ -52,6 +54,7 @@ class DataSettings(_Settings):
         image_size: side for pictures of a folder.
         train, test: how many images at most.
         validation: share (or number) of training images held out to choose the best epoch.
+        extra: other training images to mix in, named like ``source``; of every batch they are ``extra_share``.
         split_seed: seed of that choice; that of the run where None. What goes on from a run keeps the run's.
     """
 
@@ -62,6 +65,8 @@ class DataSettings(_Settings):
     test: Count | None = None
     validation: Annotated[Real, Field(ge=0)] = 0.1
     split_seed: int | None = None
+    extra: str = ""
+    extra_share: Annotated[Real, Field(ge=0, lt=1)] = 0.7
 
 
 class ModelSettings(_Settings):
@@ -96,7 +101,9 @@ class FitSettings(_Settings):
         precision: 32-true, or bf16-mixed for a forward pass in bfloat16.
         validation_examples: how many held-out images are attacked after each epoch.
         judge: the attack of that validation; that of training where empty, which is too weak a judge if it has few steps.
-        start: ``stored`` starts each attack where the last one on the same image ended; fewer steps then do.
+        watch: measures by layer to follow on these images, epoch by epoch, such as ``criticality``.
+        start: ``stored`` starts each attack where the last one on the same image ended; fewer steps then do. ``free`` takes
+            the gradients that train the weights, with ``replays`` steps on each batch.
     """
 
     attack: str = "pgd-10"
@@ -106,8 +113,10 @@ class FitSettings(_Settings):
     average_decay: Annotated[Real, Field(ge=0, lt=1)] = 0.999
     average_from: Annotated[Real, Field(ge=0, lt=1)] = 0.0
     judge: str = ""
-    start: Literal["random", "stored"] = "random"
+    start: Literal["random", "stored", "free"] = "random"
+    replays: Count = 1
     attack_options: dict[str, Any] = {}
+    search: Literal["auto", "exact"] = "auto"
     epochs: NoneOrMore = 30
     batch_size: Count = 128
     learning_rate: Positive = 0.1
@@ -118,6 +127,7 @@ class FitSettings(_Settings):
     augment: str = "none"
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
     validation_examples: NoneOrMore = 500
+    watch: tuple[str, ...] = ()
 
 
 class TrainSettings(FitSettings):
@@ -228,11 +238,18 @@ class Recipe(_Settings):
         return {key: settings[key] for key in ("seed", *parts) if settings.get(key) not in (None, {})}
 
 
+def shipped() -> dict[str, Path]:
+    """The recipes that come with the package, by name."""
+    folder = Path(str(files("semirobust.stages") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
 def read_recipe(path: Path | None = None, changes: Mapping[str, Any] | None = None, base: Recipe | None = None) -> Recipe:
     """A recipe from a TOML file with ``changes`` on top.
 
     Args:
-        path: a file with the sections of :class:`Recipe`; None for the defaults.
+        path: a file with the sections of :class:`Recipe`, or the name of a recipe that comes with the package; None for the
+            defaults. A file that says ``recipe = "NAME"`` at its top goes on from that one.
         changes: values by dotted key, such as ``{"train.epochs": 5}``; None values are skipped.
         base: the settings to start from, where not the defaults.
 
@@ -241,7 +258,9 @@ def read_recipe(path: Path | None = None, changes: Mapping[str, Any] | None = No
     """
     tree: dict[str, Any] = base.model_dump(mode="json") if base is not None else {}
     if path is not None:
-        own = _read_toml(path)
+        own = _read_toml(_found(path))
+        if (start := own.pop("recipe", None)) is not None:
+            _merge(tree, _read_toml(_named(start)))
         model = own.get("model", {})
         if isinstance(model, Mapping) and ":" in str(model.get("name", "")):
             raise InputError(f"{path.name}: model.name names code to import; give it on the command line with --model")
@@ -259,11 +278,23 @@ def read_recipe(path: Path | None = None, changes: Mapping[str, Any] | None = No
         raise InputError(f"recipe: {where}: {first['msg'].lower()}; got {first['input']!r}") from None
 
 
+def _found(path: Path) -> Path:
+    """The file, or the shipped recipe of that name where there is no such file."""
+    return shipped().get(str(path), path) if not path.is_file() else path
+
+
+def _named(name: object) -> Path:
+    if name not in shipped():
+        raise InputError(f"recipe: expected one of {', '.join(shipped())}; got {name!r}")
+    return shipped()[str(name)]
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InputError(f"recipe: cannot read {path} ({error.strerror})") from None
+        names = ", ".join(shipped())
+        raise InputError(f"recipe: cannot read {path} ({error.strerror}); expected a TOML file, or one of {names}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path.name}: expected TOML, got a file that is none ({error})") from None
 

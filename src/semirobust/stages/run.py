@@ -13,6 +13,7 @@ from torch import nn
 from semirobust.checks import check_logits
 from semirobust.data.images import Images, Splits
 from semirobust.data.load import load_data
+from semirobust.data.mixture import mixture
 from semirobust.errors import InputError
 from semirobust.layers.map import LayerMap
 from semirobust.layers.mode import device_of, quiet
@@ -107,9 +108,16 @@ class Subject:
 
 
 def hold_out(recipe: Recipe, images: Images) -> tuple[Images, Images]:
-    """(rest, held out) of the training images: what a run and all that goes on from it agree on."""
+    """(rest, held out) of the training images, the rest with extra ones mixed in where the recipe names some.
+
+    What is held out is what a run and all that goes on from it agree on.
+    """
     seed = recipe.seed if recipe.data.split_seed is None else recipe.data.split_seed
-    return images.hold_out(recipe.data.validation, as_seed(seed) / "validation")
+    rest, held_out = images.hold_out(recipe.data.validation, as_seed(seed) / "validation")
+    d = recipe.data
+    if d.extra:
+        rest = mixture(rest, load_data(d.extra, root=d.root, image_size=d.image_size).train, d.extra_share)
+    return rest, held_out
 
 
 def check_split(subject: Subject) -> None:

@@ -54,7 +54,7 @@ def train(recipe: Recipe, out: Path, *, devices: fitting.Devices = fitting.Devic
         model,
         images,
         seed=seed / "train",
-        validate=fitting.validation(held_out, fitting.judge_of(settings, threat_of(recipe)), settings.validation_examples),
+        validate=fitting.validation_of(settings, held_out, threat_of(recipe)),
         fabric=fabric,
         state_file=out / "state.safetensors",
         key=at.config,

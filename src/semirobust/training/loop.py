@@ -20,6 +20,7 @@ from semirobust.seed import Seed, as_seed
 from semirobust.training.awp import AWP
 from semirobust.training.run import Run, Validate
 from semirobust.training.schedules import schedule
+from semirobust.training.search import SearchName
 from semirobust.training.state import EpochLog, TrainState, digest, store
 from semirobust.training.trainable import AbstractTrainable, All
 
@@ -63,11 +64,15 @@ class Training:
         augment: the augmentation by name.
         best_by: the validation score that decides which epoch was best; None for the objective's own.
         start: where the attack starts: at its own ``random`` point, or where it ended on the same image in the epoch before,
-            ``stored`` (:class:`semirobust.training.stored.Stored`).
+            ``stored`` (:class:`semirobust.training.stored.Stored`); or, in the attack's threat model, no attack at all but the
+            gradients that train the weights, ``free`` (:class:`semirobust.training.free.Free`).
+        replays: steps in a row on each batch, each with a perturbation of its own; an epoch costs so many times more.
         awp: radius of the adversarial weight perturbation (:class:`semirobust.training.awp.AWP`); 0 for none.
         awp_warm_up: epochs before it begins.
         average: judge and keep averaged weights (:class:`semirobust.training.averaging.Average`): ``ema`` over steps with
             ``average_decay``, ``swa`` over the ends of epochs from ``average_from`` (a share of all) on.
+        search: the form of the network in which the attack looks for its point (:class:`semirobust.training.search.SearchForm`):
+            ``auto`` is a faster copy where it agrees with the network, ``exact`` the network itself.
         until: stop as soon as that score is so high.
         collapse: stop when the validation score ``clean`` falls below this share of its highest value; 0 for never.
     """
@@ -84,12 +89,14 @@ class Training:
     nesterov: bool = False
     augment: str = "none"
     best_by: str | None = None
-    start: Literal["random", "stored"] = "random"
+    start: Literal["random", "stored", "free"] = "random"
+    replays: int = 1
     awp: float = 0.0
     awp_warm_up: int = 0
     average: Literal["none", "ema", "swa"] = "none"
     average_decay: float = 0.999
     average_from: float = 0.0
+    search: SearchName = "auto"
     until: float = math.inf
     collapse: float = 0.0
 
@@ -102,13 +109,21 @@ class Training:
         if not (0 <= self.average_decay < 1 and 0 <= self.average_from < 1):
             found = f"{self.average_decay} and {self.average_from}"
             raise InputError(f"average_decay and average_from: expected from 0 to below 1, got {found}")
-        if self.start not in ("random", "stored"):
-            raise InputError(f"start: expected random or stored; got {self.start!r}")
+        if self.search not in ("auto", "exact"):
+            raise InputError(f"search: expected auto or exact; got {self.search!r}")
+        if self.start not in ("random", "stored", "free"):
+            raise InputError(f"start: expected random, stored or free; got {self.start!r}")
+        if self.replays < 1:
+            raise InputError(f"replays: expected at least 1, got {self.replays}")
+        if self.start == "free" and not isinstance(self.attack, AbstractBallAttack):
+            raise InputError("start: expected an attack within a norm ball, whose radius free training takes")
         if self.start == "stored":
             if not isinstance(self.attack, AbstractBallAttack):
                 raise InputError("start: expected an attack within a norm ball to store perturbations of")
             if type(self.attack).go_on is AbstractAttack.go_on:
                 raise InputError(f"start: {self.attack.name} cannot start from stored perturbations; expected one such as pgd-4")
+            if (augment := augmentation(self.augment)) is not None and not augment.only_moves:
+                raise InputError(f"augment: expected one that only moves pixels beside stored perturbations, got {self.augment}")
         if self.epochs < 0 or self.batch_size < 1:
             raise InputError(f"epochs and batch_size: expected at least 0 and 1, got {self.epochs} and {self.batch_size}")
         if self.nesterov and not self.momentum > 0:

@@ -3,6 +3,8 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,9 @@ from semirobust.seed import Seed
 from semirobust.training.averaging import Average
 from semirobust.training.awp import AWP
 from semirobust.training.diagnose import cause_of_nan
+from semirobust.training.free import Free
 from semirobust.training.schedules import schedule
+from semirobust.training.search import SearchForm
 from semirobust.training.state import EpochLog, TrainState, restore, snapshot
 from semirobust.training.stored import Move, Stored
 
@@ -35,6 +39,9 @@ __all__ = ["Run", "Validate"]
 
 Validate = Callable[[nn.Module, Seed], Mapping[str, float]]
 """Scores of a model on held-out images, by name; higher is better."""
+
+
+_LOOKED_AT = 64
 
 
 class Run:
@@ -54,12 +61,16 @@ class Run:
         self.momentum: dict[str, Tensor] = {}
         self.optimiser: torch.optim.SGD | None = None
         self.augment = augmentation(training.augment)
-        self.steps = math.ceil(len(images) / training.batch_size)
+        self.steps = math.ceil(images.an_epoch / training.batch_size)
         self.awp = AWP(training.awp, training.awp_warm_up)
         self.average: Average | None = None
         if training.average != "none":
             self.average = Average(self.model, training.average_decay if training.average == "ema" else None)
+        self.search = SearchForm(self.model, training.search)
         self.stored: Stored | None = None
+        self.free: Free | None = None
+        if training.start == "free" and isinstance(training.attack, AbstractBallAttack):
+            self.free = Free(training.attack.threat)
         if training.start == "stored" and isinstance(training.attack, AbstractBallAttack):
             self.stored = Stored(len(images), tuple(x.shape[1:]), training.attack.threat.epsilon)
 
@@ -70,6 +81,8 @@ class Run:
         self.best, self.momentum = groups["best"], groups["momentum"]
         if self.stored is not None:
             self.stored.codes = groups["stored"]["codes"]
+        if self.free is not None and groups.get("free"):
+            self.free.delta = groups["free"]["delta"].to(self.fabric.device)
         if self.average is not None:
             self.average.load(groups["average"])
 
@@ -78,6 +91,8 @@ class Run:
         groups = {"model": self.model.state_dict(), "best": self.best, "momentum": self.momentum_by_name()}
         if self.stored is not None:
             groups["stored"] = {"codes": self.stored.codes}
+        if self.free is not None and self.free.delta is not None:
+            groups["free"] = {"delta": self.free.delta}
         if self.average is not None:
             groups["average"] = self.average.tensors()
         return groups
@@ -92,6 +107,9 @@ class Run:
         with only_trainable(self.model, self.layers, self.state.layers):
             self._prepare_optimiser()
             started = time.perf_counter()
+            if self.training.attack is not None:
+                rows = torch.arange(min(_LOOKED_AT, len(self.images)))
+                self.search.choose(self.images.batch(rows, self.fabric.device)[0])
             loss = self._steps(seed)
             if self.stored is not None:
                 self.stored.turn(self.fabric)
@@ -174,17 +192,17 @@ class Run:
         return {name: buffer for name, buffer in buffers if buffer is not None}
 
     def _steps(self, seed: Seed) -> float:
-        total = 0.0
+        total, seen = 0.0, 0
         rank, world = self.fabric.global_rank, self.fabric.world_size
         for number, rows in enumerate(self.images.batches(self.training.batch_size, seed=seed / "order")):
             own = rows[rank::world] if len(rows) >= world else rows
             loss = self._step(own, number, seed / number / rank if world > 1 else seed / number)
             if self.state.stopped:
                 break
-            total += loss * len(rows)
+            total, seen = total + loss * len(rows), seen + len(rows)
             done = self.state.epoch * self.steps + number + 1
             self.on_step("train", done, self.training.epochs * self.steps)
-        return total / len(self.images)
+        return total / max(seen, 1)
 
     def _step(self, rows: Tensor, number: int, seed: Seed) -> float:
         assert self.optimiser is not None
@@ -197,6 +215,16 @@ class Run:
         progress = (self.state.epoch + number / self.steps) / self.training.epochs
         for group in self.optimiser.param_groups:
             group["lr"] = self.training.learning_rate * schedule(self.training.schedule)(progress)
+        value = 0.0
+        for replay in range(self.training.replays):
+            value = self._update(x, y, rows, move, number, seed / "replay" / replay if replay else seed)
+            if self.state.stopped:
+                break
+        return value
+
+    def _update(self, x: Tensor, y: Tensor, rows: Tensor, move: Move, number: int, seed: Seed) -> float:
+        """One inner maximisation and one step of the optimiser."""
+        assert self.optimiser is not None
         self.model.train()
         with self.fabric.autocast(), (seed / "dropout").globally():
             step, x_adv = self._perturb(x, y, seed / "attack", rows, move)
@@ -215,6 +243,8 @@ class Run:
         self._average(p.grad for p in self.model.parameters() if p.grad is not None)
         self.optimiser.step()
         self._shift(offsets, -1)
+        if self.free is not None:
+            self.free.rise(x_adv)
         if self.average is not None and self.average.by_step:
             self.average.update(self.model)
         return value
@@ -231,8 +261,13 @@ class Run:
         layers = self.layers.indices if self.state.layers is None else self.state.layers
         step = Step(self.model, self.layers, x, y, layers, self.state.reference or 1.0)
         objective, attack = self.training.objective, self.training.attack
-        with quiet(self.model):
-            inner = objective.inner(step)
+        if self.free is not None:
+            return step, self.free.start(x)
+        network = self.search.network()
+        # A copy has the precision it needs in each layer; autocast would lower the first one too.
+        precision = nullcontext() if network is self.model else torch.autocast(x.device.type, enabled=False)
+        with quiet(self.model), precision:
+            inner = objective.inner(replace(step, model=network))
             if inner is None:
                 return step, x
             if attack is None:

@@ -47,10 +47,12 @@ class AbstractReproduction(ABC):
     Attributes:
         paper: its title and authors.
         scales: name -> what it is, for the list.
+        left_out: names of records that no table needs.
     """
 
     paper: ClassVar[str]
     scales: ClassVar[dict[str, str]]
+    left_out: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def units(self, scale: str, seeds: int | None, changes: dict[str, Any]) -> list[Unit]:

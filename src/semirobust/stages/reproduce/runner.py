@@ -19,13 +19,6 @@ from semirobust.stages.reproduce import REPRODUCTIONS, Unit
 
 __all__ = ["Status", "reproduce", "status", "write_page"]
 
-# What no table needs; an excess is a value less its null.
-_LEFT_OUT = {
-    *(f"train.{name}" for name in ("learning_rate", "layer", "best_epoch")),
-    *(f"layer.{name}" for name in ("connectivity.null", "connectivity.excess", "criticality", "weakness")),
-    *("validation.rho.excess", "measure.connectivity", "network.linear"),
-}
-
 
 @dataclass(frozen=True)
 class Status:
@@ -111,12 +104,15 @@ def _chain(
     progress: Progress,
 ) -> None:
     """All units of one seed. Units are made anew here, since what they do cannot be sent to another process."""
-    units = REPRODUCTIONS.make(name).units(scale, seeds, changes)
+    reproduction = REPRODUCTIONS.make(name)
+    units = reproduction.units(scale, seeds, changes)
     for unit in units:
         if unit.seed == numbers[position] and unit.name in wanted and not (_ready(home, unit) and _needless(home, unit, units)):
             folder = _own_folder(home, unit)
             found = unit.work(home, folder, progress)
-            write_records(_file(home, unit), [_labelled(record, unit) for record in found if _kept(record)])
+            write_records(
+                _file(home, unit), [_labelled(record, unit) for record in found if _kept(record, reproduction.left_out)]
+            )
 
 
 def _own_folder(home: Path, unit: Unit) -> Path:
@@ -163,9 +159,9 @@ def _state(home: Path, unit: Unit) -> str:
     return "done" if unit.key in keys else "other settings"
 
 
-def _kept(record: AnyRecord) -> bool:
+def _kept(record: AnyRecord, left_out: frozenset[str]) -> bool:
     """Pictures, layers and what no table needs stay in the unit's own folder."""
-    return isinstance(record, Settings) or (isinstance(record, Number | Finding) and record.name not in _LEFT_OUT)
+    return isinstance(record, Settings) or (isinstance(record, Number | Finding) and record.name not in left_out)
 
 
 def _labelled(record: AnyRecord, unit: Unit) -> AnyRecord:

@@ -1,4 +1,4 @@
-"""Random changes to a whole batch at once, on its device."""
+"""Shifts and mirror images."""
 
 from dataclasses import dataclass
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semirobust.errors import InputError
+from semirobust.data.augment.base import AbstractAugmentation
 from semirobust.seed import Seed
 
-__all__ = ["AUGMENTATIONS", "CropFlip", "augmentation"]
+__all__ = ["CropFlip"]
 
 
 @dataclass(frozen=True)
-class CropFlip:
+class CropFlip(AbstractAugmentation):
     """Shift by up to ``padding`` pixels (zeros come in) and mirror half of the images: each image on its own.
 
     Args:
@@ -39,18 +39,3 @@ class CropFlip:
         padded = F.pad(x_NKHW, (self.padding,) * 4)
         padded = padded.gather(2, rows[:, None, :, None].expand(n, k, h, padded.shape[3]))
         return padded.gather(3, columns[:, None, None, :].expand(n, k, h, w))
-
-
-AUGMENTATIONS: dict[str, CropFlip | None] = {
-    "none": None,
-    "crop": CropFlip(4, flip=False),
-    "crop-small": CropFlip(1, flip=False),
-    "crop-flip": CropFlip(4, flip=True),
-}
-
-
-def augmentation(name: str) -> CropFlip | None:
-    """The augmentation called ``name``; None for ``none``."""
-    if name not in AUGMENTATIONS:
-        raise InputError(f"augment: expected one of {', '.join(AUGMENTATIONS)}; got {name!r}")
-    return AUGMENTATIONS[name]

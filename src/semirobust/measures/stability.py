@@ -1,0 +1,210 @@
+"""Does the choice of critical layers depend on the batch it was made on, or on the attack's seed?"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.attacks.pgd import PGD
+from semirobust.checks import check_examples, check_mode
+from semirobust.errors import InputError
+from semirobust.layers.features import Place
+from semirobust.layers.map import LayerMap, layer_map
+from semirobust.layers.scores import Floats, LayerScores
+from semirobust.measures import MEASURES
+from semirobust.measures.base import AbstractLayerMeasure
+from semirobust.measures.criticality import Criticality, Form, Scale
+from semirobust.progress import Progress, silent
+from semirobust.records.interval import proportion_interval
+from semirobust.seed import Seed, as_seed
+from semirobust.threats import AbstractBall
+
+__all__ = ["Stability", "StabilityResult", "stability"]
+
+
+@dataclass(frozen=True)
+class StabilityResult:
+    """How often small batches choose the layers that all examples choose.
+
+    Attributes:
+        indices: (L,) the layers that can be chosen, from 1; the classifier is not among them.
+        chosen: the k most critical layers by all examples and attacks together.
+        shares: batch size -> (L,) share of batches in which the layer is among the k.
+        agreement: batch size -> mean share of ``chosen`` that a batch finds.
+        same: batch size -> share of batches that choose just those.
+        chance: the agreement of layers chosen at random, k / L: the null.
+        between_seeds: the agreement of the choices on all examples under attacks of different seeds; 1.0 for one attack.
+        draws: batches of each size.
+        examples: how many examples there were.
+    """
+
+    indices: tuple[int, ...]
+    chosen: tuple[int, ...]
+    shares: dict[int, Floats]
+    agreement: dict[int, float]
+    same: dict[int, float]
+    chance: float
+    between_seeds: float
+    draws: int
+    examples: int
+
+    def sentences(self) -> tuple[str, ...]:
+        """What a reader should know."""
+        layers, k = ", ".join(map(str, self.chosen)), len(self.chosen)
+        by_size = [f"{size} images {self.agreement[size]:.0%} ({self.same[size]:.0%} just the same)" for size in self.agreement]
+        return (
+            f"top {k} by all {self.examples} images: {layers}; "
+            f"found by batches of {', '.join(by_size)}; by chance {self.chance:.0%}",
+            f"attacks of different seeds agree on {self.between_seeds:.0%} of the top {k}",
+        )
+
+
+@MEASURES.register("stability")
+@dataclass(frozen=True)
+class Stability(AbstractLayerMeasure):
+    """Share of small batches in which a layer is among the k most critical (CLAT, section 4.4 and table 10).
+
+    All examples are attacked and measured once for each attack seed; a batch is a draw without replacement from these, so
+    that hundreds of batches cost no more than one pass.
+
+    Args:
+        batches: sizes; a table-10 comparison with the paper has 10, 30, 50 and 100.
+        draws: batches of each size.
+        k: how many layers; None for 5 % of all, rounded up.
+        attacks: how many attacks, each with a seed of its own.
+        scale, at, form: as in :class:`semirobust.measures.criticality.Criticality`.
+    """
+
+    batches: Sequence[int] = (10, 30, 50, 100)
+    draws: int = 200
+    k: int | None = None
+    attacks: int = 3
+    scale: Scale = "paper"
+    at: Place = "input"
+    form: Form = "distance"
+
+    def __post_init__(self) -> None:
+        if not self.batches or min(self.batches) < 1 or self.draws < 1 or self.attacks < 1:
+            found = (list(self.batches), self.draws, self.attacks)
+            raise InputError(f"batches, draws and attacks: expected at least one size and numbers of at least 1, got {found}")
+        _ = self._index  # which refuses what it does not know
+
+    @property
+    def _index(self) -> Criticality:
+        return Criticality(scale=self.scale, at=self.at, form=self.form)
+
+    def scores(
+        self,
+        model: nn.Module,
+        layers: LayerMap,
+        x: Tensor,
+        y: Tensor,
+        x_adv: Tensor,
+        *,
+        attack: AbstractAttack,
+        seed: Seed,
+        progress: Progress = silent,
+    ) -> list[LayerScores]:
+        found = self.measure(model, layers, x, y, attack=attack, seed=seed, x_adv=x_adv, progress=progress)
+        scores = []
+        for size, shares in found.shares.items():
+            ends = np.array([proportion_interval(round(share * found.draws), found.draws) for share in shares])
+            notes = found.sentences() if size == min(found.shares) else ()
+            scores.append(
+                LayerScores(f"stability.{size}", "1", found.indices, shares, ends[:, 0], ends[:, 1], len(x), len(layers), notes)
+            )
+        return scores
+
+    def measure(
+        self,
+        model: nn.Module,
+        layers: LayerMap,
+        x: Tensor,
+        y: Tensor,
+        *,
+        attack: AbstractAttack,
+        seed: Seed,
+        x_adv: Tensor | None = None,
+        progress: Progress = silent,
+    ) -> StabilityResult:
+        """From ``x`` (N, ...) with labels ``y``; ``x_adv`` is taken for the first attack where it is given."""
+        if max(self.batches) > len(x):
+            raise InputError(f"batches: expected sizes up to the {len(x)} examples there are, got {max(self.batches)}")
+        moved, size = [], []
+        for number in range(self.attacks):
+            first = x_adv if number == 0 else None
+            at = attack.in_batches(model, x, y, seed=seed / "attack" / number) if first is None else first
+            a, b = self._index.by_example(model, layers, x, at, progress)
+            moved.append(a)
+            size.append(b)
+        whole = self._top(layers, np.concatenate(moved), np.concatenate(size))
+        each = [set(self._top(layers, a, b)) for a, b in zip(moved, size, strict=True)]
+        pairs = [len(a & b) / len(whole) for i, a in enumerate(each) for b in each[:i]]
+        rng, drawn = np.random.default_rng(seed.integer), dict[int, list[tuple[int, ...]]]()
+        for count in sorted(set(self.batches)):
+            drawn[count] = []
+            for draw in range(self.draws):
+                rows, which = rng.choice(len(x), count, replace=False), draw % self.attacks
+                drawn[count].append(self._top(layers, moved[which][rows], size[which][rows]))
+        candidates = tuple(i for i in self._indices(layers) if i != len(layers))
+        return StabilityResult(
+            indices=candidates,
+            chosen=whole,
+            shares={n: _shares(tops, candidates) for n, tops in drawn.items()},
+            agreement={n: float(np.mean([len({*top} & {*whole}) / len(whole) for top in tops])) for n, tops in drawn.items()},
+            same={n: float(np.mean([set(top) == set(whole) for top in tops])) for n, tops in drawn.items()},
+            chance=len(whole) / len(candidates),
+            between_seeds=float(np.mean(pairs)) if pairs else 1.0,
+            draws=self.draws,
+            examples=len(x),
+        )
+
+    def _indices(self, layers: LayerMap) -> tuple[int, ...]:
+        return layers.block_ends if self.at == "block" else layers.indices
+
+    def _top(self, layers: LayerMap, moved: Floats, size: Floats) -> tuple[int, ...]:
+        """The k most critical layers, most critical first."""
+        ranking = [i for i in self._index.index(layers, moved, size).ranking() if i != len(layers)]
+        k = math.ceil(0.05 * len(layers)) if self.k is None else self.k
+        if not 1 <= k <= len(ranking):
+            raise InputError(f"k: expected 1 to {len(ranking)} layers, got {k}")
+        return tuple(ranking[:k])
+
+
+def _shares(tops: Sequence[tuple[int, ...]], candidates: Sequence[int]) -> NDArray[np.float64]:
+    return np.array([np.mean([index in top for top in tops]) for index in candidates])
+
+
+def stability(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    threat: AbstractBall,
+    batches: Sequence[int] = (10, 30, 50, 100),
+    draws: int = 200,
+    k: int | None = None,
+    attacks: int = 3,
+    scale: Scale = "paper",
+    at: Place = "input",
+    form: Form = "distance",
+    seed: int | Seed = 0,
+) -> StabilityResult:
+    """How often small batches choose the layers that all examples choose (:class:`Stability`).
+
+    Args:
+        model: gives logits (N, C); in eval mode. It is left as it was.
+        x, y: (N, ...) pixels in [0, 1] and (N,) labels.
+        threat: the perturbations allowed; PGD-10 looks for them.
+        seed: of attacks and draws; the rest as in :class:`Stability`.
+    """
+    check_mode(model)
+    check_examples(x, y)
+    if not isinstance(threat, AbstractBall):
+        raise InputError(f"threat: expected a threat model such as Linf(8/255), got {threat!r}")
+    measure = Stability(batches, draws, k, attacks, scale, at, form)
+    return measure.measure(model, layer_map(model, x), x, y, attack=PGD(threat, steps=10), seed=as_seed(seed))

@@ -1,0 +1,118 @@
+"""Every augmentation on batches, and mixtures of two sources of images."""
+
+import pytest
+import torch
+
+import semirobust as sr
+from semirobust.data.augment import AUGMENTATIONS
+from semirobust.data.augment.colour import Colour
+from semirobust.data.augment.crop_shift import CropShift
+from semirobust.data.augment.cutout import Cutout
+from semirobust.data.augment.erase import Erase
+from semirobust.data.mixture import mixture
+from semirobust.errors import InputError
+from semirobust.objectives.adversarial import Adversarial
+from semirobust.seed import Seed, as_seed
+from semirobust.training.loop import Training
+
+SEED = Seed(("augment",))
+
+
+@pytest.mark.parametrize("name", [name for name, found in AUGMENTATIONS.items() if found is not None])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_augmentation(name, channels):
+    augment = AUGMENTATIONS[name]
+    x = torch.rand(32, channels, 12, 12, generator=torch.Generator().manual_seed(0))
+    before = x.clone()
+    out = augment(x, SEED)
+    assert out.shape == x.shape and out.dtype == x.dtype and float(out.min()) >= 0 and float(out.max()) <= 1
+    assert torch.equal(augment(x, SEED), out) and torch.equal(x, before)
+    assert not torch.equal(augment(x, SEED / "other"), out)
+    if augment.only_moves:  # each value is one of the image's own, or zero, and it is linear in the image
+        for image, moved in zip(x, out, strict=True):
+            assert set(moved.flatten().tolist()) <= {0.0, *image.flatten().tolist()}
+        torch.testing.assert_close(augment(0.5 * x, SEED), 0.5 * out)
+
+
+def test_cutout_takes_a_square_around_a_centre_in_the_image():
+    out = Cutout(0.5)(torch.ones(400, 1, 8, 8), SEED)[:, 0]
+    rows, columns = (out == 0).any(2).sum(1), (out == 0).any(1).sum(1)
+    assert int(rows.max()) == 4 and int(rows.min()) == 2 and torch.equal((out == 0).sum((1, 2)), rows * columns)
+
+
+def test_erased_area_and_probability():
+    out = Erase(0.5)(torch.ones(2000, 1, 32, 32), SEED)[:, 0]
+    area = (out == 0).float().mean((1, 2))
+    assert float((area > 0).float().mean()) == pytest.approx(0.5, abs=0.04)
+    some = area[area > 0]
+    assert float(some.min()) >= 0.015 and float(some.max()) <= 0.36 and float(some.mean()) == pytest.approx(0.17, abs=0.02)
+
+
+def test_crop_shift_keeps_one_box_of_the_image():
+    x = 1 + torch.arange(144.0).view(1, 1, 12, 12).expand(300, 1, 12, 12)
+    out = CropShift(5)(x, SEED)
+    sizes = [((image[0] > 0).any(1).sum(), (image[0] > 0).any(0).sum()) for image in out]
+    assert {int(size) for pair in sizes for size in pair} == set(range(7, 13))
+    for image in out[:50, 0]:
+        at = (image > 0).nonzero()
+        box = image[at[:, 0].min() : at[:, 0].max() + 1, at[:, 1].min() : at[:, 1].max() + 1]
+        assert bool((box[:, 1:] - box[:, :-1] == 1).all()) and bool((box[1:] - box[:-1] == 12).all())
+
+
+def test_colours_change_by_the_factor():
+    """On a grey image of one value contrast, saturation and sharpness change nothing, and brightness is the factor."""
+    out = Colour(0.5, 1.5)(torch.full((400, 3, 6, 6), 0.4), SEED)
+    factors = out[:, 0, 0, 0] / 0.4
+    torch.testing.assert_close(out, out[:, :1, :1, :1].expand_as(out))
+    changed = (factors - 1).abs() > 1e-4
+    assert float(changed.float().mean()) == pytest.approx(0.25, abs=0.06)
+    assert float(factors.min()) >= 0.5 and float(factors.max()) <= 1.5 + 1e-6
+
+
+def _two(n=30, m=20):
+    own = sr.images_from_tensors((torch.rand(n, 3, 8, 8) * 100).to(torch.uint8), torch.arange(n) % 3)
+    return own, sr.images_from_tensors(0.5 + 0.5 * torch.rand(m, 3, 8, 8), torch.arange(m) % 3)
+
+
+def test_a_mixture_has_its_share_in_every_batch():
+    own, extra = _two()
+    mixed = mixture(own, extra, 0.7)
+    batches = list(mixed.batches(10, seed=as_seed(0)))
+    assert [len(rows) for rows in batches] == [10, 10, 10] and mixed.an_epoch == 30
+    for rows in batches:
+        assert int((rows >= 30).sum()) == 7
+        x, y = mixed.batch(rows)
+        for row, image, label in zip(rows.tolist(), x, y, strict=True):
+            source, at = (own, row) if row < 30 else (extra, row - 30)
+            expected, expected_label = source.batch(torch.tensor([at]))
+            assert torch.equal(image, expected[0]) and label == expected_label[0]
+    seen = torch.cat(batches)
+    assert len(set(seen[seen >= 30].tolist())) == 20  # 21 wanted of 20: gone through before one comes again
+    assert not torch.equal(torch.cat(list(mixed.batches(10, seed=as_seed(1)))), seen)
+
+
+def test_training_on_a_mixture():
+    own, extra = _two()
+    training = Training(objective=Adversarial(), attack=sr.PGD(sr.Linf(2 / 255), steps=1), epochs=1, batch_size=10)
+    steps = []
+    trained = training(
+        sr.build_model("resnet8", 3, 0.125, image_size=8),
+        mixture(own, extra, 0.5),
+        on_step=lambda name, i, n: steps.append((i, n)),
+    )
+    assert steps == [(1, 3), (2, 3), (3, 3)] and trained.logs[0].loss > 0
+
+
+def test_mixtures_that_are_refused():
+    own, extra = _two()
+    other = sr.images_from_tensors(torch.rand(4, 3, 9, 9), torch.arange(4) % 3)
+    more = sr.images_from_tensors(torch.rand(5, 3, 8, 8), torch.arange(5))
+    for second, share, message in ((extra, 1.0, "extra_share"), (other, 0.5, "of shape"), (more, 0.5, "at most the 3 classes")):
+        with pytest.raises(InputError, match=message):
+            mixture(own, second, share)
+    assert mixture(own, extra, 0) is own
+
+
+def test_stored_perturbations_need_an_augmentation_that_only_moves():
+    with pytest.raises(InputError, match="only moves pixels"):
+        Training(objective=Adversarial(), attack=sr.PGD(sr.Linf(8 / 255)), start="stored", augment="idbh-weak")

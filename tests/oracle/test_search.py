@@ -1,0 +1,106 @@
+"""The faster copy in which the inner maximisation runs: it follows the weights, and training comes out the same."""
+
+import pytest
+import torch
+from torch import nn
+
+import semirobust as sr
+from semirobust.errors import InputError
+from semirobust.layers.faster import Faster, has_bfloat16
+from semirobust.layers.features import forward_to
+from semirobust.objectives.adversarial import Adversarial
+from semirobust.objectives.clat import CLAT
+from semirobust.training import search
+from semirobust.training.loop import Training
+from semirobust.training.search import SearchForm
+from semirobust.training.trainable import Fixed
+from tests.helpers import SmallResidual
+
+
+def _moved(model: nn.Module, x: torch.Tensor) -> None:
+    """Other weights and statistics, as after a few steps of training."""
+    model.train()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+        model(x)
+    model.eval()
+
+
+@pytest.mark.parametrize("make", [lambda: sr.build_model("resnet8", 4, 0.25, image_size=16), SmallResidual])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.05)])
+def test_it_follows_the_weights(make, dtype, tolerance):
+    """The reference is a copy built anew from the changed model, and the model itself."""
+    if dtype == torch.bfloat16 and not has_bfloat16(torch.device("cpu")):
+        pytest.skip("this processor has no bfloat16")
+    torch.manual_seed(0)
+    model, x = make().eval(), torch.rand(6, 3, 16, 16)
+    copy = Faster(model, x, dtype)
+    _moved(model, x)
+    assert not torch.allclose(copy.network(x), model(x), atol=1e-2)
+    copy.refresh()
+    torch.testing.assert_close(copy.network(x), Faster(model, x, dtype).network(x))
+    spread = float(model(x).detach().std())
+    assert float((copy.network(x) - model(x)).detach().abs().max()) <= tolerance * max(spread, 1.0)
+    x.requires_grad_()  # the gradient too, through narrow strided convolutions whose phases must follow
+    theirs, ours = (torch.autograd.grad(m(x).square().sum(), x)[0] for m in (model, copy.network))
+    assert float(nn.functional.cosine_similarity(theirs.flatten(), ours.flatten(), dim=0)) > (
+        0.99 if tolerance > 0.01 else 0.99999
+    )
+
+
+@pytest.mark.parametrize(("objective", "trainable"), [(Adversarial(), None), (CLAT(), Fixed((3,)))])
+def test_training_comes_out_the_same(objective, trainable):
+    """Losses of ten steps with the faster copy against those with the network itself."""
+    x = torch.rand(80, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    images = sr.images_from_tensors(x, (x.mean((1, 2, 3)) * 60).long() % 3)
+    losses = {}
+    for name in ("auto", "exact"):
+        options = {} if trainable is None else {"trainable": trainable}
+        training = Training(
+            objective=objective, attack=sr.PGD(sr.Linf(4 / 255), steps=5), epochs=5, batch_size=40,
+            learning_rate=0.05, schedule="constant", search=name, **options,
+        )  # fmt: skip
+        losses[name] = [log.loss for log in training(sr.build_model("resnet8", 3, 0.25, image_size=16), images).logs]
+    assert losses["auto"] == pytest.approx(losses["exact"], rel=0.02)
+    assert losses["auto"] != losses["exact"]  # it did run in another form
+
+
+def test_a_copy_that_deviates_is_not_used(monkeypatch):
+    model, x = sr.build_model("resnet8", 4, 0.25, image_size=16).eval(), torch.rand(8, 3, 16, 16)
+    form = SearchForm(model, "auto")
+    form.choose(x)
+    assert form.network() is not model and "folded" in form.description
+    monkeypatch.setattr(search, "_BANDS", dict.fromkeys(search._BANDS, -1.0))
+    form.choose(x)
+    assert form.network() is model and form.description == "as it is, full precision"
+    exact = SearchForm(model, "exact")
+    exact.choose(x)
+    assert exact.network() is model
+
+
+@pytest.mark.parametrize(
+    "model", [nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), sr.build_model("vit_small", 4, 0.25, image_size=16)]
+)
+def test_any_module_works(model):
+    """Without convolutions the network itself; a transformer, whose first layer is one, in its faster form."""
+    x = torch.rand(4, 3, 2, 2) if isinstance(model, nn.Sequential) else torch.rand(4, 3, 16, 16)
+    model.eval()
+    form = SearchForm(model, "auto")
+    form.choose(x)
+    torch.testing.assert_close(form.network()(x), model(x), rtol=0.1, atol=0.05)
+
+
+def test_features_of_the_copy_are_the_networks():
+    """Names are kept, so CLAT's inner maximisation finds its layers."""
+    torch.manual_seed(0)
+    model, x = sr.build_model("resnet8", 4, 0.25, image_size=16).eval(), torch.rand(5, 3, 16, 16)
+    layers, copy = sr.layer_map(model, x), Faster(model, x, torch.float32)
+    ours, theirs = (forward_to(network, layers, x, [2, 5]) for network in (copy.network, model))
+    for index in (2, 5):
+        torch.testing.assert_close(ours[index], theirs[index], rtol=1e-3, atol=1e-4)
+
+
+def test_only_known_forms():
+    with pytest.raises(InputError, match="search: expected auto or exact"):
+        Training(objective=Adversarial(), search="fast")

@@ -51,8 +51,8 @@ def test_erased_area_and_probability():
 def test_crop_shift_keeps_one_box_of_the_image():
     x = 1 + torch.arange(144.0).view(1, 1, 12, 12).expand(300, 1, 12, 12)
     out = CropShift(5)(x, SEED)
-    sizes = [((image[0] > 0).any(1).sum(), (image[0] > 0).any(0).sum()) for image in out]
-    assert {int(size) for pair in sizes for size in pair} == set(range(7, 13))
+    lost = [(12 - int((image[0] > 0).any(1).sum()), 12 - int((image[0] > 0).any(0).sum())) for image in out]
+    assert {a + b for a, b in lost} == set(range(6)) and {a for a, _ in lost} == {b for _, b in lost} == set(range(6))
     for image in out[:50, 0]:
         at = (image > 0).nonzero()
         box = image[at[:, 0].min() : at[:, 0].max() + 1, at[:, 1].min() : at[:, 1].max() + 1]
@@ -61,7 +61,7 @@ def test_crop_shift_keeps_one_box_of_the_image():
 
 def test_colours_change_by_the_factor():
     """On a grey image of one value contrast, saturation and sharpness change nothing, and brightness is the factor."""
-    out = Colour(0.5, 1.5)(torch.full((400, 3, 6, 6), 0.4), SEED)
+    out = Colour(0.5, 0.5, 1.5)(torch.full((400, 3, 6, 6), 0.4), SEED)
     factors = out[:, 0, 0, 0] / 0.4
     torch.testing.assert_close(out, out[:, :1, :1, :1].expand_as(out))
     changed = (factors - 1).abs() > 1e-4
@@ -116,3 +116,12 @@ def test_mixtures_that_are_refused():
 def test_stored_perturbations_need_an_augmentation_that_only_moves():
     with pytest.raises(InputError, match="only moves pixels"):
         Training(objective=Adversarial(), attack=sr.PGD(sr.Linf(8 / 255)), start="stored", augment="idbh-weak")
+
+
+def test_images_may_live_on_another_device():
+    own, _ = _two()
+    assert own.on(torch.device("cpu")) is own
+    elsewhere = own.on(torch.device("meta"))
+    assert elsewhere.pixels.device.type == "meta" and elsewhere.pixels.dtype == torch.uint8 and elsewhere.an_epoch == 30
+    mixed = mixture(own, own, 0.5)
+    assert mixed.on(torch.device("meta")) is mixed

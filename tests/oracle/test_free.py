@@ -10,8 +10,12 @@ import semirobust as sr
 from semirobust.attacks.fgsm_rs import RandomFGSM
 from semirobust.errors import InputError
 from semirobust.objectives.adversarial import Adversarial
+from semirobust.objectives.clat import CLAT
+from semirobust.objectives.score import SCORE
+from semirobust.objectives.trades import TRADES
 from semirobust.seed import as_seed
 from semirobust.training.loop import Training
+from semirobust.training.trainable import Fixed
 
 
 def _plain_free(model, batches, epsilon, replays, rate):
@@ -82,3 +86,29 @@ def test_what_free_training_refuses():
         Training(objective=Adversarial(), attack=sr.PGD(sr.Linf(8 / 255)), replays=0)
     with pytest.raises(InputError, match="factor: expected a positive number"):
         RandomFGSM(sr.Linf(8 / 255), factor=0)
+
+
+@pytest.mark.parametrize("objective", [TRADES(), SCORE(), CLAT()])
+def test_losses_that_are_flat_at_the_image_start_elsewhere(objective):
+    x = torch.rand(20, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    images = sr.images_from_tensors(x, torch.arange(20) % 3)
+    seen = []
+
+    class Watched(type(objective)):
+        def outer(self, step, x_adv):
+            seen.append(float((x_adv - step.x).detach().abs().max()))
+            return super().outer(step, x_adv)
+
+    options = {} if not isinstance(objective, CLAT) else {"trainable": Fixed((3,))}
+    training = Training(
+        objective=Watched(),
+        attack=sr.PGD(sr.Linf(8 / 255)),
+        epochs=2,
+        batch_size=10,
+        learning_rate=0.01,
+        start="free",
+        replays=2,
+        **options,
+    )
+    training(sr.build_model("resnet8", 3, 0.25, image_size=8), images)
+    assert len(seen) == 8 and min(seen) > 0.5 * 8 / 255 and max(seen) <= 8 / 255 + 1e-6

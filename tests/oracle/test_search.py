@@ -8,8 +8,11 @@ import semirobust as sr
 from semirobust.errors import InputError
 from semirobust.layers.faster import Faster, has_bfloat16
 from semirobust.layers.features import forward_to
+from semirobust.objectives import Step
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.objectives.clat import CLAT
+from semirobust.objectives.trades import TRADES
+from semirobust.seed import as_seed
 from semirobust.training import search
 from semirobust.training.loop import Training
 from semirobust.training.search import SearchForm
@@ -66,17 +69,117 @@ def test_training_comes_out_the_same(objective, trainable):
     assert losses["auto"] != losses["exact"]  # it did run in another form
 
 
-def test_a_copy_that_deviates_is_not_used(monkeypatch):
+def _choose(form: SearchForm, model: nn.Module, x: torch.Tensor, epsilon: float = 8 / 255) -> None:
+    y = torch.arange(len(x)) % 3
+    form.choose(lambda f: lambda z: nn.functional.cross_entropy(f(z), y, reduction="none"), x, sr.Linf(epsilon), as_seed(0))
+
+
+def test_a_copy_that_points_elsewhere_is_not_used(monkeypatch):
     model, x = sr.build_model("resnet8", 4, 0.25, image_size=16).eval(), torch.rand(8, 3, 16, 16)
     form = SearchForm(model, "auto")
-    form.choose(x)
+    _choose(form, model, x)
     assert form.network() is not model and "folded" in form.description
-    monkeypatch.setattr(search, "_BANDS", dict.fromkeys(search._BANDS, -1.0))
-    form.choose(x)
+    monkeypatch.setattr(search, "_ENOUGH", dict.fromkeys(search._ENOUGH, 1.1))
+    _choose(form, model, x)
     assert form.network() is model and form.description == "as it is, full precision"
     exact = SearchForm(model, "exact")
-    exact.choose(x)
+    _choose(exact, model, x)
     assert exact.network() is model
+
+
+def test_differences_that_drown_in_half_precision_are_searched_in_full():
+    """At a tiny radius the divergence of TRADES is smaller than bfloat16's rounding."""
+    torch.manual_seed(0)
+    model, x = sr.build_model("resnet8", 4, 0.25, image_size=16).eval(), torch.rand(16, 3, 16, 16)
+    layers, y = sr.layer_map(model, x), torch.arange(16) % 4
+
+    def inner_of(network: nn.Module):
+        return TRADES().inner(Step(network, layers, x, y, (1,)))
+
+    form = SearchForm(model, "auto")
+    form.choose(inner_of, x, sr.Linf(0.02 / 255), as_seed(0))
+    assert "bfloat16" not in form.description
+
+
+class _Twice(nn.Module):
+    """A convolution whose raw output goes into its batch norm and, before that, past it."""
+
+    def __init__(self, early: bool) -> None:
+        super().__init__()
+        self.early, self.conv, self.norm, self.head = early, nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        h = self.conv(x)
+        if self.early:
+            side = h.mean((2, 3))
+            return self.head(torch.relu(self.norm(h)).mean((2, 3)) + side)
+        return self.head((torch.relu(self.norm(h)) + h).mean((2, 3)))
+
+
+class _TwoNames(nn.Module):
+    """One convolution under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3)
+        self.body = nn.Sequential(
+            self.first, nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3)
+        )
+
+    def forward(self, x):
+        return self.body(x)
+
+
+class _NormFirst(nn.Module):
+    """Pixels normalised by a batch norm, whose statistics move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm, self.conv, self.head = nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.conv(self.norm(x))).mean((2, 3)))
+
+
+class _Tied(nn.Module):
+    """Two convolutions with one weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two, self.norm = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+        self.two.weight, self.head = self.one.weight, nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.norm(self.two(torch.relu(self.one(x))))).mean((2, 3)))
+
+
+AWKWARD = {
+    "used late": lambda: _Twice(False),
+    "used early": lambda: _Twice(True),
+    "two names": _TwoNames,
+    "norm first": _NormFirst,
+    "tied": _Tied,
+    "preact": lambda: sr.build_model("preact_resnet18", 3, 0.125, image_size=16),
+    "densenet": lambda: sr.build_model("densenet121", 3, 0.125, image_size=32),
+}
+
+
+@pytest.mark.parametrize("name", AWKWARD)
+def test_networks_that_cannot_be_folded_anyhow(name):
+    """After other weights and statistics the copy still gives the network's logits, or is not used."""
+    torch.manual_seed(0)
+    model = AWKWARD[name]().eval()
+    x = torch.rand(8, 3, 32, 32) if name == "densenet" else torch.rand(8, 3, 16, 16)
+    copy = Faster(model, x, torch.float32)
+    _moved(model, x)
+    copy.refresh()
+    if copy.follows(x):
+        torch.testing.assert_close(copy.network(x), model(x), rtol=1e-3, atol=1e-3)
+    assert copy.follows(x) or name == "tied"
+    form = SearchForm(model, "auto")
+    _choose(form, model, x)
+    if form.network() is not model:
+        torch.testing.assert_close(form.network()(x), model(x), rtol=0.1, atol=0.1)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +190,8 @@ def test_any_module_works(model):
     x = torch.rand(4, 3, 2, 2) if isinstance(model, nn.Sequential) else torch.rand(4, 3, 16, 16)
     model.eval()
     form = SearchForm(model, "auto")
-    form.choose(x)
+    _choose(form, model, x)
+    assert (form.network() is model) == isinstance(model, nn.Sequential)
     torch.testing.assert_close(form.network()(x), model(x), rtol=0.1, atol=0.05)
 
 

@@ -5,6 +5,7 @@ import dataclasses
 
 import pytest
 import torch
+from lightning_fabric import Fabric
 from torch.nn import functional as F
 
 import semirobust as sr
@@ -167,3 +168,17 @@ def test_bad_settings_are_refused():
         Training(objective=Standard(), average="mean")
     with pytest.raises(InputError, match="average_decay"):
         Training(objective=Standard(), average="ema", average_decay=1.0)
+
+
+def test_the_perturbed_weights_are_seen_in_half_precision_too():
+    """Autocast keeps its casts of the weights; the loss at w + v must not be computed from those of w."""
+    losses = {}
+    for precision in ("32-true", "bf16-mixed"):
+        for gamma in (0.0, 0.5):
+            images, model = _setting()
+            fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+            training = Training(objective=Standard(), epochs=1, batch_size=40, learning_rate=0.1, awp=gamma)
+            losses[precision, gamma] = training(model, images, fabric=fabric).logs[0].loss
+    for gamma in (0.0, 0.5):
+        assert losses["bf16-mixed", gamma] == pytest.approx(losses["32-true", gamma], rel=0.03)
+    assert losses["bf16-mixed", 0.5] > losses["bf16-mixed", 0.0] + 0.1

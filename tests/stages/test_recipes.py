@@ -1,5 +1,6 @@
 """Recipes that come with the package, hardening from scratch, and what is followed epoch by epoch."""
 
+import numpy as np
 import pytest
 
 from semirobust.errors import InputError
@@ -21,7 +22,12 @@ def test_every_shipped_recipe_trains(name, tmp_path):
     assert text.startswith("# ") and "[train]" in text
     changes = {**TINY, "train.attack": {"pgd-10": "pgd-2"}.get(read_recipe(shipped()[name]).train.attack)}
     if name == "extra-data-at":
-        changes["data.extra"] = "digits"
+        np.savez(
+            tmp_path / "made.npz", image=np.random.default_rng(0).random((30, 8, 8, 1), np.float32), label=np.arange(30) % 10
+        )
+        with pytest.raises(InputError, match="data.extra: expected a second source"):
+            train(read_recipe(shipped()[name], changes), tmp_path / "run")
+        changes["data.extra"] = str(tmp_path / "made.npz")
     recipe = read_recipe(shipped()[name], changes)
     trained = train(recipe, tmp_path / "run")
     assert len(trained.logs) == 2 and all(log.loss == log.loss for log in trained.logs)
@@ -60,6 +66,8 @@ def test_base_and_fine_tuning_in_one_recipe(run, tmp_path):
     assert (out / "base" / "model.safetensors").read_bytes() == before
     base = [r for r in read_records(out / "base") if isinstance(r, Number) and r.name == "validation.criticality"]
     assert {r.labels["layer"] for r in base} == set(range(1, 9)) and {r.labels["epoch"] for r in base} == {1}
+    run("report", out, out / "base", "--out", tmp_path / "report.html")
+    assert "epoch by epoch" in (tmp_path / "report.html").read_text()
     hardened = [r for r in read_records(out) if isinstance(r, Number) and r.name == "train.layer"]
     assert {r.labels["epoch"] for r in hardened} == {1, 2}
 
@@ -68,3 +76,35 @@ def test_a_factory_is_not_trained_on_the_way(run, tmp_path):
     factory = "tests.helpers:SmallResidual"
     _, err = run("harden", "--recipe", "trades", "--model", factory, "--out", tmp_path / "x", code=2)
     assert "semirobust train" in err
+
+
+def test_a_model_named_beside_a_recipe_holds_for_both_parts(run, tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        '[data]\nsource = "digits"\ntrain = 60\n[model]\nname = "resnet20"\nwidth = 0.25\n[train]\nattack = "pgd-1"\n'
+    )
+    sets = ["train.epochs=1", "harden.epochs=1", "harden.attack=pgd-1", "evaluate.examples=20", "profile.examples=20"]
+    run(
+        "harden",
+        "--recipe",
+        file,
+        "--model",
+        "resnet8",
+        "--out",
+        tmp_path / "x",
+        "--attacks",
+        "fgsm",
+        *(a for s in sets for a in ("--set", s)),
+    )
+
+
+def test_what_recipes_refuse(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('recipe = ["trades"]\n')
+    with pytest.raises(InputError, match="recipe: expected one of"):
+        read_recipe(file)
+    same = read_recipe(None, {**TINY, "data.extra": "digits"})
+    with pytest.raises(InputError, match="another source than digits"):
+        train(same, tmp_path / "a")
+    with pytest.raises(InputError, match="watch: stability needs 100 held-out images"):
+        train(read_recipe(None, {**TINY, "train.watch": ["stability"]}), tmp_path / "b")

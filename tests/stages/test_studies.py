@@ -15,7 +15,7 @@ from semirobust.stages.recipe import Recipe
 from semirobust.stages.recovered import smallest_prefix
 from semirobust.stages.reproduce.runner import reproduce, status, write_page
 from semirobust.stages.run import build_subject, hold_out, load_splits
-from tests.stages.test_commands import FAST, _train, run  # noqa: F401
+from tests.stages.test_commands import FAST, _train
 
 _SMALL = {
     "data.source": "digits", "data.train": 200, "data.test": 60, "data.validation": 100, "model.name": "resnet8",
@@ -25,7 +25,7 @@ _SMALL = {
 }  # fmt: skip
 
 
-def test_recover_says_how_small_the_robust_prefix_may_be(run, tmp_path):  # noqa: F811
+def test_recover_says_how_small_the_robust_prefix_may_be(run, tmp_path):
     run("train", "--data", "digits", "--objective", "standard", "--epochs", "1", "--out", "runs/standard", *FAST)
     _train(run)
     out, _ = run(
@@ -76,7 +76,7 @@ def test_the_largest_suffix_that_recovers_is_found_by_halving(monkeypatch):
     assert "prefix of 3 of 8" in sentence.text
 
 
-def test_images_that_were_trained_on_are_not_held_out(run):  # noqa: F811
+def test_images_that_were_trained_on_are_not_held_out(run):
     """Whatever seed goes on from a run, its split stays; another share would hold out what it has seen."""
     _train(run)
     subject = build_subject("runs/a", None, None, None, {"seed": 5})
@@ -102,7 +102,7 @@ def test_classes_in_order_are_mixed(tmp_path):
     assert set(splits.test.first(20).y.tolist()) == {0, 1, 2} == set(splits.train.first(20).y.tolist())
 
 
-def test_recover_refuses_what_does_not_fit(run):  # noqa: F811
+def test_recover_refuses_what_does_not_fit(run):
     _train(run)
     run("train", "--data", "digits", "--model", "resnet20", "--epochs", "1", "--out", "runs/other", "--set", "data.train=100",
         "--set", "train.attack=pgd-1", "--width", "0.125")  # fmt: skip
@@ -148,7 +148,7 @@ def test_reproduce_runs_what_is_open_and_only_that(tmp_path):
         status("semirobustness", "large", tmp_path)
 
 
-def test_reproduce_lists_the_full_setting_too(run):  # noqa: F811
+def test_reproduce_lists_the_full_setting_too(run):
     units = json.loads(run("reproduce", "semirobustness", "--scale", "paper", "--list", "--json")[0])["units"]
     assert len({u["name"].partition("/")[0] for u in units}) == 4
     assert {item for u in units for item in u["for"]} >= {"table 1", "table 2", "table 3", "figure 1", "figure 2", "figure 3"}

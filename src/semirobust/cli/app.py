@@ -83,7 +83,7 @@ def train(
     epochs: Annotated[int | None, typer.Option("--epochs")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size")] = None,
     learning_rate: Annotated[str | None, typer.Option("--lr")] = None,
-    schedule: Annotated[str | None, typer.Option("--schedule", help="constant, step, late, thirds, cosine or cyclic.")] = None,
+    schedule: Annotated[str | None, typer.Option("--schedule", help="constant, step, cosine, drops-50-75 ...")] = None,
     augment: Annotated[str | None, typer.Option("--augment", help="none, crop, crop-flip, cutout, idbh-weak ...")] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="32-true or bf16-mixed.")] = None,
     seed: o.Seed = None,
@@ -287,7 +287,8 @@ def harden(
     where = compute(device, threads=threads)
     with bars(quiet=json) as progress:
         if target is None and checkpoint is None and recipe is not None:
-            target, model = str(train_base(recipe, {**changes, "model.name": model}, out, devices=where, progress=progress)), None
+            changes = {**changes, "model.name": model}
+            target, model = str(train_base(recipe, changes, out, devices=where, progress=progress)), None
         subject = subject_of(target, model, checkpoint, recipe, changes)
         records = harden_subject(subject, out, seeds=seeds, devices=where, progress=progress)
     show_comparison(records, out, as_json=json)

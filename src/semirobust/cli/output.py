@@ -132,7 +132,7 @@ def show_training(trained: "Trained", out: Path, *, as_json: bool) -> None:
         print_json({"out": str(out), "best_epoch": trained.best_epoch, "stopped": trained.stopped, "epochs": epochs})
         return
     if last is not None:
-        metrics = ", ".join(f"{name} {value:.1%}" for name, value in last.metrics.items())
+        metrics = ", ".join(f"{name} {value:.1%}" for name, value in last.metrics.items() if "@" not in name)
         tell(
             f"{len(trained.logs)} epochs, loss {last.loss:.4f}; validation: {metrics or 'none'}; best epoch {trained.best_epoch}"
         )

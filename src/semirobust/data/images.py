@@ -66,6 +66,12 @@ class Images:
         x, y = self.pixels[rows].to(device), self.y[rows].to(device)
         return (x.float().div_(255) if x.dtype == torch.uint8 else x.float()), y
 
+    def on(self, device: torch.device) -> "Images":
+        """Kept on a GPU as bytes where they are in memory, so that no batch is copied there; otherwise as they are."""
+        if device.type == "cpu" or type(self) is not Images or not isinstance(self.pixels, Tensor):
+            return self
+        return Images(self.pixels.to(device), self.y, self.classes)
+
     def all(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """Everything as one batch."""
         return self.batch(torch.arange(len(self)), device)

@@ -14,12 +14,13 @@ from semirobust.seed import Seed
 __all__ = ["load_data"]
 
 
-def load_data(source: str, *, root: str | Path | None = None, image_size: int | None = None) -> Splits:
+def load_data(source: str, *, root: str | Path | None = None, image_size: int | None = None, held_out: bool = True) -> Splits:
     """Training and test images from a known data set, an ``.npz`` or a folder of pictures.
 
     Args:
         source: a name that ``semirobust data`` lists, the path of an ``.npz``, or the path of a folder.
         root: where a known data set is looked for; None for the usual places.
+        held_out: hold a fifth out for testing where an ``.npz`` has no test images.
         image_size: side to which pictures of a folder are brought; 32 where None (ImageNet: 224).
 
     Raises:
@@ -34,7 +35,7 @@ def load_data(source: str, *, root: str | Path | None = None, image_size: int | 
         return _mixed(SOURCES.make(source, options, root=root))
     path = Path(source)
     if path.suffix == ".npz":
-        return _mixed(load_npz(path))
+        return _mixed(load_npz(path, held_out=held_out))
     if path.is_dir():
         return _mixed(load_folder(path, image_size or 32))
     raise InputError(f"data: expected {', '.join(SOURCES.names())}, an .npz or a folder of pictures; got {source!r}")

@@ -16,8 +16,8 @@ __all__ = ["mixture"]
 def mixture(own: Images, extra: Images, share: float) -> Images:
     """``own`` with ``extra`` mixed in: of every batch a ``share`` is extra, drawn anew each epoch (Carmon et al. 2019).
 
-    An epoch has as many images as ``own`` alone, so that budgets stay comparable (ours; the authors' goes once through ``own``,
-    1 / (1 - share) times as many steps). Which of the own images an epoch leaves out is random.
+    An epoch has as many images as ``own`` alone, so that budgets stay comparable. Which own images it leaves out is random; of
+    each batch at least one is own.
 
     Args:
         own: the training images.
@@ -78,7 +78,7 @@ class _Mixture(Images):
         extra = torch.randperm(rest, generator=(seed / "extra").generator()) + self.count
         own_at = extra_at = 0
         for rows in super().batches(size, seed=seed):  # only for their sizes
-            wanted = round(self.share * len(rows))
+            wanted = min(round(self.share * len(rows)), len(rows) - 1)
             taken = torch.arange(extra_at, extra_at + wanted) % rest  # a small second source is gone through several times
             kept = len(rows) - wanted
             yield torch.cat([own[own_at : own_at + kept], extra[taken]])

@@ -14,8 +14,8 @@ from semirobust.seed import Seed
 __all__ = ["load_npz"]
 
 
-def load_npz(path: Path) -> Splits:
-    """``x_train, y_train, x_test, y_test``, or ``x, y`` of which a fifth is held out for testing.
+def load_npz(path: Path, *, held_out: bool = True) -> Splits:
+    """``x_train, y_train, x_test, y_test``, or ``x, y`` (``image, label``) of which a fifth is held out for testing.
 
     Images are (N, K, H, W), (N, H, W, K) or (N, H, W); bytes, or floats in [0, 1]. Pickled entries are refused.
 
@@ -27,10 +27,15 @@ def load_npz(path: Path) -> Splits:
             arrays = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
         raise InputError(f"{path.name}: expected an .npz of plain arrays, got one that cannot be read ({error})") from None
+    if {"image", "label"} <= arrays.keys():  # as generated images are published
+        arrays = {"x": arrays["image"], "y": arrays["label"]}
     if {"x_train", "y_train", "x_test", "y_test"} <= arrays.keys():
         train = _images(path, arrays["x_train"], arrays["y_train"])
         test = _images(path, arrays["x_test"], arrays["y_test"])
         return Splits(path.stem, train, Images(test.pixels, test.y, train.classes))
+    if {"x", "y"} <= arrays.keys() and not held_out:
+        everything = _images(path, arrays["x"], arrays["y"])
+        return Splits(path.stem, everything, everything.first(1))
     if {"x", "y"} <= arrays.keys():
         train, test = _images(path, arrays["x"], arrays["y"]).hold_out(0.2, Seed(("npz", "test")))
         return Splits(path.stem, train, test, "no test arrays: a random fifth was held out for testing")

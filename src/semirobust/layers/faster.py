@@ -9,6 +9,7 @@ from semirobust.errors import InputError
 from semirobust.layers.fold import fold_batch_norm, fold_input_scale, run_before
 from semirobust.layers.map import layer_map
 from semirobust.layers.strided import Strided, quicken_strided
+from semirobust.seed import Seed
 
 __all__ = ["Faster", "has_bfloat16"]
 
@@ -65,17 +66,16 @@ class Faster:
         fast.register_forward_hook(lambda module, args, output: output.float())
 
     @torch.no_grad()
-    def refresh(self) -> None:
-        """Take over the weights and statistics that the model has now."""
+    def refresh(self, source: nn.Module | None = None) -> None:
+        """Take over the weights and statistics that the model has now, or those of ``source``, a model of the same build."""
+        model = self._model if source is None else source
         merged = {name for pair in self._norms for name in pair}
-        of_conv = dict(self._norms)
-        given = {**dict(self._model.named_parameters()), **dict(self._model.named_buffers())}
-        own = {**dict(self.network.named_parameters()), **dict(self.network.named_buffers())}
+        given, own = _tensors(model), _tensors(self.network)
         for name, tensor in own.items():
             if name in given and name.rpartition(".")[0] not in merged:
                 tensor.copy_(given[name])
-        for conv, norm in of_conv.items():
-            weight, bias = self._fused(conv, norm)
+        for conv, norm in self._norms:
+            weight, bias = _fused(model, conv, norm)
             target = self.network.get_submodule(conv)
             assert isinstance(target, nn.Conv2d) and target.bias is not None
             target.weight.copy_(weight)
@@ -89,12 +89,36 @@ class Faster:
             if isinstance(module, Strided):
                 module.refresh()
 
-    def _fused(self, conv: str, norm: str) -> tuple[Tensor, Tensor]:
-        first, second = self._model.get_submodule(conv), self._model.get_submodule(norm)
-        assert isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d)
-        mean, variance = second.running_mean, second.running_var
-        assert mean is not None and variance is not None
-        return nn.utils.fuse_conv_bn_weights(first.weight, first.bias, mean, variance, second.eps, second.weight, second.bias)
+    @torch.no_grad()
+    def follows(self, x: Tensor) -> bool:
+        """Whether, with other weights and statistics drawn at random, it still computes what the model would.
+
+        Fresh batch norms are nearly the identity and hide much; whatever else was merged wrongly shows here too.
+        """
+        other, generator = copy.deepcopy(self._model).eval(), Seed(("follows",)).generator()
+        norms = [module for module in other.modules() if isinstance(module, nn.modules.batchnorm._NormBase)]
+        statistics = [buffer for module in norms for buffer in (module.running_mean, module.running_var) if buffer is not None]
+        for tensor in (*other.parameters(), *statistics):  # other buffers are constants
+            noise = torch.rand(tensor.shape, generator=generator).to(tensor)
+            tensor.mul_(0.7 + 0.6 * noise).add_(0.1 * noise.square())
+        self.refresh(other)
+        mine, theirs = self.network(x), other(x)
+        self.refresh()
+        return bool(((mine - theirs).abs().amax(1) <= 1e-2 * (theirs.amax(1) - theirs.mean(1)).clamp_min(1e-6)).all())
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers under every name that they have."""
+    parameters, buffers = model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)
+    return {**dict(parameters), **dict(buffers)}
+
+
+def _fused(model: nn.Module, conv: str, norm: str) -> tuple[Tensor, Tensor]:
+    first, second = model.get_submodule(conv), model.get_submodule(norm)
+    assert isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d)
+    mean, variance = second.running_mean, second.running_var
+    assert mean is not None and variance is not None
+    return nn.utils.fuse_conv_bn_weights(first.weight, first.bias, mean, variance, second.eps, second.weight, second.bias)
 
 
 def has_bfloat16(device: torch.device) -> bool:

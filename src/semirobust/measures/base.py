@@ -18,6 +18,11 @@ __all__ = ["AbstractLayerMeasure"]
 class AbstractLayerMeasure(ABC):
     """One number for each layer of a model on a set of examples."""
 
+    @property
+    def least_examples(self) -> int:
+        """How many examples it needs."""
+        return 1
+
     @abstractmethod
     def scores(
         self,

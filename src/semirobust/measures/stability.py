@@ -94,6 +94,10 @@ class Stability(AbstractLayerMeasure):
         _ = self._index  # which refuses what it does not know
 
     @property
+    def least_examples(self) -> int:
+        return max(self.batches)
+
+    @property
     def _index(self) -> Criticality:
         return Criticality(scale=self.scale, at=self.at, form=self.form)
 

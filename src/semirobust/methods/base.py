@@ -7,6 +7,7 @@ from semirobust.attacks import AbstractAttack
 from semirobust.data.images import Images
 from semirobust.layers.map import LayerMap
 from semirobust.objectives import AbstractObjective
+from semirobust.training.search import SearchName
 from semirobust.training.trainable import AbstractTrainable
 
 __all__ = ["AbstractMethod", "Context", "Plan"]
@@ -20,11 +21,13 @@ class Context:
         layers: the layer map of the model to harden.
         images: the training images.
         attack: the attack of training, with its threat model.
+        search: in which form of the network it searches, as in :class:`semirobust.training.loop.Training`.
     """
 
     layers: LayerMap
     images: Images = field(repr=False)
     attack: AbstractAttack
+    search: SearchName = "auto"
 
 
 @dataclass(frozen=True)

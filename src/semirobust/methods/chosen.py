@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 from semirobust.errors import InputError
 from semirobust.layers.features import Place
@@ -13,12 +14,13 @@ from semirobust.measures.criticality import Criticality, Form, Scale
 from semirobust.methods.base import Context
 from semirobust.seed import Seed
 from semirobust.selection import SELECTIONS
+from semirobust.threats import AbstractBall
 from semirobust.training.search import SearchForm
 from semirobust.training.trainable import AbstractTrainable, Fixed, Reselected, Score
 
 __all__ = ["ChosenLayers"]
 
-_LOOKED_AT = 64
+_LOOKED_AT = 32
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,10 @@ class ChosenLayers:
             order = torch.randperm(len(context.images), generator=(seed / "examples").generator())
             x, y = context.images.batch(order[: self.examples], device)
             model.eval()  # between epochs, where the loop sets the mode anew before each step
-            form = SearchForm(model, "auto")
-            form.choose(x[:_LOOKED_AT])
+            form, threat = SearchForm(model, context.search), getattr(context.attack, "threat", None)
+            some, labels = x[:_LOOKED_AT], y[:_LOOKED_AT]
+            if isinstance(threat, AbstractBall):
+                form.choose(lambda f: lambda z: F.cross_entropy(f(z), labels, reduction="none"), some, threat, seed / "search")
             x_adv = context.attack.in_batches(form.network(), x, y, seed=seed / "attack")
             return measure.measure(model, context.layers, x, x_adv, seed=seed / "bootstrap").scores()
 

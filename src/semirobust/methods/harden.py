@@ -23,7 +23,7 @@ def hardening(model: nn.Module, images: Images, method: AbstractMethod, attack: 
     """The training that ``method`` makes of ``model``: its plan, with ``options`` as fields of :class:`Training`."""
     device = next(model.parameters()).device
     x, _ = images.batch(images.y.new_tensor([0]), device)
-    plan = method.plan(Context(layer_map(model, x), images, attack))
+    plan = method.plan(Context(layer_map(model, x), images, attack, options.get("search", "auto")))
     training = Training(
         objective=plan.objective, attack=attack, trainable=plan.trainable, **{"collapse": plan.collapse, **options}
     )

@@ -39,9 +39,11 @@ class AbstractObjective(ABC):
 
     Attributes:
         best_by: the validation score by which its best epoch is chosen.
+        flat_at_start: the inner loss has no slope at the image itself, so an attack must start elsewhere.
     """
 
     best_by: ClassVar[str] = "robust"
+    flat_at_start: ClassVar[bool] = False
 
     @abstractmethod
     def inner(self, step: Step) -> Callable[[Tensor], Tensor] | None:

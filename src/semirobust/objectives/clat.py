@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -32,6 +32,8 @@ class CLAT(AbstractObjective):
             between layers, so one lambda cannot suit them all. False is the paper's form.
         cross_entropy: on ``clean`` inputs as in equation 6; on ``adversarial`` ones or the mean of ``both`` (our options).
     """
+
+    flat_at_start: ClassVar[bool] = True
 
     weight: float = 0.3
     scale_free: bool = True

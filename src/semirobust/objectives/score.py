@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -27,6 +28,8 @@ class SCORE(AbstractObjective):
         smoothing: s, what is taken from the true class; 0 in the authors' runs of LSE.
         clip: distances below it cost nothing.
     """
+
+    flat_at_start: ClassVar[bool] = True
 
     beta: float = 4.0
     smoothing: float = 0.0

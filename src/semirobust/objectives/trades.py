@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +26,8 @@ class TRADES(AbstractObjective):
     Args:
         beta: weight of the divergence; 6 in the authors' script.
     """
+
+    flat_at_start: ClassVar[bool] = True
 
     beta: float = 6.0
 

@@ -99,6 +99,9 @@ def validation_of(settings: FitSettings, images: Images, threat: AbstractBall) -
         return None
     part, attack = images.first(min(settings.validation_examples, len(images))), judge_of(settings, threat)
     measures = [MEASURES.make(name) for name in settings.watch]
+    for name, measure in zip(settings.watch, measures, strict=True):
+        if measure.least_examples > len(part):
+            raise InputError(f"watch: {name} needs {measure.least_examples} held-out images, got {len(part)}")
 
     def validate(model: nn.Module, seed: Seed) -> Mapping[str, float]:
         x, y = part.all(device_of(model, torch.device("cpu")))

@@ -54,7 +54,7 @@ class DataSettings(_Settings):
         image_size: side for pictures of a folder.
         train, test: how many images at most.
         validation: share (or number) of training images held out to choose the best epoch.
-        extra: other training images to mix in, named like ``source``; of every batch they are ``extra_share``.
+        extra: other training images to mix in, named like ``source``; of every batch they are ``extra_share`` (0.7).
         split_seed: seed of that choice; that of the run where None. What goes on from a run keeps the run's.
     """
 
@@ -66,7 +66,7 @@ class DataSettings(_Settings):
     validation: Annotated[Real, Field(ge=0)] = 0.1
     split_seed: int | None = None
     extra: str = ""
-    extra_share: Annotated[Real, Field(ge=0, lt=1)] = 0.7
+    extra_share: Annotated[Real, Field(ge=0, lt=1)] | None = None
 
 
 class ModelSettings(_Settings):
@@ -284,9 +284,9 @@ def _found(path: Path) -> Path:
 
 
 def _named(name: object) -> Path:
-    if name not in shipped():
+    if not isinstance(name, str) or name not in shipped():
         raise InputError(f"recipe: expected one of {', '.join(shipped())}; got {name!r}")
-    return shipped()[str(name)]
+    return shipped()[name]
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

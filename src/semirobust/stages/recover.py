@@ -137,6 +137,8 @@ class _Job:
         deciding = splits.test if settings.protocol == "paper" else held_out
         if len(deciding) == 0 or settings.validation_examples == 0:
             raise InputError("data.validation: expected images held out, since they decide when a trial is over; got none")
+        if settings.watch:
+            raise InputError("recover.watch: expected none, since rho_j is followed here; name it with recover.dependence")
         model = robust.model.to(fabric.device)
         x, _ = images.batch(torch.tensor([0]), fabric.device)
         if settings.dependence:

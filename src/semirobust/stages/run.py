@@ -115,8 +115,13 @@ def hold_out(recipe: Recipe, images: Images) -> tuple[Images, Images]:
     seed = recipe.seed if recipe.data.split_seed is None else recipe.data.split_seed
     rest, held_out = images.hold_out(recipe.data.validation, as_seed(seed) / "validation")
     d = recipe.data
+    if d.extra_share is not None and not d.extra:
+        raise InputError("data.extra: expected a second source of images, since data.extra_share is given; got none")
+    if d.extra and d.extra == d.source:  # its images are among those held out
+        raise InputError(f"data.extra: expected another source than {d.source}")
     if d.extra:
-        rest = mixture(rest, load_data(d.extra, root=d.root, image_size=d.image_size).train, d.extra_share)
+        extra = load_data(d.extra, root=d.root, image_size=d.image_size, held_out=False).train
+        rest = mixture(rest, extra, 0.7 if d.extra_share is None else d.extra_share)
     return rest, held_out
 
 

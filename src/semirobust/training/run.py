@@ -41,7 +41,7 @@ Validate = Callable[[nn.Module, Seed], Mapping[str, float]]
 """Scores of a model on held-out images, by name; higher is better."""
 
 
-_LOOKED_AT = 64
+_LOOKED_AT = 32
 
 
 class Run:
@@ -50,7 +50,8 @@ class Run:
     def __init__(
         self, training: "Training", model: nn.Module, images: Images, seed: Seed, fabric: Fabric, on_step: Progress
     ) -> None:
-        self.training, self.images, self.seed, self.fabric, self.on_step = training, images, seed, fabric, on_step
+        self.training, self.seed, self.fabric, self.on_step = training, seed, fabric, on_step
+        self.images = images.on(fabric.device)
         self.model: nn.Module = model.to(fabric.device)
         x, _ = images.batch(torch.tensor([0]), fabric.device)
         with quiet(self.model):
@@ -70,7 +71,7 @@ class Run:
         self.stored: Stored | None = None
         self.free: Free | None = None
         if training.start == "free" and isinstance(training.attack, AbstractBallAttack):
-            self.free = Free(training.attack.threat)
+            self.free = Free(training.attack.threat, zero=not training.objective.flat_at_start)
         if training.start == "stored" and isinstance(training.attack, AbstractBallAttack):
             self.stored = Stored(len(images), tuple(x.shape[1:]), training.attack.threat.epsilon)
 
@@ -81,7 +82,7 @@ class Run:
         self.best, self.momentum = groups["best"], groups["momentum"]
         if self.stored is not None:
             self.stored.codes = groups["stored"]["codes"]
-        if self.free is not None and groups.get("free"):
+        if self.free is not None and groups.get("free") and self.fabric.world_size == 1:
             self.free.delta = groups["free"]["delta"].to(self.fabric.device)
         if self.average is not None:
             self.average.load(groups["average"])
@@ -107,9 +108,7 @@ class Run:
         with only_trainable(self.model, self.layers, self.state.layers):
             self._prepare_optimiser()
             started = time.perf_counter()
-            if self.training.attack is not None:
-                rows = torch.arange(min(_LOOKED_AT, len(self.images)))
-                self.search.choose(self.images.batch(rows, self.fabric.device)[0])
+            self._choose_form(seed / "search")
             loss = self._steps(seed)
             if self.stored is not None:
                 self.stored.turn(self.fabric)
@@ -139,6 +138,18 @@ class Run:
         )
         self._judge(log, judged)
         return log
+
+    def _choose_form(self, seed: Seed) -> None:
+        """The form of the network to attack in this epoch."""
+        attack, rows = self.training.attack, torch.arange(min(_LOOKED_AT, len(self.images)))
+        if not isinstance(attack, AbstractBallAttack) or self.free is not None:
+            return
+        x, y = self.images.batch(rows, self.fabric.device)
+        x = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+        layers = self.layers.indices if self.state.layers is None else self.state.layers
+        step = Step(self.model, self.layers, x, y, layers, self.state.reference or 1.0)
+        inner = self.training.objective.inner
+        self.search.choose(lambda network: inner(replace(step, model=network)), x, attack.threat, seed)
 
     def _judged(self, seed: Seed) -> nn.Module:
         """The network of this epoch: itself, or the average of its weights."""
@@ -232,6 +243,7 @@ class Run:
             active = self.awp.gamma > 0 and self.state.epoch >= self.awp.warm_up
             offsets = self.awp.offsets(self.model, lambda: outer(step, x_adv)) if active else {}
             self._shift(offsets, 1)
+            torch.clear_autocast_cache()  # or the outer loss would see the casts of the weights before
             loss = outer(step, x_adv)
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
@@ -262,7 +274,7 @@ class Run:
         step = Step(self.model, self.layers, x, y, layers, self.state.reference or 1.0)
         objective, attack = self.training.objective, self.training.attack
         if self.free is not None:
-            return step, self.free.start(x)
+            return self._referenced(step, self.free.start(x, seed))
         network = self.search.network()
         # A copy has the precision it needs in each layer; autocast would lower the first one too.
         precision = nullcontext() if network is self.model else torch.autocast(x.device.type, enabled=False)
@@ -278,10 +290,14 @@ class Run:
                 x_adv = attack.maximise(inner, x, seed=seed)
             if self.stored is not None:
                 self.stored.keep(rows, x_adv - x, move)
-            if self.state.reference is None:
-                self.state.reference = objective.reference(step, x_adv)
-                step = Step(self.model, self.layers, x, y, layers, self.state.reference)
-        return step, x_adv
+            return self._referenced(step, x_adv)
+
+    def _referenced(self, step: Step, x_adv: Tensor) -> tuple[Step, Tensor]:
+        """The step with the objective's reference, which the first batch after a selection sets."""
+        if self.state.reference is None:
+            with quiet(self.model):
+                self.state.reference = self.training.objective.reference(step, x_adv)
+        return replace(step, reference=self.state.reference), x_adv
 
     def _average(self, tensors: Iterable[Tensor]) -> None:
         """Put the mean over all processes into each tensor: gradients of what trains, and batch statistics."""

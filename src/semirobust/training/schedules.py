@@ -1,7 +1,8 @@
 """Learning rate over the course of training."""
 
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 
 from semirobust.errors import InputError
 
@@ -19,11 +20,6 @@ def constant(progress: float) -> float:
 def step(progress: float) -> float:
     """1, then 0.1 from half of training on, 0.01 from three quarters on (Rice et al. 2020: epochs 100 and 150 of 200)."""
     return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
-
-
-def late(progress: float) -> float:
-    """1, then 0.1 from three quarters of training on, 0.01 from nine tenths on (TRADES: epochs 75 and 90 of 100)."""
-    return 1.0 if progress < 0.75 else 0.1 if progress < 0.9 else 0.01
 
 
 def thirds(progress: float) -> float:
@@ -44,15 +40,21 @@ def cyclic(progress: float) -> float:
 SCHEDULES: dict[str, Schedule] = {
     "constant": constant,
     "step": step,
-    "late": late,
     "thirds": thirds,
     "cosine": cosine,
     "cyclic": cyclic,
 }
 
 
+def drops(at: Sequence[float]) -> Schedule:
+    """1, then a tenth of it from each of these shares of training on: ``drops-75-90`` (in per cent) for TRADES."""
+    return lambda progress: float(0.1 ** sum(progress >= share for share in at))
+
+
 def schedule(name: str) -> Schedule:
-    """The schedule called ``name``."""
+    """The schedule called ``name``; ``drops-50-75`` divides by ten at 50 and 75 % of training."""
+    if re.fullmatch(r"drops(-\d{1,2}(\.\d+)?)+", name):
+        return drops([float(part) / 100 for part in name.split("-")[1:]])
     if name not in SCHEDULES:
-        raise InputError(f"schedule: expected one of {', '.join(SCHEDULES)}; got {name!r}")
+        raise InputError(f"schedule: expected one of {', '.join(SCHEDULES)}, or such as drops-75-90; got {name!r}")
     return SCHEDULES[name]

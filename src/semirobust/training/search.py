@@ -1,29 +1,33 @@
 """The form of the network in which the inner maximisation runs."""
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from semirobust.attacks.inference import deviation
 from semirobust.layers.faster import Faster, has_bfloat16
 from semirobust.layers.mode import quiet
+from semirobust.seed import Seed
+from semirobust.threats import AbstractBall
 
-__all__ = ["SearchForm", "SearchName"]
+__all__ = ["InnerOf", "SearchForm", "SearchName"]
 
 SearchName = Literal["auto", "exact"]
+InnerOf = Callable[[nn.Module], Callable[[Tensor], Tensor] | None]
+"""The inner loss ``x_adv -> (N,)`` of an objective for a network; None for one without an attack."""
 
-_BANDS = {torch.bfloat16: 0.03, torch.float32: 1e-3}
-_ENOUGH = 0.98
+_ENOUGH = {torch.bfloat16: 0.9, torch.float32: 0.99}
 
 
 class SearchForm:
-    """The network itself (``exact``), or where it agrees with it a faster copy that follows its weights (``auto``).
+    """The network itself (``exact``), or where it is as good to search in a faster copy that follows its weights (``auto``).
 
     The attack only looks for a point; what is trained on that point is always the network itself. A copy is
-    :class:`semirobust.layers.faster.Faster`, in bfloat16 on a processor that has it. At the start of each epoch its logits
-    are compared with the network's on some training images, and one that deviates by more than 3 % of their spread
-    (0.1 % in full precision) on 2 % of the images is not used in that epoch.
+    :class:`semirobust.layers.faster.Faster`, in bfloat16 on a processor that has it, else in full precision. At the start of
+    each epoch the gradients of the inner loss at random points of the ball are compared: where the way that a copy points at
+    raises the network's own loss by less than 90 % (in full precision 99 %) of what the best way would, to first order and on
+    average over some training images, the next form is tried. Choices depend on no clock.
 
     Args:
         model: the network in training.
@@ -32,7 +36,7 @@ class SearchForm:
 
     def __init__(self, model: nn.Module, name: SearchName) -> None:
         self._model, self._name = model, name
-        self._forms: dict[torch.dtype, Faster] = {}
+        self._forms: dict[torch.dtype, Faster] | None = None
         self._chosen: Faster | None = None
 
     @property
@@ -40,26 +44,40 @@ class SearchForm:
         """What runs now, in words."""
         return "as it is, full precision" if self._chosen is None else self._chosen.description
 
-    def choose(self, x: Tensor) -> None:
-        """Choose the form for an epoch by its logits on ``x`` (n, K, H, W)."""
+    def choose(self, inner_of: InnerOf, x: Tensor, threat: AbstractBall | None, seed: Seed) -> None:
+        """Choose the form for an epoch by the inner loss around ``x`` (n, K, H, W)."""
         self._chosen = None
-        if self._name == "exact" or x.dim() != 4 or x.dtype != torch.float32:
+        if self._name == "exact" or x.dim() != 4 or x.dtype != torch.float32 or threat is None:
             return
-        with quiet(self._model), torch.no_grad():
-            truth = self._model(x)
-        dtypes = [torch.bfloat16] * has_bfloat16(x.device) + [torch.float32]
-        self._chosen = next((form for dtype in dtypes if (form := self._agreeing(dtype, x, truth)) is not None), None)
+        forms = self._made(x)
+        if not forms:
+            return
+        start = threat.restrict(x, x + threat.sample(x, seed))
+        with quiet(self._model):
+            truth = _slope(inner_of(self._model), start)
+            if truth is None:
+                return
+            best = _first_order(truth, threat.ascent(truth))
+            for dtype, form in forms.items():
+                form.refresh()
+                slope = _slope(inner_of(form.network), start)
+                gain = _first_order(truth, threat.ascent(slope)) / best.clamp_min(1e-30)  # type: ignore[arg-type]
+                if float(gain.mean()) >= _ENOUGH[dtype]:
+                    self._chosen = form
+                    return
 
-    def _agreeing(self, dtype: torch.dtype, x: Tensor, truth: Tensor) -> Faster | None:
-        try:
-            form = self._forms.get(dtype) or Faster(self._model, x, dtype)
-            form.refresh()
-            with torch.no_grad():
-                share = (deviation(form.network(x), truth) <= _BANDS[dtype]).float().mean()
-        except Exception:  # a model that cannot be copied or run so is used as it is
-            return None
-        self._forms[dtype] = form
-        return form if float(share) >= _ENOUGH else None
+    def _made(self, x: Tensor) -> dict[torch.dtype, Faster]:
+        """The copies there can be, the fastest first; made once."""
+        if self._forms is None:
+            self._forms = {}
+            try:
+                full = Faster(self._model, x, torch.float32)
+                if full.follows(x[:8]):
+                    half = {torch.bfloat16: Faster(self._model, x, torch.bfloat16)} if has_bfloat16(x.device) else {}
+                    self._forms = {**half, torch.float32: full}
+            except Exception:  # a model that cannot be copied or run so is used as it is
+                self._forms = {}
+        return self._forms
 
     def network(self) -> nn.Module:
         """What to attack in this step, with the weights of now."""
@@ -67,3 +85,20 @@ class SearchForm:
             return self._model
         self._chosen.refresh()
         return self._chosen.network
+
+
+def _slope(inner: Callable[[Tensor], Tensor] | None, x: Tensor) -> Tensor | None:
+    if inner is None:
+        return None
+    here = x.detach().requires_grad_()
+    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+        loss = inner(here)
+        if not loss.requires_grad:
+            return None
+        (slope,) = torch.autograd.grad(loss.sum(), here)
+    return slope
+
+
+def _first_order(slope: Tensor, way: Tensor) -> Tensor:
+    """By how much each example's loss rises along ``way``."""
+    return (slope * way).flatten(1).sum(1)

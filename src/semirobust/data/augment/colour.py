@@ -21,12 +21,14 @@ class Colour(AbstractAugmentation):
     the operations that Li & Spratling (2023) draw from; of these equalising and others are left out (ours).
 
     Args:
-        least, most: the factor's range.
+        least: of the factor for saturation and sharpness; for brightness and contrast it is ``least_light``.
+        most: of all factors.
     """
 
     moves_only: ClassVar[bool] = False
 
-    least: float = 0.5
+    least: float = 0.1
+    least_light: float = 0.5
     most: float = 1.9
 
     def __call__(self, x_NKHW: Tensor, seed: Seed) -> Tensor:
@@ -39,5 +41,6 @@ class Colour(AbstractAugmentation):
         bases = (torch.zeros_like(x_NKHW), grey.mean((2, 3), keepdim=True).expand_as(x_NKHW), grey.expand_as(x_NKHW), blurred)
         chosen = torch.randint(0, len(bases), (n,), generator=generator, device=device)
         base = torch.stack(bases)[chosen, torch.arange(n, device=device)]
-        factor = self.least + (self.most - self.least) * torch.rand(n, 1, 1, 1, generator=generator, device=device)
+        least = torch.where(chosen < 2, self.least_light, self.least)[:, None, None, None]
+        factor = least + (self.most - least) * torch.rand(n, 1, 1, 1, generator=generator, device=device)
         return (base + factor * (x_NKHW - base)).clamp(0, 1)

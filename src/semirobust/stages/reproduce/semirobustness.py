@@ -80,7 +80,7 @@ class SemirobustnessPaper(AbstractReproduction):
         base = self.recipe("semirobustness", scale, changes)
         for network, own in _NETWORKS[scale].items():
             for seed in range(seeds or _SEEDS[scale]):
-                recipe = read_recipe(None, {**own, "seed": seed}, base)
+                recipe = read_recipe(None, {**own, **changes, "seed": seed}, base)
                 found += _units(network, seed, recipe, whole=seed < _WHOLE)
         return found
 

@@ -31,8 +31,8 @@ def main() -> None:
         panel.set(title=f"seed {seed}", xlabel="step")
         panel.grid(alpha=0.25)
     panels[0][0].set_ylabel("loss, nats")
-    panels[0][0].legend(frameon=False)
-    figure.tight_layout()
+    figure.legend(*panels[0][0].get_legend_handles_labels(), loc="upper center", ncols=3, frameon=False)
+    figure.tight_layout(rect=(0, 0, 1, 0.92))
     figure.savefig(sys.argv[2], metadata={"Date": None})
 
 

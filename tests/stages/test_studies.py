@@ -152,3 +152,31 @@ def test_reproduce_lists_the_full_setting_too(run):
     units = json.loads(run("reproduce", "semirobustness", "--scale", "paper", "--list", "--json")[0])["units"]
     assert len({u["name"].partition("/")[0] for u in units}) == 4
     assert {item for u in units for item in u["for"]} >= {"table 1", "table 2", "table 3", "figure 1", "figure 2", "figure 3"}
+
+
+def test_clat_is_reproduced_in_small(tmp_path):
+    """Base, arms with a control on the same layers, the index in all forms; the page shows what is there and dashes elsewhere."""
+    changes = {
+        **{key: value for key, value in _SMALL.items() if not key.startswith("recover")}, "data.test": 120, "evaluate.examples": 120,
+        "train.attack": "pgd-1", "harden.judge": "pgd-1", "train.watch": ["criticality"], "train.epochs": 2, "harden.epochs": 2,
+    }  # fmt: skip
+    only = ["base", "start", "continued", "/clat-rms", "index"]
+    home = reproduce(
+        "clat",
+        "cpu",
+        tmp_path,
+        seeds=1,
+        only=[f"early/seed-0{'' if o[0] == '/' else '/'}{o}" for o in only],
+        workers=1,
+        changes=changes,
+    )
+    numbers = [r for r in read_records(home) if isinstance(r, Number)]
+    trained = {arm: {(n.labels["epoch"], n.labels["layer"]) for n in numbers if n.name == "train.layer" and n.labels["arm"] == arm}
+               for arm in ("clat-rms", "PGD-AT as clat-rms")}  # fmt: skip
+    assert trained["clat-rms"] == trained["PGD-AT as clat-rms"] != set()
+    seconds = {n.labels["arm"]: [m.value for m in numbers if m.name == "train.seconds" and m.labels.get("arm") == n.labels["arm"]]
+               for n in numbers if n.name == "train.seconds" and n.labels["unit"] != "base"}  # fmt: skip
+    assert set(seconds) == {"continued", *trained} and {len(v) for v in seconds.values()} == {2}
+    text = write_page("clat", "cpu", tmp_path, tmp_path / "page.md").read_text()
+    assert "# CLAT, made again" in text and "PGD-AT continued" in text and "curvature" in text and "nan" not in text
+    assert "Ablations" not in text

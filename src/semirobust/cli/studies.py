@@ -65,7 +65,7 @@ def recover(
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(help="Which paper: semirobustness.", metavar="PAPER")],
+    name: Annotated[str, typer.Argument(help="Which paper: semirobustness or clat.", metavar="PAPER")],
     scale: Annotated[str, typer.Option("--scale", help="cpu, or paper for the full setting.")] = "cpu",
     out: Annotated[Path, typer.Option("--out", help="Where networks and records go.")] = Path("runs/reproduced"),
     list_: Annotated[bool, typer.Option("--list", help="Only say what there is and what is done.")] = False,

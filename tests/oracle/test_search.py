@@ -1,5 +1,7 @@
 """The faster copy in which the inner maximisation runs: it follows the weights, and training comes out the same."""
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -208,3 +210,14 @@ def test_features_of_the_copy_are_the_networks():
 def test_only_known_forms():
     with pytest.raises(InputError, match="search: expected auto or exact"):
         Training(objective=Adversarial(), search="fast")
+
+
+@pytest.mark.parametrize("form", ["distance", "curvature"])
+def test_a_transformer_is_fine_tuned_at_its_critical_layer(form):
+    """Its first parameter, the class token, is in half precision in the copy."""
+    data = sr.load_data("digits")
+    model = sr.build_model("vit_small", width=0.125, in_channels=1, image_size=8)
+    trained = sr.harden(model, data.train.first(60), "clat", threat=sr.Linf(0.1), epochs=1, form=form, examples=20, batch_size=30)
+    assert len(trained.logs) == 1 and len(trained.logs[0].layers) == math.ceil(
+        0.05 * len(sr.layer_map(model, torch.rand(1, 1, 8, 8)))
+    )

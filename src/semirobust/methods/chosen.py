@@ -1,12 +1,13 @@
 """Choosing layers by criticality, as several methods do."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semirobust.attacks import AbstractAttack
 from semirobust.errors import InputError
 from semirobust.layers.features import Place
 from semirobust.layers.scores import LayerScores
@@ -20,7 +21,7 @@ from semirobust.training.trainable import AbstractTrainable, Fixed, Reselected, 
 
 __all__ = ["ChosenLayers"]
 
-_LOOKED_AT = 32
+_BATCH, _LOOKED_AT = 256, 32
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,19 @@ class ChosenLayers:
             some, labels = x[:_LOOKED_AT], y[:_LOOKED_AT]
             if isinstance(threat, AbstractBall):
                 form.choose(lambda f: lambda z: F.cross_entropy(f(z), labels, reduction="none"), some, threat, seed / "search")
-            x_adv = context.attack.in_batches(form.network(), x, y, seed=seed / "attack")
+            x_adv = _attacked(context.attack, form.network(), model, x, y, seed / "attack")
             return measure.measure(model, context.layers, x, x_adv, seed=seed / "bootstrap").scores()
 
         return score
+
+
+def _attacked(attack: AbstractAttack, network: nn.Module, model: nn.Module, x: Tensor, y: Tensor, seed: Seed) -> Tensor:
+    """``x_adv`` found in ``network``, which stands in for ``model``."""
+    if network is model:
+        return attack.in_batches(model, x, y, seed=seed)
+    parts = zip(x.split(_BATCH), y.split(_BATCH), strict=True)
+
+    def loss(y: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda z: F.cross_entropy(network(z), y, reduction="none")
+
+    return torch.cat([attack.maximise(loss(b), a, seed=seed / i) for i, (a, b) in enumerate(parts)])

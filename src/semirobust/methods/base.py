@@ -1,16 +1,21 @@
 """The form of every method."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+
+from torch import Tensor
 
 from semirobust.attacks import AbstractAttack
 from semirobust.data.images import Images
 from semirobust.layers.map import LayerMap
 from semirobust.objectives import AbstractObjective
+from semirobust.seed import Seed
+from semirobust.training.loop import Trained, Validate
 from semirobust.training.search import SearchName
 from semirobust.training.trainable import AbstractTrainable
 
-__all__ = ["AbstractMethod", "Context", "Plan"]
+__all__ = ["AbstractMethod", "After", "Context", "Plan"]
 
 
 @dataclass(frozen=True)
@@ -38,11 +43,17 @@ class Plan:
         objective: the two losses.
         trainable: which layers train.
         collapse: share of the highest clean validation accuracy below which training stops.
+        after: what is done with the trained weights, if anything.
     """
 
     objective: AbstractObjective
     trainable: AbstractTrainable
     collapse: float = 0.0
+    after: "After | None" = None
+
+
+After = Callable[[Trained, Mapping[str, Tensor], Validate | None, Seed], Trained]
+"""A run, the weights it started from, the validation and a seed; gives the run with other weights as its best."""
 
 
 @dataclass(frozen=True)

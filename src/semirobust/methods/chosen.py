@@ -1,7 +1,8 @@
-"""Choosing layers by criticality, as several methods do."""
+"""Choosing layers by a measure, as several methods do."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from semirobust.attacks import AbstractAttack
 from semirobust.errors import InputError
 from semirobust.layers.features import Place
 from semirobust.layers.scores import LayerScores
+from semirobust.measures import MEASURES
 from semirobust.measures.criticality import Criticality, Form, Scale
 from semirobust.methods.base import Context
 from semirobust.seed import Seed
@@ -26,15 +28,16 @@ _BATCH, _LOOKED_AT = 256, 32
 
 @dataclass(frozen=True)
 class ChosenLayers:
-    """Which layers train: named ones, or chosen by criticality and chosen anew every few epochs.
+    """Which layers train: named ones, or chosen by a measure of layers and chosen anew every few epochs.
 
     Args:
         layers: train just these; nothing is measured. None chooses.
         selection: how: ``top``, ``bottom`` or ``random``.
         k: how many; None for 5 % of all, rounded up.
         every: epochs from one choice to the next; 0 chooses once.
-        examples: training images that criticality is measured on.
+        examples: training images that the measure is taken on.
         scale, at, form: as in :class:`semirobust.measures.criticality.Criticality`.
+        criterion: the measure by name; criticality, or another one with its defaults.
     """
 
     layers: Sequence[int] | None
@@ -45,6 +48,12 @@ class ChosenLayers:
     scale: Scale
     at: Place
     form: Form = "distance"
+    criterion: str = "criticality"
+
+    @classmethod
+    def of(cls, method: Any) -> "ChosenLayers":
+        """From a method with fields of the same names."""
+        return cls(**{f.name: getattr(method, f.name) for f in fields(cls)})
 
     def trainable(self, context: Context) -> AbstractTrainable:
         """The policy for the training loop."""
@@ -58,7 +67,8 @@ class ChosenLayers:
         return Reselected(self._score(context), selection, self.every)
 
     def _score(self, context: Context) -> Score:
-        measure = Criticality(scale=self.scale, at=self.at, form=self.form)
+        own = self.criterion == "criticality"
+        measure = Criticality(scale=self.scale, at=self.at, form=self.form) if own else MEASURES.make(self.criterion)
 
         def score(model: nn.Module, seed: Seed) -> LayerScores:
             device = next(model.parameters()).device
@@ -70,7 +80,8 @@ class ChosenLayers:
             if isinstance(threat, AbstractBall):
                 form.choose(lambda f: lambda z: F.cross_entropy(f(z), labels, reduction="none"), some, threat, seed / "search")
             x_adv = _attacked(context.attack, form.network(), model, x, y, seed / "attack")
-            return measure.measure(model, context.layers, x, x_adv, seed=seed / "bootstrap").scores()
+            seed = seed / "bootstrap"
+            return measure.scores(model, context.layers, x, y, x_adv, attack=context.attack, seed=seed)[0]
 
         return score
 

@@ -22,7 +22,7 @@ class CriticalFineTuning(AbstractMethod):
     Source: CLAT (Gopal et al.), algorithm 1. ``selection = "random"`` or ``"bottom"`` and ``every = 0`` are its controls.
 
     Args:
-        layers, selection, k, every, examples, scale, at, form: as in :class:`semirobust.methods.chosen.ChosenLayers`.
+        layers, selection, k, every, examples, scale, at, form, criterion: as in :class:`semirobust.methods.chosen.ChosenLayers`.
         weight, scale_free, cross_entropy: as in :class:`semirobust.objectives.clat.CLAT`.
     """
 
@@ -34,11 +34,11 @@ class CriticalFineTuning(AbstractMethod):
     scale: Scale = "paper"
     at: Place = "input"
     form: Form = "distance"
+    criterion: str = "criticality"
     weight: float = 0.3
     scale_free: bool = True
     cross_entropy: Literal["clean", "adversarial", "both"] = "clean"
 
     def plan(self, context: Context) -> Plan:
-        chosen = ChosenLayers(self.layers, self.selection, self.k, self.every, self.examples, self.scale, self.at, self.form)
         objective = CLAT(self.weight, self.scale_free, self.cross_entropy)
-        return Plan(objective, chosen.trainable(context), collapse=0.5)
+        return Plan(objective, ChosenLayers.of(self).trainable(context), collapse=0.5)

@@ -11,16 +11,19 @@ from semirobust.attacks.pgd import PGD
 from semirobust.data.images import Images
 from semirobust.errors import InputError
 from semirobust.layers.map import layer_map
-from semirobust.methods import METHODS, AbstractMethod, Context
-from semirobust.seed import Seed
+from semirobust.methods import METHODS, AbstractMethod, Context, Plan
+from semirobust.seed import Seed, as_seed
 from semirobust.threats import AbstractBall
 from semirobust.training.loop import Trained, Training, Validate
+from semirobust.training.state import snapshot
 
-__all__ = ["harden", "hardening"]
+__all__ = ["carry_out", "harden", "hardening", "planned"]
 
 
-def hardening(model: nn.Module, images: Images, method: AbstractMethod, attack: AbstractAttack, **options: Any) -> Training:
-    """The training that ``method`` makes of ``model``: its plan, with ``options`` as fields of :class:`Training`."""
+def planned(
+    model: nn.Module, images: Images, method: AbstractMethod, attack: AbstractAttack, **options: Any
+) -> tuple[Training, Plan]:
+    """The training that ``method`` makes of ``model``, with ``options`` as fields of :class:`Training`, and its plan."""
     device = next(model.parameters()).device
     x, _ = images.batch(images.y.new_tensor([0]), device)
     plan = method.plan(Context(layer_map(model, x), images, attack, options.get("search", "auto")))
@@ -30,7 +33,28 @@ def hardening(model: nn.Module, images: Images, method: AbstractMethod, attack: 
     prefix = getattr(method, "prefix_epochs", 0)
     if 0 < training.epochs <= prefix:
         raise InputError(f"prefix_epochs: expected fewer than the {training.epochs} epochs there are, got {prefix}")
-    return training
+    return training, plan
+
+
+def hardening(model: nn.Module, images: Images, method: AbstractMethod, attack: AbstractAttack, **options: Any) -> Training:
+    """The training alone."""
+    return planned(model, images, method, attack, **options)[0]
+
+
+def carry_out(
+    training: Training,
+    plan: Plan,
+    model: nn.Module,
+    images: Images,
+    *,
+    seed: int | Seed,
+    validate: Validate | None = None,
+    **call: Any,
+) -> Trained:
+    """Train ``model`` in place, and do with the weights what the method does after training; ``call`` goes to the training."""
+    start = snapshot(model) if plan.after is not None else {}
+    trained = training(model, images, seed=seed, validate=validate, **call)
+    return trained if plan.after is None else plan.after(trained, start, validate, as_seed(seed) / "after")
 
 
 def harden(
@@ -71,5 +95,5 @@ def harden(
     known = {f.name for f in dataclasses.fields(Training)}
     if unknown := sorted(options.keys() - known):
         raise InputError(f"harden: unknown option {unknown[0]!r} for the method {method!r}")
-    training = hardening(model, images, chosen, attack, epochs=epochs, learning_rate=learning_rate, **options)
-    return training(model, images, seed=seed, validate=validate, fabric=fabric)
+    training, plan = planned(model, images, chosen, attack, epochs=epochs, learning_rate=learning_rate, **options)
+    return carry_out(training, plan, model, images, seed=seed, validate=validate, fabric=fabric)

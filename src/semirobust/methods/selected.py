@@ -19,7 +19,7 @@ class SelectedAdversarial(AbstractMethod):
     """Plain PGD-AT of the layers that CLAT would train: the control that separates its objective from its selection (ours).
 
     Args:
-        layers, selection, k, every, examples, scale, at, form: as in :class:`semirobust.methods.chosen.ChosenLayers`.
+        layers, selection, k, every, examples, scale, at, form, criterion: as in :class:`semirobust.methods.chosen.ChosenLayers`.
     """
 
     layers: Sequence[int] | None = None
@@ -30,7 +30,7 @@ class SelectedAdversarial(AbstractMethod):
     scale: Scale = "paper"
     at: Place = "input"
     form: Form = "distance"
+    criterion: str = "criticality"
 
     def plan(self, context: Context) -> Plan:
-        chosen = ChosenLayers(self.layers, self.selection, self.k, self.every, self.examples, self.scale, self.at, self.form)
-        return Plan(Adversarial(), chosen.trainable(context))
+        return Plan(Adversarial(), ChosenLayers.of(self).trainable(context))

@@ -13,7 +13,7 @@ from semirobust.attacks import AbstractAttack
 from semirobust.data.images import Images
 from semirobust.errors import InputError
 from semirobust.methods import METHODS, AbstractMethod
-from semirobust.methods.harden import hardening
+from semirobust.methods.harden import carry_out, planned
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.progress import Progress, silent
 from semirobust.records.record import Finding, Label, Origin
@@ -145,14 +145,16 @@ def run_arms(
 
 def _train(model: nn.Module, arm: Arm, budget: Budget, trial: Trial, done: Mapping[str, Trained], progress: Progress) -> Trained:
     method = arm.method or METHODS.make("adversarial")
-    training = hardening(model, budget.images, method, budget.attack, **budget.options)
+    training, plan = planned(model, budget.images, method, budget.attack, **budget.options)
     if arm.method is None:
         if arm.same_as not in done:
             raise InputError(f"arm {arm.name!r}: expected an earlier arm {arm.same_as!r} to repeat the layers of")
         layers = tuple(log.layers for log in done[arm.same_as].logs)
         training = replace(training, objective=Adversarial(), trainable=Replayed(layers))
     name = "".join(c if c.isalnum() else "-" for c in arm.name)
-    return training(
+    return carry_out(
+        training,
+        plan,
         model,
         budget.images,
         seed=trial.seed,

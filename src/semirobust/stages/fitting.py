@@ -130,6 +130,7 @@ def log_records(trained: Trained, at: Origin, examples: int, labels: Mapping[str
         # Which layers trained, where not all did.
         records += [Number(name="train.layer", value=1, labels={**here, "layer": i}, origin=at) for i in log.layers or ()]
     records.append(Number(name="train.best_epoch", value=trained.best_epoch, labels=dict(labels), origin=at))
+    records += [Finding(name="note", text=note, labels=dict(labels), origin=at) for note in trained.notes]
     if trained.stopped:
         records.append(Finding(name="stopped", text=trained.stopped, level="error", labels=dict(labels), origin=at))
     return records

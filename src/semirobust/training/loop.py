@@ -39,6 +39,7 @@ class Trained:
         best_epoch: that epoch, from 1; 0 for the weights it started from.
         logs: one entry an epoch.
         stopped: why it ended early; empty if it did not.
+        notes: what else a reader should know.
     """
 
     model: nn.Module = field(repr=False)
@@ -46,6 +47,7 @@ class Trained:
     best_epoch: int
     logs: tuple[EpochLog, ...]
     stopped: str
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,96 @@
+"""How much worse a layer's weights could make the robust loss: RiFT's module robust criticality."""
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semirobust.attacks import AbstractAttack
+from semirobust.errors import InputError
+from semirobust.layers.map import LayerMap
+from semirobust.layers.mode import quiet
+from semirobust.layers.scores import LayerScores
+from semirobust.measures import MEASURES
+from semirobust.measures.base import AbstractLayerMeasure
+from semirobust.progress import Progress, silent
+from semirobust.seed import Seed
+
+__all__ = ["WeightCriticality"]
+
+
+@MEASURES.register("weight-criticality")
+@dataclass(frozen=True)
+class WeightCriticality(AbstractLayerMeasure):
+    """MRC_l = max over ||v||_F <= radius ||w_l||_F of L(w + v in layer l) - L(w), L the loss on adversarial examples of w.
+
+    Source: RiFT (Zhu et al. 2023), equation 2, as its code computes it: the weight tensor of the layer (no bias, no norm)
+    ascends the cross entropy on one fixed set of adversarial examples by plain gradient steps in eval mode, is projected onto
+    the ball after each pass over the set, and the highest loss after any pass counts. Low values mean that the layer has
+    room to be tuned without losing robustness. Theirs attacks the test images once; here it is the images that are given.
+
+    Args:
+        radius: of the ball, a share of the weight's norm; 0.1 in the authors' code.
+        passes: over the examples; 10 there.
+        rate: of the ascent; 1 there.
+        batch_size: of the ascent; 512 there.
+    """
+
+    radius: float = 0.1
+    passes: int = 10
+    rate: float = 1.0
+    batch_size: int = 512
+
+    def __post_init__(self) -> None:
+        if not self.radius > 0 or self.passes < 1 or not self.rate > 0 or self.batch_size < 1:
+            found = (self.radius, self.passes, self.rate, self.batch_size)
+            raise InputError(f"radius, passes, rate and batch_size: expected positive numbers, got {found}")
+
+    def scores(
+        self,
+        model: nn.Module,
+        layers: LayerMap,
+        x: Tensor,
+        y: Tensor,
+        x_adv: Tensor,
+        *,
+        attack: AbstractAttack,
+        seed: Seed,
+        progress: Progress = silent,
+    ) -> list[LayerScores]:
+        with quiet(model):
+            base = _loss(model, x_adv, y, self.batch_size)
+        found = []
+        for number, index in enumerate(layers.indices, 1):
+            found.append(self._worst(model, layers, index, x_adv, y, seed / index) - base)
+            progress("weight-criticality", number, len(layers))
+        values = np.array(found)
+        return [LayerScores("weight-criticality", "nats", layers.indices, values, values, values, len(x), len(layers))]
+
+    def _worst(self, model: nn.Module, layers: LayerMap, index: int, x: Tensor, y: Tensor, seed: Seed) -> float:
+        """The highest loss that a perturbation of the layer's weight reaches."""
+        other = copy.deepcopy(model).eval().requires_grad_(False)
+        weight = other.get_parameter(f"{layers.at(index).name}.weight")
+        start, radius = weight.detach().clone(), self.radius * float(weight.detach().norm())
+        worst = -np.inf
+        for number in range(self.passes):
+            order = torch.randperm(len(x), generator=(seed / number).generator()).to(x.device)
+            for rows in order.split(self.batch_size):
+                weight.requires_grad_(True)
+                with torch.enable_grad():
+                    (slope,) = torch.autograd.grad(F.cross_entropy(other(x[rows]), y[rows]), weight)
+                weight.requires_grad_(False)
+                weight.add_(slope, alpha=self.rate)
+            away = weight - start
+            weight.copy_(start + away * min(1.0, radius / max(float(away.norm()), 1e-30)))
+            worst = max(worst, _loss(other, x, y, self.batch_size))
+        return float(worst)
+
+
+@torch.no_grad()
+def _loss(model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> float:
+    """Mean cross entropy."""
+    parts = zip(x.split(batch_size), y.split(batch_size), strict=True)
+    return sum(float(F.cross_entropy(model(a), b, reduction="sum")) for a, b in parts) / len(x)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from semirobust.errors import InputError
 from semirobust.layers.fold import fold_batch_norm, fold_input_scale, run_before
+from semirobust.layers.low_rank import whole_weights, without_updates
 from semirobust.layers.map import layer_map
 from semirobust.layers.strided import Strided, quicken_strided
 from semirobust.seed import Seed
@@ -38,6 +39,7 @@ class Faster:
     def __init__(self, model: nn.Module, x: Tensor, dtype: torch.dtype) -> None:
         self._model = model
         self.network = copy.deepcopy(model).eval().requires_grad_(False)
+        without_updates(self.network)
         if not any(isinstance(module, nn.Conv2d) for module in self.network.modules()):
             raise InputError("model: expected convolutions, found none")
         self._norms, self._scale = fold_batch_norm(self.network, x), fold_input_scale(self.network, x)
@@ -110,7 +112,7 @@ class Faster:
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers under every name that they have."""
     parameters, buffers = model.named_parameters(remove_duplicate=False), model.named_buffers(remove_duplicate=False)
-    return {**dict(parameters), **dict(buffers)}
+    return {**dict(parameters), **dict(buffers), **whole_weights(model)}
 
 
 def _fused(model: nn.Module, conv: str, norm: str) -> tuple[Tensor, Tensor]:
@@ -118,7 +120,8 @@ def _fused(model: nn.Module, conv: str, norm: str) -> tuple[Tensor, Tensor]:
     assert isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d)
     mean, variance = second.running_mean, second.running_var
     assert mean is not None and variance is not None
-    return nn.utils.fuse_conv_bn_weights(first.weight, first.bias, mean, variance, second.eps, second.weight, second.bias)
+    weight = whole_weights(first).get(".weight", first.weight)
+    return nn.utils.fuse_conv_bn_weights(weight, first.bias, mean, variance, second.eps, second.weight, second.bias)
 
 
 def has_bfloat16(device: torch.device) -> bool:

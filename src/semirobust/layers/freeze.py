@@ -7,7 +7,7 @@ from torch import nn
 
 from semirobust.layers.map import LayerMap
 
-__all__ = ["frozen", "only_trainable"]
+__all__ = ["frozen", "only_trainable", "stays_in_eval"]
 
 
 class _StaysInEval:
@@ -29,6 +29,23 @@ def _keeps_statistics(module: nn.Module) -> bool:
 
 
 @contextmanager
+def stays_in_eval(modules: Iterable[nn.Module]) -> Iterator[None]:
+    """Inside, these modules are in eval mode, also after ``model.train()``; afterwards modes and ``train`` are as before."""
+    kept = [(module, module.training, module.__dict__.get("train")) for module in modules]
+    try:
+        for module, _, _ in kept:
+            module.training = False
+            module.__dict__["train"] = _StaysInEval(module)
+        yield
+    finally:
+        for module, mode, before in kept:
+            module.__dict__.pop("train", None)
+            if before is not None:
+                module.__dict__["train"] = before
+            module.training = mode
+
+
+@contextmanager
 def frozen(model: nn.Module, layers: LayerMap, indices: Iterable[int], *, and_unassigned: bool = False) -> Iterator[None]:
     """Inside, the given layers take no gradient and their batch norm keeps its statistics, also after ``model.train()``.
 
@@ -44,24 +61,15 @@ def frozen(model: nn.Module, layers: LayerMap, indices: Iterable[int], *, and_un
     names = set(layers.parameters(indices)) | (set(layers.unassigned) if and_unassigned else set())
     owners = set(layers.modules(indices))
     parameters = [(p, p.requires_grad) for name, p in model.named_parameters() if name in names]
-    norms = [
-        (m, m.training, m.__dict__.get("train")) for name, m in model.named_modules() if name in owners and _keeps_statistics(m)
-    ]
+    norms = [m for name, m in model.named_modules() if name in owners and _keeps_statistics(m)]
     try:
         for parameter, _ in parameters:
             parameter.requires_grad_(False)
-        for module, _, _ in norms:
-            module.training = False
-            module.__dict__["train"] = _StaysInEval(module)
-        yield
+        with stays_in_eval(norms):
+            yield
     finally:
         for parameter, flag in parameters:
             parameter.requires_grad_(flag)
-        for module, mode, before in norms:
-            module.__dict__.pop("train", None)
-            if before is not None:
-                module.__dict__["train"] = before
-            module.training = mode
 
 
 @contextmanager

@@ -2,9 +2,10 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.data.images import Images
@@ -44,12 +45,16 @@ class Plan:
         trainable: which layers train.
         collapse: share of the highest clean validation accuracy below which training stops.
         after: what is done with the trained weights, if anything.
+        prepare: what the model is while it trains, such as one with low-rank updates.
+        as_before: the run's best weights as the model has them outside of ``prepare``.
     """
 
     objective: AbstractObjective
     trainable: AbstractTrainable
     collapse: float = 0.0
     after: "After | None" = None
+    prepare: Callable[[nn.Module, Seed], AbstractContextManager[None]] | None = None
+    as_before: Callable[[Trained], Trained] | None = None
 
 
 After = Callable[[Trained, Mapping[str, Tensor], Validate | None, Seed], Trained]

@@ -1,6 +1,7 @@
 """Hardening a model in one call."""
 
 import dataclasses
+from contextlib import nullcontext
 from typing import Any
 
 from lightning_fabric import Fabric
@@ -53,8 +54,12 @@ def carry_out(
 ) -> Trained:
     """Train ``model`` in place, and do with the weights what the method does after training; ``call`` goes to the training."""
     start = snapshot(model) if plan.after is not None else {}
-    trained = training(model, images, seed=seed, validate=validate, **call)
-    return trained if plan.after is None else plan.after(trained, start, validate, as_seed(seed) / "after")
+    seed = as_seed(seed)
+    with plan.prepare(model, seed / "prepare") if plan.prepare is not None else nullcontext():
+        trained = training(model, images, seed=seed, validate=validate, **call)
+    if plan.as_before is not None:
+        trained = plan.as_before(trained)
+    return trained if plan.after is None else plan.after(trained, start, validate, seed / "after")
 
 
 def harden(

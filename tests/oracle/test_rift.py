@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 import semirobust as sr
 from semirobust.errors import InputError
+from semirobust.measures.gradient_norm import GradientNorm
 from semirobust.measures.weight_criticality import WeightCriticality
 from semirobust.methods.rift import RiFT, interpolated
 from semirobust.seed import as_seed
@@ -51,7 +52,7 @@ def test_module_robust_criticality_is_its_authors():
         )
     theirs = [_plain_mrc(model, f"{layer.name}.weight", x_adv, y, 0.1, 4, 1.0) for layer in layers]
     np.testing.assert_allclose(found.values, theirs, rtol=1e-4, atol=1e-6)
-    assert (found.values > 0).all() and found.unit == "nats"
+    assert (found.values > 0).all() and found.unit == "nats" and (found.low < found.values).all()
     (wider,) = WeightCriticality(passes=4, radius=0.5).scores(
         model, layers, x, y, x_adv, attack=sr.PGD(sr.Linf(0.05)), seed=as_seed(0)
     )
@@ -110,9 +111,28 @@ def test_what_rift_refuses():
 def test_any_measure_may_choose_the_layers():
     images, model = _setting()
     chosen = {}
-    for criterion in ("criticality", "weight-criticality"):
+    for criterion in ("criticality", "weight-criticality", "gradient-norm"):
         trained = sr.harden(
             copy.deepcopy(model), images, "clat", threat=sr.Linf(4 / 255), epochs=1, criterion=criterion, examples=30
         )
         chosen[criterion] = trained.logs[0].layers
     assert all(len(layers) == 1 for layers in chosen.values())
+    with pytest.raises(InputError, match="criterion: expected one of gradient-norm"):
+        sr.harden(model, images, "clat", threat=sr.Linf(4 / 255), epochs=1, criterion="gradient-norm.excess", examples=30)
+
+
+def test_gradient_norm_is_that_of_a_plain_backward_pass():
+    torch.manual_seed(0)
+    model, x, y = SmallResidual().eval(), torch.rand(30, 3, 6, 6), torch.arange(30) % 3
+    layers, x_adv = sr.layer_map(model, x), (x + 0.05 * torch.randn_like(x)).clamp(0, 1)
+    with untouched(model):
+        (found,) = GradientNorm().scores(model, layers, x, y, x_adv, attack=sr.PGD(sr.Linf(0.05)), seed=as_seed(0))
+    plain = copy.deepcopy(model)
+    plain.zero_grad()
+    F.cross_entropy(plain(x_adv), y).backward()
+    weights = [plain.get_parameter(f"{layer.name}.weight") for layer in layers]
+    theirs = [float(w.grad.norm() / w.detach().norm()) for w in weights]
+    np.testing.assert_allclose(found.values, theirs, rtol=1e-4)
+    assert (found.low <= found.values).all() and (found.high > found.low).all()
+    with pytest.raises(InputError, match="parts and resamples"):
+        GradientNorm(parts=0)

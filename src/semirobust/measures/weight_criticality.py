@@ -16,6 +16,7 @@ from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES
 from semirobust.measures.base import AbstractLayerMeasure
 from semirobust.progress import Progress, silent
+from semirobust.records.interval import mean_interval
 from semirobust.seed import Seed
 
 __all__ = ["WeightCriticality"]
@@ -29,7 +30,8 @@ class WeightCriticality(AbstractLayerMeasure):
     Source: RiFT (Zhu et al. 2023), equation 2, as its code computes it: the weight tensor of the layer (no bias, no norm)
     ascends the cross entropy on one fixed set of adversarial examples by plain gradient steps in eval mode, is projected onto
     the ball after each pass over the set, and the highest loss after any pass counts. Low values mean that the layer has
-    room to be tuned without losing robustness. Theirs attacks the test images once; here it is the images that are given.
+    room to be tuned without losing robustness. Theirs attacks the test images once; here it is the images that are given. The
+    interval is over these, at the perturbation that was found.
 
     Args:
         radius: of the ball, a share of the weight's norm; 0.1 in the authors' code.
@@ -61,20 +63,21 @@ class WeightCriticality(AbstractLayerMeasure):
         progress: Progress = silent,
     ) -> list[LayerScores]:
         with quiet(model):
-            base = _loss(model, x_adv, y, self.batch_size)
-        found = []
+            base = _losses(model, x_adv, y, self.batch_size)
+        rows = []
         for number, index in enumerate(layers.indices, 1):
-            found.append(self._worst(model, layers, index, x_adv, y, seed / index) - base)
+            rises = (self._worst(model, layers, index, x_adv, y, seed / index) - base).double().tolist()
+            rows.append((sum(rises) / len(rises), *mean_interval(rises)))
             progress("weight-criticality", number, len(layers))
-        values = np.array(found)
-        return [LayerScores("weight-criticality", "nats", layers.indices, values, values, values, len(x), len(layers))]
+        value, low, high = np.array(rows).T
+        return [LayerScores("weight-criticality", "nats", layers.indices, value, low, high, len(x), len(layers))]
 
-    def _worst(self, model: nn.Module, layers: LayerMap, index: int, x: Tensor, y: Tensor, seed: Seed) -> float:
-        """The highest loss that a perturbation of the layer's weight reaches."""
+    def _worst(self, model: nn.Module, layers: LayerMap, index: int, x: Tensor, y: Tensor, seed: Seed) -> Tensor:
+        """The losses (N,) at the perturbation of the layer's weight whose mean loss is highest."""
         other = copy.deepcopy(model).eval().requires_grad_(False)
         weight = other.get_parameter(f"{layers.at(index).name}.weight")
         start, radius = weight.detach().clone(), self.radius * float(weight.detach().norm())
-        worst = -np.inf
+        worst: Tensor | None = None
         for number in range(self.passes):
             order = torch.randperm(len(x), generator=(seed / number).generator()).to(x.device)
             for rows in order.split(self.batch_size):
@@ -85,12 +88,14 @@ class WeightCriticality(AbstractLayerMeasure):
                 weight.add_(slope, alpha=self.rate)
             away = weight - start
             weight.copy_(start + away * min(1.0, radius / max(float(away.norm()), 1e-30)))
-            worst = max(worst, _loss(other, x, y, self.batch_size))
-        return float(worst)
+            losses = _losses(other, x, y, self.batch_size)
+            worst = losses if worst is None or losses.mean() > worst.mean() else worst
+        assert worst is not None
+        return worst
 
 
 @torch.no_grad()
-def _loss(model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> float:
-    """Mean cross entropy."""
+def _losses(model: nn.Module, x: Tensor, y: Tensor, batch_size: int) -> Tensor:
+    """Cross entropy of each example: (N,)."""
     parts = zip(x.split(batch_size), y.split(batch_size), strict=True)
-    return sum(float(F.cross_entropy(model(a), b, reduction="sum")) for a, b in parts) / len(x)
+    return torch.cat([F.cross_entropy(model(a), b, reduction="none") for a, b in parts])

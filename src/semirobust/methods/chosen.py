@@ -37,7 +37,8 @@ class ChosenLayers:
         every: epochs from one choice to the next; 0 chooses once.
         examples: training images that the measure is taken on.
         scale, at, form: as in :class:`semirobust.measures.criticality.Criticality`.
-        criterion: the measure by name; criticality, or another one with its defaults.
+        criterion: the measure by name; criticality, or another one with its defaults, or what it gives besides, such as
+            ``connectivity.excess``.
     """
 
     layers: Sequence[int] | None
@@ -68,7 +69,9 @@ class ChosenLayers:
 
     def _score(self, context: Context) -> Score:
         own = self.criterion == "criticality"
-        measure = Criticality(scale=self.scale, at=self.at, form=self.form) if own else MEASURES.make(self.criterion)
+        measure = (
+            Criticality(scale=self.scale, at=self.at, form=self.form) if own else MEASURES.make(self.criterion.partition(".")[0])
+        )
 
         def score(model: nn.Module, seed: Seed) -> LayerScores:
             device = next(model.parameters()).device
@@ -81,7 +84,11 @@ class ChosenLayers:
                 form.choose(lambda f: lambda z: F.cross_entropy(f(z), labels, reduction="none"), some, threat, seed / "search")
             x_adv = _attacked(context.attack, form.network(), model, x, y, seed / "attack")
             seed = seed / "bootstrap"
-            return measure.scores(model, context.layers, x, y, x_adv, attack=context.attack, seed=seed)[0]
+            found = measure.scores(model, context.layers, x, y, x_adv, attack=context.attack, seed=seed)
+            by_name = {scores.measure: scores for scores in found}
+            if self.criterion not in by_name:
+                raise InputError(f"criterion: expected one of {', '.join(by_name)}; got {self.criterion!r}")
+            return by_name[self.criterion]
 
         return score
 

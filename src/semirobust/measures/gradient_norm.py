@@ -1,0 +1,79 @@
+"""How strongly the robust loss pulls at a layer's weights."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semirobust.attacks import AbstractAttack
+from semirobust.errors import InputError
+from semirobust.layers.map import LayerMap
+from semirobust.layers.mode import quiet
+from semirobust.layers.scores import LayerScores
+from semirobust.measures import MEASURES
+from semirobust.measures.base import AbstractLayerMeasure
+from semirobust.progress import Progress, silent
+from semirobust.seed import Seed
+
+__all__ = ["GradientNorm"]
+
+
+@MEASURES.register("gradient-norm")
+@dataclass(frozen=True)
+class GradientNorm(AbstractLayerMeasure):
+    """||g_l|| / ||w_l||, g_l the gradient of the mean cross entropy on adversarial examples in the weight of layer l; eval mode.
+
+    Source: the relative gradient norm by which Lee et al. (2023, "Surgical fine-tuning") choose what to tune, here of the robust
+    loss. The interval is a bootstrap over parts of the examples.
+
+    Args:
+        parts: how many; each keeps one gradient of all weights.
+        resamples: of the bootstrap.
+    """
+
+    parts: int = 8
+    resamples: int = 1000
+
+    def __post_init__(self) -> None:
+        if self.parts < 1 or self.resamples < 1:
+            raise InputError(f"parts and resamples: expected at least 1, got {self.parts} and {self.resamples}")
+
+    def scores(
+        self,
+        model: nn.Module,
+        layers: LayerMap,
+        x: Tensor,
+        y: Tensor,
+        x_adv: Tensor,
+        *,
+        attack: AbstractAttack,
+        seed: Seed,
+        progress: Progress = silent,
+    ) -> list[LayerScores]:
+        weights = [model.get_parameter(f"{layer.name}.weight") for layer in layers]
+        size = math.ceil(len(x) / self.parts)
+        gradients: list[list[Tensor]] = [[] for _ in weights]
+        with quiet(model):
+            for weight in weights:
+                weight.requires_grad_(True)
+            for number, (a, b) in enumerate(zip(x_adv.split(size), y.split(size), strict=True), 1):
+                with torch.enable_grad():
+                    loss = F.cross_entropy(model(a), b, reduction="sum") / len(x)
+                    found = torch.autograd.grad(loss, weights)
+                for kept, slope in zip(gradients, found, strict=True):
+                    kept.append(slope.flatten())
+                progress("gradient-norm", number, self.parts)
+        count = len(gradients[0])
+        rng = np.random.default_rng(seed.integer)
+        draws = np.stack([np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(self.resamples)])
+        rows = []
+        for kept, weight in zip(gradients, weights, strict=True):
+            stacked = torch.stack(kept).double()
+            products = (stacked @ stacked.T).cpu().numpy() / float(weight.detach().double().square().sum())
+            boot = np.sqrt(np.maximum(np.einsum("ri,ij,rj->r", draws, products, draws), 0))
+            rows.append((math.sqrt(max(float(products.sum()), 0.0)), *np.quantile(boot, (0.025, 0.975))))
+        value, low, high = np.array(rows).T
+        return [LayerScores("gradient-norm", "1", layers.indices, value, low, high, len(x), len(layers))]

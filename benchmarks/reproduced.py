@@ -1,4 +1,4 @@
-"""Draw what was reproduced: ``python -m benchmarks.reproduced docs/reproduced/semirobustness-cpu`` (needs matplotlib)."""
+"""Draw what was reproduced: ``python -m benchmarks.reproduced docs/reproduced/NAME-SCALE`` (needs matplotlib)."""
 
 import sys
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import matplotlib
 import matplotlib.pyplot as plt
 
-from semirobust.reports.reproductions.table import Seeds, cells
+from semirobust.reports.reproductions.table import Seeds, cells, paired
 from semirobust.reports.source import Source, read_source
 
 __all__ = ["main"]
@@ -18,12 +18,13 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#5b6670"
 
 
 def main() -> None:
-    """The frontier and the dependence of layers, beside the folder of records."""
+    """Two panels beside the folder of records."""
     folder = Path(sys.argv[1])
     source = read_source([folder])
     figure, panels = plt.subplots(1, 2, figsize=(10, 3.8))
-    _frontier(panels[0], source)
-    _rho(panels[1], source)
+    draw = (_frontier, _rho) if folder.name.startswith("semirobustness") else (_gains, _sweep)
+    for panel, part in zip(panels, draw, strict=True):
+        part(panel, source)
     figure.tight_layout()
     figure.savefig(folder.with_suffix(".svg"), metadata={"Date": None})
 
@@ -73,6 +74,57 @@ def _line(panel: Any, points: list[tuple[int, Seeds]], colour: str, name: str, f
     x, y = [x for x, _ in points], [factor * value.mean for _, value in points]
     reach = [factor * (value.interval[1] - value.mean) if len(value.values) > 1 else 0.0 for _, value in points]
     panel.errorbar(x, y, yerr=reach, marker="o", markersize=4, color=colour, linewidth=1.4, capsize=2, label=name)
+
+
+ARMS = {
+    "continued": "PGD-AT continued",
+    "clat": "CLAT, 1/N",
+    "PGD-AT as clat": "its layers, PGD-AT",
+    "clat-rms": "CLAT, 1/√N",
+    "PGD-AT as clat-rms": "its layers, PGD-AT",
+    "clat-11": "CLAT, layer 11",
+    "PGD-AT as clat-11": "layer 11, PGD-AT",
+}
+
+
+def _gains(panel: Any, source: Source) -> None:
+    """Accuracy under PGD-20 less that of the start, by arm and regime."""
+    for regime, colour, shift in (("early", BLUE, -0.12), ("late", ORANGE, 0.12)):
+        start = cells(source, "accuracy", arm="start", attack="pgd-20", network=regime)
+        for position, arm in enumerate(ARMS):
+            unit = arm.removeprefix("PGD-AT as ")
+            found = paired(cells(source, "accuracy", arm=arm, attack="pgd-20", network=regime, unit=unit), start)
+            if len(found.values) > 1:
+                low, high = found.interval
+                at = position + shift
+                panel.plot([100 * low, 100 * high], [at, at], color=colour, linewidth=1.4)
+                panel.plot([100 * found.mean], [at], "o", color=colour, markersize=4, label=regime if position == 0 else None)
+    panel.axvline(0, color=GREY, linewidth=1)
+    panel.set_yticks(range(len(ARMS)), list(ARMS.values()))
+    panel.invert_yaxis()
+    panel.set_xlabel("points under PGD-20 gained over the start, 95 % over seeds")
+    panel.legend(frameon=False, title="robust overfitting", loc="best")
+    panel.grid(alpha=0.25, axis="x")
+
+
+def _sweep(panel: Any, source: Source) -> None:
+    """Points gained after CLAT with one layer by the weight of its term, late."""
+    start = {a: cells(source, "accuracy", arm="start", attack=a, network="late") for a in ("pgd-20", "clean")}
+    for layer, colour in ((4, GREEN), (11, BLUE), (17, ORANGE)):
+        for attack, style in (("pgd-20", "-"), ("clean", ":")):
+            points = []
+            for weight in (0.1, 0.3, 1.0, 3.0):
+                labels = {"arm": f"free {weight}", "unit": f"lambda-free-{layer}", "network": "late"}
+                found = paired(cells(source, "accuracy", attack=attack, **labels), start[attack])
+                if found:
+                    points.append((weight, 100 * found.mean))
+            if points:
+                name = f"layer {layer}" if attack == "pgd-20" else None
+                panel.plot(*zip(*points, strict=True), style, marker="o", markersize=3, color=colour, label=name)
+    panel.axhline(0, color=GREY, linewidth=1)
+    panel.set(xscale="log", xlabel="λ, scale-free", ylabel="points gained: PGD-20 (solid), clean (dotted)")
+    panel.legend(frameon=False)
+    panel.grid(alpha=0.25)
 
 
 if __name__ == "__main__":

@@ -52,7 +52,8 @@ def _followed(model: nn.Module, x: Tensor) -> list[_Pair]:
         if args and id(args[0]) in produced:
             pairs.append((produced[id(args[0])][0], module))
 
-    norms = [(module, before) for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    # Of the very class: what is derived from it may compute something else.
+    norms = [(module, before) for module in model.modules() if type(module) is nn.BatchNorm2d]
     run_hooked(model, x[:1], norms, [(module, after) for module in model.modules() if isinstance(module, nn.Conv2d)])
     return [(conv, norm) for conv, norm in pairs if runs[conv] == runs[norm] == 1 and norm.running_mean is not None]
 

@@ -1,0 +1,49 @@
+"""TWINS."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from semirobust.errors import InputError
+from semirobust.layers.twin_norm import halves
+from semirobust.objectives import OBJECTIVES
+from semirobust.objectives.base import AbstractObjective, Step
+
+__all__ = ["TWINS"]
+
+
+@OBJECTIVES.register("twins")
+@dataclass(frozen=True)
+class TWINS(AbstractObjective):
+    """min E[ (weight * CE(f_frozen(x'), y) + CE(f(x'), y)) / (weight + 1) ], each branch on its half of the batch.
+
+    f_frozen normalises by the statistics from before the fine-tuning, f by those of now; they share all weights (Liu et al.
+    2023). Each half is attacked in its own branch. The authors' sum is not divided (ours, so that the learning rate means what
+    it does elsewhere). Without twin norms (:func:`semirobust.layers.twin_norm.twin_norms`) and with weight 1 this is PGD-AT.
+
+    Args:
+        weight: lambda, of the frozen branch; 1 is ours.
+    """
+
+    weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not self.weight >= 0:
+            raise InputError(f"weight: expected at least 0, got {self.weight}")
+
+    def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
+        def loss(x_adv: Tensor) -> Tensor:
+            with halves(step.model):
+                return F.cross_entropy(step.model(x_adv), step.y, reduction="none")
+
+        return loss
+
+    def outer(self, step: Step, x_adv: Tensor) -> Tensor:
+        with halves(step.model):
+            losses = F.cross_entropy(step.model(x_adv), step.y, reduction="none")
+        n = len(losses) // 2
+        if n == 0:
+            return losses.mean()
+        return (self.weight * losses[:n].mean() + losses[n:].mean()) / (self.weight + 1)

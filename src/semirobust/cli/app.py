@@ -243,9 +243,7 @@ def harden(
     width: o.Width = None,
     norm: o.Norm = None,
     eps: o.Epsilon = None,
-    method: Annotated[
-        str | None, typer.Option("--method", help="clat, selected, suffix, rift, lora, twins ...")
-    ] = None,
+    method: Annotated[str | None, typer.Option("--method", help="clat, selected, suffix, rift, lora, twins ...")] = None,
     k: Annotated[int | None, typer.Option("--k", help="How many layers train.")] = None,
     layers: Annotated[str | None, typer.Option("--layers", help="Just these, such as 7,9; of suffix: how many.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs")] = None,

@@ -12,7 +12,17 @@ from semirobust.layers.fold import replace_module
 from semirobust.layers.freeze import stays_in_eval
 from semirobust.seed import Seed
 
-__all__ = ["LowRankConv2d", "LowRankLinear", "low_rank", "merged", "whole_weights", "without_updates"]
+__all__ = [
+    "LowRankConv2d",
+    "LowRankLinear",
+    "branch",
+    "low_rank",
+    "merged",
+    "on_branch",
+    "whole_weights",
+    "without_branch",
+    "without_updates",
+]
 
 _DOWN, _UP = "down", "up"
 
@@ -24,6 +34,8 @@ class _LowRank(nn.Module):
     down: Tensor
     up: Tensor
     scale: float
+    off: bool = False  # computes with W alone
+    aside: bool = False  # W takes no gradient where the update is on
 
     def attach(self, rank: int, scale: float, seed: Seed) -> None:
         outputs, fan_in = len(self.weight), self.weight[0].numel()
@@ -34,8 +46,11 @@ class _LowRank(nn.Module):
 
     @property
     def whole(self) -> Tensor:
-        """The weight with its update."""
-        return self.weight + self.scale * (self.up @ self.down).view_as(self.weight)
+        """The weight that the module computes with."""
+        if self.off:
+            return self.weight
+        weight = self.weight.detach() if self.aside else self.weight
+        return weight + self.scale * (self.up @ self.down).view_as(self.weight)
 
 
 class LowRankConv2d(_LowRank, nn.Conv2d):
@@ -89,6 +104,45 @@ def low_rank(model: nn.Module, names: Iterable[str], rank: int, scale: float, se
                 replace_module(model, name, module)
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
+
+
+@contextmanager
+def branch(model: nn.Module, names: Iterable[str], rank: int, seed: Seed) -> Iterator[None]:
+    """Inside, the modules of these names have an update that only :func:`on_branch` switches on; afterwards it is dropped."""
+    originals = {name: model.get_submodule(name) for name in names}
+    for name, module in originals.items():
+        if type(module) not in _KINDS:
+            raise InputError(f"layer {name}: expected a plain convolution or linear layer, got {type(module).__name__}")
+    try:
+        for name, module in originals.items():
+            updated = _updated(module, rank, 1.0, seed / name)
+            updated.aside = updated.off = True
+            replace_module(model, name, updated)
+        yield
+    finally:
+        for name, module in originals.items():
+            module.train(model.get_submodule(name).training)
+            replace_module(model, name, module)
+
+
+@contextmanager
+def on_branch(model: nn.Module) -> Iterator[None]:
+    """Inside, the updates of :func:`branch` are on, and the weights beside them take no gradient."""
+    modules = [module for module in model.modules() if isinstance(module, _LowRank) and module.aside]
+    try:
+        for module in modules:
+            module.off = False
+        yield
+    finally:
+        for module in modules:
+            module.off = True
+
+
+def without_branch(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state taken inside :func:`branch` as the model has it outside."""
+    updated = {name.rpartition(".")[0] for name in state if name.endswith(f".{_UP}")}
+    dropped = {f"{prefix}.{own}" for prefix in updated for own in (_UP, _DOWN)}
+    return {name: tensor for name, tensor in state.items() if name not in dropped}
 
 
 def _updated(module: nn.Module, rank: int, scale: float, seed: Seed) -> _LowRank:

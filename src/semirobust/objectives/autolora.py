@@ -1,0 +1,43 @@
+"""AutoLoRA."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from semirobust.errors import InputError
+from semirobust.layers.low_rank import on_branch
+from semirobust.objectives import OBJECTIVES
+from semirobust.objectives.adversarial import Adversarial
+from semirobust.objectives.base import Step
+from semirobust.objectives.trades import divergence
+
+__all__ = ["AutoLoRA"]
+
+
+@OBJECTIVES.register("autolora")
+@dataclass(frozen=True)
+class AutoLoRA(Adversarial):
+    """min E[ (1 - p) CE(g(x), y) + p CE(f(x'), y) + weight * p * KL(p_g(x) || p_f(x')) ], g = f with a low-rank branch.
+
+    Source: Xu et al. (2024). p is the share of clean images that g classifies right: the better the branch, the more weight on
+    the robust part, without a constant to tune. Natural images train the branch and what has none, adversarial ones the network.
+    p is that of the batch (ours; theirs is that of the epoch before). Without a branch g is f.
+
+    Args:
+        weight: of the divergence; 6 in the authors' code.
+    """
+
+    weight: float = 6.0
+
+    def __post_init__(self) -> None:
+        if not self.weight >= 0:
+            raise InputError(f"weight: expected at least 0, got {self.weight}")
+
+    def outer(self, step: Step, x_adv: Tensor) -> Tensor:
+        with on_branch(step.model):
+            clean = step.model(step.x)
+        moved = step.model(x_adv)
+        p = (clean.argmax(1) == step.y).to(clean.dtype).mean()
+        losses = (1 - p) * F.cross_entropy(clean, step.y) + p * F.cross_entropy(moved, step.y)
+        return losses + self.weight * p * divergence(clean, moved).mean()

@@ -38,6 +38,15 @@ _ABLATIONS = {
     "clat-both": "layer 11, CE on both",
     "clat-fast": "layer 11, one step (Fast)",
 }
+_RIVALS = {
+    "continued": "PGD-AT continued",
+    "clat-11": "CLAT, layer 11",
+    "rift": "RiFT",
+    "lora": "LoRA, rank 8",
+    "suffix": "PGD-AT of the last 4 layers",
+    "twins": "TWINS",
+    "autolora": "AutoLoRA, rank 8",
+}
 _COLLAPSED = 0.8
 
 
@@ -60,6 +69,7 @@ def _part(source: Source, network: str) -> dict[str, object]:
         "overfitting": _overfitting(source),
         "main": _arms(source, _MAIN),
         "ablations": _arms(source, _ABLATIONS) if cells(source, "accuracy", arm="clat-random") else "",
+        "rivals": _arms(source, _RIVALS) if cells(source, "accuracy", arm="rift") else "",
         "sweep": _sweep(source),
         "index": _index(source),
         "stability": _stability(source),
@@ -132,7 +142,8 @@ def _layers(source: Source, arm: str) -> str:
     for seed in sorted({int(n.labels["seed"]) for n in found}):
         counts = Counter(int(n.labels["layer"]) for n in found if int(n.labels["seed"]) == seed)
         most = max(counts.values())
-        chosen.append("+".join(str(layer) for layer, count in sorted(counts.items()) if count == most))
+        own = [str(layer) for layer, count in sorted(counts.items()) if count == most]
+        chosen.append("+".join(own) if len(own) <= 6 else f"{len(own)} layers")
     return ", ".join(chosen) if chosen else "all"
 
 

@@ -52,6 +52,7 @@ _SCALE_FREE, _PAPERS_FORM = (0.1, 0.3, 1.0, 3.0), (0.1, 1.0)
 _FORMS: tuple[Form, ...] = ("distance", "curvature")
 _SCALES: tuple[Scale, ...] = ("paper", "rms", "relative")
 _PLACES: tuple[Place, ...] = ("input", "conv", "block")
+_RIVALS: dict[str, dict[str, Any]] = {"rift": {}, "lora": {}, "suffix": {"layers": 4}, "twins": {}, "autolora": {}}
 _MEASURED = 500  # images that the index is measured on
 
 
@@ -115,6 +116,7 @@ def _units(regime: str, seed: int, recipe: Recipe, every: int) -> list[Unit]:
                  harden__judge="pgd-10"),
         ]  # fmt: skip
     found.append(unit("index", "critical layers", _index, "base"))
+    found += [arms(name, "rivals", method=name, **options) for name, options in _RIVALS.items()]
     layers: tuple[int, ...] = (_PAPERS_LAYER,)
     forms: dict[str, tuple[float, ...]] = {"free": _SCALE_FREE}
     if regime == "late":

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from scipy.stats import spearmanr
 
 from semirobust.records.record import Number
-from semirobust.reports.reproductions.table import Seeds, cells, paired, percent, plain, points, table
+from semirobust.reports.reproductions.table import Seeds, by_seed, cells, paired, percent, plain, points, table
 from semirobust.reports.source import Source
 
 __all__ = ["page"]
@@ -150,21 +150,22 @@ def _layers(source: Source, arm: str) -> str:
 def _sweep(source: Source) -> str:
     pgd, rows = _pgd(source), []
     start, clean = _accuracy(source, "start", pgd), _accuracy(source, "start", "clean")
-    units = sorted({str(n.labels["unit"]) for n in source.named("accuracy") if str(n.labels["unit"]).startswith("lambda-")})
-    arms = list(dict.fromkeys(str(n.labels["arm"]) for n in source.named("accuracy") if n.labels["unit"] in units))
-    weights = sorted({float(arm.split()[1]) for arm in arms})
-    for unit in sorted(units, key=lambda u: (u.split("-")[1], int(u.split("-")[2]))):
-        _, form, layer = unit.split("-")
+    found = [n for n in source.named("accuracy") if str(n.labels["unit"]).startswith("lambda-")]
+    weights = sorted({float(str(n.labels["arm"]).split()[1]) for n in found})
+    groups = {tuple(str(n.labels["unit"]).split("-")[1:3]) for n in found}
+    for form, layer in sorted(groups, key=lambda group: (group[0], int(group[1]))):
+        own = [n for n in found if str(n.labels["unit"]).split("-")[1:3] == [form, layer]]
         row: list[object] = [{"free": "scale-free", "paper": "paper"}[form], layer]
         for weight in weights:
             arm = f"{form} {weight}"
-            robust, plainly = (cells(source, "accuracy", arm=arm, unit=unit, attack=attack) for attack in (pgd, "clean"))
+            robust, plainly = (
+                by_seed(n for n in own if n.labels["arm"] == arm and n.labels["attack"] == attack) for attack in (pgd, "clean")
+            )
             if not robust:
                 row.append("")
                 continue
             fell = sum(robust.values[s] < _COLLAPSED * start.values[s] for s in robust.values.keys() & start.values.keys())
-            gains = (paired(plainly, clean), paired(robust, start))
-            text = " / ".join(f"{100 * g.mean:+.1f}" for g in gains if g)
+            text = " / ".join(points(gain) for gain in (paired(plainly, clean), paired(robust, start)) if gain)
             row.append(f"{text} [{fell} of {len(robust.values)}]" if fell else text)
         rows.append(row)
     return table(("form", "layer", *(f"λ {w:g}" for w in weights)), rows)

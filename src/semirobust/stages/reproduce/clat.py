@@ -52,6 +52,7 @@ _SCALE_FREE, _PAPERS_FORM = (0.1, 0.3, 1.0, 3.0), (0.1, 1.0)
 _FORMS: tuple[Form, ...] = ("distance", "curvature")
 _SCALES: tuple[Scale, ...] = ("paper", "rms", "relative")
 _PLACES: tuple[Place, ...] = ("input", "conv", "block")
+_STRONG = (10.0, 30.0)
 _RIVALS: dict[str, dict[str, Any]] = {"rift": {}, "lora": {}, "suffix": {"layers": 4}, "twins": {}, "autolora": {}}
 _MEASURED = 500  # images that the index is measured on
 
@@ -125,6 +126,9 @@ def _units(regime: str, seed: int, recipe: Recipe, every: int) -> list[Unit]:
         for form, weights in forms.items():
             runs = [(f"{form} {w}", "clat", {"layers": [layer], "weight": w, "scale_free": form == "free"}) for w in weights]
             found.append(unit(f"lambda-{form}-{layer}", "sweep of λ", _arms, "base", runs=runs, control=False))
+    if regime == "late":
+        runs = [(f"free {w}", "clat", {"layers": [_PAPERS_LAYER], "weight": w}) for w in _STRONG]
+        found.append(unit(f"lambda-free-{_PAPERS_LAYER}-strong", "sweep of λ", _arms, "base", runs=runs, control=False))
     return found
 
 

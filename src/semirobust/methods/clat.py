@@ -35,7 +35,7 @@ class CriticalFineTuning(AbstractMethod):
     at: Place = "input"
     form: Form = "distance"
     criterion: str = "criticality"
-    weight: float = 0.3
+    weight: float = 1.0
     scale_free: bool = True
     cross_entropy: Literal["clean", "adversarial", "both"] = "clean"
 

@@ -27,7 +27,8 @@ class CLAT(AbstractObjective):
     at the deepest selected layer; it needs a random start, since the distance has no slope at delta = 0.
 
     Args:
-        weight: lambda, which the paper does not give; 0.3 is our choice after small runs on digits.
+        weight: lambda, which the paper does not give; 1 is our choice after a sweep (docs/clat.md): less does
+            nothing, 3 gains more after robust overfitting and collapses before it, 10 collapses anywhere.
         scale_free: divide L_C by its value when the layers were selected (our choice): the norm differs tenfold
             between layers, so one lambda cannot suit them all. False is the paper's form.
         cross_entropy: on ``clean`` inputs as in equation 6; on ``adversarial`` ones or the mean of ``both`` (our options).
@@ -35,7 +36,7 @@ class CLAT(AbstractObjective):
 
     flat_at_start: ClassVar[bool] = True
 
-    weight: float = 0.3
+    weight: float = 1.0
     scale_free: bool = True
     cross_entropy: Literal["clean", "adversarial", "both"] = "clean"
 

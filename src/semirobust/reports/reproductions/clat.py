@@ -21,12 +21,17 @@ _MAIN = {
     "start": "the base, last epoch",
     "best": "the base, best epoch",
     "continued": "PGD-AT continued",
-    "clat": "CLAT, 1/N",
+    "clat": "CLAT, 1/N, λ 0.3",
     "PGD-AT as clat": "– its layers, plain PGD-AT",
-    "clat-rms": "CLAT, 1/√N",
+    "clat-rms": "CLAT, 1/√N, λ 0.3",
     "PGD-AT as clat-rms": "– its layers, plain PGD-AT",
-    "clat-11": "CLAT, layer 11 (the paper's)",
+    "clat-11": "CLAT, layer 11 (the paper's), λ 0.3",
     "PGD-AT as clat-11": "– layer 11, plain PGD-AT",
+    "free 1.0@lambda-free-11": "CLAT, layer 11, λ 1",
+    "free 1.0@lambda-free-11-strong": "CLAT, layer 11, λ 1",
+    "free 3.0@lambda-free-11": "CLAT, layer 11, λ 3",
+    "free 3.0@lambda-free-11-strong": "CLAT, layer 11, λ 3",
+    "free 3.0@lambda-free-17": "CLAT, layer 17, λ 3",
 }
 _ABLATIONS = {
     "clat": "chosen by 1/N, again every few epochs",
@@ -83,7 +88,17 @@ def _pgd(source: Source) -> str:
 
 
 def _accuracy(source: Source, arm: str, attack: str) -> Seeds:
-    return cells(source, "accuracy", arm=arm, attack=attack)
+    """Of an arm, which may be named with its unit: ``arm@unit``."""
+    return cells(source, "accuracy", attack=attack, **_labels(arm))
+
+
+def _labels(arm: str) -> dict[str, str]:
+    name, _, unit = arm.partition("@")
+    return {"arm": name, "unit": unit} if unit else {"arm": name}
+
+
+def _of(number: Number, arm: str) -> bool:
+    return all(number.labels.get(key) == value for key, value in _labels(arm).items())
 
 
 def _overfitting(source: Source) -> str:
@@ -131,13 +146,13 @@ def _arms(source: Source, names: dict[str, str]) -> str:
 
 
 def _trained(source: Source, arm: str) -> str:
-    found = [n.value for n in source.named("train.parameters") if n.labels.get("arm") == arm]
+    found = [n.value for n in source.named("train.parameters") if _of(n, arm)]
     return f"{sum(found) / len(found):,.0f}" if found else ""
 
 
 def _layers(source: Source, arm: str) -> str:
     """The layers that trained in most epochs, seed by seed."""
-    found = [n for n in source.named("train.layer") if n.labels.get("arm") == arm]
+    found = [n for n in source.named("train.layer") if _of(n, arm)]
     chosen = []
     for seed in sorted({int(n.labels["seed"]) for n in found}):
         counts = Counter(int(n.labels["layer"]) for n in found if int(n.labels["seed"]) == seed)

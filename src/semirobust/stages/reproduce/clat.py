@@ -52,7 +52,8 @@ _SCALE_FREE, _PAPERS_FORM = (0.1, 0.3, 1.0, 3.0), (0.1, 1.0)
 _FORMS: tuple[Form, ...] = ("distance", "curvature")
 _SCALES: tuple[Scale, ...] = ("paper", "rms", "relative")
 _PLACES: tuple[Place, ...] = ("input", "conv", "block")
-_STRONG = (10.0, 30.0)
+_GUESS = 0.3  # lambda of all arms but the sweep's: from before the sweep
+_STRONG = {"early": (1.0, 3.0), "late": (10.0, 30.0)}
 _RIVALS: dict[str, dict[str, Any]] = {"rift": {}, "lora": {}, "suffix": {"layers": 4}, "twins": {}, "autolora": {}}
 _MEASURED = 500  # images that the index is measured on
 
@@ -68,7 +69,7 @@ class ClatPaper(AbstractReproduction):
         "2,000 images as they are, 40 + 5 epochs (late); an hour a seed",
         "paper": "the paper's ResNet-18, data and epochs; a GPU",
     }
-    left_out: ClassVar[frozenset[str]] = frozenset({"train.learning_rate"})
+    left_out: ClassVar[frozenset[str]] = frozenset({"train.learning_rate", "validation.weakness"})
 
     def units(self, scale: str, seeds: int | None, changes: dict[str, Any]) -> list[Unit]:
         base = self.recipe("clat", scale, changes)
@@ -92,7 +93,7 @@ def _units(regime: str, seed: int, recipe: Recipe, every: int) -> list[Unit]:
         return Unit(f"{place}/{name}", seed, (item,), key, partial(work, recipe, place, **more), needed)
 
     def arms(name: str, item: str, *, control: bool = False, method: str = "clat", **options: Any) -> Unit:
-        runs = [(name, method, options)]
+        runs = [(name, method, {"weight": _GUESS, **options} if method == "clat" else options)]
         return unit(name, item, _arms, "base", runs=runs, control=control)
 
     main, ablation = "both regimes", "ablations"
@@ -112,9 +113,12 @@ def _units(regime: str, seed: int, recipe: Recipe, every: int) -> list[Unit]:
             arms("clat-smallest", ablation, selection="bottom", **chosen),
             arms("clat-adversarial", ablation, cross_entropy="adversarial", layers=[_PAPERS_LAYER]),
             arms("clat-both", ablation, cross_entropy="both", layers=[_PAPERS_LAYER]),
-            unit("clat-fast", ablation, _arms, "base", runs=[("clat-fast", "clat", {"layers": [_PAPERS_LAYER]})], control=False,
-                 harden__attack="pgd-1", harden__attack_options={"step_size": 1.25 * recipe.threat.epsilon},
-                 harden__judge="pgd-10"),
+            unit(
+                "clat-fast", ablation, _arms, "base", control=False,
+                runs=[("clat-fast", "clat", {"layers": [_PAPERS_LAYER], "weight": _GUESS})],
+                harden__attack="pgd-1", harden__attack_options={"step_size": 1.25 * recipe.threat.epsilon},
+                harden__judge="pgd-10",
+            ),
         ]  # fmt: skip
     found.append(unit("index", "critical layers", _index, "base"))
     found += [arms(name, "rivals", method=name, **options) for name, options in _RIVALS.items()]
@@ -126,9 +130,8 @@ def _units(regime: str, seed: int, recipe: Recipe, every: int) -> list[Unit]:
         for form, weights in forms.items():
             runs = [(f"{form} {w}", "clat", {"layers": [layer], "weight": w, "scale_free": form == "free"}) for w in weights]
             found.append(unit(f"lambda-{form}-{layer}", "sweep of λ", _arms, "base", runs=runs, control=False))
-    if regime == "late":
-        runs = [(f"free {w}", "clat", {"layers": [_PAPERS_LAYER], "weight": w}) for w in _STRONG]
-        found.append(unit(f"lambda-free-{_PAPERS_LAYER}-strong", "sweep of λ", _arms, "base", runs=runs, control=False))
+    runs = [(f"free {w}", "clat", {"layers": [_PAPERS_LAYER], "weight": w}) for w in _STRONG[regime]]
+    found.append(unit(f"lambda-free-{_PAPERS_LAYER}-strong", "sweep of λ", _arms, "base", runs=runs, control=False))
     return found
 
 

@@ -67,19 +67,15 @@ class _Recorded(sr.Adversarial):
 def _against_a_plain_loop(images: Images, seeds: int, steps: int, width: float, curves: Path | None) -> Iterator[str]:
     """Seconds a step of ours in two forms and of a loop around torchattacks' PGD, in turn; losses after equal steps."""
     attack = sr.PGD(_THREAT, steps=_STEPS, step_size=2 / 255)
-    forms: dict[str, dict[str, Any]] = {
-        "ours": {"search": "auto"},
-        "ours, outer loss in bfloat16 too": {"search": "auto", "precision": "bf16-mixed"},
-    }
+    forms: dict[str, Any] = {"ours": "32-true", "ours, outer loss in bfloat16 too": "bf16-mixed"}
     seconds: dict[str, list[float]] = {name: [] for name in (*forms, "torchattacks")}
     losses: dict[str, list[list[float]]] = {name: [] for name in seconds}
     for seed in range(seeds):
         start = sr.build_model("resnet18", width=width, seed=seed)
-        for name, options in forms.items():
-            objective, fabric = _Recorded(), Fabric(accelerator="cpu", devices=1, precision=options.get("precision", "32-true"))
+        for name, precision in forms.items():
+            objective, fabric = _Recorded(), Fabric(accelerator="cpu", devices=1, precision=precision)
             training = sr.Training(
                 objective=objective, attack=attack, epochs=1, batch_size=_BATCH, learning_rate=_RATE, schedule="constant",
-                search=options["search"],
             )  # fmt: skip
             trained = training(copy.deepcopy(start), images, seed=seed, fabric=fabric)
             seconds[name].append(trained.logs[0].seconds / steps)
@@ -147,22 +143,21 @@ def _epochs_of_clat(images: Images, runs: int, width: float, pace: dict[str, flo
     model = sr.build_model("resnet18", width=width)
     layers, costs = sr.layer_map(model, x), _operations(model, x)
     own = {i: sum(c for name, c in costs.items() if name in layers.at(i).modules) for i in layers.indices}
-    for search, precision in (("auto", "32-true"), ("exact", "32-true")):
+    for search in ("auto", "exact"):
         ways = {"PGD-AT": base} | {
             f"CLAT, layer {i}": replace(base, objective=sr.CLAT(), trainable=Fixed((i,))) for i in (11, 4)
         }  # fmt: skip
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(runs):
             for name, training in ways.items():
-                fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
-                trained = replace(training, search=search)(sr.build_model("resnet18", width=width), images, fabric=fabric)
+                trained = replace(training, search=search)(sr.build_model("resnet18", width=width), images)
                 seconds[name].append(trained.logs[-1].seconds)
         pace.setdefault("step", statistics.median(seconds["PGD-AT"]) / len(images))
         for name, found in seconds.items():
             shares = sorted(a / b for a, b in zip(found, seconds["PGD-AT"], strict=True))
             layer = int(name.rpartition(" ")[2]) if "layer" in name else None
             yield (
-                f"an epoch, search {search}, {precision:<10} {name:<14} {statistics.median(found):6.2f} s  "
+                f"an epoch, search {search:<6} {name:<14} {statistics.median(found):6.2f} s  "
                 f"{statistics.median(shares):.2f} of PGD-AT ({shares[0]:.2f} to {shares[-1]:.2f}), "
                 f"counted {1.0 if layer is None else _counted(own, layer):.2f}"
             )
@@ -173,9 +168,7 @@ def _counted(own: dict[int, float], layer: int) -> float:
     below = sum(cost for i, cost in own.items() if i <= layer)
     above = sum(own.values()) - below
     attack = below + 2 * _STEPS * below  # the clean features once, then forward and back in each step
-    outer = (
-        sum(own.values()) + above + below + 2 * own[layer]
-    )  # clean pass and back to the layer; adversarial pass; weights twice
+    outer = sum(own.values()) + above + below + 2 * own[layer]  # clean pass and back, adversarial pass, weights twice
     return (attack + outer) / (sum(own.values()) * (2 * _STEPS + 3))
 
 

@@ -12,7 +12,7 @@ from semirobust.layers.faster import Faster, has_bfloat16
 from semirobust.layers.map import layer_map
 from semirobust.layers.mode import quiet
 
-__all__ = ["FastModel", "Precision", "deviation", "fast_inference"]
+__all__ = ["FastModel", "Precision", "fast_inference"]
 
 Precision = Literal["auto", "exact"]
 
@@ -79,7 +79,7 @@ def _if_it_agrees(make: _Maker, model: nn.Module, x: Tensor, truth: Tensor, leas
     try:
         candidate = make(model, x)
         with torch.no_grad():
-            error = deviation(candidate.logits(x), truth)
+            error = _deviation(candidate.logits(x), truth)
         if not bool((error <= candidate.band).float().mean() > 0.98):
             return None
         # What it deviates by on these images, doubled, and a little more is all that its sign need not be trusted for.
@@ -120,7 +120,7 @@ def _multiplications(model: nn.Module, x: Tensor) -> float:
     return total
 
 
-def deviation(logits: Tensor, truth: Tensor) -> Tensor:
+def _deviation(logits: Tensor, truth: Tensor) -> Tensor:
     """Largest deviation of each example's ``logits`` from ``truth`` (N, C), as a share of the spread of these: (N,)."""
     error = (logits - truth).abs().amax(1)
     return (error - 1e-4).clamp_min(0) / (truth.amax(1) - truth.mean(1)).clamp_min(1e-6)

@@ -56,7 +56,7 @@ def recover(
     from semirobust.stages.recover import recover_subject
 
     subject = subject_of(str(robust), model, None, recipe, changes)
-    other = subject_of(str(normal), model, None, None, {} if data_root is None else {"data.root": data_root})
+    other = subject_of(str(normal), model, None, None, {"data.root": data_root})
     with bars(quiet=json) as progress:
         records = recover_subject(subject, other, out, devices=compute(device, threads=threads), progress=progress)
     _show_recovery(records, out, as_json=json)
@@ -86,7 +86,7 @@ def reproduce(
     if page is not None:
         tell(f"wrote {write_page(name, scale, out, page)}")
         return
-    changes = {} if data_root is None else {"data.root": data_root}
+    changes = {"data.root": data_root}
     if not list_:
         parts = [part.strip() for part in (only or "").split(",") if part.strip()]
         with bars(quiet=json) as progress:

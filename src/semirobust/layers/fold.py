@@ -3,6 +3,8 @@
 Each function changes the model it is given, which is meant to be a copy, and says what it merged.
 """
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 
 from semirobust.layers.mode import quiet, run_hooked
 
-__all__ = ["fold_batch_norm", "fold_input_scale", "replace_module", "run_before"]
+__all__ = ["fold_batch_norm", "fold_input_scale", "replace_module", "run_before", "standing_in"]
 
 
 def fold_batch_norm(model: nn.Module, x: Tensor) -> tuple[tuple[str, str], ...]:
@@ -192,6 +194,20 @@ def run_before(model: nn.Module, first: nn.Module, x: Tensor) -> set[nn.Module]:
     started_at = [(first, lambda module, args, kwargs: started.append(True))]
     run_hooked(model, x[:1], started_at, [(module, after) for module in model.modules()])
     return done
+
+
+@contextmanager
+def standing_in(model: nn.Module, others: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Inside, ``others`` are where the modules of these names were; afterwards those are back, in the mode of their stand-ins."""
+    originals = {name: model.get_submodule(name) for name in others}
+    try:
+        for name, other in others.items():
+            replace_module(model, name, other)
+        yield
+    finally:
+        for name, module in originals.items():
+            module.train(others[name].training)
+            replace_module(model, name, module)
 
 
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:

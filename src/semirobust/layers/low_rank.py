@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.errors import InputError
-from semirobust.layers.fold import replace_module
+from semirobust.layers.fold import replace_module, standing_in
 from semirobust.layers.freeze import stays_in_eval
 from semirobust.seed import Seed
 
@@ -82,26 +82,19 @@ def low_rank(model: nn.Module, names: Iterable[str], rank: int, scale: float, se
     """
     if rank < 1:
         raise InputError(f"rank: expected at least 1, got {rank}")
-    names = tuple(names)
+    updated = _with_updates(model, names, rank, scale, seed)
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
-    originals = {name: model.get_submodule(name) for name in names}
-    for name, module in originals.items():
-        if type(module) not in _KINDS:
-            raise InputError(f"layer {name}: expected a plain convolution or linear layer, got {type(module).__name__}")
     model.requires_grad_(False)
     try:
-        for name, module in originals.items():
-            replace_module(model, name, _updated(module, rank, scale, seed / name))
-        with stays_in_eval(module for module in model.modules() if next(module.buffers(recurse=False), None) is not None):
+        with (
+            standing_in(model, updated),
+            stays_in_eval(module for module in model.modules() if next(module.buffers(recurse=False), None) is not None),
+        ):
             yield
     finally:
-        for name, module in originals.items():
-            now = model.get_submodule(name)
-            if isinstance(now, _LowRank) and isinstance(module.weight, Tensor):
-                with torch.no_grad():
-                    module.weight.copy_(now.whole)
-                module.train(now.training)
-                replace_module(model, name, module)
+        for module in updated.values():  # the weight is the original's own
+            with torch.no_grad():
+                module.weight.copy_(module.whole)
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
 
@@ -109,20 +102,11 @@ def low_rank(model: nn.Module, names: Iterable[str], rank: int, scale: float, se
 @contextmanager
 def branch(model: nn.Module, names: Iterable[str], rank: int, seed: Seed) -> Iterator[None]:
     """Inside, the modules of these names have an update that only :func:`on_branch` switches on; afterwards it is dropped."""
-    originals = {name: model.get_submodule(name) for name in names}
-    for name, module in originals.items():
-        if type(module) not in _KINDS:
-            raise InputError(f"layer {name}: expected a plain convolution or linear layer, got {type(module).__name__}")
-    try:
-        for name, module in originals.items():
-            updated = _updated(module, rank, 1.0, seed / name)
-            updated.aside = updated.off = True
-            replace_module(model, name, updated)
+    updated = _with_updates(model, names, rank, 1.0, seed)
+    for module in updated.values():
+        module.aside = module.off = True
+    with standing_in(model, updated):
         yield
-    finally:
-        for name, module in originals.items():
-            module.train(model.get_submodule(name).training)
-            replace_module(model, name, module)
 
 
 @contextmanager
@@ -143,6 +127,15 @@ def without_branch(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     updated = {name.rpartition(".")[0] for name in state if name.endswith(f".{_UP}")}
     dropped = {f"{prefix}.{own}" for prefix in updated for own in (_UP, _DOWN)}
     return {name: tensor for name, tensor in state.items() if name not in dropped}
+
+
+def _with_updates(model: nn.Module, names: Iterable[str], rank: int, scale: float, seed: Seed) -> dict[str, "_LowRank"]:
+    """A stand-in for each module of these names."""
+    modules = {name: model.get_submodule(name) for name in names}
+    for name, module in modules.items():
+        if type(module) not in _KINDS:
+            raise InputError(f"layer {name}: expected a plain convolution or linear layer, got {type(module).__name__}")
+    return {name: _updated(module, rank, scale, seed / name) for name, module in modules.items()}
 
 
 def _updated(module: nn.Module, rank: int, scale: float, seed: Seed) -> _LowRank:

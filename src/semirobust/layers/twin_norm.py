@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semirobust.layers.fold import replace_module
+from semirobust.layers.fold import standing_in
 
 __all__ = ["TwinNorm", "halves", "twin_norms"]
 
@@ -34,15 +34,8 @@ class TwinNorm(nn.BatchNorm2d):
 def twin_norms(model: nn.Module) -> Iterator[None]:
     """Inside, each batch norm with statistics is a :class:`TwinNorm` with its own tensors; afterwards it is itself again."""
     names = [name for name, module in model.named_modules() if type(module) is nn.BatchNorm2d and module.track_running_stats]
-    originals = {name: model.get_submodule(name) for name in names}
-    try:
-        for name, module in originals.items():
-            replace_module(model, name, _twin(module))
+    with standing_in(model, {name: _twin(model.get_submodule(name)) for name in names}):
         yield
-    finally:
-        for name, module in originals.items():
-            module.train(model.get_submodule(name).training)
-            replace_module(model, name, module)
 
 
 def _twin(module: nn.Module) -> TwinNorm:

@@ -121,8 +121,7 @@ def _take_suffix(start: nn.Module, subject: Subject, budget: Budget) -> None:
     if not isinstance(method, SuffixAdversarial):
         raise InputError(f"harden.suffix_from: expected with the method suffix, got {recipe.harden.method}")
     factory = subject.spec.name if ":" in subject.spec.name else None
-    root = {} if recipe.data.root is None else {"data.root": recipe.data.root}
-    donor = build_subject(recipe.harden.suffix_from, factory, None, None, root)
+    donor = build_subject(recipe.harden.suffix_from, factory, None, None, {"data.root": recipe.data.root})
     x, _ = budget.images.batch(torch.tensor([0]), device_of(start, torch.device("cpu")))
     layers = layer_map(start, x)
     transplant(start, donor.model, layers, method.suffix(layers))

@@ -44,10 +44,10 @@ class SearchForm:
         """What runs now, in words."""
         return "as it is, full precision" if self._chosen is None else self._chosen.description
 
-    def choose(self, inner_of: InnerOf, x: Tensor, threat: AbstractBall | None, seed: Seed) -> None:
+    def choose(self, inner_of: InnerOf, x: Tensor, threat: AbstractBall, seed: Seed) -> None:
         """Choose the form for an epoch by the inner loss around ``x`` (n, K, H, W)."""
         self._chosen = None
-        if self._name == "exact" or x.dim() != 4 or x.dtype != torch.float32 or threat is None:
+        if self._name == "exact" or x.dim() != 4 or x.dtype != torch.float32:
             return
         forms = self._made(x)
         if not forms:

@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 from torch import nn
 
 from semirobust.layers.features import Place
-from semirobust.layers.map import layer_map
 from semirobust.measures.criticality import Criticality, Form, Scale
 from semirobust.measures.stability import Stability
 from semirobust.methods import METHODS
@@ -156,16 +155,15 @@ def _index(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progr
     images, model = budget.test.first(_MEASURED), _network(recipe, place, home, "last")
     records: list[AnyRecord] = [settings_record(recipe, "clat", at)]
     seed = as_seed(recipe.seed) / "index"
-    for form, scale, where in itertools.product(_FORMS, _SCALES, _PLACES):
-        measure = Criticality(scale=scale, at=where, form=form)
-        _, scores = layer_scores(model, images, [measure], budget.attack, seed=seed, progress=progress)
-        labels: dict[str, Label] = {"form": form, "scale": scale, "at": where}
-        records += score_records([s for s in scores if s.measure == "criticality"], at, labels)
+    kinds = list(itertools.product(_FORMS, _SCALES, _PLACES))
+    measures = [Criticality(scale=scale, at=where, form=form) for form, scale, where in kinds]
+    layers, scores = layer_scores(model, images, measures, budget.attack, seed=seed, progress=progress)
+    indices = [found for found in scores if found.measure == "criticality"]
+    for (form, scale, where), index in zip(kinds, indices, strict=True):
+        records += score_records([index], at, {"form": form, "scale": scale, "at": where})
+    x, y = images.all()
     for scale, k in itertools.product(_SCALES[:2], (1, 5)):
-        x, y = images.all()
-        found = Stability(scale=scale, k=k).measure(
-            model, layer_map(model, x), x, y, attack=budget.attack, seed=seed / "stability"
-        )
+        found = Stability(scale=scale, k=k).measure(model, layers, x, y, attack=budget.attack, seed=seed / "stability")
         here: dict[str, Label] = {"scale": scale, "k": k}
         for size, agreement in found.agreement.items():
             values = {"agreement": agreement, "same": found.same[size]}
@@ -205,5 +203,5 @@ def _arms(
 def _network(recipe: Recipe, place: str, home: Path, file: str) -> nn.Module:
     """The base network at its ``last`` epoch or, as ``model``, at its best one."""
     folder = home / place / "base"
-    subject = build_subject(str(folder), None, None, None, {} if recipe.data.root is None else {"data.root": recipe.data.root})
+    subject = build_subject(str(folder), None, None, None, {"data.root": recipe.data.root})
     return load_checkpoint(subject.model, folder / f"{file}.safetensors").eval()

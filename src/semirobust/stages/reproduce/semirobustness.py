@@ -235,7 +235,7 @@ def _precise(
 
 def _trained(recipe: Recipe, place: str, home: Path, name: str) -> Subject:
     """The network of another unit, where there is most to compute with."""
-    subject = build_subject(str(home / place / name), None, None, None, _places(recipe))
+    subject = build_subject(str(home / place / name), None, None, None, {"data.root": recipe.data.root})
     return replace(subject, model=subject.model.to(_device()))
 
 
@@ -245,7 +245,3 @@ def _device() -> torch.device:
 
 def _origin(recipe: Recipe) -> Origin:
     return origin_of(recipe, "recover", device=_device())
-
-
-def _places(recipe: Recipe) -> dict[str, Any]:
-    return {} if recipe.data.root is None else {"data.root": recipe.data.root}

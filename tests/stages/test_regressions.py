@@ -183,6 +183,17 @@ def test_clat_without_a_random_start_is_refused():
             sr.harden(_small(), _images(), "clat", attack=attack, epochs=1)
 
 
+def test_clat_goes_on_where_a_layer_died():
+    """L_C is least where a layer gives nothing, and in a residual network the others then still do."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(108, 8), nn.ReLU(), nn.Linear(8, 3))
+    with torch.no_grad():
+        model[1].weight.zero_()
+        model[1].bias.fill_(-1.0)
+    attack = sr.PGD(sr.Linf(0.1), steps=2)
+    trained = sr.harden(model, _images(), "clat", attack=attack, epochs=1, layers=[1], weight=3.0)
+    assert not trained.stopped and all(bool(torch.isfinite(p).all()) for p in model.parameters())
+
+
 def test_spectral_norm_and_nested_freezing_stay_frozen():
     model = nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(4, 4)), nn.BatchNorm1d(4), nn.Linear(4, 2))
     x = torch.rand(6, 4)

@@ -69,7 +69,7 @@ def reproduce(
     scale: Annotated[str, typer.Option("--scale", help="cpu, or paper for the full setting.")] = "cpu",
     out: Annotated[Path, typer.Option("--out", help="Where networks and records go.")] = Path("runs/reproduced"),
     list_: Annotated[bool, typer.Option("--list", help="Only say what there is and what is done.")] = False,
-    only: Annotated[str | None, typer.Option("--only", help="Parts of the names of runs, with commas.")] = None,
+    only: Annotated[str | None, typer.Option("--only", help="Names of runs, or parts of them, with commas.")] = None,
     seeds: Annotated[int | None, typer.Option("--seeds", help="How many; as many as the scale asks for by default.")] = None,
     page: Annotated[
         Path | None, typer.Option("--page", help="Render the tables from the records into this Markdown file.")

@@ -119,8 +119,9 @@ class Semirobustness(AbstractLayerMeasure):
     The head is linear on the averaged feature. It is fitted to one half of the examples and scored on the other: in each
     round the attack goes through the frozen prefix against the head of the round before, what it finds joins the
     features that the head must classify, and the head minimises the mean over examples of the highest loss among them (cutting
-    planes for the min-max problem, which is convex in a linear head). By-products: the margin on clean inputs, and the
-    share that the head classifies correctly under attack, which tells prefixes apart where all margins are near 0.
+    planes for the min-max problem, which is convex in a linear head). By-products: the margin on clean inputs; the share that
+    the head classifies correctly under attack, which tells prefixes apart where all margins are near 0; and how much of that
+    share each prefix loses against the one measured before it (``drop``; ours), which is a criterion of layers.
 
     Args:
         layers: the prefixes' last layers; all where None.
@@ -194,7 +195,11 @@ class Semirobustness(AbstractLayerMeasure):
         gamma = self._interval("semirobustness", indices, worst, draws, n)
         right = self._interval("semirobustness.accuracy", indices, (worst > 0).astype(np.float64), draws, n)
         details = {"accuracy": [float((m > 0).mean()) for m in worst], "clean_accuracy": [float((m > 0).mean()) for m in clean]}
-        return [replace(gamma, details=details), right, self._interval("semirobustness.clean", indices, clean, draws, n)]
+        found = [replace(gamma, details=details), right, self._interval("semirobustness.clean", indices, clean, draws, n)]
+        if len(indices) > 1:
+            fall = (worst[:-1] > 0).astype(np.float64) - (worst[1:] > 0)
+            found.append(self._interval("semirobustness.drop", indices[1:], fall, draws, n))
+        return found
 
     def _interval(self, name: str, indices: tuple[int, ...], margins: Floats, draws: NDArray[np.int64], n: int) -> LayerScores:
         means = margins[:, draws].mean(2)

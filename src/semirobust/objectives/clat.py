@@ -30,7 +30,8 @@ class CLAT(AbstractObjective):
         weight: lambda, which the paper does not give; 1 is our choice after a sweep (docs/clat.md): less does
             nothing, 3 gains more after robust overfitting and collapses before it, 10 collapses anywhere.
         scale_free: divide L_C by its value when the layers were selected (our choice): the norm differs tenfold
-            between layers, so one lambda cannot suit them all. False is the paper's form.
+            between layers, so one lambda cannot suit them all. False is the paper's form. Of layers that nothing moves any more,
+            as in a branch that died (which L_C rewards), the paper's form is taken.
         cross_entropy: on ``clean`` inputs as in equation 6; on ``adversarial`` ones or the mean of ``both`` (our options).
     """
 
@@ -66,11 +67,11 @@ class CLAT(AbstractObjective):
             clean = forward_to(step.model, step.layers, step.x, step.selected)
             moved = forward_to(step.model, step.layers, x_adv, step.selected)
             distance = float(_distance(clean, moved, step).mean())
-        if distance < _FLAT:
+        if torch.equal(x_adv, step.x):
             raise InputError(
                 "attack: CLAT needs one with a random start (the feature distance has no slope at x), such as pgd-10"
             )
-        return distance
+        return distance if distance > _FLAT else 1.0
 
 
 def _distance(clean: dict[int, Tensor], moved: dict[int, Tensor], step: Step) -> Tensor:

@@ -30,6 +30,7 @@ class Unit:
         key: hash of all settings that it depends on; another key makes it run again.
         work: does it.
         needs: units whose files it reads.
+        leaves: files in its folder that others read; what is done is done again where they are gone and still needed.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Unit:
     key: str
     work: Work = field(repr=False)
     needs: tuple[str, ...] = ()
+    leaves: tuple[str, ...] = ("model.safetensors", "settings.json")
 
 
 @dataclass(frozen=True)

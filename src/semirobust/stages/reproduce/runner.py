@@ -57,7 +57,7 @@ def reproduce(
         scale: ``cpu`` or ``paper``.
         out: where everything goes: records into ``name-scale/records``, networks beside them.
         seeds: how many; None for as many as the scale asks for.
-        only: run only units whose name holds one of these, and what they need.
+        only: run only the units of these names, or where none is called so those whose name holds it; and what they need.
         workers: processes; one for each core where None.
         changes: recipe entries to change, such as the folder of the data.
         progress: told of every step.
@@ -69,7 +69,7 @@ def reproduce(
         raise InputError(f"seeds: expected at least 1, got {seeds}")
     units = REPRODUCTIONS.make(name).units(scale, seeds, changes or {})
     home = _home(out, name, scale)
-    wanted = _with_needs(units, [u for u in units if not only or any(part in u.name for part in only)])
+    wanted = _with_needs(units, _meant(units, only))
     if not wanted:
         raise InputError(f"only: expected part of a unit's name, got {', '.join(only)}; see --list")
     numbers = sorted({unit.seed for unit in wanted})
@@ -129,7 +129,12 @@ def _own_folder(home: Path, unit: Unit) -> Path:
 def _needless(home: Path, unit: Unit, units: Sequence[Unit]) -> bool:
     """Whether the network of a unit that is done is at hand, or nobody needs it any more."""
     open_ones = [u for u in units if unit.name in u.needs and not _ready(home, u)]
-    return not open_ones or all((home / unit.name / name).is_file() for name in ("model.safetensors", "settings.json"))
+    return not open_ones or all((home / unit.name / name).is_file() for name in unit.leaves)
+
+
+def _meant(units: Sequence[Unit], only: Sequence[str]) -> list[Unit]:
+    names = {unit.name for unit in units}
+    return [u for u in units if not only or any(u.name == part or (part not in names and part in u.name) for part in only)]
 
 
 def _with_needs(units: Sequence[Unit], chosen: Sequence[Unit]) -> list[Unit]:

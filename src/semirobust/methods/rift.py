@@ -15,7 +15,7 @@ from semirobust.objectives.standard import Standard
 from semirobust.seed import Seed
 from semirobust.training.loop import Trained, Validate
 
-__all__ = ["RiFT", "interpolated"]
+__all__ = ["RiFT", "interpolated", "on_the_way"]
 
 
 @METHODS.register("rift")
@@ -53,21 +53,29 @@ class RiFT(AbstractMethod):
         """The best point on the way back to the start."""
         if validate is None:
             raise InputError("method rift: expected held-out images, since they choose how far it goes back; got none")
-        model, last = trained.model, {name: tensor.clone() for name, tensor in trained.model.state_dict().items()}
-        scores: list[tuple[float, Mapping[str, float]]] = []
-        for step in range(self.steps + 1):
-            model.load_state_dict(interpolated(start, trained.best, step / self.steps))
-            scores.append((step / self.steps, validate(model.eval(), seed)))
+        scores = on_the_way(trained, start, self.steps, validate, seed)
         before = scores[0][1]
         allowed = [found for found in scores if found[1]["robust"] >= before["robust"] - self.tolerance]
         alpha, after = max(allowed, key=lambda found: (found[1]["clean"], -found[0]))
-        model.load_state_dict(last)
         note = (
             f"alpha {alpha:g} of the way to the fine-tuned weights: on held-out images clean {before['clean']:.1%} to "
             f"{after['clean']:.1%}, robust {before['robust']:.1%} to {after['robust']:.1%}"
         )
         best = interpolated(start, trained.best, alpha)
         return replace(trained, best=best, notes=(*trained.notes, note))
+
+
+def on_the_way(
+    trained: Trained, start: Mapping[str, Tensor], steps: int, validate: Validate, seed: Seed
+) -> list[tuple[float, Mapping[str, float]]]:
+    """alpha in steps from 0, the weights before training, to 1, those of the best epoch, with what they validate as."""
+    model, last = trained.model, {name: tensor.clone() for name, tensor in trained.model.state_dict().items()}
+    scores: list[tuple[float, Mapping[str, float]]] = []
+    for step in range(steps + 1):
+        model.load_state_dict(interpolated(start, trained.best, step / steps))
+        scores.append((step / steps, validate(model.eval(), seed)))
+    model.load_state_dict(last)
+    return scores
 
 
 def interpolated(start: Mapping[str, Tensor], end: Mapping[str, Tensor], alpha: float) -> dict[str, Any]:

@@ -98,6 +98,26 @@ def test_it_goes_back_as_far_as_robustness_asks():
     assert all(torch.equal(trained.best[n], start[n]) for n, _ in model.named_parameters() if n not in layer)
 
 
+def test_interpolation_after_training_everything_takes_the_most_robust_point():
+    """Robust accuracy is highest 0.3 of the way; the weights kept are w0 + 0.3 (w1 - w0) of a plain PGD-AT run."""
+    images, model = _setting()
+    start, options = {n: t.clone() for n, t in model.state_dict().items()}, {"epochs": 1, "learning_rate": 0.05, "seed": 1}
+    end = sr.harden(copy.deepcopy(model), images, "adversarial", threat=sr.Linf(4 / 255), **options).best
+    name = next(n for n, t in start.items() if t.dim() == 4)
+    length = float((end[name] - start[name]).abs().max())
+
+    def validate(network, seed):
+        far = float((network.state_dict()[name] - start[name]).abs().max()) / length
+        return {"clean": 0.5, "robust": 0.4 - abs(far - 0.3)}
+
+    trained = sr.harden(model, images, "wise", threat=sr.Linf(4 / 255), validate=validate, **options)
+    assert trained.notes[0].startswith("alpha 0.3 ")
+    for key, tensor in interpolated(start, end, 0.3).items():
+        torch.testing.assert_close(trained.best[key], tensor)
+    with pytest.raises(InputError, match="held-out images"):
+        sr.harden(model, images, "wise", threat=sr.Linf(4 / 255), epochs=1)
+
+
 def test_what_rift_refuses():
     images, model = _setting()
     with pytest.raises(InputError, match="expected held-out images"):

@@ -48,6 +48,7 @@ _RIVALS = {
     "rift": "RiFT",
     "lora": "LoRA, rank 8",
     "suffix": "PGD-AT of the last 4 layers",
+    "wise": "PGD-AT continued, interpolated with the start",
     "twins": "TWINS",
     "autolora": "AutoLoRA, rank 8",
     "clat@autolora-clat": "AutoLoRA, then CLAT as long again",

@@ -37,7 +37,7 @@ _SCALE_FREE, _PAPERS_FORM = (0.1, 0.3, 1.0, 3.0), (0.1, 1.0)
 _STRONG = {"early": (1.0, 3.0), "late": (10.0, 30.0)}
 _COUNTS = (2, 3, 5, 9)  # critical layers, beside the one that 5 % are; figures 3 and 7
 _RIVALS: dict[str, dict[str, Any]] = {
-    "rift": {}, "lora": {}, "suffix": {"layers": 4}, "twins": {}, "autolora": {},
+    "rift": {}, "lora": {}, "suffix": {"layers": 4}, "twins": {}, "autolora": {}, "wise": {},
 }  # fmt: skip
 _AA, _OTHERS = {"cpu": 300, "paper": 10000}, {"cpu": 500, "paper": 10000}
 _RADII = tuple(k / 255 for k in (2, 4, 8, 12, 16))

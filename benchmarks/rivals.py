@@ -44,7 +44,8 @@ def run(runs: int, width: float = 0.125) -> Iterator[str]:
         extra = statistics.median(a / b for a, b in zip(beside[way], epochs["adversarial"], strict=True))
         yield (
             f"{way:<24} {statistics.median(found):6.2f} s  "
-            f"{statistics.median(shares):.2f} ({shares[0]:.2f} to {shares[-1]:.2f})  beside {extra:.2f}  trains {parameters[way]:,} parameters"
+            f"{statistics.median(shares):.2f} ({shares[0]:.2f} to {shares[-1]:.2f})  "
+            f"beside {extra:.2f}  trains {parameters[way]:,} parameters"
         )
 
 

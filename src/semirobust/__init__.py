@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from semirobust.measures.sweep import sweep as sweep
     from semirobust.measures.transfer import transfer as transfer
     from semirobust.methods.harden import harden as harden
+    from semirobust.methods.lottery import Lottery as Lottery
     from semirobust.methods.recovery import Recovery as Recovery
     from semirobust.models.base import Normalised as Normalised
     from semirobust.models.build import build_model as build_model
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from semirobust.objectives.score import SCORE as SCORE
     from semirobust.objectives.standard import Standard as Standard
     from semirobust.objectives.trades import TRADES as TRADES
+    from semirobust.pruning.masks import Masks as Masks
     from semirobust.seed import Seed as Seed
     from semirobust.threats.flow import Flow as Flow
     from semirobust.threats.l1 import L1 as L1
@@ -116,6 +118,8 @@ _HOMES = {
     "sweep": "measures.sweep",
     "transfer": "measures.transfer",
     "transplant": "layers.transplant",
+    "Lottery": "methods.lottery",
+    "Masks": "pruning.masks",
     "Recovery": "methods.recovery",
     "performance_bounds": "measures.bounds",
     "semirobustness": "measures.semirobustness",

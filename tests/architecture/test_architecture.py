@@ -17,21 +17,23 @@ from semirobust.measures import MEASURES
 from semirobust.methods import METHODS
 from semirobust.models import MODELS
 from semirobust.objectives import OBJECTIVES
+from semirobust.pruning import SALIENCIES
 from semirobust.selection import SELECTIONS
 from semirobust.threats import THREATS
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "semirobust"
 FILES = sorted(SOURCE.rglob("*.py"))
-FAMILIES = (ATTACKS, DEPENDENCES, MEASURES, METHODS, MODELS, OBJECTIVES, SELECTIONS, SOURCES, THREATS)
+FAMILIES = (ATTACKS, DEPENDENCES, MEASURES, METHODS, MODELS, OBJECTIVES, SALIENCIES, SELECTIONS, SOURCES, THREATS)
 HELPERS = {
     "attacks": {"active", "base", "foreign", "goals", "inference", "losses", "steps", "windows"},
     "data": {"augment", "catalogue", "images", "load", "locate", "mixture", "npz"},
     "dependence": {"base", "buckets", "estimate", "pairwise", "reduction", "sketched", "weights"},
     "measures": {"base", "bounds", "ledger", "robustness", "sanity", "sweep", "transfer"},
-    "methods": {"base", "chosen", "harden", "recovery"},
+    "methods": {"base", "chosen", "harden", "lottery", "recovery"},
     "models": {"base", "build", "checkpoint", "factory"},
     "objectives": {"base"},
+    "pruning": {"base", "masks"},
     "selection": {"base"},
     "threats": {"ball", "base", "flow", "rearrangement"},
 }
@@ -136,6 +138,7 @@ def test_the_commands_are_a_frozen_set():
         "evaluate",
         "harden",
         "profile",
+        "prune",
         "recover",
         "report",
         "reproduce",

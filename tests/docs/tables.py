@@ -14,6 +14,7 @@ from semirobust.measures import MEASURES
 from semirobust.methods import METHODS
 from semirobust.models import MODELS
 from semirobust.objectives import OBJECTIVES
+from semirobust.pruning import SALIENCIES
 from semirobust.registry import Registry
 from semirobust.selection import SELECTIONS
 from semirobust.stages.recipe import shipped
@@ -28,6 +29,7 @@ FAMILIES = {
     "Measures by layer": MEASURES,
     "Measures of dependence": DEPENDENCES,
     "Selections of layers": SELECTIONS,
+    "Saliencies of weights": SALIENCIES,
     "Architectures": MODELS,
     "Data": SOURCES,
 }

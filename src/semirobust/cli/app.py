@@ -9,6 +9,7 @@ import typer
 from semirobust.cli import options as o
 from semirobust.cli import studies
 from semirobust.cli.parse import compute, layers_of, subject_of
+from semirobust.cli.prune import prune
 from semirobust.errors import InputError
 
 __all__ = ["app", "main"]
@@ -329,5 +330,6 @@ def report(
     tell(f"wrote {write_report(runs, out or runs[0] / 'report.html', title=title)}")
 
 
+app.command()(prune)
 app.command()(studies.recover)
 app.command()(studies.reproduce)

@@ -16,6 +16,7 @@ from semirobust.reports.course import course_figure
 from semirobust.reports.figures import accuracy_figure, curves_figure, security_figure, transfer_figure
 from semirobust.reports.network import network_pictures
 from semirobust.reports.prefixes import prefix_figures
+from semirobust.reports.pruning import by_level, pruning_figure
 from semirobust.reports.recovery import by_cut, recovery_figure
 from semirobust.reports.source import Cell, Source, read_source
 
@@ -51,7 +52,8 @@ def write_report(folders: Sequence[Path], out: Path, *, title: str = "Robustness
 
 def render_report(source: Source, title: str) -> str:
     """The HTML text; everything that came from a record is escaped."""
-    source = by_cut(source)
+    pruning = pruning_figure(source)
+    source = by_level(by_cut(source))
     environment = Environment(
         loader=PackageLoader("semirobust.reports"),
         autoescape=True,
@@ -66,6 +68,7 @@ def render_report(source: Source, title: str) -> str:
         "security": security_figure(source),
         "transfer": transfer_figure(source),
         "recovery": recovery_figure(source),
+        "pruning": pruning,
         "curves": curves_figure(source),
         "course": course_figure(source),
         **prefix_figures(source),

@@ -16,6 +16,7 @@ __all__ = [
     "FitSettings",
     "HardenSettings",
     "ModelSettings",
+    "PruneSettings",
     "Recipe",
     "RecoverSettings",
     "TrainSettings",
@@ -187,6 +188,33 @@ class RecoverSettings(FitSettings):
     schedule: str = "constant"
 
 
+class PruneSettings(FitSettings):
+    """Iterative pruning; names as in :class:`semirobust.methods.lottery.Lottery`, and the training of every level.
+
+    Attributes:
+        objective, objective_options: the two losses.
+        saliency, saliency_options: what a weight is worth: magnitude, gradient or random.
+        whole: train the whole network first; False prunes it as it comes.
+        controls: beside it also fresh weights under the same schedule of masks, and weights pruned at random.
+        tolerance: accuracy under attack on held-out images that the network that is kept may lose against the whole one.
+    """
+
+    objective: str = "adversarial"
+    objective_options: dict[str, Any] = {}
+    levels: NoneOrMore = 20
+    fraction: Annotated[Real, Field(ge=0, lt=1)] = 0.3
+    scope: Literal["global", "layer"] = "global"
+    saliency: str = "magnitude"
+    saliency_options: dict[str, Any] = {}
+    rewind: Literal["initial", "reinitialise", "none"] = "initial"
+    rewind_epoch: NoneOrMore = 0
+    classifier: bool = True
+    whole: bool = True
+    controls: bool = False
+    tolerance: Annotated[Real, Field(ge=0, le=1)] = 0.01
+    epochs: NoneOrMore = 12
+
+
 class ProfileSettings(_Settings):
     """Which measures by layer, on how many test images, under which attack."""
 
@@ -228,6 +256,7 @@ class Recipe(_Settings):
     train: TrainSettings = TrainSettings()
     harden: HardenSettings = HardenSettings()
     recover: RecoverSettings = RecoverSettings()
+    prune: PruneSettings = PruneSettings()
     profile: ProfileSettings = ProfileSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
 

@@ -1,0 +1,38 @@
+"""Adversarial training that keeps clean images."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from semirobust.errors import InputError
+from semirobust.objectives import OBJECTIVES
+from semirobust.objectives.adversarial import Adversarial
+from semirobust.objectives.base import Step
+
+__all__ = ["Mixed"]
+
+
+@OBJECTIVES.register("mixed")
+@dataclass(frozen=True)
+class Mixed(Adversarial):
+    """min E[ (1 - clean) max_delta CE(f(x + delta), y) + clean CE(f(x), y) ], in nats.
+
+    Source: Goodfellow et al. (2015), equation in section 6, whose alpha is ``clean``; the capacity study of "Lighter robust
+    model", section III, trains on both kinds of images without saying in which shares.
+
+    Args:
+        clean: the share of clean images in the loss.
+    """
+
+    clean: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.clean <= 1:
+            raise InputError(f"clean: expected a share, got {self.clean}")
+
+    def outer(self, step: Step, x_adv: Tensor) -> Tensor:
+        both = step.model(torch.cat([x_adv, step.x]))
+        moved, clean = both.split(len(step.x))
+        return (1 - self.clean) * F.cross_entropy(moved, step.y) + self.clean * F.cross_entropy(clean, step.y)

@@ -1,0 +1,24 @@
+"""The form of every saliency of weights."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.data.images import Images
+from semirobust.seed import Seed
+
+__all__ = ["AbstractSaliency"]
+
+
+@dataclass(frozen=True)
+class AbstractSaliency(ABC):
+    """What each weight is worth; those worth least are pruned first."""
+
+    @abstractmethod
+    def __call__(
+        self, model: nn.Module, weights: Mapping[str, Tensor], images: Images, attack: AbstractAttack | None, seed: Seed
+    ) -> dict[str, Tensor]:
+        """A score for each of ``weights``, which are parameters of ``model`` by name; the model is left as it was."""

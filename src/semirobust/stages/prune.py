@@ -1,0 +1,212 @@
+"""``semirobust prune``: how many of the weights can go?"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from semirobust.data.images import Images, Splits
+from semirobust.errors import InputError
+from semirobust.methods.lottery import Level, Lottery
+from semirobust.objectives import OBJECTIVES
+from semirobust.progress import Progress, silent
+from semirobust.pruning import SALIENCIES
+from semirobust.records.record import Finding, Label, Number, Origin
+from semirobust.records.store import AnyRecord, read_records, write_records
+from semirobust.seed import Seed, as_seed
+from semirobust.stages import fitting
+from semirobust.stages.evaluate import accuracy_records, attacks_of
+from semirobust.stages.recipe import Recipe
+from semirobust.stages.run import (
+    ModelSpec,
+    Subject,
+    check_fits,
+    check_split,
+    hold_out,
+    load_splits,
+    origin_of,
+    prepare_folder,
+    save_run,
+    settings_record,
+    spec_for,
+    threat_of,
+    write_stage,
+)
+from semirobust.training.loop import Training
+
+__all__ = ["prune_fresh", "prune_subject", "pruned_levels"]
+
+
+def prune_fresh(
+    recipe: Recipe, out: Path, *, seeds: int = 1, devices: fitting.Devices = fitting.Devices(), progress: Progress = silent
+) -> list[AnyRecord]:
+    """Lottery tickets of the recipe's architecture from scratch, one for each seed; see :func:`prune_subject`."""
+    splits = load_splits(recipe)
+    spec = spec_for(recipe.model, splits)
+    check_fits(spec.build(recipe.seed), splits)
+    return _Job.of(recipe, spec, None, splits, out, devices, progress).run(seeds)
+
+
+def prune_subject(
+    subject: Subject, out: Path, *, seeds: int = 1, devices: fitting.Devices = fitting.Devices(), progress: Progress = silent
+) -> list[AnyRecord]:
+    """Prune a trained model level by level and evaluate each; the sparsest that is robust enough becomes the run's model.
+
+    Returns:
+        the records written: for each level its density, accuracies and epochs.
+
+    Raises:
+        InputError: ``out`` is the folder of the model itself, or a setting does not fit.
+    """
+    if subject.folder is not None and subject.folder.resolve() == out.resolve():
+        raise InputError(f"out: expected another folder than the run to prune, got {out} for both")
+    check_split(subject)
+    splits = load_splits(subject.recipe)
+    return _Job.of(subject.recipe, subject.spec, subject.model, splits, out, devices, progress).run(seeds)
+
+
+def pruned_levels(recipe: Recipe) -> Lottery:
+    """The lottery that the section ``prune`` of a recipe describes."""
+    settings = recipe.prune
+    saliency = SALIENCIES.make(settings.saliency, settings.saliency_options)
+    names = ("levels", "fraction", "scope", "rewind", "rewind_epoch", "classifier", "whole")
+    return Lottery(saliency=saliency, **{name: getattr(settings, name) for name in names})
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One call: what all arms and seeds have in common. ``model`` is None where each seed starts from its own fresh one."""
+
+    recipe: Recipe
+    spec: ModelSpec
+    model: nn.Module | None = field(repr=False)
+    images: Images = field(repr=False)
+    held_out: Images = field(repr=False)
+    test: Images = field(repr=False)
+    training: Training
+    fabric: Fabric = field(repr=False)
+    out: Path
+    at: Origin
+    note: str
+    progress: Progress = field(repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        spec: ModelSpec,
+        model: nn.Module | None,
+        splits: Splits,
+        out: Path,
+        devices: fitting.Devices,
+        progress: Progress,
+    ) -> "_Job":
+        settings = recipe.prune
+        fabric = fitting.make_fabric(devices, settings.precision)
+        images, held_out = hold_out(recipe, splits.train)
+        training = Training(
+            objective=OBJECTIVES.make(settings.objective, settings.objective_options),
+            attack=fitting.attack_of(settings.attack, settings.attack_options, threat_of(recipe)),
+            **fitting.fit_options(settings),
+        )
+        test = splits.test.first(recipe.evaluate.examples)
+        at = origin_of(recipe, "prune", device=fabric.device)
+        return cls(recipe, spec, model, images, held_out, test, training, fabric, out, at, splits.note, progress)
+
+    def run(self, seeds: int) -> list[AnyRecord]:
+        if seeds < 1:
+            raise InputError(f"seeds: expected at least 1, got {seeds}")
+        arms = self._arms()
+        prepare_folder(self.out, "prune")
+        records: list[AnyRecord] = [settings_record(self.recipe, "prune", self.at)]
+        records += [Finding(name="data", text=self.note, origin=self.at)] if self.note else []
+        for number in range(seeds):
+            for name, lottery in arms.items():
+                records += self._arm(name, lottery, number, first=number == 0 and name == next(iter(arms)))
+        write_stage(self.out, "1-prune", records)
+        return records
+
+    def _arms(self) -> dict[str, Lottery]:
+        lottery = pruned_levels(self.recipe)
+        name = {"initial": "ticket", "reinitialise": "fresh weights", "none": "pruned"}[lottery.rewind]
+        if not self.recipe.prune.controls:
+            return {name: lottery}
+        fresh = replace(lottery, rewind="reinitialise", rewind_epoch=0)
+        return {name: lottery, "fresh weights": fresh, "random weights": replace(lottery, saliency=SALIENCIES.make("random"))}
+
+    def _arm(self, name: str, lottery: Lottery, number: int, *, first: bool) -> list[AnyRecord]:
+        seed = as_seed(self.recipe.seed + number)
+        start = copy.deepcopy(self.model) if self.model is not None else self.spec.build(self.recipe.seed + number)
+        folder = self.out / f"seed-{number}" / "".join(c if c.isalnum() else "-" for c in name)
+        labels: dict[str, Label] = {"arm": name, "seed": number}
+        levels = lottery(
+            start.to(self.fabric.device),
+            self.images,
+            self.training,
+            seed=seed / "prune",
+            validate=fitting.validation_of(self.recipe.prune, self.held_out, threat_of(self.recipe)),
+            fresh=lambda s: self.spec.build(s.integer % 2**31),
+            fabric=self.fabric,
+            folder=folder,
+            key=f"{self.at.config}/{number}/{name}",
+            on_level=lambda level: self._note(level, start, folder, labels, seed),
+            progress=lambda task, i, n: self.progress(f"{name}, {task}", i, n),
+        )
+        found = [record for level in levels for record in read_records(folder / f"level-{level.number}.jsonl")]
+        if first:
+            kept = _kept(found, levels, self.recipe.prune.tolerance)
+            save_run(self.out, _with(start, kept.best), self.spec, self.recipe, "prune")
+            text = (
+                f"level {kept.number}, {kept.masks.density:.1%} of the weights, is the sparsest that is robust enough: it is kept"
+            )
+            found.append(Finding(name="kept", text=text, level="good", labels=labels, origin=self.at))
+        return found
+
+    def _note(self, level: Level, model: nn.Module, folder: Path, labels: Mapping[str, Label], seed: Seed) -> None:
+        """The records of one level, before it is kept: an interrupted run has either both or none."""
+        here: dict[str, Label] = {**labels, "level": level.number}
+        network = _with(copy.deepcopy(model), level.best).eval()
+        attacks = attacks_of(self.recipe)
+        found, _ = accuracy_records(
+            network, self.test, attacks, self.at, seed=as_seed(self.recipe.seed) / "evaluate", labels=here, progress=self.progress
+        )
+        masks, at = level.masks, self.at
+        records: list[AnyRecord] = [
+            Number(name="prune.density", value=masks.density, n=masks.size, labels=here, origin=at),
+            Number(name="prune.left", value=masks.left, unit="weights", labels=here, origin=at),
+            *found,
+        ]
+        for name, mask in masks.kept.items():
+            share = float(mask.float().mean())
+            records.append(Number(name="prune.layer", value=share, n=mask.numel(), labels={**here, "weight": name}, origin=at))
+        if masks.empty:
+            text = f"level {level.number}: nothing is left of {', '.join(masks.empty)}, so the network is cut through"
+            records.append(Finding(name="empty", text=text, level="warning", labels=here, origin=at))
+        assert level.trained is not None
+        examples = min(len(self.held_out), self.recipe.prune.validation_examples)
+        records += fitting.log_records(level.trained, at, examples, here)
+        validate = fitting.validation_of(self.recipe.prune, self.held_out, threat_of(self.recipe))
+        if not level.trained.logs and validate is not None:  # not trained, but what later levels are compared with
+            scores = validate(network, seed / "validate").items()
+            records += [fitting.score_record(name, value, examples, here, at) for name, value in scores]
+        write_records(folder / f"level-{level.number}.jsonl", records)
+
+
+def _with(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    model.load_state_dict(weights)
+    return model
+
+
+def _kept(records: Sequence[AnyRecord], levels: Sequence[Level], tolerance: float) -> Level:
+    """The last level whose accuracy under attack on held-out images is within ``tolerance`` of the first's, or the first."""
+    best: dict[int, float] = {}
+    for record in records:
+        if isinstance(record, Number) and record.name == "validation.robust":
+            level = int(record.labels["level"])
+            best[level] = max(best.get(level, 0.0), record.value)
+    first = best.get(0, max(best.values(), default=0.0))
+    enough = [level for level in levels if best.get(level.number, -1.0) >= first - tolerance]
+    return enough[-1] if enough else levels[0]

@@ -1,0 +1,276 @@
+"""Masks and lottery tickets: the invariants of open_lth, torch's own pruning as oracle, exactness and resuming."""
+
+import copy
+from dataclasses import fields
+
+import pytest
+import torch
+from torch.nn import functional as F
+from torch.nn.utils import prune as torch_prune
+
+import semirobust as sr
+from semirobust.attacks.fgsm import FGSM
+from semirobust.attacks.pgd import PGD
+from semirobust.errors import InputError
+from semirobust.methods.lottery import Lottery
+from semirobust.objectives import OBJECTIVES, Step
+from semirobust.pruning import SALIENCIES
+from semirobust.pruning.gradient import Gradient
+from semirobust.pruning.magnitude import Magnitude
+from semirobust.pruning.masks import Masks
+from semirobust.seed import as_seed
+from semirobust.training.loop import Training
+from tests.helpers import SmallResidual, untouched
+
+_THREAT = sr.Linf(8 / 255)
+
+
+def _images(n=48):
+    x = torch.rand(n, 3, 6, 6, generator=torch.Generator().manual_seed(0))
+    return sr.images_from_tensors(x, (x.mean((1, 2, 3)) * 60).long() % 3)
+
+
+def _model():
+    torch.manual_seed(0)
+    return SmallResidual().eval()
+
+
+def _whole(model, **options):
+    return Masks.whole(model, sr.layer_map(model, _images().all()[0][:1]), **options)
+
+
+def _scores(model, masks):
+    return {name: model.get_parameter(name).detach().abs() for name in masks.kept}
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+@pytest.mark.parametrize("fraction", [0.0, 0.2, 0.3, 0.55])
+def test_fractions_are_exact_thresholds_ordered_and_masks_only_shrink(scope, fraction):
+    model = _model()
+    masks = whole = _whole(model)
+    for _ in range(3):
+        scores = _scores(model, masks)
+        after = masks.without(scores, fraction, scope)
+        groups = [tuple(masks.kept)] if scope == "global" else [(name,) for name in masks.kept]
+        for names in groups:
+            left = sum(int(masks.kept[n].sum()) for n in names)
+            assert sum(int(after.kept[n].sum()) for n in names) == left - round(fraction * left)
+            kept = torch.cat([scores[n][after.kept[n]] for n in names])
+            gone = torch.cat([scores[n][masks.kept[n] & ~after.kept[n]] for n in names])
+            assert not len(gone) or gone.max() <= kept.min()
+        assert all(not (after.kept[n] & ~masks.kept[n]).any() for n in masks.kept)
+        masks = after
+    assert masks.size == whole.size and masks.density == masks.left / masks.size
+    assert abs(masks.density - (1 - fraction) ** 3) < 3 * len(masks.kept) / masks.size
+
+
+def test_equal_scores_leave_exactly_as_many_as_asked_for():
+    model = _model()
+    masks = _whole(model)
+    flat = {name: torch.ones_like(mask, dtype=torch.float32) for name, mask in masks.kept.items()}
+    assert masks.without(flat, 0.2).left == masks.left - round(0.2 * masks.left)
+
+
+def test_the_classifier_is_left_alone_where_asked():
+    model = _model()
+    masks = _whole(model, classifier=False)
+    assert "linear.weight" not in masks.kept and "linear.weight" in _whole(model).kept
+    assert not any("bn" in name or name.endswith("bias") for name in masks.kept)
+
+
+def test_magnitude_pruning_is_torchs():
+    """Twice in a row, of all layers together and of each: the masks of torch.nn.utils.prune."""
+    for scope in ("global", "layer"):
+        model, other = _model(), _model()
+        masks = _whole(model)
+        weights = [(other.get_submodule(name.removesuffix(".weight")), "weight") for name in masks.kept]
+        for _ in range(2):
+            masks = masks.without(Magnitude()(model, {n: model.get_parameter(n) for n in masks.kept}, _images(), None, as_seed(0)),
+                                  0.3, scope)  # fmt: skip
+            masks.cut(model)
+            if scope == "global":
+                torch_prune.global_unstructured(weights, pruning_method=torch_prune.L1Unstructured, amount=0.3)
+            else:
+                for module, name in weights:
+                    torch_prune.l1_unstructured(module, name, amount=0.3)
+        theirs = Masks.of_torch(other)
+        assert theirs.kept.keys() == masks.kept.keys()
+        # Their fraction of the rest is rounded in float, so one weight may differ.
+        assert sum(int((theirs.kept[n] != masks.kept[n]).sum()) for n in masks.kept) <= 1
+        for name, mask in masks.kept.items():
+            assert torch.equal(model.get_parameter(name)[mask], other.get_submodule(name.removesuffix(".weight")).weight[mask])
+
+
+def test_masks_go_to_torch_and_back():
+    model, x = _model(), _images().all()[0]
+    masks = _whole(model).without(_scores(model, _whole(model)), 0.5)
+    handed = masks.hand_over(copy.deepcopy(model))
+    back = Masks.of_torch(handed)
+    assert all(torch.equal(back.kept[name], mask) for name, mask in masks.kept.items())
+    masks.cut(model)
+    torch.testing.assert_close(handed(x), model(x))
+    for name in masks.kept:
+        torch_prune.remove(handed.get_submodule(name.removesuffix(".weight")), "weight")
+    assert handed.state_dict().keys() == model.state_dict().keys()
+    with pytest.raises(InputError, match="found none"):
+        Masks.of_torch(model)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"awp": 0.01}, {"average": "ema", "average_decay": 0.5}, {"start": "free", "replays": 2}]
+)
+def test_a_pruned_weight_is_0_in_every_step(options, monkeypatch):
+    """Weight, gradient and momentum, at each step of the optimiser, whatever else treats the weights."""
+    model, images = _model(), _images()
+    masks = _whole(model).without(_scores(model, _whole(model)), 0.6)
+    seen = []
+    step = torch.optim.SGD.step
+
+    def watched(self, *args, **kwargs):
+        found = step(self, *args, **kwargs)
+        for name, mask in masks.kept.items():
+            weight = model.get_parameter(name)
+            for tensor in (weight, weight.grad, self.state[weight]["momentum_buffer"]):
+                assert not tensor[~mask].any()
+        seen.append(True)
+        return found
+
+    monkeypatch.setattr(torch.optim.SGD, "step", watched)
+    training = Training(objective=sr.Adversarial(), attack=PGD(_THREAT, steps=2), epochs=2, batch_size=16, learning_rate=0.1,
+                        momentum=0.9, weight_decay=0.01, **options)  # fmt: skip
+    before = copy.deepcopy(model.state_dict())
+    with masks.held(model):
+        trained = training(model, images)
+    assert len(seen) >= 6
+    for name, mask in masks.kept.items():
+        assert not model.get_parameter(name)[~mask].any() and not trained.best[name][~mask].any()
+        assert not torch.equal(model.get_parameter(name)[mask], before[name][mask])
+    assert not any(p._backward_hooks for p in model.parameters())
+
+
+def test_a_lottery_from_which_nothing_is_pruned_is_plain_training():
+    training = Training(objective=sr.Adversarial(), attack=FGSM(_THREAT), epochs=2, batch_size=16, learning_rate=0.05)
+    plain = _model()
+    training(plain, _images(), seed=5)
+    levels = Lottery(levels=2, fraction=0.0)(_model(), _images(), training, seed=5)
+    assert [level.masks.density for level in levels] == [1.0] * 3
+    for level in levels:
+        for name, tensor in plain.state_dict().items():
+            assert torch.equal(level.last[name], tensor), (level.number, name)
+
+
+class _Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("options", [{}, {"rewind_epoch": 1}, {"rewind": "reinitialise"}, {"rewind": "none"}])
+def test_killed_in_the_middle_of_a_level_it_ends_with_the_same_masks_and_weights(tmp_path, options):
+    training = Training(objective=sr.Adversarial(), attack=FGSM(_THREAT), epochs=2, batch_size=16, learning_rate=0.05)
+    lottery = Lottery(levels=2, fraction=0.4, **options)
+
+    def fresh(seed):
+        with seed.globally():
+            return SmallResidual()
+
+    call = {"seed": 5, "fresh": fresh}
+    whole = lottery(_model(), _images(), training, **call)
+    count = 0
+
+    def dies(task, i, n):
+        nonlocal count
+        count += 1
+        if count == 10:  # level 1, epoch 2 of 2: three steps an epoch
+            raise _Killed
+
+    with pytest.raises(_Killed):
+        lottery(_model(), _images(), training, folder=tmp_path, progress=dies, **call)
+    assert (tmp_path / "level-0.safetensors").is_file() and not (tmp_path / "level-1.safetensors").is_file()
+    ran = []
+    again = lottery(_model(), _images(), training, folder=tmp_path, on_level=lambda level: ran.append(level.number), **call)
+    assert ran == [1, 2] and again[0].trained is None
+    for one, other in zip(whole, again, strict=True):
+        assert all(torch.equal(one.masks.kept[n], other.masks.kept[n]) for n in one.masks.kept)
+        assert all(torch.equal(one.last[n], other.last[n]) and torch.equal(one.best[n], other.best[n]) for n in one.last)
+    with pytest.raises(InputError, match="other settings"):
+        Lottery(levels=2, fraction=0.5, **options)(_model(), _images(), training, folder=tmp_path, **call)
+
+
+def test_what_a_level_starts_from():
+    """A ticket starts from the initial weights under its mask, the control from others, and the late one from epoch 1's."""
+    one = Training(objective=sr.Standard(), epochs=2, batch_size=16, learning_rate=1e-12, momentum=0.0, weight_decay=0.0)
+    first = Lottery(levels=1, fraction=0.4)(_model(), _images(), one)[1]
+    start = _model().state_dict()
+    for name, mask in first.masks.kept.items():
+        torch.testing.assert_close(first.last[name], start[name] * mask)
+    early = Training(objective=sr.Standard(), epochs=1, batch_size=16, learning_rate=0.05, schedule="constant", weight_decay=0.0)
+    after_one = early(_model(), _images()).model.state_dict()
+    constant = Training(
+        objective=sr.Standard(), epochs=2, batch_size=16, learning_rate=0.05, schedule="constant", weight_decay=0.0
+    )
+    starts = []
+
+    class Noting(Training):
+        def __call__(self, model, *args, **kwargs):
+            starts.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+            return super().__call__(model, *args, **kwargs)
+
+    noting = Noting(**{f.name: getattr(constant, f.name) for f in fields(constant)})
+    late = Lottery(levels=1, fraction=0.4, rewind_epoch=1)(_model(), _images(), noting)
+    for name, tensor in after_one.items():
+        mask = late[1].masks.kept.get(name, torch.ones_like(tensor, dtype=torch.bool))
+        assert torch.equal(starts[1][name], tensor.masked_fill(~mask, 0)), name
+    fresh = SmallResidual()
+    control = Lottery(levels=1, fraction=0.4, rewind="reinitialise")(_model(), _images(), noting, fresh=lambda seed: fresh)
+    for name, mask in control[1].masks.kept.items():
+        assert torch.equal(starts[-1][name], fresh.state_dict()[name].masked_fill(~mask, 0))
+
+
+def test_saliencies_by_their_definitions():
+    model, images = _model(), _images()
+    x, y = images.all()
+    masks = _whole(model)
+    weights = {name: model.get_parameter(name) for name in masks.kept}
+    with untouched(model):
+        found = Gradient(inputs="clean")(model, weights, images, None, as_seed(0))
+    model.zero_grad()
+    F.cross_entropy(model(x), y).backward()
+    for name, weight in weights.items():
+        torch.testing.assert_close(found[name], (weight * weight.grad).abs().detach(), rtol=1e-4, atol=1e-7)
+    one, other = (SALIENCIES.make("random")(model, weights, images, None, as_seed(s)) for s in (0, 1))
+    again = SALIENCIES.make("random")(model, weights, images, None, as_seed(0))
+    assert all(torch.equal(one[n], again[n]) and not torch.equal(one[n], other[n]) for n in weights)
+    with pytest.raises(InputError, match="attack"):
+        Gradient()(model, weights, images, None, as_seed(0))
+
+
+@pytest.mark.parametrize("name", SALIENCIES.names())
+def test_every_saliency_leaves_the_model_alone_and_scores_every_weight(name):
+    model, images = _model(), _images()
+    masks = _whole(model)
+    weights = {n: model.get_parameter(n) for n in masks.kept}
+    with untouched(model):
+        found = SALIENCIES.make(name)(model, weights, images, FGSM(_THREAT), as_seed(3))
+    assert {n: t.shape for n, t in found.items()} == {n: w.shape for n, w in weights.items()}
+    assert all(torch.isfinite(t).all() and not t.requires_grad for t in found.values())
+
+
+def test_what_a_lottery_refuses():
+    for wrong in ({"levels": -1}, {"fraction": 1.0}, {"rewind": "late"}, {"rewind": "none", "rewind_epoch": 1}):
+        with pytest.raises(InputError):
+            Lottery(**wrong)
+    training = Training(objective=sr.Standard(), epochs=1)
+    with pytest.raises(InputError, match="fresh"):
+        Lottery(levels=1, rewind="reinitialise")(_model(), _images(), training)
+    with pytest.raises(InputError, match="rewind_epoch"):
+        Lottery(levels=1, rewind_epoch=3)(_model(), _images(), training)
+    with pytest.raises(InputError, match="scope"):
+        _whole(_model()).without({}, 0.1, "row")
+
+
+def test_the_mixed_loss_has_its_ends():
+    model, (x, y) = _model(), _images().all()
+    step = Step(model, sr.layer_map(model, x), x, y, (1,))
+    x_adv = (x + 0.05).clamp(0, 1)
+    adversarial, clean = F.cross_entropy(model(x_adv), y), F.cross_entropy(model(x), y)
+    for share, expected in ((0.0, adversarial), (1.0, clean), (0.5, (adversarial + clean) / 2)):
+        torch.testing.assert_close(OBJECTIVES.make("mixed", {"clean": share}).outer(step, x_adv), expected)

@@ -1,0 +1,50 @@
+"""``semirobust prune`` from a fresh model and from a trained one, interrupted, and what its report shows."""
+
+import json
+
+import pytest
+import torch
+
+from semirobust.models.checkpoint import read_tensors
+from semirobust.records.record import Number
+from semirobust.records.store import read_records
+from tests.stages.test_commands import _train
+
+_SMALL = ("--data", "digits", "--model", "resnet8", "--width", "0.125", "--levels", "2", "--fraction", "0.5", "--epochs", "1",
+          "--attack", "fgsm", "--attacks", "fgsm", "--examples", "60", "--set", "data.train=120", "--lr", "0.05")  # fmt: skip
+
+
+def test_levels_are_evaluated_with_their_controls_and_the_sparsest_robust_one_is_kept(run, tmp_path):
+    found = json.loads(run("prune", *_SMALL, "--controls", "--out", "runs/p", "--set", "prune.tolerance=1", "--json")[0])
+    assert [round(level["left"], 2) for level in found["levels"]] == [1.0, 0.5, 0.25] * 3
+    assert {level["arm"] for level in found["levels"]} == {"ticket", "fresh weights", "random weights"}
+    first = [level["accuracy"] for level in found["levels"] if level["left"] == 1.0]
+    assert first[0] == first[1] == first[2]  # the whole network is the same in all arms
+    assert any(note["name"] == "kept" and note["text"].startswith("level 2, 25.0%") for note in found["findings"])
+    weights = read_tensors(tmp_path / "runs/p/model.safetensors")
+    masks = {n.removeprefix("mask/"): t for n, t in read_tensors(tmp_path / "runs/p/seed-0/ticket/level-2.safetensors").items()
+             if n.startswith("mask/")}  # fmt: skip
+    assert all(not weights[name][~mask].any() for name, mask in masks.items())
+    run("evaluate", "runs/p", "--attacks", "fgsm", "--examples", "20")
+    run("report", "runs/p", "--out", "runs/p.html")
+    page = (tmp_path / "runs/p.html").read_text()
+    assert "How many weights can go?" in page and "ticket, 25 % left" in page
+    again = run("prune", *_SMALL, "--controls", "--out", "runs/p", "--set", "prune.tolerance=1", "--json")[0]
+    assert json.loads(again) == found  # all levels are there: nothing runs again
+    assert "other settings" in run("prune", *_SMALL, "--fraction", "0.4", "--out", "runs/p", code=2)[1]
+
+
+def test_a_trained_model_is_pruned_as_it_comes(run, tmp_path):
+    _train(run)
+    run("prune", "--from", "runs/a", "--levels", "1", "--fraction", "0.3", "--epochs", "1", "--rewind", "none", "--attack", "fgsm",
+        "--attacks", "fgsm", "--examples", "40", "--set", "prune.whole=false", "--out", "runs/p")  # fmt: skip
+    before, level = (read_tensors(tmp_path / f) for f in ("runs/a/model.safetensors", "runs/p/seed-0/pruned/level-0.safetensors"))
+    assert all(torch.equal(level[f"last/{name}"], tensor) for name, tensor in before.items())
+    numbers = [r for r in read_records(tmp_path / "runs/p") if isinstance(r, Number)]
+    assert {n.labels["level"] for n in numbers if n.name == "validation.robust"} == {0, 1}
+    assert "another folder" in run("prune", "--from", "runs/a", "--out", "runs/a", code=2)[1]
+
+
+@pytest.mark.parametrize(("change", "words"), [("prune.saliency=none", "saliency"), ("prune.rewind_epoch=9", "rewind_epoch")])
+def test_what_it_refuses(run, change, words):
+    assert words in run("prune", *_SMALL, "--set", change, "--out", "runs/p", code=2)[1]

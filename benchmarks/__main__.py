@@ -1,7 +1,7 @@
 """All benchmarks in one run: ``python -m benchmarks [RUNS] [PART ...]``.
 
-Parts are training, pgd-step, suffix, rivals, dependence, exact, floor, autoattack, pgd, and components, which is not among
-those run by default.
+Parts are training, pgd-step, suffix, rivals, usefulness, dependence, exact, floor, autoattack, pgd, and components, which is
+not among those run by default.
 """
 
 import sys
@@ -10,16 +10,31 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import compare, dependence, pgd, rivals, suffix, training
+from benchmarks import compare, dependence, pgd, rivals, suffix, training, usefulness
 from benchmarks.floor import floor
 from benchmarks.subjects import SHARED, prepare
 from semirobust.records.origin import origin
+
+_PARTS = [
+    "training", "pgd-step", "suffix", "rivals", "usefulness", "dependence", "exact", "floor", "autoattack", "pgd",
+]  # fmt: skip
 
 
 def main() -> None:
     """Print each comparison; the ratio is what to quote."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    wanted = sys.argv[2:] or ["training", "pgd-step", "suffix", "rivals", "dependence", "exact", "floor", "autoattack", "pgd"]
+    wanted = sys.argv[2:] or [
+        "training",
+        "pgd-step",
+        "suffix",
+        "rivals",
+        "usefulness",
+        "dependence",
+        "exact",
+        "floor",
+        "autoattack",
+        "pgd",
+    ]
     threads = torch.get_num_threads()
     print(f"{origin({}, seed=0, threads=threads).device}, torch {torch.__version__}; medians of {runs} runs, in turn", flush=True)
     if "training" in wanted:
@@ -34,7 +49,10 @@ def main() -> None:
     if "rivals" in wanted:
         for line in rivals.run(runs):
             print(line, flush=True)
-    if set(wanted) <= {"training", "pgd-step", "suffix", "rivals"}:
+    if "usefulness" in wanted:
+        for line in usefulness.run(runs):
+            print(line, flush=True)
+    if set(wanted) <= {"training", "pgd-step", "suffix", "rivals", "usefulness"}:
         return
     if not SHARED.is_dir():
         print("the rest is skipped: no CIFAR-10 and no checkpoints beside the checkout")

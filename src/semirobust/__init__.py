@@ -37,12 +37,14 @@ if TYPE_CHECKING:
     from semirobust.measures.bounds import performance_bounds as performance_bounds
     from semirobust.measures.connectivity import connectivity as connectivity
     from semirobust.measures.criticality import criticality as criticality
+    from semirobust.measures.feature_attack import FeatureAttack as FeatureAttack
     from semirobust.measures.robustness import evaluate as evaluate
     from semirobust.measures.sanity import sanity_checks as sanity_checks
     from semirobust.measures.semirobustness import semirobustness as semirobustness
     from semirobust.measures.stability import stability as stability
     from semirobust.measures.sweep import sweep as sweep
     from semirobust.measures.transfer import transfer as transfer
+    from semirobust.measures.usefulness import usefulness as usefulness
     from semirobust.methods.harden import harden as harden
     from semirobust.methods.lottery import Lottery as Lottery
     from semirobust.methods.recovery import Recovery as Recovery
@@ -118,6 +120,8 @@ _HOMES = {
     "sweep": "measures.sweep",
     "transfer": "measures.transfer",
     "transplant": "layers.transplant",
+    "FeatureAttack": "measures.feature_attack",
+    "usefulness": "measures.usefulness",
     "Lottery": "methods.lottery",
     "Masks": "pruning.masks",
     "Recovery": "methods.recovery",

@@ -48,3 +48,16 @@ def test_a_trained_model_is_pruned_as_it_comes(run, tmp_path):
 @pytest.mark.parametrize(("change", "words"), [("prune.saliency=none", "saliency"), ("prune.rewind_epoch=9", "rewind_epoch")])
 def test_what_it_refuses(run, change, words):
     assert words in run("prune", *_SMALL, "--set", change, "--out", "runs/p", code=2)[1]
+
+
+def test_features_are_profiled_one_by_one(run, tmp_path):
+    """Numbers for every feature in front of the classifier, on average in the table, as histograms in the report."""
+    _train(run)
+    found = json.loads(run("profile", "runs/a", "--measures", "usefulness", "--examples", "40", "--json")[0])
+    (layer,) = [entry for entry in found["layers"] if "usefulness" in entry]
+    assert layer["usefulness.robust"]["value"] <= layer["usefulness"]["value"] and "keep a robust usefulness" in found["notes"][0]
+    numbers = [r for r in read_records(tmp_path / "runs/a") if isinstance(r, Number)]
+    each = [n for n in numbers if n.name == "feature.usefulness.robust"]
+    assert abs(sum(n.value for n in each) / len(each) - layer["usefulness.robust"]["value"]) < 1e-9
+    run("report", "runs/a", "--out", "runs/a.html")
+    assert "What single features are worth" in (tmp_path / "runs/a.html").read_text()

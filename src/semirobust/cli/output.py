@@ -79,6 +79,7 @@ def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json
     columns = {
         score.measure: dict(zip(score.indices, zip(score.values, score.low, score.high, strict=True), strict=True))
         for score in scores
+        if not score.features or math.isfinite(score.low[0])  # of single features the report has the rest
     }
     if as_json:
         entries = [

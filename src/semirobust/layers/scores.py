@@ -26,6 +26,7 @@ class LayerScores:
         notes: sentences that a reader of the scores must know.
         by: what estimated them, where there is a choice.
         details: more about each layer by name, such as its verdict: (L,) numbers or words each.
+        features: layer -> (d,) one number for each feature of it, of which ``values`` has the mean; empty where there are none.
     """
 
     measure: str
@@ -39,6 +40,7 @@ class LayerScores:
     notes: tuple[str, ...] = ()
     by: str = ""
     details: Mapping[str, Sequence[str | int | float]] = field(default_factory=dict)
+    features: Mapping[int, Floats] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.indices)

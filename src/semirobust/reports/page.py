@@ -13,6 +13,7 @@ from semirobust.errors import InputError
 from semirobust.records.record import Finding
 from semirobust.reports.connectivity import connectivity_pictures
 from semirobust.reports.course import course_figure
+from semirobust.reports.features import features_figure
 from semirobust.reports.figures import accuracy_figure, curves_figure, security_figure, transfer_figure
 from semirobust.reports.network import network_pictures
 from semirobust.reports.prefixes import prefix_figures
@@ -69,6 +70,7 @@ def render_report(source: Source, title: str) -> str:
         "transfer": transfer_figure(source),
         "recovery": recovery_figure(source),
         "pruning": pruning,
+        "features": features_figure(source),
         "curves": curves_figure(source),
         "course": course_figure(source),
         **prefix_figures(source),

@@ -91,7 +91,14 @@ def score_records(scores: Sequence[LayerScores], at: Origin, labels: Mapping[str
         for score in scores
         for i, index in enumerate(score.indices)
     ]
-    return [*numbers, *notes]
+    parts = [
+        Number(name=f"feature.{score.measure}", value=float(value), n=score.examples, labels=here, origin=at)
+        for score in scores
+        for layer, values in score.features.items()
+        for i, value in enumerate(values)
+        for here in [{**(labels or {}), "layer": layer, "feature": i}]
+    ]
+    return [*numbers, *parts, *notes]
 
 
 def _finite(value: float) -> float | None:

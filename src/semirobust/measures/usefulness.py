@@ -1,0 +1,213 @@
+"""What each feature in front of the classifier is worth, and what is left of it under attack."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.checks import check_examples, check_mode
+from semirobust.errors import InputError
+from semirobust.layers.map import LayerMap, layer_map
+from semirobust.layers.mode import quiet
+from semirobust.layers.scores import Floats, LayerScores
+from semirobust.measures import MEASURES
+from semirobust.measures.base import AbstractLayerMeasure
+from semirobust.measures.feature_attack import FeatureAttack, Head, extremes
+from semirobust.progress import Progress, silent
+from semirobust.seed import Seed, as_seed
+from semirobust.threats import AbstractBall
+
+__all__ = ["FeatureAttack", "FeatureUsefulness", "Usefulness", "usefulness"]
+
+
+@dataclass(frozen=True)
+class Usefulness:
+    """Of each of d features; all numbers are means over examples, and over classes where there are more than two.
+
+    Attributes:
+        useful: E[t (2 s(w f) - 1)], t = 1 for the class and -1 for the rest, s the logistic function, f the normalised feature
+            and w its weight for the class against the mean of the others: from -1 to 1.
+        robust: the same at the worst point of the ball for this feature alone.
+        original: |E[t f]| (Ilyas et al. 2019), and ``original_robust`` at the worst point.
+        actual: w E[t f], what the feature adds to the margin.
+        low, high, robust_low, robust_high: 95 % intervals over examples of the first two.
+        active: share of examples on which the feature is not 0.
+        mean, robust_mean: of the first two over the features, with their intervals over examples.
+        examples: how many.
+        attack: what looked for the worst point, in words.
+    """
+
+    useful: Floats = field(repr=False)
+    robust: Floats = field(repr=False)
+    original: Floats = field(repr=False)
+    original_robust: Floats = field(repr=False)
+    actual: Floats = field(repr=False)
+    low: Floats = field(repr=False)
+    high: Floats = field(repr=False)
+    robust_low: Floats = field(repr=False)
+    robust_high: Floats = field(repr=False)
+    active: Floats = field(repr=False)
+    mean: tuple[float, float, float]
+    robust_mean: tuple[float, float, float]
+    examples: int
+    attack: str
+
+    def __len__(self) -> int:
+        return len(self.useful)
+
+    @property
+    def robustly_useful(self) -> int:
+        """How many features keep a robust usefulness above 0."""
+        return int((self.robust > 0).sum())
+
+
+def usefulness(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    threat: AbstractBall | None = None,
+    attack: FeatureAttack | None = None,
+    reference: Tensor | None = None,
+    layers: LayerMap | None = None,
+    seed: int | Seed = 0,
+    progress: Progress = silent,
+) -> Usefulness:
+    """Usefulness and robust usefulness of the inputs of the last linear layer of ``model``.
+
+    Source: "Lighter robust model", section IV. With two classes it is the paper's formula with w the difference of the two
+    rows of weights; with more, each class against the mean of the others, averaged over classes (ours). Features have
+    mean 0 and deviation 1 on ``reference``, the training images in the paper; w is the weight of that normalised feature.
+
+    Args:
+        model: gives logits (N, C) by a linear layer at its end; in eval mode. It is left as it was.
+        x: (N, ...) pixels in [0, 1].
+        y: (N,) labels.
+        threat: the perturbations allowed; the paper's attack looks for them.
+        attack: another one, in place of ``threat``.
+        reference: images that features are normalised on; ``x`` where None.
+        layers: its layer map, if at hand.
+        seed: of random starts.
+        progress: told of every batch.
+
+    Raises:
+        InputError: the last layer is not linear, or arguments not as described.
+    """
+    check_examples(x, y)
+    check_mode(model)
+    if (threat is None) == (attack is None):
+        raise InputError("threat: expected a threat model such as Linf(0.3), or an attack in its place; got both or neither")
+    attack = FeatureAttack(threat) if attack is None and threat is not None else attack
+    assert attack is not None
+    layers = layer_map(model, x[:1]) if layers is None else layers
+    with quiet(model):
+        head = Head.of(model, layers, x if reference is None else reference)
+        return _measured(head.faster(x), head.features(x), x, y, attack, as_seed(seed), progress)
+
+
+@MEASURES.register("usefulness")
+@dataclass(frozen=True)
+class FeatureUsefulness(AbstractLayerMeasure):
+    """Usefulness and robust usefulness of the features that the classifier takes (:func:`usefulness`), by feature and on average.
+
+    Source: "Lighter robust model", section IV. The perturbations allowed are those of the attack of the profile.
+
+    Args:
+        steps, step_size, random_start: as in :class:`FeatureAttack`.
+    """
+
+    steps: int = 3
+    step_size: float | None = 0.01
+    random_start: bool = False
+
+    def scores(
+        self,
+        model: nn.Module,
+        layers: LayerMap,
+        x: Tensor,
+        y: Tensor,
+        x_adv: Tensor,
+        *,
+        attack: AbstractAttack,
+        seed: Seed,
+        progress: Progress = silent,
+    ) -> list[LayerScores]:
+        if not isinstance(attack.threat, AbstractBall):
+            raise InputError(f"attack: usefulness needs one within a norm ball, got {attack.name}")
+        own = FeatureAttack(attack.threat, self.steps, self.step_size, self.random_start)
+        found = usefulness(model, x, y, attack=own, layers=layers, seed=seed, progress=progress)
+        note = (
+            f"usefulness: {found.robustly_useful} of {len(found)} features keep a robust usefulness above 0 ({found.attack}); "
+            f"{int((found.useful > 0).sum())} are useful without an attack"
+        )
+        by_name = {
+            "usefulness": (found.useful, found.mean),
+            "usefulness.robust": (found.robust, found.robust_mean),
+            "usefulness.original": (found.original, None),
+            "usefulness.original-robust": (found.original_robust, None),
+            "usefulness.actual": (found.actual, None),
+        }
+        index = len(layers) - 1
+        scores = []
+        for name, (values, mean) in by_name.items():
+            ends = mean or (float(values.mean()), math.nan, math.nan)
+            middle, low, high = (np.array([end]) for end in ends)
+            notes = (note,) if name == "usefulness" else ()
+            scores.append(
+                LayerScores(name, "1", (index,), middle, low, high, len(x), len(layers), notes, features={index: values})
+            )
+        return scores
+
+
+def _measured(head: Head, f: Tensor, x: Tensor, y: Tensor, attack: FeatureAttack, seed: Seed, progress: Progress) -> Usefulness:
+    t = 2.0 * nn.functional.one_hot(y.cpu(), head.weight.shape[0]).double() - 1  # (N, C)
+    z = (f.cpu().double() - head.mean) / head.deviation
+    sums = (t[:, :, None] * z[:, None, :]).mean(0)  # (C, d)
+    turn = torch.where(sums >= 0, 1.0, -1.0).double()
+    # t w f is lowest at the lowest f where t w > 0, and at the highest where it is negative; likewise t f.
+    falls = (t[:, :, None] * head.weight) > 0
+    falls_too = (t[:, :, None] * turn) > 0
+    lower, upper = (falls | falls_too).any(1), (~falls | ~falls_too).any(1)
+    low, high = extremes(head, x, f, lower, upper, attack, seed, progress)
+    low, high = ((v.cpu().double() - head.mean) / head.deviation for v in (low, high))
+    useful = _of_classes(t, head.weight, lambda c: z)
+    robust = _of_classes(t, head.weight, lambda c: torch.where(falls[:, c], low, high))
+    worst = torch.stack([torch.where(falls_too[:, c], low, high) * t[:, c, None] * turn[c] for c in range(t.shape[1])])
+    (u, u_low, u_high), (r, r_low, r_high) = _interval(useful), _interval(robust)
+    return Usefulness(
+        u,
+        r,
+        sums.abs().mean(0).numpy(),
+        worst.mean(1).mean(0).numpy(),
+        (head.weight * sums).mean(0).numpy(),
+        u_low,
+        u_high,
+        r_low,
+        r_high,
+        (f != 0).double().mean(0).cpu().numpy(),
+        _over_features(useful),
+        _over_features(robust),
+        len(x),
+        f"{attack.steps} steps of {attack.step:g}, {attack.threat}",
+    )
+
+
+def _of_classes(t: Tensor, weight: Tensor, value: Callable[[int], Tensor]) -> Tensor:
+    """(N, d): t (2 s(w f) - 1), mean over classes."""
+    classes = t.shape[1]
+    return sum((t[:, c, None] * torch.tanh(weight[c] * value(c) / 2) for c in range(classes)), torch.zeros(())) / classes
+
+
+def _interval(values: Tensor) -> tuple[Floats, Floats, Floats]:
+    """Mean over examples with its 95 % interval, by the normal approximation."""
+    mean, reach = values.mean(0).numpy(), 1.96 * values.std(0, correction=0).numpy() / np.sqrt(len(values))
+    return mean, mean - reach, mean + reach
+
+
+def _over_features(values: Tensor) -> tuple[float, float, float]:
+    middle, low, high = _interval(values.mean(1, keepdim=True))
+    return float(middle[0]), float(low[0]), float(high[0])

@@ -1,0 +1,38 @@
+"""What single features are worth, as the paper on lighter robust models draws it: its figures 5 to 8."""
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from semirobust.reports.figures import COLOURS, styled
+from semirobust.reports.source import Source
+
+__all__ = ["features_figure"]
+
+_PANELS = {
+    "usefulness.original": "usefulness",
+    "usefulness.actual": "usefulness × weight: what a feature adds to the margin",
+    "usefulness": "usefulness behind the logistic function",
+    "usefulness.robust": "the same at the worst point of the ball",
+}
+
+
+def features_figure(source: Source) -> go.Figure | None:
+    """Four histograms over the features in front of the classifier."""
+    found = {name: [n.value for n in source.named(f"feature.{name}")] for name in _PANELS}
+    if not any(found.values()):
+        return None
+    figure = make_subplots(rows=2, cols=2, subplot_titles=list(_PANELS.values()), vertical_spacing=0.2, horizontal_spacing=0.1)
+    for position, values in enumerate(found.values()):
+        row, column = position // 2 + 1, position % 2 + 1
+        figure.add_trace(
+            go.Histogram(
+                x=values, nbinsx=40, marker={"color": COLOURS[position]}, hovertemplate="%{x}: %{y} features<extra></extra>"
+            ),
+            row=row, col=column,
+        )  # fmt: skip
+        figure.add_vline(x=0, line={"color": "#5b6670", "width": 1, "dash": "dot"}, row=row, col=column)
+    figure.update_annotations(font={"size": 13})
+    figure.update_yaxes(title="features", col=1)
+    figure = styled(figure, 520)
+    figure.update_layout(showlegend=False, bargap=0.05, margin={"t": 40})
+    return figure

@@ -29,11 +29,11 @@ HELPERS = {
     "attacks": {"active", "base", "foreign", "goals", "inference", "losses", "steps", "windows"},
     "data": {"augment", "catalogue", "images", "load", "locate", "mixture", "npz"},
     "dependence": {"base", "buckets", "estimate", "pairwise", "reduction", "sketched", "weights"},
-    "measures": {"base", "bounds", "feature_attack", "ledger", "robustness", "sanity", "sweep", "transfer"},
+    "measures": {"base", "bounds", "feature_attack", "ledger", "robustness", "sanity", "speed", "sweep", "transfer"},
     "methods": {"base", "chosen", "harden", "lottery", "recovery"},
     "models": {"base", "build", "checkpoint", "factory"},
     "objectives": {"base"},
-    "pruning": {"base", "masks"},
+    "pruning": {"base", "channels", "masks", "resize"},
     "selection": {"base"},
     "threats": {"ball", "base", "flow", "rearrangement"},
 }

@@ -8,6 +8,7 @@ import torch
 from semirobust.models.checkpoint import read_tensors
 from semirobust.records.record import Number
 from semirobust.records.store import read_records
+from semirobust.stages.run import build_subject
 from tests.stages.test_commands import _train
 
 _SMALL = ("--data", "digits", "--model", "resnet8", "--width", "0.125", "--levels", "2", "--fraction", "0.5", "--epochs", "1",
@@ -48,6 +49,30 @@ def test_a_trained_model_is_pruned_as_it_comes(run, tmp_path):
 @pytest.mark.parametrize(("change", "words"), [("prune.saliency=none", "saliency"), ("prune.rewind_epoch=9", "rewind_epoch")])
 def test_what_it_refuses(run, change, words):
     assert words in run("prune", *_SMALL, "--set", change, "--out", "runs/p", code=2)[1]
+
+
+def test_a_smaller_network_is_a_run_like_any_other(run, tmp_path):
+    """Cut, trained again, timed, exported; then evaluated, profiled, pruned further and hardened from its weights alone."""
+    pytest.importorskip("torch_pruning")
+    _train(run)
+    text = run("prune", "--from", "runs/a", "--operations", "0.6", "--epochs", "1", "--attack", "fgsm", "--attacks", "fgsm",
+               "--examples", "40", "--out", "runs/s", "--export", "runs/s.pt2")[0]  # fmt: skip
+    assert "trained again" in text and "time, before = 1" in text
+    before, after = (read_tensors(tmp_path / "runs" / name / "model.safetensors") for name in ("a", "s"))
+    assert sum(t.numel() for t in after.values()) < sum(t.numel() for t in before.values())
+    program = torch.export.load(tmp_path / "runs/s.pt2").module()
+    subject = build_subject(str(tmp_path / "runs/s"), None, None, None, {})
+    x = torch.rand(5, 1, 8, 8)
+    torch.testing.assert_close(program(x), subject.model(x))
+    run("evaluate", "runs/s", "--attacks", "fgsm", "--examples", "20")
+    run("profile", "runs/s", "--examples", "20")
+    run("harden", "--from", "runs/s", "--method", "adversarial", "--epochs", "1", "--attacks", "fgsm", "--examples", "20",
+        "--out", "runs/h")  # fmt: skip
+    run("evaluate", "runs/h", "--attacks", "fgsm", "--examples", "20")
+    run("report", "runs/s", "--out", "runs/s.html")
+    assert "fresh weights" in run("prune", "--from", "runs/s", "--rewind", "reinitialise", "--out", "runs/t", code=2)[1]
+    assert "cannot be reached" in run("prune", "--from", "runs/a", "--operations", "0.0001", "--out", "runs/u", code=2)[1]
+    assert "--operations" in run("prune", "--from", "runs/a", "--export", "runs/x.pt2", "--out", "runs/v", code=2)[1]
 
 
 def test_features_are_profiled_one_by_one(run, tmp_path):

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from semirobust.cli import options as o
 from semirobust.cli.parse import compute, subject_of
+from semirobust.errors import InputError
 
 if TYPE_CHECKING:
     from semirobust.records.store import AnyRecord
@@ -35,6 +36,10 @@ def prune(
     attack: Annotated[str | None, typer.Option("--attack", help="Inner maximisation, such as fgsm or pgd-10.")] = None,
     epochs: Annotated[int | None, typer.Option("--epochs", help="Of each level.")] = None,
     learning_rate: Annotated[str | None, typer.Option("--lr")] = None,
+    operations: Annotated[
+        str | None, typer.Option("--operations", help="Remove channels until this share of the multiplications is left.")
+    ] = None,
+    export: Annotated[Path | None, typer.Option("--export", help="Write the network for torch.export.load, too.")] = None,
     controls: Annotated[bool, typer.Option("--controls", help="Fresh and random weights beside it, at equal budget.")] = False,
     seeds: Annotated[int, typer.Option("--seeds", help="Repeat with so many seeds.")] = 1,
     attacks: o.Attacks = None,
@@ -47,7 +52,8 @@ def prune(
 ) -> None:
     """Prune a model level by level, train what is left, and evaluate each level. An interrupted run goes on where it was.
 
-    Without --from and --checkpoint the model starts fresh, and with rewinding its levels are lottery tickets.
+    Without --from and --checkpoint the model starts fresh, and with rewinding its levels are lottery tickets. With --operations
+    whole channels go at once, and the network is really smaller.
     """
     changes = o.common_changes(
         set_,
@@ -65,6 +71,7 @@ def prune(
         prune__attack=attack,
         prune__epochs=epochs,
         prune__learning_rate=learning_rate,
+        prune__operations=operations,
         prune__controls=controls or None,
         evaluate__attacks=attacks,
         evaluate__examples=examples,
@@ -75,6 +82,11 @@ def prune(
     from semirobust.stages.recipe import read_recipe
 
     where = compute(device, threads=threads)
+    if operations is not None or (recipe is not None and read_recipe(recipe, changes).prune.operations is not None):
+        _shrink(subject_of(target, model, checkpoint, recipe, changes), out, where, export, as_json=json)
+        return
+    if export is not None:
+        raise InputError("--export: expected with --operations; a pruned weight that is 0 makes no smaller program")
     with bars(quiet=json) as progress:
         if target is None and checkpoint is None:
             settings = read_recipe(recipe, {**changes, "model.name": model})
@@ -85,6 +97,39 @@ def prune(
     _show(records, out, as_json=json)
     if any(record.kind == "finding" and record.name == "stopped" for record in records):
         raise typer.Exit(1)
+
+
+def _shrink(subject: Any, out: Path, where: Any, file: Path | None, *, as_json: bool) -> None:
+    from semirobust.cli.console import bars, print_json, show_table, tell
+    from semirobust.cli.output import show_comparison
+    from semirobust.records.record import Number
+    from semirobust.stages.run import build_subject, load_splits
+    from semirobust.stages.shrink import export, shrink_subject
+
+    with bars(quiet=as_json) as progress:
+        records = shrink_subject(subject, out, devices=where, progress=progress)
+    if file is not None:
+        name = subject.spec.name if ":" in subject.spec.name else None
+        x, _ = load_splits(subject.recipe).test.first(2).all()
+        export(build_subject(str(out), name, None, None, {"data.root": subject.recipe.data.root}).model, x, file)
+    found = [r for r in records if isinstance(r, Number) and r.name.startswith("cost.")]
+    arms = list(dict.fromkeys(str(n.labels["arm"]) for n in found))
+    cost = {arm: {n.name.removeprefix("cost."): n for n in found if n.labels["arm"] == arm} for arm in arms}
+    if as_json:
+        print_json({"out": str(out), "cost": {arm: {k: n.value for k, n in own.items()} for arm, own in cost.items()}})
+        return
+    rows = []
+    for arm, own in cost.items():
+        ratio, low, high = (f"{v:.2f}" for v in (own["ratio"].value, own["ratio"].low or 0.0, own["ratio"].high or 0.0))
+        sizes = [f"{own[key].value:,.0f}" for key in ("parameters", "multiplications")]
+        rows.append(
+            (arm, *sizes, f"{own['megabytes'].value:.1f}", f"{1e3 * own['seconds'].value:.1f}", f"{ratio} ({low} to {high})")
+        )
+    batch = found[0].labels["batch"]
+    show_table(f"Cost, batches of {batch}", ("", "parameters", "multiplications", "MB", "ms", "time, before = 1"), rows)
+    show_comparison(records, out, as_json=False)
+    if file is not None:
+        tell(f"wrote {file}")
 
 
 def _show(records: "Sequence[AnyRecord]", out: Path, *, as_json: bool) -> None:

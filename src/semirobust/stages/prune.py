@@ -132,6 +132,8 @@ class _Job:
     def _arms(self) -> dict[str, Lottery]:
         lottery = pruned_levels(self.recipe)
         name = {"initial": "ticket", "reinitialise": "fresh weights", "none": "pruned"}[lottery.rewind]
+        if self.spec.smaller and (self.recipe.prune.controls or lottery.rewind == "reinitialise"):
+            raise InputError("rewind: expected no fresh weights for a network whose channels were removed")
         if not self.recipe.prune.controls:
             return {name: lottery}
         fresh = replace(lottery, rewind="reinitialise", rewind_epoch=0)

@@ -197,6 +197,9 @@ class PruneSettings(FitSettings):
         whole: train the whole network first; False prunes it as it comes.
         controls: beside it also fresh weights under the same schedule of masks, and weights pruned at random.
         tolerance: accuracy under attack on held-out images that the network that is kept may lose against the whole one.
+        operations: remove whole channels instead, until this share of the multiplications is left, and train what remains; the
+            settings from ``levels`` to ``tolerance`` then say nothing, but for the saliency.
+        multiple: numbers of channels are then rounded to multiples of this.
     """
 
     objective: str = "adversarial"
@@ -212,6 +215,8 @@ class PruneSettings(FitSettings):
     whole: bool = True
     controls: bool = False
     tolerance: Annotated[Real, Field(ge=0, le=1)] = 0.01
+    operations: Annotated[Real, Field(gt=0, lt=1)] | None = None
+    multiple: Count = 1
     epochs: NoneOrMore = 12
 
 

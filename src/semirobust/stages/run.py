@@ -19,8 +19,9 @@ from semirobust.layers.map import LayerMap
 from semirobust.layers.mode import device_of, quiet
 from semirobust.models.base import Normalised
 from semirobust.models.build import build_model
-from semirobust.models.checkpoint import load_checkpoint, save_model, write_atomically
+from semirobust.models.checkpoint import load_checkpoint, read_tensors, save_model, write_atomically
 from semirobust.models.factory import from_factory
+from semirobust.pruning.resize import resized
 from semirobust.records.origin import origin
 from semirobust.records.record import LayerEntry, Origin, Settings
 from semirobust.records.store import AnyRecord, write_records
@@ -64,6 +65,7 @@ class ModelSpec:
     mean: Sequence[float] | None
     std: Sequence[float] | None
     options: Mapping[str, Any]
+    smaller: bool = False  # its weights say how many channels each layer has
 
     def build(self, seed: int = 0) -> nn.Module:
         """A fresh model; one named package.module:factory comes from there."""
@@ -223,7 +225,8 @@ def _from_run(
         recipe = read_recipe(None, {"data.split_seed": base.seed}, recipe)
     if recipe.model != base.model:
         raise InputError(f"model: {folder} says how its model is built; leave out what builds another")
-    network = load_checkpoint(spec.build(), checkpoint or folder / MODEL_FILE)
+    file = checkpoint or folder / MODEL_FILE
+    network = resized(spec.build(), read_tensors(file)).eval() if spec.smaller else load_checkpoint(spec.build(), file)
     check_fits(network, load_splits(recipe))
     return Subject(network, spec, recipe, folder, base)
 

@@ -1,0 +1,33 @@
+"""How much work a network is."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.layers.mode import quiet
+
+__all__ = ["multiplications"]
+
+
+def multiplications(model: nn.Module, x: Tensor) -> dict[str, float]:
+    """Multiplications of each convolution and linear module for one image, by name; what runs several times counts each time."""
+    found: dict[str, float] = {}
+
+    def count(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
+        def hook(module: nn.Module, args: Any, output: Tensor) -> None:
+            assert isinstance(module.weight, Tensor)
+            found[name] = found.get(name, 0.0) + output.numel() / len(x) * module.weight[0].numel()
+
+        return hook
+
+    named = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
+    with quiet(model), torch.no_grad():
+        handles = [module.register_forward_hook(count(name)) for name, module in named]
+        try:
+            model(x)
+        finally:
+            for handle in handles:
+                handle.remove()
+    return found

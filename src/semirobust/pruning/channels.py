@@ -1,0 +1,122 @@
+"""Whole channels and neurons away: a network that is really smaller."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.data.images import Images
+from semirobust.errors import InputError
+from semirobust.layers.map import layer_map
+from semirobust.layers.operations import multiplications
+from semirobust.pruning.base import AbstractSaliency
+from semirobust.pruning.magnitude import Magnitude
+from semirobust.seed import Seed, as_seed
+
+__all__ = ["Channels"]
+
+_MAGNITUDE = Magnitude()
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Removes the channels that are worth least until the network is as small as asked.
+
+    What depends on what (a channel and its batch norm, the shortcut beside it, the next layer's input) is found by
+    torch-pruning (Fang et al. 2023, "DepGraph"). A channel is worth the mean saliency of the weights that make it, over all
+    layers that must lose it together, relative to the mean of its layer, so that layers of other sizes can be compared (ours).
+    The classifier keeps its outputs.
+
+    Args:
+        operations: the share of multiplications that is to be left, from above 0 to 1.
+        saliency: what a weight is worth; it is asked again after each step.
+        steps: how many steps the way to nothing is cut into; the network stops at the first that is small enough.
+        least: the share of each layer's channels that stays in any case.
+        multiple: numbers of channels are rounded to multiples of this; 8 or 16 suit processors, which pad to that anyway.
+        favours: layer index -> factor on what its channels are worth: above 1 they stay longer, such as those of critical layers.
+    """
+
+    operations: float = 0.5
+    saliency: AbstractSaliency = _MAGNITUDE
+    steps: int = 40
+    least: float = 0.1
+    multiple: int = 1
+    favours: Mapping[int, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not 0 < self.operations <= 1 or not 0 < self.least <= 1 or min(self.steps, self.multiple) < 1:
+            found = f"{self.operations}, {self.least}, {self.steps} and {self.multiple}"
+            raise InputError(f"operations, least, steps and multiple: expected shares above 0, and at least 1; got {found}")
+
+    def __call__(
+        self, model: nn.Module, images: Images, attack: AbstractAttack | None = None, *, seed: int | Seed = 0
+    ) -> nn.Module:
+        """A smaller copy of ``model``, not yet trained again.
+
+        Args:
+            model: gives logits (N, C); it is left as it was.
+            images, attack: what the saliency looks at.
+            seed: of the saliency.
+
+        Raises:
+            InputError: torch-pruning is missing or cannot follow the model, or it cannot be made so small.
+        """
+        tools, small = _tools(), copy.deepcopy(model).eval()
+        x, _ = images.batch(torch.tensor([0]), next(model.parameters()).device)
+        layers, seed = layer_map(model, x), as_seed(seed)
+        whole = sum(multiplications(model, x).values())
+        aim = self.operations * whole
+        favours = {f"{layer.name}.weight": self.favours.get(layer.index, 1.0) for layer in layers}
+        worth = _Worth({id(small.get_submodule(layer.name)): f"{layer.name}.weight" for layer in layers}, favours)
+        classifier = small.get_submodule(layers.at(len(layers)).name)
+        try:
+            pruner = tools.pruner.BasePruner(
+                small, x, importance=worth, global_pruning=True, pruning_ratio=1 - self.least, max_pruning_ratio=1 - self.least,
+                iterative_steps=self.steps, ignored_layers=[classifier], round_to=self.multiple if self.multiple > 1 else None,
+            )  # fmt: skip
+            for step in range(self.steps):
+                if sum(multiplications(small, x).values()) <= aim:
+                    break
+                weights = {name: small.get_parameter(name) for name in favours}
+                worth.scores = self.saliency(small, weights, images, attack, seed / step)
+                pruner.step()
+            left = sum(multiplications(small, x).values())
+        except (RuntimeError, AssertionError, AttributeError, IndexError, ValueError) as error:
+            said = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(f"model: its channels cannot be removed ({said})") from None
+        if left > aim:
+            least = f"{left / whole:.0%} are left with {self.least:.0%} of each layer"
+            raise InputError(f"operations: {self.operations:.0%} of them cannot be reached; {least}")
+        return small
+
+
+@dataclass
+class _Worth:
+    """What each channel of a group of layers that depend on each other is worth, as torch-pruning asks for it."""
+
+    names: Mapping[int, str]
+    favours: Mapping[str, float]
+    scores: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __call__(self, group: "Sequence[tuple[Any, Sequence[int]]]") -> Tensor | None:
+        found = []
+        for dependency, channels in group:
+            name = self.names.get(id(dependency.target.module))
+            if name is None or not dependency.handler.__name__.startswith("prune_out"):
+                continue
+            own = self.scores[name].flatten(1).mean(1)[list(channels)]
+            found.append(self.favours[name] * own / self.scores[name].mean().clamp_min(1e-30))
+        sizes = {len(one) for one in found}
+        return torch.stack(found).mean(0) if len(sizes) == 1 else None
+
+
+def _tools() -> Any:
+    try:
+        import torch_pruning  # type: ignore[import-untyped]
+    except ImportError:
+        raise InputError('channels: removing them needs torch-pruning: pip install "semirobust[prune]"') from None
+    return torch_pruning

@@ -1,0 +1,132 @@
+"""``semirobust prune --operations``: a network that is really smaller, trained again, and what that cost and gained."""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from semirobust.errors import InputError
+from semirobust.measures.speed import costs
+from semirobust.models.checkpoint import write_atomically
+from semirobust.objectives import OBJECTIVES
+from semirobust.progress import Progress, silent
+from semirobust.pruning import SALIENCIES
+from semirobust.pruning.channels import Channels
+from semirobust.records.record import Finding, Label, Number
+from semirobust.records.store import AnyRecord
+from semirobust.seed import as_seed
+from semirobust.stages import fitting
+from semirobust.stages.evaluate import accuracy_records, attacks_of
+from semirobust.stages.run import (
+    Subject,
+    check_split,
+    hold_out,
+    load_splits,
+    origin_of,
+    prepare_folder,
+    save_run,
+    settings_record,
+    threat_of,
+    write_stage,
+)
+from semirobust.training.loop import Training
+
+__all__ = ["export", "shrink_subject"]
+
+_TIMED = 64  # images in the batch that is timed
+_BEFORE, _CUT, _AFTER = "before", "channels removed", "trained again"
+
+
+def shrink_subject(
+    subject: Subject, out: Path, *, devices: fitting.Devices = fitting.Devices(), progress: Progress = silent
+) -> list[AnyRecord]:
+    """Remove channels until the recipe's share of multiplications is left, train what remains, and compare.
+
+    The smaller network becomes the model of the run folder ``out``.
+
+    Returns:
+        the records written: accuracies before, after the cut and after training; seconds, operations, parameters, megabytes.
+
+    Raises:
+        InputError: ``out`` is the folder of the model itself, or a setting does not fit.
+    """
+    recipe, settings = subject.recipe, subject.recipe.prune
+    if subject.folder is not None and subject.folder.resolve() == out.resolve():
+        raise InputError(f"out: expected another folder than the run to prune, got {out} for both")
+    if settings.operations is None:
+        raise InputError("prune.operations: expected the share of multiplications that is to be left, got none")
+    check_split(subject)
+    fabric = fitting.make_fabric(devices, settings.precision)
+    splits, at, seed = load_splits(recipe), origin_of(recipe, "prune", device=fabric.device), as_seed(recipe.seed)
+    images, held_out = hold_out(recipe, splits.train)
+    test, attack = splits.test.first(recipe.evaluate.examples), fitting.attack_of(settings.attack, {}, threat_of(recipe))
+    before = subject.model.to(fabric.device)
+    saliency = SALIENCIES.make(settings.saliency, settings.saliency_options)
+    channels = Channels(settings.operations, saliency, multiple=settings.multiple)
+    small = channels(before, images, attack, seed=seed / "channels")
+    prepare_folder(out, "prune")
+    cut = copy.deepcopy(small)
+    training = Training(
+        objective=OBJECTIVES.make(settings.objective, settings.objective_options),
+        attack=fitting.attack_of(settings.attack, settings.attack_options, threat_of(recipe)),
+        **fitting.fit_options(settings),
+    )
+    trained = training(
+        small,
+        images,
+        seed=seed / "prune",
+        validate=fitting.validation_of(settings, held_out, threat_of(recipe)),
+        fabric=fabric,
+        state_file=out / "state.safetensors",
+        key=at.config,
+        on_step=progress,
+    )
+    small = fitting.load_best(trained)
+    records: list[AnyRecord] = [settings_record(recipe, "prune", at)]
+    records += [Finding(name="data", text=f"{splits.name}: {splits.note}", origin=at)] if splits.note else []
+    records += fitting.log_records(trained, at, min(len(held_out), settings.validation_examples), {"arm": _AFTER, "seed": 0})
+    for name, model in ((_BEFORE, before), (_CUT, cut), (_AFTER, small)):
+        records += accuracy_records(
+            model, test, attacks_of(recipe), at, seed=seed / "evaluate", labels={"arm": name, "seed": 0}, progress=progress
+        )[0]
+    x, _ = test.first(_TIMED).all(fabric.device)
+    for name, cost in costs({_BEFORE: before, _AFTER: small}, x).items():
+        values = {
+            "seconds": (cost.seconds, "s"),
+            "ratio": (cost.ratio, "1"),
+            "multiplications": (cost.multiplications, "1"),
+            "parameters": (cost.parameters, "1"),
+            "megabytes": (cost.megabytes, "MB"),
+        }
+        labels: dict[str, Label] = {"arm": name, "batch": len(x)}
+        for key, (value, unit) in values.items():
+            low, high = (cost.low, cost.high) if key == "ratio" else (None, None)
+            records.append(Number(name=f"cost.{key}", value=value, unit=unit, low=low, high=high, labels=labels, origin=at))
+    save_run(out, small, replace(subject.spec, smaller=True), recipe, "prune")
+    (out / "state.safetensors").unlink(missing_ok=True)
+    write_stage(out, "1-prune", records)
+    return records
+
+
+def export(model: nn.Module, x: torch.Tensor, file: Path) -> None:
+    """Write the model as a program for ``torch.export.load``, for batches of any size.
+
+    Raises:
+        InputError: PyTorch cannot trace the model, or the file cannot be written.
+    """
+    import io
+
+    batch = torch.export.Dim("batch", min=1)
+    try:
+        program = torch.export.export(model.eval(), (torch.cat([x, x])[:2],), dynamic_shapes=({0: batch},))
+    except Exception as error:  # tracing fails in as many ways as there are models
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"export: PyTorch cannot trace the model ({said})") from None
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    try:
+        write_atomically(file, buffer.getvalue())
+    except OSError as error:
+        raise InputError(f"export: cannot write {file} ({error.strerror})") from None

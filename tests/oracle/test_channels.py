@@ -1,0 +1,95 @@
+"""Channels that are removed for good: dead ones change nothing, what is left fits together, and weights alone bring it back."""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+import semirobust as sr
+from semirobust.errors import InputError
+from semirobust.layers.operations import multiplications
+from semirobust.pruning.channels import Channels
+from semirobust.pruning.gradient import Gradient
+from semirobust.pruning.resize import resized
+from tests.helpers import untouched
+
+pytest.importorskip("torch_pruning")
+_NAMES = ("resnet18", "vgg19", "preact_resnet18", "densenet121", "capacity_cnn_1", "mlp_300_100_100")
+
+
+def _setting(name, width=0.125):
+    gray = name.startswith(("capacity", "mlp"))
+    size, channels = (28, 1) if gray else (16, 3)
+    model = sr.build_model(name, 4, 1.0 if gray else width, in_channels=channels, image_size=size)
+    x = torch.rand(8, channels, size, size, generator=torch.Generator().manual_seed(0))
+    return model, sr.images_from_tensors(x, torch.arange(8) % 4)
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_a_smaller_network_has_less_work_and_comes_back_from_its_weights(name):
+    model, images = _setting(name)
+    x = images.all()[0]
+    with untouched(model):
+        small = Channels(operations=0.5)(model, images)
+    work, before = (sum(multiplications(m, x[:1]).values()) for m in (small, model))
+    assert 0.3 * before < work <= 0.5 * before
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in model.parameters())
+    assert small(x).shape == model(x).shape and small.state_dict().keys() == model.state_dict().keys()
+    back = resized(_setting(name)[0], small.state_dict())
+    assert torch.equal(back.eval()(x), small(x))
+    sr.Training(objective=sr.Adversarial(), attack=sr.FGSM(sr.Linf(0.05)), epochs=1, batch_size=4)(small, images)
+
+
+def test_dead_channels_go_first_and_nobody_misses_them():
+    """Every second filter between the convolutions of each block is 0, and so is its batch norm: without them all logits stay."""
+    model, images = _setting("resnet18", width=0.25)
+    x = images.all()[0]
+    dead = 0
+    for name, module in model.named_modules():
+        if (name.endswith("conv1") and "layer" in name) or name.endswith(".conv1"):
+            norm = model.get_submodule(name.replace("conv1", "bn1"))
+            with torch.no_grad():
+                for tensor in (module.weight, norm.weight, norm.bias):
+                    tensor[::2] = 0
+            dead += module.weight.shape[0] // 2
+    assert dead
+    aim = 0.85
+    small = Channels(operations=aim, steps=200)(model, images)
+    assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in model.parameters())
+    torch.testing.assert_close(small(x), model(x), rtol=1e-4, atol=1e-5)
+
+
+def test_favoured_layers_keep_more():
+    model, images = _setting("vgg19", width=0.25)
+    plain, kept = (Channels(operations=0.5, favours=favours)(model, images) for favours in ({}, {3: 100.0}))
+    layers = sr.layer_map(model, images.all()[0][:1])
+    name = f"{layers.at(3).name}.weight"
+    assert kept.get_parameter(name).shape[0] == model.get_parameter(name).shape[0] > plain.get_parameter(name).shape[0]
+
+
+def test_other_saliencies_choose_other_channels():
+    model, images = _setting("vgg19")
+    found = [
+        Channels(saliency=saliency)(model, images, sr.FGSM(sr.Linf(0.05)), seed=1)
+        for saliency in (Gradient(examples=8), Gradient(examples=8))
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(found[0].state_dict().values(), found[1].state_dict().values(), strict=True))
+
+
+def test_what_it_refuses():
+    model, images = _setting("vgg19")
+    with pytest.raises(InputError, match="cannot be reached"):
+        Channels(operations=0.001)(model, images)
+    with pytest.raises(InputError, match="operations"):
+        Channels(operations=0)
+    small = Channels(operations=0.5)(model, images)
+    with pytest.raises(InputError, match="no removal of channels"):
+        resized(small, model.state_dict())
+    with pytest.raises(InputError, match="same architecture"):
+        resized(model, nn.Linear(2, 2).state_dict())
+    other = copy.deepcopy(model.state_dict())
+    first = next(name for name, tensor in other.items() if tensor.dim() == 4)
+    other[first] = other[first][..., :1, :1]
+    with pytest.raises(InputError, match="kernel"):
+        resized(model, other)

@@ -12,6 +12,7 @@ from semirobust.reports.reproductions.clat_arms import (
     of_network,
     pgd_of,
     sweep,
+    versus,
 )
 from semirobust.reports.reproductions.clat_layers import drift, index, overfitting, stability
 from semirobust.reports.reproductions.criteria import agreement, choices, layer_gains
@@ -52,6 +53,21 @@ _RIVALS = {
     "twins": "TWINS",
     "autolora": "AutoLoRA, rank 8",
     "clat@autolora-clat": "AutoLoRA, then CLAT as long again",
+}
+_AGAINST = {
+    "start": "the base, last epoch",
+    "best": "the base, best epoch",
+    "continued": "PGD-AT continued",
+    "PGD-AT as clat": "its layers, plain PGD-AT",
+    "clat-fixed": "CLAT, chosen once",
+    "clat-random": "CLAT, random layers",
+    "clat-smallest": "CLAT, least critical layers",
+    "rift": "RiFT",
+    "lora": "LoRA",
+    "suffix": "PGD-AT of the last 4 layers",
+    "twins": "TWINS",
+    "autolora": "AutoLoRA",
+    "wise": "PGD-AT continued, interpolated",
 }
 _ABLATIONS = {
     "clat@clat": "CLAT, 1/N, chosen again every few epochs",
@@ -105,6 +121,7 @@ def _part(source: Source, network: str) -> dict[str, object]:
         "overfitting": overfitting(source),
         "main": arms(source, _MAIN),
         "ablations": arms(source, _ABLATIONS),
+        "versus": versus(source, "clat@clat", _AGAINST),
         "rivals": arms(source, _RIVALS, cost=True),
         "sweep": sweep(source),
         "attacks": attacks(source, _ATTACKED),

@@ -9,7 +9,7 @@ from semirobust.records.record import Number
 from semirobust.reports.reproductions.table import Seeds, by_seed, paired, percent, points, table
 from semirobust.reports.source import Source
 
-__all__ = ["allocated", "arms", "attacks", "compared", "crossed", "curve", "of_network", "pgd_of", "sweep"]
+__all__ = ["allocated", "arms", "attacks", "compared", "crossed", "curve", "of_network", "pgd_of", "sweep", "versus"]
 
 _COLLAPSED = 0.8
 
@@ -52,6 +52,16 @@ def arms(source: Source, names: Mapping[str, str], *, cost: bool = False) -> str
         rows.append((name, len(found.values), percent(clean), percent(found), *gains, *trains, *costs))
     head = ["arm", "seeds", "clean", pgd, "less start", "less PGD-AT continued", "layers", "parameters"]
     return table([*head, *(["epoch, PGD-AT's = 1"] if cost else [])], rows)
+
+
+def versus(source: Source, arm: str, names: Mapping[str, str]) -> str:
+    """One arm less each of the others, clean and under attack."""
+    pgd, rows = pgd_of(source), []
+    for other, name in names.items():
+        pairs = [paired(_accuracy(source, arm, attack), _accuracy(source, other, attack)) for attack in ("clean", pgd)]
+        if pairs[1]:
+            rows.append((name, len(pairs[1].values), *map(points, pairs)))
+    return table(("less", "seeds", "clean", pgd), rows)
 
 
 def _seconds(source: Source, arm: str) -> dict[int, float]:

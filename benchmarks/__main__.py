@@ -1,7 +1,7 @@
 """All benchmarks in one run: ``python -m benchmarks [RUNS] [PART ...]``.
 
-Parts are training, pgd-step, suffix, rivals, usefulness, dependence, exact, floor, autoattack, pgd, and components, which is
-not among those run by default.
+Parts are training, pgd-step, suffix, rivals, usefulness, channels, dependence, exact, floor, autoattack, pgd, and
+components, which is not among those run by default.
 """
 
 import sys
@@ -10,13 +10,13 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import compare, dependence, pgd, rivals, suffix, training, usefulness
+from benchmarks import channels, compare, dependence, pgd, rivals, suffix, training, usefulness
 from benchmarks.floor import floor
 from benchmarks.subjects import SHARED, prepare
 from semirobust.records.origin import origin
 
 _PARTS = [
-    "training", "pgd-step", "suffix", "rivals", "usefulness", "dependence", "exact", "floor", "autoattack", "pgd",
+    "training", "pgd-step", "suffix", "rivals", "usefulness", "channels", "dependence", "exact", "floor", "autoattack", "pgd",
 ]  # fmt: skip
 
 
@@ -52,7 +52,10 @@ def main() -> None:
     if "usefulness" in wanted:
         for line in usefulness.run(runs):
             print(line, flush=True)
-    if set(wanted) <= {"training", "pgd-step", "suffix", "rivals", "usefulness"}:
+    if "channels" in wanted:
+        for line in channels.run(runs):
+            print(line, flush=True)
+    if set(wanted) <= {"training", "pgd-step", "suffix", "rivals", "usefulness", "channels"}:
         return
     if not SHARED.is_dir():
         print("the rest is skipped: no CIFAR-10 and no checkpoints beside the checkout")

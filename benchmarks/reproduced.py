@@ -21,7 +21,7 @@ def main() -> None:
     """Two panels beside the folder of records."""
     folder = Path(sys.argv[1])
     source = read_source([folder])
-    figure, panels = plt.subplots(1, 2, figsize=(10, 3.8))
+    figure, panels = plt.subplots(1, 2, figsize=(10, 4.2))
     draw = (_frontier, _rho) if folder.name.startswith("semirobustness") else (_gains, _sweep)
     for panel, part in zip(panels, draw, strict=True):
         part(panel, source)
@@ -77,13 +77,17 @@ def _line(panel: Any, points: list[tuple[int, Seeds]], colour: str, name: str, f
 
 
 ARMS = {
-    "continued": "PGD-AT continued",
-    "clat": "CLAT, 1/N",
-    "PGD-AT as clat": "its layers, PGD-AT",
-    "clat-rms": "CLAT, 1/√N",
-    "PGD-AT as clat-rms": "its layers, PGD-AT",
-    "clat-11": "CLAT, layer 11",
-    "PGD-AT as clat-11": "layer 11, PGD-AT",
+    "continued@continued": "PGD-AT continued",
+    "clat@clat": "CLAT, 1/N",
+    "PGD-AT as clat@clat": "its layers, PGD-AT",
+    "clat-11@clat-11": "CLAT, layer 11",
+    "PGD-AT as clat-11@clat-11": "layer 11, PGD-AT",
+    "clat-fixed@clat-fixed": "CLAT, chosen once",
+    "clat-random@clat-random": "CLAT, random layers",
+    "clat-smallest@clat-smallest": "CLAT, least critical",
+    "rift@rift": "RiFT",
+    "lora@lora": "LoRA",
+    "suffix@suffix": "last 4 layers, PGD-AT",
 }
 
 
@@ -91,8 +95,8 @@ def _gains(panel: Any, source: Source) -> None:
     """Accuracy under PGD-20 less that of the start, by arm and regime."""
     for regime, colour, shift in (("early", BLUE, -0.12), ("late", ORANGE, 0.12)):
         start = cells(source, "accuracy", arm="start", attack="pgd-20", network=regime)
-        for position, arm in enumerate(ARMS):
-            unit = arm.removeprefix("PGD-AT as ")
+        for position, entry in enumerate(ARMS):
+            arm, _, unit = entry.partition("@")
             found = paired(cells(source, "accuracy", arm=arm, attack="pgd-20", network=regime, unit=unit), start)
             if len(found.values) > 1:
                 low, high = found.interval
@@ -103,7 +107,7 @@ def _gains(panel: Any, source: Source) -> None:
     panel.set_yticks(range(len(ARMS)), list(ARMS.values()))
     panel.invert_yaxis()
     panel.set_xlabel("points under PGD-20 gained over the start, 95 % over seeds")
-    panel.legend(frameon=False, title="robust overfitting", loc="best")
+    panel.legend(frameon=False, title="robust overfitting", loc="lower right", fontsize=8)
     panel.grid(alpha=0.25, axis="x")
 
 

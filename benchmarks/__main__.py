@@ -23,18 +23,7 @@ _PARTS = [
 def main() -> None:
     """Print each comparison; the ratio is what to quote."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    wanted = sys.argv[2:] or [
-        "training",
-        "pgd-step",
-        "suffix",
-        "rivals",
-        "usefulness",
-        "dependence",
-        "exact",
-        "floor",
-        "autoattack",
-        "pgd",
-    ]
+    wanted = sys.argv[2:] or _PARTS
     threads = torch.get_num_threads()
     print(f"{origin({}, seed=0, threads=threads).device}, torch {torch.__version__}; medians of {runs} runs, in turn", flush=True)
     if "training" in wanted:

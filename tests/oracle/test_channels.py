@@ -11,6 +11,7 @@ from semirobust.errors import InputError
 from semirobust.layers.operations import multiplications
 from semirobust.pruning.channels import Channels
 from semirobust.pruning.gradient import Gradient
+from semirobust.pruning.magnitude import Magnitude
 from semirobust.pruning.resize import resized
 from tests.helpers import untouched
 
@@ -68,13 +69,32 @@ def test_favoured_layers_keep_more():
     assert kept.get_parameter(name).shape[0] == model.get_parameter(name).shape[0] > plain.get_parameter(name).shape[0]
 
 
-def test_other_saliencies_choose_other_channels():
+def test_a_saliency_decides_and_repeats_itself():
     model, images = _setting("vgg19")
-    found = [
-        Channels(saliency=saliency)(model, images, sr.FGSM(sr.Linf(0.05)), seed=1)
-        for saliency in (Gradient(examples=8), Gradient(examples=8))
-    ]
-    assert all(torch.equal(a, b) for a, b in zip(found[0].state_dict().values(), found[1].state_dict().values(), strict=True))
+    attack, gradient = sr.FGSM(sr.Linf(0.05)), Gradient(examples=8)
+    one, again, other = (Channels(saliency=s)(model, images, attack, seed=1) for s in (gradient, gradient, Magnitude()))
+    same = [torch.equal(a, b) for a, b in zip(one.state_dict().values(), again.state_dict().values(), strict=True)]
+    assert all(same) and any(a.shape != b.shape for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_depthwise_convolutions_come_back_too():
+    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3, groups=16), nn.ReLU(), nn.Conv2d(16, 24, 1), nn.ReLU(),
+                          nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 4)).eval()  # fmt: skip
+    x = torch.rand(8, 3, 12, 12)
+    small = Channels(operations=0.6)(model, sr.images_from_tensors(x, torch.arange(8) % 4))
+    torch.testing.assert_close(resized(model, small.state_dict()).eval()(x), small(x))
+
+
+def test_no_layer_loses_more_than_it_may():
+    """39 of 40 filters are dead, and half of them stay all the same."""
+    model = nn.Sequential(nn.Conv2d(3, 40, 3), nn.ReLU(), nn.Conv2d(40, 40, 3), nn.ReLU(), nn.Conv2d(40, 40, 3), nn.ReLU(),
+                          nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(40, 4)).eval()  # fmt: skip
+    with torch.no_grad():
+        model[2].weight[:39] = 0
+        model[2].bias[:39] = 0
+    images = sr.images_from_tensors(torch.rand(8, 3, 12, 12), torch.arange(8) % 4)
+    small = Channels(operations=0.7, least=0.5)(model, images)
+    assert small[2].out_channels >= 20
 
 
 def test_what_it_refuses():

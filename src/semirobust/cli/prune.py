@@ -82,7 +82,10 @@ def prune(
     from semirobust.stages.recipe import read_recipe
 
     where = compute(device, threads=threads)
-    if operations is not None or (recipe is not None and read_recipe(recipe, changes).prune.operations is not None):
+    asked = changes.get("prune.operations") is not None or (recipe and read_recipe(recipe, changes).prune.operations)
+    if asked:
+        if seeds != 1:
+            raise InputError(f"seeds: expected one with --operations, got {seeds}")
         _shrink(subject_of(target, model, checkpoint, recipe, changes), out, where, export, as_json=json)
         return
     if export is not None:
@@ -120,7 +123,7 @@ def _shrink(subject: Any, out: Path, where: Any, file: Path | None, *, as_json: 
         return
     rows = []
     for arm, own in cost.items():
-        ratio, low, high = (f"{v:.2f}" for v in (own["ratio"].value, own["ratio"].low or 0.0, own["ratio"].high or 0.0))
+        ratio, low, high = (f"{v:.2f}" for v in (own[f"ratio{end}"].value for end in ("", ".least", ".most")))
         sizes = [f"{own[key].value:,.0f}" for key in ("parameters", "multiplications")]
         rows.append(
             (arm, *sizes, f"{own['megabytes'].value:.1f}", f"{1e3 * own['seconds'].value:.1f}", f"{ratio} ({low} to {high})")

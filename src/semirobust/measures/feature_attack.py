@@ -83,17 +83,22 @@ class Head:
             raise InputError(
                 f"model: expected its last layer to take the {f.shape[1]} features of the layer before it, and no others"
             )
-        deviation = f.std(0, correction=0).clamp_min(1e-12)
+        deviation = f.std(0, correction=0)
+        deviation = torch.where(deviation > 0, deviation, torch.inf)  # what never moves is worth nothing: 0, with weight 0
         classes = last.out_features
         rows = last.weight.detach().double()
         against = (rows - rows.mean(0)) * classes / (classes - 1)  # a class less the mean of the others
-        return cls(model, layers, len(layers) - 1, (against * deviation).cpu(), f.mean(0).cpu(), deviation.cpu())
+        weight = against * torch.where(deviation.isfinite(), deviation, 0.0)
+        return cls(model, layers, len(layers) - 1, weight.cpu(), f.mean(0).cpu(), deviation.cpu())
 
     def faster(self, x: Tensor) -> "Head":
         """The same in a faster copy of the model, where that gives the same features."""
         if x.dim() != 4 or not any(isinstance(module, nn.Conv2d) for module in self.model.modules()):
             return self
-        fast = replace(self, model=Faster(self.model, x[:1], torch.float32).network)
+        try:
+            fast = replace(self, model=Faster(self.model, x[:1], torch.float32).network)
+        except Exception:  # whatever cannot be copied or folded is used as it is
+            return self
         mine, theirs = self.features(x[:_LOOKED_AT]), fast.features(x[:_LOOKED_AT])
         close = (mine - theirs).abs().amax() <= _AGREE * mine.abs().amax()
         return fast if close else self

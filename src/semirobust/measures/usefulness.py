@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
-from semirobust.checks import check_examples, check_mode
+from semirobust.checks import check_examples, check_mode, probe
 from semirobust.errors import InputError
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.mode import quiet
@@ -105,6 +105,7 @@ def usefulness(
     assert attack is not None
     layers = layer_map(model, x[:1]) if layers is None else layers
     with quiet(model):
+        probe(model, x, y)
         head = Head.of(model, layers, x if reference is None else reference)
         return _measured(head.faster(x), head.features(x), x, y, attack, as_seed(seed), progress)
 

@@ -1,5 +1,6 @@
 """Iterative pruning with rewinding: lottery tickets, under any training of the library."""
 
+import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -60,8 +61,9 @@ class Lottery:
         fraction: of the weights that are left, which goes at each level.
         scope: ``global`` compares all layers' weights with each other, ``layer`` prunes each layer by that fraction.
         saliency: what a weight is worth.
-        rewind: back to the ``initial`` weights (a ticket), to fresh ones (``reinitialise``: the control that keeps only the
-            mask), or not at all (``none``: plain iterative pruning with fine-tuning).
+        rewind: back to the ``initial`` weights (a ticket), to fresh ones at each level (``reinitialise``: the paper's
+            baseline; from level 2 on its masks come from its own weights), or not at all (``none``: iterative pruning with
+            fine-tuning).
         rewind_epoch: with ``initial``, back to the weights after so many epochs of level 0 instead (late rewinding, Frankle
             et al. 2020).
         classifier: prune the last layer too, as the paper does.
@@ -121,7 +123,8 @@ class Lottery:
             raise InputError("rewind_epoch: expected none where the whole network is not trained")
         if self.rewind_epoch > training.epochs:
             raise InputError(f"rewind_epoch: expected at most the {training.epochs} epochs of a level, got {self.rewind_epoch}")
-        run = _Run(self, model, images, training, as_seed(seed), folder, f"{key}/{digest(snapshot(model), images)}/{self}")
+        own = _key(key, self, training, digest(snapshot(model), images), seed)
+        run = _Run(self, model, images, training, as_seed(seed), folder, own)
         found: list[Level] = []
         for number in range(self.levels + 1):
             level = run.kept(number)
@@ -137,6 +140,11 @@ class Lottery:
         return found
 
 
+def _key(*parts: object) -> str:
+    """What must be equal for kept levels to be read."""
+    return hashlib.sha256("/".join(map(repr, parts)).encode()).hexdigest()[:16]
+
+
 @dataclass
 class _Run:
     """A lottery on one model and its images."""
@@ -148,6 +156,7 @@ class _Run:
     seed: Seed
     folder: Path | None
     key: str
+    late: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.initial: Mapping[str, Tensor] = snapshot(self.model)
@@ -233,6 +242,8 @@ class _Run:
                 write_tensors(self.folder / "rewind.safetensors", self.late)
 
     def _late(self) -> Mapping[str, Tensor]:
+        if not self.late and (self.folder is None or not (self.folder / "rewind.safetensors").is_file()):
+            raise InputError(f"rewind_epoch: level 0 ended before its epoch {self.lottery.rewind_epoch}")
         if self.folder is not None:
             return read_tensors(self.folder / "rewind.safetensors")
         return self.late

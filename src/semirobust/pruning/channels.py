@@ -1,6 +1,7 @@
 """Whole channels and neurons away: a network that is really smaller."""
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -73,6 +74,8 @@ class Channels:
         favours = {f"{layer.name}.weight": self.favours.get(layer.index, 1.0) for layer in layers}
         worth = _Worth({id(small.get_submodule(layer.name)): f"{layer.name}.weight" for layer in layers}, favours)
         classifier = small.get_submodule(layers.at(len(layers)).name)
+        sizes = {small.get_submodule(layer.name): model.get_parameter(f"{layer.name}.weight").shape[0] for layer in layers}
+        floors = {module: max(1, math.ceil(self.least * size)) for module, size in sizes.items()}
         try:
             pruner = tools.pruner.BasePruner(
                 small, x, importance=worth, global_pruning=True, pruning_ratio=1 - self.least, max_pruning_ratio=1 - self.least,
@@ -83,15 +86,33 @@ class Channels:
                     break
                 weights = {name: small.get_parameter(name) for name in favours}
                 worth.scores = self.saliency(small, weights, images, attack, seed / step)
-                pruner.step()
+                for group in pruner.step(interactive=True):
+                    self._remove(pruner, group, worth, floors)
             left = sum(multiplications(small, x).values())
+        except InputError:
+            raise
         except (RuntimeError, AssertionError, AttributeError, IndexError, ValueError) as error:
             said = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(f"model: its channels cannot be removed ({said})") from None
         if left > aim:
-            least = f"{left / whole:.0%} are left with {self.least:.0%} of each layer"
+            least = f"{left / whole:.0%} are left with {self.least:.0%} of each layer, in multiples of {self.multiple}"
             raise InputError(f"operations: {self.operations:.0%} of them cannot be reached; {least}")
         return small
+
+    def _remove(self, pruner: Any, group: Any, worth: "_Worth", floors: Mapping[nn.Module, int]) -> None:
+        """Prune a group, but of no layer more than it may lose; of more channels at once those of least worth go."""
+        dependency, channels = group[0]
+        module = dependency.target.module
+        now = len(module.weight)
+        spare = now - floors.get(module, 1)
+        if len(channels) > spare:
+            scores = worth(group)
+            spare -= spare % self.multiple
+            if spare <= 0 or scores is None:
+                return
+            chosen = [channels[i] for i in torch.argsort(scores, stable=True)[:spare].tolist()]
+            group = pruner.DG.get_pruning_group(module, dependency.handler, chosen)
+        group.prune()
 
 
 @dataclass

@@ -48,11 +48,10 @@ class Gradient(AbstractSaliency):
             raise InputError("saliency gradient: expected an attack for adversarial inputs; say inputs=clean to do without")
         order = torch.randperm(len(images), generator=(seed / "examples").generator())[: self.examples]
         x, y = images.batch(order, device_of(model, torch.device("cpu")))
-        model.eval()
-        if self.inputs == "adversarial" and attack is not None:
-            x = attack.in_batches(model, x, y, seed=seed / "attack")
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         with quiet(model):
+            if self.inputs == "adversarial" and attack is not None:
+                x = attack.in_batches(model, x, y, seed=seed / "attack")
             for weight in weights.values():
                 weight.requires_grad_(True)
             for a, b in zip(x.split(_BATCH), y.split(_BATCH), strict=True):

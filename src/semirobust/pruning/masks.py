@@ -32,7 +32,8 @@ class Masks:
     def whole(cls, model: nn.Module, layers: LayerMap, *, classifier: bool = True) -> "Masks":
         """All weights of the layers, biases and norms left aside; the last layer's too, unless ``classifier`` is False."""
         chosen = [layer for layer in layers if classifier or layer.index != len(layers)]
-        weights = {f"{layer.name}.weight": model.get_parameter(f"{layer.name}.weight") for layer in chosen}
+        parameters = dict(model.named_parameters())  # of weights that modules share, the first name
+        weights = {name: parameters[name] for layer in chosen if (name := f"{layer.name}.weight") in parameters}
         return cls({name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()})
 
     @classmethod
@@ -43,7 +44,9 @@ class Masks:
             InputError: nothing in the model is pruned.
         """
         buffers = {name: buffer for name, buffer in model.named_buffers() if name.endswith(_SUFFIX)}
-        pruned = {name.removesuffix(_SUFFIX): buffer.bool() for name, buffer in buffers.items()}
+        parameters = {name for name, _ in model.named_parameters()}
+        found = {name.removesuffix(_SUFFIX): buffer.bool() for name, buffer in buffers.items()}
+        pruned = {name: mask for name, mask in found.items() if f"{name}_orig" in parameters}
         if not pruned:
             raise InputError("model: expected weights pruned by torch.nn.utils.prune, found none")
         return cls(pruned)
@@ -91,7 +94,7 @@ class Masks:
             weight = model.get_parameter(name)
             trains, own = weight.requires_grad, mask.to(weight.device)
             weight.requires_grad_(True)  # a hook cannot be put on a frozen one, which may train later
-            handles.append(weight.register_hook(lambda slope, own=own: slope.masked_fill(~own, 0.0)))
+            handles.append(weight.register_hook(lambda slope, own=own: slope.masked_fill(~own.to(slope.device), 0.0)))
             weight.requires_grad_(trains)
         try:
             yield

@@ -47,8 +47,14 @@ def resized(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
 def _renumber(module: nn.Module) -> None:
     """Bring the numbers that a module keeps beside its weights in line with them."""
     if isinstance(module, nn.Conv2d):
+        if module.groups > 1 and module.groups == module.in_channels:  # one filter for each channel
+            module.groups = module.weight.shape[0]
         module.out_channels, module.in_channels = module.weight.shape[0], module.weight.shape[1] * module.groups
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
-    elif isinstance(module, nn.BatchNorm2d) and module.running_mean is not None:
+    elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d) and module.running_mean is not None:
         module.num_features = len(module.running_mean)
+    elif isinstance(module, nn.LayerNorm) and module.weight is not None:
+        module.normalized_shape = tuple(module.weight.shape)
+    elif isinstance(module, nn.GroupNorm) and module.weight is not None:
+        module.num_channels = len(module.weight)

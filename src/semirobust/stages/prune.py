@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -113,7 +114,7 @@ class _Job:
             **fitting.fit_options(settings),
         )
         test = splits.test.first(recipe.evaluate.examples)
-        at = origin_of(recipe, "prune", device=fabric.device)
+        at = origin_of(recipe, "prune", "evaluate", device=fabric.device)
         return cls(recipe, spec, model, images, held_out, test, training, fabric, out, at, splits.note, progress)
 
     def run(self, seeds: int) -> list[AnyRecord]:
@@ -164,7 +165,10 @@ class _Job:
             text = (
                 f"level {kept.number}, {kept.masks.density:.1%} of the weights, is the sparsest that is robust enough: it is kept"
             )
-            found.append(Finding(name="kept", text=text, level="good", labels=labels, origin=self.at))
+            if len(self.held_out) == 0 or self.recipe.prune.validation_examples == 0:
+                text = "no level was judged, for want of held-out images: the whole network is kept"
+            level: Literal["good", "warning"] = "good" if text.startswith("level") else "warning"
+            found.append(Finding(name="kept", text=text, level=level, labels=labels, origin=self.at))
         return found
 
     def _note(self, level: Level, model: nn.Module, folder: Path, labels: Mapping[str, Label], seed: Seed) -> None:
@@ -205,10 +209,13 @@ def _with(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
 def _kept(records: Sequence[AnyRecord], levels: Sequence[Level], tolerance: float) -> Level:
     """The last level whose accuracy under attack on held-out images is within ``tolerance`` of the first's, or the first."""
     best: dict[int, float] = {}
-    for record in records:
-        if isinstance(record, Number) and record.name == "validation.robust":
-            level = int(record.labels["level"])
-            best[level] = max(best.get(level, 0.0), record.value)
+    numbers = [record for record in records if isinstance(record, Number)]
+    epochs = {int(n.labels["level"]): int(n.value) for n in numbers if n.name == "train.best_epoch"}
+    for n in numbers:
+        if n.name == "validation.robust":
+            level = int(n.labels["level"])
+            if int(n.labels.get("epoch", 0)) == epochs.get(level, 0):  # that of the weights that are kept
+                best[level] = n.value
     first = best.get(0, max(best.values(), default=0.0))
     enough = [level for level in levels if best.get(level.number, -1.0) >= first - tolerance]
     return enough[-1] if enough else levels[0]

@@ -195,7 +195,7 @@ class PruneSettings(FitSettings):
         objective, objective_options: the two losses.
         saliency, saliency_options: what a weight is worth: magnitude, gradient or random.
         whole: train the whole network first; False prunes it as it comes.
-        controls: beside it also fresh weights under the same schedule of masks, and weights pruned at random.
+        controls: beside it also fresh weights at every level, and weights pruned at random.
         tolerance: accuracy under attack on held-out images that the network that is kept may lose against the whole one.
         operations: remove whole channels instead, until this share of the multiplications is left, and train what remains; the
             settings from ``levels`` to ``tolerance`` then say nothing, but for the saliency.

@@ -5,16 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from semirobust.data.images import Images
 from semirobust.errors import InputError
+from semirobust.layers.mode import quiet
 from semirobust.measures.speed import costs
 from semirobust.models.checkpoint import write_atomically
 from semirobust.objectives import OBJECTIVES
 from semirobust.progress import Progress, silent
 from semirobust.pruning import SALIENCIES
 from semirobust.pruning.channels import Channels
-from semirobust.records.record import Finding, Label, Number
+from semirobust.pruning.resize import resized
+from semirobust.records.record import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord
 from semirobust.seed import as_seed
 from semirobust.stages import fitting
@@ -61,16 +64,20 @@ def shrink_subject(
     fabric = fitting.make_fabric(devices, settings.precision)
     splits, at, seed = load_splits(recipe), origin_of(recipe, "prune", device=fabric.device), as_seed(recipe.seed)
     images, held_out = hold_out(recipe, splits.train)
-    test, attack = splits.test.first(recipe.evaluate.examples), fitting.attack_of(settings.attack, {}, threat_of(recipe))
+    test, attack = (
+        splits.test.first(recipe.evaluate.examples),
+        fitting.attack_of(settings.attack, settings.attack_options, threat_of(recipe)),
+    )
     before = subject.model.to(fabric.device)
     saliency = SALIENCIES.make(settings.saliency, settings.saliency_options)
     channels = Channels(settings.operations, saliency, multiple=settings.multiple)
     small = channels(before, images, attack, seed=seed / "channels")
+    _check_returns(subject, small, test)
     prepare_folder(out, "prune")
     cut = copy.deepcopy(small)
     training = Training(
         objective=OBJECTIVES.make(settings.objective, settings.objective_options),
-        attack=fitting.attack_of(settings.attack, settings.attack_options, threat_of(recipe)),
+        attack=attack,
         **fitting.fit_options(settings),
     )
     trained = training(
@@ -91,26 +98,46 @@ def shrink_subject(
         records += accuracy_records(
             model, test, attacks_of(recipe), at, seed=seed / "evaluate", labels={"arm": name, "seed": 0}, progress=progress
         )[0]
-    x, _ = test.first(_TIMED).all(fabric.device)
-    for name, cost in costs({_BEFORE: before, _AFTER: small}, x).items():
-        values = {
-            "seconds": (cost.seconds, "s"),
-            "ratio": (cost.ratio, "1"),
-            "multiplications": (cost.multiplications, "1"),
-            "parameters": (cost.parameters, "1"),
-            "megabytes": (cost.megabytes, "MB"),
-        }
-        labels: dict[str, Label] = {"arm": name, "batch": len(x)}
-        for key, (value, unit) in values.items():
-            low, high = (cost.low, cost.high) if key == "ratio" else (None, None)
-            records.append(Number(name=f"cost.{key}", value=value, unit=unit, low=low, high=high, labels=labels, origin=at))
+    records += _cost_records(before, small, test.first(_TIMED).all(fabric.device)[0], at)
     save_run(out, small, replace(subject.spec, smaller=True), recipe, "prune")
     (out / "state.safetensors").unlink(missing_ok=True)
     write_stage(out, "1-prune", records)
     return records
 
 
-def export(model: nn.Module, x: torch.Tensor, file: Path) -> None:
+def _cost_records(before: nn.Module, small: nn.Module, x: Tensor, at: Origin) -> list[AnyRecord]:
+    """What each of the two takes and holds; of the time's ratio also the least and the most of all turns."""
+    found: list[AnyRecord] = []
+    for name, cost in costs({_BEFORE: before, _AFTER: small}, x).items():
+        values = {
+            "seconds": (cost.seconds, "s"),
+            "ratio": (cost.ratio, "1"),
+            "ratio.least": (cost.low, "1"),
+            "ratio.most": (cost.high, "1"),
+            "multiplications": (cost.multiplications, "1"),
+            "parameters": (cost.parameters, "1"),
+            "megabytes": (cost.megabytes, "MB"),
+        }
+        labels: dict[str, Label] = {"arm": name, "batch": len(x)}
+        for key, (value, unit) in values.items():
+            found.append(Number(name=f"cost.{key}", value=value, unit=unit, labels=labels, origin=at))
+    return found
+
+
+def _check_returns(subject: Subject, small: nn.Module, test: Images) -> None:
+    """Before any training: the smaller network must come back from its weights, or its run folder could not be read."""
+    x, _ = test.first(2).all(next(small.parameters()).device)
+    with quiet(small), torch.no_grad():
+        try:
+            again = resized(subject.model, small.state_dict()).eval()
+            same = torch.allclose(again(x), small(x), rtol=1e-4, atol=1e-5)
+        except (RuntimeError, ValueError):
+            same = False
+    if not same:
+        raise InputError("model: once smaller it cannot be built again from its weights (layers that are cut in other ways)")
+
+
+def export(model: nn.Module, x: Tensor, file: Path) -> None:
     """Write the model as a program for ``torch.export.load``, for batches of any size.
 
     Raises:

@@ -35,7 +35,7 @@ _MAIN = {
     "start": "the base, last epoch",
     "best": "the base, best epoch",
     "continued": "PGD-AT continued",
-    "clat": "CLAT, 1/N",
+    "clat@clat": "CLAT, 1/N",
     "PGD-AT as clat": "– its layers, plain PGD-AT",
     "clat-11": "CLAT, layer 11 (the paper's)",
     "PGD-AT as clat-11": "– layer 11, plain PGD-AT",
@@ -85,7 +85,13 @@ _ABLATIONS = {
     "clat, rate / 10": "1/N, a tenth of the rate",
     "continued, rate / 10": "PGD-AT continued, a tenth of the rate",
 }
-_ATTACKED = {"start": "the base", "continued": "PGD-AT continued", "clat-11": "CLAT, layer 11"}
+_ATTACKED = {
+    "start": "the base",
+    "continued": "PGD-AT continued",
+    "PGD-AT as clat": "its layers, PGD-AT",
+    "clat-11": "CLAT, layer 11",
+    "clat": "CLAT, 1/N",
+}
 _EACH = {"each": "PGD-AT", "each-clat": "CLAT"}
 
 

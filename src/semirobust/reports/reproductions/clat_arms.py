@@ -127,14 +127,21 @@ def compared(source: Source, networks: Mapping[str, str]) -> str:
     for network, name in networks.items():
         own = of_network(source, network)
         pgd = pgd_of(own)
-        found = {arm: _accuracy(own, arm, pgd) for arm in ("start", "continued", "clat", "PGD-AT as clat", "rift")}
+        names = {
+            "start": "start",
+            "continued": "continued",
+            "clat": "clat@clat",
+            "PGD-AT as clat": "PGD-AT as clat",
+            "rift": "rift",
+        }
+        found = {arm: _accuracy(own, name, pgd) for arm, name in names.items()}
         if not found["clat"]:
             continue
-        clean = [_accuracy(own, arm, "clean") for arm in ("start", "continued", "clat")]
+        clean = [_accuracy(own, names[arm], "clean") for arm in ("start", "continued", "clat")]
         pairs = [" / ".join(percent(part) for part in (c, found[arm])) for c, arm in zip(clean, found, strict=False)]
         others = [percent(found[arm]) for arm in ("PGD-AT as clat", "rift")]
         gains = [points(paired(found["clat"], found[arm])) for arm in ("start", "continued", "PGD-AT as clat")]
-        rows.append((name, *pairs, *others, *gains, _layers(own, "clat")))
+        rows.append((name, *pairs, *others, *gains, _layers(own, "clat@clat")))
     head = (
         "base", "start", "base continued", "CLAT", "its layers, PGD-AT", "RiFT", "CLAT less start", "less continued",
         "less its layers", "layers",
@@ -158,15 +165,15 @@ def attacks(source: Source, names: Mapping[str, str]) -> str:
     """Each attack on all images, arm by arm; the last column is the gain of the last arm over the one before it."""
     found = [n for n in source.named("accuracy") if n.labels.get("unit") in ("attacks", "autoattack")]
     rows = []
-    for attack in dict.fromkeys(str(n.labels["attack"]) for n in found):
+    for unit, attack in dict.fromkeys((str(n.labels["unit"]), str(n.labels["attack"])) for n in found):
         if attack.startswith(("+ ", "worst")):
             continue
-        here = [n for n in found if n.labels["attack"] == attack]
+        here = [n for n in found if (n.labels["unit"], n.labels["attack"]) == (unit, attack)]
         values = [by_seed(n for n in here if n.labels["arm"] == arm) for arm in names]
         gains = [points(paired(values[-1], other)) for other in values[:-1]]
-        rows.append((attack, *map(percent, values), *gains))
+        rows.append((attack, next((n.n for n in here), "–"), *map(percent, values), *gains))
     last = list(names.values())[-1]
-    head = ("attack", *names.values(), *(f"{last} less {name}" for name in list(names.values())[:-1]))
+    head = ("attack", "images", *names.values(), *(f"{last} less {name}" for name in list(names.values())[:-1]))
     return table(head, rows)
 
 

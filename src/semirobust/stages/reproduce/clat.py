@@ -58,12 +58,12 @@ class ClatPaper(AbstractReproduction):
 
     def units(self, scale: str, seeds: int | None, changes: dict[str, Any]) -> list[Unit]:
         base = self.recipe("clat", scale, changes)
-        found = []
+        found, keys = list[Unit](), dict[str, str]()
         for name, network in NETWORKS[scale].items():
             count = min(seeds or _SEEDS[scale], network.seeds or _SEEDS[scale]) if seeds is None or network.seeds else seeds
             for seed in range(count):
                 recipe = read_recipe(None, {**network.changes, **changes, "seed": seed}, base)
-                found += list(_Units(name, network, seed, recipe, scale).all())
+                found += list(_Units(name, network, seed, recipe, scale, keys).all())
         return found
 
     def page(self, source: Source, scale: str) -> str:
@@ -79,6 +79,7 @@ class _Units:
     seed: int
     recipe: Recipe
     scale: str
+    keys: dict[str, str]  # of all units so far
 
     def all(self) -> Iterator[Unit]:
         """Group by group."""
@@ -97,6 +98,9 @@ class _Units:
         sections = ("train", "harden", "evaluate") if needs else ("train",)
         key = config_hash({**self.recipe.for_hash("data", "model", "threat", *sections), **more})
         needed = tuple(other if "/" in other else f"{place}/{other}" for other in needs)
+        if before := {name: self.keys[name] for name in needed if not name.endswith("/base")}:  # their settings count too
+            key = config_hash({"own": key, **before})
+        self.keys[f"{place}/{name}"] = key
         return Unit(
             f"{place}/{name}", self.seed, (items,), key, partial(work, self.recipe, place, **more), needed, leaves
         )  # fmt: skip
@@ -167,9 +171,9 @@ class _Units:
         yield self._unit("each-clat", "ours", run_each, "base", method="clat", options=self._clat())
 
     def _attacks(self) -> Iterator[Unit]:
-        own = f"clat-{_PAPERS_LAYER}"
-        arms = {"start": "base", "continued": "continued/continued", own: f"{own}/{own}"}
-        needs = ("base", "continued", own)
+        own, control = f"clat-{_PAPERS_LAYER}", "PGD-AT as clat"
+        arms = {"start": "base", control: f"clat/{control}", **{name: f"{name}/{name}" for name in ("continued", own, "clat")}}
+        needs = ("base", "continued", "clat", own)
         yield self._unit(
             "autoattack", "tables 2 and 6", run_attacks, *needs,
             arms=arms, attacks=["autoattack"], examples=_AA[self.scale], epsilons=(),

@@ -36,7 +36,7 @@ def _bases(late: Mapping[str, Any], weight: float) -> dict[str, Network]:
 
     def base(changes: Mapping[str, Any], *, objective: str = "", start: str = "last.safetensors", **only: Any) -> Network:
         own = {"train.objective": objective} if objective else {}
-        options = {"objective": objective} if objective not in ("", "standard") else {}
+        options = {"objective": objective} if objective else {}
         entries = {f"harden__{key}": value for key, value in only.items()}
         return Network(("base", "compared"), {**late, **own, **changes}, weight, 1, start, (options, entries))
 
@@ -47,7 +47,7 @@ def _bases(late: Mapping[str, Any], weight: float) -> dict[str, Network]:
         "late-mart": base({}, objective="mart"),
         "late-score": base({}, objective="score"),
         "late-awp": base({"train.awp": 0.01}, awp=0.01),
-        "late-swa": base(swa, start="model.safetensors"),
+        "late-swa": base(swa, start="model.safetensors", average="swa", average_from=0.275),
         "late-fast": base(rs, attack="fgsm-rs", judge="pgd-10"),
         "late-augmented": base({"train.augment": "idbh-weak", "harden.augment": "idbh-weak"}),
         "late-standard": base({}, objective="standard"),

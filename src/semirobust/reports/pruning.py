@@ -34,7 +34,7 @@ def _named(number: Number, source: Source) -> Number:
     if level is None:
         return number
     left = source.cell("prune.density", arm=str(number.labels["arm"]), level=str(level))
-    share = f", {100 * left.value:.2g} % left" if left else f", level {level}"
+    share = f", {100 * left.value:.3g} % left" if left else f", level {level}"
     return number.model_copy(update={"labels": {**number.labels, "arm": f"{number.labels['arm']}{share}"}})
 
 

@@ -9,6 +9,7 @@ import torch
 import semirobust as sr
 from semirobust.attacks.pgd import PGD
 from semirobust.layers.map import LayerMap
+from semirobust.layers.operations import multiplications
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.training.loop import Training
 from semirobust.training.trainable import All, Fixed
@@ -28,7 +29,7 @@ def run(runs: int, width: float = 0.25) -> Iterator[str]:
     images = sr.images_from_tensors(x, y, [str(c) for c in range(10)])
     model = sr.build_model("resnet18", width=width)
     layers = sr.layer_map(model, x[:1])
-    costs = _operations(model, x[:1])
+    costs = multiplications(model, x[:1])
     base = Training(
         objective=Adversarial(), attack=PGD(sr.Linf(8 / 255), steps=10), epochs=2, batch_size=_BATCH, learning_rate=0.001
     )
@@ -55,25 +56,6 @@ def run(runs: int, width: float = 0.25) -> Iterator[str]:
             f"{name:<30} {statistics.median(seconds[name]):7.2f} s   {statistics.median(shares):.2f} "
             f"({shares[0]:.2f} to {shares[-1]:.2f}), counted {counted:.2f}"
         )
-
-
-def _operations(model: torch.nn.Module, x: torch.Tensor) -> dict[str, float]:
-    """Multiplications of each convolution and linear module for one image."""
-    found: dict[str, float] = {}
-
-    def count(name: str):
-        def hook(module, args, output) -> None:
-            found[name] = found.get(name, 0.0) + output.numel() / len(x) * module.weight[0].numel()
-
-        return hook
-
-    kinds = (torch.nn.Conv2d, torch.nn.Linear)
-    handles = [m.register_forward_hook(count(n)) for n, m in model.named_modules() if isinstance(m, kinds)]
-    with torch.no_grad():
-        model.eval()(x)
-    for handle in handles:
-        handle.remove()
-    return found
 
 
 def _passes(training: Training, costs: dict[str, float], layers: LayerMap) -> float:

@@ -19,9 +19,9 @@ from torch.nn import functional as F
 import semirobust as sr
 from benchmarks.floor import convolution_peak
 from benchmarks.subjects import SHARED
-from benchmarks.suffix import _operations
 from semirobust.data.images import Images
 from semirobust.data.locate import unpack
+from semirobust.layers.operations import multiplications
 from semirobust.objectives import Step
 from semirobust.seed import as_seed
 from semirobust.training.trainable import Fixed
@@ -131,7 +131,7 @@ def _plain_loop(start: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> tuple
 def _passes(model: nn.Module, images: Images) -> float:
     """Operations (2 a multiplication) of one image in a step: attack, forward, both gradients."""
     x, _ = images.batch(torch.tensor([0]))
-    return 2 * sum(_operations(model, x).values()) * (2 * _STEPS + 3)
+    return 2 * sum(multiplications(model, x).values()) * (2 * _STEPS + 3)
 
 
 def _epochs_of_clat(images: Images, runs: int, width: float, pace: dict[str, float]) -> Iterator[str]:
@@ -141,7 +141,7 @@ def _epochs_of_clat(images: Images, runs: int, width: float, pace: dict[str, flo
     )
     x, _ = images.batch(torch.tensor([0]))
     model = sr.build_model("resnet18", width=width)
-    layers, costs = sr.layer_map(model, x), _operations(model, x)
+    layers, costs = sr.layer_map(model, x), multiplications(model, x)
     own = {i: sum(c for name, c in costs.items() if name in layers.at(i).modules) for i in layers.indices}
     for search in ("auto", "exact"):
         ways = {"PGD-AT": base} | {

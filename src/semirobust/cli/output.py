@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _WITH_INTERVALS = 2
 
-__all__ = ["show_accuracy", "show_catalogue", "show_comparison", "show_profile", "show_training"]
+__all__ = ["percent", "show_accuracy", "show_catalogue", "show_comparison", "show_profile", "show_training"]
 
 
 def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool) -> None:
@@ -157,7 +157,7 @@ def show_comparison(records: Sequence[AnyRecord], out: Path, *, as_json: bool, r
     for arm in arms:
         layers = _trained_layers(source, arm)
         parameters = source.cell("train.parameters", arm=arm)
-        cells = [_percent(source.cell("accuracy", arm=arm, attack=attack)) for attack in attacks]
+        cells = [percent(source.cell("accuracy", arm=arm, attack=attack)) for attack in attacks]
         rows.append((arm, *cells, f"{parameters.value:,.0f}" if parameters else "–", layers))
     over = f"mean over {seeds} seeds" if seeds > 1 else "one seed"
     show_table(f"Accuracy, % ({over}, 95 % interval)", ("", *attacks, "trains", "layers"), rows)
@@ -175,7 +175,8 @@ def _comparison(source: Source, arms: Sequence[str], attacks: Sequence[str], out
     return {"out": str(out), "report": str(report) if report else None, "accuracy": accuracy, "findings": findings}
 
 
-def _percent(cell: Cell | None) -> str:
+def percent(cell: Cell | None) -> str:
+    """The number and its interval below it."""
     if cell is None:
         return "–"
     interval = "" if cell.low is None or cell.high is None else f"\n{100 * cell.low:.1f} to {100 * cell.high:.1f}"

@@ -138,6 +138,7 @@ def _shrink(subject: Any, out: Path, where: Any, file: Path | None, *, as_json: 
 def _show(records: "Sequence[AnyRecord]", out: Path, *, as_json: bool) -> None:
     """One row for each level of each arm, then what was found."""
     from semirobust.cli.console import print_json, show_table, tell
+    from semirobust.cli.output import percent
     from semirobust.records.record import Finding, Number
     from semirobust.reports.pruning import pruned_rows
     from semirobust.reports.source import Source
@@ -160,13 +161,8 @@ def _show(records: "Sequence[AnyRecord]", out: Path, *, as_json: bool) -> None:
     lines = []
     for arm, left, cells in rows:
         shown = [cells[name] for name in attacks if name in cells]
-        lines.append((arm, f"{100 * left:.3g}", *(_percent(cell.value, cell.low, cell.high) for cell in shown)))
+        lines.append((arm, f"{100 * left:.3g}", *map(percent, shown)))
     show_table("Accuracy by weights left, %", ("", "left", *attacks), lines)
     for finding in findings:
         tell(f"{finding.text}.")
     tell(f"wrote {out}; go on with `semirobust evaluate {out}`, `report {out}`")
-
-
-def _percent(value: float, low: float | None, high: float | None) -> str:
-    interval = "" if low is None or high is None else f"\n{100 * low:.1f} to {100 * high:.1f}"
-    return f"{100 * value:.1f}{interval}"

@@ -3,7 +3,7 @@
 Each function changes the model it is given, which is meant to be a copy, and says what it merged.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from semirobust.layers.mode import quiet, run_hooked
 
-__all__ = ["fold_batch_norm", "fold_input_scale", "replace_module", "run_before", "standing_in"]
+__all__ = ["fold_batch_norm", "fold_input_scale", "replace_all", "replace_module", "run_before", "standing_in"]
 
 
 def fold_batch_norm(model: nn.Module, x: Tensor) -> tuple[tuple[str, str], ...]:
@@ -208,6 +208,14 @@ def standing_in(model: nn.Module, others: Mapping[str, nn.Module]) -> Iterator[N
         for name, module in originals.items():
             module.train(others[name].training)
             replace_module(model, name, module)
+
+
+def replace_all(model: nn.Module, suits: Callable[[nn.Module], bool], make: Callable[[Any], nn.Module]) -> int:
+    """Put ``make(module)`` where each sub-module is that suits; says how many."""
+    chosen = [(name, module) for name, module in model.named_modules() if suits(module)]
+    for name, module in chosen:
+        replace_module(model, name, make(module))
+    return len(chosen)
 
 
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:

@@ -3,10 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from semirobust.layers.mode import quiet
+from semirobust.layers.mode import run_hooked
 
 __all__ = ["multiplications"]
 
@@ -23,11 +22,5 @@ def multiplications(model: nn.Module, x: Tensor) -> dict[str, float]:
         return hook
 
     named = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Conv2d | nn.Linear)]
-    with quiet(model), torch.no_grad():
-        handles = [module.register_forward_hook(count(name)) for name, module in named]
-        try:
-            model(x)
-        finally:
-            for handle in handles:
-                handle.remove()
+    run_hooked(model, x, [], [(module, count(name)) for name, module in named])
     return found

@@ -6,19 +6,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semirobust.layers.fold import replace_module
+from semirobust.layers.fold import replace_all
 
 __all__ = ["Pool", "quicken_pooling"]
 
 
 def quicken_pooling(model: nn.Module) -> int:
     """Replace the 2x2 max pooling modules of ``model``, a copy without parameter gradients; says how many."""
-    chosen = [name for name, module in model.named_modules() if _suits(module)]
-    for name in chosen:
-        module = model.get_submodule(name)
-        assert isinstance(module, nn.MaxPool2d)
-        replace_module(model, name, Pool(ceil=module.ceil_mode))
-    return len(chosen)
+    return replace_all(model, _suits, lambda module: Pool(ceil=module.ceil_mode))
 
 
 def _suits(module: nn.Module) -> bool:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semirobust.layers.fold import replace_module
+from semirobust.layers.fold import replace_all
 
 __all__ = ["Strided", "quicken_strided"]
 
@@ -20,11 +20,7 @@ def quicken_strided(model: nn.Module) -> int:
     With i = s q + r, the gradient at pixel i is sum_d g[q + d] w[r + p - s d]: for each phase r an ordinary convolution of
     the gradient g behind. All phases are computed as channels of one convolution and laid out as pixels.
     """
-    chosen = [(name, module) for name, module in model.named_modules() if _suits(module)]
-    for name, conv in chosen:
-        assert isinstance(conv, nn.Conv2d)
-        replace_module(model, name, Strided(conv))
-    return len(chosen)
+    return replace_all(model, _suits, Strided)
 
 
 def _suits(module: nn.Module) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.errors import InputError
-from semirobust.layers.mode import device_of, quiet
+from semirobust.layers.mode import device_of, quiet, run_hooked
 from semirobust.layers.operations import multiplications
 
 __all__ = ["Cost", "costs"]
@@ -89,12 +89,6 @@ def _megabytes(model: nn.Module, x: Tensor) -> float:
         largest[0] = max(largest[0], sum(tensor.numel() * tensor.element_size() for tensor in tensors))
 
     leaves = [module for module in model.modules() if not any(module.children())]
-    with quiet(model), torch.no_grad():
-        handles = [module.register_forward_hook(count) for module in leaves]
-        try:
-            model(x.to(device_of(model, torch.device("cpu"))))
-        finally:
-            for handle in handles:
-                handle.remove()
+    run_hooked(model, x.to(device_of(model, torch.device("cpu"))), [], [(module, count) for module in leaves])
     held = sum(tensor.numel() * tensor.element_size() for tensor in (*model.parameters(), *model.buffers()))
     return (held + largest[0]) / 1e6

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from semirobust.reports.source import Cell, Source
 
-__all__ = ["COLOURS", "accuracy_figure", "curves_figure", "security_figure", "styled", "transfer_figure"]
+__all__ = ["COLOURS", "accuracy_figure", "curves_figure", "reach", "security_figure", "styled", "transfer_figure"]
 
 # Okabe and Ito's palette, told apart by all kinds of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8c6d31")
@@ -35,8 +35,8 @@ def accuracy_figure(source: Source) -> go.Figure | None:
                 error_x={
                     "type": "data",
                     "symmetric": False,
-                    "array": [_reach(cell, up=True) for _, cell in cells],
-                    "arrayminus": [_reach(cell, up=False) for _, cell in cells],
+                    "array": [reach(cell, up=True) for _, cell in cells],
+                    "arrayminus": [reach(cell, up=False) for _, cell in cells],
                     "thickness": 1.5,
                 },
                 hovertemplate="%{y}, " + attack + ": %{x:.1f} %<extra></extra>",
@@ -47,7 +47,8 @@ def accuracy_figure(source: Source) -> go.Figure | None:
     return styled(figure, 110 + 44 * len(arms))
 
 
-def _reach(cell: Cell, *, up: bool) -> float:
+def reach(cell: Cell, *, up: bool) -> float:
+    """How far the interval of a share goes up or down, in points."""
     bound = cell.high if up else cell.low
     if bound is None:
         return 0.0
@@ -98,8 +99,8 @@ def security_figure(source: Source) -> go.Figure | None:
         cells = [(e, c) for e in sorted(radii) if (c := source.cell("accuracy.sweep", arm=arm, norm=norm, epsilon=str(e)))]
         x, y = [e for e, _ in cells], [100 * c.value for _, c in cells]
         low, high = (
-            [v - _reach(c, up=False) for (_, c), v in zip(cells, y)],
-            [v + _reach(c, up=True) for (_, c), v in zip(cells, y)],
+            [v - reach(c, up=False) for (_, c), v in zip(cells, y)],
+            [v + reach(c, up=True) for (_, c), v in zip(cells, y)],
         )
         band = {"fill": "toself", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "opacity": 0.2}
         figure.add_trace(go.Scatter(x=[*x, *x[::-1]], y=[*high, *low[::-1]], fillcolor=colour, mode="lines", **band))

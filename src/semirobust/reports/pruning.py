@@ -5,7 +5,7 @@ from dataclasses import replace
 import plotly.graph_objects as go
 
 from semirobust.records.record import Number
-from semirobust.reports.figures import COLOURS, styled
+from semirobust.reports.figures import COLOURS, reach, styled
 from semirobust.reports.source import Cell, Source
 
 __all__ = ["by_level", "pruned_rows", "pruning_figure"]
@@ -66,16 +66,14 @@ def pruning_figure(source: Source) -> go.Figure | None:
                 go.Scatter(
                     x=[left for left, _ in found], y=[100 * cell.value for _, cell in found], mode="lines+markers",
                     name=f"{arm}, {attack}", line={"color": COLOURS[position % len(COLOURS)], "dash": dash, "width": 2},
-                    error_y=_reaches([cell for _, cell in found]),
+                    error_y={
+                        "type": "data", "symmetric": False, "thickness": 1, "width": 2,
+                        "array": [reach(cell, up=True) for _, cell in found],
+                        "arrayminus": [reach(cell, up=False) for _, cell in found],
+                    },
                     hovertemplate=f"{arm}, {attack}: " + "%{y:.1f} % with %{x:.2g} % of the weights<extra></extra>",
                 )
             )  # fmt: skip
     figure.update_xaxes(title="weights left, %", type="log", autorange="reversed")
     figure.update_yaxes(title="accuracy, %", rangemode="tozero")
     return styled(figure, 420)
-
-
-def _reaches(cells: list[Cell]) -> dict[str, object]:
-    up = [100 * (min(1.0, cell.high) - cell.value) if cell.high is not None else 0.0 for cell in cells]
-    down = [100 * (cell.value - max(0.0, cell.low)) if cell.low is not None else 0.0 for cell in cells]
-    return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 1, "width": 2}

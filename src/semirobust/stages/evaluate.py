@@ -28,7 +28,7 @@ from semirobust.records.store import AnyRecord
 from semirobust.seed import Seed, as_seed
 from semirobust.stages import fitting
 from semirobust.stages.recipe import Recipe
-from semirobust.stages.run import Subject, check_fits, load_splits, origin_of, settings_record, threat_of, write_stage
+from semirobust.stages.run import Subject, check_fits, data_notes, load_splits, origin_of, settings_record, threat_of, write_stage
 
 __all__ = ["Evaluated", "accuracy_records", "attacks_of", "evaluate_subject", "evaluation_records", "example_pictures"]
 
@@ -89,8 +89,10 @@ def evaluate_subject(
         plan.transfer(models, test, seed, progress),
     )
     if out is not None:
-        notes = [Finding(name="data", text=f"{splits.name}: {splits.note}", origin=at)] if splits.note else []
-        notes += [Finding(name="inference", text=f"searched with the model {result.inference}", origin=at)]
+        notes = [
+            *data_notes(splits, at),
+            Finding(name="inference", text=f"searched with the model {result.inference}", origin=at),
+        ]
         pictures = example_pictures(model, test, attacks[-1], recipe.evaluate.pictures, at, seed=seed)
         records = [*evaluation_records(result, at), *_records(found, at)]
         write_stage(out, "3-evaluate", [settings_record(recipe, "evaluate", at), *records, *pictures, *notes])

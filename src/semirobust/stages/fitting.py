@@ -16,12 +16,13 @@ from semirobust.layers.map import layer_map
 from semirobust.layers.mode import device_of
 from semirobust.measures import MEASURES
 from semirobust.measures.robustness import evaluate
+from semirobust.objectives import OBJECTIVES
 from semirobust.records.record import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord
 from semirobust.seed import Seed
-from semirobust.stages.recipe import FitSettings
+from semirobust.stages.recipe import FitSettings, PruneSettings, TrainSettings
 from semirobust.threats import AbstractBall
-from semirobust.training.loop import Trained, Validate
+from semirobust.training.loop import Trained, Training, Validate
 from semirobust.training.state import EpochLog, TrainState
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "make_fabric",
     "score_record",
     "tensorboard_log",
+    "training_of",
     "validation_of",
 ]
 
@@ -88,6 +90,15 @@ def fit_options(settings: FitSettings) -> dict[str, Any]:
     names = ["epochs", "batch_size", "learning_rate", "schedule", "momentum", "weight_decay", "nesterov", "augment", "start"]
     names += ["awp", "awp_warm_up", "average", "average_decay", "average_from", "search", "replays"]
     return {name: getattr(settings, name) for name in names}
+
+
+def training_of(settings: TrainSettings | PruneSettings, threat: AbstractBall) -> Training:
+    """The course of training that a section with an objective of its own describes."""
+    return Training(
+        objective=OBJECTIVES.make(settings.objective, settings.objective_options),
+        attack=attack_of(settings.attack, settings.attack_options, threat),
+        **fit_options(settings),
+    )
 
 
 def validation_of(settings: FitSettings, images: Images, threat: AbstractBall) -> Validate | None:

@@ -27,6 +27,7 @@ from semirobust.stages.recipe import Recipe, read_recipe
 from semirobust.stages.run import (
     Subject,
     build_subject,
+    check_out,
     check_split,
     layer_entries,
     origin_of,
@@ -55,8 +56,7 @@ def harden_subject(
         InputError: ``out`` is the folder of the model itself, or a setting does not fit.
     """
     recipe = subject.recipe
-    if subject.folder is not None and subject.folder.resolve() == out.resolve():
-        raise InputError(f"out: expected another folder than the run to harden, got {out} for both")
+    check_out(subject, out, "harden")
     if seeds < 1:
         raise InputError(f"seeds: expected at least 1, got {seeds}")
     check_split(subject)

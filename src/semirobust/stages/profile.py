@@ -92,11 +92,16 @@ def score_records(scores: Sequence[LayerScores], at: Origin, labels: Mapping[str
         for i, index in enumerate(score.indices)
     ]
     parts = [
-        Number(name=f"feature.{score.measure}", value=float(value), n=score.examples, labels=here, origin=at)
+        Number(
+            name=f"feature.{score.measure}",
+            value=float(value),
+            n=score.examples,
+            labels={**(labels or {}), "layer": layer, "feature": i},
+            origin=at,
+        )
         for score in scores
         for layer, values in score.features.items()
         for i, value in enumerate(values)
-        for here in [{**(labels or {}), "layer": layer, "feature": i}]
     ]
     return [*numbers, *parts, *notes]
 

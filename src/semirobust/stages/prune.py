@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from semirobust.data.images import Images, Splits
 from semirobust.errors import InputError
 from semirobust.methods.lottery import Level, Lottery
-from semirobust.objectives import OBJECTIVES
 from semirobust.progress import Progress, silent
 from semirobust.pruning import SALIENCIES
 from semirobust.records.record import Finding, Label, Number, Origin
@@ -25,7 +24,9 @@ from semirobust.stages.run import (
     ModelSpec,
     Subject,
     check_fits,
+    check_out,
     check_split,
+    data_notes,
     hold_out,
     load_splits,
     origin_of,
@@ -62,8 +63,7 @@ def prune_subject(
     Raises:
         InputError: ``out`` is the folder of the model itself, or a setting does not fit.
     """
-    if subject.folder is not None and subject.folder.resolve() == out.resolve():
-        raise InputError(f"out: expected another folder than the run to prune, got {out} for both")
+    check_out(subject, out, "prune")
     check_split(subject)
     splits = load_splits(subject.recipe)
     return _Job.of(subject.recipe, subject.spec, subject.model, splits, out, devices, progress).run(seeds)
@@ -91,7 +91,7 @@ class _Job:
     fabric: Fabric = field(repr=False)
     out: Path
     at: Origin
-    note: str
+    notes: list[Finding]
     progress: Progress = field(repr=False)
 
     @classmethod
@@ -108,22 +108,17 @@ class _Job:
         settings = recipe.prune
         fabric = fitting.make_fabric(devices, settings.precision)
         images, held_out = hold_out(recipe, splits.train)
-        training = Training(
-            objective=OBJECTIVES.make(settings.objective, settings.objective_options),
-            attack=fitting.attack_of(settings.attack, settings.attack_options, threat_of(recipe)),
-            **fitting.fit_options(settings),
-        )
+        training = fitting.training_of(settings, threat_of(recipe))
         test = splits.test.first(recipe.evaluate.examples)
         at = origin_of(recipe, "prune", "evaluate", device=fabric.device)
-        return cls(recipe, spec, model, images, held_out, test, training, fabric, out, at, splits.note, progress)
+        return cls(recipe, spec, model, images, held_out, test, training, fabric, out, at, data_notes(splits, at), progress)
 
     def run(self, seeds: int) -> list[AnyRecord]:
         if seeds < 1:
             raise InputError(f"seeds: expected at least 1, got {seeds}")
         arms = self._arms()
         prepare_folder(self.out, "prune")
-        records: list[AnyRecord] = [settings_record(self.recipe, "prune", self.at)]
-        records += [Finding(name="data", text=self.note, origin=self.at)] if self.note else []
+        records: list[AnyRecord] = [settings_record(self.recipe, "prune", self.at), *self.notes]
         for number in range(seeds):
             for name, lottery in arms.items():
                 records += self._arm(name, lottery, number, first=number == 0 and name == next(iter(arms)))

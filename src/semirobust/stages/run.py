@@ -23,7 +23,7 @@ from semirobust.models.checkpoint import load_checkpoint, read_tensors, save_mod
 from semirobust.models.factory import from_factory
 from semirobust.pruning.resize import resized
 from semirobust.records.origin import origin
-from semirobust.records.record import LayerEntry, Origin, Settings
+from semirobust.records.record import Finding, LayerEntry, Origin, Settings
 from semirobust.records.store import AnyRecord, write_records
 from semirobust.seed import as_seed
 from semirobust.stages.recipe import ModelSettings, Recipe, read_recipe
@@ -35,7 +35,9 @@ __all__ = [
     "Subject",
     "build_subject",
     "check_fits",
+    "check_out",
     "check_split",
+    "data_notes",
     "hold_out",
     "layer_entries",
     "load_splits",
@@ -292,6 +294,17 @@ def settings_record(recipe: Recipe, stage: str, at: Origin, **more: object) -> S
     settings = recipe.model_dump(mode="json")
     settings["data"].pop("root", None)
     return Settings(stage=stage, settings={**settings, **more}, origin=at)
+
+
+def data_notes(splits: Splits, at: Origin) -> list[Finding]:
+    """What the reader of numbers on these images should know."""
+    return [Finding(name="data", text=f"{splits.name}: {splits.note}", origin=at)] if splits.note else []
+
+
+def check_out(subject: Subject, out: Path, task: str) -> None:
+    """Raises ``InputError`` where a run would be written over the one it starts from."""
+    if subject.folder is not None and subject.folder.resolve() == out.resolve():
+        raise InputError(f"out: expected another folder than the run to {task}, got {out} for both")
 
 
 def layer_entries(model: nn.Module, layers: LayerMap, at: Origin) -> list[LayerEntry]:

@@ -12,19 +12,20 @@ from semirobust.errors import InputError
 from semirobust.layers.mode import quiet
 from semirobust.measures.speed import costs
 from semirobust.models.checkpoint import write_atomically
-from semirobust.objectives import OBJECTIVES
 from semirobust.progress import Progress, silent
 from semirobust.pruning import SALIENCIES
 from semirobust.pruning.channels import Channels
 from semirobust.pruning.resize import resized
-from semirobust.records.record import Finding, Label, Number, Origin
+from semirobust.records.record import Label, Number, Origin
 from semirobust.records.store import AnyRecord
 from semirobust.seed import as_seed
 from semirobust.stages import fitting
 from semirobust.stages.evaluate import accuracy_records, attacks_of
 from semirobust.stages.run import (
     Subject,
+    check_out,
     check_split,
+    data_notes,
     hold_out,
     load_splits,
     origin_of,
@@ -34,7 +35,6 @@ from semirobust.stages.run import (
     threat_of,
     write_stage,
 )
-from semirobust.training.loop import Training
 
 __all__ = ["export", "shrink_subject"]
 
@@ -56,30 +56,21 @@ def shrink_subject(
         InputError: ``out`` is the folder of the model itself, or a setting does not fit.
     """
     recipe, settings = subject.recipe, subject.recipe.prune
-    if subject.folder is not None and subject.folder.resolve() == out.resolve():
-        raise InputError(f"out: expected another folder than the run to prune, got {out} for both")
+    check_out(subject, out, "prune")
     if settings.operations is None:
         raise InputError("prune.operations: expected the share of multiplications that is to be left, got none")
     check_split(subject)
     fabric = fitting.make_fabric(devices, settings.precision)
     splits, at, seed = load_splits(recipe), origin_of(recipe, "prune", device=fabric.device), as_seed(recipe.seed)
     images, held_out = hold_out(recipe, splits.train)
-    test, attack = (
-        splits.test.first(recipe.evaluate.examples),
-        fitting.attack_of(settings.attack, settings.attack_options, threat_of(recipe)),
-    )
+    test, training = splits.test.first(recipe.evaluate.examples), fitting.training_of(settings, threat_of(recipe))
     before = subject.model.to(fabric.device)
     saliency = SALIENCIES.make(settings.saliency, settings.saliency_options)
     channels = Channels(settings.operations, saliency, multiple=settings.multiple)
-    small = channels(before, images, attack, seed=seed / "channels")
+    small = channels(before, images, training.attack, seed=seed / "channels")
     _check_returns(subject, small, test)
     prepare_folder(out, "prune")
     cut = copy.deepcopy(small)
-    training = Training(
-        objective=OBJECTIVES.make(settings.objective, settings.objective_options),
-        attack=attack,
-        **fitting.fit_options(settings),
-    )
     trained = training(
         small,
         images,
@@ -91,8 +82,7 @@ def shrink_subject(
         on_step=progress,
     )
     small = fitting.load_best(trained)
-    records: list[AnyRecord] = [settings_record(recipe, "prune", at)]
-    records += [Finding(name="data", text=f"{splits.name}: {splits.note}", origin=at)] if splits.note else []
+    records: list[AnyRecord] = [settings_record(recipe, "prune", at), *data_notes(splits, at)]
     records += fitting.log_records(trained, at, min(len(held_out), settings.validation_examples), {"arm": _AFTER, "seed": 0})
     for name, model in ((_BEFORE, before), (_CUT, cut), (_AFTER, small)):
         records += accuracy_records(

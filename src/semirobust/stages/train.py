@@ -6,15 +6,15 @@ import torch
 
 from semirobust.layers.map import layer_map
 from semirobust.models.checkpoint import save_model
-from semirobust.objectives import OBJECTIVES
 from semirobust.progress import Progress, silent
-from semirobust.records.record import Finding, Number
+from semirobust.records.record import Number
 from semirobust.records.store import AnyRecord
 from semirobust.seed import as_seed
 from semirobust.stages import fitting
 from semirobust.stages.recipe import Recipe
 from semirobust.stages.run import (
     check_fits,
+    data_notes,
     hold_out,
     layer_entries,
     load_splits,
@@ -26,7 +26,7 @@ from semirobust.stages.run import (
     threat_of,
     write_stage,
 )
-from semirobust.training.loop import Trained, Training
+from semirobust.training.loop import Trained
 
 __all__ = ["train"]
 
@@ -39,10 +39,7 @@ def train(recipe: Recipe, out: Path, *, devices: fitting.Devices = fitting.Devic
     splits = load_splits(recipe)
     settings, seed = recipe.train, as_seed(recipe.seed)
     images, held_out = hold_out(recipe, splits.train)
-    attack = fitting.attack_of(settings.attack, settings.attack_options, threat_of(recipe))
-    training = Training(
-        objective=OBJECTIVES.make(settings.objective, settings.objective_options), attack=attack, **fitting.fit_options(settings)
-    )
+    training = fitting.training_of(settings, threat_of(recipe))
     fabric = fitting.make_fabric(devices, settings.precision)
     fabric.launch()
     spec = spec_for(recipe.model, splits)
@@ -72,7 +69,6 @@ def train(recipe: Recipe, out: Path, *, devices: fitting.Devices = fitting.Devic
             Number(name="model.parameters", value=sum(p.numel() for p in model.parameters()), origin=at),
             *fitting.log_records(trained, at, min(len(held_out), settings.validation_examples), {"arm": "train"}),
         ]
-        if splits.note:
-            records.append(Finding(name="data", text=f"{splits.name}: {splits.note}", origin=at))
+        records += data_notes(splits, at)
         write_stage(out, "1-train", records)
     return trained

@@ -181,20 +181,12 @@ def curve(source: Source, names: Mapping[str, str]) -> str:
     """Accuracy under PGD-10 by radius."""
     found = source.named("curve")
     radii = sorted({float(n.labels["epsilon"]) for n in found})
-    rows = (
-        []
-        if not radii
-        else [
-            (
-                name,
-                *(
-                    percent(by_seed(n for n in found if n.labels["arm"] == arm and float(n.labels["epsilon"]) == r))
-                    for r in radii
-                ),
-            )
-            for arm, name in names.items()
-        ]
-    )
+    if not radii:
+        return ""
+    rows = []
+    for arm, name in names.items():
+        own = [n for n in found if n.labels["arm"] == arm]
+        rows.append((name, *(percent(by_seed(n for n in own if float(n.labels["epsilon"]) == r)) for r in radii)))
     return table(("arm", *(f"{255 * r:.0f}/255" for r in radii)), rows)
 
 

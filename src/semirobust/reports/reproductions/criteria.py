@@ -1,16 +1,15 @@
 """Which criterion chooses the layers whose tuning gains most, and which criteria agree."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 from scipy.stats import spearmanr
 
 from semirobust.records.record import Number
-from semirobust.reports.reproductions.table import Seeds, by_seed, paired, plain, points, table
+from semirobust.reports.reproductions.table import Seeds, paired, plain, points, table
 from semirobust.reports.source import Source
 
-__all__ = ["agreement", "by_layer", "choices", "index_name", "layer_gains"]
+__all__ = ["agreement", "choices", "index_name", "layer_gains"]
 
 _SCALES = {"paper": "1/N", "rms": "1/√N", "relative": "relative"}
 _OTHERS = {
@@ -33,30 +32,16 @@ def index_name(form: str, scale: str, at: str) -> str:
     return "" if (form, scale) == ("curvature", "rms") else f"{form}, {_SCALES[scale]}, {at}"
 
 
-@dataclass(frozen=True)
-class _Gains:
-    """Gain under attack of a method with each layer alone.
-
-    Attributes:
-        of: network and seed -> layer -> gain over the start.
-    """
-
-    of: Mapping[tuple[str, int], dict[int, float]]
-
-    @classmethod
-    def read(cls, source: Source, unit: str, attack: str) -> "_Gains":
-        found: dict[tuple[str, int], dict[int, float]] = {}
-        start = {_place(n): n.value for n in source.named("accuracy") if _is(n, "start", attack)}
-        for n in source.named("accuracy"):
-            name = str(n.labels.get("arm", ""))
-            here = n.labels.get("unit") == unit and n.labels.get("attack") == attack and name.startswith("layer ")
-            if here and _place(n) in start:
-                found.setdefault(_place(n), {})[int(name.split()[1])] = n.value - start[_place(n)]
-        return cls(found)
-
-
-def _is(n: Number, arm: str, attack: str) -> bool:
-    return n.labels.get("arm") == arm and n.labels.get("attack") == attack and n.labels.get("unit") == "start"
+def _gains(source: Source, unit: str, attack: str) -> dict[tuple[str, int], dict[int, float]]:
+    """Network and seed -> layer -> gain under attack, over the start, of a method with that layer alone."""
+    under = [n for n in source.named("accuracy") if n.labels.get("attack") == attack]
+    start = {_place(n): n.value for n in under if n.labels.get("arm") == n.labels.get("unit") == "start"}
+    found: dict[tuple[str, int], dict[int, float]] = {}
+    for n in under:
+        name = str(n.labels.get("arm", ""))
+        if n.labels.get("unit") == unit and name.startswith("layer ") and _place(n) in start:
+            found.setdefault(_place(n), {})[int(name.split()[1])] = n.value - start[_place(n)]
+    return found
 
 
 def _place(n: Number) -> tuple[str, int]:
@@ -89,7 +74,7 @@ def layer_gains(source: Source, attack: str, units: Mapping[str, str]) -> str:
     """Gain over the start with each layer alone, by network and method; ``units`` names the methods."""
     columns, layers = dict[str, dict[int, Seeds]](), set[int]()
     for unit, title in units.items():
-        found = _Gains.read(source, unit, attack).of
+        found = _gains(source, unit, attack)
         for network in dict.fromkeys(network for network, _ in found):
             own = {seed: values for (name, seed), values in found.items() if name == network}
             inside = sorted(set.intersection(*(set(values) for values in own.values())))
@@ -103,16 +88,17 @@ def layer_gains(source: Source, attack: str, units: Mapping[str, str]) -> str:
 
 def choices(source: Source, attack: str, unit: str) -> str:
     """How well each criterion orders the layers by what tuning them alone gains, network by network."""
-    gains, scores = _Gains.read(source, unit, attack).of, _scores(source)
+    gains, scores = _gains(source, unit, attack), _scores(source)
     parts = []
     for network in dict.fromkeys(network for network, _ in gains):
         own = {seed: _inner(values) for (name, seed), values in gains.items() if name == network}
-        rows: list[tuple[object, ...]] = []
+        rows: list[tuple[Seeds, tuple[str, ...]]] = []
         for name, places in scores.items():
             here = {seed: places[network, seed] for seed in own if (network, seed) in places}
             if here:
-                rows.append((_rank(here, own), name, *_row(here, own)))
-        rows.sort(key=lambda row: -float(str(row[0])))
+                ranks = Seeds({seed: _spearman(values, own[seed]) for seed, values in here.items()})
+                rows.append((ranks, (name, plain(ranks), *_first_choice(here, own))))
+        rows.sort(key=lambda row: -row[0].mean)
         best = Seeds({seed: max(values.values()) for seed, values in own.items()})
         mean = Seeds({seed: sum(values.values()) / len(values) for seed, values in own.items()})
         head = ("criterion", "rank correlation with the gain", "first choice", "its gain", "less a random layer's")
@@ -121,23 +107,14 @@ def choices(source: Source, attack: str, unit: str) -> str:
             ("a random layer", "0", "", points(mean), ""),
             ("the gains of another seed", plain(_repeated(own)), "", "", ""),
         ]
-        parts.append(f"**{network}**\n\n" + table(head, [*(row[1:] for row in rows), *ends]))
+        parts.append(f"**{network}**\n\n" + table(head, [*(row for _, row in rows), *ends]))
     return "\n".join(parts)
 
 
-def _rank(scores: Mapping[int, dict[int, float]], gains: Mapping[int, dict[int, float]]) -> float:
-    return _correlated(scores, gains).mean
-
-
-def _row(scores: Mapping[int, dict[int, float]], gains: Mapping[int, dict[int, float]]) -> tuple[str, ...]:
-    first = {seed: _first(values) for seed, values in scores.items()}
-    gained = Seeds({seed: gains[seed][layer] for seed, layer in first.items()})
+def _first_choice(scores: Mapping[int, dict[int, float]], gains: Mapping[int, dict[int, float]]) -> tuple[str, ...]:
+    gained = Seeds({seed: gains[seed][_first(values)] for seed, values in scores.items()})
     mean = Seeds({seed: sum(values.values()) / len(values) for seed, values in gains.items()})
-    return plain(_correlated(scores, gains)), _firsts(scores), points(gained), points(paired(gained, mean))
-
-
-def _correlated(scores: Mapping[int, dict[int, float]], gains: Mapping[int, dict[int, float]]) -> Seeds:
-    return Seeds({seed: _spearman(values, gains[seed]) for seed, values in scores.items()})
+    return _firsts(scores), points(gained), points(paired(gained, mean))
 
 
 def _spearman(one: Mapping[int, float], other: Mapping[int, float]) -> float:
@@ -177,10 +154,3 @@ def agreement(source: Source) -> str:
             cells.append(plain(found))
         rows.append([f"{number + 1}. {name}", *cells, *[""] * (len(names) - number)])
     return table(("criterion", *(str(i + 1) for i in range(len(names)))), rows)
-
-
-def by_layer(numbers: Iterable[Number], **labels: object) -> dict[int, Seeds]:
-    """Layer -> one number for each seed, of the numbers with these labels."""
-    own = [n for n in numbers if all(str(n.labels.get(key)) == str(value) for key, value in labels.items())]
-    layers = sorted({int(n.labels["layer"]) for n in own})
-    return {i: by_seed(n for n in own if int(n.labels["layer"]) == i) for i in layers}

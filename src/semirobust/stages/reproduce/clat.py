@@ -60,8 +60,8 @@ class ClatPaper(AbstractReproduction):
         base = self.recipe("clat", scale, changes)
         found, keys = list[Unit](), dict[str, str]()
         for name, network in NETWORKS[scale].items():
-            count = min(seeds or _SEEDS[scale], network.seeds or _SEEDS[scale]) if seeds is None or network.seeds else seeds
-            for seed in range(count):
+            count = _SEEDS[scale] if seeds is None else seeds
+            for seed in range(count if network.seeds is None else min(count, network.seeds)):
                 recipe = read_recipe(None, {**network.changes, **changes, "seed": seed}, base)
                 found += list(_Units(name, network, seed, recipe, scale, keys).all())
         return found

@@ -8,7 +8,6 @@ from typing import Any
 from torch import nn
 
 from semirobust.attacks import AbstractAttack
-from semirobust.attacks.base import AbstractBallAttack
 from semirobust.attacks.pgd import PGD
 from semirobust.layers.features import Place
 from semirobust.layers.map import layer_map
@@ -167,9 +166,7 @@ def run_attacks(
         found = evaluate(model, x, y, kinds, seed=seed, worst_case=False, progress=progress)
         records += evaluation_records(found, at, here)
         if epsilons:
-            attack = PGD(threat, steps=10)
-            assert isinstance(attack, AbstractBallAttack)
-            curve = sweep(model, x, y, attack, epsilons, seed=seed / "sweep", progress=progress)
+            curve = sweep(model, x, y, PGD(threat, steps=10), epsilons, seed=seed / "sweep", progress=progress)
             for epsilon, share in zip(curve.epsilons, curve.accuracies, strict=True):
                 labels: dict[str, Label] = {**here, "epsilon": epsilon}
                 records.append(Number(name="curve", value=float(share), n=share.n, labels=labels, origin=at))

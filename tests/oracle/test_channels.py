@@ -9,10 +9,13 @@ from torch import nn
 import semirobust as sr
 from semirobust.errors import InputError
 from semirobust.layers.operations import multiplications
+from semirobust.measures.gradient_norm import GradientNorm
 from semirobust.pruning.channels import Channels
 from semirobust.pruning.gradient import Gradient
+from semirobust.pruning.layered import Layered
 from semirobust.pruning.magnitude import Magnitude
 from semirobust.pruning.resize import resized
+from semirobust.seed import as_seed
 from tests.helpers import untouched
 
 pytest.importorskip("torch_pruning")
@@ -63,10 +66,15 @@ def test_dead_channels_go_first_and_nobody_misses_them():
 
 def test_favoured_layers_keep_more():
     model, images = _setting("vgg19", width=0.25)
-    plain, kept = (Channels(operations=0.5, favours=favours)(model, images) for favours in ({}, {3: 100.0}))
-    layers = sr.layer_map(model, images.all()[0][:1])
-    name = f"{layers.at(3).name}.weight"
-    assert kept.get_parameter(name).shape[0] == model.get_parameter(name).shape[0] > plain.get_parameter(name).shape[0]
+    attack, favours = sr.FGSM(sr.Linf(0.05)), ("none", "high", "low")
+    layered = [Layered(measure="gradient-norm", favour=f, strength=100.0, examples=8) for f in favours]
+    plain, high, low = (Channels(operations=0.5, saliency=s)(model, images, attack, seed=1) for s in layered)
+    layers, (x, y) = sr.layer_map(model, images.all()[0][:1]), images.all()
+    x_adv = attack.in_batches(model, x, y, seed=as_seed(0))
+    found = GradientNorm().scores(model, layers, x, y, x_adv, attack=attack, seed=as_seed(0))[0]
+    names = [f"{layers.at(found.indices[i]).name}.weight" for i in found.values.argsort()[::-1] if found.indices[i] < len(layers)]
+    most, least = (sum(m.get_parameter(n).shape[0] for n in names[:3]) for m in (high, low))
+    assert most > sum(plain.get_parameter(n).shape[0] for n in names[:3]) > least
 
 
 def test_a_saliency_decides_and_repeats_itself():

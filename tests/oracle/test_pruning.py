@@ -16,8 +16,10 @@ from semirobust.methods.lottery import Lottery
 from semirobust.objectives import OBJECTIVES, Step
 from semirobust.pruning import SALIENCIES
 from semirobust.pruning.gradient import Gradient
+from semirobust.pruning.layered import Layered
 from semirobust.pruning.magnitude import Magnitude
 from semirobust.pruning.masks import Masks
+from semirobust.pruning.usefulness import Useful
 from semirobust.seed import as_seed
 from semirobust.training.loop import Training
 from tests.helpers import SmallResidual, untouched
@@ -244,13 +246,14 @@ def test_saliencies_by_their_definitions():
 
 
 @pytest.mark.parametrize("name", SALIENCIES.names())
-def test_every_saliency_leaves_the_model_alone_and_scores_every_weight(name):
+def test_every_saliency_leaves_the_model_alone_and_scores_its_weights(name):
     model, images = _model(), _images()
     masks = _whole(model)
     weights = {n: model.get_parameter(n) for n in masks.kept}
     with untouched(model):
         found = SALIENCIES.make(name)(model, weights, images, FGSM(_THREAT), as_seed(3))
-    assert {n: t.shape for n, t in found.items()} == {n: w.shape for n, w in weights.items()}
+    expected = {n: w.shape for n, w in weights.items() if name != "usefulness" or n == "linear.weight"}
+    assert {n: t.shape for n, t in found.items()} == expected
     assert all(torch.isfinite(t).all() and not t.requires_grad for t in found.values())
 
 
@@ -274,3 +277,68 @@ def test_the_mixed_loss_has_its_ends():
     adversarial, clean = F.cross_entropy(model(x_adv), y), F.cross_entropy(model(x), y)
     for share, expected in ((0.0, adversarial), (1.0, clean), (0.5, (adversarial + clean) / 2)):
         torch.testing.assert_close(OBJECTIVES.make("mixed", {"clean": share}).outer(step, x_adv), expected)
+
+
+def _measured(model, images, saliency, masks):
+    weights = {name: model.get_parameter(name) for name in masks.kept}
+    with untouched(model):
+        return saliency(model, weights, images, FGSM(_THREAT), as_seed(1))
+
+
+def test_layers_that_are_favoured_keep_more_and_the_control_only_brings_layers_to_one_scale():
+    model, images = _model(), _images()
+    masks = _whole(model)
+    plain = _measured(model, images, Layered(favour="none"), masks)
+    for name, score in plain.items():
+        weight = model.get_parameter(name).detach().abs()
+        torch.testing.assert_close(score, weight / weight.mean())
+    x, y = images.all()
+    layers = sr.layer_map(model, x[:1])
+    index = sr.criticality(model, x, y, x_adv=FGSM(_THREAT)(model, x, y)).values
+    high, low, drawn, again = (
+        _measured(model, images, Layered(favour=f, strength=9.0), masks) for f in ("high", "low", "random", "random")
+    )
+    top, last = (f"{layers.at(int(i) + 1).name}.weight" for i in (index.argmax(), index.argmin()))
+    for name, factor in ((top, 3.0), (last, 1 / 3)):
+        torch.testing.assert_close(high[name], factor * plain[name])
+        torch.testing.assert_close(low[name], plain[name] / factor)
+    assert all(torch.equal(drawn[name], again[name]) for name in drawn)
+    assert sorted(round(float((drawn[n] / plain[n]).max()), 4) for n in drawn) == pytest.approx(
+        sorted(round(9 ** (i / (len(drawn) - 1) - 0.5), 4) for i in range(len(drawn))), abs=1e-3
+    )
+    kept = [masks.without(scores, 0.5).kept[top].float().mean() for scores in (high, plain, low)]
+    assert kept[0] > kept[1] > kept[2]
+
+
+@pytest.mark.parametrize("kind", ["useful", "robust", "actual"])
+def test_features_worth_least_go_as_whole_columns(kind):
+    model, images = _model(), _images()
+    masks = _whole(model)
+    scores = _measured(model, images, Useful(kind=kind, examples=48), masks)
+    (name,) = scores
+    order = torch.randperm(48, generator=(as_seed(1) / "examples").generator())
+    x, y = images.batch(order)
+    values = getattr(sr.usefulness(model, x, y, attack=sr.FeatureAttack(_THREAT, 3, None), seed=as_seed(1) / "attack"), kind)
+    torch.testing.assert_close(scores[name][0].double(), torch.as_tensor(values), rtol=1e-5, atol=1e-7)
+    after = masks.without(scores, 0.3, "features")
+    gone = ~after.kept[name].any(0)
+    size = len(gone)
+    assert int(gone.sum()) == round(0.3 * size) and torch.equal(gone, ~after.kept[name].all(0))
+    assert values[gone.numpy()].max() <= values[~gone.numpy()].min()
+    assert all(mask.all() for other, mask in after.kept.items() if other != name)
+    again = after.without(scores, 0.3, "features")
+    left = size - round(0.3 * size)
+    assert int(again.kept[name].any(0).sum()) == left - round(0.3 * left)
+    with pytest.raises(InputError, match="features"):
+        masks.without(scores, 0.3)
+
+
+def test_a_lottery_over_features_drops_only_these():
+    lottery = Lottery(levels=2, fraction=0.5, scope="features", saliency=Useful(kind="robust", examples=32), rewind="none")
+    levels = lottery(_model(), _images(), Training(objective=sr.Adversarial(), attack=FGSM(_THREAT), epochs=1, batch_size=16))
+    *others, classifier = levels[-1].masks.kept.values()
+    assert all(mask.all() for mask in others)
+    left = [int(level.masks.kept[list(level.masks.kept)[-1]].any(0).sum()) for level in levels]
+    assert left[1] == left[0] - round(left[0] / 2) and left[2] == left[1] - round(left[1] / 2)
+    weight = [t for n, t in levels[-1].last.items() if n.endswith("weight") and t.shape == classifier.shape][-1]
+    assert not weight[~classifier].any()

@@ -4,14 +4,16 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 
 from semirobust.data.load import load_data
 from semirobust.errors import InputError
 from semirobust.records.record import Finding, Number, Origin
 from semirobust.records.store import read_records
 from semirobust.seed import Seed
-from semirobust.stages.recipe import Recipe
+from semirobust.stages.recipe import Recipe, read_recipe
 from semirobust.stages.recovered import smallest_prefix
 from semirobust.stages.reproduce.runner import reproduce, status, write_page
 from semirobust.stages.run import build_subject, hold_out, load_splits
@@ -180,3 +182,59 @@ def test_clat_is_reproduced_in_small(tmp_path):
     text = write_page("clat", "cpu", tmp_path, tmp_path / "page.md").read_text()
     assert "# CLAT, made again" in text and "PGD-AT continued" in text and "curvature" in text and "nan" not in text
     assert "Ablations" not in text
+
+
+def test_lighter_models_are_reproduced_in_small(tmp_path):
+    """One run of each kind; the page shows what is there."""
+    changes = {
+        **{key: value for key, value in _SMALL.items() if not key.startswith(("recover", "harden"))}, "data.validation": 0,
+        "data.classes": [], "evaluate.attacks": ["fgsm", "pgd-40", "pgd-20"], "evaluate.examples": 40, "train.epochs": 1,
+        "train.watch": [], "train.augment": "none", "prune.levels": 1, "prune.epochs": 1, "prune.attack": "fgsm",
+        "prune.attack_options": {}, "prune.augment": "none",
+    }  # fmt: skip
+    dense = ["lottery-fgsm/seed-0/ticket", "lottery-fgsm/seed-0/fresh-weights", "features-pgd/seed-0/features"]
+    only = [*dense, "dropped/seed-0/robust-usefulness", "layers/seed-0/critical-stay", "layers/seed-0/even"]
+    home = reproduce("lighter", "cpu", tmp_path, seeds=1, only=only, workers=1, changes=changes)
+    capacity = {k: v for k, v in changes.items() if not k.startswith("model")} | {
+        "train.attack": "fgsm",
+        "train.attack_options": {},
+    }
+    sizes = ["capacity-mnist/seed-0/standard-0", "capacity-mnist/seed-0/pgd-0"]
+    larger = {"data.source": _square(tmp_path)}
+    reproduce("lighter", "cpu", tmp_path, seeds=1, only=sizes, workers=1, changes={**capacity, **larger})
+    numbers = [r for r in read_records(home) if isinstance(r, Number)]
+    assert {n.labels["unit"] for n in numbers if n.name == "prune.features"} == {"robust-usefulness"}
+    assert {n.labels["arm"] for n in numbers if n.labels["network"] == "lottery-fgsm" and n.name == "accuracy"} == {
+        "ticket", "fresh weights"
+    }  # fmt: skip
+    text = write_page("lighter", "cpu", tmp_path, tmp_path / "page.md").read_text()
+    for words in (
+        "### MNIST, 0.3",
+        "ticket less fresh",
+        "robust usefulness, mean",
+        "features left",
+        "layers that are not critical",
+    ):
+        assert words in text, words
+    assert "nan" not in text and "Half of the multiplications" not in text
+
+
+def _square(tmp_path):
+    """Digits on 16 by 16 pixels, which the networks of the capacity study need at least."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(90, 1, 16, 16, generator=generator).numpy()
+    file = tmp_path / "square.npz"
+    np.savez(file, x_train=x[:60], y_train=np.arange(60) % 3, x_test=x[60:], y_test=np.arange(30) % 3)
+    return str(file)
+
+
+def test_some_classes_alone_are_numbered_anew(run, tmp_path):
+    splits = load_splits(read_recipe(None, {"data.source": "digits", "data.classes": [7, 3], "data.train": 50}))
+    whole = load_splits(read_recipe(None, {"data.source": "digits"}))
+    assert splits.classes == (whole.classes[7], whole.classes[3]) and len(splits.train) == 50
+    rows = [i for i, label in enumerate(whole.train.y.tolist()) if label in (3, 7)][:50]
+    assert splits.train.y.tolist() == [0 if whole.train.y[i] == 7 else 1 for i in rows]
+    assert torch.equal(splits.train.all()[0], whole.train.batch(torch.tensor(rows))[0])
+    for wrong in ("[3]", "[3, 3]", "[3, 10]"):
+        said = run("train", "--data", "digits", "--set", f"data.classes={wrong}", "--out", "runs/a", code=2)[1]
+        assert "classes: expected two or more different ones from 0 to 9" in said

@@ -30,7 +30,7 @@ def prune(
     eps: o.Epsilon = None,
     levels: Annotated[int | None, typer.Option("--levels", help="How often to prune.")] = None,
     fraction: Annotated[str | None, typer.Option("--fraction", help="Share of what is left that goes each time.")] = None,
-    saliency: Annotated[str | None, typer.Option("--saliency", help="magnitude, gradient or random.")] = None,
+    saliency: Annotated[str | None, typer.Option("--saliency", help="magnitude, gradient, layered, usefulness, random.")] = None,
     rewind: Annotated[str | None, typer.Option("--rewind", help="initial (a ticket), reinitialise, or none.")] = None,
     objective: Annotated[str | None, typer.Option("--objective", help="standard, adversarial, mixed, trades ...")] = None,
     attack: Annotated[str | None, typer.Option("--attack", help="Inner maximisation, such as fgsm or pgd-10.")] = None,

@@ -97,6 +97,17 @@ class Images:
             raise InputError(f"number of images: expected at least 1, got {count}")
         return self.subset(torch.arange(count))
 
+    def of_classes(self, chosen: Sequence[int]) -> "Images":
+        """Only the images of these classes, which are numbered anew in this order."""
+        if len(set(chosen)) < max(2, len(chosen)) or not all(0 <= c < len(self.classes) for c in chosen):
+            known = f"two or more different ones from 0 to {len(self.classes) - 1}"
+            raise InputError(f"classes: expected {known}, got {', '.join(map(str, chosen))}")
+        new = torch.full((len(self.classes),), -1)
+        new[list(chosen)] = torch.arange(len(chosen))
+        rows = (new[self.y] >= 0).nonzero().flatten()
+        pixels = self.pixels[rows] if isinstance(self.pixels, Tensor) else _Chosen(self.pixels, rows)
+        return Images(pixels, new[self.y[rows]], tuple(self.classes[c] for c in chosen))
+
     def hold_out(self, part: float, seed: Seed) -> tuple["Images", "Images"]:
         """(rest, held out): a random ``part``, or ``part`` images where it is 1 or more."""
         count = round(part * len(self)) if part < 1 else int(part)

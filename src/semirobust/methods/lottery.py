@@ -59,7 +59,8 @@ class Lottery:
     Args:
         levels: how often to prune.
         fraction: of the weights that are left, which goes at each level.
-        scope: ``global`` compares all layers' weights with each other, ``layer`` prunes each layer by that fraction.
+        scope: ``global`` compares all layers' weights with each other, ``layer`` prunes each layer by that fraction,
+            ``features`` takes away that fraction of the features in front of the classifier and nothing else.
         saliency: what a weight is worth.
         rewind: back to the ``initial`` weights (a ticket), to fresh ones at each level (``reinitialise``: the paper's
             baseline; from level 2 on its masks come from its own weights), or not at all (``none``: iterative pruning with
@@ -86,6 +87,8 @@ class Lottery:
         if self.levels < 0 or not 0 <= self.fraction < 1:
             found = f"{self.levels} and {self.fraction}"
             raise InputError(f"levels and fraction: expected at least 0 and from 0 to below 1, got {found}")
+        if self.scope == "features" and not self.classifier:
+            raise InputError("classifier: expected True with scope features, which are the classifier's inputs; got False")
         if self.rewind not in ("initial", "reinitialise", "none"):
             raise InputError(f"rewind: expected initial, reinitialise or none; got {self.rewind!r}")
         if self.rewind_epoch < 0 or (self.rewind_epoch and self.rewind != "initial"):
@@ -171,7 +174,8 @@ class _Run:
         if before is None:
             return Masks.whole(self.model, self.layers, classifier=lottery.classifier), self.initial
         self.model.load_state_dict(before.last)
-        weights = {name: self.model.get_parameter(name) for name in before.masks.kept}
+        names = [name for layer in self.layers if (name := f"{layer.name}.weight") in before.masks.kept]
+        weights = {name: self.model.get_parameter(name) for name in names}  # in the order of layers
         seed = self.seed / "saliency" / number
         scores = lottery.saliency(self.model, weights, self.images, self.training.attack, seed)
         masks = before.masks.without(scores, lottery.fraction, lottery.scope)

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -15,10 +16,19 @@ __all__ = ["AbstractSaliency"]
 
 @dataclass(frozen=True)
 class AbstractSaliency(ABC):
-    """What each weight is worth; those worth least are pruned first."""
+    """What each weight is worth; those worth least are pruned first.
+
+    Attributes:
+        comparable: whether scores say what they say in every layer, so that nobody has to bring layers to one scale.
+    """
+
+    comparable: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(
         self, model: nn.Module, weights: Mapping[str, Tensor], images: Images, attack: AbstractAttack | None, seed: Seed
     ) -> dict[str, Tensor]:
-        """A score for each of ``weights``, which are parameters of ``model`` by name; the model is left as it was."""
+        """A score for each of ``weights``, which are parameters of ``model`` by name; the model is left as it was.
+
+        One that scores features alone leaves the other weights out.
+        """

@@ -29,7 +29,8 @@ class Channels:
 
     What depends on what (a channel and its batch norm, the shortcut beside it, the next layer's input) is found by
     torch-pruning (Fang et al. 2023, "DepGraph"). A channel is worth the mean saliency of the weights that make it, over all
-    layers that must lose it together, relative to the mean of its layer, so that layers of other sizes can be compared (ours).
+    layers that must lose it together, relative to the mean of its layer, so that layers of other sizes can be compared (ours);
+    the saliency ``layered`` has its own way to compare them.
     The classifier keeps its outputs.
 
     Args:
@@ -38,7 +39,6 @@ class Channels:
         steps: how many steps the way to nothing is cut into; the network stops at the first that is small enough.
         least: the share of each layer's channels that stays in any case.
         multiple: numbers of channels are rounded to multiples of this; 8 or 16 suit processors, which pad to that anyway.
-        favours: layer index -> factor on what its channels are worth: above 1 they stay longer, such as those of critical layers.
     """
 
     operations: float = 0.5
@@ -46,7 +46,6 @@ class Channels:
     steps: int = 40
     least: float = 0.1
     multiple: int = 1
-    favours: Mapping[int, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not 0 < self.operations <= 1 or not 0 < self.least <= 1 or min(self.steps, self.multiple) < 1:
@@ -71,8 +70,8 @@ class Channels:
         layers, seed = layer_map(model, x), as_seed(seed)
         whole = sum(multiplications(model, x).values())
         aim = self.operations * whole
-        favours = {f"{layer.name}.weight": self.favours.get(layer.index, 1.0) for layer in layers}
-        worth = _Worth({id(small.get_submodule(layer.name)): f"{layer.name}.weight" for layer in layers}, favours)
+        names = {id(small.get_submodule(layer.name)): f"{layer.name}.weight" for layer in layers}
+        worth = _Worth(names, self.saliency.comparable)
         classifier = small.get_submodule(layers.at(len(layers)).name)
         sizes = {small.get_submodule(layer.name): model.get_parameter(f"{layer.name}.weight").shape[0] for layer in layers}
         floors = {module: max(1, math.ceil(self.least * size)) for module, size in sizes.items()}
@@ -84,8 +83,10 @@ class Channels:
             for step in range(self.steps):
                 if sum(multiplications(small, x).values()) <= aim:
                     break
-                weights = {name: small.get_parameter(name) for name in favours}
+                weights = {name: small.get_parameter(name) for name in names.values()}
                 worth.scores = self.saliency(small, weights, images, attack, seed / step)
+                if weights.keys() - worth.scores.keys():
+                    raise InputError("saliency: expected one of all weights, not of features alone")
                 for group in pruner.step(interactive=True):
                     self._remove(pruner, group, worth, floors)
             left = sum(multiplications(small, x).values())
@@ -120,7 +121,7 @@ class _Worth:
     """What each channel of a group of layers that depend on each other is worth, as torch-pruning asks for it."""
 
     names: Mapping[int, str]
-    favours: Mapping[str, float]
+    comparable: bool
     scores: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __call__(self, group: "Sequence[tuple[Any, Sequence[int]]]") -> Tensor | None:
@@ -130,7 +131,7 @@ class _Worth:
             if name is None or not dependency.handler.__name__.startswith("prune_out"):
                 continue
             own = self.scores[name].flatten(1).mean(1)[list(channels)]
-            found.append(self.favours[name] * own / self.scores[name].mean().clamp_min(1e-30))
+            found.append(own if self.comparable else own / self.scores[name].mean().clamp_min(1e-30))
         sizes = {len(one) for one in found}
         return torch.stack(found).mean(0) if len(sizes) == 1 else None
 

@@ -14,7 +14,7 @@ from semirobust.layers.map import LayerMap
 
 __all__ = ["Masks", "Scope"]
 
-Scope = Literal["global", "layer"]
+Scope = Literal["global", "layer", "features"]
 _SUFFIX = "_mask"
 
 
@@ -92,9 +92,9 @@ class Masks:
         self.cut(model)
         for name, mask in self.kept.items():
             weight = model.get_parameter(name)
-            trains, own = weight.requires_grad, mask.to(weight.device)
+            trains, gone = weight.requires_grad, ~mask.to(weight.device)
             weight.requires_grad_(True)  # a hook cannot be put on a frozen one, which may train later
-            handles.append(weight.register_hook(lambda slope, own=own: slope.masked_fill(~own.to(slope.device), 0.0)))
+            handles.append(weight.register_hook(lambda slope, gone=gone: slope.masked_fill(gone.to(slope.device), 0.0)))
             weight.requires_grad_(trains)
         try:
             yield
@@ -105,20 +105,35 @@ class Masks:
     def without(self, scores: Mapping[str, Tensor], fraction: float, scope: Scope = "global") -> "Masks":
         """Less the lowest ``fraction`` of what is left, of all together or of each weight; exactly so many, rounded.
 
-        Equal scores go in order of position. Nothing that is gone comes back.
+        Equal scores go in order of position. Nothing that is gone comes back. With the scope ``features`` whole columns of the
+        one weight (C, d) that ``scores`` has last go, by their mean: the features that a classifier takes.
 
         Raises:
-            InputError: a fraction that is not from 0 to below 1, or another scope.
+            InputError: a fraction that is not from 0 to below 1, another scope, or a weight without scores.
         """
         if not 0 <= fraction < 1:
             raise InputError(f"fraction: expected from 0 to below 1, got {fraction}")
-        if scope not in ("global", "layer"):
-            raise InputError(f"scope: expected global or layer, got {scope!r}")
+        if scope not in ("global", "layer", "features"):
+            raise InputError(f"scope: expected global, layer or features, got {scope!r}")
+        if scope == "features":
+            return self._features(list(scores)[-1], scores, fraction)
+        if missing := self.kept.keys() - scores.keys():
+            raise InputError(f"scope: expected features, since nothing scores {min(missing)}; got {scope}")
         groups = [tuple(self.kept)] if scope == "global" else [(name,) for name in self.kept]
         found: dict[str, Tensor] = {}
         for names in groups:
             found |= self._group(names, scores, fraction)
         return Masks(found)
+
+    def _features(self, name: str, scores: Mapping[str, Tensor], fraction: float) -> "Masks":
+        mask = self.kept[name]
+        if mask.dim() != 2:
+            raise InputError(f"scope: features are inputs of a linear layer, and {name} has {mask.dim()} dimensions")
+        left = mask.any(0).nonzero().flatten()
+        order = torch.argsort(scores[name].detach().double().mean(0).to(mask.device)[left], stable=True)
+        mask = mask.clone()
+        mask[:, left[order[: round(fraction * len(left))]]] = False
+        return Masks({**self.kept, name: mask})
 
     def _group(self, names: tuple[str, ...], scores: Mapping[str, Tensor], fraction: float) -> dict[str, Tensor]:
         mask = torch.cat([self.kept[name].flatten() for name in names])

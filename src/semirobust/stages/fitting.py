@@ -20,7 +20,7 @@ from semirobust.objectives import OBJECTIVES
 from semirobust.records.record import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord
 from semirobust.seed import Seed
-from semirobust.stages.recipe import FitSettings, PruneSettings, TrainSettings
+from semirobust.stages.settings import FitSettings, PruneSettings, TrainSettings
 from semirobust.threats import AbstractBall
 from semirobust.training.loop import Trained, Training, Validate
 from semirobust.training.state import EpochLog, TrainState

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from semirobust.data.images import Images, Splits
 from semirobust.errors import InputError
+from semirobust.layers.map import layer_map
 from semirobust.methods.lottery import Level, Lottery
 from semirobust.progress import Progress, silent
 from semirobust.pruning import SALIENCIES
@@ -178,6 +179,7 @@ class _Job:
         records: list[AnyRecord] = [
             Number(name="prune.density", value=masks.density, n=masks.size, labels=here, origin=at),
             Number(name="prune.left", value=masks.left, unit="weights", labels=here, origin=at),
+            *self._features(level, model, here),
             *found,
         ]
         for name, mask in masks.kept.items():
@@ -194,6 +196,15 @@ class _Job:
             scores = validate(network, seed / "validate").items()
             records += [fitting.score_record(name, value, examples, here, at) for name, value in scores]
         write_records(folder / f"level-{level.number}.jsonl", records)
+
+    def _features(self, level: Level, model: nn.Module, labels: Mapping[str, Label]) -> list[AnyRecord]:
+        """How many features the classifier still takes, where those are what goes."""
+        if self.recipe.prune.scope != "features":
+            return []
+        layers = layer_map(model, self.test.first(1).all(self.fabric.device)[0])
+        mask = level.masks.kept[f"{layers.at(len(layers)).name}.weight"]
+        left = int(mask.any(0).sum())
+        return [Number(name="prune.features", value=left, n=mask.shape[1], labels=dict(labels), origin=self.at)]
 
 
 def _with(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:

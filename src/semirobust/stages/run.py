@@ -26,7 +26,8 @@ from semirobust.records.origin import origin
 from semirobust.records.record import Finding, LayerEntry, Origin, Settings
 from semirobust.records.store import AnyRecord, write_records
 from semirobust.seed import as_seed
-from semirobust.stages.recipe import ModelSettings, Recipe, read_recipe
+from semirobust.stages.recipe import Recipe, read_recipe
+from semirobust.stages.settings import ModelSettings
 from semirobust.threats import THREATS, AbstractBall
 
 __all__ = [
@@ -125,6 +126,7 @@ def hold_out(recipe: Recipe, images: Images) -> tuple[Images, Images]:
         raise InputError(f"data.extra: expected another source than {d.source}")
     if d.extra:
         extra = load_data(d.extra, root=d.root, image_size=d.image_size, held_out=False).train
+        extra = extra.of_classes(d.classes) if d.classes else extra
         rest = mixture(rest, extra, 0.7 if d.extra_share is None else d.extra_share)
     return rest, held_out
 
@@ -147,6 +149,8 @@ def load_splits(recipe: Recipe) -> Splits:
     """The data of a recipe, cut to the numbers of images it asks for."""
     d = recipe.data
     splits = load_data(d.source, root=d.root, image_size=d.image_size)
+    if d.classes:
+        splits = Splits(splits.name, splits.train.of_classes(d.classes), splits.test.of_classes(d.classes), splits.note)
     return Splits(splits.name, splits.train.first(d.train), splits.test.first(d.test), splits.note)
 
 

@@ -1,0 +1,91 @@
+"""Weights of some layers before those of others."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.data.images import Images
+from semirobust.errors import InputError
+from semirobust.layers.map import LayerMap, layer_map
+from semirobust.layers.mode import device_of, quiet
+from semirobust.measures import MEASURES
+from semirobust.pruning import SALIENCIES
+from semirobust.pruning.base import AbstractSaliency
+from semirobust.seed import Seed
+
+__all__ = ["Layered"]
+
+Favour = Literal["high", "low", "random", "none"]
+
+
+@SALIENCIES.register("layered")
+@dataclass(frozen=True)
+class Layered(AbstractSaliency):
+    """Another saliency, relative to its mean in the layer, times a factor that says how much the layer is to keep.
+
+    The factor is strength ** (r - 1/2), r from 0 to 1 the layer's rank by a measure of layers. So ``criticality`` with
+    ``favour="high"`` prunes layers that are not critical first. Source: ours.
+
+    Args:
+        measure: a measure by layer, with ``measure_options``; layers that it does not score have r = 1/2.
+        favour: which layers keep more: those of ``high`` score, of ``low``, in ``random`` order, or ``none``: the control that
+            only makes layers comparable.
+        strength: how much more a weight of the layer that is favoured most is worth than one of the last, above 0.
+        saliency: of the weights within a layer.
+        examples: training images that the measure looks at, drawn at random.
+
+    Raises:
+        InputError: a value out of its range, or a measure is asked for without an attack.
+    """
+
+    measure: str = "criticality"
+    measure_options: Mapping[str, Any] = field(default_factory=dict)
+    favour: Favour = "high"
+    strength: float = 4.0
+    saliency: str = "magnitude"
+    examples: int = 256
+    comparable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.favour not in ("high", "low", "random", "none"):
+            raise InputError(f"favour: expected high, low, random or none; got {self.favour!r}")
+        if not self.strength > 0 or self.examples < 1:
+            raise InputError(f"strength and examples: expected above 0 and at least 1, got {self.strength} and {self.examples}")
+        MEASURES.make(self.measure, self.measure_options)
+        if self.saliency not in SALIENCIES.names() or self.saliency in ("layered", "usefulness"):
+            raise InputError(f"saliency: expected one of single weights, such as magnitude or gradient; got {self.saliency!r}")
+
+    def __call__(
+        self, model: nn.Module, weights: Mapping[str, Tensor], images: Images, attack: AbstractAttack | None, seed: Seed
+    ) -> dict[str, Tensor]:
+        scores = SALIENCIES.make(self.saliency)(model, weights, images, attack, seed / "weights")
+        order = torch.randperm(len(images), generator=(seed / "examples").generator())[: self.examples]
+        x, y = images.batch(order, device_of(model, torch.device("cpu")))
+        layers = layer_map(model, x[:1])
+        ranks = self._ranks(model, layers, x, y, attack, seed)
+        factors = {f"{layer.name}.weight": self.strength ** (ranks.get(layer.index, 0.5) - 0.5) for layer in layers}
+        # What was pruned before is 0 and says nothing about the layer.
+        return {name: s * (factors.get(name, 1.0) / s[s > 0].mean()) if (s > 0).any() else s for name, s in scores.items()}
+
+    def _ranks(
+        self, model: nn.Module, layers: LayerMap, x: Tensor, y: Tensor, attack: AbstractAttack | None, seed: Seed
+    ) -> dict[int, float]:
+        """Layer -> from 0, which keeps least, to 1."""
+        if self.favour == "none":
+            return {}
+        if self.favour == "random":
+            order = torch.randperm(len(layers), generator=(seed / "layers").generator()).tolist()
+            return {index: position / max(1, len(order) - 1) for index, position in zip(layers.indices, order, strict=True)}
+        if attack is None:
+            raise InputError("saliency layered: expected an attack that the measure of layers looks under")
+        with quiet(model):
+            x_adv = attack.in_batches(model, x, y, seed=seed / "attack")
+            measure = MEASURES.make(self.measure, self.measure_options)
+            found = measure.scores(model, layers, x, y, x_adv, attack=attack, seed=seed / "measure")[0]
+        sign = 1 if self.favour == "high" else -1
+        ranked = sorted(zip((sign * v for v in found.values), found.indices, strict=True))
+        return {index: position / max(1, len(ranked) - 1) for position, (_, index) in enumerate(ranked)}

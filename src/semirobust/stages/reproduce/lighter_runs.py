@@ -1,0 +1,119 @@
+"""What the runs of the paper on lighter robust models do."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from scipy.stats import spearmanr
+from torch import nn
+
+from semirobust.layers.operations import multiplications
+from semirobust.measures.usefulness import FeatureAttack, Usefulness, usefulness
+from semirobust.progress import Progress
+from semirobust.records.record import Label, Number, Origin
+from semirobust.records.store import AnyRecord, read_records
+from semirobust.seed import as_seed
+from semirobust.stages import fitting
+from semirobust.stages.evaluate import accuracy_records, attacks_of
+from semirobust.stages.prune import prune_fresh, prune_subject
+from semirobust.stages.recipe import Recipe
+from semirobust.stages.run import Subject, build_subject, load_splits, origin_of, settings_record, threat_of
+from semirobust.stages.shrink import shrink_subject
+from semirobust.stages.train import train
+
+__all__ = ["Work", "run_base", "run_capacity", "run_features", "run_narrow", "run_pruned", "run_shrunk", "run_tickets"]
+
+Work = Callable[..., Sequence[AnyRecord]]
+"""Recipe, place of the network and seed, folder of all units, own folder, progress."""
+
+_REFERENCE = 2000  # training images that features are normalised on
+_FEATURE_ATTACKS: Mapping[str, tuple[int, float | None]] = {"3 steps of 0.01": (3, 0.01), "40 steps": (40, None)}
+
+
+def run_capacity(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress) -> Sequence[AnyRecord]:
+    """Train one network and attack its last epoch, as the paper does: nothing is chosen."""
+    model, test = train(recipe, folder, progress=progress).model, load_splits(recipe).test.first(recipe.evaluate.examples)
+    at, seed = origin_of(recipe, "train", "evaluate"), as_seed(recipe.seed) / "evaluate"
+    found, _ = accuracy_records(model, test, attacks_of(recipe), at, seed=seed, progress=progress)
+    losses = [n for n in read_records(folder) if isinstance(n, Number) and n.name == "train.loss"]
+    return [settings_record(recipe, "train", at), *_sizes(model, test.first(1).all()[0], at), *losses[-1:], *found]
+
+
+def run_features(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress) -> Sequence[AnyRecord]:
+    """Usefulness of each feature of a network for two digits, by the paper's attack and by one that goes to the end."""
+    model, splits = train(recipe, folder, progress=progress).model, load_splits(recipe)
+    test, at = splits.test.first(recipe.evaluate.examples), origin_of(recipe, "train", "evaluate")
+    x, y = test.all()
+    reference, _ = splits.train.first(_REFERENCE).all()
+    seed = as_seed(recipe.seed)
+    found, _ = accuracy_records(model, test, attacks_of(recipe), at, seed=seed / "evaluate", progress=progress)
+    records = [settings_record(recipe, "train", at), *_sizes(model, x[:1], at), *found]
+    for name, (steps, step) in _FEATURE_ATTACKS.items():
+        attack = FeatureAttack(threat_of(recipe), steps, step)
+        worth = usefulness(model, x, y, attack=attack, reference=reference, seed=seed / "features", progress=progress)
+        records += _worths(worth, at, {"attack": name}, single=recipe.seed == 0)
+    return records
+
+
+def run_base(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress) -> Sequence[AnyRecord]:
+    """The network that others start from."""
+    train(recipe, folder, progress=progress)
+    return read_records(folder)
+
+
+def run_narrow(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress) -> Sequence[AnyRecord]:
+    """A narrower network from scratch, as many epochs as a base and what goes on from it have together."""
+    trained, test = train(recipe, folder, progress=progress), load_splits(recipe).test.first(recipe.evaluate.examples)
+    model, at, seed = fitting.load_best(trained), origin_of(recipe, "train", "evaluate"), as_seed(recipe.seed) / "evaluate"
+    found, _ = accuracy_records(model, test, attacks_of(recipe), at, seed=seed, progress=progress)
+    return [settings_record(recipe, "train", at), *_sizes(model, test.first(1).all()[0], at), *found]
+
+
+def run_pruned(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress) -> Sequence[AnyRecord]:
+    """The base with weights pruned, trained on."""
+    return prune_subject(_base(recipe, home / place), folder, progress=progress)
+
+
+def run_shrunk(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress) -> Sequence[AnyRecord]:
+    """The base with channels removed, trained on."""
+    return shrink_subject(_base(recipe, home / place), folder, progress=progress)
+
+
+def run_tickets(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress) -> Sequence[AnyRecord]:
+    """Levels of pruning, each trained from its start and attacked."""
+    return prune_fresh(recipe, folder, progress=progress)
+
+
+def _base(recipe: Recipe, place: Path) -> Subject:
+    """The best epoch of the base, under the settings of the run."""
+    subject = build_subject(str(place / "base"), None, None, None, {"data.root": recipe.data.root})
+    return replace(subject, recipe=recipe)
+
+
+def _worths(found: Usefulness, at: Origin, labels: Mapping[str, Label], *, single: bool) -> list[AnyRecord]:
+    """Over all features; with ``single`` also of each."""
+    kinds = {"useful": found.useful, "robust": found.robust, "actual": found.actual}
+    kinds |= {"original": found.original, "original-robust": found.original_robust}
+    order = spearmanr(abs(found.original), abs(found.actual)).statistic
+    values = {f"{name}.mean": float(v.mean()) for name, v in kinds.items()} | {"rank agreement": float(order)}
+    values |= {f"{name}.positive": float((v > 0).mean()) for name, v in kinds.items()}
+    records: list[AnyRecord] = [
+        Number(name=f"features.{name}", value=value, n=len(found), labels=dict(labels), origin=at)
+        for name, value in values.items()
+    ]
+    if single:
+        records += [
+            Number(name=f"feature.{name}", value=float(value), labels={**labels, "feature": i}, origin=at)
+            for name, v in kinds.items()
+            for i, value in enumerate(v)
+        ]
+    return records
+
+
+def _sizes(model: nn.Module, x: torch.Tensor, at: Origin) -> list[AnyRecord]:
+    values = {
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "multiplications": sum(multiplications(model, x).values()),
+    }
+    return [Number(name=f"size.{name}", value=value, origin=at) for name, value in values.items()]

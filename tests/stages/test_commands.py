@@ -36,7 +36,7 @@ def test_the_whole_job(run, tmp_path):
     out, _ = _train(run)
     assert "best epoch" in out
     assert {p.name for p in Path("runs/a").iterdir()} == {
-        "last.safetensors", "model.safetensors", "records", "settings.json", "state.safetensors"
+        ".lock", "last.safetensors", "model.safetensors", "records", "settings.json", "state.safetensors"
     }  # fmt: skip
     out, _ = run("evaluate", "runs/a", "--attacks", "fgsm,pgd-3x2", "--examples", "60", "--json")
     shares = json.loads(out)["accuracy"]
@@ -253,6 +253,7 @@ def test_the_demo_in_small(tmp_path):
     numbers = lambda found: [(r.name, r.value, r.labels) for r in found if r.kind == "number" and r.name != "train.seconds"]  # noqa: E731
     assert numbers(records) == numbers(again)  # side by side or one after the other
     assert {p.name for p in (tmp_path / "demo").iterdir()} == {
+        ".lock",
         "checkpoints",
         "model.safetensors",
         "records",

@@ -80,8 +80,32 @@ def test_a_state_of_other_settings_is_refused(tmp_path):
     with pytest.raises(InputError, match="other settings"):
         _training(epochs=2)(_model(), _images(), seed=1, state_file=state, key="two")
     state.write_bytes(before[:-20])
-    with pytest.raises(InputError, match="complete safetensors"):
+    with pytest.raises(InputError, match="damaged, and there is no whole state before it"):
         _training(epochs=2)(_model(), _images(), seed=1, state_file=state, key="one")
+
+
+@pytest.mark.parametrize("harm", ["cut", "empty", "one bit", "gone"])
+def test_a_damaged_state_is_noticed_and_the_one_before_it_taken(tmp_path, harm):
+    state = tmp_path / "state.safetensors"
+    whole = _training(epochs=4)(_model(), _images(), seed=1)
+
+    def stop(log, now):
+        if log.epoch == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        _training(epochs=4)(_model(), _images(), seed=1, state_file=state, key="k", on_epoch=stop)
+    content = bytearray(state.read_bytes())  # of epoch 3; that of epoch 2 is beside it
+    if harm == "gone":
+        state.unlink()
+    else:
+        content[len(content) // 2] ^= 1
+        state.write_bytes({"cut": bytes(content[:-30]), "empty": b"", "one bit": bytes(content)}[harm])
+    resumed = _training(epochs=4)(_model(), _images(), seed=1, state_file=state, key="k")
+    assert _equal(whole.model, resumed.model) and len(resumed.logs) == 4
+    said = "state.safetensors is damaged; it went on from the state before it, epoch 2"
+    assert resumed.notes == (() if harm == "gone" else (said,))
+    assert {p.name for p in tmp_path.iterdir()} == {"state.safetensors"}
 
 
 def test_only_the_chosen_layers_move():

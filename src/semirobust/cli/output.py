@@ -130,13 +130,23 @@ def show_training(trained: "Trained", out: Path, *, as_json: bool) -> None:
     last = trained.logs[-1] if trained.logs else None
     if as_json:
         epochs = [{"epoch": log.epoch, "loss": log.loss, "seconds": log.seconds, **log.metrics} for log in trained.logs]
-        print_json({"out": str(out), "best_epoch": trained.best_epoch, "stopped": trained.stopped, "epochs": epochs})
+        print_json(
+            {
+                "out": str(out),
+                "best_epoch": trained.best_epoch,
+                "stopped": trained.stopped,
+                "notes": trained.notes,
+                "epochs": epochs,
+            }
+        )
         return
     if last is not None:
         metrics = ", ".join(f"{name} {value:.1%}" for name, value in last.metrics.items() if "@" not in name)
         tell(
             f"{len(trained.logs)} epochs, loss {last.loss:.4f}; validation: {metrics or 'none'}; best epoch {trained.best_epoch}"
         )
+    for note in trained.notes:
+        tell(f"{note}.")
     if trained.stopped:
         tell(trained.stopped)
     tell(f"wrote {out}; go on with `semirobust evaluate {out}`, `profile {out}`, `harden --from {out}`, `report {out}`")

@@ -65,7 +65,7 @@ def recover(
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(help="Which paper: semirobustness or clat.", metavar="PAPER")],
+    name: Annotated[str, typer.Argument(help="Which paper: semirobustness, clat or lighter.", metavar="PAPER")],
     scale: Annotated[str, typer.Option("--scale", help="cpu, or paper for the full setting.")] = "cpu",
     out: Annotated[Path, typer.Option("--out", help="Where networks and records go.")] = Path("runs/reproduced"),
     list_: Annotated[bool, typer.Option("--list", help="Only say what there is and what is done.")] = False,
@@ -74,11 +74,19 @@ def reproduce(
     page: Annotated[
         Path | None, typer.Option("--page", help="Render the tables from the records into this Markdown file.")
     ] = None,
-    workers: Annotated[int | None, typer.Option("--workers", help="Processes; one for each core by default.")] = None,
+    workers: Annotated[int | None, typer.Option("--workers", help="How many; one for each core by default.")] = None,
+    launcher: Annotated[str, typer.Option("--launcher", help="Where they run: local, slurm or ray.")] = "local",
+    launcher_set: Annotated[
+        list[str] | None, typer.Option("--launcher-set", help="Its options, such as minutes=60 or gpus=1. Repeatable.")
+    ] = None,
+    retries: Annotated[int, typer.Option("--retries", help="How often a run that failed is tried again.")] = 1,
     data_root: o.DataRoot = None,
     json: o.Json = False,
 ) -> None:
-    """Make the tables and figures of a paper again: runs what is not done, goes on where it was interrupted."""
+    """Make the tables and figures of a paper again: runs what is not done, goes on where it was interrupted.
+
+    Several of these may run at once with the same --out, on machines that share it.
+    """
     from semirobust.cli.console import bars, print_json, show_table, tell
     from semirobust.stages.reproduce.runner import reproduce as run
     from semirobust.stages.reproduce.runner import status, write_page
@@ -89,8 +97,12 @@ def reproduce(
     changes = {"data.root": data_root}
     if not list_:
         parts = [part.strip() for part in (only or "").split(",") if part.strip()]
+        options = o.common_changes(launcher_set)
         with bars(quiet=json) as progress:
-            run(name, scale, out, seeds=seeds, only=parts, workers=workers, changes=changes, progress=progress)
+            run(
+                name, scale, out, seeds=seeds, only=parts, workers=workers, launcher=launcher, launcher_options=options,
+                retries=retries, changes=changes, progress=progress,
+            )  # fmt: skip
     found = status(name, scale, out, seeds=seeds, changes=changes)
     if json:
         print_json({"units": [{"name": s.unit.name, "for": s.unit.items, "state": s.state} for s in found]})
@@ -106,9 +118,10 @@ def reproduce(
 
 
 def _counted(states: "Sequence[str]") -> str:
-    """``3 of 5 done``, and what is not as it should be."""
-    other = states.count("other settings")
-    return f"{states.count('done')} of {len(states)} done" + (f", {other} with other settings" if other else "")
+    """``3 of 5 done, 1 running``, and what is not as it should be."""
+    words = {"running": "running", "failed": "failed", "other settings": "with other settings"}
+    more = [f"{states.count(state)} {text}" for state, text in words.items() if state in states]
+    return ", ".join([f"{states.count('done')} of {len(states)} done", *more])
 
 
 def _show_recovery(records: "Sequence[AnyRecord]", out: Path, *, as_json: bool) -> None:

@@ -21,7 +21,7 @@ from semirobust.pruning.magnitude import Magnitude
 from semirobust.pruning.masks import Masks, Scope
 from semirobust.seed import Seed, as_seed
 from semirobust.training.loop import Trained, Training, Validate
-from semirobust.training.state import EpochLog, TrainState, digest, snapshot
+from semirobust.training.state import EpochLog, TrainState, digest, forget, snapshot
 
 __all__ = ["Level", "Lottery", "Rewind"]
 
@@ -219,7 +219,7 @@ class _Run:
         tensors |= {f"last/{name}": tensor for name, tensor in level.last.items()}
         tensors |= {f"mask/{name}": mask for name, mask in level.masks.kept.items()}
         write_tensors(self._file(level.number), tensors, {"key": self.key})
-        (self.folder / f"level-{level.number}.state.safetensors").unlink(missing_ok=True)
+        forget(self.folder / f"level-{level.number}.state.safetensors")
 
     def kept(self, number: int) -> Level | None:
         """The level that :meth:`keep` wrote, if it is there.

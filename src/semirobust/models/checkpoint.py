@@ -1,9 +1,7 @@
 """Weights on disk: read without running anything, written whole or not at all."""
 
 import json
-import os
 import pickle
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,8 +13,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from semirobust.errors import InputError
+from semirobust.files import write_atomically
 
-__all__ = ["load_checkpoint", "read_metadata", "read_tensors", "save_model", "write_atomically", "write_tensors"]
+__all__ = ["load_checkpoint", "read_metadata", "read_tensors", "save_model", "write_tensors"]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -104,22 +103,6 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     # Copies, because safetensors refuses tensors that share memory, as tied weights do.
     flat = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     write_atomically(path, save(flat, {_METADATA: json.dumps(dict(metadata or {}), sort_keys=True)}))
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary file beside ``path``, force it to disk, and rename it over ``path``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _whole(model: nn.Module) -> Iterator[nn.Module]:

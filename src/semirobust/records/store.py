@@ -1,12 +1,12 @@
 """Files of records."""
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from semirobust.errors import InputError
+from semirobust.files import write_atomically
 from semirobust.records.record import Finding, LayerEntry, Number, Picture, Settings, parse_record
 
 __all__ = ["AnyRecord", "read_records", "write_records"]
@@ -16,14 +16,7 @@ AnyRecord = Number | LayerEntry | Picture | Finding | Settings
 
 def write_records(path: Path, records: Iterable[AnyRecord]) -> None:
     """Write records as lines of JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.part")
-    with temporary.open("w", encoding="utf-8") as file:
-        for record in records:
-            file.write(record.model_dump_json() + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_atomically(path, "".join(record.model_dump_json() + "\n" for record in records).encode())
 
 
 def read_records(source: Path) -> list[AnyRecord]:

@@ -18,6 +18,7 @@ from semirobust.reports.page import write_report
 from semirobust.seed import as_seed
 from semirobust.stages import fitting
 from semirobust.stages.arms import Budget, Trial, controls_of, run_arms
+from semirobust.stages.claim import claims_out
 from semirobust.stages.evaluate import accuracy_records, attacks_of, example_pictures
 from semirobust.stages.parallel import for_each_seed
 from semirobust.stages.profile import layer_scores, score_records
@@ -62,6 +63,7 @@ DEMO = {
 }
 
 
+@claims_out
 def demo(
     out: Path,
     *,

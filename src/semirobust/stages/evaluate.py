@@ -27,6 +27,7 @@ from semirobust.records.record import Finding, Label, Number, Origin, Picture
 from semirobust.records.store import AnyRecord
 from semirobust.seed import Seed, as_seed
 from semirobust.stages import fitting
+from semirobust.stages.claim import claims_out
 from semirobust.stages.recipe import Recipe
 from semirobust.stages.run import Subject, check_fits, data_notes, load_splits, origin_of, settings_record, threat_of, write_stage
 
@@ -52,6 +53,7 @@ class Evaluated:
     transfer: Transfer | None = None
 
 
+@claims_out
 def evaluate_subject(
     subject: Subject,
     out: Path | None,

@@ -21,6 +21,7 @@ from semirobust.records.store import AnyRecord
 from semirobust.seed import as_seed
 from semirobust.stages import fitting
 from semirobust.stages.arms import Arm, Budget, Trial, budget_of, controls_of, run_arms
+from semirobust.stages.claim import claims_out
 from semirobust.stages.evaluate import accuracy_records, example_pictures
 from semirobust.stages.profile import layer_scores, measures_of, score_records
 from semirobust.stages.recipe import Recipe, read_recipe
@@ -42,6 +43,7 @@ from semirobust.stages.verdict import verdict
 __all__ = ["harden_subject", "train_base"]
 
 
+@claims_out
 def harden_subject(
     subject: Subject, out: Path, *, seeds: int = 1, devices: fitting.Devices = fitting.Devices(), progress: Progress = silent
 ) -> list[AnyRecord]:
@@ -90,6 +92,7 @@ def harden_subject(
     return records
 
 
+@claims_out
 def train_base(
     recipe_file: Path,
     changes: Mapping[str, Any],

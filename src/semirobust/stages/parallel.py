@@ -3,6 +3,8 @@
 import multiprocessing
 import os
 import queue
+import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from typing import Any, TypeVar
@@ -36,9 +38,15 @@ def for_each_seed(
     with ProcessPoolExecutor(workers, context, _begin, (messages,)) as pool:
         futures = [pool.submit(_run, work, number) for number in range(seeds)]
         pending = set(futures)
-        while pending:
-            _, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
-            _forward(messages, progress)
+        try:
+            while pending:
+                _, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                _forward(messages, progress)
+        except BaseException:  # told to stop: nobody waits for what would take hours
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
         return [future.result() for future in futures]
 
 
@@ -46,6 +54,14 @@ def _begin(messages: Any) -> None:
     global _messages
     _messages = messages
     torch.set_num_threads(1)
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    """End with the process that began this one, even where that was killed: nobody would read what comes of it."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
 
 
 def _run(work: Callable[[int, Progress], Result], number: int) -> Result:

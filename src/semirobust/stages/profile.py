@@ -17,12 +17,14 @@ from semirobust.records.record import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord
 from semirobust.seed import Seed, as_seed
 from semirobust.stages import fitting
+from semirobust.stages.claim import claims_out
 from semirobust.stages.recipe import Recipe
 from semirobust.stages.run import Subject, layer_entries, load_splits, origin_of, settings_record, threat_of, write_stage
 
 __all__ = ["layer_scores", "measures_of", "profile", "score_records"]
 
 
+@claims_out
 def profile(
     subject: Subject, out: Path | None, *, devices: fitting.Devices = fitting.Devices(), progress: Progress = silent
 ) -> tuple[LayerMap, list[LayerScores]]:

@@ -19,6 +19,7 @@ from semirobust.records.record import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord, read_records, write_records
 from semirobust.seed import Seed, as_seed
 from semirobust.stages import fitting
+from semirobust.stages.claim import claims_out
 from semirobust.stages.evaluate import accuracy_records, attacks_of
 from semirobust.stages.recipe import Recipe
 from semirobust.stages.run import (
@@ -43,6 +44,7 @@ from semirobust.training.loop import Training
 __all__ = ["prune_fresh", "prune_subject", "pruned_levels"]
 
 
+@claims_out
 def prune_fresh(
     recipe: Recipe, out: Path, *, seeds: int = 1, devices: fitting.Devices = fitting.Devices(), progress: Progress = silent
 ) -> list[AnyRecord]:
@@ -53,6 +55,7 @@ def prune_fresh(
     return _Job.of(recipe, spec, None, splits, out, devices, progress).run(seeds)
 
 
+@claims_out
 def prune_subject(
     subject: Subject, out: Path, *, seeds: int = 1, devices: fitting.Devices = fitting.Devices(), progress: Progress = silent
 ) -> list[AnyRecord]:

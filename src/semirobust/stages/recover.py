@@ -29,6 +29,7 @@ from semirobust.seed import Seed, as_seed
 from semirobust.stages import fitting
 from semirobust.stages.arms import Arm, Budget, run_arms
 from semirobust.stages.arms import Trial as ArmTrial
+from semirobust.stages.claim import claims_out
 from semirobust.stages.evaluate import accuracy_records, attacks_of
 from semirobust.stages.profile import score_records
 from semirobust.stages.recipe import Recipe
@@ -54,6 +55,7 @@ Part = Literal["references", "trials", "controls"]
 _BATCH = 256
 
 
+@claims_out
 def recover_subject(
     robust: Subject,
     normal: Subject,

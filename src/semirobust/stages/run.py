@@ -15,11 +15,12 @@ from semirobust.data.images import Images, Splits
 from semirobust.data.load import load_data
 from semirobust.data.mixture import mixture
 from semirobust.errors import InputError
+from semirobust.files import write_atomically
 from semirobust.layers.map import LayerMap
 from semirobust.layers.mode import device_of, quiet
 from semirobust.models.base import Normalised
 from semirobust.models.build import build_model
-from semirobust.models.checkpoint import load_checkpoint, read_tensors, save_model, write_atomically
+from semirobust.models.checkpoint import load_checkpoint, read_tensors, save_model
 from semirobust.models.factory import from_factory
 from semirobust.pruning.resize import resized
 from semirobust.records.origin import origin

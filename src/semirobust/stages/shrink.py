@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from semirobust.data.images import Images
 from semirobust.errors import InputError
+from semirobust.files import write_atomically
 from semirobust.layers.mode import quiet
 from semirobust.measures.speed import costs
-from semirobust.models.checkpoint import write_atomically
 from semirobust.progress import Progress, silent
 from semirobust.pruning import SALIENCIES
 from semirobust.pruning.channels import Channels
@@ -20,6 +20,7 @@ from semirobust.records.record import Label, Number, Origin
 from semirobust.records.store import AnyRecord
 from semirobust.seed import as_seed
 from semirobust.stages import fitting
+from semirobust.stages.claim import claims_out
 from semirobust.stages.evaluate import accuracy_records, attacks_of
 from semirobust.stages.run import (
     Subject,
@@ -35,6 +36,7 @@ from semirobust.stages.run import (
     threat_of,
     write_stage,
 )
+from semirobust.training.state import forget
 
 __all__ = ["export", "shrink_subject"]
 
@@ -42,6 +44,7 @@ _TIMED = 64  # images in the batch that is timed
 _BEFORE, _CUT, _AFTER = "before", "channels removed", "trained again"
 
 
+@claims_out
 def shrink_subject(
     subject: Subject, out: Path, *, devices: fitting.Devices = fitting.Devices(), progress: Progress = silent
 ) -> list[AnyRecord]:
@@ -90,7 +93,7 @@ def shrink_subject(
         )[0]
     records += _cost_records(before, small, test.first(_TIMED).all(fabric.device)[0], at)
     save_run(out, small, replace(subject.spec, smaller=True), recipe, "prune")
-    (out / "state.safetensors").unlink(missing_ok=True)
+    forget(out / "state.safetensors")
     write_stage(out, "1-prune", records)
     return records
 

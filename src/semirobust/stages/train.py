@@ -11,6 +11,7 @@ from semirobust.records.record import Number
 from semirobust.records.store import AnyRecord
 from semirobust.seed import as_seed
 from semirobust.stages import fitting
+from semirobust.stages.claim import claims_out
 from semirobust.stages.recipe import Recipe
 from semirobust.stages.run import (
     check_fits,
@@ -31,6 +32,7 @@ from semirobust.training.loop import Trained
 __all__ = ["train"]
 
 
+@claims_out
 def train(recipe: Recipe, out: Path, *, devices: fitting.Devices = fitting.Devices(), progress: Progress = silent) -> Trained:
     """Train the model of a recipe and write its run folder; a run that was interrupted there goes on.
 

@@ -21,7 +21,7 @@ from semirobust.training.awp import AWP
 from semirobust.training.run import Run, Validate
 from semirobust.training.schedules import schedule
 from semirobust.training.search import SearchName
-from semirobust.training.state import EpochLog, TrainState, digest, store
+from semirobust.training.state import EpochLog, TrainState, digest, kept, settle, store
 from semirobust.training.trainable import AbstractTrainable, All
 
 __all__ = ["Trained", "Training", "Validate"]
@@ -166,8 +166,7 @@ class Training:
         run = Run(self, model, images, as_seed(seed), fabric or Fabric(accelerator="cpu", devices=1), on_step)
         if state_file is not None:
             key = f"{key}/{digest(run.best, images)}"
-        if state_file is not None and state_file.exists():
-            run.resume(state_file, key)
+        note = run.resume(state_file, key) if state_file is not None and kept(state_file) else ""
         while run.state.epoch < self.epochs and not run.state.stopped and run.state.best < self.until:
             log = run.epoch(validate)
             if log is not None and on_epoch is not None:
@@ -175,4 +174,8 @@ class Training:
             if state_file is not None and run.fabric.is_global_zero:
                 store(state_file, run.state, run.groups(), key)
         run.model.eval()
-        return Trained(run.model, run.best, run.state.best_epoch, tuple(run.state.logs), run.state.stopped)
+        if state_file is not None and run.fabric.is_global_zero:
+            settle(state_file)
+        return Trained(
+            run.model, run.best, run.state.best_epoch, tuple(run.state.logs), run.state.stopped, (note,) if note else ()
+        )

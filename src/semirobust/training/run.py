@@ -75,8 +75,9 @@ class Run:
         if training.start == "stored" and isinstance(training.attack, AbstractBallAttack):
             self.stored = Stored(len(images), tuple(x.shape[1:]), training.attack.threat.epsilon)
 
-    def resume(self, path: Path, key: str) -> None:
-        self.state, groups = restore(path, key)
+    def resume(self, path: Path, key: str) -> str:
+        """Take up the state at ``path``; gives a sentence where its last one is damaged."""
+        self.state, groups, note = restore(path, key)
         with torch.no_grad():
             self.model.load_state_dict(groups["model"])
         self.best, self.momentum = groups["best"], groups["momentum"]
@@ -86,6 +87,7 @@ class Run:
             self.free.delta = groups["free"]["delta"].to(self.fabric.device)
         if self.average is not None:
             self.average.load(groups["average"])
+        return note
 
     def groups(self) -> dict[str, Mapping[str, Tensor]]:
         """All tensors that a run needs to go on."""

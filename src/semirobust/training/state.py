@@ -1,6 +1,7 @@
 """All that a training run must keep to go on as if it had never stopped."""
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from semirobust.data.images import Images
 from semirobust.errors import InputError
 from semirobust.models.checkpoint import read_metadata, read_tensors, write_tensors
 
-__all__ = ["EpochLog", "TrainState", "digest", "restore", "snapshot", "store"]
+__all__ = ["EpochLog", "TrainState", "digest", "forget", "kept", "restore", "settle", "snapshot", "store"]
 
 
 @dataclass(frozen=True)
@@ -78,25 +79,76 @@ def digest(weights: Mapping[str, Tensor], images: Images) -> str:
 
 
 def store(path: Path, state: TrainState, groups: Mapping[str, Mapping[str, Tensor]], key: str) -> None:
-    """Write everything into one safetensors file, whole or not at all; ``groups`` are tensors by group and name."""
+    """Write everything into one safetensors file, whole or not at all, and keep the one before it.
+
+    ``groups`` are tensors by group and name. A checksum over all of it is kept too.
+    """
     tensors = {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
-    write_tensors(path, tensors, {"state": asdict(state), "key": key})
+    content = {"state": asdict(state), "key": key}
+    if path.exists():
+        path.replace(_before(path))
+    write_tensors(path, tensors, {**content, "sum": _checksum(tensors, content)})
 
 
-def restore(path: Path, key: str) -> tuple[TrainState, dict[str, dict[str, Tensor]]]:
-    """What :func:`store` wrote.
+def kept(path: Path) -> bool:
+    """Whether there is a state to go on from."""
+    return path.exists() or _before(path).exists()
+
+
+def forget(path: Path) -> None:
+    """Delete the state and the one before it, which nobody needs any more."""
+    path.unlink(missing_ok=True)
+    _before(path).unlink(missing_ok=True)
+
+
+def settle(path: Path) -> None:
+    """Delete the state before the last one: the run is done."""
+    if path.exists():
+        _before(path).unlink(missing_ok=True)
+
+
+def restore(path: Path, key: str) -> tuple[TrainState, dict[str, dict[str, Tensor]], str]:
+    """What :func:`store` wrote last; where that is damaged, what it wrote before, and a sentence that says so.
 
     Raises:
-        InputError: the file is damaged, or belongs to a run with other settings (``key``).
+        InputError: both are damaged, or they belong to a run with other settings (``key``).
     """
-    metadata = read_metadata(path)
-    if "state" not in metadata or metadata.get("key") != key:
-        raise InputError(f"{path.parent}: holds a run with other settings; choose another folder or delete it")
-    groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "momentum": {}}
-    for name, tensor in read_tensors(path).items():
-        group, _, rest = name.partition("/")
-        groups.setdefault(group, {})[rest] = tensor
-    return _state(metadata["state"]), groups
+    files = [file for file in (path, _before(path)) if file.exists()]
+    for file in files:
+        try:
+            metadata, tensors = _verified(file)
+        except InputError:
+            continue
+        if metadata["key"] != key:
+            raise InputError(f"{path.parent}: holds a run with other settings; choose another folder or delete it")
+        groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "momentum": {}}
+        for name, tensor in tensors.items():
+            group, _, rest = name.partition("/")
+            groups.setdefault(group, {})[rest] = tensor
+        state = _state(metadata["state"])
+        note = "" if file == files[0] else f"{path.name} is damaged; it went on from the state before it, epoch {state.epoch}"
+        return state, groups, note
+    raise InputError(f"{path}: damaged, and there is no whole state before it; delete it to begin again")
+
+
+def _before(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.before{path.suffix}")
+
+
+def _verified(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Metadata and tensors of a state whose checksum is right."""
+    metadata, tensors = read_metadata(path), read_tensors(path)
+    if metadata.pop("sum", "") != _checksum(tensors, metadata):
+        raise InputError(f"{path.name}: damaged")
+    return metadata, tensors
+
+
+def _checksum(tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> str:
+    found = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _state(entries: dict[str, Any]) -> TrainState:

@@ -1,0 +1,165 @@
+"""Kill runs at random instants and compare how they end: ``python -m benchmarks.kills [KILLS] [SEED]`` (Unix).
+
+Each stage runs once undisturbed and then again, killed by signal 9 and started anew until it ends. Every file that both leave
+must hold the same tensors and the same records, seconds left aside, and there must be no others.
+"""
+
+import json
+import os
+import random
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+
+from semirobust.cli.app import main as program
+from semirobust.models.checkpoint import read_tensors
+from semirobust.stages.reproduce.runner import reproduce
+
+__all__ = ["main"]
+
+_DATA = ["--data", "digits", "--width", "0.25", "--set", "model.name=resnet8", "--eps", "0.1", "--set", "data.train=400"]
+_FIT = [*_DATA, "--attack", "pgd-3", "--set", "train.batch_size=40"]
+_JUDGED = ["--attacks", "fgsm,pgd-10", "--examples", "200"]
+STAGES: Mapping[str, list[str]] = {
+    "train": ["train", *_FIT, "--epochs", "8", "--out", "runs/out"],
+    "train, stored starts, EMA": [
+        "train", *_FIT, "--epochs", "8", "--set", "train.start=stored", "--set", "train.average=ema", "--out", "runs/out",
+    ],
+    "harden": [
+        "harden", "--from", "runs/base", "--method", "clat", "--epochs", "4", "--controls", *_JUDGED, "--out", "runs/out",
+        "--set", "harden.attack=pgd-3", "--set", "harden.options.every=2",
+    ],
+    "prune": [
+        "prune", *_FIT[:-2], "--levels", "3", "--epochs", "2", "--lr", "0.05", *_JUDGED, "--out", "runs/out",
+        "--set", "prune.rewind_epoch=1",
+    ],
+    "prune --operations": [
+        "prune", "--from", "runs/base", "--operations", "0.5", "--epochs", "3", "--attack", "pgd-3", *_JUDGED,
+        "--out", "runs/out",
+    ],
+    "recover": [
+        "recover", "runs/base", "--normal", "runs/normal", "--layers", "2", "--trials", "2", "--epochs", "3",
+        *_JUDGED, "--out", "runs/out", "--set", "recover.attack=pgd-3", "--set", "recover.dependence=cka",
+    ],
+    "profile": ["profile", "runs/base", "--measures", "criticality,gradient-norm", "--examples", "300", "--out", "runs/out"],
+    "evaluate": ["evaluate", "runs/base", "--attacks", "fgsm,pgd-20,apgd-ce", "--examples", "400", "--out", "runs/out"],
+    "reproduce": [],
+}  # fmt: skip
+_SMALL = {
+    "data.source": "digits", "data.train": 400, "model.name": "resnet8", "model.width": 0.25, "train.epochs": 3,
+    "evaluate.examples": 100, "prune.levels": 2, "prune.epochs": 1,
+}  # fmt: skip
+_UNITS = ["capacity-mnist/seed-0/fgsm-0", "lottery-fgsm/seed-0/ticket", "features-pgd/seed-0/features"]
+_TIMED = ("seconds", "cost.")
+
+
+def main() -> None:
+    """A line for each stage: kills, times it was started, whether both ends are equal."""
+    kills = int(sys.argv[1]) if len(sys.argv) > 1 else 54
+    chance = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    share, done, unequal = -(-kills // len(STAGES)), 0, 0
+    with tempfile.TemporaryDirectory() as place:
+        base = _bases(Path(place))
+        for name in STAGES:
+            killed, started, equal, seconds = _stage(name, base, Path(place), share, chance)
+            done, unequal = done + killed, unequal + (not equal)
+            end = "equal" if equal else "DIFFER"
+            print(f"{name:28} {killed:3} kills in {started:3} starts of {seconds:4.1f} s  {end}", flush=True)
+    print(f"{done} kills, {unequal} stages that ended otherwise")
+    sys.exit(1 if unequal else 0)
+
+
+def _bases(place: Path) -> Path:
+    """A robust and a normal network that other stages start from."""
+    folder = place / "bases"
+    folder.mkdir()
+    for name, objective in (("base", "adversarial"), ("normal", "standard")):
+        arguments = ["train", *_FIT, "--epochs", "3", "--objective", objective, "--out", f"runs/{name}"]
+        assert _carry_out(partial(_call, arguments), folder, None) == 0, name
+    return folder
+
+
+def _stage(name: str, base: Path, place: Path, kills: int, chance: random.Random) -> tuple[int, int, bool, float]:
+    """Kills, starts, whether all ends are equal, and seconds of an undisturbed run."""
+    work = _reproduced if name == "reproduce" else partial(_call, STAGES[name])
+    first = _fresh(base, place / "undisturbed")
+    began = time.monotonic()
+    assert _carry_out(work, first, None) == 0, (first / "log").read_text()
+    seconds, aim = time.monotonic() - began, _content(first / "runs/out")
+    killed, started, equal = 0, 0, True
+    while killed < kills:
+        folder, code = _fresh(base, place / "killed"), None
+        while code != 0:
+            started += 1
+            assert started < 20 * kills, name
+            code = _carry_out(work, folder, chance.uniform(0, 0.7 * seconds) if killed < kills else None)
+            killed += code is None
+            assert code in (0, None), (name, code)
+        equal = equal and _content(folder / "runs/out") == aim
+    return killed, started, equal, seconds
+
+
+def _fresh(base: Path, folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(base, folder)
+    return folder
+
+
+def _carry_out(work: Callable[[], int], folder: Path, kill_after: float | None) -> int | None:
+    """Run ``work`` in a process of its own in ``folder``; its exit code, or None where it was killed."""
+    child = os.fork()  # not a new interpreter: most of the time would go into imports
+    if child == 0:
+        os.chdir(folder)
+        with Path(folder / "log").open("a") as log:
+            os.dup2(log.fileno(), 1)
+            os.dup2(log.fileno(), 2)
+        try:
+            os._exit(work())
+        except BaseException:
+            os._exit(1)
+    began = time.monotonic()
+    while kill_after is None or time.monotonic() - began < kill_after:
+        pid, status = os.waitpid(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.01)
+    os.kill(child, 9)
+    _, status = os.waitpid(child, 0)
+    return None if os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status)
+
+
+def _call(arguments: list[str]) -> int:
+    sys.argv = ["semirobust", *arguments, "--json"]
+    try:
+        program()
+    except SystemExit as leave:
+        return leave.code if isinstance(leave.code, int) else 1
+    return 0
+
+
+def _reproduced() -> int:
+    reproduce("lighter", "cpu", Path("runs/out"), only=_UNITS, workers=1, changes=_SMALL)
+    return 0
+
+
+def _content(folder: Path) -> dict[str, object]:
+    """What every file says, but for seconds."""
+    found: dict[str, object] = {}
+    for file in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"):
+        name = str(file.relative_to(folder))
+        if file.suffix == ".safetensors":
+            found[name] = {key: (t.dtype, tuple(t.shape), t.numpy().tobytes()) for key, t in read_tensors(file).items()}
+        elif file.suffix == ".jsonl":
+            records = [json.loads(line) for line in file.read_text().splitlines()]
+            found[name] = [r for r in records if not any(word in str(r.get("name", "")) for word in _TIMED)]
+        else:
+            found[name] = file.read_bytes()
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,9 +1,10 @@
-"""Kill runs at random instants and compare how they end: ``python -m benchmarks.kills [KILLS] [SEED]`` (Unix).
+"""Kill runs at random instants and compare how they end: ``python -m benchmarks.kills [KILLS] [SEED] [STAGE]`` (Unix).
 
 Each stage runs once undisturbed and then again, killed by signal 9 and started anew until it ends. Every file that both leave
 must hold the same tensors and the same records, seconds left aside, and there must be no others.
 """
 
+import itertools
 import json
 import os
 import random
@@ -16,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from semirobust.cli.app import main as program
-from semirobust.models.checkpoint import read_tensors
+from semirobust.models.checkpoint import read_metadata, read_tensors
 from semirobust.stages.reproduce.runner import reproduce
 
 __all__ = ["main"]
@@ -46,7 +47,7 @@ STAGES: Mapping[str, list[str]] = {
         *_JUDGED, "--out", "runs/out", "--set", "recover.attack=pgd-3", "--set", "recover.dependence=cka",
     ],
     "profile": ["profile", "runs/base", "--measures", "criticality,gradient-norm", "--examples", "300", "--out", "runs/out"],
-    "evaluate": ["evaluate", "runs/base", "--attacks", "fgsm,pgd-20,apgd-ce", "--examples", "400", "--out", "runs/out"],
+    "evaluate": ["evaluate", "runs/base", "--attacks", "fgsm,pgd-20,apgd", "--examples", "400", "--out", "runs/out"],
     "reproduce": [],
 }  # fmt: skip
 _SMALL = {
@@ -61,10 +62,11 @@ def main() -> None:
     """A line for each stage: kills, times it was started, whether both ends are equal."""
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 54
     chance = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
-    share, done, unequal = -(-kills // len(STAGES)), 0, 0
+    stages = [name for name in STAGES if len(sys.argv) < 4 or sys.argv[3] in name]
+    share, done, unequal = -(-kills // len(stages)), 0, 0
     with tempfile.TemporaryDirectory() as place:
         base = _bases(Path(place))
-        for name in STAGES:
+        for name in stages:
             killed, started, equal, seconds = _stage(name, base, Path(place), share, chance)
             done, unequal = done + killed, unequal + (not equal)
             end = "equal" if equal else "DIFFER"
@@ -99,8 +101,20 @@ def _stage(name: str, base: Path, place: Path, kills: int, chance: random.Random
             code = _carry_out(work, folder, chance.uniform(0, 0.7 * seconds) if killed < kills else None)
             killed += code is None
             assert code in (0, None), (name, code)
-        equal = equal and _content(folder / "runs/out") == aim
+        ended = _content(folder / "runs/out")
+        equal = equal and ended == aim
+        for file in sorted(k for k in ended.keys() | aim.keys() if ended.get(k) != aim.get(k)):
+            print(f"  {name}: {file}: {_difference(ended.get(file), aim.get(file))}", flush=True)
     return killed, started, equal, seconds
+
+
+def _difference(one: object, other: object) -> str:
+    if one is None or other is None:
+        return "left behind" if other is None else "missing"
+    if isinstance(one, list) and isinstance(other, list):
+        pairs = [(a, b) for a, b in itertools.zip_longest(one, other) if a != b]
+        return f"{len(pairs)} records, the first {pairs[0]}"
+    return "other content"
 
 
 def _fresh(base: Path, folder: Path) -> Path:
@@ -152,13 +166,21 @@ def _content(folder: Path) -> dict[str, object]:
     for file in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"):
         name = str(file.relative_to(folder))
         if file.suffix == ".safetensors":
-            found[name] = {key: (t.dtype, tuple(t.shape), t.numpy().tobytes()) for key, t in read_tensors(file).items()}
+            tensors = {key: (t.dtype, tuple(t.shape), t.numpy().tobytes()) for key, t in read_tensors(file).items()}
+            found[name] = (tensors, _timeless(read_metadata(file)))
         elif file.suffix == ".jsonl":
             records = [json.loads(line) for line in file.read_text().splitlines()]
             found[name] = [r for r in records if not any(word in str(r.get("name", "")) for word in _TIMED)]
         else:
             found[name] = file.read_bytes()
     return found
+
+
+def _timeless(content: object) -> object:
+    """Without seconds, and without the checksum over them."""
+    if isinstance(content, dict):
+        return {key: _timeless(value) for key, value in content.items() if key not in ("seconds", "sum")}
+    return [_timeless(value) for value in content] if isinstance(content, list) else content
 
 
 if __name__ == "__main__":

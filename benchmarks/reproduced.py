@@ -1,6 +1,7 @@
 """Draw what was reproduced: ``python -m benchmarks.reproduced docs/reproduced/NAME-SCALE`` (needs matplotlib)."""
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#5b6670"
 
 
 def main() -> None:
-    """Two panels beside the folder of records."""
+    """Panels beside the folder of records."""
     folder = Path(sys.argv[1])
     source = read_source([folder])
-    figure, panels = plt.subplots(1, 2, figsize=(10, 4.2))
-    draw = (_frontier, _rho) if folder.name.startswith("semirobustness") else (_gains, _sweep)
+    draw = PANELS[folder.name.partition("-")[0]]
+    figure, panels = plt.subplots(1, len(draw), figsize=(5 * len(draw), 4.2))
     for panel, part in zip(panels, draw, strict=True):
         part(panel, source)
     figure.tight_layout()
@@ -129,6 +130,55 @@ def _sweep(panel: Any, source: Source) -> None:
     panel.set(xscale="log", xlabel="λ, scale-free", ylabel="points gained: PGD-20 (solid), clean (dotted)")
     panel.legend(frameon=False)
     panel.grid(alpha=0.25)
+
+
+def _capacity(panel: Any, source: Source) -> None:
+    """MNIST: accuracy by parameters, under what was trained against and under PGD-40."""
+    for training, colour in (("standard", GREY), ("fgsm", ORANGE), ("pgd", BLUE)):
+        for attack, style in (("clean", ":"), ("fgsm", "--"), ("pgd-40", "-")):
+            points = []
+            for size in range(6):
+                here = {"network": "capacity-mnist", "unit": f"{training}-{size}"}
+                found, number = cells(source, "accuracy", attack=attack, **here), cells(source, "size.parameters", **here)
+                if found:
+                    points.append((number.mean, 100 * found.mean))
+            if points:
+                name = f"{training.upper() if training != 'standard' else training}-trained" if attack == "pgd-40" else None
+                panel.plot(*zip(*points, strict=True), style, marker="o", markersize=3, color=colour, label=name)
+    panel.set(
+        xscale="log", xlabel="parameters", ylabel="accuracy, %: clean (dotted), FGSM (dashed), PGD-40 (solid)", ylim=(0, 100)
+    )
+    panel.legend(frameon=False, loc="center right")
+
+
+def _tickets(panel: Any, source: Source, network: str, title: str) -> None:
+    """Accuracy by weights left, for tickets and fresh weights."""
+    levels = sorted({int(n.labels["level"]) for n in source.named("prune.density") if n.labels["network"] == network})
+    for arm, colour, words in (("ticket", BLUE, "ticket"), ("fresh-weights", ORANGE, "fresh weights")):
+        for attack, style in (("clean", ":"), ("fgsm", "--"), ("pgd-40", "-")):
+            points = []
+            for level in levels:
+                here = {"network": network, "unit": arm, "level": level}
+                found, left = cells(source, "accuracy", attack=attack, **here), cells(source, "prune.density", **here)
+                if found:
+                    points.append((100 * left.mean, 100 * found.mean))
+            if points:
+                name = words if attack == "clean" else None
+                panel.plot(*zip(*points, strict=True), style, marker="o", markersize=2.5, color=colour, label=name)
+    panel.set(xscale="log", xlabel="weights left, %", ylabel="accuracy, %", ylim=(0, 100), title=title)
+    panel.invert_xaxis()
+    panel.legend(frameon=False, loc="center left")
+
+
+PANELS = {
+    "semirobustness": (_frontier, _rho),
+    "clat": (_gains, _sweep),
+    "lighter": (
+        _capacity,
+        partial(_tickets, network="lottery-standard", title="tickets, standard training"),
+        partial(_tickets, network="lottery-fgsm", title="tickets, FGSM training"),
+    ),
+}
 
 
 if __name__ == "__main__":

@@ -191,6 +191,7 @@ def test_killed_in_the_middle_of_a_level_it_ends_with_the_same_masks_and_weights
     again = lottery(_model(), _images(), training, folder=tmp_path, on_level=lambda level: ran.append(level.number), **call)
     assert ran == [1, 2] and again[0].trained is None
     for one, other in zip(whole, again, strict=True):
+        assert list(one.masks.kept) == list(other.masks.kept)
         assert all(torch.equal(one.masks.kept[n], other.masks.kept[n]) for n in one.masks.kept)
         assert all(torch.equal(one.last[n], other.last[n]) and torch.equal(one.best[n], other.best[n]) for n in one.last)
     with pytest.raises(InputError, match="other settings"):

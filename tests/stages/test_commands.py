@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lightning_fabric import Fabric
 
 import semirobust as sr
 from semirobust.records.store import read_records
+from semirobust.training.trainable import Fixed
 
 FAST = [
     "--set",
@@ -232,6 +234,54 @@ def test_two_processes_train_together(tmp_path):
         losses.append(json.loads(done.stdout)["epochs"][0]["loss"])  # one document: the second process is silent
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
     assert read_records(tmp_path / "2")
+    for judge in (["evaluate", "--attacks", "fgsm,pgd-5,square", "--examples", "300"], ["profile", "--measures",
+                   "criticality,gradient-norm", "--examples", "300"]):  # fmt: skip
+        said = []
+        for devices in ("1", "2"):
+            more = [
+                "--device",
+                "cpu",
+                "--threads",
+                "1",
+                "--devices",
+                devices,
+                "--json",
+                "--out",
+                str(tmp_path / f"{judge[0]}{devices}"),
+            ]
+            done = subprocess.run(
+                [sys.executable, "-m", "semirobust", judge[0], str(tmp_path / "1"), *judge[1:], *more],
+                capture_output=True, text=True, timeout=120, check=False,
+            )  # fmt: skip
+            assert done.returncode == 0, done.stderr
+            said.append({key: value for key, value in json.loads(done.stdout).items() if key != "out"})
+        assert said[0] == said[1]  # exactly
+        assert not list(tmp_path.glob("evaluate*/evaluate-*"))  # what they kept to go on is gone
+
+
+class _Counting(Fabric):
+    """Two processes in word: counts what would be sent."""
+
+    sent = 0
+    world_size = 2
+
+    def all_reduce(self, data, group=None, reduce_op="mean"):
+        self.sent += data.numel()
+        return data
+
+
+def test_only_the_gradients_of_chosen_layers_are_sent():
+    images, found = sr.load_data("digits").train.first(80), {}
+    for layers in (None, [7]):
+        model = sr.build_model("resnet8", 10, 0.25, in_channels=1, image_size=8)
+        fabric = _Counting(accelerator="cpu", devices=1)
+        options = {} if layers is None else {"trainable": Fixed(layers)}
+        training = sr.Training(objective=sr.Adversarial(), attack=sr.FGSM(sr.Linf(0.1)), epochs=1, batch_size=40, **options)
+        logs = training(model, images, fabric=fabric).logs
+        buffers = sum(b.numel() for b in model.buffers() if b.is_floating_point())
+        assert fabric.sent == 2 * logs[0].trained_parameters + buffers  # two steps, and the statistics once an epoch
+        found[str(layers)] = fabric.sent
+    assert found["[7]"] < 0.55 * found["None"]
 
 
 def test_help_is_quick():

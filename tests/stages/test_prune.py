@@ -46,6 +46,27 @@ def test_a_trained_model_is_pruned_as_it_comes(run, tmp_path):
     assert "another folder" in run("prune", "--from", "runs/a", "--out", "runs/a", code=2)[1]
 
 
+@pytest.mark.parametrize("model", ["mlp_300_100_100", "resnet20"])
+def test_dropped_features_are_taken_out_where_they_can_be(run, tmp_path, model):
+    pytest.importorskip("torch_pruning")
+    arguments = [*_SMALL[:3], model, *_SMALL[4:], "--rewind", "none", "--saliency", "usefulness", "--set", "prune.scope=features",
+                 "--set", "prune.tolerance=1", "--out", "runs/p"]  # fmt: skip
+    found = json.loads(run("prune", *arguments, "--json")[0])
+    said = next(note["text"] for note in found["findings"] if note["name"] == "smaller")
+    shapes = {name: tensor.shape for name, tensor in read_tensors(tmp_path / "runs/p/model.safetensors").items()}
+    features = [r.value for r in read_records(tmp_path / "runs/p") if isinstance(r, Number) and r.name == "prune.features"]
+    if model == "resnet20":
+        assert "weights of 0" in said
+    else:
+        assert "taken out" in said and min(s[1] for n, s in shapes.items() if n.endswith("weight") and s[0] == 10) == features[-1]
+    subject = build_subject(str(tmp_path / "runs/p"), None, None, None, {})
+    best = read_tensors(tmp_path / "runs/p/seed-0/pruned/level-2.safetensors")
+    x = torch.rand(3, 1, 8, 8)
+    whole = subject.spec.build(0)
+    whole.load_state_dict({n.removeprefix("best/"): t for n, t in best.items() if n.startswith("best/")})
+    torch.testing.assert_close(subject.model(x), whole.eval()(x), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize(("change", "words"), [("prune.saliency=none", "saliency"), ("prune.rewind_epoch=9", "rewind_epoch")])
 def test_what_it_refuses(run, change, words):
     assert words in run("prune", *_SMALL, "--set", change, "--out", "runs/p", code=2)[1]

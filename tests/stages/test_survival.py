@@ -37,13 +37,13 @@ def _wait_for(file, process):
 
 
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_cleanly_and_the_run_goes_on(run, tmp_path, sign, code):
+def test_a_signal_ends_cleanly_and_leaves_a_whole_state(run, tmp_path, sign, code):
     process = _start(tmp_path, *_TRAIN, "--epochs", "200")
     _wait_for(tmp_path / "runs/a/state.safetensors", process)
     process.send_signal(sign)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == code and "Traceback" not in errors and "goes on when started again" in errors
-    assert not list((tmp_path / "runs/a").rglob("*.part"))
+    assert not list((tmp_path / "runs/a").rglob("*.semirobust-part"))
     before = len(read_tensors(tmp_path / "runs/a/state.safetensors"))
     assert before and not is_claimed(tmp_path / "runs/a")
 
@@ -78,7 +78,7 @@ def test_a_full_disk_costs_nothing_that_was_there(tmp_path):
     limited = _start(tmp_path, *small, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)))
     _, errors = limited.communicate(timeout=120)
     assert limited.returncode == 2 and "Traceback" not in errors and errors.strip() == "error: file: File too large", errors
-    assert not list((tmp_path / "runs/a").rglob("*.part")) and not (tmp_path / "runs/a/state.safetensors").exists()
+    assert not list((tmp_path / "runs/a").rglob("*.semirobust-part")) and not (tmp_path / "runs/a/state.safetensors").exists()
     again = _start(tmp_path, *small, "--json")
     out, errors = again.communicate(timeout=120)
     assert again.returncode == 0, errors

@@ -17,6 +17,7 @@ from semirobust.layers.mode import quiet
 from semirobust.memory import keep_freed_memory
 from semirobust.progress import Progress, silent
 from semirobust.seed import Seed, as_seed
+from semirobust.share import ALONE, Share
 from semirobust.threats import AbstractBall, AbstractThreat
 
 __all__ = ["AbstractAttack", "AbstractBallAttack"]
@@ -75,14 +76,26 @@ class AbstractAttack(ABC):
         return self._mislead(model, x, y, as_seed(seed), leave=False, fast=None)
 
     def in_batches(
-        self, model: nn.Module, x: Tensor, y: Tensor, *, seed: Seed, batch_size: int = 256, progress: Progress = silent
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        *,
+        seed: Seed,
+        batch_size: int = 256,
+        share: Share = ALONE,
+        progress: Progress = silent,
     ) -> Tensor:
-        """Like a call, ``batch_size`` examples at a time; the batch that begins at example i has the seed ``seed / i``."""
-        parts = []
-        for i in range(0, len(x), batch_size):
-            parts.append(self(model, x[i : i + batch_size], y[i : i + batch_size], seed=seed / i))
-            progress(self.name, min(i + batch_size, len(x)), len(x))
-        return torch.cat(parts)
+        """Like a call, ``batch_size`` examples at a time; the batch that begins at example i has the seed ``seed / i``.
+
+        With a ``share`` each process does some of the batches, and all get all.
+        """
+        starts, parts = range(0, len(x), batch_size), []
+        for number, i in enumerate(starts):
+            if share.takes(number):
+                parts.append(self(model, x[i : i + batch_size], y[i : i + batch_size], seed=seed / i))
+                progress(self.name, min(i + batch_size, len(x)), len(x))
+        return torch.cat([part.to(x.device) for part in share.joined(parts, len(starts))])
 
     def fool(self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int | Seed = 0, fast: FastModel | None = None) -> Tensor:
         """Like a call, but an example is left alone as soon as it is misclassified: the same verdict, sooner.

@@ -106,6 +106,7 @@ def train(
     set_: o.Set = None,
     device: o.Accelerator = "auto",
     devices: o.Count = 1,
+    nodes: o.Nodes = 1,
     threads: o.Threads = None,
     json: o.Json = False,
 ) -> None:
@@ -136,7 +137,7 @@ def train(
 
     settings = read_recipe(recipe, changes)
     with bars(quiet=json) as progress:
-        trained = run(settings, out, devices=compute(device, devices, threads), progress=progress)
+        trained = run(settings, out, devices=compute(device, devices, threads, nodes), progress=progress)
     show_training(trained, out, as_json=json)
     if trained.stopped:
         raise typer.Exit(1)
@@ -165,6 +166,8 @@ def evaluate(
     seed: o.Seed = None,
     set_: o.Set = None,
     device: o.Accelerator = "auto",
+    devices: o.Count = 1,
+    nodes: o.Nodes = 1,
     threads: o.Threads = None,
     json: o.Json = False,
 ) -> None:
@@ -194,8 +197,8 @@ def evaluate(
         for folder in transfer or []
     }
     with bars(quiet=json) as progress:
-        devices = compute(device, threads=threads)
-        found = evaluate_subject(subject, out or subject.folder, others=others, devices=devices, progress=progress)
+        where = compute(device, devices, threads, nodes)
+        found = evaluate_subject(subject, out or subject.folder, others=others, devices=where, progress=progress)
     show_accuracy(found, subject.recipe, as_json=json)
 
 
@@ -217,6 +220,8 @@ def profile(
     seed: o.Seed = None,
     set_: o.Set = None,
     device: o.Accelerator = "auto",
+    devices: o.Count = 1,
+    nodes: o.Nodes = 1,
     threads: o.Threads = None,
     json: o.Json = False,
 ) -> None:
@@ -239,7 +244,7 @@ def profile(
 
     subject = subject_of(target, model, checkpoint, recipe, changes)
     with bars(quiet=json) as progress:
-        layers, scores = run(subject, out or subject.folder, devices=compute(device, threads=threads), progress=progress)
+        layers, scores = run(subject, out or subject.folder, devices=compute(device, devices, threads, nodes), progress=progress)
     show_profile(layers, scores, as_json=json)
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 __all__ = ["bars", "print_json", "show_table", "tell"]
 
 # Of several processes of one run, only the first speaks.
-_LEADS = os.environ.get("LOCAL_RANK", "0") == "0"
+_LEADS = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
 
 _errors = Console(stderr=True)
 _output = Console(quiet=not _LEADS)

@@ -50,7 +50,8 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all randomness
 Set = Annotated[list[str] | None, typer.Option("--set", help="Any recipe entry, such as --set train.momentum=0.8. Repeatable.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and no progress bars.")]
 Accelerator = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-Count = Annotated[int, typer.Option("--devices", help="Number of devices (training).")]
+Count = Annotated[int, typer.Option("--devices", help="Number of devices, and so of processes.")]
+Nodes = Annotated[int, typer.Option("--nodes", help="Number of machines; launched by torchrun or SLURM.")]
 Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads; all cores by default.")]
 
 

@@ -8,7 +8,7 @@ from semirobust.errors import InputError
 __all__ = ["compute", "layers_of", "subject_of"]
 
 
-def compute(device: str, devices: int = 1, threads: int | None = None) -> Any:
+def compute(device: str, devices: int = 1, threads: int | None = None, nodes: int = 1) -> Any:
     """Where to compute, with so many threads."""
     import torch
 
@@ -18,7 +18,7 @@ def compute(device: str, devices: int = 1, threads: int | None = None) -> Any:
         if threads < 1:
             raise InputError(f"threads: expected at least 1, got {threads}")
         torch.set_num_threads(threads)
-    return Devices(device, devices)
+    return Devices(device, devices, nodes)
 
 
 def subject_of(

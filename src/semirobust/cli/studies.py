@@ -1,6 +1,7 @@
 """Commands that answer a question by many runs."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -98,7 +99,7 @@ def reproduce(
     if not list_:
         parts = [part.strip() for part in (only or "").split(",") if part.strip()]
         options = o.common_changes(launcher_set)
-        with bars(quiet=json) as progress:
+        with bars(quiet=json) as progress, _failures():
             run(
                 name, scale, out, seeds=seeds, only=parts, workers=workers, launcher=launcher, launcher_options=options,
                 retries=retries, changes=changes, progress=progress,
@@ -115,6 +116,18 @@ def reproduce(
         show_table(f"{name}, scale {scale}", ("run", "for", "seeds"), rows)
         done = sum(s.state == "done" for s in found)
         tell(f"{done} of {len(found)} runs are done; records in {out / f'{name}-{scale}' / 'records'}")
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
+    """Runs that failed are said, with code 1: what was typed is not wrong."""
+    from semirobust.stages.reproduce.runner import Failed
+
+    try:
+        yield
+    except Failed as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
 
 
 def _counted(states: "Sequence[str]") -> str:

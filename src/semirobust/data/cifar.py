@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import pickletools
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,30 @@ __all__ = ["read_binary", "read_python"]
 _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _PIXELS = 3 * 32 * 32
 
-# All that a CIFAR batch needs: the array constructors of NumPy, under its old and new names, and bytes.
-_ALLOWED = {
-    (module, name) for module in ("numpy.core.multiarray", "numpy._core.multiarray") for name in ("_reconstruct", "scalar")
-} | {("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")}
+_NDARRAY = "ndarray"  # stands for the class, which would give arrays of any size to who calls it
+
+
+def _empty(kind: object, shape: object, code: object) -> Any:
+    """What arrays are built from; their values follow in the file."""
+    if kind is not _NDARRAY or shape != (0,):
+        raise InputError("expected a CIFAR batch, got a pickle made to fill the memory")
+    return np.ndarray((0,), np.uint8)
+
+
+def _bytes(text: str, encoding: str) -> bytes:
+    """How Python 3 writes bytes in old pickles."""
+    if encoding != "latin1":
+        raise InputError(f"expected a CIFAR batch, got a pickle with text in {str(encoding)[:20]}")
+    return text.encode("latin1")
+
+
+# All that a CIFAR batch needs, under NumPy's old and new names.
+_ALLOWED: dict[tuple[str, str], Any] = {
+    **{(f"numpy.{core}.multiarray", "_reconstruct"): _empty for core in ("core", "_core")},
+    ("numpy", "ndarray"): _NDARRAY,
+    ("numpy", "dtype"): np.dtype,
+    ("_codecs", "encode"): _bytes,
+}
 
 
 class _ArraysOnly(pickle.Unpickler):
@@ -31,7 +52,14 @@ class _ArraysOnly(pickle.Unpickler):
             raise InputError(
                 f"expected a CIFAR batch of plain arrays, got a pickle that asks for {module}.{name}; nothing was run"
             )
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+        return _ALLOWED[module, name]
+
+
+def _check_memo(content: bytes) -> None:
+    """Refuse a pickle that numbers what it remembers beyond any file's need: Python would make room for all numbers below."""
+    for operation, argument, _ in pickletools.genops(content):
+        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(str(argument)) > len(content):
+            raise InputError("expected a CIFAR batch, got a pickle made to fill the memory")
 
 
 def read_binary(path: Path, classes: tuple[str, ...], label_bytes: int = 1) -> Images:
@@ -55,8 +83,15 @@ def read_python(path: Path, classes: tuple[str, ...], key: bytes = b"labels") ->
         InputError: the pickle asks for anything but arrays, is damaged, or lacks the two entries.
     """
     try:
-        batch = _ArraysOnly(io.BytesIO(_read(path)), encoding="bytes").load()
-        data, labels = np.asarray(batch[b"data"]), np.asarray(batch[key])
+        content = _read(path)
+        _check_memo(content)
+        batch = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
+        data, labels = batch[b"data"], batch[key]
+        if not isinstance(data, np.ndarray) or not (isinstance(labels, list) and all(type(label) is int for label in labels)):
+            raise InputError(
+                f"expected data in an array and labels in a list, got {type(data).__name__}, {type(labels).__name__}"
+            )
+        labels = np.asarray(labels)
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from None
     except Exception as error:  # a damaged pickle can fail in any way

@@ -29,7 +29,8 @@ def read_idx(path: Path) -> Tensor:
             head = file.read(4)
             if len(head) < 4 or head[:3] != b"\0\0\x08":
                 raise InputError(f"{path.name}: expected an idx file of bytes, got a header of {head.hex() or 'nothing'}")
-            sizes = np.frombuffer(file.read(4 * head[3]), dtype=">u4").astype(int)
+            written = file.read(4 * head[3])
+            sizes = np.frombuffer(written[: len(written) // 4 * 4], dtype=">u4").astype(int)
             count = int(np.prod(sizes, dtype=object)) if len(sizes) == head[3] else -1
             if not 0 < count <= _MAX_BYTES:
                 raise InputError(f"{path.name}: expected a plausible number of values, got sizes {sizes.tolist()}")

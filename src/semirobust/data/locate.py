@@ -1,13 +1,16 @@
 """Where data is looked for, and how it is downloaded."""
 
+import lzma
 import os
 import tarfile
+import zlib
 from pathlib import Path
 
 import pooch
 
 from semirobust.data.catalogue import CATALOGUE, Remote
 from semirobust.errors import InputError
+from semirobust.files import check_size
 from semirobust.progress import Progress, silent
 
 __all__ = ["data_roots", "download", "find_file", "find_folder"]
@@ -58,11 +61,17 @@ def find_file(folder: Path, name: str) -> Path | None:
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a tar archive into ``folder``; members that would land outside it, links and devices are refused."""
+    """Unpack a tar archive into ``folder``; members that would land outside it, links and devices are refused, and bombs."""
     try:
         with tarfile.open(archive) as tar:
+            size = 0
+            for member in tar:  # before anything is written
+                size += member.size
+                check_size(archive, size)
             tar.extractall(folder, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except InputError:
+        raise
+    except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError, zlib.error, lzma.LZMAError) as error:
         raise InputError(f"{archive}: expected a complete tar archive, got one that cannot be read ({error})") from None
 
 

@@ -1,6 +1,5 @@
 """Arrays in a NumPy archive."""
 
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 
 from semirobust.data.images import Images, Splits, images_from_tensors
 from semirobust.errors import InputError
+from semirobust.files import check_archive
 from semirobust.seed import Seed
 
 __all__ = ["load_npz"]
@@ -23,9 +23,14 @@ def load_npz(path: Path, *, held_out: bool = True) -> Splits:
         InputError: no such file, entries missing, or values not as described.
     """
     try:
+        check_archive(path)
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, EOFError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        if odd := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+            raise ValueError(f"{odd[0]} is no array")
+    except InputError:
+        raise
+    except Exception as error:  # a damaged archive can fail in any way
         raise InputError(f"{path.name}: expected an .npz of plain arrays, got one that cannot be read ({error})") from None
     if {"image", "label"} <= arrays.keys():  # as generated images are published
         arrays = {"x": arrays["image"], "y": arrays["label"]}

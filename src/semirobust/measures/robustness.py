@@ -16,6 +16,7 @@ from semirobust.measures.ledger import Ledger, evaluation_key
 from semirobust.progress import Progress, silent
 from semirobust.records.interval import proportion_interval
 from semirobust.seed import Seed, as_seed
+from semirobust.share import ALONE, Share
 
 __all__ = ["Evaluation", "Proportion", "Summary", "correct", "evaluate", "named_attacks"]
 
@@ -128,6 +129,7 @@ def evaluate(
     precision: Precision = "auto",
     worst_case: bool = False,
     state: str | Path | None = None,
+    share: Share = ALONE,
     progress: Progress = silent,
 ) -> Evaluation:
     """Clean accuracy of ``model`` and its accuracy under each attack.
@@ -148,7 +150,9 @@ def evaluate(
         worst_case: run the attacks of each threat model cheapest first, each only on the examples that withstood those
             before. The last accuracy is the same, and comes sooner; those before are of the attack and all cheaper ones.
         state: a file in which the verdicts are kept after each batch. An evaluation that was interrupted goes on from it
-            and ends as if it had not been; delete it afterwards.
+            and ends as if it had not been; delete it afterwards. Of several processes each has one, by its number.
+        share: of several processes that evaluate the same; each attacks some of the batches, and all get the same verdicts,
+            which are those of a single process.
         progress: told after each batch.
 
     Raises:
@@ -169,8 +173,9 @@ def evaluate(
         fast = _fast(model, x[clean.to(x.device)], int(clean.sum()), precision, device) if named else None
         inference = fast.description if fast else "as it is, full precision"
         settings = (named, str(as_seed(seed)), batch_size, precision, worst_case, inference)
-        ledger = Ledger(Path(state) if state else None, evaluation_key(model, x, y, settings) if state else "")
-        runner = _Runner(model, x, y, device, fast, as_seed(seed), batch_size, ledger, progress)
+        key = evaluation_key(model, x, y, (*settings, *([share.rank, share.count] if share.count > 1 else []))) if state else ""
+        ledger = Ledger(_of_process(Path(state), share) if state else None, key)
+        runner = _Runner(model, x, y, device, fast, as_seed(seed), batch_size, ledger, share, progress)
         robust, rejected, standing = _ByAttack(named), {}, dict[str, Tensor]()
         threats = {name: str(attack.threat) for name, attack in named.items()}
         for name, attack in named.items():
@@ -191,6 +196,7 @@ class _Runner:
     seed: Seed
     batch_size: int
     ledger: Ledger
+    share: Share
     progress: Progress
 
     def run(self, name: str, attack: AbstractAttack, standing: Tensor) -> tuple[Tensor, int]:
@@ -205,8 +211,8 @@ class _Runner:
     def _run_part(self, label: str, attack: AbstractAttack, seed: Seed, standing: Tensor) -> tuple[Tensor, int]:
         before, stands, done, refused = self.ledger.open(label, standing)
         left = before.nonzero().flatten()
-        for rows in _slices(len(left), self.batch_size):
-            if rows.start < done:
+        for number, rows in enumerate(_slices(len(left), self.batch_size)):
+            if rows.start < done or not self.share.takes(number):
                 continue
             chosen = left[rows]
             part_x = self.x[chosen.to(self.x.device)].to(self.device)
@@ -218,7 +224,12 @@ class _Runner:
             refused += int((fooled & ~valid).sum())
             self.ledger.keep(label, before, stands, rows.stop, refused)
             self.progress(label, rows.stop, len(left))
-        return stands, refused
+        fallen = self.share.total((before & ~stands).int()) > 0  # each example is in one batch, and so with one process
+        return before & ~fallen, int(self.share.total(torch.tensor(refused)))
+
+
+def _of_process(state: Path, share: Share) -> Path:
+    return state if share.count == 1 else state.with_name(f"{state.stem}.{share.rank}{state.suffix}")
 
 
 def _fast(model: nn.Module, x: Tensor, examples: int, precision: Precision, device: torch.device) -> FastModel | None:

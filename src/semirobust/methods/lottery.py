@@ -174,8 +174,7 @@ class _Run:
         if before is None:
             return Masks.whole(self.model, self.layers, classifier=lottery.classifier), self.initial
         self.model.load_state_dict(before.last)
-        names = [name for layer in self.layers if (name := f"{layer.name}.weight") in before.masks.kept]
-        weights = {name: self.model.get_parameter(name) for name in names}  # in the order of layers
+        weights = {name: self.model.get_parameter(name) for name in before.masks.kept}
         seed = self.seed / "saliency" / number
         scores = lottery.saliency(self.model, weights, self.images, self.training.attack, seed)
         masks = before.masks.without(scores, lottery.fraction, lottery.scope)
@@ -230,13 +229,16 @@ class _Run:
         file = None if self.folder is None else self._file(number)
         if file is None or not file.is_file():
             return None
+        if self.folder is not None:
+            forget(self.folder / f"level-{number}.state.safetensors")  # a run that was killed just then left it
         if read_metadata(file).get("key") != self.key:
             raise InputError(f"{file.parent}: holds levels with other settings; choose another folder or delete it")
         groups: dict[str, dict[str, Tensor]] = {"best": {}, "last": {}, "mask": {}}
         for name, tensor in read_tensors(file).items():
             group, _, rest = name.partition("/")
             groups[group][rest] = tensor
-        return Level(number, Masks(groups["mask"]), groups["best"], groups["last"])
+        names = [name for layer in self.layers if (name := f"{layer.name}.weight") in groups["mask"]]  # as they were before
+        return Level(number, Masks({name: groups["mask"][name] for name in names}), groups["best"], groups["last"])
 
     def _note(self, log: EpochLog, state: TrainState) -> None:
         """Keep the weights that later levels go back to."""

@@ -1,8 +1,11 @@
 """Weights on disk: read without running anything, written whole or not at all."""
 
+import io
 import json
 import pickle
+import pickletools
 import warnings
+import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,13 +16,15 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from semirobust.errors import InputError
-from semirobust.files import write_atomically
+from semirobust.files import check_archive, write_atomically
 
 __all__ = ["load_checkpoint", "read_metadata", "read_tensors", "save_model", "write_tensors"]
 
 Model = TypeVar("Model", bound=nn.Module)
 
 _METADATA = "semirobust"
+
+_PICKLES, _LONGEST_NAME = 5, 300  # one after the other in files of before PyTorch 1.6; characters
 
 # Where trainers put the weights inside a checkpoint, most telling first.
 _WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights")
@@ -68,7 +73,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about old pickle protocols; what is refused is refused below
+            _check_names(path)
             content = torch.load(path, map_location="cpu", weights_only=True)
+    except InputError:
+        raise
     except pickle.UnpicklingError:
         raise InputError(
             f"{path.name}: expected a state dict of plain tensors, got a pickle that asks for more or is damaged; nothing was run"
@@ -78,6 +86,25 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             f"{path.name}: expected a PyTorch state dict, got a file that cannot be read ({type(error).__name__})"
         ) from None
     return _find_weights(path, content)
+
+
+def _check_names(path: Path) -> None:
+    """Refuse pickles that name things of absurd length, which PyTorch would take minutes to complain about, and bombs."""
+    if zipfile.is_zipfile(path):
+        check_archive(path)
+        with zipfile.ZipFile(path) as archive:
+            streams = [io.BytesIO(archive.read(name)) for name in archive.namelist() if name.endswith("data.pkl")]
+    else:
+        streams = [io.BytesIO(path.read_bytes())] * _PICKLES
+    for stream in streams:
+        try:
+            absurd = any(
+                what.name in ("GLOBAL", "INST") and len(str(name)) > _LONGEST_NAME for what, name, _ in pickletools.genops(stream)
+            )
+        except ValueError:  # no more of them, or damaged: reading it says so
+            return
+        if absurd:
+            raise pickle.UnpicklingError("a name of absurd length")
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
@@ -102,7 +129,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     """
     # Copies, because safetensors refuses tensors that share memory, as tied weights do.
     flat = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
-    write_atomically(path, save(flat, {_METADATA: json.dumps(dict(metadata or {}), sort_keys=True)}))
+    write_atomically(path, save(flat, {_METADATA: json.dumps(dict(metadata or {}))}))
 
 
 def _whole(model: nn.Module) -> Iterator[nn.Module]:

@@ -142,3 +142,34 @@ def _tools() -> Any:
     except ImportError:
         raise InputError('channels: removing them needs torch-pruning: pip install "semirobust[prune]"') from None
     return torch_pruning
+
+
+def without_features(model: nn.Module, gone: Tensor, x: Tensor) -> nn.Module:
+    """A smaller copy of ``model`` without the features (d,) that are ``gone`` from its classifier, and what made them.
+
+    The classifier's weights of these must be 0; then the logits stay as they were.
+
+    Args:
+        model: gives logits (N, C); it is left as it was.
+        gone: True for each feature to take away.
+        x: an image or more.
+
+    Raises:
+        InputError: torch-pruning is missing or cannot follow the model, or nothing would be left.
+    """
+    tools, small = _tools(), copy.deepcopy(model).eval()
+    layers = layer_map(model, x[:1])
+    classifier = small.get_submodule(layers.at(len(layers)).name)
+    if not isinstance(classifier, nn.Linear) or bool(gone.all()) or len(gone) != classifier.in_features:
+        raise InputError("features: expected some of those of a linear classifier to stay")
+    try:
+        graph = tools.DependencyGraph().build_dependency(small, example_inputs=x[:1])
+        graph.get_pruning_group(classifier, tools.prune_linear_in_channels, gone.nonzero().flatten().tolist()).prune()
+        with torch.no_grad():
+            same = torch.allclose(small(x), model.eval()(x), rtol=1e-4, atol=1e-5)
+    except (RuntimeError, AssertionError, AttributeError, IndexError, ValueError) as error:
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"model: its features cannot be removed ({said})") from None
+    if not same:
+        raise InputError("model: its features cannot be removed without others (they share what makes them)")
+    return small

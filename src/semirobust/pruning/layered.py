@@ -32,6 +32,7 @@ class Layered(AbstractSaliency):
 
     Args:
         measure: a measure by layer, with ``measure_options``; layers that it does not score have r = 1/2.
+        score: which of its numbers, such as ``semirobustness.drop``; the first where empty.
         favour: which layers keep more: those of ``high`` score, of ``low``, in ``random`` order, or ``none``: the control that
             only makes layers comparable.
         strength: how much more a weight of the layer that is favoured most is worth than one of the last, above 0.
@@ -44,6 +45,7 @@ class Layered(AbstractSaliency):
 
     measure: str = "criticality"
     measure_options: Mapping[str, Any] = field(default_factory=dict)
+    score: str = ""
     favour: Favour = "high"
     strength: float = 4.0
     saliency: str = "magnitude"
@@ -85,7 +87,11 @@ class Layered(AbstractSaliency):
         with quiet(model):
             x_adv = attack.in_batches(model, x, y, seed=seed / "attack")
             measure = MEASURES.make(self.measure, self.measure_options)
-            found = measure.scores(model, layers, x, y, x_adv, attack=attack, seed=seed / "measure")[0]
+            scores = measure.scores(model, layers, x, y, x_adv, attack=attack, seed=seed / "measure")
+        known = [one.measure for one in scores]
+        if self.score and self.score not in known:
+            raise InputError(f"score: expected one of {', '.join(known)}; got {self.score!r}")
+        found = scores[known.index(self.score) if self.score else 0]
         sign = 1 if self.favour == "high" else -1
         ranked = sorted(zip((sign * v for v in found.values), found.indices, strict=True))
         return {index: position / max(1, len(ranked) - 1) for position, (_, index) in enumerate(ranked)}

@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from semirobust.errors import InputError
+from semirobust.files import write_atomically
 from semirobust.records.record import Finding
 from semirobust.reports.connectivity import connectivity_pictures
 from semirobust.reports.course import course_figure
@@ -38,14 +39,16 @@ def write_report(folders: Sequence[Path], out: Path, *, title: str = "Robustness
     """Draw the report of one or several run folders into ``out``.
 
     Raises:
-        InputError: no records there, or ``out`` cannot be written.
+        InputError: no records there, records that no run writes, or ``out`` cannot be written.
     """
-    page = render_report(read_source(folders), title)
-    temporary = out.with_name(f".{out.name}.part")
+    source = read_source(folders)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(page, encoding="utf-8")
-        temporary.replace(out)
+        page = render_report(source, title)
+    except (LookupError, ValueError, TypeError, ArithmeticError) as error:  # a record that lacks what its name promises
+        said = f"{type(error).__name__}: {error}"
+        raise InputError(f"records: expected those of runs, got some that do not fit together ({said})") from error
+    try:
+        write_atomically(out, page.encode())
     except OSError as error:
         raise InputError(f"out: cannot write {out} ({error.strerror})") from None
     return out

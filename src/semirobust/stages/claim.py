@@ -11,11 +11,13 @@ from typing import ParamSpec, TypeVar
 from filelock import FileLock, Timeout
 
 from semirobust.errors import InputError
+from semirobust.files import UNFINISHED
 
 __all__ = ["Busy", "claimed", "claims_out", "is_claimed"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+_LOCK = ".lock"
 
 
 class Busy(InputError):
@@ -23,22 +25,22 @@ class Busy(InputError):
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def claimed(folder: Path, *, alone: bool = False) -> Iterator[None]:
     """Hold ``folder``, which is made, for this process; the system lets go of it even where the process is killed.
 
-    The same process may claim it again within. Of several processes of one run the first claims it for all. Where the file
-    system has no locks, nothing is held.
+    The same process may claim it again within. Of several processes of one run the first claims it for all, unless each is
+    ``alone``. Where the file system has no locks, a file stands in for one, or nothing is held.
 
     Raises:
         Busy: another process holds it.
         InputError: the folder cannot be made or written to.
     """
-    if not _leads():
+    if not alone and not _leads():
         yield
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.resolve() / ".lock", timeout=0, is_singleton=True, thread_local=False)
+        lock = FileLock(folder.resolve() / _LOCK, timeout=0, is_singleton=True, thread_local=False)
         lock.acquire()
     except Timeout:
         raise Busy(f"out: another run is writing to {folder}; let it end, or choose another folder") from None
@@ -63,6 +65,8 @@ def claims_out(stage: Callable[_P, _R]) -> Callable[_P, _R]:
         if out is None:
             return stage(*args, **kwargs)
         with claimed(Path(out)):
+            if _leads():
+                _sweep(Path(out))
             return stage(*args, **kwargs)
 
     return run
@@ -70,13 +74,24 @@ def claims_out(stage: Callable[_P, _R]) -> Callable[_P, _R]:
 
 def is_claimed(folder: Path) -> bool:
     """Whether another process holds the folder."""
-    if not (folder / ".lock").is_file():
+    if not (folder / _LOCK).is_file():
         return False
     try:
-        with claimed(folder):
+        with claimed(folder, alone=True):
             return False
-    except InputError:
+    except Busy:
         return True
+    except InputError:  # a folder of others
+        return False
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what a run that was killed while it wrote left here, but not below folders that are claimed for themselves."""
+    for place, folders, files in os.walk(folder):
+        folders[:] = [name for name in folders if not (Path(place) / name / _LOCK).exists()]
+        for name in files:
+            if name.startswith(".") and name.endswith(UNFINISHED):
+                (Path(place) / name).unlink(missing_ok=True)
 
 
 def _leads() -> bool:

@@ -26,6 +26,7 @@ from semirobust.progress import Progress, silent
 from semirobust.records.record import Finding, Label, Number, Origin, Picture
 from semirobust.records.store import AnyRecord
 from semirobust.seed import Seed, as_seed
+from semirobust.share import Share
 from semirobust.stages import fitting
 from semirobust.stages.claim import claims_out
 from semirobust.stages.recipe import Recipe
@@ -70,6 +71,7 @@ def evaluate_subject(
     splits = load_splits(recipe)
     test = splits.test.first(recipe.evaluate.examples)
     fabric = fitting.make_fabric(devices, "32-true")
+    fabric.launch()
     model = subject.model.to(fabric.device)
     at = origin_of(recipe, "evaluate", device=fabric.device)
     seed = as_seed(recipe.seed) / "evaluate"
@@ -81,7 +83,7 @@ def evaluate_subject(
     state = None if out is None else out / f"evaluate-{at.config}.safetensors"
     result = evaluate(
         model, *test.all(), attacks, seed=seed, precision=recipe.evaluate.precision, worst_case=not recipe.evaluate.each,
-        state=state, progress=progress,
+        state=state, share=Share(fabric), progress=progress,
     )  # fmt: skip
     found = Evaluated(
         result.summary(),
@@ -90,7 +92,7 @@ def evaluate_subject(
         plan.sweep(model, test, recipe, seed, progress),
         plan.transfer(models, test, seed, progress),
     )
-    if out is not None:
+    if out is not None and fabric.is_global_zero:
         notes = [
             *data_notes(splits, at),
             Finding(name="inference", text=f"searched with the model {result.inference}", origin=at),
@@ -98,8 +100,10 @@ def evaluate_subject(
         pictures = example_pictures(model, test, attacks[-1], recipe.evaluate.pictures, at, seed=seed)
         records = [*evaluation_records(result, at), *_records(found, at)]
         write_stage(out, "3-evaluate", [settings_record(recipe, "evaluate", at), *records, *pictures, *notes])
-        assert state is not None
-        state.unlink(missing_ok=True)
+    if state is not None:
+        fabric.barrier()
+        for file in state.parent.glob(f"{state.stem}*{state.suffix}"):
+            file.unlink(missing_ok=True)
     return found
 
 

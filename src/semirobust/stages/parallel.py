@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import queue
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -35,7 +36,7 @@ def for_each_seed(
         return [work(number, progress) for number in range(seeds)]
     context = multiprocessing.get_context("spawn")
     messages = context.Queue()
-    with ProcessPoolExecutor(workers, context, _begin, (messages,)) as pool:
+    with ProcessPoolExecutor(workers, context, _begin, (messages, os.getpid())) as pool:
         futures = [pool.submit(_run, work, number) for number in range(seeds)]
         pending = set(futures)
         try:
@@ -50,11 +51,12 @@ def for_each_seed(
         return [future.result() for future in futures]
 
 
-def _begin(messages: Any) -> None:
+def _begin(messages: Any, parent: int) -> None:
     global _messages
     _messages = messages
     torch.set_num_threads(1)
-    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that began it is told too, and ends it
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
 
 
 def _follow(parent: int) -> None:

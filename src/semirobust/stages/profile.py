@@ -16,6 +16,7 @@ from semirobust.progress import Progress, silent
 from semirobust.records.record import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord
 from semirobust.seed import Seed, as_seed
+from semirobust.share import ALONE, Share
 from semirobust.stages import fitting
 from semirobust.stages.claim import claims_out
 from semirobust.stages.recipe import Recipe
@@ -35,10 +36,11 @@ def profile(
     attack = fitting.attack_of(settings.attack, {}, threat_of(recipe))
     test = load_splits(recipe).test.first(settings.examples)
     fabric = fitting.make_fabric(devices, "32-true")
+    fabric.launch()
     model = subject.model.to(fabric.device)
     seed = as_seed(recipe.seed) / "profile"
-    layers, scores = layer_scores(model, test, measures, attack, seed=seed, progress=progress)
-    if out is not None:
+    layers, scores = layer_scores(model, test, measures, attack, seed=seed, share=Share(fabric), progress=progress)
+    if out is not None and fabric.is_global_zero:
         at = origin_of(recipe, "profile", device=fabric.device)
         head: list[AnyRecord] = [settings_record(recipe, "profile", at), *layer_entries(model, layers, at)]
         write_stage(out, "2-profile", [*head, *score_records(scores, at)])
@@ -59,17 +61,20 @@ def layer_scores(
     attack: AbstractAttack,
     *,
     seed: Seed,
+    share: Share = ALONE,
     progress: Progress = silent,
 ) -> tuple[LayerMap, list[LayerScores]]:
-    """All measures on the same images under the same perturbation."""
+    """All measures on the same images under the same perturbation.
+
+    With a ``share`` the processes attack some of the images each, and then take some of the measures each.
+    """
     device = next(model.parameters()).device
     x, y = images.all(device)
     layers = layer_map(model, x)
-    x_adv = attack.in_batches(model, x, y, seed=seed / "attack", progress=progress)
-    found = [
-        m.scores(model, layers, x, y, x_adv, attack=attack, seed=seed / MEASURES.name_of(m), progress=progress) for m in measures
-    ]
-    return layers, [score for scores in found for score in scores]
+    x_adv = attack.in_batches(model, x, y, seed=seed / "attack", share=share, progress=progress)
+    own = [measure for number, measure in enumerate(measures) if share.takes(number)]
+    found = [m.scores(model, layers, x, y, x_adv, attack=attack, seed=seed / MEASURES.name_of(m), progress=progress) for m in own]
+    return layers, [score for scores in share.joined(found, len(measures)) for score in scores]
 
 
 def score_records(scores: Sequence[LayerScores], at: Origin, labels: Mapping[str, Label] | None = None) -> list[AnyRecord]:

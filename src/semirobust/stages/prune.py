@@ -15,6 +15,7 @@ from semirobust.layers.map import layer_map
 from semirobust.methods.lottery import Level, Lottery
 from semirobust.progress import Progress, silent
 from semirobust.pruning import SALIENCIES
+from semirobust.pruning.channels import without_features
 from semirobust.records.record import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord, read_records, write_records
 from semirobust.seed import Seed, as_seed
@@ -160,7 +161,7 @@ class _Job:
         found = [record for level in levels for record in read_records(folder / f"level-{level.number}.jsonl")]
         if first:
             kept = _kept(found, levels, self.recipe.prune.tolerance)
-            save_run(self.out, _with(start, kept.best), self.spec, self.recipe, "prune")
+            found += self._save(_with(start, kept.best).eval(), kept, labels)
             text = (
                 f"level {kept.number}, {kept.masks.density:.1%} of the weights, is the sparsest that is robust enough: it is kept"
             )
@@ -168,6 +169,23 @@ class _Job:
                 text = "no level was judged, for want of held-out images: the whole network is kept"
             level: Literal["good", "warning"] = "good" if text.startswith("level") else "warning"
             found.append(Finding(name="kept", text=text, level=level, labels=labels, origin=self.at))
+        return found
+
+    def _save(self, model: nn.Module, kept: Level, labels: Mapping[str, Label]) -> list[AnyRecord]:
+        """Write the network that is kept, without the features that went where they can be taken out."""
+        spec, found = self.spec, list[AnyRecord]()
+        gone = ~self._classifier_mask(kept, model).any(0) if self.recipe.prune.scope == "features" else None
+        if gone is not None and bool(gone.any()):
+            before = sum(parameter.numel() for parameter in model.parameters())
+            try:
+                model = without_features(model, gone.cpu(), self.test.first(8).all(self.fabric.device)[0])
+                spec = replace(spec, smaller=True)
+                left = sum(parameter.numel() for parameter in model.parameters())
+                text = f"the {int(gone.sum())} features that went are taken out: {left:,} parameters of {before:,}"
+            except InputError as error:
+                text = f"the features that went are weights of 0 in the classifier; {error}"
+            found.append(Finding(name="smaller", text=text, labels=dict(labels), origin=self.at))
+        save_run(self.out, model, spec, self.recipe, "prune")
         return found
 
     def _note(self, level: Level, model: nn.Module, folder: Path, labels: Mapping[str, Label], seed: Seed) -> None:
@@ -204,10 +222,13 @@ class _Job:
         """How many features the classifier still takes, where those are what goes."""
         if self.recipe.prune.scope != "features":
             return []
-        layers = layer_map(model, self.test.first(1).all(self.fabric.device)[0])
-        mask = level.masks.kept[f"{layers.at(len(layers)).name}.weight"]
+        mask = self._classifier_mask(level, model)
         left = int(mask.any(0).sum())
         return [Number(name="prune.features", value=left, n=mask.shape[1], labels=dict(labels), origin=self.at)]
+
+    def _classifier_mask(self, level: Level, model: nn.Module) -> Tensor:
+        layers = layer_map(model, self.test.first(1).all(self.fabric.device)[0])
+        return level.masks.kept[f"{layers.at(len(layers)).name}.weight"]
 
 
 def _with(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:

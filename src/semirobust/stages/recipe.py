@@ -103,7 +103,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     except OSError as error:
         names = ", ".join(shipped())
         raise InputError(f"recipe: cannot read {path} ({error.strerror}); expected a TOML file, or one of {names}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path.name}: expected TOML, got a file that is none ({error})") from None
 
 

@@ -217,7 +217,7 @@ def _from_run(
     try:
         content = json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
         base, spec = Recipe.model_validate(content["recipe"]), _SPEC.validate_python(content["model"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(
             f"{folder}: expected the settings of a run, got a file that cannot be read ({type(error).__name__})"
         ) from None
@@ -230,10 +230,13 @@ def _from_run(
     recipe = read_recipe(recipe_file, changes, base)
     if recipe.data.split_seed is None and recipe.seed != base.seed:  # the run's own split, whatever seed goes on from here
         recipe = read_recipe(None, {"data.split_seed": base.seed}, recipe)
+    if recipe.data.classes != base.data.classes and recipe.data.source == base.data.source:
+        raise InputError(f"data.classes: {folder} was trained with others, which number its outputs; leave them as they are")
     if recipe.model != base.model:
         raise InputError(f"model: {folder} says how its model is built; leave out what builds another")
     file = checkpoint or folder / MODEL_FILE
-    network = resized(spec.build(), read_tensors(file)).eval() if spec.smaller else load_checkpoint(spec.build(), file)
+    built = _built(folder, spec)
+    network = resized(built, read_tensors(file)).eval() if spec.smaller else load_checkpoint(built, file)
     check_fits(network, load_splits(recipe))
     return Subject(network, spec, recipe, folder, base)
 
@@ -278,6 +281,19 @@ def prepare_folder(folder: Path, stage: str) -> Path:
     except OSError as error:
         raise InputError(f"out: cannot make the folder {folder} ({error.strerror})") from None
     return folder
+
+
+def _built(folder: Path, spec: ModelSpec) -> nn.Module:
+    """The network that a file speaks of, which may have any number in it."""
+    try:
+        return spec.build()
+    except InputError:
+        raise
+    except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
+        if ":" in spec.name:  # the user's own code
+            raise
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{folder}: its settings describe no network that can be built ({said})") from None
 
 
 def save_run(folder: Path, model: nn.Module, spec: ModelSpec, recipe: Recipe, stage: str) -> None:

@@ -93,8 +93,8 @@ def shrink_subject(
         )[0]
     records += _cost_records(before, small, test.first(_TIMED).all(fabric.device)[0], at)
     save_run(out, small, replace(subject.spec, smaller=True), recipe, "prune")
-    forget(out / "state.safetensors")
     write_stage(out, "1-prune", records)
+    forget(out / "state.safetensors")
     return records
 
 

@@ -18,6 +18,7 @@ from semirobust.data.augment import augmentation
 from semirobust.data.images import Images
 from semirobust.errors import InputError
 from semirobust.layers.freeze import only_trainable
+from semirobust.layers.layout import safe_layouts
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.mode import quiet
 from semirobust.objectives import Step
@@ -107,7 +108,7 @@ class Run:
         if choice is not None:
             self.momentum, self.optimiser = self.momentum_by_name(), None
             self.state.layers, self.state.reference = choice.layers, None
-        with only_trainable(self.model, self.layers, self.state.layers):
+        with only_trainable(self.model, self.layers, self.state.layers), safe_layouts(self.model):
             self._prepare_optimiser()
             started = time.perf_counter()
             self._choose_form(seed / "search")

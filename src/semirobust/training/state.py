@@ -126,6 +126,8 @@ def restore(path: Path, key: str) -> tuple[TrainState, dict[str, dict[str, Tenso
             group, _, rest = name.partition("/")
             groups.setdefault(group, {})[rest] = tensor
         state = _state(metadata["state"])
+        if file != path:
+            path.unlink(missing_ok=True)  # damaged, and not to take the place of the whole one when the next is stored
         note = "" if file == files[0] else f"{path.name} is damaged; it went on from the state before it, epoch {state.epoch}"
         return state, groups, note
     raise InputError(f"{path}: damaged, and there is no whole state before it; delete it to begin again")

@@ -131,7 +131,7 @@ def _lottery(source: Source, network: str) -> str:
         row = [percent(found[arm, a]) for arm in arms for a in attacks]
         if {"ticket", "fresh-weights"} <= set(arms):
             row += [points(paired(found["ticket", a], found["fresh-weights", a])) for a in attacks[:2]]
-        rows.append((f"{100 * density.mean:.2g}", *row))
+        rows.append((f"{100 * density.mean:.3g}", *row))
     leads = ["ticket less fresh: clean", "FGSM"] if {"ticket", "fresh-weights"} <= set(arms) else []
     return table(("left, %", *(f"{_ARMS[arm]}: {a}" for arm in arms for a in attacks), *leads), rows)
 

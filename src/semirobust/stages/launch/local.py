@@ -1,7 +1,9 @@
 """Processes on this machine."""
 
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
+from semirobust.errors import InputError
 from semirobust.progress import Progress
 from semirobust.stages.launch import LAUNCHERS
 from semirobust.stages.launch.base import AbstractLauncher, Work
@@ -16,5 +18,9 @@ class Local(AbstractLauncher):
     """One process of one thread for each worker; a single worker is this process. Source: ours."""
 
     def __call__(self, work: Work, workers: int, progress: Progress) -> list[str]:
-        found = for_each_seed(work, workers, progress, workers)
+        try:
+            found = for_each_seed(work, workers, progress, workers)
+        except BrokenProcessPool:
+            text = "a worker was killed, perhaps for its memory; start again with fewer --workers: what is done stays"
+            raise InputError(text) from None
         return list(dict.fromkeys(sentence for sentences in found for sentence in sentences))

@@ -18,6 +18,7 @@ __all__ = ["Slurm"]
 @dataclass(frozen=True)
 class Slurm(AbstractLauncher):
     """One job for each worker, by submitit. A worker that is taken away leaves its run to the others, or to the next launch.
+    Interrupting this process leaves the jobs to SLURM: end them by ``scancel``.
 
     Args:
         folder: where scripts and logs go; the cluster's machines must see it, and the folder of runs.
@@ -44,9 +45,10 @@ class Slurm(AbstractLauncher):
         try:
             executor = submitit.AutoExecutor(folder=Path(self.folder), cluster=self.cluster)
             executor.update_parameters(timeout_min=self.minutes, name="semirobust", **self.options)
-        except (NameError, RuntimeError, ValueError) as error:
-            raise InputError(f"launcher slurm: {str(error).splitlines()[0]}") from None
-        jobs = [executor.submit(work, number, silent) for number in range(workers)]
+            jobs = [executor.submit(work, number, silent) for number in range(workers)]
+        except Exception as error:  # whatever sbatch has against it
+            said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise InputError(f"launcher slurm: {said}") from None
         while not all(job.done() for job in jobs):
             progress("jobs", sum(job.done() for job in jobs), len(jobs))
             time.sleep(self.every)

@@ -68,12 +68,13 @@ _SPARSE: Mapping[str, Any] = {
     "prune.objective": "adversarial", "prune.levels": 1, "prune.fraction": 0.8, "prune.whole": False, "prune.rewind": "none",
     "prune.epochs": 4, "prune.batch_size": 64, "prune.learning_rate": 0.02, "prune.augment": "crop-flip",
 }  # fmt: skip
-_LAYERED = {
+_DROP = {"measure": "semirobustness", "measure_options": {"rounds": 2}, "score": "semirobustness.drop"}
+_LAYERED: Mapping[str, Mapping[str, Any]] = {
     "even": {"favour": "none"},
     "critical-stay": {"measure": "criticality"},
     "critical-go": {"measure": "criticality", "favour": "low"},
-    "robust-stay": {"measure": "semirobustness", "measure_options": {"rounds": 2}, "favour": "low"},
-    "robust-go": {"measure": "semirobustness", "measure_options": {"rounds": 2}},
+    "robust-stay": {**_DROP, "favour": "low"},
+    "robust-go": _DROP,
     "random": {"favour": "random"},
 }
 _SHRUNK = ("even", "critical-stay", "critical-go", "random")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semirobust.errors import InputError
+from semirobust.files import write_atomically
 from semirobust.progress import Progress, silent
 from semirobust.reports.source import read_source
 from semirobust.stages.launch import LAUNCHERS
@@ -89,7 +90,7 @@ def reproduce(
     job = Job(name, scale, seeds, changes or {}, home.absolute(), names, uuid.uuid4().hex, retries)
     count = min(len(wanted), os.cpu_count() or 1) if workers is None else workers
     failed = LAUNCHERS.make(launcher, launcher_options or {})(partial(work_through, job), count, progress)
-    if failed:
+    if failed and any(state_of(home, unit) != "done" for unit in wanted):
         more = f" (and {len(failed) - 1} more; see --list)" if len(failed) > 1 else ""
         raise Failed(f"{failed[0]}{more}; the runs that do not need it are done")
     return home
@@ -103,7 +104,7 @@ def write_page(name: str, scale: str, out: Path, file: Path) -> Path:
     """
     text = REPRODUCTIONS.make(name).page(read_source([_home(out, name, scale)]), scale)
     try:
-        file.write_text(text, encoding="utf-8")
+        write_atomically(file, text.encode())
     except OSError as error:
         raise InputError(f"page: cannot write {file} ({error.strerror})") from None
     return file

@@ -1,5 +1,6 @@
 """One worker: takes up runs that nobody else has, until none is left that can be done."""
 
+import itertools
 import json
 import time
 import traceback
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semirobust.errors import InputError
-from semirobust.files import write_atomically
+from semirobust.files import UNFINISHED, write_atomically
 from semirobust.progress import Progress
 from semirobust.records.record import Finding, Number, Settings
 from semirobust.records.store import AnyRecord, read_records, write_records
@@ -77,16 +78,20 @@ def _take(job: Job, unit: Unit, left_out: frozenset[str], units: Sequence[Unit],
     """Do the unit, if nobody else does."""
     folder = job.home / unit.name
     try:
-        with claimed(folder):
+        with claimed(folder, alone=True):
             if not _finished(job.home, unit, units) and not _gave_up(job, unit):
-                _do(job, unit, _prepared(job.home, unit), left_out, progress)
+                _do(job, unit, left_out, progress)
             return True
     except Busy:
         return False
 
 
-def _do(job: Job, unit: Unit, folder: Path, left_out: frozenset[str], progress: Progress) -> None:
+def _do(job: Job, unit: Unit, left_out: frozenset[str], progress: Progress) -> None:
+    folder = job.home / unit.name
     try:
+        for left in _file(job.home, unit).parent.glob(f".{_file(job.home, unit).name}.*{UNFINISHED}"):
+            left.unlink(missing_ok=True)
+        _prepare(job.home, unit)
         found = unit.work(job.home, folder, progress)
         write_records(_file(job.home, unit), [_labelled(record, unit) for record in found if _kept(record, left_out)])
         (folder / _FAILED).unlink(missing_ok=True)
@@ -99,18 +104,19 @@ def _do(job: Job, unit: Unit, folder: Path, left_out: frozenset[str], progress: 
         write_atomically(folder / _FAILED, json.dumps(content, indent=1).encode())
 
 
-def _prepared(home: Path, unit: Unit) -> Path:
-    """The unit's folder, with what an interrupted run left there; what other settings left is moved aside."""
+def _prepare(home: Path, unit: Unit) -> None:
+    """Leave in the unit's folder what an interrupted run left there; move aside what other settings left."""
     folder, mark = home / unit.name, home / unit.name / "unit.json"
-    before = json.loads(mark.read_text(encoding="utf-8"))["key"] if mark.is_file() else None
-    content = [path for path in folder.iterdir() if path.name not in (".lock", _FAILED)]
-    if content and (before not in (None, unit.key) or (before is None and _recorded(home, unit) == "other settings")):
-        aside = folder.with_name(f"{folder.name}-before-{unit.key}")
-        aside.mkdir(exist_ok=True)
+    before = _read(mark).get("key")
+    content = [path for path in folder.iterdir() if path.name not in (".lock", _FAILED, mark.name)]
+    if content and before != unit.key and (before is not None or _recorded(home, unit) == "other settings"):
+        ends = itertools.chain([""], (f"-{i}" for i in itertools.count(2)))
+        places = (folder.with_name(f"{folder.name}-before-{unit.key}{end}") for end in ends)
+        aside = next(place for place in places if not place.exists())
+        aside.mkdir()
         for path in content:
             path.replace(aside / path.name)
     write_atomically(mark, json.dumps({"key": unit.key}).encode())
-    return folder
 
 
 def _finished(home: Path, unit: Unit, units: Sequence[Unit]) -> bool:
@@ -138,8 +144,13 @@ def _error(job: Job, unit: Unit) -> str:
 
 
 def _failures(folder: Path) -> dict[str, Any]:
+    return _read(folder / _FAILED)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """A small file of JSON; empty where there is none or it is damaged."""
     try:
-        found = json.loads((folder / _FAILED).read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
@@ -153,7 +164,10 @@ def _recorded(home: Path, unit: Unit) -> str:
     file = _file(home, unit)
     if not file.is_file():
         return "open"
-    keys = {record.settings.get("key") for record in read_records(file) if isinstance(record, Settings)}
+    try:
+        keys = {record.settings.get("key") for record in read_records(file) if isinstance(record, Settings)}
+    except InputError:  # damaged: it is made again
+        return "open"
     return "done" if unit.key in keys else "other settings"
 
 

@@ -1,0 +1,94 @@
+"""Feeds wrong files to a reader and notes what it should not have done."""
+
+import random
+import resource
+import shutil
+import signal
+import traceback
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from semirobust.errors import InputError
+from tests.fuzz.mutate import mutated
+from tests.fuzz.readers import READERS, Reader
+
+__all__ = ["Case", "attempt", "bounded", "fuzz"]
+
+_SECONDS, _BYTES = 10, 6 << 30
+
+
+@dataclass(frozen=True)
+class Case:
+    """What went wrong, and with which file."""
+
+    reader: str
+    content: bytes
+    what: str
+
+
+def fuzz(name: str, count: int, seed: int, place: Path) -> Iterator[Case]:
+    """Read ``count`` wrong files of one kind; the cases in which the reader did something else than read or refuse them."""
+    reader, chance = READERS[name], random.Random(f"{name}/{seed}")
+    folder = place / "good"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    reader.make(folder)
+    good = (folder / reader.name).read_bytes()
+    others = [good]
+    for _ in range(count):
+        content = mutated(good, chance, others)
+        others = [*others[-20:], content]
+        what = attempt(reader, folder, content)
+        if what:
+            yield Case(name, content, what)
+
+
+def attempt(reader: Reader, folder: Path, content: bytes) -> str:
+    """Read one wrong file; a sentence where the reader hung, failed, or left something behind."""
+    file = folder / reader.name
+    file.write_bytes(content)
+    before = set(folder.rglob("*"))
+    try:
+        with bounded(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            reader.read(folder)
+    except InputError as error:
+        if not str(error).strip() or len(str(error)) > 1000:
+            return f"a sentence of {len(str(error))} characters"
+        if "MemoryError" in str(error) or "allocate" in str(error):
+            return f"memory: {error}"
+    except BaseException as error:
+        return (
+            "".join(traceback.format_exception_only(error)).strip()
+            + "\n"
+            + "".join(traceback.format_tb(error.__traceback__)[-3:])
+        )
+    left = set(folder.rglob("*")) - before
+    return f"left behind: {', '.join(sorted(p.name for p in left))}" if left else ""
+
+
+class _Hang(BaseException):
+    pass
+
+
+@contextmanager
+def bounded(seconds: int = _SECONDS) -> Iterator[None]:
+    """Seconds and bytes that one file may cost."""
+
+    def hang(number: int, frame: object) -> None:
+        raise _Hang(f"more than {seconds} seconds")
+
+    before = signal.signal(signal.SIGALRM, hang)
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + _BYTES, hard))
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

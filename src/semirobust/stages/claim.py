@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, Timeout
 
 from semirobust.errors import InputError
 from semirobust.files import UNFINISHED
@@ -18,6 +18,7 @@ __all__ = ["Busy", "claimed", "claims_out", "is_claimed"]
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _LOCK = ".lock"
+_LOCKS: dict[str, BaseFileLock] = {}  # one for each folder, so that this process may claim it again within
 
 
 class Busy(InputError):
@@ -40,7 +41,8 @@ def claimed(folder: Path, *, alone: bool = False) -> Iterator[None]:
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(folder.resolve() / _LOCK, timeout=0, is_singleton=True, thread_local=False)
+        file = str(folder.resolve() / _LOCK)
+        lock = _LOCKS.setdefault(file, FileLock(file, timeout=0, thread_local=False))
         lock.acquire()
     except Timeout:
         raise Busy(f"out: another run is writing to {folder}; let it end, or choose another folder") from None

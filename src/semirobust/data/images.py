@@ -104,9 +104,8 @@ class Images:
             raise InputError(f"classes: expected {known}, got {', '.join(map(str, chosen))}")
         new = torch.full((len(self.classes),), -1)
         new[list(chosen)] = torch.arange(len(chosen))
-        rows = (new[self.y] >= 0).nonzero().flatten()
-        pixels = self.pixels[rows] if isinstance(self.pixels, Tensor) else _Chosen(self.pixels, rows)
-        return Images(pixels, new[self.y[rows]], tuple(self.classes[c] for c in chosen))
+        part = self.subset((new[self.y] >= 0).nonzero().flatten())
+        return Images(part.pixels, new[part.y], tuple(self.classes[c] for c in chosen))
 
     def hold_out(self, part: float, seed: Seed) -> tuple["Images", "Images"]:
         """(rest, held out): a random ``part``, or ``part`` images where it is 1 or more."""

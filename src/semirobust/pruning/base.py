@@ -5,13 +5,21 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.data.images import Images
+from semirobust.layers.mode import device_of
 from semirobust.seed import Seed
 
-__all__ = ["AbstractSaliency"]
+__all__ = ["AbstractSaliency", "drawn"]
+
+
+def drawn(images: Images, count: int, model: nn.Module, seed: Seed) -> tuple[Tensor, Tensor]:
+    """``count`` images at random, all where there are fewer, and their labels, on the model's device."""
+    order = torch.randperm(len(images), generator=(seed / "examples").generator())[:count]
+    return images.batch(order, device_of(model, torch.device("cpu")))
 
 
 @dataclass(frozen=True)

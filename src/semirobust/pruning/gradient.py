@@ -11,9 +11,9 @@ from torch.nn import functional as F
 from semirobust.attacks import AbstractAttack
 from semirobust.data.images import Images
 from semirobust.errors import InputError
-from semirobust.layers.mode import device_of, quiet
+from semirobust.layers.mode import quiet
 from semirobust.pruning import SALIENCIES
-from semirobust.pruning.base import AbstractSaliency
+from semirobust.pruning.base import AbstractSaliency, drawn
 from semirobust.seed import Seed
 
 __all__ = ["Gradient"]
@@ -46,8 +46,7 @@ class Gradient(AbstractSaliency):
     ) -> dict[str, Tensor]:
         if self.inputs == "adversarial" and attack is None:
             raise InputError("saliency gradient: expected an attack for adversarial inputs; say inputs=clean to do without")
-        order = torch.randperm(len(images), generator=(seed / "examples").generator())[: self.examples]
-        x, y = images.batch(order, device_of(model, torch.device("cpu")))
+        x, y = drawn(images, self.examples, model, seed)
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         with quiet(model):
             if self.inputs == "adversarial" and attack is not None:

@@ -11,10 +11,10 @@ from semirobust.attacks import AbstractAttack
 from semirobust.data.images import Images
 from semirobust.errors import InputError
 from semirobust.layers.map import LayerMap, layer_map
-from semirobust.layers.mode import device_of, quiet
+from semirobust.layers.mode import quiet
 from semirobust.measures import MEASURES
 from semirobust.pruning import SALIENCIES
-from semirobust.pruning.base import AbstractSaliency
+from semirobust.pruning.base import AbstractSaliency, drawn
 from semirobust.seed import Seed
 
 __all__ = ["Layered"]
@@ -65,8 +65,7 @@ class Layered(AbstractSaliency):
         self, model: nn.Module, weights: Mapping[str, Tensor], images: Images, attack: AbstractAttack | None, seed: Seed
     ) -> dict[str, Tensor]:
         scores = SALIENCIES.make(self.saliency)(model, weights, images, attack, seed / "weights")
-        order = torch.randperm(len(images), generator=(seed / "examples").generator())[: self.examples]
-        x, y = images.batch(order, device_of(model, torch.device("cpu")))
+        x, y = drawn(images, self.examples, model, seed)
         layers = layer_map(model, x[:1])
         ranks = self._ranks(model, layers, x, y, attack, seed)
         factors = {f"{layer.name}.weight": self.strength ** (ranks.get(layer.index, 0.5) - 0.5) for layer in layers}

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from semirobust.attacks import AbstractAttack
 from semirobust.data.images import Images
 from semirobust.errors import InputError
-from semirobust.layers.mode import device_of, quiet
+from semirobust.layers.mode import quiet
 from semirobust.measures.usefulness import FeatureAttack, usefulness
 from semirobust.pruning import SALIENCIES
-from semirobust.pruning.base import AbstractSaliency
+from semirobust.pruning.base import AbstractSaliency, drawn
 from semirobust.seed import Seed
 from semirobust.threats import AbstractBall
 
@@ -53,8 +53,7 @@ class Useful(AbstractSaliency):
         if attack is None or not isinstance(attack.threat, AbstractBall):
             raise InputError("saliency usefulness: expected an attack within a norm ball, whose radius is that of features")
         own = FeatureAttack(attack.threat, self.steps, self.step_size)
-        order = torch.randperm(len(images), generator=(seed / "examples").generator())[: self.examples]
-        x, y = images.batch(order, device_of(model, torch.device("cpu")))
+        x, y = drawn(images, self.examples, model, seed)
         with quiet(model):
             found = usefulness(model, x, y, attack=own, seed=seed / "attack")
         values = torch.as_tensor(getattr(found, self.kind))

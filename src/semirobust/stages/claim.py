@@ -46,7 +46,7 @@ def claimed(folder: Path, *, alone: bool = False) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise Busy(f"out: another run is writing to {folder}; let it end, or choose another folder") from None
-    except NotImplementedError:  # a file system without locks
+    except NotImplementedError:  # a file system without locks, as versions of filelock say it that have no file in its place
         yield
         return
     except OSError as error:

@@ -11,9 +11,8 @@ from semirobust.reports.source import Source
 from semirobust.stages.recipe import Recipe, read_recipe
 from semirobust.stages.reproduce import REPRODUCTIONS
 from semirobust.stages.reproduce.base import AbstractReproduction, Unit
+from semirobust.stages.reproduce.clat_runs import Work, run_base
 from semirobust.stages.reproduce.lighter_runs import (
-    Work,
-    run_base,
     run_capacity,
     run_features,
     run_narrow,

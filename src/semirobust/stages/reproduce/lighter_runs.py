@@ -1,6 +1,6 @@
 """What the runs of the paper on lighter robust models do."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,10 +22,7 @@ from semirobust.stages.run import Subject, build_subject, load_splits, origin_of
 from semirobust.stages.shrink import shrink_subject
 from semirobust.stages.train import train
 
-__all__ = ["Work", "run_base", "run_capacity", "run_features", "run_narrow", "run_pruned", "run_shrunk", "run_tickets"]
-
-Work = Callable[..., Sequence[AnyRecord]]
-"""Recipe, place of the network and seed, folder of all units, own folder, progress."""
+__all__ = ["run_capacity", "run_features", "run_narrow", "run_pruned", "run_shrunk", "run_tickets"]
 
 _REFERENCE = 2000  # training images that features are normalised on
 _FEATURE_ATTACKS: Mapping[str, tuple[int, float | None]] = {"3 steps of 0.01": (3, 0.01), "40 steps": (40, None)}
@@ -33,22 +30,17 @@ _FEATURE_ATTACKS: Mapping[str, tuple[int, float | None]] = {"3 steps of 0.01": (
 
 def run_capacity(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress) -> Sequence[AnyRecord]:
     """Train one network and attack its last epoch, as the paper does: nothing is chosen."""
-    model, test = train(recipe, folder, progress=progress).model, load_splits(recipe).test.first(recipe.evaluate.examples)
-    at, seed = origin_of(recipe, "train", "evaluate"), as_seed(recipe.seed) / "evaluate"
-    found, _ = accuracy_records(model, test, attacks_of(recipe), at, seed=seed, progress=progress)
+    found = _judged(train(recipe, folder, progress=progress).model, recipe, progress)
     losses = [n for n in read_records(folder) if isinstance(n, Number) and n.name == "train.loss"]
-    return [settings_record(recipe, "train", at), *_sizes(model, test.first(1).all()[0], at), *losses[-1:], *found]
+    return [*found, *losses[-1:]]
 
 
 def run_features(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress) -> Sequence[AnyRecord]:
     """Usefulness of each feature of a network for two digits, by the paper's attack and by one that goes to the end."""
     model, splits = train(recipe, folder, progress=progress).model, load_splits(recipe)
-    test, at = splits.test.first(recipe.evaluate.examples), origin_of(recipe, "train", "evaluate")
-    x, y = test.all()
+    x, y = splits.test.first(recipe.evaluate.examples).all()
     reference, _ = splits.train.first(_REFERENCE).all()
-    seed = as_seed(recipe.seed)
-    found, _ = accuracy_records(model, test, attacks_of(recipe), at, seed=seed / "evaluate", progress=progress)
-    records = [settings_record(recipe, "train", at), *_sizes(model, x[:1], at), *found]
+    at, seed, records = origin_of(recipe, "train", "evaluate"), as_seed(recipe.seed), _judged(model, recipe, progress)
     for name, (steps, step) in _FEATURE_ATTACKS.items():
         attack = FeatureAttack(threat_of(recipe), steps, step)
         worth = usefulness(model, x, y, attack=attack, reference=reference, seed=seed / "features", progress=progress)
@@ -56,18 +48,9 @@ def run_features(recipe: Recipe, place: str, home: Path, folder: Path, progress:
     return records
 
 
-def run_base(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress) -> Sequence[AnyRecord]:
-    """The network that others start from."""
-    train(recipe, folder, progress=progress)
-    return read_records(folder)
-
-
 def run_narrow(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress) -> Sequence[AnyRecord]:
     """A narrower network from scratch, as many epochs as a base and what goes on from it have together."""
-    trained, test = train(recipe, folder, progress=progress), load_splits(recipe).test.first(recipe.evaluate.examples)
-    model, at, seed = fitting.load_best(trained), origin_of(recipe, "train", "evaluate"), as_seed(recipe.seed) / "evaluate"
-    found, _ = accuracy_records(model, test, attacks_of(recipe), at, seed=seed, progress=progress)
-    return [settings_record(recipe, "train", at), *_sizes(model, test.first(1).all()[0], at), *found]
+    return _judged(fitting.load_best(train(recipe, folder, progress=progress)), recipe, progress)
 
 
 def run_pruned(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress) -> Sequence[AnyRecord]:
@@ -89,6 +72,14 @@ def _base(recipe: Recipe, place: Path) -> Subject:
     """The best epoch of the base, under the settings of the run."""
     subject = build_subject(str(place / "base"), None, None, None, {"data.root": recipe.data.root})
     return replace(subject, recipe=recipe)
+
+
+def _judged(model: nn.Module, recipe: Recipe, progress: Progress) -> list[AnyRecord]:
+    """Settings, sizes, and accuracies on the test images of the recipe."""
+    at, test = origin_of(recipe, "train", "evaluate"), load_splits(recipe).test.first(recipe.evaluate.examples)
+    seed = as_seed(recipe.seed) / "evaluate"
+    found, _ = accuracy_records(model, test, attacks_of(recipe), at, seed=seed, progress=progress)
+    return [settings_record(recipe, "train", at), *_sizes(model, test.first(1).all()[0], at), *found]
 
 
 def _worths(found: Usefulness, at: Origin, labels: Mapping[str, Label], *, single: bool) -> list[AnyRecord]:

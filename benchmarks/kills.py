@@ -1,7 +1,8 @@
 """Kill runs at random instants and compare how they end: ``python -m benchmarks.kills [KILLS] [SEED] [STAGE]`` (Unix).
 
-Each stage runs once undisturbed and then again, killed by signal 9 and started anew until it ends. Every file that both leave
-must hold the same tensors and the same records, seconds left aside, and there must be no others.
+Each stage runs once undisturbed and then again, killed by signal 9 and started anew until it ends. Training keeps its state
+after every step, so that most kills fall within an epoch. Every file that both leave must hold the same tensors and the same
+records, seconds left aside, and there must be no others.
 """
 
 import itertools
@@ -19,6 +20,7 @@ from pathlib import Path
 from semirobust.cli.app import main as program
 from semirobust.models.checkpoint import read_metadata, read_tensors
 from semirobust.stages.reproduce.runner import reproduce
+from semirobust.training.loop import Training
 
 __all__ = ["main"]
 
@@ -64,6 +66,7 @@ def main() -> None:
     chance = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
     stages = [name for name in STAGES if len(sys.argv) < 4 or sys.argv[3] in name]
     share, done, unequal = -(-kills // len(stages)), 0, 0
+    Training.__call__.__kwdefaults__["keep_every"] = 0.0  # every child is a fork of this process
     with tempfile.TemporaryDirectory() as place:
         base = _bases(Path(place))
         for name in stages:

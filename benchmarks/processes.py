@@ -1,10 +1,11 @@
-"""One process against two: ``python -m benchmarks.processes`` trains, evaluates and profiles with both and compares."""
+"""One process against two: ``python -m benchmarks.processes`` trains, evaluates, profiles and hardens with both and compares."""
 
 import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -18,6 +19,7 @@ __all__ = ["main"]
 
 _SMALL = ["--data", "digits", "--eps", "0.1", "--width", "0.25", "--set", "model.name=resnet8", "--set", "data.train=600"]
 _TRAIN = ["train", *_SMALL, "--attack", "pgd-3", "--epochs", "3", "--set", "train.batch_size=40"]
+_HARDEN = ["--method", "clat", "--epochs", "3", "--set", "harden.attack=pgd-3", "--set", "harden.batch_size=40"]
 _JUDGE = {
     "evaluate": ["evaluate", "--attacks", "fgsm,pgd-20x2,apgd,square", "--examples", "600", "--set", "evaluate.pictures=0"],
     "profile": ["profile", "--measures", "criticality,gradient-norm,weight-criticality", "--examples", "600"],
@@ -39,10 +41,16 @@ def main() -> None:
             for said in (one, two):
                 said.pop("out", None)
             print(f"{stage:10} {'equal' if one == two else 'DIFFER'}: {len(json.dumps(one))} characters of JSON")
+        gained = []
+        for d in (1, 2):
+            given = ["--from", str(home / "train1"), *_HARDEN, "--attacks", "pgd-10", "--examples", "600"]
+            accuracy = _call(["harden", *given, "--out", str(home / f"harden{d}")], d)["accuracy"]["clat"]
+            gained.append(accuracy["pgd-10"]["value"])
+        print(f"harden     accuracy under PGD-10 {100 * abs(gained[0] - gained[1]):.1f} points apart")
     _bytes()
 
 
-def _call(arguments: list[str], devices: int) -> dict[str, list[dict[str, float]]]:
+def _call(arguments: list[str], devices: int) -> dict[str, Any]:
     command = [
         sys.executable,
         "-m",
@@ -58,7 +66,7 @@ def _call(arguments: list[str], devices: int) -> dict[str, list[dict[str, float]
     ]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    found: dict[str, list[dict[str, float]]] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 

@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from semirobust.measures.connectivity import connectivity as connectivity
     from semirobust.measures.criticality import criticality as criticality
     from semirobust.measures.feature_attack import FeatureAttack as FeatureAttack
+    from semirobust.measures.footprint import footprint as footprint
+    from semirobust.measures.footprint import largest_batch as largest_batch
     from semirobust.measures.robustness import evaluate as evaluate
     from semirobust.measures.sanity import sanity_checks as sanity_checks
     from semirobust.measures.semirobustness import semirobustness as semirobustness
@@ -121,6 +123,8 @@ _HOMES = {
     "transfer": "measures.transfer",
     "transplant": "layers.transplant",
     "FeatureAttack": "measures.feature_attack",
+    "footprint": "measures.footprint",
+    "largest_batch": "measures.footprint",
     "usefulness": "measures.usefulness",
     "Lottery": "methods.lottery",
     "Masks": "pruning.masks",

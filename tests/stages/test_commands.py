@@ -256,7 +256,15 @@ def test_two_processes_train_together(tmp_path):
             assert done.returncode == 0, done.stderr
             said.append({key: value for key, value in json.loads(done.stdout).items() if key != "out"})
         assert said[0] == said[1]  # exactly
-        assert not list(tmp_path.glob("evaluate*/evaluate-*"))  # what they kept to go on is gone
+        assert not list(tmp_path.glob("*/evaluate-*")) + list(tmp_path.glob("*/profile-*"))  # what they kept to go on is gone
+    harden = ["harden", "--from", str(tmp_path / "1"), "--epochs", "1", "--attacks", "pgd-2", "--examples", "100", "--k", "1"]
+    command = [*harden, "--set", "harden.attack=pgd-1", "--devices", "2", "--device", "cpu", "--threads", "1", "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "semirobust", *command, "--out", str(tmp_path / "hardened")],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert set(json.loads(done.stdout)["accuracy"]) == {"start", "clat"}
 
 
 class _Counting(Fabric):

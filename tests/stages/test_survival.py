@@ -11,8 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from semirobust.attacks.pgd import PGD
 from semirobust.errors import InputError
 from semirobust.files import write_atomically
+from semirobust.measures.criticality import Criticality
+from semirobust.measures.gradient_norm import GradientNorm
 from semirobust.models.checkpoint import read_tensors
 from semirobust.stages.claim import Busy, claimed, is_claimed
 from tests.stages.test_commands import FAST
@@ -70,6 +73,26 @@ def test_a_process_may_claim_again_and_by_another_path(tmp_path, monkeypatch):
         with claimed(Path("runs")):
             pass
     assert issubclass(Busy, InputError)
+
+
+def test_a_profile_goes_on_with_the_measures_that_are_not_done(run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run("train", "--data", "digits", "--attack", "pgd-1", *FAST, "--epochs", "1", "--out", "base")
+    profile = ["profile", "base", "--measures", "criticality,gradient-norm", "--examples", "200", "--json"]
+    whole = json.loads(run(*profile, "--out", "whole")[0])
+
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(GradientNorm, "scores", stop)
+        run(*profile, "--out", "stopped", code=130)
+    assert {file.name.split(".")[1] for file in (tmp_path / "stopped").glob("profile-*")} == {"images", "criticality"}
+    with monkeypatch.context() as patch:
+        patch.setattr(Criticality, "scores", stop)
+        patch.setattr(PGD, "in_batches", stop)
+        resumed = json.loads(run(*profile, "--out", "stopped")[0])
+    assert {**whole, "out": ""} == {**resumed, "out": ""} and not list((tmp_path / "stopped").glob("profile-*"))
 
 
 def test_a_full_disk_costs_nothing_that_was_there(tmp_path):

@@ -75,6 +75,40 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, trainab
     assert [(log.loss, log.layers) for log in whole.logs] == [(log.loss, log.layers) for log in resumed.logs]
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"trainable": _Wandering(), "objective": sr.CLAT(0.5)},
+        {"start": "stored", "average": "ema", "awp": 0.01},
+        {"start": "free", "replays": 2},
+        {"average": "swa", "search": "exact"},
+    ],
+)
+@pytest.mark.parametrize("stop_after", [2, 7, 11])
+def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(tmp_path, options, stop_after):
+    training = _training(batch_size=10, **{"objective": sr.Adversarial(), **options})
+    whole = training(_model(), _images(), seed=1, validate=_validate)
+    state = tmp_path / "state.safetensors"
+
+    def kill(task, done, total):
+        if done == stop_after + 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        training(_model(), _images(), seed=1, validate=_validate, state_file=state, key="k", keep_every=0, on_step=kill)
+    left = 20 - stop_after
+    steps = []
+    resumed = training(
+        _model(), _images(), seed=1, validate=_validate, state_file=state, key="k", on_step=lambda *at: steps.append(at)
+    )
+    assert len(steps) == left, "steps that were done are not done again"
+    assert _equal(whole.model, resumed.model)
+    assert whole.best_epoch == resumed.best_epoch and all(torch.equal(whole.best[k], resumed.best[k]) for k in whole.best)
+    assert [(log.loss, log.layers, log.selected) for log in whole.logs] == [
+        (log.loss, log.layers, log.selected) for log in resumed.logs
+    ]
+
+
 def test_a_state_of_other_settings_is_refused(tmp_path):
     state = tmp_path / "state.safetensors"
     _training(epochs=1)(_model(), _images(), seed=1, state_file=state, key="one")

@@ -276,6 +276,8 @@ def harden(
     seed: o.Seed = None,
     set_: o.Set = None,
     device: o.Accelerator = "auto",
+    devices: o.Count = 1,
+    nodes: o.Nodes = 1,
     threads: o.Threads = None,
     json: o.Json = False,
 ) -> None:
@@ -305,7 +307,7 @@ def harden(
     from semirobust.cli.output import show_comparison
     from semirobust.stages.harden import harden_subject, train_base
 
-    where = compute(device, threads=threads)
+    where = compute(device, devices, threads, nodes)
     with bars(quiet=json) as progress:
         if target is None and checkpoint is None and recipe is not None:
             changes = {**changes, "model.name": model}

@@ -19,6 +19,7 @@ from semirobust.progress import Progress, silent
 from semirobust.records.record import Finding, Label, Origin
 from semirobust.records.store import AnyRecord
 from semirobust.seed import Seed
+from semirobust.share import Share
 from semirobust.stages import fitting
 from semirobust.stages.evaluate import accuracy_records, attacks_of
 from semirobust.stages.recipe import Recipe
@@ -54,7 +55,7 @@ class Budget:
         options: fields of :class:`Training`.
         validate: the validation that chooses the best epoch, and on how many images.
         test: the images to evaluate on, under ``attacks``.
-        fabric: devices and precision; one CPU process where None.
+        fabric: devices, precision and processes; one CPU process where None.
         note: what a reader of numbers on these images should know.
     """
 
@@ -67,6 +68,11 @@ class Budget:
     attacks: Sequence[AbstractAttack]
     fabric: Fabric | None = field(default=None, repr=False)
     note: str = ""
+
+    @property
+    def share(self) -> Share:
+        """What this process does of an evaluation."""
+        return Share(self.fabric)
 
 
 @dataclass(frozen=True)
@@ -137,8 +143,9 @@ def run_arms(
         models[arm.name] = fitting.load_best(trained)
         records += fitting.log_records(trained, trial.at, budget.validation_images, labels)
         found, _ = accuracy_records(
-            models[arm.name], budget.test, budget.attacks, trial.at, seed=trial.evaluation, labels=labels, progress=progress
-        )
+            models[arm.name], budget.test, budget.attacks, trial.at,
+            seed=trial.evaluation, labels=labels, share=budget.share, progress=progress,
+        )  # fmt: skip
         records += found
     return records, models
 

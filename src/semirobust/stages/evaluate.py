@@ -26,7 +26,7 @@ from semirobust.progress import Progress, silent
 from semirobust.records.record import Finding, Label, Number, Origin, Picture
 from semirobust.records.store import AnyRecord
 from semirobust.seed import Seed, as_seed
-from semirobust.share import Share
+from semirobust.share import ALONE, Share
 from semirobust.stages import fitting
 from semirobust.stages.claim import claims_out
 from semirobust.stages.recipe import Recipe
@@ -186,11 +186,12 @@ def accuracy_records(
     seed: Seed,
     labels: Mapping[str, Label] | None = None,
     precision: Precision = "auto",
+    share: Share = ALONE,
     progress: Progress = silent,
 ) -> tuple[list[AnyRecord], Summary]:
     """Evaluate and put each accuracy with its interval into a record."""
     x, y = images.all()
-    result = evaluate(model, x, y, attacks, seed=seed, precision=precision, progress=progress)
+    result = evaluate(model, x, y, attacks, seed=seed, precision=precision, share=share, progress=progress)
     return evaluation_records(result, at, labels), result.summary()
 
 

@@ -63,6 +63,7 @@ def harden_subject(
         raise InputError(f"seeds: expected at least 1, got {seeds}")
     check_split(subject)
     fabric = fitting.make_fabric(devices, recipe.harden.precision)
+    fabric.launch()
     start = copy.deepcopy(subject.model).to(fabric.device)
     at = origin_of(recipe, "harden", device=fabric.device)
     budget = budget_of(recipe, fabric)
@@ -75,20 +76,21 @@ def harden_subject(
         *_profile(start, budget, recipe, at, progress),
     ]
     attacks, evaluation = budget.attacks, as_seed(recipe.seed) / "evaluate"
-    before, _ = accuracy_records(start, budget.test, attacks, at, seed=evaluation, progress=progress)
+    before, _ = accuracy_records(start, budget.test, attacks, at, seed=evaluation, share=budget.share, progress=progress)
     for number in range(seeds):
         records += [_labelled(r, arm="start", seed=number) for r in before]
         seed = as_seed(recipe.seed + number)
         trial = Trial(seed / "harden", number, evaluation, at.model_copy(update={"seed": str(seed)}), out / f"seed-{number}")
         found, models = run_arms(start, arms, budget, trial, progress=progress)
         records += found
-        if number == 0:
+        if number == 0 and fabric.is_global_zero:
             save_run(out, models[arms[0].name], subject.spec, recipe, "harden")
             records += example_pictures(
                 models[arms[0].name], budget.test, attacks[-1], recipe.evaluate.pictures, at, seed=evaluation
             )
     records += verdict(records, arms[0].name, ["start", *(arm.name for arm in arms[1:])], attacks[-1].name, at)
-    write_stage(out, "1-harden", records)
+    if fabric.is_global_zero:
+        write_stage(out, "1-harden", records)
     return records
 
 
@@ -142,7 +144,8 @@ def _arms(recipe: Recipe, start: nn.Module, budget: Budget) -> Sequence[Arm]:
 
 def _profile(start: nn.Module, budget: Budget, recipe: Recipe, at: Origin, progress: Progress) -> list[AnyRecord]:
     images, seed = budget.test.first(recipe.profile.examples), as_seed(recipe.seed) / "profile"
-    layers, scores = layer_scores(start, images, measures_of(recipe), budget.attack, seed=seed, progress=progress)
+    measures, share = measures_of(recipe), budget.share
+    layers, scores = layer_scores(start, images, measures, budget.attack, seed=seed, share=share, progress=progress)
     return [*layer_entries(start, layers, at), *score_records(scores, at, {"arm": "start"})]
 
 

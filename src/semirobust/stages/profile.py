@@ -12,6 +12,8 @@ from semirobust.errors import InputError
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES, AbstractLayerMeasure
+from semirobust.measures.ledger import evaluation_key
+from semirobust.measures.score_ledger import ScoreLedger
 from semirobust.progress import Progress, silent
 from semirobust.records.record import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord
@@ -29,7 +31,10 @@ __all__ = ["layer_scores", "measures_of", "profile", "score_records"]
 def profile(
     subject: Subject, out: Path | None, *, devices: fitting.Devices = fitting.Devices(), progress: Progress = silent
 ) -> tuple[LayerMap, list[LayerScores]]:
-    """Measure the layers of a model on the first test images; writes records where ``out`` is given."""
+    """Measure the layers of a model on the first test images; writes records where ``out`` is given.
+
+    There a profile that was interrupted goes on with the measures that are not done.
+    """
     recipe = subject.recipe
     settings = recipe.profile
     measures = measures_of(recipe)
@@ -38,12 +43,15 @@ def profile(
     fabric = fitting.make_fabric(devices, "32-true")
     fabric.launch()
     model = subject.model.to(fabric.device)
-    seed = as_seed(recipe.seed) / "profile"
-    layers, scores = layer_scores(model, test, measures, attack, seed=seed, share=Share(fabric), progress=progress)
+    seed, at = as_seed(recipe.seed) / "profile", origin_of(recipe, "profile", device=fabric.device)
+    ledger = None if out is None else ScoreLedger(out / f"profile-{at.config}", evaluation_key(model, *test.all(), settings))
+    layers, scores = layer_scores(model, test, measures, attack, seed=seed, share=Share(fabric), ledger=ledger, progress=progress)
     if out is not None and fabric.is_global_zero:
-        at = origin_of(recipe, "profile", device=fabric.device)
         head: list[AnyRecord] = [settings_record(recipe, "profile", at), *layer_entries(model, layers, at)]
         write_stage(out, "2-profile", [*head, *score_records(scores, at)])
+    if ledger is not None:
+        fabric.barrier()
+        ledger.forget()
     return layers, scores
 
 
@@ -62,18 +70,27 @@ def layer_scores(
     *,
     seed: Seed,
     share: Share = ALONE,
+    ledger: ScoreLedger | None = None,
     progress: Progress = silent,
 ) -> tuple[LayerMap, list[LayerScores]]:
     """All measures on the same images under the same perturbation.
 
-    With a ``share`` the processes attack some of the images each, and then take some of the measures each.
+    With a ``share`` the processes attack some of the images each, and then take some of the measures each. What a ``ledger``
+    has is not done again.
     """
+    kept = ledger or ScoreLedger(None, "")
     device = next(model.parameters()).device
     x, y = images.all(device)
     layers = layer_map(model, x)
-    x_adv = attack.in_batches(model, x, y, seed=seed / "attack", share=share, progress=progress)
-    own = [measure for number, measure in enumerate(measures) if share.takes(number)]
-    found = [m.scores(model, layers, x, y, x_adv, attack=attack, seed=seed / MEASURES.name_of(m), progress=progress) for m in own]
+    x_adv = kept.images(
+        lambda: attack.in_batches(model, x, y, seed=seed / "attack", share=share, progress=progress), write=share.rank == 0
+    ).to(device)
+
+    def measured(measure: AbstractLayerMeasure) -> list[LayerScores]:
+        own = seed / (name := MEASURES.name_of(measure))
+        return kept.scores(name, lambda: measure.scores(model, layers, x, y, x_adv, attack=attack, seed=own, progress=progress))
+
+    found = [measured(measure) for number, measure in enumerate(measures) if share.takes(number)]
     return layers, [score for scores in share.joined(found, len(measures)) for score in scores]
 
 

@@ -73,4 +73,5 @@ def train(recipe: Recipe, out: Path, *, devices: fitting.Devices = fitting.Devic
         ]
         records += data_notes(splits, at)
         write_stage(out, "1-train", records)
+    fabric.barrier()  # what comes next may read these files
     return trained

@@ -142,6 +142,7 @@ class Training:
         validate: Validate | None = None,
         fabric: Fabric | None = None,
         state_file: Path | None = None,
+        keep_every: float = 600.0,
         key: str = "",
         on_step: Progress = silent,
         on_epoch: Callable[[EpochLog, TrainState], None] | None = None,
@@ -155,7 +156,8 @@ class Training:
                 equals an uninterrupted one bit for bit on a CPU.
             validate: scores after each epoch.
             fabric: devices, precision and processes; one CPU process where None.
-            state_file: where the state is kept after each epoch; a file already there is resumed.
+            state_file: where the state is kept after each epoch, and within one; a file already there is resumed.
+            keep_every: seconds within an epoch after which it is kept again.
             key: what must be equal for a state to be resumed, such as a hash of the settings; the initial weights and the
                 training images must be equal in any case.
             on_step: told of every step.
@@ -167,12 +169,17 @@ class Training:
         if state_file is not None:
             key = f"{key}/{digest(run.best, images)}"
         note = run.resume(state_file, key) if state_file is not None and kept(state_file) else ""
+
+        def keep() -> None:
+            if state_file is not None and run.fabric.is_global_zero:
+                store(state_file, run.state, run.groups(), key)
+
+        run.keep, run.keep_every = keep, keep_every
         while run.state.epoch < self.epochs and not run.state.stopped and run.state.best < self.until:
             log = run.epoch(validate)
             if log is not None and on_epoch is not None:
                 on_epoch(log, run.state)
-            if state_file is not None and run.fabric.is_global_zero:
-                store(state_file, run.state, run.groups(), key)
+            keep()
         run.model.eval()
         if state_file is not None and run.fabric.is_global_zero:
             settle(state_file)

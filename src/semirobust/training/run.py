@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,7 +31,7 @@ from semirobust.training.diagnose import cause_of_nan
 from semirobust.training.free import Free
 from semirobust.training.schedules import schedule
 from semirobust.training.search import SearchForm
-from semirobust.training.state import EpochLog, TrainState, restore, snapshot
+from semirobust.training.state import EpochLog, TrainState, Underway, restore, snapshot
 from semirobust.training.stored import Move, Stored
 
 if TYPE_CHECKING:
@@ -46,7 +47,11 @@ _LOOKED_AT = 32
 
 
 class Run:
-    """One run of a :class:`Training`: its model, optimiser and state."""
+    """One run of a :class:`Training`: its model, optimiser and state.
+
+    Attributes:
+        keep: called after a step where ``keep_every`` seconds have passed since it last was.
+    """
 
     def __init__(
         self, training: "Training", model: nn.Module, images: Images, seed: Seed, fabric: Fabric, on_step: Progress
@@ -59,6 +64,9 @@ class Run:
             probe(self.model, x, images.y.to(fabric.device))
         self.layers: LayerMap = layer_map(self.model, x)
         self.state = TrainState()
+        self.keep: Callable[[], None] = lambda: None
+        self.keep_every = math.inf
+        self._kept_at = time.monotonic()
         self.best: Mapping[str, Tensor] = snapshot(self.model)
         self.momentum: dict[str, Tensor] = {}
         self.optimiser: torch.optim.SGD | None = None
@@ -84,6 +92,7 @@ class Run:
         self.best, self.momentum = groups["best"], groups["momentum"]
         if self.stored is not None:
             self.stored.codes = groups["stored"]["codes"]
+            self.stored.fresh = groups["stored"].get("fresh", self.stored.fresh)
         if self.free is not None and groups.get("free") and self.fabric.world_size == 1:
             self.free.delta = groups["free"]["delta"].to(self.fabric.device)
         if self.average is not None:
@@ -94,7 +103,8 @@ class Run:
         """All tensors that a run needs to go on."""
         groups = {"model": self.model.state_dict(), "best": self.best, "momentum": self.momentum_by_name()}
         if self.stored is not None:
-            groups["stored"] = {"codes": self.stored.codes}
+            fresh = {} if self.state.underway is None else {"fresh": self.stored.fresh}
+            groups["stored"] = {"codes": self.stored.codes, **fresh}
         if self.free is not None and self.free.delta is not None:
             groups["free"] = {"delta": self.free.delta}
         if self.average is not None:
@@ -102,21 +112,19 @@ class Run:
         return groups
 
     def epoch(self, validate: Validate | None) -> EpochLog | None:
-        """One epoch; None where it could not be finished."""
-        seed = self.seed / "epoch" / self.state.epoch
-        choice = self.training.trainable(self.state.epoch, self.model, seed / "layers")
-        if choice is not None:
-            self.momentum, self.optimiser = self.momentum_by_name(), None
-            self.state.layers, self.state.reference = choice.layers, None
+        """One epoch, or the rest of one; None where it could not be finished."""
+        seed, self._kept_at = self.seed / "epoch" / self.state.epoch, time.monotonic()
+        under = self.state.underway = self.state.underway or self._begun(seed / "layers")
         with only_trainable(self.model, self.layers, self.state.layers), safe_layouts(self.model):
             self._prepare_optimiser()
-            started = time.perf_counter()
-            self._choose_form(seed / "search")
-            loss = self._steps(seed)
+            started = time.perf_counter() - under.seconds
+            self._choose_form(seed / "search", under)
+            self._steps(seed, under, started)
             if self.stored is not None:
                 self.stored.turn(self.fabric)
             self._average(buffer for buffer in self.model.buffers() if buffer.is_floating_point())
             seconds = time.perf_counter() - started
+        self.state.underway = None
         self.model.eval()
         tensors = (*self.model.parameters(), *self.model.buffers())
         if not self.state.stopped and not all(bool(torch.isfinite(t).all()) for t in tensors):
@@ -131,28 +139,40 @@ class Run:
         group = self.optimiser.param_groups[0]
         log = EpochLog(
             epoch=self.state.epoch + 1,
-            loss=loss,
+            loss=under.loss / max(under.seen, 1),
             learning_rate=float(group["lr"]),
             seconds=seconds,
             layers=self.state.layers,
-            selected=choice is not None and choice.layers is not None,
+            selected=under.selected,
             trained_parameters=sum(p.numel() for p in group["params"]),
             metrics=metrics,
         )
         self._judge(log, judged)
         return log
 
-    def _choose_form(self, seed: Seed) -> None:
+    def _begun(self, seed: Seed) -> Underway:
+        """A new epoch, with the layers that it trains."""
+        choice = self.training.trainable(self.state.epoch, self.model, seed)
+        if choice is not None:
+            self.momentum, self.optimiser = self.momentum_by_name(), None
+            self.state.layers, self.state.reference = choice.layers, None
+        return Underway(selected=choice is not None and choice.layers is not None)
+
+    def _choose_form(self, seed: Seed, under: Underway) -> None:
         """The form of the network to attack in this epoch."""
         attack, rows = self.training.attack, torch.arange(min(_LOOKED_AT, len(self.images)))
         if not isinstance(attack, AbstractBallAttack) or self.free is not None:
             return
         x, y = self.images.batch(rows, self.fabric.device)
         x = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+        if under.step:
+            self.search.take(under.form, x)
+            return
         layers = self.layers.indices if self.state.layers is None else self.state.layers
         step = Step(self.model, self.layers, x, y, layers, self.state.reference or 1.0)
         inner = self.training.objective.inner
         self.search.choose(lambda network: inner(replace(step, model=network)), x, attack.threat, seed)
+        under.form = self.search.form
 
     def _judged(self, seed: Seed) -> nn.Module:
         """The network of this epoch: itself, or the average of its weights."""
@@ -205,18 +225,26 @@ class Run:
         buffers = ((name, self.optimiser.state.get(p, {}).get("momentum_buffer")) for name, p in self.model.named_parameters())
         return {name: buffer for name, buffer in buffers if buffer is not None}
 
-    def _steps(self, seed: Seed) -> float:
-        total, seen = 0.0, 0
+    def _steps(self, seed: Seed, under: Underway, started: float) -> None:
+        """The steps of an epoch that are not done; each has a seed of its own, so none needs those before it."""
         rank, world = self.fabric.global_rank, self.fabric.world_size
-        for number, rows in enumerate(self.images.batches(self.training.batch_size, seed=seed / "order")):
+        batches = enumerate(self.images.batches(self.training.batch_size, seed=seed / "order"))
+        for number, rows in islice(batches, under.step, None):
             own = rows[rank::world] if len(rows) >= world else rows
             loss = self._step(own, number, seed / number / rank if world > 1 else seed / number)
             if self.state.stopped:
                 break
-            total, seen = total + loss * len(rows), seen + len(rows)
-            done = self.state.epoch * self.steps + number + 1
-            self.on_step("train", done, self.training.epochs * self.steps)
-        return total / max(seen, 1)
+            under.loss, under.seen, under.step = under.loss + loss * len(rows), under.seen + len(rows), number + 1
+            under.seconds = time.perf_counter() - started
+            self.on_step("train", self.state.epoch * self.steps + under.step, self.training.epochs * self.steps)
+            # Several processes know parts of what is stored each.
+            if (
+                time.monotonic() - self._kept_at >= self.keep_every
+                and under.step < self.steps
+                and (world == 1 or not self.stored)
+            ):
+                self.keep()
+                self._kept_at = time.monotonic()
 
     def _step(self, rows: Tensor, number: int, seed: Seed) -> float:
         assert self.optimiser is not None

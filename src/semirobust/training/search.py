@@ -44,6 +44,15 @@ class SearchForm:
         """What runs now, in words."""
         return "as it is, full precision" if self._chosen is None else self._chosen.description
 
+    @property
+    def form(self) -> str:
+        """The name of what runs now, for :meth:`take`."""
+        return next((str(dtype) for dtype, form in (self._forms or {}).items() if form is self._chosen), "")
+
+    def take(self, form: str, x: Tensor) -> None:
+        """Go on with the form of that name, as it was chosen before the run was interrupted."""
+        self._chosen = next((own for dtype, own in self._made(x).items() if str(dtype) == form), None) if form else None
+
     def choose(self, inner_of: InnerOf, x: Tensor, threat: AbstractBall, seed: Seed) -> None:
         """Choose the form for an epoch by the inner loss around ``x`` (n, K, H, W)."""
         self._chosen = None

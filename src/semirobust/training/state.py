@@ -14,7 +14,7 @@ from semirobust.data.images import Images
 from semirobust.errors import InputError
 from semirobust.models.checkpoint import read_metadata, read_tensors, write_tensors
 
-__all__ = ["EpochLog", "TrainState", "digest", "forget", "kept", "restore", "settle", "snapshot", "store"]
+__all__ = ["EpochLog", "TrainState", "Underway", "digest", "forget", "kept", "restore", "settle", "snapshot", "store"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,27 @@ class EpochLog:
 
 
 @dataclass
+class Underway:
+    """How far an epoch has come.
+
+    Attributes:
+        selected: whether layers were chosen at its start.
+        form: the form of the network that its attacks search.
+        step: steps done.
+        loss: sum of the outer loss over the images seen.
+        seen: images seen.
+        seconds: how long that took.
+    """
+
+    selected: bool = False
+    form: str = ""
+    step: int = 0
+    loss: float = 0.0
+    seen: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
 class TrainState:
     """Where a run stands, beside its weights and its optimiser.
 
@@ -53,6 +74,7 @@ class TrainState:
         best: highest validation score so far, and the epoch it came from.
         logs: one entry an epoch.
         stopped: why it ended early; empty if it did not.
+        underway: the epoch that is not done yet; None between two.
     """
 
     epoch: int = 0
@@ -62,6 +84,7 @@ class TrainState:
     best_epoch: int = 0
     logs: list[EpochLog] = field(default_factory=list)
     stopped: str = ""
+    underway: Underway | None = None
 
 
 def snapshot(model: nn.Module) -> dict[str, Tensor]:
@@ -155,7 +178,10 @@ def _checksum(tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> str:
 
 def _state(entries: dict[str, Any]) -> TrainState:
     logs = [EpochLog(**{**log, "layers": _tuple(log["layers"])}) for log in entries.pop("logs")]
-    return TrainState(**{**entries, "layers": _tuple(entries["layers"]), "logs": logs})
+    underway = entries.pop("underway", None)
+    return TrainState(
+        **{**entries, "layers": _tuple(entries["layers"]), "logs": logs, "underway": Underway(**underway) if underway else None}
+    )
 
 
 def _tuple(layers: list[int] | None) -> tuple[int, ...] | None:

@@ -30,7 +30,7 @@ class Stored:
 
     def __init__(self, count: int, shape: tuple[int, ...], epsilon: float) -> None:
         self.codes = torch.zeros((count, *shape), dtype=torch.int8)
-        self._fresh = torch.full_like(self.codes, _UNSEEN)
+        self.fresh = torch.full_like(self.codes, _UNSEEN)
         self._scale = min(epsilon, 1.0) / _LEVELS  # pixels lie in [0, 1], whatever the radius
 
     def of(self, rows: Tensor, move: Move, device: torch.device) -> Tensor:
@@ -48,12 +48,12 @@ class Stored:
             (back,) = torch.autograd.grad(moved, still, back, retain_graph=True)
             (seen,) = torch.autograd.grad(moved, still, torch.ones_like(moved))
         codes = (back / self._scale if self._scale else back).round().clamp(-_LEVELS, _LEVELS).to(torch.int8)
-        self._fresh[rows] = torch.where((seen > 0).cpu(), codes.cpu(), before)
+        self.fresh[rows] = torch.where((seen > 0).cpu(), codes.cpu(), before)
 
     def turn(self, fabric: Fabric) -> None:
         """At the end of an epoch: what was kept in it, by all processes, is what the next one starts from."""
         if fabric.world_size > 1:
-            everywhere = fabric.all_reduce(self._fresh.to(fabric.device, torch.int32), reduce_op="max")
+            everywhere = fabric.all_reduce(self.fresh.to(fabric.device, torch.int32), reduce_op="max")
             assert isinstance(everywhere, Tensor)
-            self._fresh = everywhere.to("cpu", torch.int8)
-        self.codes, self._fresh = self._fresh, torch.full_like(self._fresh, _UNSEEN)
+            self.fresh = everywhere.to("cpu", torch.int8)
+        self.codes, self.fresh = self.fresh, torch.full_like(self.fresh, _UNSEEN)

@@ -46,7 +46,7 @@ def main() -> None:
             given = ["--from", str(home / "train1"), *_HARDEN, "--attacks", "pgd-10", "--examples", "600"]
             accuracy = _call(["harden", *given, "--out", str(home / f"harden{d}")], d)["accuracy"]["clat"]
             gained.append(accuracy["pgd-10"]["value"])
-        print(f"harden     accuracy under PGD-10 {100 * abs(gained[0] - gained[1]):.1f} points apart")
+        print(f"harden     accuracy under PGD-10: {gained[0]:.1%} and {gained[1]:.1%}")
     _bytes()
 
 

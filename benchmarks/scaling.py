@@ -14,6 +14,7 @@ from torch import nn
 
 import semirobust as sr
 from semirobust.attacks.pgd import PGD
+from semirobust.dependence.edge import EDGE
 from semirobust.layers.operations import multiplications
 from semirobust.measures.connectivity import Connectivity
 from semirobust.measures.usefulness import FeatureAttack
@@ -41,6 +42,11 @@ def main() -> None:
             slope, off = _fit(sizes, seconds)
             cells.append(f"{slope:.2f} (fit within {100 * off:.0f} %; {seconds[0]:.2g} to {seconds[-1]:.2g} s)")
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
+    rows = (4_000, 16_000, 64_000, 256_000, 1_024_000)
+    seconds = _timed([_pair(n) for n in rows])
+    slope, off = _fit(rows, seconds)
+    print(f"EDGE of one pair, {rows[0]:,} to {rows[-1]:,} rows: {slope:.2f} (fit within {100 * off:.0f} %; ", end="")
+    print(f"{seconds[0]:.2g} to {seconds[-1]:.2g} s)")
     counts = [sum(multiplications(_model(1, 16, layers, 10)[0], torch.rand(1, 3, 16, 16)).values()) for layers in _AXES["layers"]]
     print(f"multiplications by layers: exponent {_fit(_AXES['layers'], counts)[0]:.2f}")
 
@@ -94,6 +100,12 @@ def _edge(**sizes: int) -> Callable[[], object]:
     layers, attack = sr.layer_map(model, x[:1]), PGD(_THREAT, steps=1)
     measure = Connectivity("edge", {"permutations": 0})
     return lambda: measure.scores(model, layers, x, y, x, attack=attack, seed=as_seed(0))
+
+
+def _pair(rows: int) -> Callable[[], object]:
+    x = torch.randn(rows, 64, generator=torch.Generator().manual_seed(0))
+    edge = EDGE(permutations=0, groups=0)
+    return lambda: edge(x[:, :32], x[:, 16:48], seed=0)
 
 
 def _usefulness(**sizes: int) -> Callable[[], object]:

@@ -8,6 +8,8 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from semirobust.errors import InputError
+
 __all__ = ["ALONE", "Share"]
 
 
@@ -53,6 +55,12 @@ class Share:
         parts: list[list[Any]] = [[] for _ in range(self.count)]
         torch.distributed.all_gather_object(parts, list(pieces))  # type: ignore[no-untyped-call,unused-ignore]
         return [parts[i % self.count][i // self.count] for i in range(count)]
+
+    def agree(self, found: str, otherwise: str) -> None:
+        """Raise ``InputError(otherwise)`` in all processes where not all have ``found`` the same."""
+        said = self.joined([found], self.count)
+        if len(set(said)) > 1:
+            raise InputError(f"{otherwise}; they found {', '.join(said)}")
 
 
 ALONE = Share()

@@ -54,7 +54,7 @@ def test_by_hand():
     """The step up the slope is the peak: weights, labels, and the image, its start, its slope, the sign of that, their sum."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(100, 10, bias=False))
     least = 4 * (1000 + 5 * 50 * 100) + 8 * 50
-    assert least <= sr.footprint(model, torch.rand(1, 1, 10, 10), 50) <= least + 4 * 2 * 50 * 10  # and some logits
+    assert least <= sr.footprint(model, torch.rand(1, 1, 10, 10), 50) <= least + 4 * 50 * 10  # and some logits
 
 
 def test_the_largest_batch_fits_and_one_more_does_not():
@@ -63,6 +63,22 @@ def test_the_largest_batch_fits_and_one_more_does_not():
     batch = sr.largest_batch(model, x, 2e7, **given)
     assert sr.footprint(model, x, batch, **given) <= 2e7 < sr.footprint(model, x, batch + 1, **given)
     assert sr.largest_batch(model, x, 1000) == 0
+    with pytest.raises(InputError, match="limit: expected a number of bytes"):
+        sr.largest_batch(model, x, float("inf"))
+    with pytest.raises(InputError, match="layer: expected an index"):
+        sr.footprint(model, x, 4, layers=[99])
+
+
+def test_weights_count_once():
+    """However they are used: seen from the side, tied, in a network far larger than its images."""
+    linear = nn.Linear(500, 500, bias=False)
+    model, x = nn.Sequential(nn.Flatten(), linear, nn.ReLU(), linear), torch.rand(1, 5, 10, 10)
+    weights = 4 * 500 * 500
+    assert sr.footprint(model, x, 2) == pytest.approx(weights, rel=0.05)
+    tied = weights + 2 * weights + weights + weights  # themselves, of the best epoch by both names, momentum, gradient
+    assert (
+        tied <= sr.footprint(model, x, 2, objective=sr.Adversarial()) <= tied + 2.1 * weights
+    )  # a gradient of each use, and their sum
 
 
 class _Asks(nn.Module):

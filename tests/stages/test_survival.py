@@ -51,6 +51,16 @@ def test_a_signal_ends_cleanly_and_leaves_a_whole_state(run, tmp_path, sign, cod
     assert before and not is_claimed(tmp_path / "runs/a")
 
 
+def test_the_loss_of_another_process_is_said(tmp_path):
+    two = ["--devices", "2", "--device", "cpu", "--threads", "1"]
+    process = _start(tmp_path, *_TRAIN, "--epochs", "200", *two)
+    _wait_for(tmp_path / "runs/a/state.safetensors", process)
+    (other,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(other), signal.SIGKILL)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1 and "Traceback" not in errors and "another one of this run ended" in errors
+
+
 def test_two_runs_in_one_folder_are_one_too_many(run, tmp_path):
     process = _start(tmp_path, *_TRAIN, "--epochs", "200")
     _wait_for(tmp_path / "runs/a/state.safetensors", process)

@@ -1,8 +1,5 @@
 """The program ``semirobust``."""
 
-import signal
-import sys
-import threading
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +7,9 @@ import typer
 
 from semirobust.cli import options as o
 from semirobust.cli import studies
+from semirobust.cli.ending import carry_out
 from semirobust.cli.parse import compute, layers_of, subject_of
 from semirobust.cli.prune import prune
-from semirobust.errors import InputError
 
 __all__ = ["app", "main"]
 
@@ -25,45 +22,12 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-_INTERRUPTED, _TERMINATED = 130, 143  # as shells give them: 128 and the signal
-_STOPPED = "interrupted; a run that keeps its state goes on when started again"
-
 Target = Annotated[str | None, typer.Argument(help="Run folder, architecture, or package.module:factory.", metavar="[MODEL]")]
 
 
 def main() -> None:
-    """Run the command line; wrong input ends with one sentence and code 2, Ctrl-C with 130, SIGTERM with 143."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
-    try:
-        code = app(standalone_mode=False)
-    except InputError as error:
-        _fail(str(error))
-    except typer.Exit as leave:
-        code = leave.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        code = _INTERRUPTED
-    except OSError as error:
-        _fail(f"{error.filename or 'file'}: {error.strerror or error}")
-    except Exception as error:
-        if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
-            _fail(error.format_message())
-        raise
-    if code == _INTERRUPTED:
-        print(_STOPPED, file=sys.stderr)
-    sys.exit(code if isinstance(code, int) else 0)
-
-
-def _terminate(number: int, frame: object) -> None:
-    """A scheduler takes the machine."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: what comes now is the way out
-    print(_STOPPED, file=sys.stderr)
-    sys.exit(_TERMINATED)
-
-
-def _fail(sentence: str) -> None:
-    print(f"error: {sentence}", file=sys.stderr)
-    sys.exit(2)
+    """Run the command line."""
+    carry_out(app)
 
 
 @app.command()

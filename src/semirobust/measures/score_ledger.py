@@ -1,24 +1,26 @@
 """What a profile has measured so far, kept in files so that it can be taken up again."""
 
-from collections.abc import Callable, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from semirobust.errors import InputError
 from semirobust.layers.scores import LayerScores
-from semirobust.models.checkpoint import read_metadata, read_tensors, write_tensors
+from semirobust.models.checkpoint import read_summed, write_summed
+from semirobust.share import ALONE, Share
 
 __all__ = ["ScoreLedger"]
 
-_ARRAYS = ("values", "low", "high")
-_PLAIN = ("measure", "unit", "examples", "layers", "by")
+_Found = tuple[dict[str, Any], dict[str, Tensor]]
 
 
 class ScoreLedger:
-    """The perturbed images and the scores of each measure, in a file each; one of them that is damaged is made again.
+    """The perturbed images and the scores of each measure, in a file each; one that is damaged is made again.
 
     Args:
         stem: what the names of the files begin with; None keeps nothing.
@@ -28,25 +30,24 @@ class ScoreLedger:
     def __init__(self, stem: Path | None, key: str) -> None:
         self.stem, self.key = stem, key
 
-    def images(self, make: Callable[[], Tensor], *, write: bool = True) -> Tensor:
-        """The perturbed images (N, ...), on the device where ``make`` would put them; with ``write`` they are kept."""
-        file = self._file("images")
-        if file is not None and (found := self._read(file)) is not None:
+    def images(self, make: Callable[[], Tensor], share: Share = ALONE) -> Tensor:
+        """The perturbed images (N, ...); all processes of a ``share`` make them together, or none does."""
+        found = self._read("images")
+        if int(share.total(torch.tensor(int(found is not None)))) == share.count and found is not None:
             return found[1]["images"]
         x_adv = make().contiguous()  # as it is read again: sums over another layout end in other digits
-        if file is not None and write:
-            write_tensors(file, {"images": x_adv}, {"key": self.key})
+        if share.rank == 0:
+            self._write("images", {"images": x_adv}, {})
         return x_adv
 
     def scores(self, name: str, make: Callable[[], Sequence[LayerScores]]) -> list[LayerScores]:
         """The scores of the measure ``name``."""
-        file = self._file(name)
-        if file is not None and (found := self._read(file)) is not None:
-            return [_unpacked(entry, found[1], f"{i}") for i, entry in enumerate(found[0]["scores"])]
+        if (found := self._read(name)) is not None:
+            return [_unpacked(entry, found[1], f"{i}/") for i, entry in enumerate(found[0]["scores"])]
         scores = list(make())
-        if file is not None:
-            tensors = {name: tensor for i, own in enumerate(scores) for name, tensor in _tensors(own, f"{i}").items()}
-            write_tensors(file, tensors, {"key": self.key, "scores": [_plain(own) for own in scores]})
+        packed = [_packed(own, f"{i}/") for i, own in enumerate(scores)]
+        tensors = {name: tensor for _, own in packed for name, tensor in own.items()}
+        self._write(name, tensors, {"scores": [entry for entry, _ in packed]})
         return scores
 
     def forget(self) -> None:
@@ -55,41 +56,31 @@ class ScoreLedger:
             for file in self.stem.parent.glob(f"{self.stem.name}.*.safetensors"):
                 file.unlink(missing_ok=True)
 
-    def _file(self, name: str) -> Path | None:
-        return None if self.stem is None else self.stem.with_name(f"{self.stem.name}.{name}.safetensors")
+    def _write(self, name: str, tensors: dict[str, Tensor], entries: dict[str, Any]) -> None:
+        if self.stem is not None:
+            write_summed(self.stem.with_name(f"{self.stem.name}.{name}.safetensors"), tensors, {"key": self.key, **entries})
 
-    def _read(self, file: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    def _read(self, name: str) -> _Found | None:
+        if self.stem is None:
+            return None
         try:
-            metadata = read_metadata(file)
-            return (metadata, read_tensors(file)) if metadata.get("key") == self.key else None
+            entries, tensors = read_summed(self.stem.with_name(f"{self.stem.name}.{name}.safetensors"))
         except InputError:
             return None
+        return (entries, tensors) if entries.get("key") == self.key else None
 
 
-def _tensors(scores: LayerScores, place: str) -> dict[str, Tensor]:
-    arrays = {name: getattr(scores, name) for name in _ARRAYS} | {f"feature/{i}": v for i, v in scores.features.items()}
-    return {f"{place}/{name}": torch.from_numpy(array.copy()) for name, array in arrays.items()}
+def _packed(scores: LayerScores, place: str) -> _Found:
+    """Arrays as tensors, the rest as what JSON can hold."""
+    fields = {field.name: getattr(scores, field.name) for field in dataclasses.fields(scores)}
+    features = {f"features/{layer}": values for layer, values in fields.pop("features").items()}
+    arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
+    tensors = {place + name: torch.from_numpy(value.copy()) for name, value in {**arrays, **features}.items()}
+    return {name: value for name, value in fields.items() if name not in arrays}, tensors
 
 
-def _plain(scores: LayerScores) -> dict[str, object]:
-    own: dict[str, object] = {name: getattr(scores, name) for name in _PLAIN}
-    details = {name: list(values) for name, values in scores.details.items()}
-    return {
-        **own,
-        "indices": list(scores.indices),
-        "notes": list(scores.notes),
-        "details": details,
-        "features": list(scores.features),
-    }
-
-
-def _unpacked(entry: Mapping[str, Any], tensors: Mapping[str, Tensor], place: str) -> LayerScores:
-    given: dict[str, Any] = {name: entry[name] for name in _PLAIN}
-    given |= {name: tensors[f"{place}/{name}"].numpy() for name in _ARRAYS}
-    return LayerScores(
-        **given,
-        indices=tuple(entry["indices"]),
-        notes=tuple(entry["notes"]),
-        details=entry["details"],
-        features={layer: tensors[f"{place}/feature/{layer}"].numpy() for layer in entry["features"]},
-    )
+def _unpacked(entry: dict[str, Any], tensors: dict[str, Tensor], place: str) -> LayerScores:
+    fields: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()}
+    arrays = {name.removeprefix(place): tensor.numpy() for name, tensor in tensors.items() if name.startswith(place)}
+    features = {int(name.partition("/")[2]): arrays.pop(name) for name in list(arrays) if name.startswith("features/")}
+    return LayerScores(**(fields | arrays | {"features": {layer: features[layer] for layer in sorted(features)}}))

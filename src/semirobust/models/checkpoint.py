@@ -1,5 +1,6 @@
 """Weights on disk: read without running anything, written whole or not at all."""
 
+import hashlib
 import io
 import json
 import pickle
@@ -18,7 +19,15 @@ from torch import Tensor, nn
 from semirobust.errors import InputError
 from semirobust.files import check_archive, write_atomically
 
-__all__ = ["load_checkpoint", "read_metadata", "read_tensors", "save_model", "write_tensors"]
+__all__ = [
+    "load_checkpoint",
+    "read_metadata",
+    "read_summed",
+    "read_tensors",
+    "save_model",
+    "write_summed",
+    "write_tensors",
+]
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -130,6 +139,32 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     # Copies, because safetensors refuses tensors that share memory, as tied weights do.
     flat = {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
     write_atomically(path, save(flat, {_METADATA: json.dumps(dict(metadata or {}))}))
+
+
+def write_summed(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
+    """:func:`write_tensors` with a checksum over tensors and entries, for what a run goes on from."""
+    write_tensors(path, tensors, {**metadata, "sum": _checksum(tensors, metadata)})
+
+
+def read_summed(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Entries and tensors that :func:`write_summed` wrote.
+
+    Raises:
+        InputError: they are not what was written.
+    """
+    metadata, tensors = read_metadata(path), read_tensors(path)
+    if metadata.pop("sum", "") != _checksum(tensors, metadata):
+        raise InputError(f"{path.name}: damaged")
+    return metadata, tensors
+
+
+def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
+    found = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        if tensor.numel():
+            found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()
 
 
 def _whole(model: nn.Module) -> Iterator[nn.Module]:

@@ -20,6 +20,7 @@ from semirobust.objectives import OBJECTIVES
 from semirobust.records.record import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord
 from semirobust.seed import Seed
+from semirobust.share import Share
 from semirobust.stages.settings import FitSettings, PruneSettings, TrainSettings
 from semirobust.threats import AbstractBall
 from semirobust.training.loop import Trained, Training, Validate
@@ -101,10 +102,11 @@ def training_of(settings: TrainSettings | PruneSettings, threat: AbstractBall) -
     )
 
 
-def validation_of(settings: FitSettings, images: Images, threat: AbstractBall) -> Validate | None:
+def validation_of(settings: FitSettings, images: Images, threat: AbstractBall, fabric: Fabric | None = None) -> Validate | None:
     """Clean and robust accuracy on the first held-out images, and there the measures to watch; None where nothing was held out.
 
-    A measure by layer becomes one score for each layer, such as ``criticality@7``.
+    A measure by layer becomes one score for each layer, such as ``criticality@7``. The processes of a ``fabric`` attack a part
+    of the images each.
     """
     if len(images) == 0 or settings.validation_examples == 0:
         return None
@@ -116,7 +118,7 @@ def validation_of(settings: FitSettings, images: Images, threat: AbstractBall) -
 
     def validate(model: nn.Module, seed: Seed) -> Mapping[str, float]:
         x, y = part.all(device_of(model, torch.device("cpu")))
-        shares = evaluate(model, x, y, {"robust": attack}, seed=seed).summary()
+        shares = evaluate(model, x, y, {"robust": attack}, seed=seed, share=Share(fabric)).summary()
         found = {"clean": float(shares["clean"]), "robust": float(shares["robust"])}
         if measures:
             layers = layer_map(model, x)

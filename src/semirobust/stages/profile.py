@@ -44,7 +44,10 @@ def profile(
     fabric.launch()
     model = subject.model.to(fabric.device)
     seed, at = as_seed(recipe.seed) / "profile", origin_of(recipe, "profile", device=fabric.device)
-    ledger = None if out is None else ScoreLedger(out / f"profile-{at.config}", evaluation_key(model, *test.all(), settings))
+    ledger = None
+    if out is not None:
+        key = evaluation_key(model, *test.all(), (at.config, at.seed, at.device))
+        ledger = ScoreLedger(out / "profile-state", key)
     layers, scores = layer_scores(model, test, measures, attack, seed=seed, share=Share(fabric), ledger=ledger, progress=progress)
     if out is not None and fabric.is_global_zero:
         head: list[AnyRecord] = [settings_record(recipe, "profile", at), *layer_entries(model, layers, at)]
@@ -82,9 +85,9 @@ def layer_scores(
     device = next(model.parameters()).device
     x, y = images.all(device)
     layers = layer_map(model, x)
-    x_adv = kept.images(
-        lambda: attack.in_batches(model, x, y, seed=seed / "attack", share=share, progress=progress), write=share.rank == 0
-    ).to(device)
+    x_adv = kept.images(lambda: attack.in_batches(model, x, y, seed=seed / "attack", share=share, progress=progress), share).to(
+        device
+    )
 
     def measured(measure: AbstractLayerMeasure) -> list[LayerScores]:
         own = seed / (name := MEASURES.name_of(measure))

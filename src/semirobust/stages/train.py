@@ -53,7 +53,7 @@ def train(recipe: Recipe, out: Path, *, devices: fitting.Devices = fitting.Devic
         model,
         images,
         seed=seed / "train",
-        validate=fitting.validation_of(settings, held_out, threat_of(recipe)),
+        validate=fitting.validation_of(settings, held_out, threat_of(recipe), fabric),
         fabric=fabric,
         state_file=out / "state.safetensors",
         key=at.config,

@@ -17,6 +17,7 @@ from semirobust.errors import InputError
 from semirobust.objectives import AbstractObjective
 from semirobust.progress import Progress, silent
 from semirobust.seed import Seed, as_seed
+from semirobust.share import Share
 from semirobust.training.awp import AWP
 from semirobust.training.run import Run, Validate
 from semirobust.training.schedules import schedule
@@ -157,7 +158,7 @@ class Training:
             validate: scores after each epoch.
             fabric: devices, precision and processes; one CPU process where None.
             state_file: where the state is kept after each epoch, and within one; a file already there is resumed.
-            keep_every: seconds within an epoch after which it is kept again.
+            keep_every: seconds within an epoch after which a single process keeps it again.
             key: what must be equal for a state to be resumed, such as a hash of the settings; the initial weights and the
                 training images must be equal in any case.
             on_step: told of every step.
@@ -165,21 +166,23 @@ class Training:
         """
         if validate is None and (self.until < math.inf or self.best_by is not None):
             raise InputError("until and best_by: expected a validation whose scores they are about, got none")
-        run = Run(self, model, images, as_seed(seed), fabric or Fabric(accelerator="cpu", devices=1), on_step)
         if state_file is not None:
-            key = f"{key}/{digest(run.best, images)}"
-        note = run.resume(state_file, key) if state_file is not None and kept(state_file) else ""
+            key = f"{key}/{digest(model.state_dict(), images)}"
 
-        def keep() -> None:
+        def keep(run: Run) -> None:
             if state_file is not None and run.fabric.is_global_zero:
                 store(state_file, run.state, run.groups(), key)
 
-        run.keep, run.keep_every = keep, keep_every
+        where = fabric or Fabric(accelerator="cpu", devices=1)
+        run = Run(self, model, images, as_seed(seed), where, on_step, keep, keep_every)
+        note = run.resume(state_file, key) if state_file is not None and kept(state_file) else ""
+        if state_file is not None:
+            Share(where).agree(f"{run.state.epoch} epochs", "state: expected a folder that all processes share")
         while run.state.epoch < self.epochs and not run.state.stopped and run.state.best < self.until:
             log = run.epoch(validate)
             if log is not None and on_epoch is not None:
                 on_epoch(log, run.state)
-            keep()
+            keep(run)
         run.model.eval()
         if state_file is not None and run.fabric.is_global_zero:
             settle(state_file)

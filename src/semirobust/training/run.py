@@ -49,14 +49,15 @@ _LOOKED_AT = 32
 class Run:
     """One run of a :class:`Training`: its model, optimiser and state.
 
-    Attributes:
-        keep: called after a step where ``keep_every`` seconds have passed since it last was.
+    ``keep`` is called after a step where ``keep_every`` seconds have passed since the epoch began or it was last called.
     """
 
     def __init__(
-        self, training: "Training", model: nn.Module, images: Images, seed: Seed, fabric: Fabric, on_step: Progress
-    ) -> None:
+        self, training: "Training", model: nn.Module, images: Images, seed: Seed, fabric: Fabric, on_step: Progress,
+        keep: Callable[["Run"], None], keep_every: float,
+    ) -> None:  # fmt: skip
         self.training, self.seed, self.fabric, self.on_step = training, seed, fabric, on_step
+        self.keep, self.keep_every, self._kept_at = keep, keep_every, 0.0
         self.images = images.on(fabric.device)
         self.model: nn.Module = model.to(fabric.device)
         x, _ = images.batch(torch.tensor([0]), fabric.device)
@@ -64,9 +65,6 @@ class Run:
             probe(self.model, x, images.y.to(fabric.device))
         self.layers: LayerMap = layer_map(self.model, x)
         self.state = TrainState()
-        self.keep: Callable[[], None] = lambda: None
-        self.keep_every = math.inf
-        self._kept_at = time.monotonic()
         self.best: Mapping[str, Tensor] = snapshot(self.model)
         self.momentum: dict[str, Tensor] = {}
         self.optimiser: torch.optim.SGD | None = None
@@ -237,13 +235,9 @@ class Run:
             under.loss, under.seen, under.step = under.loss + loss * len(rows), under.seen + len(rows), number + 1
             under.seconds = time.perf_counter() - started
             self.on_step("train", self.state.epoch * self.steps + under.step, self.training.epochs * self.steps)
-            # Several processes know parts of what is stored each.
-            if (
-                time.monotonic() - self._kept_at >= self.keep_every
-                and under.step < self.steps
-                and (world == 1 or not self.stored)
-            ):
-                self.keep()
+            # Several processes have batch statistics of their own until the epoch ends.
+            if world == 1 and under.step < self.steps and time.monotonic() - self._kept_at >= self.keep_every:
+                self.keep(self)
                 self._kept_at = time.monotonic()
 
     def _step(self, rows: Tensor, number: int, seed: Seed) -> float:
@@ -273,17 +267,19 @@ class Run:
             outer = self.training.objective.outer
             active = self.awp.gamma > 0 and self.state.epoch >= self.awp.warm_up
             offsets = self.awp.offsets(self.model, lambda: outer(step, x_adv)) if active else {}
+            self._average(offsets.values())
             self._shift(offsets, 1)
             torch.clear_autocast_cache()  # or the outer loss would see the casts of the weights before
             loss = outer(step, x_adv)
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
-        value = float(loss.detach())
+        told = loss.detach().clone().reshape(1)
+        self._average([*(p.grad for p in self.model.parameters() if p.grad is not None), told])
+        value = float(told)
         if not math.isfinite(value):
             where = f"epoch {self.state.epoch + 1}, step {number + 1}"
             self.state.stopped = f"stopped at {where}: the loss is {value}; {cause_of_nan(self.model, x)}"
             return value
-        self._average(p.grad for p in self.model.parameters() if p.grad is not None)
         self.optimiser.step()
         self._shift(offsets, -1)
         if self.free is not None:
@@ -328,13 +324,19 @@ class Run:
         if self.state.reference is None:
             with quiet(self.model):
                 self.state.reference = self.training.objective.reference(step, x_adv)
+            if self.fabric.world_size > 1:
+                self._average([scale := torch.tensor([self.state.reference], device=x_adv.device)])
+                self.state.reference = float(scale)
         return replace(step, reference=self.state.reference), x_adv
 
     def _average(self, tensors: Iterable[Tensor]) -> None:
         """Put the mean over all processes into each tensor: gradients of what trains, and batch statistics."""
-        if self.fabric.world_size == 1:
+        every = list(tensors)
+        if self.fabric.world_size == 1 or not every:
             return
-        for tensor in tensors:
-            mean = self.fabric.all_reduce(tensor, reduce_op="mean")
-            assert isinstance(mean, Tensor)
-            tensor.copy_(mean)
+        # In one piece: each call waits for all processes.
+        mean = self.fabric.all_reduce(torch.cat([tensor.detach().reshape(-1) for tensor in every]), reduce_op="mean")
+        assert isinstance(mean, Tensor)
+        with torch.no_grad():
+            for tensor, part in zip(every, mean.split([tensor.numel() for tensor in every]), strict=True):
+                tensor.copy_(part.view_as(tensor))

@@ -1,7 +1,6 @@
 """All that a training run must keep to go on as if it had never stopped."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 
 from semirobust.data.images import Images
 from semirobust.errors import InputError
-from semirobust.models.checkpoint import read_metadata, read_tensors, write_tensors
+from semirobust.models.checkpoint import read_summed, write_summed
 
 __all__ = ["EpochLog", "TrainState", "Underway", "digest", "forget", "kept", "restore", "settle", "snapshot", "store"]
 
@@ -110,7 +109,7 @@ def store(path: Path, state: TrainState, groups: Mapping[str, Mapping[str, Tenso
     content = {"state": asdict(state), "key": key}
     if path.exists():
         path.replace(_before(path))
-    write_tensors(path, tensors, {**content, "sum": _checksum(tensors, content)})
+    write_summed(path, tensors, content)
 
 
 def kept(path: Path) -> bool:
@@ -139,7 +138,7 @@ def restore(path: Path, key: str) -> tuple[TrainState, dict[str, dict[str, Tenso
     files = [file for file in (path, _before(path)) if file.exists()]
     for file in files:
         try:
-            metadata, tensors = _verified(file)
+            metadata, tensors = read_summed(file)
         except InputError:
             continue
         if metadata["key"] != key:
@@ -158,22 +157,6 @@ def restore(path: Path, key: str) -> tuple[TrainState, dict[str, dict[str, Tenso
 
 def _before(path: Path) -> Path:
     return path.with_name(f"{path.stem}.before{path.suffix}")
-
-
-def _verified(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Metadata and tensors of a state whose checksum is right."""
-    metadata, tensors = read_metadata(path), read_tensors(path)
-    if metadata.pop("sum", "") != _checksum(tensors, metadata):
-        raise InputError(f"{path.name}: damaged")
-    return metadata, tensors
-
-
-def _checksum(tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> str:
-    found = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
 
 
 def _state(entries: dict[str, Any]) -> TrainState:

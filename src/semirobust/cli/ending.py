@@ -1,0 +1,62 @@
+"""How a command ends: exit codes, and one sentence in place of a traceback."""
+
+import signal
+import sys
+import threading
+
+import typer
+
+from semirobust.errors import InputError
+
+__all__ = ["carry_out"]
+
+_INTERRUPTED, _TERMINATED = 130, 143  # as shells give them: 128 and the signal
+_STOPPED = "interrupted; a run that keeps its state goes on when started again"
+
+
+def carry_out(app: typer.Typer) -> None:
+    """Run a command line; wrong input ends with one sentence and code 2, a lost process with 1, Ctrl-C 130, SIGTERM 143."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
+    try:
+        code = app(standalone_mode=False)
+    except InputError as error:
+        _fail(str(error))
+    except typer.Exit as leave:
+        code = leave.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        code = _INTERRUPTED
+    except OSError as error:
+        _fail(f"{error.filename or 'file'}: {error.strerror or error}")
+    except Exception as error:
+        if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
+            _fail(error.format_message())
+        if not _lost_another(error):
+            raise
+        print(f"processes: another one of this run ended; {_STOPPED.partition('; ')[2]}", file=sys.stderr)
+        code = 1
+    if code == _INTERRUPTED:
+        print(_STOPPED, file=sys.stderr)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _terminate(number: int, frame: object) -> None:
+    """A scheduler takes the machine."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: what comes now is the way out
+    print(_STOPPED, file=sys.stderr)
+    sys.exit(_TERMINATED)
+
+
+def _lost_another(error: Exception) -> bool:
+    """Whether this is what gloo or NCCL say where a process of the same run is gone."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(error, RuntimeError) or not torch.distributed.is_available():
+        return False
+    return torch.distributed.is_initialized() and any(
+        word in str(error) for word in ("gloo", "NCCL", "TCPStore", "closed by peer")
+    )
+
+
+def _fail(sentence: str) -> None:
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)

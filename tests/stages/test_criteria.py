@@ -33,8 +33,8 @@ def source():
 
 
 def test_gains_and_choices_are_those_of_the_records(source):
-    assert "| 3 | +7.0 (-5.7 to +19.7) |" in layer_gains(source, "pgd-20", {"each": "PGD-AT"})
-    text = choices(source, "pgd-20", "each")
+    assert "| 3 | +7.0 (-5.7 to +19.7) |" in layer_gains(source, "pgd-20", {"each": "PGD-AT"}, {})
+    text = choices(source, "pgd-20", "each", {"late": "PGD-AT, late"})
     rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines()}
     # The classifier's 50 points count nowhere: the mean of the three others is 3 and 3.67 points.
     assert rows["distance, 1/N, input"].endswith("| 1.00 (1.00 to 1.00) | 3, 3 | +7.0 (-5.7 to +19.7) | +3.7 (-4.8 to +12.1) |")
@@ -45,7 +45,10 @@ def test_gains_and_choices_are_those_of_the_records(source):
 
 def test_tables_without_records_are_left_out(source):
     assert (
-        arms(source, {"clat": "CLAT"}) == attacks(source, {"start": "base"}) == layer_gains(source, "pgd-20", {"none": ""}) == ""
+        arms(source, {"clat": "CLAT"})
+        == attacks(source, {"start": "base"})
+        == layer_gains(source, "pgd-20", {"none": ""}, {})
+        == ""
     )
 
 

@@ -110,9 +110,9 @@ def page(source: Source, scale: str, what: str) -> str:
         compared=compared(source, {name: words for name, words in _BASES.items() if name in present}),
         allocated=allocated(source, dict(sorted(allocations.items(), key=lambda item: int(item[1])))),
         crossed=crossed(source),
-        gains=layer_gains(source, pgd_of(source), _EACH),
-        choices=choices(source, pgd_of(source), "each"),
-        choices_clat=choices(source, pgd_of(source), "each-clat"),
+        gains=layer_gains(source, pgd_of(source), _EACH, _BASES),
+        choices=choices(source, pgd_of(source), "each", _BASES),
+        choices_clat=choices(source, pgd_of(source), "each-clat", _BASES),
         agreement=agreement(source),
         paper=_PAPER,
         examples=examples,
@@ -140,4 +140,5 @@ def _part(source: Source, network: str) -> dict[str, object]:
 
 def _layers_of(source: Source, network: str) -> dict[str, object]:
     listed = _LISTS.get(network, _LIST)
-    return {"name": _BASES[network], "listed": ", ".join(map(str, listed)), "index": index(source, listed)}
+    whose = ", of its ResNet-18" if network == "late-preact_resnet18" else ""
+    return {"name": _BASES[network], "listed": ", ".join(map(str, listed)), "whose": whose, "index": index(source, listed)}

@@ -70,8 +70,8 @@ def _inner(values: dict[int, float]) -> dict[int, float]:
     return {layer: value for layer, value in values.items() if layer != last}
 
 
-def layer_gains(source: Source, attack: str, units: Mapping[str, str]) -> str:
-    """Gain over the start with each layer alone, by network and method; ``units`` names the methods."""
+def layer_gains(source: Source, attack: str, units: Mapping[str, str], names: Mapping[str, str]) -> str:
+    """Gain over the start with each layer alone, by network and method; ``units`` names the methods, ``names`` the networks."""
     columns, layers = dict[str, dict[int, Seeds]](), set[int]()
     for unit, title in units.items():
         found = _gains(source, unit, attack)
@@ -79,14 +79,16 @@ def layer_gains(source: Source, attack: str, units: Mapping[str, str]) -> str:
             own = {seed: values for (name, seed), values in found.items() if name == network}
             inside = sorted(set.intersection(*(set(values) for values in own.values())))
             layers |= set(inside)
-            columns[f"{network}, {title}"] = {i: Seeds({s: values[i] for s, values in own.items()}) for i in inside}
+            columns[f"{names.get(network, network)}; {title} of the layer"] = {
+                i: Seeds({s: values[i] for s, values in own.items()}) for i in inside
+            }
     rows = [
         [layer, *(points(column[layer]) if layer in column else "" for column in columns.values())] for layer in sorted(layers)
     ]
     return table(("layer", *columns), rows)
 
 
-def choices(source: Source, attack: str, unit: str) -> str:
+def choices(source: Source, attack: str, unit: str, names: Mapping[str, str]) -> str:
     """How well each criterion orders the layers by what tuning them alone gains, network by network."""
     gains, scores = _gains(source, unit, attack), _scores(source)
     parts = []
@@ -107,7 +109,7 @@ def choices(source: Source, attack: str, unit: str) -> str:
             ("a random layer", "0", "", points(mean), ""),
             ("the gains of another seed", plain(_repeated(own)), "", "", ""),
         ]
-        parts.append(f"**{network}**\n\n" + table(head, [*(row for _, row in rows), *ends]))
+        parts.append(f"**{names.get(network, network)}**\n\n" + table(head, [*(row for _, row in rows), *ends]))
     return "\n".join(parts)
 
 

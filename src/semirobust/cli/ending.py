@@ -11,7 +11,8 @@ from semirobust.errors import InputError
 __all__ = ["carry_out"]
 
 _INTERRUPTED, _TERMINATED = 130, 143  # as shells give them: 128 and the signal
-_STOPPED = "interrupted; a run that keeps its state goes on when started again"
+_GOES_ON = "a run that keeps its state goes on when started again"
+_STOPPED = f"interrupted; {_GOES_ON}"
 
 
 def carry_out(app: typer.Typer) -> None:
@@ -33,7 +34,7 @@ def carry_out(app: typer.Typer) -> None:
             _fail(error.format_message())
         if not _lost_another(error):
             raise
-        print(f"processes: another one of this run ended; {_STOPPED.partition('; ')[2]}", file=sys.stderr)
+        print(f"processes: another one of this run ended; {_GOES_ON}", file=sys.stderr)
         code = 1
     if code == _INTERRUPTED:
         print(_STOPPED, file=sys.stderr)

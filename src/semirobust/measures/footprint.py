@@ -65,7 +65,7 @@ def footprint(
                 objective.outer(step, x_adv).backward()
     except InputError:
         raise
-    except (NotImplementedError, RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError) as error:
         said = str(error).splitlines()[0][:200]
         raise InputError(f"footprint: expected a network and an objective that work without values; {said}") from None
     return held + alive.most

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from semirobust.errors import InputError
 from semirobust.layers.mode import device_of, quiet
-from semirobust.models.checkpoint import read_metadata, read_tensors, write_tensors
+from semirobust.models.checkpoint import bytes_of, read_metadata, read_tensors, write_tensors
 from semirobust.records.origin import code_version
 
 __all__ = ["Ledger", "evaluation_key"]
@@ -63,7 +63,7 @@ def evaluation_key(model: nn.Module, x: Tensor, y: Tensor, settings: object) -> 
     digest = hashlib.blake2b(f"{code_version()} {printed}".encode(), digest_size=16)
     for name, tensor in [*model.state_dict().items(), ("x", x), ("y", y)]:
         digest.update(repr((name, tuple(tensor.shape), tensor.dtype)).encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(bytes_of(tensor))
     with quiet(model), torch.no_grad():  # two networks may have the same weights
         said = model(x[:_LOOKED_AT].to(device_of(model, x.device))).argmax(1)
     digest.update(said.cpu().numpy().tobytes())

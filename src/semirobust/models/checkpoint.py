@@ -20,6 +20,7 @@ from semirobust.errors import InputError
 from semirobust.files import check_archive, write_atomically
 
 __all__ = [
+    "bytes_of",
     "load_checkpoint",
     "read_metadata",
     "read_summed",
@@ -162,9 +163,14 @@ def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str
     found = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        if tensor.numel():
-            found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        found.update(bytes_of(tensor))
     return found.hexdigest()
+
+
+def bytes_of(tensor: Tensor) -> bytes:
+    """The values as they lie in memory, in any precision; of none, none."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().tobytes() if len(flat) else b""
 
 
 def _whole(model: nn.Module) -> Iterator[nn.Module]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from semirobust.data.images import Images
 from semirobust.errors import InputError
-from semirobust.models.checkpoint import read_summed, write_summed
+from semirobust.models.checkpoint import bytes_of, read_summed, write_summed
 
 __all__ = ["EpochLog", "TrainState", "Underway", "digest", "forget", "kept", "restore", "settle", "snapshot", "store"]
 
@@ -96,7 +96,7 @@ def digest(weights: Mapping[str, Tensor], images: Images) -> str:
     found = hashlib.sha256()
     pixels = images.pixels if isinstance(images.pixels, Tensor) else images.pixels[torch.arange(min(64, len(images)))]
     for tensor in (*weights.values(), images.y, pixels):
-        found.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+        found.update(bytes_of(tensor))
     return found.hexdigest()[:12]
 
 

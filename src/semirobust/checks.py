@@ -7,6 +7,7 @@ from semirobust.errors import InputError
 
 __all__ = [
     "PIXEL_TOLERANCE",
+    "check_counts",
     "check_dtype",
     "check_examples",
     "check_floating",
@@ -21,6 +22,13 @@ __all__ = [
 _MODE_DEPENDENT = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
 # Rounding of resized or renormalised images leaves values this far outside [0, 1] (torchattacks #136).
 PIXEL_TOLERANCE = 1e-6
+
+
+def check_counts(least: int, **counts: int) -> None:
+    """Whole numbers of at least ``least``."""
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < least:
+            raise InputError(f"{name}: expected a whole number from {least} on, got {count!r}")
 
 
 def check_floating(x: object, name: str = "x") -> None:

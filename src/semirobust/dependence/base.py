@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semirobust.checks import check_counts
 from semirobust.dependence.estimate import Estimate, Raw, combine
 from semirobust.dependence.reduction import Moments, Reduction, Rows, flat, rows_of
 from semirobust.errors import InputError
@@ -142,13 +143,6 @@ class AbstractDependence(ABC):
         if not np.isfinite([raw.value, *raw.null]).all():
             raise InputError(f"{self.name}: it gives no finite number on these examples")
         return raw
-
-
-def check_counts(least: int, **counts: int) -> None:
-    """Whole numbers of at least ``least``."""
-    for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < least:
-            raise InputError(f"{name}: expected a whole number from {least} on, got {count!r}")
 
 
 @dataclass(frozen=True)

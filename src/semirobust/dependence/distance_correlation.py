@@ -6,8 +6,9 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from semirobust.checks import check_counts
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import Orders, Shapes, check_counts
+from semirobust.dependence.base import Orders, Shapes
 from semirobust.dependence.estimate import Raw
 from semirobust.dependence.pairwise import among, distances, jackknife
 from semirobust.dependence.sketched import AbstractSketched

@@ -10,8 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from semirobust.checks import check_counts
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import AbstractDependence, Orders, Shapes, check_counts
+from semirobust.dependence.base import AbstractDependence, Orders, Shapes
 from semirobust.dependence.buckets import Buckets, Plugin, buckets, plugin
 from semirobust.dependence.estimate import Raw
 from semirobust.dependence.pairwise import jackknife

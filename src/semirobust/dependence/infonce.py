@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semirobust.checks import check_counts
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import Orders, Shapes, check_counts
+from semirobust.dependence.base import Orders, Shapes
 from semirobust.dependence.estimate import Raw
 from semirobust.dependence.sketched import AbstractSketched
 from semirobust.errors import InputError

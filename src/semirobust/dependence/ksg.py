@@ -11,8 +11,9 @@ from scipy.spatial import cKDTree
 from scipy.special import digamma
 from torch import Tensor
 
+from semirobust.checks import check_counts
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import Orders, Shapes, check_counts
+from semirobust.dependence.base import Orders, Shapes
 from semirobust.dependence.estimate import Raw
 from semirobust.dependence.pairwise import among, distances
 from semirobust.dependence.sketched import AbstractSketched

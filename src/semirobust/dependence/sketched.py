@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from semirobust.dependence.base import AbstractDependence, Shapes, check_counts
+from semirobust.checks import check_counts
+from semirobust.dependence.base import AbstractDependence, Shapes
 from semirobust.dependence.reduction import Reduction, sketch
 from semirobust.seed import Seed
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.attacks.pgd import PGD
-from semirobust.checks import check_examples, check_floating, check_labels, check_mode, probe
+from semirobust.checks import check_counts, check_examples, check_floating, check_labels, check_mode, probe
 from semirobust.dependence import DEPENDENCES, AbstractDependence
-from semirobust.dependence.base import Sample, check_counts
+from semirobust.dependence.base import Sample
 from semirobust.dependence.edge import EDGE
 from semirobust.dependence.estimate import Estimate, Raw, combine
 from semirobust.dependence.reduction import Moments, flat

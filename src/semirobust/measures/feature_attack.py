@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from semirobust.dependence.base import check_counts
+from semirobust.checks import check_counts
 from semirobust.errors import InputError
 from semirobust.layers.faster import Faster
 from semirobust.layers.features import features, forward_to

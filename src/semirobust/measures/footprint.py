@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
-from semirobust.dependence.base import check_counts
+from semirobust.checks import check_counts
 from semirobust.errors import InputError
 from semirobust.layers.freeze import only_trainable
 from semirobust.layers.map import LayerMap, layer_map

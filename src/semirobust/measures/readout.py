@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
-from semirobust.dependence.base import check_counts
+from semirobust.checks import check_counts
 from semirobust.dependence.reduction import Moments, Reduction, sketch
 from semirobust.errors import InputError
 from semirobust.layers.features import features

@@ -11,8 +11,7 @@ from torch.nn import functional as F
 
 from semirobust.attacks import AbstractAttack
 from semirobust.attacks.pgd import PGD
-from semirobust.checks import check_examples, check_mode
-from semirobust.dependence.base import check_counts
+from semirobust.checks import check_counts, check_examples, check_mode
 from semirobust.errors import InputError
 from semirobust.layers.features import forward_to
 from semirobust.layers.map import LayerMap, layer_map

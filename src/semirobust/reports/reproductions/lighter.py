@@ -13,7 +13,12 @@ _SIZES = ("5,590", "20k", "80k", "320k", "1.2m", "4.8m")  # table I
 # Tables II and III, clean and under the attack of training; of the last two scales only one table can be read.
 _PGD = ((89.67, 5.5), (93.43, 4.25), (95.92, 3.11), (98.29, 83.96))
 _FGSM = ((94.57, 5.74), (95.54, 6.8), (96.38, 5.66), (98.36, 92.02), (98.84, 88.01), (95.90, 92.09))
-_DATA = {"mnist": "MNIST, 0.3", "fashion-mnist": "Fashion-MNIST, 0.1", "cifar10": "CIFAR-10, 8/255"}
+_DATA = {
+    "mnist": "MNIST, 0.3",
+    "fashion-mnist": "Fashion-MNIST, 0.1",
+    "cifar10": "CIFAR-10, 8/255",
+    "cifar10-more": "CIFAR-10, 8/255, 30,000 images for 5 epochs in place of 6,000 for 25",
+}
 _TRAININGS = {"standard": "standard", "fgsm": "FGSM", "pgd": "PGD"}
 _LOTTERIES = {"lottery-standard": "standard training", "lottery-fgsm": "FGSM training", "lottery-pgd": "PGD training"}
 _ARMS = {"ticket": "ticket", "fresh-weights": "fresh weights", "random-weights": "weights pruned at random"}

@@ -35,6 +35,22 @@ def test_levels_are_evaluated_with_their_controls_and_the_sparsest_robust_one_is
     assert "other settings" in run("prune", *_SMALL, "--fraction", "0.4", "--out", "runs/p", code=2)[1]
 
 
+def test_another_level_may_be_kept_afterwards_and_none_runs_again(run, tmp_path):
+    command = ["prune", *_SMALL, "--out", "runs/p"]
+    run(*command)
+    levels = sorted((tmp_path / "runs/p/seed-0/ticket").glob("level-?.safetensors"))
+    written = [file.stat().st_mtime_ns for file in levels]
+    for keep, words in (("0", "level 0, 100.0%"), ("1", "level 1, 50.0%"), ("most-robust", "the most robust")):
+        assert words in run(*command, "--keep", keep)[0].replace("\n", " ")
+        weights = read_tensors(tmp_path / "runs/p/model.safetensors")
+        if keep.isdigit():
+            own = read_tensors(levels[int(keep)])
+            assert all(torch.equal(own[f"best/{name}"], tensor) for name, tensor in weights.items())
+    assert [file.stat().st_mtime_ns for file in levels] == written
+    assert "keep: expected one of the levels 0 to 2, got 3" in run(*command, "--keep", "3", code=2)[1]
+    assert "prune.keep" in run(*command, "--keep", "smallest", code=2)[1]
+
+
 def test_a_trained_model_is_pruned_as_it_comes(run, tmp_path):
     _train(run)
     run("prune", "--from", "runs/a", "--levels", "1", "--fraction", "0.3", "--epochs", "1", "--rewind", "none", "--attack", "fgsm",

@@ -40,6 +40,7 @@ def prune(
         str | None, typer.Option("--operations", help="Remove channels until this share of the multiplications is left.")
     ] = None,
     export: Annotated[Path | None, typer.Option("--export", help="Write the network for torch.export.load, too.")] = None,
+    keep: Annotated[str | None, typer.Option("--keep", help="sparsest, most-robust, or a level: the run's network.")] = None,
     controls: Annotated[bool, typer.Option("--controls", help="Fresh and random weights beside it, at equal budget.")] = False,
     seeds: Annotated[int, typer.Option("--seeds", help="Repeat with so many seeds.")] = 1,
     attacks: o.Attacks = None,
@@ -72,6 +73,7 @@ def prune(
         prune__epochs=epochs,
         prune__learning_rate=learning_rate,
         prune__operations=operations,
+        prune__keep=keep,
         prune__controls=controls or None,
         evaluate__attacks=attacks,
         evaluate__examples=examples,

@@ -40,6 +40,7 @@ from semirobust.stages.run import (
     threat_of,
     write_stage,
 )
+from semirobust.stages.settings import PruneSettings
 from semirobust.training.loop import Training
 
 __all__ = ["prune_fresh", "prune_subject", "pruned_levels"]
@@ -121,7 +122,9 @@ class _Job:
     def run(self, seeds: int) -> list[AnyRecord]:
         if seeds < 1:
             raise InputError(f"seeds: expected at least 1, got {seeds}")
-        arms = self._arms()
+        arms, keep = self._arms(), self.recipe.prune.keep
+        if isinstance(keep, int) and keep > self.recipe.prune.levels:
+            raise InputError(f"keep: expected one of the levels 0 to {self.recipe.prune.levels}, got {keep}")
         prepare_folder(self.out, "prune")
         records: list[AnyRecord] = [settings_record(self.recipe, "prune", self.at), *self.notes]
         for number in range(seeds):
@@ -154,22 +157,39 @@ class _Job:
             fresh=lambda s: self.spec.build(s.integer % 2**31),
             fabric=self.fabric,
             folder=folder,
-            key=f"{self.at.config}/{number}/{name}",
+            key=f"{self._config()}/{number}/{name}",
             on_level=lambda level: self._note(level, start, folder, labels, seed),
             progress=lambda task, i, n: self.progress(f"{name}, {task}", i, n),
         )
         found = [record for level in levels for record in read_records(folder / f"level-{level.number}.jsonl")]
         if first:
-            kept = _kept(found, levels, self.recipe.prune.tolerance)
+            kept, why = self._kept(found, levels)
             found += self._save(_with(start, kept.best).eval(), kept, labels)
-            text = (
-                f"level {kept.number}, {kept.masks.density:.1%} of the weights, is the sparsest that is robust enough: it is kept"
-            )
-            if len(self.held_out) == 0 or self.recipe.prune.validation_examples == 0:
+            text = f"level {kept.number}, {kept.masks.density:.1%} of the weights, is {why}: it is kept"
+            level: Literal["good", "warning"] = "good" if why else "warning"
+            if not why:
                 text = "no level was judged, for want of held-out images: the whole network is kept"
-            level: Literal["good", "warning"] = "good" if text.startswith("level") else "warning"
             found.append(Finding(name="kept", text=text, level=level, labels=labels, origin=self.at))
         return found
+
+    def _config(self) -> str:
+        """What the levels depend on: not which of them is kept."""
+        plain = self.recipe.prune.model_copy(update={"keep": "sparsest", "tolerance": PruneSettings().tolerance})
+        return origin_of(self.recipe.model_copy(update={"prune": plain}), "prune", "evaluate").config
+
+    def _kept(self, records: Sequence[AnyRecord], levels: Sequence[Level]) -> tuple[Level, str]:
+        """The level that becomes the run's network and why; no reason where none was judged."""
+        keep = self.recipe.prune.keep
+        if isinstance(keep, int):
+            return levels[keep], "the one asked for"
+        if len(self.held_out) == 0 or self.recipe.prune.validation_examples == 0:
+            return levels[0], ""
+        scores = _robust(records)
+        if keep == "most-robust":
+            return max(levels, key=lambda level: (scores.get(level.number, -1.0), level.number)), "the most robust"
+        first = scores.get(0, max(scores.values(), default=0.0))
+        enough = [level for level in levels if scores.get(level.number, -1.0) >= first - self.recipe.prune.tolerance]
+        return (enough or levels[:1])[-1], "the sparsest that is robust enough"
 
     def _save(self, model: nn.Module, kept: Level, labels: Mapping[str, Label]) -> list[AnyRecord]:
         """Write the network that is kept, without the features that went where they can be taken out."""
@@ -236,16 +256,14 @@ def _with(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     return model
 
 
-def _kept(records: Sequence[AnyRecord], levels: Sequence[Level], tolerance: float) -> Level:
-    """The last level whose accuracy under attack on held-out images is within ``tolerance`` of the first's, or the first."""
+def _robust(records: Sequence[AnyRecord]) -> dict[int, float]:
+    """Accuracy under attack on held-out images, by level, of the epoch whose weights are kept."""
     best: dict[int, float] = {}
     numbers = [record for record in records if isinstance(record, Number)]
     epochs = {int(n.labels["level"]): int(n.value) for n in numbers if n.name == "train.best_epoch"}
     for n in numbers:
         if n.name == "validation.robust":
             level = int(n.labels["level"])
-            if int(n.labels.get("epoch", 0)) == epochs.get(level, 0):  # that of the weights that are kept
+            if int(n.labels.get("epoch", 0)) == epochs.get(level, 0):
                 best[level] = n.value
-    first = best.get(0, max(best.values(), default=0.0))
-    enough = [level for level in levels if best.get(level.number, -1.0) >= first - tolerance]
-    return enough[-1] if enough else levels[0]
+    return best

@@ -195,7 +195,9 @@ class PruneSettings(FitSettings):
         saliency, saliency_options: what a weight is worth: magnitude, gradient, layered, random or usefulness.
         whole: train the whole network first; False prunes it as it comes.
         controls: beside it also fresh weights at every level, and weights pruned at random.
-        tolerance: accuracy under attack on held-out images that the network that is kept may lose against the whole one.
+        keep: which level becomes the run's network: the ``sparsest`` that is robust enough, the ``most-robust`` on held-out
+            images, or the one of that number. Another one may be asked for later; no level then runs again.
+        tolerance: accuracy under attack on held-out images that the sparsest may lose against the whole network.
         operations: remove whole channels instead, until this share of the multiplications is left, and train what remains; the
             settings from ``levels`` to ``tolerance`` then say nothing, but for the saliency.
         multiple: numbers of channels are then rounded to multiples of this.
@@ -213,6 +215,7 @@ class PruneSettings(FitSettings):
     classifier: bool = True
     whole: bool = True
     controls: bool = False
+    keep: Literal["sparsest", "most-robust"] | NoneOrMore = "sparsest"
     tolerance: Annotated[Real, Field(ge=0, le=1)] = 0.01
     operations: Annotated[Real, Field(gt=0, lt=1)] | None = None
     multiple: Count = 1

@@ -25,7 +25,7 @@ def run(runs: int, features: int = 5) -> Iterator[str]:
     """
     model, x, y, what = _subject()
     yield f"{what}, {len(x)} images, accuracy {float((model(x).argmax(1) == y).double().mean()):.1%}"
-    for attack in (FeatureAttack(_THREAT), FeatureAttack(_THREAT, steps=40, step_size=None)):
+    for attack in (FeatureAttack(_THREAT, lift=False), FeatureAttack(_THREAT, steps=40, step_size=None)):
         ours: list[float] = []
         loops: dict[int, list[float]] = {128: [], len(x): []}
         apart = 0.0
@@ -68,18 +68,19 @@ def _either(y: Tensor) -> Tensor:
 
 
 def _looped(model: nn.Module, x: Tensor, y: Tensor, i: int, attack: FeatureAttack, batch: int) -> float:
-    """What one would write: PGD on one feature after the other."""
+    """What one would write: PGD on one feature after the other, with ``lift`` on what the layer gives."""
     layers = sr.layer_map(model, x[:1])
     last = len(layers) - 1
 
     def feature(z: Tensor) -> Tensor:
-        return forward_to(model, layers, z, last)[last][:, i]
+        return forward_to(model, layers, z, last, at="conv" if attack.lift else "input")[last].flatten(1)[:, i]
 
     head = model.get_submodule(layers.at(last + 1).name)
     assert isinstance(head, nn.Linear)
     with torch.no_grad():
         w = head.weight[1, i] - head.weight[0, i]
         f = torch.cat([feature(part) for part in x.split(batch)])
+        f = f.relu() if attack.lift else f
     terms = []
     for a, b, own in zip(x.split(batch), y.split(batch), f.split(batch), strict=True):
         t = 2.0 * b - 1
@@ -92,6 +93,7 @@ def _looped(model: nn.Module, x: Tensor, y: Tensor, i: int, attack: FeatureAttac
                 (slope,) = torch.autograd.grad(value.sum(), now)
                 now = (now.detach() - attack.step * slope.sign()).clamp(a - _THREAT.epsilon, a + _THREAT.epsilon).clamp(0, 1)
         assert worst is not None
-        z = (torch.where(sign != 0, sign * worst, own) - f.mean()) / f.std(correction=0).clamp_min(1e-12)
+        reached = (sign * worst).relu() if attack.lift else sign * worst
+        z = (torch.where(sign != 0, reached, own) - f.mean()) / f.std(correction=0).clamp_min(1e-12)
         terms.append(t * torch.tanh(w * f.std(correction=0) * z / 2))
     return float(torch.cat(terms).mean())

@@ -105,7 +105,34 @@ def test_no_layer_loses_more_than_it_may():
     assert small[2].out_channels >= 20
 
 
+def test_convolutions_of_any_dimension_are_counted_and_cut():
+    parts = (nn.Conv1d(3, 8, 3), nn.ReLU(), nn.Conv1d(8, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 6, 4))
+    one = nn.Sequential(nn.Flatten(2), *parts).eval()
+    x = torch.rand(8, 3, 2, 5, generator=torch.Generator().manual_seed(0))
+    assert multiplications(one, x) == {"1": 8 * 8 * 9, "3": 6 * 6 * 24, "6": 36 * 4}
+    assert multiplications(nn.Sequential(nn.ConvTranspose2d(3, 5, 2, stride=2)), torch.rand(2, 3, 4, 4)) == {"0": 16 * 3 * 5 * 4}
+    small = Channels(operations=0.5)(one, sr.images_from_tensors(x, torch.arange(8) % 4))
+    assert sum(multiplications(small, x).values()) <= 0.5 * sum(multiplications(one, x).values())
+    assert torch.equal(resized(one, small.state_dict()).eval()(x), small(x))
+
+
 def test_what_it_refuses():
+    tied = nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU(), nn.Conv2d(3, 3, 3), nn.Flatten(), nn.Linear(3 * 16, 4)).eval()
+    _, images8 = _setting("resnet18")
+    x = images8.all()[0][:, :, :8, :8]
+    eight = sr.images_from_tensors(x, torch.arange(8) % 4)
+    tied[2].weight = tied[0].weight
+    with pytest.raises(InputError, match="one tensor"):
+        Channels()(tied, eight)
+    normed = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 4)).eval()
+    nn.utils.parametrizations.weight_norm(normed[0])
+    with pytest.raises(InputError, match="no parameter of its own"):
+        Channels()(normed, eight)
+    back = nn.Sequential(nn.ConvTranspose2d(3, 4, 3), nn.Flatten(), nn.Linear(400, 4)).eval()
+    with pytest.raises(InputError, match=r"transposed|channels cannot be removed"):
+        Channels()(back, eight)
+    with pytest.raises(InputError, match="x: "):
+        Channels()(copy.deepcopy(normed).half(), eight)
     model, images = _setting("vgg19")
     with pytest.raises(InputError, match="cannot be reached"):
         Channels(operations=0.001)(model, images)

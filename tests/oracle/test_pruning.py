@@ -118,6 +118,45 @@ def test_masks_go_to_torch_and_back():
         Masks.of_torch(model)
 
 
+def test_masks_hold_weights_that_torch_prunes_and_tied_ones_stay_tied():
+    x, y = _images().all()
+    handed = _whole(_model()).without(_scores(_model(), _whole(_model())), 0.5).hand_over(_model())
+    masks = Masks.of_torch(handed)
+    with masks.held(handed):
+        F.cross_entropy(handed(x), y).backward()
+    for name, mask in masks.kept.items():
+        original = handed.get_parameter(f"{name}_orig")
+        assert not original[~mask].any() and not original.grad[~mask].any() and original.grad[mask].any()
+    with pytest.raises(InputError, match="make it permanent first"):
+        _whole(handed)
+    tied = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 4))
+    tied[2].weight = tied[0].weight
+    masks = Masks({"0.weight": torch.arange(16).view(4, 4) % 2 == 0})
+    masks.hand_over(tied)
+    assert tied[0].weight_orig is tied[2].weight_orig and torch.equal(tied[0].weight_mask, tied[2].weight_mask)
+
+
+def test_weights_that_are_computed_from_others_are_refused():
+    model = _model()
+    torch.nn.utils.parametrizations.weight_norm(model.linear)
+    with pytest.raises(InputError, match=r"linear\.weight"):
+        _whole(model)
+    with pytest.raises(InputError, match="found none"):
+        one = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2)).eval()
+        Masks.whole(one, sr.layer_map(one, torch.rand(1, 3, 2, 2)), classifier=False)
+
+
+def test_what_was_pruned_before_stays_out():
+    model = _model()
+    masks = _whole(model).without(_scores(model, _whole(model)), 0.6)
+    masks.cut(model)
+    training = Training(objective=sr.Standard(), epochs=1, batch_size=16, learning_rate=0.05)
+    levels = Lottery(levels=1, fraction=0.5, rewind="none", whole=False)(model, _images(), training, zeros=True)
+    assert levels[0].masks.density == masks.density and levels[1].masks.left == masks.left - round(0.5 * masks.left)
+    for name, mask in masks.kept.items():
+        assert not levels[1].masks.kept[name][~mask].any() and not levels[1].last[name][~mask].any()
+
+
 @pytest.mark.parametrize(
     "options", [{}, {"awp": 0.01}, {"average": "ema", "average_decay": 0.5}, {"start": "free", "replays": 2}]
 )
@@ -150,8 +189,9 @@ def test_a_pruned_weight_is_0_in_every_step(options, monkeypatch):
     assert not any(p._backward_hooks for p in model.parameters())
 
 
-def test_a_lottery_from_which_nothing_is_pruned_is_plain_training():
-    training = Training(objective=sr.Adversarial(), attack=FGSM(_THREAT), epochs=2, batch_size=16, learning_rate=0.05)
+@pytest.mark.parametrize("options", [{}, {"awp": 0.01}, {"average": "swa"}])
+def test_a_lottery_from_which_nothing_is_pruned_is_plain_training(options):
+    training = Training(objective=sr.Adversarial(), attack=FGSM(_THREAT), epochs=2, batch_size=16, learning_rate=0.05, **options)
     plain = _model()
     training(plain, _images(), seed=5)
     levels = Lottery(levels=2, fraction=0.0)(_model(), _images(), training, seed=5)
@@ -259,9 +299,12 @@ def test_every_saliency_leaves_the_model_alone_and_scores_its_weights(name):
 
 
 def test_what_a_lottery_refuses():
-    for wrong in ({"levels": -1}, {"fraction": 1.0}, {"rewind": "late"}, {"rewind": "none", "rewind_epoch": 1}):
-        with pytest.raises(InputError):
-            Lottery(**wrong)
+    wrong = [{"levels": -1}, {"levels": 1.5}, {"fraction": 1.0}, {"rewind": "late"}, {"rewind": "none", "rewind_epoch": 1}]
+    for options in (*wrong, {"scope": "row"}, {"saliency": "magnitude"}):
+        with pytest.raises(InputError, match=next(iter(options))):
+            Lottery(**options)
+    with pytest.raises(InputError, match="inputs"):
+        Gradient(inputs="adverserial")
     training = Training(objective=sr.Standard(), epochs=1)
     with pytest.raises(InputError, match="fresh"):
         Lottery(levels=1, rewind="reinitialise")(_model(), _images(), training)
@@ -269,6 +312,17 @@ def test_what_a_lottery_refuses():
         Lottery(levels=1, rewind_epoch=3)(_model(), _images(), training)
     with pytest.raises(InputError, match="scope"):
         _whole(_model()).without({}, 0.1, "row")
+
+
+def test_what_cannot_be_pruned_is_said_before_anything_trains(monkeypatch):
+    training = Training(objective=sr.Standard(), epochs=1)
+    monkeypatch.setattr(Training, "__call__", lambda *args, **kwargs: pytest.fail("trained"))
+    with pytest.raises(InputError, match="scope"):
+        Lottery(levels=1, saliency=Useful())(_model(), _images(), training)
+    with pytest.raises(InputError, match="expected an attack"):
+        Lottery(levels=1, saliency=Gradient())(_model(), _images(), training)
+    with pytest.raises(InputError, match="x: "):
+        Lottery(levels=1)(_model().half(), _images(), training)
 
 
 def test_the_mixed_loss_has_its_ends():
@@ -309,6 +363,24 @@ def test_layers_that_are_favoured_keep_more_and_the_control_only_brings_layers_t
     )
     kept = [masks.without(scores, 0.5).kept[top].float().mean() for scores in (high, plain, low)]
     assert kept[0] > kept[1] > kept[2]
+
+
+def test_one_layer_or_equal_scores_favour_nobody(monkeypatch):
+    from semirobust.measures.gradient_norm import GradientNorm
+
+    model, images = _model(), _images()
+    layers, attack = sr.layer_map(model, images.all()[0][:1]), FGSM(_THREAT)
+    scores = GradientNorm.scores
+
+    def level(self, *args, **kwargs):
+        found = scores(self, *args, **kwargs)
+        found[0].values[:] = 1.0
+        return found
+
+    monkeypatch.setattr(GradientNorm, "scores", level)
+    for favour in ("high", "low"):
+        ranks = Layered(measure="gradient-norm", favour=favour)._ranks(model, layers, *images.all(), attack, as_seed(0))
+        assert set(ranks.values()) == {0.5}
 
 
 @pytest.mark.parametrize("kind", ["useful", "robust", "actual"])

@@ -12,8 +12,9 @@ from semirobust.layers.faster import Faster
 from semirobust.layers.features import forward_to
 from semirobust.layers.narrow import Narrow, quicken_narrow
 from semirobust.layers.pool import Pool, quicken_pooling
-from semirobust.measures.feature_attack import FeatureAttack
+from semirobust.measures.feature_attack import FeatureAttack, Head, extremes
 from semirobust.measures.usefulness import usefulness
+from semirobust.seed import as_seed
 from tests.helpers import untouched
 
 
@@ -94,6 +95,42 @@ def test_a_feature_that_no_perturbation_reaches_is_as_useful_as_before():
     np.testing.assert_allclose(found.robust, found.useful, atol=1e-6)
 
 
+@pytest.mark.parametrize("lift", [False, True])
+def test_a_feature_that_is_0_can_be_raised_in_front_of_its_relu(lift):
+    """Plain gradient ascent on what the layer gives, example by example, against all pairs side by side."""
+    generator = torch.Generator().manual_seed(4)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 6), nn.ReLU(), nn.Linear(6, 2)).eval()
+    with torch.no_grad():
+        model[1].weight.normal_(generator=generator)
+        model[1].bias.fill_(-0.4)
+    x, threat = torch.rand(20, 1, 4, 4, generator=generator), sr.Linf(0.1)
+    layers = sr.layer_map(model, x[:1])
+    head, f = Head.of(model, layers, x), _features(model, x).detach()
+    assert 0.1 < float((f == 0).double().mean()) < 0.9
+    everything = torch.ones_like(f, dtype=torch.bool)
+    attack = FeatureAttack(threat, steps=6, step_size=0.04, lift=lift)
+    low, high = extremes(head, x, f, everything, everything, attack, as_seed(0))
+    raw = model[1](x.flatten(1)).detach()
+    reach = torch.stack([  # a linear layer: every step goes to the same corner of the box
+        torch.stack([_corner(one, row, sign) @ row for row in model[1].weight.detach()]) for sign in (-1, 1) for one in x.flatten(1)
+    ]).view(2, 20, 6) + model[1].bias.detach()  # fmt: skip
+    torch.testing.assert_close(low, reach[0].relu(), atol=1e-5, rtol=0)
+    wanted = reach[1].relu() if lift else torch.where(raw > 0, reach[1], torch.zeros(()))
+    torch.testing.assert_close(high, wanted, atol=1e-5, rtol=0)
+
+
+def _corner(one, row, sign):
+    return (one + sign * 0.1 * row.sign()).clamp(0, 1)
+
+
+def test_nothing_is_attacked_where_nothing_is_asked():
+    model, x, y = _setting()
+    plain, attacked = usefulness(model, x, y), usefulness(model, x, y, threat=sr.Linf(0.1))
+    assert np.isnan(plain.robust).all() and plain.attack == "none"
+    np.testing.assert_array_equal(plain.useful, attacked.useful)
+    np.testing.assert_array_equal(plain.actual, attacked.actual)
+
+
 def test_random_starts_only_lower_what_was_found_at_the_start():
     model, x, y = _setting()
     found = usefulness(model, x, y, attack=FeatureAttack(sr.Linf(0.2), random_start=True), seed=3)
@@ -103,8 +140,8 @@ def test_random_starts_only_lower_what_was_found_at_the_start():
 
 def test_what_it_refuses():
     model, x, y = _setting()
-    with pytest.raises(InputError, match="both or neither"):
-        usefulness(model, x, y)
+    with pytest.raises(InputError, match="got both"):
+        usefulness(model, x, y, threat=sr.Linf(0.1), attack=FeatureAttack(sr.Linf(0.1)))
     with pytest.raises(InputError, match="linear layer at its end"):
         usefulness(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 14), nn.Flatten()).eval(), x, y, threat=sr.Linf(0.1))
     with pytest.raises(InputError, match="steps"):

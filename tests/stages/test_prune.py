@@ -51,6 +51,33 @@ def test_another_level_may_be_kept_afterwards_and_none_runs_again(run, tmp_path)
     assert "prune.keep" in run(*command, "--keep", "smallest", code=2)[1]
 
 
+def test_a_network_that_is_cut_through_is_never_kept(run):
+    """Without accuracy under attack every level is as robust as the whole network, a constant one too."""
+    found = json.loads(run("prune", *_SMALL[:6], "--levels", "5", "--fraction", "0.8", "--epochs", "1", "--objective", "standard",
+                           "--attack", "fgsm", "--attacks", "fgsm", "--examples", "60", "--eps", "0.4", "--set", "data.train=120",
+                           "--set", "prune.tolerance=1", "--lr", "0.05", "--out", "runs/p", "--json")[0])  # fmt: skip
+    cut = {note["text"].split(":")[0] for note in found["findings"] if note["name"] == "empty"}
+    (kept,) = [note["text"] for note in found["findings"] if note["name"] == "kept"]
+    assert cut and kept.split(",")[0] not in cut
+
+
+def test_pruning_goes_on_from_what_was_pruned(run, tmp_path):
+    run("prune", *_SMALL, "--keep", "2", "--out", "runs/p")
+    run("prune", "--from", "runs/p", "--rewind", "none", "--set", "prune.whole=false", "--levels", "1", "--fraction", "0.5",
+        "--epochs", "1", "--keep", "1", "--attack", "fgsm", "--attacks", "fgsm", "--examples", "20", "--out", "runs/q")  # fmt: skip
+    before, after = (read_tensors(tmp_path / "runs" / name / "model.safetensors") for name in ("p", "q"))
+    matrices = [name for name in before if before[name].dim() > 1 and "downsample" not in name and "shortcut" not in name]
+    left = [sum(int((weights[name] != 0).sum()) for name in matrices) for weights in (before, after)]
+    assert left[1] == pytest.approx(0.5 * left[0], rel=0.05)
+
+
+def test_a_training_that_stops_ends_with_1(run):
+    pytest.importorskip("torch_pruning")
+    _train(run)
+    run("prune", "--from", "runs/a", "--operations", "0.6", "--epochs", "1", "--attack", "fgsm", "--attacks", "fgsm", "--examples",
+        "20", "--lr", "1e30", "--set", "prune.batch_size=8", "--out", "runs/s", code=1)  # fmt: skip
+
+
 def test_a_trained_model_is_pruned_as_it_comes(run, tmp_path):
     _train(run)
     run("prune", "--from", "runs/a", "--levels", "1", "--fraction", "0.3", "--epochs", "1", "--rewind", "none", "--attack", "fgsm",

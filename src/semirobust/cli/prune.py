@@ -100,6 +100,11 @@ def prune(
             subject = subject_of(target, model, checkpoint, recipe, changes)
             records = prune_subject(subject, out, seeds=seeds, devices=where, progress=progress)
     _show(records, out, as_json=json)
+    _end(records)
+
+
+def _end(records: "Sequence[AnyRecord]") -> None:
+    """With exit code 1 where a training stopped."""
     if any(record.kind == "finding" and record.name == "stopped" for record in records):
         raise typer.Exit(1)
 
@@ -122,6 +127,7 @@ def _shrink(subject: Any, out: Path, where: Any, file: Path | None, *, as_json: 
     cost = {arm: {n.name.removeprefix("cost."): n for n in found if n.labels["arm"] == arm} for arm in arms}
     if as_json:
         print_json({"out": str(out), "cost": {arm: {k: n.value for k, n in own.items()} for arm, own in cost.items()}})
+        _end(records)
         return
     rows = []
     for arm, own in cost.items():
@@ -135,6 +141,7 @@ def _shrink(subject: Any, out: Path, where: Any, file: Path | None, *, as_json: 
     show_comparison(records, out, as_json=False)
     if file is not None:
         tell(f"wrote {file}")
+    _end(records)
 
 
 def _show(records: "Sequence[AnyRecord]", out: Path, *, as_json: bool) -> None:

@@ -28,11 +28,15 @@ class FeatureAttack:
     ``step_size=None`` is the converged attack to compare with. The lowest (highest) value on the way counts, the start's
     included, so a feature is never called more robust than it was seen to be (ours).
 
+    Where features are the ReLU of what a layer gives, ``lift`` climbs what the layer gives. The feature itself has no slope where
+    it is 0, so that an attack along it never raises it, and it looks more robust than it is (ours; the paper climbs the feature).
+
     Args:
         threat: the perturbations allowed.
         steps: gradient steps.
         step_size: in pixel units; None for 2.5 * epsilon / steps.
-        random_start: start at a uniform point of the ball. A ReLU that gives 0 has no slope there, and stays where it is.
+        random_start: start at a uniform point of the ball.
+        lift: climb in front of the ReLU; False for the paper's attack.
         rows: pairs of an image and a feature that go through the model at once.
     """
 
@@ -40,6 +44,7 @@ class FeatureAttack:
     steps: int = 3
     step_size: float | None = 0.01
     random_start: bool = False
+    lift: bool = True
     rows: int = 512
 
     def __post_init__(self) -> None:
@@ -51,6 +56,11 @@ class FeatureAttack:
     def step(self) -> float:
         """The length of a step."""
         return 2.5 * self.threat.epsilon / self.steps if self.step_size is None else self.step_size
+
+    @property
+    def words(self) -> str:
+        """What it does, for a table."""
+        return f"{self.steps} steps of {self.step:g}{'' if self.lift else ' behind the ReLU'}, {self.threat}"
 
 
 @dataclass(frozen=True)
@@ -108,8 +118,9 @@ class Head:
         with torch.no_grad():
             return torch.cat([self(part) for part in x.split(_BATCH)])
 
-    def __call__(self, x: Tensor) -> Tensor:
-        return forward_to(self.model, self.layers, x, self.index)[self.index].flatten(1)
+    def __call__(self, x: Tensor, *, raw: bool = False) -> Tensor:
+        """(N, d); with ``raw`` what the layer gives, in front of what follows it."""
+        return forward_to(self.model, self.layers, x, self.index, at="conv" if raw else "input")[self.index].flatten(1)
 
     def gated(self, x: Tensor) -> bool:
         """Whether the features are the ReLU of what the layer gives: then one that is 0 has no slope."""
@@ -130,20 +141,22 @@ def extremes(
 ) -> tuple[Tensor, Tensor]:
     """(N, d) lowest and highest value found of each feature; f itself where ``lower`` (``upper``) does not ask for it.
 
-    All pairs of an image and a feature go through the model side by side, and a pair leaves as soon as its feature has no
-    slope left: no later step would move it, so what is found is what a loop over features finds.
+    All pairs of an image and a feature go through the model side by side, and a pair leaves as soon as its feature is as low as
+    a ReLU gets or has no slope left: no later step would change what is found, which is what a loop over features finds.
     """
     keep_freed_memory()
     found, gated, parts = (f.clone(), f.clone()), head.gated(x[:1]), []
     for side, (sign, wanted) in enumerate(((-1.0, lower), (1.0, upper))):
         pairs = wanted.nonzero()
-        if gated and not attack.random_start:
+        if gated and (side == 0 or not (attack.lift or attack.random_start)):  # no lower than 0, and no slope there
             pairs = pairs[f.cpu()[pairs[:, 0], pairs[:, 1]] != 0]
         parts += [(side, sign, number, part) for number, part in enumerate(pairs.split(attack.rows)) if len(part)]
 
     for done, (side, sign, number, part) in enumerate(parts, 1):
         n, i = part.to(x.device).unbind(1)
         reached = _climb(head, x[n], i, sign, attack, gated, seed / side / number)
+        if gated and attack.lift:
+            reached = sign * (sign * reached).relu()
         found[side][n, i] = sign * torch.maximum(sign * f[n, i], reached)
         progress("usefulness", done, len(parts))
     return found
@@ -151,19 +164,23 @@ def extremes(
 
 def _climb(head: Head, x: Tensor, i: Tensor, sign: float, attack: FeatureAttack, gated: bool, seed: Seed) -> Tensor:
     """The highest ``sign`` * feature i on the way from each x."""
-    threat, step = attack.threat, attack.step
+    threat, step, lifted = attack.threat, attack.step, gated and attack.lift
     frame, now = threat.frame(x), threat.restrict(x, x + threat.sample(x, seed)) if attack.random_start else x.clone()
     best, here = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device), torch.arange(len(x), device=x.device)
     for number in range(attack.steps + 1):
         last = number == attack.steps
         with torch.set_grad_enabled(not last):
             now.requires_grad_(not last)
-            values = sign * head(now).gather(1, i[here, None])[:, 0]
+            values = sign * head(now, raw=lifted).gather(1, i[here, None])[:, 0]
         best[here] = torch.maximum(best[here], values.detach())
         if last:
             break
         (slope,) = torch.autograd.grad(values.sum(), now)
-        moving = (values.detach() != 0).nonzero().flatten() if gated else slope.flatten(1).any(1).nonzero().flatten()
+        if lifted and sign < 0:  # below 0 the feature is 0, and no lower
+            alive = values.detach() < 0
+        else:
+            alive = values.detach() != 0 if gated and not lifted else slope.flatten(1).any(1)
+        moving = alive.nonzero().flatten()
         now = now.detach()
         if len(moving) < len(here):
             here, now, slope, frame = here[moving], now[moving], slope[moving], tuple(part[moving] for part in frame)

@@ -87,8 +87,8 @@ def usefulness(
         model: gives logits (N, C) by a linear layer at its end; in eval mode. It is left as it was.
         x: (N, ...) pixels in [0, 1].
         y: (N,) labels.
-        threat: the perturbations allowed; the paper's attack looks for them.
-        attack: another one, in place of ``threat``.
+        threat: the perturbations allowed; :class:`FeatureAttack` as it comes looks for them.
+        attack: another one, in place of ``threat``. Without either nothing is attacked, and what is robust is NaN.
         reference: images that features are normalised on; ``x`` where None.
         layers: its layer map, if at hand.
         seed: of random starts.
@@ -99,10 +99,9 @@ def usefulness(
     """
     check_examples(x, y)
     check_mode(model)
-    if (threat is None) == (attack is None):
-        raise InputError("threat: expected a threat model such as Linf(0.3), or an attack in its place; got both or neither")
-    attack = FeatureAttack(threat) if attack is None and threat is not None else attack
-    assert attack is not None
+    if threat is not None and attack is not None:
+        raise InputError("threat: expected a threat model such as Linf(0.3), or an attack in its place; got both")
+    attack = FeatureAttack(threat) if threat is not None else attack
     layers = layer_map(model, x[:1]) if layers is None else layers
     with quiet(model):
         probe(model, x, y)
@@ -118,12 +117,13 @@ class FeatureUsefulness(AbstractLayerMeasure):
     Source: "Lighter robust model", section IV. The perturbations allowed are those of the attack of the profile.
 
     Args:
-        steps, step_size, random_start: as in :class:`FeatureAttack`.
+        steps, step_size, random_start, lift: as in :class:`FeatureAttack`.
     """
 
     steps: int = 3
     step_size: float | None = 0.01
     random_start: bool = False
+    lift: bool = True
 
     def scores(
         self,
@@ -139,7 +139,7 @@ class FeatureUsefulness(AbstractLayerMeasure):
     ) -> list[LayerScores]:
         if not isinstance(attack.threat, AbstractBall):
             raise InputError(f"attack: usefulness needs one within a norm ball, got {attack.name}")
-        own = FeatureAttack(attack.threat, self.steps, self.step_size, self.random_start)
+        own = FeatureAttack(attack.threat, self.steps, self.step_size, self.random_start, self.lift)
         found = usefulness(model, x, y, attack=own, layers=layers, seed=seed, progress=progress)
         note = (
             f"usefulness: {found.robustly_useful} of {len(found)} features keep a robust usefulness above 0 ({found.attack}); "
@@ -164,7 +164,9 @@ class FeatureUsefulness(AbstractLayerMeasure):
         return scores
 
 
-def _measured(head: Head, f: Tensor, x: Tensor, y: Tensor, attack: FeatureAttack, seed: Seed, progress: Progress) -> Usefulness:
+def _measured(
+    head: Head, f: Tensor, x: Tensor, y: Tensor, attack: FeatureAttack | None, seed: Seed, progress: Progress
+) -> Usefulness:
     t = 2.0 * nn.functional.one_hot(y.cpu(), head.weight.shape[0]).double() - 1  # (N, C)
     z = (f.cpu().double() - head.mean) / head.deviation
     sums = (t[:, :, None] * z[:, None, :]).mean(0)  # (C, d)
@@ -173,7 +175,10 @@ def _measured(head: Head, f: Tensor, x: Tensor, y: Tensor, attack: FeatureAttack
     falls = (t[:, :, None] * head.weight) > 0
     falls_too = (t[:, :, None] * turn) > 0
     lower, upper = (falls | falls_too).any(1), (~falls | ~falls_too).any(1)
-    low, high = extremes(head, x, f, lower, upper, attack, seed, progress)
+    if attack is None:
+        low, high = torch.full_like(f, torch.nan), torch.full_like(f, torch.nan)
+    else:
+        low, high = extremes(head, x, f, lower, upper, attack, seed, progress)
     low, high = ((v.cpu().double() - head.mean) / head.deviation for v in (low, high))
     useful = _of_classes(t, head.weight, lambda c: z)
     robust = _of_classes(t, head.weight, lambda c: torch.where(falls[:, c], low, high))
@@ -193,7 +198,7 @@ def _measured(head: Head, f: Tensor, x: Tensor, y: Tensor, attack: FeatureAttack
         _over_features(useful),
         _over_features(robust),
         len(x),
-        f"{attack.steps} steps of {attack.step:g}, {attack.threat}",
+        "none" if attack is None else attack.words,
     )
 
 

@@ -10,6 +10,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from semirobust.checks import check_counts, probe
 from semirobust.data.images import Images
 from semirobust.errors import InputError
 from semirobust.layers.map import layer_map
@@ -84,15 +85,19 @@ class Lottery:
     whole: bool = True
 
     def __post_init__(self) -> None:
-        if self.levels < 0 or not 0 <= self.fraction < 1:
-            found = f"{self.levels} and {self.fraction}"
-            raise InputError(f"levels and fraction: expected at least 0 and from 0 to below 1, got {found}")
+        check_counts(0, levels=self.levels, rewind_epoch=self.rewind_epoch)
+        if not 0 <= self.fraction < 1:
+            raise InputError(f"fraction: expected from 0 to below 1, got {self.fraction}")
+        if self.scope not in ("global", "layer", "features"):
+            raise InputError(f"scope: expected global, layer or features, got {self.scope!r}")
+        if not isinstance(self.saliency, AbstractSaliency):
+            raise InputError(f"saliency: expected one such as SALIENCIES.make('magnitude'), got {self.saliency!r}")
         if self.scope == "features" and not self.classifier:
             raise InputError("classifier: expected True with scope features, which are the classifier's inputs; got False")
         if self.rewind not in ("initial", "reinitialise", "none"):
             raise InputError(f"rewind: expected initial, reinitialise or none; got {self.rewind!r}")
-        if self.rewind_epoch < 0 or (self.rewind_epoch and self.rewind != "initial"):
-            raise InputError(f"rewind_epoch: expected at least 0, and only with rewind initial; got {self.rewind_epoch}")
+        if self.rewind_epoch and self.rewind != "initial":
+            raise InputError(f"rewind_epoch: expected only with rewind initial, got {self.rewind_epoch}")
 
     def __call__(
         self,
@@ -107,6 +112,7 @@ class Lottery:
         folder: Path | None = None,
         key: str = "",
         on_level: Callable[[Level], None] | None = None,
+        zeros: bool = False,
         progress: Progress = silent,
     ) -> list[Level]:
         """Run all levels on ``model``, whose weights now are those of the beginning; it ends as the last level.
@@ -118,6 +124,7 @@ class Lottery:
             folder: where levels are kept as they end; those already there are read and not run again, and one that was
                 interrupted goes on from its last epoch.
             on_level: told of every level that ran, before it is kept.
+            zeros: weights of the model that are 0 were pruned before, and stay out.
             progress: told of every step.
         """
         if self.rewind == "reinitialise" and fresh is None:
@@ -127,11 +134,13 @@ class Lottery:
         if self.rewind_epoch > training.epochs:
             raise InputError(f"rewind_epoch: expected at most the {training.epochs} epochs of a level, got {self.rewind_epoch}")
         own = _key(key, self, training, digest(snapshot(model), images), seed)
-        run = _Run(self, model, images, training, as_seed(seed), folder, own)
+        run = _Run(self, model, images, training, as_seed(seed), folder, own, zeros)
         found: list[Level] = []
         for number in range(self.levels + 1):
             level = run.kept(number)
             if level is None:
+                if number == 0:
+                    run.rehearse()
                 masks, start = run.begin(number, found[-1] if found else None, fresh)
                 level = run.train(number, masks, start, validate, fabric, progress)
                 if on_level is not None:
@@ -159,12 +168,14 @@ class _Run:
     seed: Seed
     folder: Path | None
     key: str
+    zeros: bool = False
     late: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.initial: Mapping[str, Tensor] = snapshot(self.model)
-        device = device_of(self.model, torch.device("cpu"))
-        self.layers = layer_map(self.model, self.images.batch(torch.tensor([0]), device)[0])
+        x, y = self.images.batch(torch.tensor([0]), device_of(self.model, torch.device("cpu")))
+        probe(self.model, x, y)
+        self.layers = layer_map(self.model, x)
 
     def begin(
         self, number: int, before: Level | None, fresh: Callable[[Seed], nn.Module] | None
@@ -172,18 +183,35 @@ class _Run:
         """What is left at a level, and the weights that it starts from."""
         lottery = self.lottery
         if before is None:
-            return Masks.whole(self.model, self.layers, classifier=lottery.classifier), self.initial
+            return self._whole(), self.initial
         self.model.load_state_dict(before.last)
-        weights = {name: self.model.get_parameter(name) for name in before.masks.kept}
-        seed = self.seed / "saliency" / number
-        scores = lottery.saliency(self.model, weights, self.images, self.training.attack, seed)
-        masks = before.masks.without(scores, lottery.fraction, lottery.scope)
+        masks = self._less(before.masks, number)
         if lottery.rewind == "none":
             return masks, before.last
         if lottery.rewind == "reinitialise":
             assert fresh is not None
             return masks, snapshot(fresh(self.seed / "initialise" / number))
         return masks, self.initial if not lottery.rewind_epoch else self._late()
+
+    def rehearse(self) -> None:
+        """Ask for the first pruning before anything trains, so that what cannot be pruned is said at once."""
+        masks = self._whole()
+        if self.lottery.levels:
+            self._less(masks, 1)
+
+    def _whole(self) -> Masks:
+        masks = Masks.whole(self.model, self.layers, classifier=self.lottery.classifier)
+        last = f"{self.layers.at(len(self.layers)).name}.weight"
+        if self.lottery.scope == "features" and last not in masks.kept:
+            raise InputError(f"scope: expected a classifier with weights of its own for features; {last} is shared")
+        return masks.of_zeros(self.model) if self.zeros else masks
+
+    def _less(self, masks: Masks, number: int) -> Masks:
+        """What the model's weights now leave of ``masks`` at a level."""
+        weights = {name: self.model.get_parameter(name) for name in masks.kept}
+        seed = self.seed / "saliency" / number
+        scores = self.lottery.saliency(self.model, weights, self.images, self.training.attack, seed)
+        return masks.without(scores, self.lottery.fraction, self.lottery.scope)
 
     def train(
         self,

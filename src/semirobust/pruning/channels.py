@@ -8,11 +8,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvTransposeNd
 
 from semirobust.attacks import AbstractAttack
+from semirobust.checks import probe
 from semirobust.data.images import Images
 from semirobust.errors import InputError
-from semirobust.layers.map import layer_map
+from semirobust.layers.map import LayerMap, layer_map
+from semirobust.layers.mode import quiet
 from semirobust.layers.operations import multiplications
 from semirobust.pruning.base import AbstractSaliency
 from semirobust.pruning.magnitude import Magnitude
@@ -65,9 +68,12 @@ class Channels:
         Raises:
             InputError: torch-pruning is missing or cannot follow the model, or it cannot be made so small.
         """
-        tools, small = _tools(), copy.deepcopy(model).eval()
-        x, _ = images.batch(torch.tensor([0]), next(model.parameters()).device)
+        x, y = images.batch(torch.tensor([0]), next(model.parameters()).device)
+        with quiet(model):
+            probe(model, x, y)
         layers, seed = layer_map(model, x), as_seed(seed)
+        _check_removable(model, layers)
+        tools, small = _tools(), copy.deepcopy(model).eval()
         whole = sum(multiplications(model, x).values())
         aim = self.operations * whole
         names = {id(small.get_submodule(layer.name)): f"{layer.name}.weight" for layer in layers}
@@ -92,9 +98,8 @@ class Channels:
             left = sum(multiplications(small, x).values())
         except InputError:
             raise
-        except (RuntimeError, AssertionError, AttributeError, IndexError, ValueError) as error:
-            said = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"model: its channels cannot be removed ({said})") from None
+        except _FAILURES as error:
+            raise _refused("channels", error) from None
         if left > aim:
             least = f"{left / whole:.0%} are left with {self.least:.0%} of each layer, in multiples of {self.multiple}"
             raise InputError(f"operations: {self.operations:.0%} of them cannot be reached; {least}")
@@ -136,6 +141,30 @@ class _Worth:
         return torch.stack(found).mean(0) if len(sizes) == 1 else None
 
 
+_FAILURES = (RuntimeError, AssertionError, AttributeError, IndexError, ValueError)  # of torch-pruning, on what it cannot follow
+
+
+def _refused(what: str, error: Exception) -> InputError:
+    said = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return InputError(f"model: its {what} cannot be removed ({said})")
+
+
+def _check_removable(model: nn.Module, layers: LayerMap) -> None:
+    """No weight that two modules share, none that is computed from others, and no layer that gives its channels otherwise."""
+    owners: dict[int, str] = {}
+    for place, module in model.named_modules():
+        for own, parameter in module._parameters.items():
+            name = f"{place}.{own}"
+            if parameter is not None and owners.setdefault(id(parameter), name) != name:
+                raise InputError(f"model: its channels cannot be removed ({owners[id(parameter)]} and {name} are one tensor)")
+    for layer in layers:
+        module = model.get_submodule(layer.name)
+        if not isinstance(module._parameters.get("weight"), nn.Parameter):
+            raise InputError(f"model: its channels cannot be removed ({layer.name}.weight is no parameter of its own)")
+        if isinstance(module, _ConvTransposeNd):
+            raise InputError(f"model: its channels cannot be removed ({layer.name} is a transposed convolution)")
+
+
 def _tools() -> Any:
     try:
         import torch_pruning  # type: ignore[import-untyped]
@@ -157,19 +186,19 @@ def without_features(model: nn.Module, gone: Tensor, x: Tensor) -> nn.Module:
     Raises:
         InputError: torch-pruning is missing or cannot follow the model, or nothing would be left.
     """
-    tools, small = _tools(), copy.deepcopy(model).eval()
     layers = layer_map(model, x[:1])
+    _check_removable(model, layers)
+    tools, small = _tools(), copy.deepcopy(model).eval()
     classifier = small.get_submodule(layers.at(len(layers)).name)
     if not isinstance(classifier, nn.Linear) or bool(gone.all()) or len(gone) != classifier.in_features:
         raise InputError("features: expected some of those of a linear classifier to stay")
     try:
         graph = tools.DependencyGraph().build_dependency(small, example_inputs=x[:1])
         graph.get_pruning_group(classifier, tools.prune_linear_in_channels, gone.nonzero().flatten().tolist()).prune()
-        with torch.no_grad():
-            same = torch.allclose(small(x), model.eval()(x), rtol=1e-4, atol=1e-5)
-    except (RuntimeError, AssertionError, AttributeError, IndexError, ValueError) as error:
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"model: its features cannot be removed ({said})") from None
+        with quiet(model), torch.no_grad():
+            same = torch.allclose(small(x), model(x), rtol=1e-4, atol=1e-5)
+    except _FAILURES as error:
+        raise _refused("features", error) from None
     if not same:
         raise InputError("model: its features cannot be removed without others (they share what makes them)")
     return small

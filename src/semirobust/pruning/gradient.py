@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semirobust.attacks import AbstractAttack
+from semirobust.checks import check_counts
 from semirobust.data.images import Images
 from semirobust.errors import InputError
 from semirobust.layers.mode import quiet
@@ -38,8 +39,9 @@ class Gradient(AbstractSaliency):
     examples: int = 512
 
     def __post_init__(self) -> None:
-        if self.examples < 1:
-            raise InputError(f"examples: expected at least 1, got {self.examples}")
+        check_counts(1, examples=self.examples)
+        if self.inputs not in ("adversarial", "clean"):
+            raise InputError(f"inputs: expected adversarial or clean, got {self.inputs!r}")
 
     def __call__(
         self, model: nn.Module, weights: Mapping[str, Tensor], images: Images, attack: AbstractAttack | None, seed: Seed
@@ -56,7 +58,8 @@ class Gradient(AbstractSaliency):
             for a, b in zip(x.split(_BATCH), y.split(_BATCH), strict=True):
                 with torch.enable_grad():
                     loss = F.cross_entropy(model(a), b, reduction="sum") / len(x)
-                    slopes = torch.autograd.grad(loss, list(weights.values()))
+                    slopes = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
                 for name, slope in zip(weights, slopes, strict=True):
-                    total[name] += slope
+                    if slope is not None:  # a layer that the logits do not depend on
+                        total[name] += slope
         return {name: (weight.detach() * total[name]).abs() for name, weight in weights.items()}

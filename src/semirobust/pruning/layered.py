@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 import torch
+from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
@@ -31,7 +32,8 @@ class Layered(AbstractSaliency):
     ``favour="high"`` prunes layers that are not critical first. Source: ours.
 
     Args:
-        measure: a measure by layer, with ``measure_options``; layers that it does not score have r = 1/2.
+        measure: a measure by layer, with ``measure_options``; layers that it does not score have r = 1/2, as has a
+            single one.
         score: which of its numbers, such as ``semirobustness.drop``; the first where empty.
         favour: which layers keep more: those of ``high`` score, of ``low``, in ``random`` order, or ``none``: the control that
             only makes layers comparable.
@@ -92,5 +94,7 @@ class Layered(AbstractSaliency):
             raise InputError(f"score: expected one of {', '.join(known)}; got {self.score!r}")
         found = scores[known.index(self.score) if self.score else 0]
         sign = 1 if self.favour == "high" else -1
-        ranked = sorted(zip((sign * v for v in found.values), found.indices, strict=True))
-        return {index: position / max(1, len(ranked) - 1) for position, (_, index) in enumerate(ranked)}
+        if len(found.indices) < 2:
+            return {}
+        places = rankdata([sign * value for value in found.values])  # equal scores share their places
+        return {index: (float(place) - 1) / (len(places) - 1) for index, place in zip(found.indices, places, strict=True)}

@@ -30,11 +30,31 @@ class Masks:
 
     @classmethod
     def whole(cls, model: nn.Module, layers: LayerMap, *, classifier: bool = True) -> "Masks":
-        """All weights of the layers, biases and norms left aside; the last layer's too, unless ``classifier`` is False."""
+        """All weights of the layers; the last layer's too, unless ``classifier`` is False.
+
+        Biases, norms, and what is no layer of its own, such as a projection of a shortcut, are left aside.
+
+        Raises:
+            InputError: a layer's weight is computed from others (weight norm, torch's pruning), or nothing can be pruned.
+        """
         chosen = [layer for layer in layers if classifier or layer.index != len(layers)]
         parameters = dict(model.named_parameters())  # of weights that modules share, the first name
+        shared = dict(model.named_parameters(remove_duplicate=False))
+        for layer in chosen:
+            name = f"{layer.name}.weight"
+            if name not in shared and isinstance(getattr(model.get_submodule(layer.name), "weight", None), Tensor):
+                raise InputError(
+                    f"model: expected {name} to be a parameter, but it is computed from others; make it permanent first "
+                    "(torch.nn.utils.prune.remove, torch.nn.utils.parametrize.remove_parametrizations)"
+                )
         weights = {name: parameters[name] for layer in chosen if (name := f"{layer.name}.weight") in parameters}
+        if not weights:
+            raise InputError("model: expected a layer with weights to prune, found none")
         return cls({name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()})
+
+    def of_zeros(self, model: nn.Module) -> "Masks":
+        """Less the weights that are 0 in ``model``: what an earlier pruning left."""
+        return Masks({name: mask & (model.get_parameter(name) != 0).to(mask.device) for name, mask in self.kept.items()})
 
     @classmethod
     def of_torch(cls, model: nn.Module) -> "Masks":
@@ -54,8 +74,11 @@ class Masks:
     def hand_over(self, model: nn.Module) -> nn.Module:
         """Put the masks on ``model`` in the form of ``torch.nn.utils.prune``, whose ``remove`` makes them permanent."""
         for name, mask in self.kept.items():
-            module, _, parameter = name.rpartition(".")
-            torch_prune.custom_from_mask(model.get_submodule(module), parameter, mask)
+            weight = model.get_parameter(name)
+            # Modules that share a weight go on sharing it.
+            owners = [(module, own) for module in model.modules() for own, p in module._parameters.items() if p is weight]
+            for module, own in owners:
+                torch_prune.custom_from_mask(module, own, mask.to(weight.device))
         return model
 
     @property
@@ -82,7 +105,7 @@ class Masks:
         """Set what is not left to 0."""
         with torch.no_grad():
             for name, mask in self.kept.items():
-                weight = model.get_parameter(name)
+                weight = _parameter(model, name)
                 weight.masked_fill_(~mask.to(weight.device), 0.0)
 
     @contextmanager
@@ -91,10 +114,12 @@ class Masks:
         handles = []
         self.cut(model)
         for name, mask in self.kept.items():
-            weight = model.get_parameter(name)
+            if mask.all():
+                continue
+            weight = _parameter(model, name)
             trains, gone = weight.requires_grad, ~mask.to(weight.device)
             weight.requires_grad_(True)  # a hook cannot be put on a frozen one, which may train later
-            handles.append(weight.register_hook(lambda slope, gone=gone: slope.masked_fill(gone.to(slope.device), 0.0)))
+            handles.append(weight.register_hook(lambda slope, gone=gone: _without(slope, gone)))
             weight.requires_grad_(trains)
         try:
             yield
@@ -145,3 +170,14 @@ class Masks:
         mask[places[order[:gone]]] = False
         parts = mask.split([self.kept[name].numel() for name in names])
         return {name: part.view(self.kept[name].shape) for name, part in zip(names, parts, strict=True)}
+
+
+def _parameter(model: nn.Module, name: str) -> nn.Parameter:
+    """The parameter of that name, under ``torch.nn.utils.prune`` what the weight is computed from."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    return parameters[name] if name in parameters else model.get_parameter(f"{name}_orig")
+
+
+def _without(slope: Tensor, gone: Tensor) -> Tensor:
+    """In the memory format of ``slope``: sums over another one, such as those of weight perturbations, would round otherwise."""
+    return slope.clone(memory_format=torch.preserve_format).masked_fill_(gone.to(slope.device), 0.0)

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping
 
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from semirobust.errors import InputError
 
@@ -46,7 +47,7 @@ def resized(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
 
 def _renumber(module: nn.Module) -> None:
     """Bring the numbers that a module keeps beside its weights in line with them."""
-    if isinstance(module, nn.Conv2d):
+    if isinstance(module, _ConvNd):
         if module.groups > 1 and module.groups == module.in_channels:  # one filter for each channel
             module.groups = module.weight.shape[0]
         module.out_channels, module.in_channels = module.weight.shape[0], module.weight.shape[1] * module.groups

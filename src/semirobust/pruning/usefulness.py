@@ -50,9 +50,11 @@ class Useful(AbstractSaliency):
     def __call__(
         self, model: nn.Module, weights: Mapping[str, Tensor], images: Images, attack: AbstractAttack | None, seed: Seed
     ) -> dict[str, Tensor]:
-        if attack is None or not isinstance(attack.threat, AbstractBall):
-            raise InputError("saliency usefulness: expected an attack within a norm ball, whose radius is that of features")
-        own = FeatureAttack(attack.threat, self.steps, self.step_size)
+        own = None
+        if self.kind == "robust":
+            if attack is None or not isinstance(attack.threat, AbstractBall):
+                raise InputError("saliency usefulness: expected an attack within a norm ball, whose radius is that of features")
+            own = FeatureAttack(attack.threat, self.steps, self.step_size)
         x, y = drawn(images, self.examples, model, seed)
         with quiet(model):
             found = usefulness(model, x, y, attack=own, seed=seed / "attack")

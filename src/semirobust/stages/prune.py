@@ -155,6 +155,7 @@ class _Job:
             seed=seed / "prune",
             validate=fitting.validation_of(self.recipe.prune, self.held_out, threat_of(self.recipe)),
             fresh=lambda s: self.spec.build(s.integer % 2**31),
+            zeros=self.model is not None,
             fabric=self.fabric,
             folder=folder,
             key=f"{self._config()}/{number}/{name}",
@@ -168,7 +169,7 @@ class _Job:
             text = f"level {kept.number}, {kept.masks.density:.1%} of the weights, is {why}: it is kept"
             level: Literal["good", "warning"] = "good" if why else "warning"
             if not why:
-                text = "no level was judged, for want of held-out images: the whole network is kept"
+                text = f"none was as good as the whole network, or judged on held-out images: level {kept.number} is kept"
             found.append(Finding(name="kept", text=text, level=level, labels=labels, origin=self.at))
         return found
 
@@ -184,12 +185,18 @@ class _Job:
             return levels[keep], "the one asked for"
         if len(self.held_out) == 0 or self.recipe.prune.validation_examples == 0:
             return levels[0], ""
-        scores = _robust(records)
+        broken = {r.labels["level"] for r in records if isinstance(r, Finding) and r.name in ("empty", "stopped")}
+        sound = [level for level in levels if level.number not in broken]
+        if not sound:
+            return levels[0], ""
+        robust, clean = (_scores(records, name) for name in ("robust", "clean"))
         if keep == "most-robust":
-            return max(levels, key=lambda level: (scores.get(level.number, -1.0), level.number)), "the most robust"
-        first = scores.get(0, max(scores.values(), default=0.0))
-        enough = [level for level in levels if scores.get(level.number, -1.0) >= first - self.recipe.prune.tolerance]
-        return (enough or levels[:1])[-1], "the sparsest that is robust enough"
+            return max(sound, key=lambda level: (robust.get(level.number, -1.0), level.number)), "the most robust"
+        enough = [
+            n.number for n in sound if all(_within(scores, n.number, self.recipe.prune.tolerance) for scores in (robust, clean))
+        ]
+        chosen = enough[-1] if enough else sound[0].number
+        return levels[chosen], "the sparsest that is accurate and robust enough" if enough else ""
 
     def _save(self, model: nn.Module, kept: Level, labels: Mapping[str, Label]) -> list[AnyRecord]:
         """Write the network that is kept, without the features that went where they can be taken out."""
@@ -256,13 +263,19 @@ def _with(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     return model
 
 
-def _robust(records: Sequence[AnyRecord]) -> dict[int, float]:
-    """Accuracy under attack on held-out images, by level, of the epoch whose weights are kept."""
+def _within(scores: Mapping[int, float], number: int, tolerance: float) -> bool:
+    """Whether a level is that close to the first, or to the best where there is no first; nothing said is nothing against it."""
+    first = scores.get(0, max(scores.values(), default=0.0))
+    return not scores or scores.get(number, -1.0) >= first - tolerance
+
+
+def _scores(records: Sequence[AnyRecord], name: str) -> dict[int, float]:
+    """Accuracy on held-out images, ``clean`` or ``robust``, by level, of the epoch whose weights are kept."""
     best: dict[int, float] = {}
     numbers = [record for record in records if isinstance(record, Number)]
     epochs = {int(n.labels["level"]): int(n.value) for n in numbers if n.name == "train.best_epoch"}
     for n in numbers:
-        if n.name == "validation.robust":
+        if n.name == f"validation.{name}":
             level = int(n.labels["level"])
             if int(n.labels.get("epoch", 0)) == epochs.get(level, 0):
                 best[level] = n.value

@@ -195,9 +195,9 @@ class PruneSettings(FitSettings):
         saliency, saliency_options: what a weight is worth: magnitude, gradient, layered, random or usefulness.
         whole: train the whole network first; False prunes it as it comes.
         controls: beside it also fresh weights at every level, and weights pruned at random.
-        keep: which level becomes the run's network: the ``sparsest`` that is robust enough, the ``most-robust`` on held-out
+        keep: which level becomes the run's network: the ``sparsest`` that is good enough, the ``most-robust`` on held-out
             images, or the one of that number. Another one may be asked for later; no level then runs again.
-        tolerance: accuracy under attack on held-out images that the sparsest may lose against the whole network.
+        tolerance: accuracy on held-out images, clean and under attack, that the sparsest may lose against the whole network.
         operations: remove whole channels instead, until this share of the multiplications is left, and train what remains; the
             settings from ``levels`` to ``tolerance`` then say nothing, but for the saliency.
         multiple: numbers of channels are then rounded to multiples of this.

@@ -29,6 +29,10 @@ _WORTHS = {
     "original-robust": "the same, robust",
     "actual": "actual usefulness",
 }
+_AGREEMENTS = {
+    "rank agreement": "size of actual usefulness, its product with the weight",
+    "rank agreement.weights": "size of the weight alone",
+}
 _DROPS = {
     "usefulness": "least useful",
     "robust-usefulness": "least robustly useful",
@@ -114,9 +118,10 @@ def _features(source: Source) -> str:
             found = [cells(source, f"features.{kind}.{name}", network=f"features-{t}", attack=a) for t, a in kinds]
             if any(found) and not (name == "positive" and kind == "original"):
                 rows.append((text, *(write(one) for one in found)))
-    found = [cells(source, "features.rank agreement", network=f"features-{t}", attack=a) for t, a in kinds]
-    if any(found):
-        rows.append(("rank correlation, usefulness of Ilyas et al. and actual usefulness", *map(plain, found)))
+    for name, words in _AGREEMENTS.items():
+        found = [cells(source, f"features.{name}", network=f"features-{t}", attack=a) for t, a in kinds]
+        if any(found):
+            rows.append((f"rank correlation, usefulness of Ilyas et al. and {words}", *map(plain, found)))
     for attack in ("clean", "pgd-40"):
         found = [cells(source, "accuracy", network=f"features-{t}", attack=attack) for t, _ in kinds]
         if any(found):

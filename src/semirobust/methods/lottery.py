@@ -24,7 +24,7 @@ from semirobust.seed import Seed, as_seed
 from semirobust.training.loop import Trained, Training, Validate
 from semirobust.training.state import EpochLog, TrainState, digest, forget, snapshot
 
-__all__ = ["Level", "Lottery", "Rewind"]
+__all__ = ["Level", "Lottery", "Rewind", "read_level"]
 
 Rewind = Literal["initial", "reinitialise", "none"]
 _MAGNITUDE = Magnitude()
@@ -257,16 +257,13 @@ class _Run:
         file = None if self.folder is None else self._file(number)
         if file is None or not file.is_file():
             return None
-        if self.folder is not None:
-            forget(self.folder / f"level-{number}.state.safetensors")  # a run that was killed just then left it
+        assert self.folder is not None
+        forget(self.folder / f"level-{number}.state.safetensors")  # a run that was killed just then left it
         if read_metadata(file).get("key") != self.key:
             raise InputError(f"{file.parent}: holds levels with other settings; choose another folder or delete it")
-        groups: dict[str, dict[str, Tensor]] = {"best": {}, "last": {}, "mask": {}}
-        for name, tensor in read_tensors(file).items():
-            group, _, rest = name.partition("/")
-            groups[group][rest] = tensor
-        names = [name for layer in self.layers if (name := f"{layer.name}.weight") in groups["mask"]]  # as they were before
-        return Level(number, Masks({name: groups["mask"][name] for name in names}), groups["best"], groups["last"])
+        level = read_level(self.folder, number)
+        names = [name for layer in self.layers if (name := f"{layer.name}.weight") in level.masks.kept]  # as they were before
+        return replace(level, masks=Masks({name: level.masks.kept[name] for name in names}))
 
     def _note(self, log: EpochLog, state: TrainState) -> None:
         """Keep the weights that later levels go back to."""
@@ -284,4 +281,21 @@ class _Run:
 
     def _file(self, number: int) -> Path:
         assert self.folder is not None
-        return self.folder / f"level-{number}.safetensors"
+        return _file_of(self.folder, number)
+
+
+def read_level(folder: Path, number: int) -> Level:
+    """A level that a lottery kept in its ``folder``.
+
+    Raises:
+        InputError: it is not there, or damaged.
+    """
+    groups: dict[str, dict[str, Tensor]] = {"best": {}, "last": {}, "mask": {}}
+    for name, tensor in read_tensors(_file_of(folder, number)).items():
+        group, _, rest = name.partition("/")
+        groups[group][rest] = tensor
+    return Level(number, Masks(groups["mask"]), groups["best"], groups["last"])
+
+
+def _file_of(folder: Path, number: int) -> Path:
+    return folder / f"level-{number}.safetensors"

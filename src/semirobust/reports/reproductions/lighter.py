@@ -68,6 +68,7 @@ def page(source: Source, scale: str, what: str) -> str:
         capacity=[(words, found) for name, words in _DATA.items() if (found := _capacity(source, name))],
         features=_features(source),
         lotteries=[(words, found) for name, words in _LOTTERIES.items() if (found := _lottery(source, name))],
+        decided=_decided(source),
         dropped=_dropped(source),
         sparse=_sparse(source),
         half=_half(source),
@@ -140,22 +141,45 @@ def _lottery(source: Source, network: str) -> str:
         found = {(arm, a): cells(source, "accuracy", unit=arm, attack=a, **here) for arm in arms for a in attacks}
         row = [percent(found[arm, a]) for arm in arms for a in attacks]
         if {"ticket", "fresh-weights"} <= set(arms):
-            row += [points(paired(found["ticket", a], found["fresh-weights", a])) for a in attacks[:2]]
+            row += [points(paired(found["ticket", a], found["fresh-weights", a])) for a in attacks]
         rows.append((f"{100 * density.mean:.3g}", *row))
-    leads = ["ticket less fresh: clean", "FGSM"] if {"ticket", "fresh-weights"} <= set(arms) else []
+    leads = ["ticket less fresh: clean", "FGSM", "PGD-40"] if {"ticket", "fresh-weights"} <= set(arms) else []
     return table(("left, %", *(f"{_ARMS[arm]}: {a}" for arm in arms for a in attacks), *leads), rows)
+
+
+def _decided(source: Source) -> str:
+    """AutoAttack on levels of tickets, and the whole network trained against more steps."""
+    rows = list[Sequence[str]]()
+    levels = sorted({int(n.labels["level"]) for n in source.named("decided.density")})
+    for level in levels:
+        here: dict[str, object] = {"network": "lottery-pgd", "unit": "decided", "level": level}
+        left = 100 * cells(source, "decided.density", **here).mean
+        found = [percent(cells(source, "accuracy", attack=a, **here)) for a in ("clean", "autoattack")]
+        pgd = percent(cells(source, "accuracy", network="lottery-pgd", unit="ticket", level=level, attack="pgd-40"))
+        rows.append((f"{left:.3g} % of the weights", found[0], pgd, found[1]))
+    whole = {"network": "lottery-pgd", "unit": "whole-longer-attack"}
+    if cells(source, "accuracy", attack="clean", **whole):
+        found = [percent(cells(source, "accuracy", attack=a, **whole)) for a in ("clean", "pgd-40")]
+        rows.append(("whole, 20 steps in training", *found, "–"))
+    return table(("", "clean", "PGD-40, 5,000 images", "AutoAttack, 500 images"), rows)
 
 
 def _dropped(source: Source) -> str:
     """PGD-40 by features left and what chose them."""
     rows = []
     arms = [arm for arm in _DROPS if cells(source, "prune.density", network="dropped", unit=arm)]
+    others = [arm for arm in arms if arm != "random" and "random" in arms]
     for level in _levels(source, "dropped"):
         here: dict[str, object] = {"network": "dropped", "level": level}
         left = cells(source, "prune.features", unit=arms[0], **here)
-        row = [percent(cells(source, "accuracy", unit=arm, attack=a, **here)) for a in ("pgd-40", "clean") for arm in arms]
-        rows.append((f"{left.mean:.0f}" if left else "–", *row))
-    return table(("features left", *(f"{_DROPS[arm]}{end}" for end in ("", ", clean") for arm in arms)), rows)
+        robust, clean = (
+            {arm: cells(source, "accuracy", unit=arm, attack=a, **here) for arm in arms} for a in ("pgd-40", "clean")
+        )
+        leads = [points(paired(robust[arm], robust["random"])) for arm in others]
+        rows.append((f"{left.mean:.0f}" if left else "–", *map(percent, robust.values()), *leads, *map(percent, clean.values())))
+    words = [_DROPS[arm] for arm in arms]
+    leads = [f"{_DROPS[arm]} less at random" for arm in others]
+    return table(("features left", *words, *leads, *(f"{word}, clean" for word in words)), rows)
 
 
 def _sparse(source: Source) -> str:

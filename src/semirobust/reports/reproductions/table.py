@@ -67,8 +67,9 @@ def paired(one: Seeds, other: Seeds) -> Seeds:
 
 
 def percent(found: Seeds, digits: int = 1) -> str:
-    """``27.1 (25.9 to 28.3)``: the mean over seeds in per cent with its interval."""
-    return _written(found, lambda v: f"{100 * v:.{digits}f}")
+    """``27.1 (25.9 to 28.3)``: the mean over seeds in per cent with its interval, which for shares ends at 0 and 100."""
+    shares = all(0 <= value <= 1 for value in found.values.values())
+    return _written(found, lambda v: f"{100 * (min(max(v, 0.0), 1.0) if shares else v):.{digits}f}")
 
 
 def points(found: Seeds, digits: int = 1) -> str:

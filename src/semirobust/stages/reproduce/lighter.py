@@ -14,6 +14,7 @@ from semirobust.stages.reproduce.base import AbstractReproduction, Unit
 from semirobust.stages.reproduce.clat_runs import Work, run_base
 from semirobust.stages.reproduce.lighter_runs import (
     run_capacity,
+    run_decided,
     run_features,
     run_narrow,
     run_pruned,
@@ -49,6 +50,10 @@ _DENSE: Mapping[str, Mapping[str, Any]] = {
 _STRONGER: Mapping[str, Mapping[str, Any]] = {
     "cpu": {"prune.attack": "pgd-5", "prune.attack_options": {"step_size": 0.1}},
     "paper": {"prune.attack": "pgd-40", "prune.attack_options": {"step_size": 0.01}},
+}
+_LONGER: Mapping[str, Mapping[str, Any]] = {
+    "cpu": {"prune.attack": "pgd-20", "prune.attack_options": {"step_size": 0.03}},
+    "paper": {"prune.attack": "pgd-100", "prune.attack_options": {"step_size": 0.01}},
 }
 _TICKETS: Mapping[str, Mapping[str, Any]] = {
     "ticket": {},
@@ -140,7 +145,7 @@ def _places(scale: str) -> dict[str, tuple[Mapping[str, Any], list[_Run]]]:
         **{f"capacity-{name}": (changes, list(_capacity(scale))) for name, changes in (_DATA | _MORE_IMAGES[scale]).items()},
         "lottery-standard": ({**dense, "prune.objective": "standard"}, list(_lottery("figures 9 and 10"))),
         "lottery-fgsm": (dense, list(_lottery("figures 11 and 12"))),
-        "lottery-pgd": ({**dense, **_STRONGER[scale]}, list(_lottery("ours"))),
+        "lottery-pgd": ({**dense, **_STRONGER[scale]}, [*_lottery("ours"), *_decided(scale)]),
         "features-standard": ({**_TWO_DIGITS, **_TRAININGS["standard"]}, [_features("figures 5 to 8")]),
         "features-pgd": (_TWO_DIGITS, [_features("ours")]),
         "dropped": (_DROPPED[scale], list(_dropped())),
@@ -159,6 +164,12 @@ def _capacity(scale: str) -> Iterator[_Run]:
 def _lottery(items: str) -> Iterator[_Run]:
     for name, changes in _TICKETS.items():
         yield _Run(name, items, "prune", run_tickets, changes)
+
+
+def _decided(scale: str) -> Iterator[_Run]:
+    """Whether what a ticket keeps is robustness, and what the whole network has of a stronger attack in training."""
+    yield _Run("decided", "ours", "prune", run_decided, needs=("ticket",))
+    yield _Run("whole-longer-attack", "ours", "prune", run_tickets, {"prune.levels": 0, **_LONGER[scale]})
 
 
 def _features(items: str) -> _Run:

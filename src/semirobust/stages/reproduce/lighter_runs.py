@@ -9,8 +9,10 @@ import torch
 from scipy.stats import spearmanr
 from torch import nn
 
+from semirobust.attacks.autoattack import AutoAttack
 from semirobust.layers.operations import multiplications
 from semirobust.measures.usefulness import FeatureAttack, Usefulness, usefulness
+from semirobust.methods.lottery import read_level
 from semirobust.progress import Progress
 from semirobust.records.record import Label, Number, Origin
 from semirobust.records.store import AnyRecord, read_records
@@ -23,9 +25,10 @@ from semirobust.stages.run import Subject, build_subject, load_splits, origin_of
 from semirobust.stages.shrink import shrink_subject
 from semirobust.stages.train import train
 
-__all__ = ["run_capacity", "run_features", "run_narrow", "run_pruned", "run_shrunk", "run_tickets"]
+__all__ = ["run_capacity", "run_decided", "run_features", "run_narrow", "run_pruned", "run_shrunk", "run_tickets"]
 
 _REFERENCE = 2000  # training images that features are normalised on
+_DECIDED, _DECIDED_LEVELS = 500, (0, 4, 8, 12)  # test images; 100, 24, 6 and 1.4 % of the weights
 # Of the paper, behind the ReLU; then one that goes to the end, in front of it.
 _FEATURE_ATTACKS: Mapping[str, Mapping[str, Any]] = {
     "3 steps of 0.01": {"lift": False},
@@ -50,6 +53,21 @@ def run_features(recipe: Recipe, place: str, home: Path, folder: Path, progress:
         attack = FeatureAttack(threat_of(recipe), **options)
         worth = usefulness(model, x, y, attack=attack, reference=reference, seed=seed / "features", progress=progress)
         records += _worths(worth, at, {"attack": name}, single=recipe.seed == 0)
+    return records
+
+
+def run_decided(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress) -> Sequence[AnyRecord]:
+    """AutoAttack on some levels of a ticket: whether what PGD finds is all that there is."""
+    model = build_subject(str(home / place / "ticket"), None, None, None, {"data.root": recipe.data.root}).model
+    at, images = origin_of(recipe, "prune", "evaluate"), load_splits(recipe).test.first(_DECIDED)
+    attacks, seed = [AutoAttack(threat_of(recipe))], as_seed(recipe.seed) / "autoattack"
+    records: list[AnyRecord] = [settings_record(recipe, "autoattack", at)]
+    for number in _DECIDED_LEVELS:
+        level = read_level(home / place / "ticket" / "seed-0" / "ticket", number)
+        model.load_state_dict(level.best)
+        labels: dict[str, Label] = {"level": number}
+        records.append(Number(name="decided.density", value=level.masks.density, labels=labels, origin=at))
+        records += accuracy_records(model, images, attacks, at, seed=seed, labels=labels, progress=progress)[0]
     return records
 
 

@@ -185,7 +185,7 @@ def _tickets(panel: Any, source: Source, network: str, title: str) -> None:
             _shares(panel, points, style, colour, words if attack == "clean" else None)
     panel.set(xscale="log", xlabel="weights left, %", ylabel="accuracy, %", ylim=(0, 100), title=title)
     panel.invert_xaxis()
-    _legend(panel, "center left")
+    _legend(panel, "best")
 
 
 def _legend(panel: Any, where: str) -> None:

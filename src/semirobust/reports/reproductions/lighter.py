@@ -29,6 +29,7 @@ _WORTHS = {
     "original-robust": "the same, robust",
     "actual": "actual usefulness",
 }
+_WHOLE = {"whole-longer-attack": "whole, 20 steps in training", "whole-more-epochs": "whole, 60 epochs in place of 12"}
 _AGREEMENTS = {
     "rank agreement": "size of actual usefulness, its product with the weight",
     "rank agreement.weights": "size of the weight alone",
@@ -148,19 +149,22 @@ def _lottery(source: Source, network: str) -> str:
 
 
 def _decided(source: Source) -> str:
-    """AutoAttack on levels of tickets, and the whole network trained against more steps."""
+    """AutoAttack on levels of tickets, and the whole network trained against more steps, or for longer."""
     rows = list[Sequence[str]]()
-    levels = sorted({int(n.labels["level"]) for n in source.named("decided.density")})
+    levels = sorted({int(n.labels["level"]) for n in source.named("decided.density") if "level" in n.labels})
     for level in levels:
         here: dict[str, object] = {"network": "lottery-pgd", "unit": "decided", "level": level}
         left = 100 * cells(source, "decided.density", **here).mean
         found = [percent(cells(source, "accuracy", attack=a, **here)) for a in ("clean", "autoattack")]
         pgd = percent(cells(source, "accuracy", network="lottery-pgd", unit="ticket", level=level, attack="pgd-40"))
         rows.append((f"{left:.3g} % of the weights", found[0], pgd, found[1]))
-    whole = {"network": "lottery-pgd", "unit": "whole-longer-attack"}
-    if cells(source, "accuracy", attack="clean", **whole):
-        found = [percent(cells(source, "accuracy", attack=a, **whole)) for a in ("clean", "pgd-40")]
-        rows.append(("whole, 20 steps in training", *found, "–"))
+    for unit, words in _WHOLE.items():
+        found = [percent(cells(source, "accuracy", network="lottery-pgd", unit=unit, attack=a)) for a in ("clean", "pgd-40")]
+        if found[0] != "–":
+            decided = cells(
+                source, "accuracy", network="lottery-pgd", unit="decided", whole=unit[6:].replace("-", " "), attack="autoattack"
+            )
+            rows.append((words, *found, percent(decided)))
     return table(("", "clean", "PGD-40, 5,000 images", "AutoAttack, 500 images"), rows)
 
 

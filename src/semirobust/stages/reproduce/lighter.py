@@ -167,9 +167,10 @@ def _lottery(items: str) -> Iterator[_Run]:
 
 
 def _decided(scale: str) -> Iterator[_Run]:
-    """Whether what a ticket keeps is robustness, and what the whole network has of a stronger attack in training."""
-    yield _Run("decided", "ours", "prune", run_decided, needs=("ticket",))
+    """Whether what a ticket keeps is robustness, and what the whole network has of more steps in training, or more epochs."""
     yield _Run("whole-longer-attack", "ours", "prune", run_tickets, {"prune.levels": 0, **_LONGER[scale]})
+    yield _Run("whole-more-epochs", "ours", "prune", run_tickets, {"prune.levels": 0, "prune.epochs": 60})
+    yield _Run("decided", "ours", "prune", run_decided, needs=("ticket", "whole-more-epochs"))
 
 
 def _features(items: str) -> _Run:

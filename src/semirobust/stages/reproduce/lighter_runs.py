@@ -57,15 +57,16 @@ def run_features(recipe: Recipe, place: str, home: Path, folder: Path, progress:
 
 
 def run_decided(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress) -> Sequence[AnyRecord]:
-    """AutoAttack on some levels of a ticket: whether what PGD finds is all that there is."""
+    """AutoAttack on some levels of a ticket, and on the whole network after more epochs: is what PGD finds all that there is?"""
     model = build_subject(str(home / place / "ticket"), None, None, None, {"data.root": recipe.data.root}).model
     at, images = origin_of(recipe, "prune", "evaluate"), load_splits(recipe).test.first(_DECIDED)
     attacks, seed = [AutoAttack(threat_of(recipe))], as_seed(recipe.seed) / "autoattack"
     records: list[AnyRecord] = [settings_record(recipe, "autoattack", at)]
-    for number in _DECIDED_LEVELS:
-        level = read_level(home / place / "ticket" / "seed-0" / "ticket", number)
+    networks: list[tuple[str, int, dict[str, Label]]] = [("ticket", n, {"level": n}) for n in _DECIDED_LEVELS]
+    networks.append(("whole-more-epochs", 0, {"whole": "more epochs"}))
+    for unit, number, labels in networks:
+        level = read_level(home / place / unit / "seed-0" / "ticket", number)
         model.load_state_dict(level.best)
-        labels: dict[str, Label] = {"level": number}
         records.append(Number(name="decided.density", value=level.masks.density, labels=labels, origin=at))
         records += accuracy_records(model, images, attacks, at, seed=seed, labels=labels, progress=progress)[0]
     return records

@@ -149,7 +149,8 @@ def test_what_it_refuses():
 
 
 @pytest.mark.parametrize("shape", [(1, 2, 5, 0), (1, 16, 5, 2), (2, 4, 3, 1), (2, 12, 3, 0)])
-def test_narrow_convolutions_have_the_same_gradient(shape):
+def test_narrow_convolutions_have_the_same_gradient(shape, monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     inputs, outputs, kernel, padding = shape
     conv = nn.Conv2d(inputs, outputs, kernel, padding=padding)
     fast = nn.Sequential(nn.Conv2d(inputs, outputs, kernel, padding=padding))
@@ -162,6 +163,12 @@ def test_narrow_convolutions_have_the_same_gradient(shape):
         torch.testing.assert_close(fast(a), conv(b))
         (mine,), (theirs,) = torch.autograd.grad(fast(a), a, slope), torch.autograd.grad(conv(b), b, slope)
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+def test_narrow_convolutions_stay_as_they_are_where_the_processor_is_faster(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    assert quicken_narrow(nn.Sequential(nn.Conv2d(1, 2, 5), nn.Conv2d(2, 16, 5))) == 0
+    assert quicken_narrow(nn.Sequential(nn.Conv2d(1, 32, 5))) == 1
 
 
 @pytest.mark.parametrize("size", [(8, 6), (7, 8), (9, 5)])
@@ -180,7 +187,8 @@ def test_pooling_in_two_steps_is_pytorchs_ties_included(size, ceil):
     assert not quicken_pooling(nn.Sequential(nn.MaxPool2d(3, 2), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, padding=1)))
 
 
-def test_the_faster_form_of_a_small_network_is_the_network():
+def test_the_faster_form_of_a_small_network_is_the_network(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     model, x, y = _setting(classes=3)
     fast = Faster(model, x[:1], torch.float32)
     assert any(isinstance(m, Narrow) for m in fast.network.modules()) and any(isinstance(m, Pool) for m in fast.network.modules())

@@ -35,7 +35,7 @@ if what == "apart" and fabric.global_rank == 0:
     training(copy.deepcopy(model), images, seed=1, state_file=state)  # alone: only one of them finds a state
 try:
     trained = training(model, images, seed=1, fabric=fabric, state_file=state)
-    sums = [float(p.double().sum()) for p in trained.model.parameters()] + [float(b.double().sum()) for b in trained.model.buffers()]
+    sums = [float(p.detach().double().sum()) for p in trained.model.parameters()] + [float(b.double().sum()) for b in trained.model.buffers()]
     sums += [log.loss for log in trained.logs]
     said = (sums, trained.stopped[:60])
 except InputError as error:
@@ -44,6 +44,8 @@ everyone = [None, None]
 torch.distributed.all_gather_object(everyone, said)
 if fabric.is_global_zero:
     (home / "said").write_text(repr((everyone[0] == everyone[1], everyone[0])))
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()  # as PyTorch asks: else its threads now and then abort a process that is done
 """
 
 

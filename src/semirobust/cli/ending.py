@@ -3,6 +3,7 @@
 import signal
 import sys
 import threading
+from types import ModuleType
 
 import typer
 
@@ -21,6 +22,7 @@ def carry_out(app: typer.Typer) -> None:
         signal.signal(signal.SIGTERM, _terminate)
     try:
         code = app(standalone_mode=False)
+        _await_others()
     except InputError as error:
         _fail(str(error))
     except typer.Exit as leave:
@@ -36,6 +38,8 @@ def carry_out(app: typer.Typer) -> None:
             raise
         print(f"processes: another one of this run ended; {_GOES_ON}", file=sys.stderr)
         code = 1
+    finally:
+        _leave_group()
     if code == _INTERRUPTED:
         print(_STOPPED, file=sys.stderr)
     sys.exit(code if isinstance(code, int) else 0)
@@ -48,14 +52,31 @@ def _terminate(number: int, frame: object) -> None:
     sys.exit(_TERMINATED)
 
 
+def _await_others() -> None:
+    """Let every process of a run come to its end: the first one holds what the others meet at."""
+    if (group := _group()) is not None:
+        group.barrier()
+
+
+def _leave_group() -> None:
+    """End the threads of a group of processes: left to the interpreter's end, they now and then abort a run that is done."""
+    if (group := _group()) is not None:
+        group.destroy_process_group()
+
+
+def _group() -> ModuleType | None:
+    """``torch.distributed`` where it is in use; asking does not import PyTorch."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.distributed.is_available() or not torch.distributed.is_initialized():
+        return None
+    found: ModuleType = torch.distributed
+    return found
+
+
 def _lost_another(error: Exception) -> bool:
     """Whether this is what gloo or NCCL say where a process of the same run is gone."""
-    torch = sys.modules.get("torch")
-    if torch is None or not isinstance(error, RuntimeError) or not torch.distributed.is_available():
-        return False
-    return torch.distributed.is_initialized() and any(
-        word in str(error) for word in ("gloo", "NCCL", "TCPStore", "closed by peer")
-    )
+    words = ("gloo", "NCCL", "TCPStore", "closed by peer")
+    return isinstance(error, RuntimeError) and _group() is not None and any(word in str(error) for word in words)
 
 
 def _fail(sentence: str) -> None:

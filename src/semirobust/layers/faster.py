@@ -21,9 +21,9 @@ class Faster:
     """Neighbouring layers merged, channels last, and on request bfloat16 behind the first layer.
 
     Batch norm in eval mode is folded into the convolution before it, the scale of the normalisation into the one behind
-    it, and on a CPU narrow strided convolutions and, with AVX-512, those of one or two channels get a faster gradient, and
-    2x2 maxima are taken in two steps. The first layer stays in full precision, because
-    bfloat16 cannot tell pixels apart that differ by less than 1/255. Names of modules are kept, so a layer map of the
+    it, and on a CPU narrow strided convolutions and those of one or two channels get a faster gradient where there is one,
+    and 2x2 maxima are taken in two steps. The first layer stays in full precision, because bfloat16 cannot tell pixels
+    apart that differ by less than 1/255. Names of modules are kept, so a layer map of the
     network describes the copy too.
 
     Attributes:

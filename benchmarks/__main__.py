@@ -1,8 +1,7 @@
 """All benchmarks in one run: ``python -m benchmarks [RUNS] [PART ...]``.
 
-Parts are training, pgd-step, suffix, rivals, usefulness, channels, dependence, exact, floor, autoattack, pgd, and
-components, which is not among those run by default.
-"""
+Parts are training, pgd-step, suffix, rivals, usefulness, channels, dependence, exact, floor, autoattack, pgd,
+and components, which is not among those run by default."""
 
 import sys
 import tempfile
@@ -16,8 +15,18 @@ from benchmarks.subjects import SHARED, prepare
 from semirobust.records.origin import origin
 
 _PARTS = [
-    "training", "pgd-step", "suffix", "rivals", "usefulness", "channels", "dependence", "exact", "floor", "autoattack", "pgd",
-]  # fmt: skip
+    "training",
+    "pgd-step",
+    "suffix",
+    "rivals",
+    "usefulness",
+    "channels",
+    "dependence",
+    "exact",
+    "floor",
+    "autoattack",
+    "pgd",
+]
 
 
 def main() -> None:
@@ -25,7 +34,11 @@ def main() -> None:
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 3
     wanted = sys.argv[2:] or _PARTS
     threads = torch.get_num_threads()
-    print(f"{origin({}, seed=0, threads=threads).device}, torch {torch.__version__}; medians of {runs} runs, in turn", flush=True)
+    print(
+        f"{origin({}, seed=0, threads=threads).device}, torch {torch.__version__}; medians of {runs} runs, in"
+        " turn",
+        flush=True,
+    )
     if "training" in wanted:
         for line in training.run(runs):
             print(line, flush=True)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import torch
 
 import semirobust as sr
-from semirobust.measures.speed import costs
+from semirobust.cost.time import costs
 from semirobust.pruning.channels import Channels
 
 __all__ = ["run"]
@@ -14,7 +14,9 @@ _BATCH = 64
 
 
 def run(runs: int, width: float = 0.5) -> Iterator[str]:
-    """Forward passes of batches of 64 small images, in turn with the whole network; untrained: time does not see it."""
+    """Forward passes of batches of 64 small images, in turn with the whole network; untrained: time does not
+    see it.
+    """
     x = torch.rand(_BATCH, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     images = sr.images_from_tensors(x, torch.arange(_BATCH) % 10, [str(c) for c in range(10)])
     for name in ("resnet18", "vgg19"):
@@ -22,9 +24,11 @@ def run(runs: int, width: float = 0.5) -> Iterator[str]:
         small = {f"multiples of {m}": Channels(operations=0.5, multiple=m)(model, images) for m in (1, 8, 16)}
         found = costs({"whole": model, **small}, x, runs=5 * runs)
         for way, cost in found.items():
-            share, parameters = (getattr(cost, key) / getattr(found["whole"], key) for key in ("multiplications", "parameters"))
+            share, parameters = (
+                getattr(cost, key) / getattr(found["whole"], key) for key in ("multiplications", "parameters")
+            )
             yield (
-                f"{name} of width {width:g}, {way:<15} {1e3 * cost.seconds:7.1f} ms  {1 / cost.ratio:.2f} times as fast "
-                f"({1 / cost.high:.2f} to {1 / cost.low:.2f}), {share:.2f} of the multiplications, "
-                f"{parameters:.2f} of the parameters, {cost.megabytes:.1f} MB"
+                f"{name} of width {width:g}, {way:<15} {1e3 * cost.seconds:7.1f} ms  {1 / cost.ratio:.2f}"
+                f" times as fast ({1 / cost.high:.2f} to {1 / cost.low:.2f}), {share:.2f} of the"
+                f" multiplications, {parameters:.2f} of the parameters, {cost.megabytes:.1f} MB"
             )

@@ -1,4 +1,6 @@
-"""Draw the losses that ``benchmarks.training`` wrote: ``python -m benchmarks.curves FILE.csv FILE.svg`` (needs matplotlib)."""
+"""Draw the losses that ``benchmarks.training`` wrote: ``python -m benchmarks.curves FILE.csv FILE.svg``
+(needs matplotlib).
+"""
 
 import csv
 import sys

@@ -1,4 +1,6 @@
-"""EDGE against its per-sample loop, a million rows in little memory, and the cost of a connectivity profile."""
+"""EDGE against its per-sample loop, a million rows in little memory, and the cost of a connectivity
+profile.
+"""
 
 import json
 import math
@@ -26,7 +28,11 @@ def run(folder: Path) -> Iterator[str]:
     for part in ("edge", "stream", "connectivity"):
         command = [sys.executable, "-m", "benchmarks.dependence", part, str(folder)]
         result = subprocess.run(command, capture_output=True, text=True, check=False)
-        yield result.stdout.strip() if not result.returncode else f"{part} failed: {result.stderr.strip().splitlines()[-1:]}"
+        yield (
+            result.stdout.strip()
+            if not result.returncode
+            else f"{part} failed: {result.stderr.strip().splitlines()[-1:]}"
+        )
 
 
 def main() -> None:
@@ -43,7 +49,9 @@ def edge() -> str:
     y = np.maximum(x @ rng.standard_normal((512, 512)) / math.sqrt(512), 0)
     measure = sr.EDGE(permutations=0, groups=0)
     difference = abs(measure(x, y).bits - by_loop(x, y))
-    made = compare("EDGE, N 10,000, d 512, one core", lambda: measure(x, y), "its loop", lambda: by_loop(x, y), runs=3)
+    made = compare(
+        "EDGE, N 10,000, d 512, one core", lambda: measure(x, y), "its loop", lambda: by_loop(x, y), runs=3
+    )
     with_null = time.perf_counter()
     sr.EDGE()(x, y)
     seconds = time.perf_counter() - with_null
@@ -70,8 +78,9 @@ def stream() -> str:
     found = sr.EDGE(version="4.3.1", permutations=1, groups=0).of_batches(batches)
     seconds, peak = time.perf_counter() - started, memory()
     return (
-        f"EDGE 4.3.1 with one permutation on 1,000,000 x 512, streamed: {seconds:.0f} s, of which {drawing:.0f} s make the data; "
-        f"peak memory of the process {peak:.0f} MB ({peak - before:.0f} MB above the start); {found}"
+        f"EDGE 4.3.1 with one permutation on 1,000,000 x 512, streamed: {seconds:.0f} s, of which"
+        f" {drawing:.0f} s make the data; peak memory of the process {peak:.0f} MB ({peak - before:.0f} MB"
+        f" above the start); {found}"
     )
 
 
@@ -90,10 +99,14 @@ def profile(folder: Path, examples: int = 10_000) -> str:
         started = time.perf_counter()
         found = sr.connectivity(model, x, y, layers=layers)
         seconds, peak = time.perf_counter() - started, memory()
-    verdicts = {verdict: sum(e.verdict == verdict for e in found.estimates) for verdict in {e.verdict for e in found.estimates}}
+    verdicts = {
+        verdict: sum(e.verdict == verdict for e in found.estimates)
+        for verdict in {e.verdict for e in found.estimates}
+    }
     return (
-        f"connectivity of a ResNet-18 on {len(x):,} images: {seconds:.0f} s, {seconds / forward:.2f} forward passes over them "
-        f"(two are needed; one takes {forward:.0f} s); {peak - before:.0f} MB above model and images; {json.dumps(verdicts)}"
+        f"connectivity of a ResNet-18 on {len(x):,} images: {seconds:.0f} s, {seconds / forward:.2f} forward"
+        f" passes over them (two are needed; one takes {forward:.0f} s); {peak - before:.0f} MB above model"
+        f" and images; {json.dumps(verdicts)}"
     )
 
 
@@ -125,9 +138,15 @@ def by_loop(x: Floats, y: Floats) -> float:
 
     def member(sides: list[tuple[Floats, Floats]], t: int) -> float:
         growth = 1 + 0.1 * t / 9
-        tables: tuple[dict[object, list[int]], ...] = ({}, {}, {})  # buckets of x, of y, of both, with the examples in them
+        tables: tuple[dict[object, list[int]], ...] = (
+            {},
+            {},
+            {},
+        )  # buckets of x, of y, of both, with the examples in them
         for i in range(len(x)):
-            cell = tuple(tuple(np.floor((p[i] + t / 10 * w * growth) / (w * growth)).tolist()) for p, w in sides)
+            cell = tuple(
+                tuple(np.floor((p[i] + t / 10 * w * growth) / (w * growth)).tolist()) for p, w in sides
+            )
             for table, key in zip(tables, (*cell, cell), strict=True):
                 if key in table:
                     table[key].append(i)
@@ -136,7 +155,9 @@ def by_loop(x: Floats, y: Floats) -> float:
         n, total = len(x), 0.0
         for (a, b), together in tables[2].items():  # type: ignore[misc]
             count = len(together)
-            total += count * max(min(math.log2(count * n / (len(tables[0][a]) * len(tables[1][b]))), 10), 0.001)
+            total += count * max(
+                min(math.log2(count * n / (len(tables[0][a]) * len(tables[1][b]))), 10), 0.001
+            )
         return total / n
 
     first = once(0.4)

@@ -1,8 +1,8 @@
-"""Every measure of dependence where the truth is known: ``python -m benchmarks.estimators FILE.csv [SECONDS]``.
+"""Every measure of dependence where the truth is known: ``python -m benchmarks.estimators FILE.csv
+[SECONDS]``.
 
-One row for each cell, appended as it comes; cells that are there already are not measured again, and none starts that
-is expected to take longer than SECONDS (600), judged by the same measure on fewer examples.
-"""
+One row for each cell, appended as it comes; cells that are there already are not measured again, and none
+starts that is expected to take longer than SECONDS (600), judged by the same measure on fewer examples."""
 
 import csv
 import math
@@ -31,7 +31,21 @@ MEASURES: dict[str, AbstractDependence] = {
     "distance correlation": sr.DistanceCorrelation(),
     "HSIC normalized": sr.HSIC(normalized=True),
 }
-FIELDS = ("data", "dimension", "n", "truth", "measure", "value", "error", "null", "null_sd", "ceiling", "p", "verdict", "seconds")
+FIELDS = (
+    "data",
+    "dimension",
+    "n",
+    "truth",
+    "measure",
+    "value",
+    "error",
+    "null",
+    "null_sd",
+    "ceiling",
+    "p",
+    "verdict",
+    "seconds",
+)
 
 
 @dataclass(frozen=True)
@@ -44,12 +58,16 @@ class Cell:
     bits: float
 
     def draw(self) -> tuple[np.ndarray, np.ndarray]:
-        rng = np.random.default_rng([self.dimension, self.n, 0 if math.isinf(self.bits) else round(10 * self.bits)])
+        rng = np.random.default_rng(
+            [self.dimension, self.n, 0 if math.isinf(self.bits) else round(10 * self.bits)]
+        )
         x = rng.standard_normal((self.n, self.dimension), dtype=np.float32)
         if self.data == "layer":
             weights = rng.standard_normal((self.dimension, max(self.dimension // 2, 1)), dtype=np.float32)
             return x, np.maximum(x @ weights / math.sqrt(self.dimension), 0)
-        share = 1 - 2 ** (-2 * self.bits / self.dimension)  # rho squared, so that all dimensions together have the bits
+        share = 1 - 2 ** (
+            -2 * self.bits / self.dimension
+        )  # rho squared, so that all dimensions together have the bits
         noise = rng.standard_normal((self.n, self.dimension), dtype=np.float32)
         return x, math.sqrt(share) * x + math.sqrt(1 - share) * noise
 
@@ -70,7 +88,9 @@ def main() -> None:
     path, most = Path(sys.argv[1]), float(sys.argv[2]) if len(sys.argv) > 2 else 600.0
     torch.set_num_threads(1)
     rows = list(csv.DictReader(path.open())) if path.exists() else []
-    seconds = {(r["data"], r["dimension"], r["n"], r["truth"], r["measure"]): float(r["seconds"]) for r in rows}
+    seconds = {
+        (r["data"], r["dimension"], r["n"], r["truth"], r["measure"]): float(r["seconds"]) for r in rows
+    }
     with path.open("a", newline="") as file:
         writer = csv.DictWriter(file, FIELDS)
         if not rows:
@@ -79,14 +99,23 @@ def main() -> None:
             pair = None
             for name, measure in MEASURES.items():
                 key = (cell.data, str(cell.dimension), str(cell.n), str(cell.bits), name)
-                smaller = seconds.get((cell.data, str(cell.dimension), str(cell.n // 10), str(cell.bits), name), 0.0)
+                smaller = seconds.get(
+                    (cell.data, str(cell.dimension), str(cell.n // 10), str(cell.bits), name), 0.0
+                )
                 if key in seconds or 12 * smaller > most:
                     continue
                 pair = pair or cell.draw()
                 started = time.perf_counter()
                 found = measure(*pair, seed=0)
                 seconds[key] = time.perf_counter() - started
-                numbers = (found.value, found.error, found.null_mean, found.null_sd, found.ceiling, found.p_value)
+                numbers = (
+                    found.value,
+                    found.error,
+                    found.null_mean,
+                    found.null_sd,
+                    found.ceiling,
+                    found.p_value,
+                )
                 measured = [f"{v:.6g}" for v in numbers] + [found.verdict, f"{seconds[key]:.3g}"]
                 writer.writerow(dict(zip(FIELDS, [*key, *measured], strict=True)))
                 file.flush()

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from benchmarks.compare import run
 from benchmarks.subjects import subject
-from semirobust.attacks.inference import _multiplications
+from semirobust.fast.inference import _multiplications
 
 __all__ = ["convolution_peak", "floor"]
 
@@ -31,9 +31,14 @@ def convolution_peak(dtype: torch.dtype) -> float:
 
 
 def floor(folder: Path) -> Iterator[str]:
-    """For each part of AutoAttack: images through the model by us and by the reference, and the least time ours could take."""
+    """For each part of AutoAttack: images through the model by us and by the reference, and the least time
+    ours could take.
+    """
     peak = {dtype: convolution_peak(dtype) for dtype in (torch.float32, torch.bfloat16)}
-    yield f"convolution peak: float32 {peak[torch.float32] / 1e9:.0f}, bfloat16 {peak[torch.bfloat16] / 1e9:.0f} GFLOP/s"
+    yield (
+        f"convolution peak: float32 {peak[torch.float32] / 1e9:.0f}, bfloat16"
+        f" {peak[torch.bfloat16] / 1e9:.0f} GFLOP/s"
+    )
     for name, examples in (("small", 300), ("quarter", 100)):
         s = subject(name, folder, 2)
         each = 2 * _multiplications(s.model, s.x)
@@ -43,7 +48,8 @@ def floor(folder: Path) -> Iterator[str]:
             dtype = torch.bfloat16 if attack.startswith("apgd") else torch.float32
             least = (ours.forward + 2 * ours.both) * each / peak[dtype]
             yield (
-                f"{name:<8} {attack:<8} images forward {ours.forward:>9,} (reference {theirs.forward:>9,}), with gradient "
-                f"{ours.both:>9,} ({theirs.both:>9,}); floor {least:6.1f} s, ours {ours.seconds:6.1f} s, "
-                f"reference {theirs.seconds:6.1f} s; {least / ours.seconds:.0%} of the time is convolution at peak"
+                f"{name:<8} {attack:<8} images forward {ours.forward:>9,} (reference {theirs.forward:>9,}),"
+                f" with gradient {ours.both:>9,} ({theirs.both:>9,}); floor {least:6.1f} s, ours"
+                f" {ours.seconds:6.1f} s, reference {theirs.seconds:6.1f} s; {least / ours.seconds:.0%} of"
+                " the time is convolution at peak"
             )

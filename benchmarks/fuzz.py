@@ -1,4 +1,6 @@
-"""Wrong files for every reader: ``python -m benchmarks.fuzz [COUNT] [SEED]``; new cases go to ``tests/fuzz/corpus`` (Linux)."""
+"""Wrong files for every reader: ``python -m benchmarks.fuzz [COUNT] [SEED]``; new cases go to
+``tests/fuzz/corpus`` (Linux).
+"""
 
 import hashlib
 import random
@@ -26,7 +28,8 @@ def main() -> None:
             began, cases = time.monotonic(), list(fuzz(name, count, seed, Path(place)))
             kinds = {case.what.rpartition("File ")[2]: case for case in cases}
             print(
-                f"{name:16} {count} files, {time.monotonic() - began:5.1f} s, {len(cases)} cases of {len(kinds)} kinds",
+                f"{name:16} {count} files, {time.monotonic() - began:5.1f} s, {len(cases)} cases of"
+                f" {len(kinds)} kinds",
                 flush=True,
             )
             for case in kinds.values():

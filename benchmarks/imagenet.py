@@ -1,9 +1,9 @@
-"""What ImageNet would cost: ``python -m benchmarks.imagenet`` counts work, memory and traffic of WRN-50-2 and divides by a GPU's.
+"""What ImageNet would cost: ``python -m benchmarks.imagenet`` counts work, memory and traffic of WRN-50-2 and
+divides by a GPU's.
 
-Nothing is trained. Assumed: GPUs of 312 TFLOP/s in bfloat16, of which a quarter is used; all-reduce in full precision at
-200 GB/s in a machine of 8 and 20 GB/s between machines; images that are read as fast as they are used. Memory is counted in
-full precision.
-"""
+Nothing is trained. Assumed: GPUs of 312 TFLOP/s in bfloat16, of which a quarter is used; all-reduce in full
+precision at 200 GB/s in a machine of 8 and 20 GB/s between machines; images that are read as fast as they are
+used. Memory is counted in full precision."""
 
 import math
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import semirobust as sr
-from semirobust.layers.operations import multiplications
+from semirobust.layers.macs import multiplications
 from semirobust.models.resnet import Bottleneck
 
 __all__ = ["main"]
@@ -49,7 +49,9 @@ class _WideResNet50(nn.Module):
 
 @dataclass(frozen=True)
 class _Way:
-    """A way to train: passes over the network in a step by image, and the parameters whose gradients are sent."""
+    """A way to train: passes over the network in a step by image, and the parameters whose gradients are
+    sent.
+    """
 
     name: str
     passes: float
@@ -65,11 +67,15 @@ def main() -> None:
     named = dict(model.named_parameters())
     sizes = sorted(sum(named[name].numel() for name in layer.parameters) for layer in layers)
     chosen = math.ceil(0.05 * len(layers)) * sizes[len(sizes) // 2]
-    print(f"WRN-50-2, 224 pixels: {len(layers)} layers, {parameters:,} parameters, {macs / 1e9:.2f} G multiplications an image")
+    print(
+        f"WRN-50-2, 224 pixels: {len(layers)} layers, {parameters:,} parameters, {macs / 1e9:.2f} G"
+        " multiplications an image"
+    )
     for name, objective in (("attack", None), ("PGD-AT", sr.Adversarial()), ("TRADES", sr.TRADES(6))):
         counted = sr.footprint(model, x, _BATCH, objective=objective)
         print(f"memory at {_BATCH} images in full precision, {name}: {counted / 2**30:.1f} GiB")
-    # An attack step is a pass forward and one back to the image; an update has one back to its weights beside.
+    # An attack step is a pass forward and one back to the image; an update has one back to its weights
+    # beside.
     share = math.ceil(0.05 * len(layers)) / len(layers)
     ways = [
         _Way(f"PGD-{_STEPS} AT of everything", 2 * _STEPS + 3, parameters),
@@ -78,13 +84,19 @@ def main() -> None:
         _Way(f"TRADES, {_STEPS} steps", 2 * _STEPS + 1 + 6, parameters),
         _Way("fast AT (one step)", 2 + 3, parameters),
     ]
-    print("| an epoch | GPUs | computing, minutes | gradients sent, minutes if nothing hides it | images a second |")
+    print(
+        "| an epoch | GPUs | computing, minutes | gradients sent, minutes if nothing hides it | images a"
+        " second |"
+    )
     print("|---" * 5 + "|")
     for way in ways:
         for gpus, link in _LINKS.items():
             compute = _IMAGES * way.passes * 2 * macs / (gpus * _PEAK * _USED)
             traffic = _IMAGES / (gpus * _BATCH) * 2 * 4 * way.sent / link
-            print(f"| {way.name} | {gpus} | {compute / 60:.1f} | {traffic / 60:.2f} | {_IMAGES / compute:,.0f} |")
+            print(
+                f"| {way.name} | {gpus} | {compute / 60:.1f} | {traffic / 60:.2f} |"
+                f" {_IMAGES / compute:,.0f} |"
+            )
     evaluation = 5000 * 20 * 2 * 2 * macs
     for gpus in _LINKS:
         print(f"PGD-20 on 5,000 images, {gpus} GPUs: {evaluation / (gpus * _PEAK * _USED):.1f} s")

@@ -1,9 +1,9 @@
-"""Kill runs at random instants and compare how they end: ``python -m benchmarks.kills [KILLS] [SEED] [STAGE]`` (Unix).
+"""Kill runs at random instants and compare how they end: ``python -m benchmarks.kills [KILLS] [SEED]
+[STAGE]`` (Unix).
 
-Each stage runs once undisturbed and then again, killed by signal 9 and started anew until it ends. Training keeps its state
-after every step, so that most kills fall within an epoch. Every file that both leave must hold the same tensors and the same
-records, seconds left aside, and there must be no others.
-"""
+Each stage runs once undisturbed and then again, killed by signal 9 and started anew until it ends. Training
+keeps its state after every step, so that most kills fall within an epoch. Every file that both leave must
+hold the same tensors and the same records, seconds left aside, and there must be no others."""
 
 import itertools
 import json
@@ -18,44 +18,137 @@ from functools import partial
 from pathlib import Path
 
 from semirobust.cli.app import main as program
-from semirobust.models.checkpoint import read_metadata, read_tensors
-from semirobust.stages.reproduce.runner import reproduce
-from semirobust.training.loop import Training
+from semirobust.experiments.reproduce.runner import reproduce
+from semirobust.models.base.checkpoint import read_metadata, read_tensors
+from semirobust.training.training import Training
 
 __all__ = ["main"]
 
-_DATA = ["--data", "digits", "--width", "0.25", "--set", "model.name=resnet8", "--eps", "0.1", "--set", "data.train=400"]
+_DATA = [
+    "--data",
+    "digits",
+    "--width",
+    "0.25",
+    "--set",
+    "model.name=resnet8",
+    "--eps",
+    "0.1",
+    "--set",
+    "data.train=400",
+]
 _FIT = [*_DATA, "--attack", "pgd-3", "--set", "train.batch_size=40"]
 _JUDGED = ["--attacks", "fgsm,pgd-10", "--examples", "200"]
 STAGES: Mapping[str, list[str]] = {
     "train": ["train", *_FIT, "--epochs", "8", "--out", "runs/out"],
     "train, stored starts, EMA": [
-        "train", *_FIT, "--epochs", "8", "--set", "train.start=stored", "--set", "train.average=ema", "--out", "runs/out",
+        "train",
+        *_FIT,
+        "--epochs",
+        "8",
+        "--set",
+        "train.start=stored",
+        "--set",
+        "train.average=ema",
+        "--out",
+        "runs/out",
     ],
     "harden": [
-        "harden", "--from", "runs/base", "--method", "clat", "--epochs", "4", "--controls", *_JUDGED, "--out", "runs/out",
-        "--set", "harden.attack=pgd-3", "--set", "harden.options.every=2",
+        "harden",
+        "--from",
+        "runs/base",
+        "--method",
+        "clat",
+        "--epochs",
+        "4",
+        "--controls",
+        *_JUDGED,
+        "--out",
+        "runs/out",
+        "--set",
+        "harden.attack=pgd-3",
+        "--set",
+        "harden.options.every=2",
     ],
     "prune": [
-        "prune", *_FIT[:-2], "--levels", "3", "--epochs", "2", "--lr", "0.05", *_JUDGED, "--out", "runs/out",
-        "--set", "prune.rewind_epoch=1",
+        "prune",
+        *_FIT[:-2],
+        "--levels",
+        "3",
+        "--epochs",
+        "2",
+        "--lr",
+        "0.05",
+        *_JUDGED,
+        "--out",
+        "runs/out",
+        "--set",
+        "prune.rewind_epoch=1",
     ],
     "prune --operations": [
-        "prune", "--from", "runs/base", "--operations", "0.5", "--epochs", "3", "--attack", "pgd-3", *_JUDGED,
-        "--out", "runs/out",
+        "prune",
+        "--from",
+        "runs/base",
+        "--operations",
+        "0.5",
+        "--epochs",
+        "3",
+        "--attack",
+        "pgd-3",
+        *_JUDGED,
+        "--out",
+        "runs/out",
     ],
     "recover": [
-        "recover", "runs/base", "--normal", "runs/normal", "--layers", "2", "--trials", "2", "--epochs", "3",
-        *_JUDGED, "--out", "runs/out", "--set", "recover.attack=pgd-3", "--set", "recover.dependence=cka",
+        "recover",
+        "runs/base",
+        "--normal",
+        "runs/normal",
+        "--layers",
+        "2",
+        "--trials",
+        "2",
+        "--epochs",
+        "3",
+        *_JUDGED,
+        "--out",
+        "runs/out",
+        "--set",
+        "recover.attack=pgd-3",
+        "--set",
+        "recover.dependence=cka",
     ],
-    "profile": ["profile", "runs/base", "--measures", "criticality,gradient-norm", "--examples", "300", "--out", "runs/out"],
-    "evaluate": ["evaluate", "runs/base", "--attacks", "fgsm,pgd-20,apgd", "--examples", "400", "--out", "runs/out"],
+    "profile": [
+        "profile",
+        "runs/base",
+        "--measures",
+        "criticality,gradient-norm",
+        "--examples",
+        "300",
+        "--out",
+        "runs/out",
+    ],
+    "evaluate": [
+        "evaluate",
+        "runs/base",
+        "--attacks",
+        "fgsm,pgd-20,apgd",
+        "--examples",
+        "400",
+        "--out",
+        "runs/out",
+    ],
     "reproduce": [],
-}  # fmt: skip
+}
 _SMALL = {
-    "data.source": "digits", "data.train": 400, "model.name": "resnet8", "model.width": 0.25, "train.epochs": 3,
-    "evaluate.examples": 100, "prune.levels": 2, "prune.epochs": 1,
-}  # fmt: skip
+    "data.source": "digits",
+    "data.train": 400,
+    "model.name": "resnet8",
+    "model.width": 0.25,
+    "train.epochs": 3,
+    "evaluate.examples": 100,
+    "prune.levels": 2,
+    "prune.epochs": 1,
+}
 _UNITS = ["capacity-mnist/seed-0/fgsm-0", "lottery-fgsm/seed-0/ticket", "features-pgd/seed-0/features"]
 _TIMED = ("seconds", "cost.")
 
@@ -88,7 +181,9 @@ def _bases(place: Path) -> Path:
     return folder
 
 
-def _stage(name: str, base: Path, place: Path, kills: int, chance: random.Random) -> tuple[int, int, bool, float]:
+def _stage(
+    name: str, base: Path, place: Path, kills: int, chance: random.Random
+) -> tuple[int, int, bool, float]:
     """Kills, starts, whether all ends are equal, and seconds of an undisturbed run."""
     work = _reproduced if name == "reproduce" else partial(_call, STAGES[name])
     first = _fresh(base, place / "undisturbed")
@@ -169,7 +264,9 @@ def _content(folder: Path) -> dict[str, object]:
     for file in sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ".lock"):
         name = str(file.relative_to(folder))
         if file.suffix == ".safetensors":
-            tensors = {key: (t.dtype, tuple(t.shape), t.numpy().tobytes()) for key, t in read_tensors(file).items()}
+            tensors = {
+                key: (t.dtype, tuple(t.shape), t.numpy().tobytes()) for key, t in read_tensors(file).items()
+            }
             found[name] = (tensors, _timeless(read_metadata(file)))
         elif file.suffix == ".jsonl":
             records = [json.loads(line) for line in file.read_text().splitlines()]

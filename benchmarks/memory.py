@@ -1,8 +1,7 @@
 """Memory as it is counted against what a process takes: ``python -m benchmarks.memory`` (Linux).
 
-Each case runs in a process of its own. Its resident memory is read with every block from the system, as a GPU's allocator would
-count it, and again with glibc's heap as it is by default, which keeps holes.
-"""
+Each case runs in a process of its own. Its resident memory is read with every block from the system, as a
+GPU's allocator would count it, and again with glibc's heap as it is by default, which keeps holes."""
 
 import os
 import subprocess
@@ -13,27 +12,37 @@ from pathlib import Path
 import torch
 
 import semirobust as sr
+from semirobust.core.seed import as_seed
 from semirobust.objectives import OBJECTIVES, AbstractObjective
-from semirobust.seed import as_seed
 
 __all__ = ["main"]
 
 _CASES = [
-    ("resnet18", 0.5, 32, 128), ("vgg19", 0.5, 32, 128), ("resnet50", 0.25, 32, 64), ("preact_resnet18", 0.25, 64, 32),
-    ("densenet121", 0.25, 32, 64), ("wrn_28_10", 0.1, 32, 64), ("vit_small", 0.5, 32, 128),
-]  # fmt: skip
+    ("resnet18", 0.5, 32, 128),
+    ("vgg19", 0.5, 32, 128),
+    ("resnet50", 0.25, 32, 64),
+    ("preact_resnet18", 0.25, 64, 32),
+    ("densenet121", 0.25, 32, 64),
+    ("wrn_28_10", 0.1, 32, 64),
+    ("vit_small", 0.5, 32, 128),
+]
 _WORK = ["attack", "adversarial", "trades", "clat"]
 _FRESH = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "65536"}
 _THREAT = sr.Linf(8 / 255)
 
 
 def main() -> None:
-    """A line for each case: counted and measured megabytes, their ratio, and how much more glibc's heap holds."""
+    """A line for each case: counted and measured megabytes, their ratio, and how much more glibc's heap
+    holds.
+    """
     if len(sys.argv) > 1:
         name, width, side, batch, work = sys.argv[1:]
         _measure(name, float(width), int(side), int(batch), work)
         return
-    print("| network, width, pixels, batch | work | counted, MB | measured, MB | counted / measured | with glibc's heap, MB |")
+    print(
+        "| network, width, pixels, batch | work | counted, MB | measured, MB | counted / measured | with"
+        " glibc's heap, MB |"
+    )
     print("|---" * 6 + "|")
     ratios = []
     for case in _CASES:
@@ -42,15 +51,25 @@ def main() -> None:
             _, heap = _in_a_process(case, work, {})
             ratios.append(counted / measured)
             name, width, side, batch = case
-            cells = (f"{name}, {width}, {side}, {batch}", work, *(f"{v / 1e6:.0f}" for v in (counted, measured)))
+            cells = (
+                f"{name}, {width}, {side}, {batch}",
+                work,
+                *(f"{v / 1e6:.0f}" for v in (counted, measured)),
+            )
             print("| " + " | ".join((*cells, f"{ratios[-1]:.2f}", f"{heap / 1e6:.0f}")) + " |", flush=True)
     within = sum(0.8 <= ratio <= 1.2 for ratio in ratios)
-    print(f"counted / measured: {min(ratios):.2f} to {max(ratios):.2f}; {within} of {len(ratios)} within 20 %")
+    print(
+        f"counted / measured: {min(ratios):.2f} to {max(ratios):.2f}; {within} of {len(ratios)} within 20 %"
+    )
 
 
-def _in_a_process(case: tuple[str, float, int, int], work: str, environment: Mapping[str, str]) -> tuple[float, float]:
+def _in_a_process(
+    case: tuple[str, float, int, int], work: str, environment: Mapping[str, str]
+) -> tuple[float, float]:
     command = [sys.executable, "-m", "benchmarks.memory", *map(str, case), work]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**os.environ, **environment})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, **environment}
+    )
     counted, measured = map(float, done.stdout.split())
     return counted, measured
 
@@ -78,11 +97,18 @@ def _attack(model: torch.nn.Module) -> Callable[[torch.Tensor, torch.Tensor], ob
     return lambda x, y: attack(model, x, y, seed=as_seed(0))
 
 
-def _training(model: torch.nn.Module, objective: AbstractObjective) -> Callable[[torch.Tensor, torch.Tensor], object]:
+def _training(
+    model: torch.nn.Module, objective: AbstractObjective
+) -> Callable[[torch.Tensor, torch.Tensor], object]:
     def run(x: torch.Tensor, y: torch.Tensor) -> object:
         attack = sr.PGD(_THREAT, steps=1)
         training = sr.Training(
-            objective=objective, attack=attack, epochs=1, batch_size=len(x), search="exact", learning_rate=1e-6
+            objective=objective,
+            attack=attack,
+            epochs=1,
+            batch_size=len(x),
+            search="exact",
+            learning_rate=1e-6,
         )
         return training(model, sr.images_from_tensors(x, y))
 

@@ -13,7 +13,9 @@ __all__ = ["run"]
 
 
 def run() -> list[Comparison]:
-    """A ResNet-18 of width 1/2 on 64 images of CIFAR's size, after a few steps of training, so that it is no constant."""
+    """A ResNet-18 of width 1/2 on 64 images of CIFAR's size, after a few steps of training, so that it is no
+    constant.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import torchattacks
@@ -26,9 +28,13 @@ def run() -> list[Comparison]:
 
     ours = sr.PGD(threat, steps=10, step_size=2 / 255)
     theirs = torchattacks.PGD(model, eps=8 / 255, alpha=2 / 255, steps=10)
-    attack = compare("PGD-10, 64 images, ResNet-18 / 2", lambda: ours(model, x, y), "torchattacks", lambda: theirs(x, y))
+    attack = compare(
+        "PGD-10, 64 images, ResNet-18 / 2", lambda: ours(model, x, y), "torchattacks", lambda: theirs(x, y)
+    )
 
-    training = sr.Training(objective=sr.Adversarial(), attack=ours, epochs=1, batch_size=64, learning_rate=0.01)
+    training = sr.Training(
+        objective=sr.Adversarial(), attack=ours, epochs=1, batch_size=64, learning_rate=0.01
+    )
     hers, plain = copy.deepcopy(model), copy.deepcopy(model)
     inner = torchattacks.PGD(plain, eps=8 / 255, alpha=2 / 255, steps=10)
     optimiser = torch.optim.SGD(plain.parameters(), 0.01, momentum=0.9, weight_decay=5e-4)

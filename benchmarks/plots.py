@@ -1,4 +1,6 @@
-"""Draw what ``benchmarks.estimators`` measured: ``python -m benchmarks.plots FILE.csv FOLDER`` (needs matplotlib)."""
+"""Draw what ``benchmarks.estimators`` measured: ``python -m benchmarks.plots FILE.csv FOLDER`` (needs
+matplotlib).
+"""
 
 import csv
 import sys
@@ -27,12 +29,18 @@ def main() -> None:
     layers = [row for row in rows if row["data"] == "layer"]
     sizes = (100, 1000, 10_000, 100_000)
     for name, unit, measures in (("information", "bits", INFORMATION), ("shares", "value", SHARES)):
-        figure, axes = plt.subplots(3, 4, figsize=(11, 7.5), sharex=True, sharey="row" if name == "information" else True)
+        figure, axes = plt.subplots(
+            3, 4, figsize=(11, 7.5), sharex=True, sharey="row" if name == "information" else True
+        )
         for line, bits in zip(axes, (0.0, 1.0, 4.0), strict=True):
             for panel, n in zip(line, sizes, strict=True):
                 chosen = [row for row in gaussian if row["n"] == n and row["truth"] == bits]
                 _lines(panel, chosen, measures, "dimension")
-                panel.set_title(f"N = {n:,}, truth {bits:g} bits" if name == "information" else f"N = {n:,}, {bits:g} bits")
+                panel.set_title(
+                    f"N = {n:,}, truth {bits:g} bits"
+                    if name == "information"
+                    else f"N = {n:,}, {bits:g} bits"
+                )
                 if name == "information":
                     panel.axhline(bits, color="black", linewidth=1)
         _finish(figure, axes, "dimension of each side", unit, folder / f"dependence-{name}.svg")
@@ -43,7 +51,9 @@ def main() -> None:
             panel.set_title(f"ReLU layer, {d} to {d // 2}")
             if d == 64:
                 panel.legend(fontsize=6, frameon=False)
-    _finish(figure, axes, "examples", "bits (top), value (bottom)", folder / "dependence-layers.svg", legend=False)
+    _finish(
+        figure, axes, "examples", "bits (top), value (bottom)", folder / "dependence-layers.svg", legend=False
+    )
     figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.4), sharey=True)
     for panel, d in zip(axes, (1, 10, 1000), strict=True):
         chosen = [row for row in gaussian if row["dimension"] == d and row["truth"] == 1.0]
@@ -53,7 +63,12 @@ def main() -> None:
         panel.set_yscale("log")
     axes[0].legend(fontsize=6, frameon=False)
     _finish(
-        figure, axes[None], "examples", "seconds with 20 permutations, one core", folder / "dependence-seconds.svg", legend=False
+        figure,
+        axes[None],
+        "examples",
+        "seconds with 20 permutations, one core",
+        folder / "dependence-seconds.svg",
+        legend=False,
     )
 
 
@@ -76,7 +91,9 @@ def _lines(
         if own:
             at = [row[across] for row in own]
             values = [row[field] for row in own]
-            panel.plot(at, values, style, marker="o", markersize=3, color=colour, linewidth=1.4, label=measure)
+            panel.plot(
+                at, values, style, marker="o", markersize=3, color=colour, linewidth=1.4, label=measure
+            )
             if null:
                 panel.plot(at, [row["null"] for row in own], "--", color=colour, linewidth=1)
     panel.set_xscale("log")

@@ -1,4 +1,6 @@
-"""One process against two: ``python -m benchmarks.processes`` trains, evaluates, profiles and hardens with both and compares."""
+"""One process against two: ``python -m benchmarks.processes`` trains, evaluates, profiles and hardens with
+both and compares.
+"""
 
 import json
 import subprocess
@@ -12,16 +14,44 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 import semirobust as sr
-from semirobust.models.checkpoint import read_tensors
+from semirobust.models.base.checkpoint import read_tensors
 from semirobust.training.trainable import Fixed
 
 __all__ = ["main"]
 
-_SMALL = ["--data", "digits", "--eps", "0.1", "--width", "0.25", "--set", "model.name=resnet8", "--set", "data.train=600"]
+_SMALL = [
+    "--data",
+    "digits",
+    "--eps",
+    "0.1",
+    "--width",
+    "0.25",
+    "--set",
+    "model.name=resnet8",
+    "--set",
+    "data.train=600",
+]
 _TRAIN = ["train", *_SMALL, "--attack", "pgd-3", "--epochs", "3", "--set", "train.batch_size=40"]
-_HARDEN = ["--method", "clat", "--epochs", "3", "--set", "harden.attack=pgd-3", "--set", "harden.batch_size=40"]
+_HARDEN = [
+    "--method",
+    "clat",
+    "--epochs",
+    "3",
+    "--set",
+    "harden.attack=pgd-3",
+    "--set",
+    "harden.batch_size=40",
+]
 _JUDGE = {
-    "evaluate": ["evaluate", "--attacks", "fgsm,pgd-20x2,apgd,square", "--examples", "600", "--set", "evaluate.pictures=0"],
+    "evaluate": [
+        "evaluate",
+        "--attacks",
+        "fgsm,pgd-20x2,apgd,square",
+        "--examples",
+        "600",
+        "--set",
+        "evaluate.pictures=0",
+    ],
     "profile": ["profile", "--measures", "criticality,gradient-norm,weight-criticality", "--examples", "600"],
 }
 
@@ -30,17 +60,28 @@ def main() -> None:
     """Differences between one process and two, and the bytes that are sent for chosen layers."""
     with tempfile.TemporaryDirectory() as place:
         home = Path(place)
-        found = {devices: _call([*_TRAIN, "--out", str(home / f"train{devices}")], devices) for devices in (1, 2)}
+        found = {
+            devices: _call([*_TRAIN, "--out", str(home / f"train{devices}")], devices) for devices in (1, 2)
+        }
         losses = [[epoch["loss"] for epoch in found[d]["epochs"]] for d in (1, 2)]
         apart = max(abs(a - b) / a for a, b in zip(*losses, strict=True))
         weights = [read_tensors(home / f"train{d}/last.safetensors") for d in (1, 2)]
-        moved = max(float((weights[0][n] - weights[1][n]).abs().max()) for n in weights[0] if weights[0][n].is_floating_point())
+        moved = max(
+            float((weights[0][n] - weights[1][n]).abs().max())
+            for n in weights[0]
+            if weights[0][n].is_floating_point()
+        )
         print(f"train      losses of epochs {100 * apart:.2f} % apart at most, weights {moved:.4f}")
         for stage, (command, *more) in _JUDGE.items():
-            one, two = (_call([command, str(home / "train1"), *more, "--out", str(home / f"{stage}{d}")], d) for d in (1, 2))
+            one, two = (
+                _call([command, str(home / "train1"), *more, "--out", str(home / f"{stage}{d}")], d)
+                for d in (1, 2)
+            )
             for said in (one, two):
                 said.pop("out", None)
-            print(f"{stage:10} {'equal' if one == two else 'DIFFER'}: {len(json.dumps(one))} characters of JSON")
+            print(
+                f"{stage:10} {'equal' if one == two else 'DIFFER'}: {len(json.dumps(one))} characters of JSON"
+            )
         gained = []
         for d in (1, 2):
             given = ["--from", str(home / "train1"), *_HARDEN, "--attacks", "pgd-10", "--examples", "600"]
@@ -93,13 +134,15 @@ def _bytes() -> None:
         model = sr.build_model("resnet8", 10, 0.25, in_channels=1, image_size=8)
         fabric = _Counting(accelerator="cpu", devices=1)
         options = {} if layers is None else {"trainable": Fixed(layers)}
-        training = sr.Training(objective=sr.Adversarial(), attack=sr.FGSM(sr.Linf(0.1)), epochs=1, batch_size=40, **options)
+        training = sr.Training(
+            objective=sr.Adversarial(), attack=sr.FGSM(sr.Linf(0.1)), epochs=1, batch_size=40, **options
+        )
         logs = training(model, images, fabric=fabric).logs
         sent[name], shares[name] = fabric.sent, logs[0].trained_parameters
     for name in sent:
         print(
-            f"layers {name:6} {sent[name]:,} bytes in 2 steps, {100 * sent[name] / sent['all']:.1f} % of all; "
-            f"parameters {100 * shares[name] / shares['all']:.1f} %"
+            f"layers {name:6} {sent[name]:,} bytes in 2 steps, {100 * sent[name] / sent['all']:.1f} % of all;"
+            f" parameters {100 * shares[name] / shares['all']:.1f} %"
         )
 
 

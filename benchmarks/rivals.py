@@ -1,4 +1,6 @@
-"""What an epoch of each method costs, in shares of an epoch of PGD-AT of everything, and what it does beside its epochs."""
+"""What an epoch of each method costs, in shares of an epoch of PGD-AT of everything, and what it does beside
+its epochs.
+"""
 
 import statistics
 import time
@@ -18,9 +20,14 @@ _CHOOSES = ("clat",)
 
 
 def run(runs: int, width: float = 0.125) -> Iterator[str]:
-    """A ResNet-18 on images of CIFAR's size, every registered method with its defaults, one after the other in each turn."""
+    """A ResNet-18 on images of CIFAR's size, every registered method with its defaults, one after the other
+    in each turn.
+    """
     generator = torch.Generator().manual_seed(0)
-    x, y = torch.rand(_IMAGES, 3, 32, 32, generator=generator), torch.randint(0, 10, (_IMAGES,), generator=generator)
+    x, y = (
+        torch.rand(_IMAGES, 3, 32, 32, generator=generator),
+        torch.randint(0, 10, (_IMAGES,), generator=generator),
+    )
     images = sr.images_from_tensors(x, y, [str(c) for c in range(10)])
     ways = {f"{name} {options or ''}".strip(): (name, options) for name, options in _ways()}
     epochs: dict[str, list[float]] = {way: [] for way in ways}
@@ -30,15 +37,24 @@ def run(runs: int, width: float = 0.125) -> Iterator[str]:
         for way, (name, options) in ways.items():
             model, started = sr.build_model("resnet18", width=width), time.perf_counter()
             trained = sr.harden(
-                model, images, METHODS.make(name, options), attack=PGD(sr.Linf(8 / 255), steps=10), epochs=2, batch_size=_BATCH,
-                learning_rate=0.001, validate=lambda network, seed: {"clean": 0.5, "robust": 0.5},
-            )  # fmt: skip
+                model,
+                images,
+                METHODS.make(name, options),
+                attack=PGD(sr.Linf(8 / 255), steps=10),
+                epochs=2,
+                batch_size=_BATCH,
+                learning_rate=0.001,
+                validate=lambda network, seed: {"clean": 0.5, "robust": 0.5},
+            )
             whole = time.perf_counter() - started
             parameters[way] = trained.logs[-1].trained_parameters
             if turn:
                 epochs[way].append(trained.logs[-1].seconds)
                 beside[way].append(whole - sum(log.seconds for log in trained.logs))
-    yield f"{_IMAGES} images, ResNet-18 of width {width}: an epoch as a share of PGD-AT's; beside its epochs, in such epochs"
+    yield (
+        f"{_IMAGES} images, ResNet-18 of width {width}: an epoch as a share of PGD-AT's; beside its epochs,"
+        " in such epochs"
+    )
     for way, found in epochs.items():
         shares = sorted(a / b for a, b in zip(found, epochs["adversarial"], strict=True))
         extra = statistics.median(a / b for a, b in zip(beside[way], epochs["adversarial"], strict=True))

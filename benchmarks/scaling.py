@@ -1,4 +1,5 @@
-"""How cost grows: ``python -m benchmarks.scaling`` times each kind of work at sizes two apart and fits a line to the logarithms.
+"""How cost grows: ``python -m benchmarks.scaling`` times each kind of work at sizes two apart and fits a line
+to the logarithms.
 
 Random images and untrained networks: cost does not depend on what they show.
 """
@@ -14,11 +15,11 @@ from torch import nn
 
 import semirobust as sr
 from semirobust.attacks.pgd import PGD
+from semirobust.core.seed import as_seed
 from semirobust.dependence.edge import EDGE
-from semirobust.layers.operations import multiplications
+from semirobust.layers.macs import multiplications
 from semirobust.measures.connectivity import Connectivity
 from semirobust.measures.usefulness import FeatureAttack
-from semirobust.seed import as_seed
 
 __all__ = ["main"]
 
@@ -33,21 +34,33 @@ _THREAT = sr.Linf(8 / 255)
 def main() -> None:
     """A table: kinds of work by what grows, exponents with the largest residual of the fit."""
     torch.set_num_threads(1)
-    print("| work | " + " | ".join(f"{axis}: {', '.join(map(str, sizes))}" for axis, sizes in _AXES.items()) + " |")
+    print(
+        "| work | "
+        + " | ".join(f"{axis}: {', '.join(map(str, sizes))}" for axis, sizes in _AXES.items())
+        + " |"
+    )
     print("|---" * (len(_AXES) + 1) + "|")
     for name, make in KINDS.items():
         cells = []
         for axis, sizes in _AXES.items():
             seconds = _timed([make(**{**_START, axis: size}) for size in sizes])
             slope, off = _fit(sizes, seconds)
-            cells.append(f"{slope:.2f} (fit within {100 * off:.0f} %; {seconds[0]:.2g} to {seconds[-1]:.2g} s)")
+            cells.append(
+                f"{slope:.2f} (fit within {100 * off:.0f} %; {seconds[0]:.2g} to {seconds[-1]:.2g} s)"
+            )
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
     rows = (4_000, 16_000, 64_000, 256_000, 1_024_000)
     seconds = _timed([_pair(n) for n in rows])
     slope, off = _fit(rows, seconds)
-    print(f"EDGE of one pair, {rows[0]:,} to {rows[-1]:,} rows: {slope:.2f} (fit within {100 * off:.0f} %; ", end="")
+    print(
+        f"EDGE of one pair, {rows[0]:,} to {rows[-1]:,} rows: {slope:.2f} (fit within {100 * off:.0f} %; ",
+        end="",
+    )
     print(f"{seconds[0]:.2g} to {seconds[-1]:.2g} s)")
-    counts = [sum(multiplications(_model(1, 16, layers, 10)[0], torch.rand(1, 3, 16, 16)).values()) for layers in _AXES["layers"]]
+    counts = [
+        sum(multiplications(_model(1, 16, layers, 10)[0], torch.rand(1, 3, 16, 16)).values())
+        for layers in _AXES["layers"]
+    ]
     print(f"multiplications by layers: exponent {_fit(_AXES['layers'], counts)[0]:.2f}")
 
 
@@ -85,7 +98,9 @@ def _attack(**sizes: int) -> Callable[[], object]:
 def _training(**sizes: int) -> Callable[[], object]:
     model, x, y = _model(**sizes)
     images = sr.images_from_tensors(x, y)
-    training = sr.Training(objective=sr.Adversarial(), attack=PGD(_THREAT, steps=3), epochs=1, batch_size=64, learning_rate=1e-6)
+    training = sr.Training(
+        objective=sr.Adversarial(), attack=PGD(_THREAT, steps=3), epochs=1, batch_size=64, learning_rate=1e-6
+    )
     return lambda: training(model, images)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import semirobust as sr
-from semirobust.data.locate import unpack
+from semirobust.data.base.locate import unpack
 
 __all__ = ["SHARED", "Passes", "Subject", "prepare", "subject"]
 
@@ -59,8 +59,18 @@ def prepare(folder: Path, *, models: bool = True) -> None:
     attack = sr.PGD(sr.Linf(8 / 255), steps=2)
     robust, plain = sr.Adversarial(), sr.Standard()
     for name, width, count, training in (
-        ("quarter", 0.25, 3000, sr.Training(objective=robust, attack=attack, epochs=4, batch_size=64, augment="crop-flip")),
-        ("whole", 1.0, 1000, sr.Training(objective=robust, attack=attack, epochs=3, batch_size=64, augment="crop-flip")),
+        (
+            "quarter",
+            0.25,
+            3000,
+            sr.Training(objective=robust, attack=attack, epochs=4, batch_size=64, augment="crop-flip"),
+        ),
+        (
+            "whole",
+            1.0,
+            1000,
+            sr.Training(objective=robust, attack=attack, epochs=3, batch_size=64, augment="crop-flip"),
+        ),
         ("undefended", 1.0, 2500, sr.Training(objective=plain, epochs=8, batch_size=64, learning_rate=0.02)),
     ):
         model = sr.build_model("resnet18", width=width)
@@ -77,7 +87,9 @@ def subject(name: str, folder: Path, examples: int) -> Subject:
         import models  # type: ignore[import-not-found]
 
         file = {"small": "cifar10-resnet2b-robust.pth", "clean": "cifar10-resnet20-clean.th"}[name]
-        model = sr.load_checkpoint({"small": models.resnet2b, "clean": models.resnet20}[name](), SHARED / "checkpoints" / file)
+        model = sr.load_checkpoint(
+            {"small": models.resnet2b, "clean": models.resnet20}[name](), SHARED / "checkpoints" / file
+        )
     else:
         model = sr.build_model("resnet18", width=0.25 if name == "quarter" else 1.0)
         sr.load_checkpoint(model, folder / f"{name}.safetensors")

@@ -8,11 +8,11 @@ import torch
 
 import semirobust as sr
 from semirobust.attacks.pgd import PGD
+from semirobust.layers.macs import multiplications
 from semirobust.layers.map import LayerMap
-from semirobust.layers.operations import multiplications
 from semirobust.objectives.adversarial import Adversarial
-from semirobust.training.loop import Training
 from semirobust.training.trainable import All, Fixed
+from semirobust.training.training import Training
 
 __all__ = ["run"]
 
@@ -20,18 +20,26 @@ _IMAGES, _BATCH = 256, 64
 
 
 def run(runs: int, width: float = 0.25) -> Iterator[str]:
-    """A ResNet-18 on images of CIFAR's size: seconds of the second epoch, in turn, and the passes that it counts.
+    """A ResNet-18 on images of CIFAR's size: seconds of the second epoch, in turn, and the passes that it
+    counts.
 
-    A pass is one forward or backward through a layer; the backward pass to the input and that to the weights count one each.
-    """
+    A pass is one forward or backward through a layer; the backward pass to the input and that to the weights
+    count one each."""
     generator = torch.Generator().manual_seed(0)
-    x, y = torch.rand(_IMAGES, 3, 32, 32, generator=generator), torch.randint(0, 10, (_IMAGES,), generator=generator)
+    x, y = (
+        torch.rand(_IMAGES, 3, 32, 32, generator=generator),
+        torch.randint(0, 10, (_IMAGES,), generator=generator),
+    )
     images = sr.images_from_tensors(x, y, [str(c) for c in range(10)])
     model = sr.build_model("resnet18", width=width)
     layers = sr.layer_map(model, x[:1])
     costs = multiplications(model, x[:1])
     base = Training(
-        objective=Adversarial(), attack=PGD(sr.Linf(8 / 255), steps=10), epochs=2, batch_size=_BATCH, learning_rate=0.001
+        objective=Adversarial(),
+        attack=PGD(sr.Linf(8 / 255), steps=10),
+        epochs=2,
+        batch_size=_BATCH,
+        learning_rate=0.001,
     )
     ways: dict[str, Training] = {"everything, 10 steps": base}
     for count in (4, 8, 12, 16):
@@ -39,7 +47,9 @@ def run(runs: int, width: float = 0.25) -> Iterator[str]:
     for steps in (4, 2):
         stored = replace(base, attack=PGD(sr.Linf(8 / 255), steps=steps), start="stored")
         for count in (4, 12):
-            ways[f"suffix of {count}, {steps} stored steps"] = replace(stored, trainable=Fixed(layers.indices[-count:]))
+            ways[f"suffix of {count}, {steps} stored steps"] = replace(
+                stored, trainable=Fixed(layers.indices[-count:])
+            )
         ways[f"everything, {steps} stored steps"] = stored
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(runs + 1):
@@ -48,7 +58,10 @@ def run(runs: int, width: float = 0.25) -> Iterator[str]:
             if turn:
                 seconds[name].append(trained.logs[-1].seconds)
     whole = seconds["everything, 10 steps"]
-    yield f"an epoch of {_IMAGES} images, ResNet-18 of width {width}: share of PGD-AT of everything with 10 steps"
+    yield (
+        f"an epoch of {_IMAGES} images, ResNet-18 of width {width}: share of PGD-AT of everything with 10"
+        " steps"
+    )
     for name, training in ways.items():
         shares = sorted(a / b for a, b in zip(seconds[name], whole, strict=True))
         counted = _passes(training, costs, layers) / _passes(base, costs, layers)

@@ -26,12 +26,15 @@ class Comparison:
     def __str__(self) -> str:
         ratios = sorted(b / a for a, b in zip(self.ours, self.theirs, strict=True))
         return (
-            f"{self.what:<34} {statistics.median(self.ours):8.3f} s   {self.other} {statistics.median(self.theirs):8.3f} s   "
-            f"{statistics.median(ratios):5.2f} times as fast ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+            f"{self.what:<34} {statistics.median(self.ours):8.3f} s   {self.other}"
+            f" {statistics.median(self.theirs):8.3f} s   {statistics.median(ratios):5.2f} times as fast"
+            f" ({ratios[0]:.2f} to {ratios[-1]:.2f})"
         )
 
 
-def compare(what: str, ours: Callable[[], object], other: str, theirs: Callable[[], object], *, runs: int = 5) -> Comparison:
+def compare(
+    what: str, ours: Callable[[], object], other: str, theirs: Callable[[], object], *, runs: int = 5
+) -> Comparison:
     """Time both in turn, ``runs`` times after one warm-up each."""
     times: tuple[list[float], list[float]] = ([], [])
     for run in range(runs + 1):

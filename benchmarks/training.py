@@ -19,11 +19,11 @@ from torch.nn import functional as F
 import semirobust as sr
 from benchmarks.floor import convolution_peak
 from benchmarks.subjects import SHARED
-from semirobust.data.images import Images
-from semirobust.data.locate import unpack
-from semirobust.layers.operations import multiplications
+from semirobust.core.seed import as_seed
+from semirobust.data.base.images import Images
+from semirobust.data.base.locate import unpack
+from semirobust.layers.macs import multiplications
 from semirobust.objectives import Step
-from semirobust.seed import as_seed
 from semirobust.training.trainable import Fixed
 
 __all__ = ["run"]
@@ -45,7 +45,10 @@ def run(seeds: int = 3, steps: int = 10, width: float = 1.0, curves: Path | None
 def _images(count: int) -> tuple[Images, str]:
     if not SHARED.is_dir():
         generator = torch.Generator().manual_seed(0)
-        x, y = torch.rand(count, 3, 32, 32, generator=generator), torch.randint(0, 10, (count,), generator=generator)
+        x, y = (
+            torch.rand(count, 3, 32, 32, generator=generator),
+            torch.randint(0, 10, (count,), generator=generator),
+        )
         return sr.images_from_tensors(x, y, [str(c) for c in range(10)]), "noise"
     with tempfile.TemporaryDirectory(prefix="semirobust-bench-") as name:
         unpack(SHARED / "cifar10-sample.tar.gz", Path(name))
@@ -64,8 +67,12 @@ class _Recorded(sr.Adversarial):
         return loss
 
 
-def _against_a_plain_loop(images: Images, seeds: int, steps: int, width: float, curves: Path | None) -> Iterator[str]:
-    """Seconds a step of ours in two forms and of a loop around torchattacks' PGD, in turn; losses after equal steps."""
+def _against_a_plain_loop(
+    images: Images, seeds: int, steps: int, width: float, curves: Path | None
+) -> Iterator[str]:
+    """Seconds a step of ours in two forms and of a loop around torchattacks' PGD, in turn; losses after equal
+    steps.
+    """
     attack = sr.PGD(_THREAT, steps=_STEPS, step_size=2 / 255)
     forms: dict[str, Any] = {"ours": "32-true", "ours, outer loss in bfloat16 too": "bf16-mixed"}
     seconds: dict[str, list[float]] = {name: [] for name in (*forms, "torchattacks")}
@@ -75,8 +82,13 @@ def _against_a_plain_loop(images: Images, seeds: int, steps: int, width: float, 
         for name, precision in forms.items():
             objective, fabric = _Recorded(), Fabric(accelerator="cpu", devices=1, precision=precision)
             training = sr.Training(
-                objective=objective, attack=attack, epochs=1, batch_size=_BATCH, learning_rate=_RATE, schedule="constant",
-            )  # fmt: skip
+                objective=objective,
+                attack=attack,
+                epochs=1,
+                batch_size=_BATCH,
+                learning_rate=_RATE,
+                schedule="constant",
+            )
             trained = training(copy.deepcopy(start), images, seed=seed, fabric=fabric)
             seconds[name].append(trained.logs[0].seconds / steps)
             losses[name].append(objective.losses)
@@ -93,15 +105,24 @@ def _against_a_plain_loop(images: Images, seeds: int, steps: int, width: float, 
         least = each * (lowered / peaks[torch.bfloat16] + (1 - lowered) / peaks[torch.float32])
         last = statistics.mean(sum(run[-5:]) / 5 for run in losses[name])
         yield (
-            f"a step, {name:<33} {statistics.median(found):6.2f} s  {statistics.median(ratios):5.2f} times as fast "
-            f"({ratios[0]:.2f} to {ratios[-1]:.2f}); {least / statistics.median(found):.0%} of it is convolution at peak; "
-            f"loss of the last five of {steps} steps {last:.4f}"
+            f"a step, {name:<33} {statistics.median(found):6.2f} s  {statistics.median(ratios):5.2f} times as"
+            f" fast ({ratios[0]:.2f} to {ratios[-1]:.2f}); {least / statistics.median(found):.0%} of it is"
+            f" convolution at peak; loss of the last five of {steps} steps {last:.4f}"
         )
-    gaps = [abs(a - b) for x, y in zip(losses["ours"], losses["torchattacks"], strict=True) for a, b in zip(x, y, strict=True)]
+    gaps = [
+        abs(a - b)
+        for x, y in zip(losses["ours"], losses["torchattacks"], strict=True)
+        for a, b in zip(x, y, strict=True)
+    ]
     spread = (
-        statistics.mean(statistics.stdev(values) for values in zip(*losses["torchattacks"], strict=True)) if seeds > 1 else 0.0
+        statistics.mean(statistics.stdev(values) for values in zip(*losses["torchattacks"], strict=True))
+        if seeds > 1
+        else 0.0
     )
-    yield f"losses step by step, ours and torchattacks': {statistics.mean(gaps):.4f} apart on average; between seeds {spread:.4f}"
+    yield (
+        f"losses step by step, ours and torchattacks': {statistics.mean(gaps):.4f} apart on average; between"
+        f" seeds {spread:.4f}"
+    )
     if curves is not None:
         _write(curves, losses)
 
@@ -137,7 +158,11 @@ def _passes(model: nn.Module, images: Images) -> float:
 def _epochs_of_clat(images: Images, runs: int, width: float, pace: dict[str, float]) -> Iterator[str]:
     """CLAT with one layer against PGD-AT of everything: equal steps, batch and precision, in turn."""
     base = sr.Training(
-        objective=sr.Adversarial(), attack=sr.PGD(_THREAT, steps=_STEPS), epochs=2, batch_size=_BATCH, learning_rate=0.001
+        objective=sr.Adversarial(),
+        attack=sr.PGD(_THREAT, steps=_STEPS),
+        epochs=2,
+        batch_size=_BATCH,
+        learning_rate=0.001,
     )
     x, _ = images.batch(torch.tensor([0]))
     model = sr.build_model("resnet18", width=width)
@@ -164,16 +189,22 @@ def _epochs_of_clat(images: Images, runs: int, width: float, pace: dict[str, flo
 
 
 def _counted(own: dict[int, float], layer: int) -> float:
-    """Multiplications of CLAT with one layer as a share of PGD-AT's: forward passes, gradients of inputs and of weights."""
+    """Multiplications of CLAT with one layer as a share of PGD-AT's: forward passes, gradients of inputs and
+    of weights.
+    """
     below = sum(cost for i, cost in own.items() if i <= layer)
     above = sum(own.values()) - below
     attack = below + 2 * _STEPS * below  # the clean features once, then forward and back in each step
-    outer = sum(own.values()) + above + below + 2 * own[layer]  # clean pass and back, adversarial pass, weights twice
+    outer = (
+        sum(own.values()) + above + below + 2 * own[layer]
+    )  # clean pass and back, adversarial pass, weights twice
     return (attack + outer) / (sum(own.values()) * (2 * _STEPS + 3))
 
 
 def _index(images: Images, width: float, pace: dict[str, float]) -> Iterator[str]:
-    """One computation of the index on a batch, against an epoch of 50,000 images at the pace just measured."""
+    """One computation of the index on a batch, against an epoch of 50,000 images at the pace just
+    measured.
+    """
     from semirobust.methods import METHODS, Context
 
     model = sr.build_model("resnet18", width=width)
@@ -187,8 +218,9 @@ def _index(images: Images, width: float, pace: dict[str, float]) -> Iterator[str
         trainable(0, model, as_seed(0))
         spent = time.perf_counter() - started
         yield (
-            f"the index on {examples:>3} images {spent:6.2f} s: {spent / epoch:.2%} of an epoch of PGD-AT on 50,000 images "
-            f"({epoch:.0f} s at this pace), {spent / epoch / 10:.3%} an epoch when computed every 10 epochs"
+            f"the index on {examples:>3} images {spent:6.2f} s: {spent / epoch:.2%} of an epoch of PGD-AT on"
+            f" 50,000 images ({epoch:.0f} s at this pace), {spent / epoch / 10:.3%} an epoch when computed"
+            " every 10 epochs"
         )
 
 

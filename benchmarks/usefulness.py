@@ -1,4 +1,6 @@
-"""Robust usefulness of 100 features on 1,000 images: all pairs side by side against a loop of PGD attacks, feature by feature."""
+"""Robust usefulness of 100 features on 1,000 images: all pairs side by side against a loop of PGD attacks,
+feature by feature.
+"""
 
 import statistics
 import time
@@ -10,7 +12,7 @@ from torch import Tensor, nn
 import semirobust as sr
 from benchmarks.subjects import SHARED
 from semirobust.layers.features import forward_to
-from semirobust.measures.feature_attack import FeatureAttack
+from semirobust.measures.base.feature_attack import FeatureAttack
 from semirobust.measures.usefulness import usefulness
 
 __all__ = ["run"]
@@ -19,7 +21,8 @@ _IMAGES, _THREAT = 1000, sr.Linf(0.3)
 
 
 def run(runs: int, features: int = 5) -> Iterator[str]:
-    """The paper's network: two convolutions of few channels and 100 features, told 3 from 7; loops of two batch sizes.
+    """The paper's network: two convolutions of few channels and 100 features, told 3 from 7; loops of two
+    batch sizes.
 
     The loop is timed on ``features`` of the 100 in each run.
     """
@@ -56,7 +59,8 @@ def _subject() -> tuple[nn.Module, Tensor, Tensor, str]:
         return model, x, torch.arange(_IMAGES) % 2, "an untrained network on noise"
     splits = sr.load_data("mnist", root=str(SHARED))
     (a, b), (x, y) = (
-        (images.batch(_either(images.y)[:count])) for images, count in ((splits.train, 4000), (splits.test, _IMAGES))
+        (images.batch(_either(images.y)[:count]))
+        for images, count in ((splits.train, 4000), (splits.test, _IMAGES))
     )
     training = sr.Training(objective=sr.Standard(), epochs=4, batch_size=64, learning_rate=0.05)
     training(model, sr.images_from_tensors(a, (b == 7).long()), seed=0)
@@ -73,7 +77,9 @@ def _looped(model: nn.Module, x: Tensor, y: Tensor, i: int, attack: FeatureAttac
     last = len(layers) - 1
 
     def feature(z: Tensor) -> Tensor:
-        return forward_to(model, layers, z, last, at="conv" if attack.lift else "input")[last].flatten(1)[:, i]
+        return forward_to(model, layers, z, last, at="conv" if attack.lift else "input")[last].flatten(1)[
+            :, i
+        ]
 
     head = model.get_submodule(layers.at(last + 1).name)
     assert isinstance(head, nn.Linear)
@@ -91,7 +97,11 @@ def _looped(model: nn.Module, x: Tensor, y: Tensor, i: int, attack: FeatureAttac
             worst = value.detach() if worst is None else torch.minimum(worst, value.detach())
             if step < attack.steps:
                 (slope,) = torch.autograd.grad(value.sum(), now)
-                now = (now.detach() - attack.step * slope.sign()).clamp(a - _THREAT.epsilon, a + _THREAT.epsilon).clamp(0, 1)
+                now = (
+                    (now.detach() - attack.step * slope.sign())
+                    .clamp(a - _THREAT.epsilon, a + _THREAT.epsilon)
+                    .clamp(0, 1)
+                )
         assert worst is not None
         reached = (sign * worst).relu() if attack.lift else sign * worst
         z = (torch.where(sign != 0, reached, own) - f.mean()) / f.std(correction=0).clamp_min(1e-12)

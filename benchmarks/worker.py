@@ -101,7 +101,12 @@ def _verdict(s: Subject, x_adv: Tensor) -> Tensor:
         return s.model(x_adv).argmax(1) == s.y
 
 
-_LIBRARIES = {"ours": _ours, "pyautoattack": _pyautoattack, "torchattacks": _torchattacks, "foolbox": _foolbox}
+_LIBRARIES = {
+    "ours": _ours,
+    "pyautoattack": _pyautoattack,
+    "torchattacks": _torchattacks,
+    "foolbox": _foolbox,
+}
 
 if __name__ == "__main__":
     main()

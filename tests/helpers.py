@@ -11,7 +11,9 @@ __all__ = ["SmallResidual", "fingerprint", "untouched"]
 
 
 class SmallResidual(nn.Module):
-    """A convolution, a residual block with a projection named ``shortcut``, a head; batch norm and dropout throughout."""
+    """A convolution, a residual block with a projection named ``shortcut``, a head; batch norm and dropout
+    throughout.
+    """
 
     def __init__(self, classes: int = 3, channels: int = 3) -> None:
         super().__init__()
@@ -42,7 +44,9 @@ class _Block(nn.Module):
 
 
 def fingerprint(model: nn.Module) -> str:
-    """Everything that measuring must leave alone: tensors, ``.grad``, modes, ``requires_grad``, hooks, attributes."""
+    """Everything that measuring must leave alone: tensors, ``.grad``, modes, ``requires_grad``, hooks,
+    attributes.
+    """
     digest = hashlib.sha256()
     for name, tensor in model.state_dict(keep_vars=True).items():
         grad = None if tensor.grad is None else tensor.grad.numpy().tobytes()

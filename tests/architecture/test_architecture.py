@@ -17,47 +17,40 @@ from semirobust.measures import MEASURES
 from semirobust.methods import METHODS
 from semirobust.models import MODELS
 from semirobust.objectives import OBJECTIVES
-from semirobust.pruning import SALIENCIES
+from semirobust.pruning.saliencies import SALIENCIES
 from semirobust.selection import SELECTIONS
-from semirobust.threats import THREATS
+from semirobust.threats import NORMS, THREATS
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "semirobust"
 FILES = sorted(SOURCE.rglob("*.py"))
-FAMILIES = (ATTACKS, DEPENDENCES, MEASURES, METHODS, MODELS, OBJECTIVES, SALIENCIES, SELECTIONS, SOURCES, THREATS)
-HELPERS = {
-    "attacks": {"active", "base", "foreign", "goals", "inference", "losses", "steps", "windows"},
-    "data": {"augment", "catalogue", "images", "load", "locate", "mixture", "npz"},
-    "dependence": {"base", "buckets", "estimate", "pairwise", "reduction", "sketched", "weights"},
-    "measures": {
-        "base",
-        "bounds",
-        "feature_attack",
-        "footprint",
-        "ledger",
-        "robustness",
-        "sanity",
-        "score_ledger",
-        "speed",
-        "sweep",
-        "transfer",
-    },
-    "methods": {"base", "chosen", "harden", "lottery", "recovery"},
-    "models": {"base", "build", "checkpoint", "factory"},
-    "objectives": {"base"},
-    "pruning": {"base", "channels", "masks", "resize"},
-    "selection": {"base"},
-    "threats": {"ball", "base", "flow", "rearrangement"},
-}
+FAMILIES = (
+    ATTACKS,
+    DEPENDENCES,
+    MEASURES,
+    METHODS,
+    MODELS,
+    OBJECTIVES,
+    SALIENCIES,
+    SELECTIONS,
+    SOURCES,
+    NORMS,
+    THREATS,
+)
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.family)
 def test_every_file_of_a_family_registers_a_member(family):
     family.names()
     package = sys.modules[family.package]
-    registered = {member.__module__.rpartition(".")[2] for member in family._members.values()}
-    files = {module.name for module in pkgutil.iter_modules(package.__path__)}
-    assert files - registered == HELPERS[family.package.rpartition(".")[2]]
+    # A room may hold two families, as that of threat models does.
+    members = [
+        member for other in FAMILIES if other.package == family.package for member in other._members.values()
+    ]
+    registered = {member.__module__.rpartition(".")[2] for member in members}
+    modules = list(pkgutil.iter_modules(package.__path__))
+    assert {module.name for module in modules if not module.ispkg} == registered
+    assert {module.name for module in modules if module.ispkg} <= {"base"}, "machinery has one room"
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.family)
@@ -66,22 +59,25 @@ def test_every_member_is_documented(family):
     for name in family.names():
         text = inspect.getdoc(family._members[name])
         assert text, name
-        if family is not THREATS:  # a norm needs no paper
+        if family is not NORMS:  # a norm needs no paper
             module = inspect.getdoc(sys.modules[family._members[name].__module__]) or ""
-            assert re.search(cites, text + module), name
+            assert re.search(cites, " ".join((text + module).split())), name
 
 
 def test_randomness_is_an_argument():
     """No call of a global generator outside seed.py, and none without one."""
     draws = re.compile(
-        r"manual_seed|np\.random\.(?!default_rng|RandomState\(\w)|default_rng\(\)|\brandom\.(random|choice|shuffle|randint)"
+        r"manual_seed|np\.random\.(?!default_rng|RandomState\(\s*\w)|default_rng\(\)|\brandom\.(random|choice|shuffle|randint)"
     )
+    drawn = {f"torch.{name}" for name in ("rand", "randn", "randint", "randperm")}
     for file in FILES:
         text = file.read_text()
         if file.name != "seed.py":
             assert not draws.search(text), file
-        for call in re.findall(r"torch\.(?:rand|randn|randint|randperm)\([^\n]*", text):
-            assert "generator=" in call or file.parent.name == "models", (file, call)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in drawn:
+                given = "generator" in {keyword.arg for keyword in node.keywords}
+                assert given or file.parent.name == "models", (file, ast.unparse(node))
 
 
 def test_nothing_unpickles_or_evaluates():
@@ -92,17 +88,21 @@ def test_nothing_unpickles_or_evaluates():
                 name = ast.unparse(node.func)
                 assert name not in ("eval", "exec", "pickle.load", "pickle.loads", "np.loadtxt"), (file, name)
                 if name == "torch.load":
-                    assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords), file
+                    assert any(
+                        k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords
+                    ), file
 
 
 def test_files_and_functions_stay_short():
     for file in FILES:
         lines = file.read_text().splitlines()
-        assert len(lines) <= 360, (file, len(lines))
+        assert len(lines) <= 420, (file, len(lines))
         for node in ast.walk(ast.parse("\n".join(lines))):
             if isinstance(node, ast.FunctionDef) and file.name != "app.py":
-                body = node.end_lineno - node.body[0].lineno - len((ast.get_docstring(node) or "").splitlines())
-                assert body <= 60, (file, node.name, body)
+                body = (
+                    node.end_lineno - node.body[0].lineno - len((ast.get_docstring(node) or "").splitlines())
+                )
+                assert body <= 100, (file, node.name, body)
     lengths = sorted(len(file.read_text().splitlines()) for file in FILES)
     assert lengths[len(lengths) // 2] <= 120
 
@@ -126,18 +126,25 @@ def test_every_public_name_exists_and_is_typed():
 
     for name in sr.__all__:
         assert getattr(sr, name) is not None
-    text = (SOURCE / "__init__.py").read_text()
+    text = (SOURCE / "__init__.pyi").read_text()
     assert set(re.findall(r"import \w+ as (\w+)$", text, re.M)) == set(sr.__all__)
-    with pytest.raises(AttributeError, match="no attribute 'nope'"):
+    assert set(re.findall(r'^    "(\w+)",$', text, re.M)) == set(sr.__all__)
+    with pytest.raises(AttributeError, match="No semirobust attribute nope"):
         _ = sr.nope
 
 
 def test_the_project_speaks_of_itself_alone():
     words = re.compile(r"(?<![\w.])/(?:work|home|root|opt|farm)/|pip_find_links", re.I)
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout.split()
     for name in listed:
         path = ROOT / name
-        if path.suffix in (".py", ".md", ".toml", ".txt", "") and path.is_file() and path != Path(__file__).resolve():
+        if (
+            path.suffix in (".py", ".md", ".toml", ".txt", "")
+            and path.is_file()
+            and path != Path(__file__).resolve()
+        ):
             assert not words.search(path.read_text(errors="replace")), name
 
 

@@ -6,12 +6,12 @@ from torch import nn
 
 import semirobust as sr
 from semirobust.attacks import ATTACKS
-from semirobust.errors import InputError
-from semirobust.threats import THREATS
+from semirobust.core.errors import InputError
+from semirobust.threats import NORMS
 from tests.helpers import SmallResidual, untouched
 
 EVERY = pytest.mark.parametrize("name", ATTACKS.names())
-NORMS = pytest.mark.parametrize("norm", THREATS.names())
+NORMS = pytest.mark.parametrize("norm", NORMS.names())
 
 
 QUICK = {
@@ -27,7 +27,7 @@ FREE = {"stadv", "pixle"}  # bound by no norm
 
 
 def _attack(name, norm, epsilon=0.05):
-    return ATTACKS.make(name, QUICK.get(name), threat=THREATS.make(norm, {"epsilon": epsilon}))
+    return ATTACKS.make(name, QUICK.get(name), threat=NORMS.make(norm, {"epsilon": epsilon}))
 
 
 def _model() -> nn.Module:
@@ -50,7 +50,9 @@ def test_stays_in_the_ball_and_leaves_the_model_alone(name, norm, n):
     with untouched(model):
         x_adv = attack(model, x, y, seed=5)
         fooling = attack.fool(model, x, y, seed=5)
-    assert torch.equal(x, kept) and x_adv.shape == x.shape and x_adv.dtype == x.dtype and not x_adv.requires_grad
+    assert (
+        torch.equal(x, kept) and x_adv.shape == x.shape and x_adv.dtype == x.dtype and not x_adv.requires_grad
+    )
     assert attack.threat.contains(x, x_adv).all() and attack.threat.contains(x, fooling).all()
     assert x_adv.is_contiguous()
     assert name in MINIMISERS or not torch.equal(x_adv, x)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from semirobust.core.errors import InputError
 from semirobust.dependence import DEPENDENCES
-from semirobust.errors import InputError
 
 EVERY = pytest.mark.parametrize("name", DEPENDENCES.names())
 QUICK = {"infonce": {"steps": 60}}
@@ -24,11 +24,19 @@ def _pair(n=200, d=3):
 @EVERY
 def test_tells_dependence_from_independence(name):
     x, y = _pair()
-    found, none = _make(name)(x, y), _make(name)(x, torch.randn(200, 3, generator=torch.Generator().manual_seed(4)))
+    found, none = (
+        _make(name)(x, y),
+        _make(name)(x, torch.randn(200, 3, generator=torch.Generator().manual_seed(4))),
+    )
     assert found.verdict == "informative" and found.p_value <= 0.05 and found.excess > 3 * found.null_sd
     assert none.verdict == "indistinguishable from independence"
     low, high = found.interval
-    assert low <= found.value <= high and found.error > 0 and len(found.null) == 20 and found.value <= found.ceiling
+    assert (
+        low <= found.value <= high
+        and found.error > 0
+        and len(found.null) == 20
+        and found.value <= found.ceiling
+    )
     assert found.excess_interval[0] <= found.excess == found.value - found.null_mean
     assert name in str(found).lower().replace(" ", "-") and found.verdict in str(found)
 
@@ -37,7 +45,11 @@ def test_tells_dependence_from_independence(name):
 def test_units(name):
     found = _make(name, permutations=1)(*_pair())
     if found.unit == "bits":
-        assert (found.bits, found.null_bits, found.ceiling_bits) == (found.value, found.null_mean, found.ceiling)
+        assert (found.bits, found.null_bits, found.ceiling_bits) == (
+            found.value,
+            found.null_mean,
+            found.ceiling,
+        )
         assert found.excess_bits == found.excess
     else:
         with pytest.raises(InputError, match="no bits"):
@@ -51,7 +63,10 @@ def test_equal_seeds_give_equal_estimates_and_leave_the_global_state_alone(name)
     before, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
     first, again, other = measure(x, y, seed=1), measure(x, y, seed=1), measure(x, y, seed=2)
     assert torch.equal(before, torch.get_rng_state()) and (numbers == np.random.get_state()[1]).all()  # noqa: NPY002
-    assert (first.value, first.null) == (again.value, again.null) and (first.value, first.null) != (other.value, other.null)
+    assert (first.value, first.null) == (again.value, again.null) and (first.value, first.null) != (
+        other.value,
+        other.null,
+    )
 
 
 @EVERY
@@ -65,7 +80,9 @@ def test_given_the_class_it_is_the_weighted_mean_over_classes(name):
     assert found.n == 176 and found.classes[2].n == 45
     weights = {0: 90 / 176, 2: 45 / 176, 5: 41 / 176}
     assert found.value == pytest.approx(sum(w * found.classes[c].value for c, w in weights.items()))
-    assert found.null == pytest.approx([sum(w * found.classes[c].null[i] for c, w in weights.items()) for i in range(4)])
+    assert found.null == pytest.approx(
+        [sum(w * found.classes[c].null[i] for c, w in weights.items()) for i in range(4)]
+    )
     alone = _make(name, permutations=0)(x[labels == 0], y[labels == 0])
     if name not in ("infonce",):  # whose training is drawn anew
         assert found.classes[0].value == pytest.approx(alone.value, abs=1e-6)
@@ -126,7 +143,11 @@ def test_the_error_is_that_of_the_estimate_over_samples(name):
     for seed in range(12):
         generator = torch.Generator().manual_seed(seed)
         x = torch.randn(150, 2, generator=generator)
-        found.append(_make(name, permutations=0)(x, 0.8 * x + 0.6 * torch.randn(150, 2, generator=generator), seed=seed))
+        found.append(
+            _make(name, permutations=0)(
+                x, 0.8 * x + 0.6 * torch.randn(150, 2, generator=generator), seed=seed
+            )
+        )
     spread, error = np.std([e.value for e in found], ddof=1), np.mean([e.error for e in found])
     assert 0.5 * spread < error < 3 * spread
     assert {e.verdict for e in found} == {"not tested"}

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import semirobust as sr
+from semirobust.core.seed import Seed
 from semirobust.layers.map import layer_map
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES
-from semirobust.measures.score_ledger import ScoreLedger
-from semirobust.models.checkpoint import write_tensors
-from semirobust.seed import Seed
+from semirobust.measures.base.profile_cache import ScoreLedger
+from semirobust.models.base.checkpoint import write_tensors
 from tests.helpers import untouched
 
 _QUICK = {"semirobustness": {"layers": [2, 4], "rounds": 1, "decays": [0.1], "resamples": 50}}
@@ -45,7 +45,9 @@ def _same(one: LayerScores, other: LayerScores) -> None:
             for layer in a:
                 np.testing.assert_array_equal(a[layer], b[layer])
         elif field.name == "details":
-            assert {k: [str(v) for v in values] for k, values in a.items()} == {k: [str(v) for v in vs] for k, vs in b.items()}
+            assert {k: [str(v) for v in values] for k, values in a.items()} == {
+                k: [str(v) for v in vs] for k, vs in b.items()
+            }
         else:
             assert a == b, field.name
 

@@ -8,11 +8,16 @@ from torch import nn
 
 import semirobust as sr
 from semirobust.attacks.pgd import PGD
-from semirobust.data.images import Images
-from semirobust.measures.robustness import evaluate
+from semirobust.data.base.images import Images
+from semirobust.evaluation.accuracy import evaluate
 from semirobust.methods import METHODS
 
-_SMALL = {"suffix": {"layers": 2}, "clat": {"examples": 30}, "selected": {"examples": 30}, "rift": {"layers": [2]}}
+_SMALL = {
+    "suffix": {"layers": 2},
+    "clat": {"examples": 30},
+    "selected": {"examples": 30},
+    "rift": {"layers": [2]},
+}
 _THREAT = sr.Linf(8 / 255)
 
 
@@ -34,13 +39,22 @@ def _hardened(name: str, images: Images, model: nn.Module, epochs: int = 2, **mo
         return {key: float(value) for key, value in shares.items()}
 
     method = METHODS.make(name, _SMALL.get(name, {}))
-    options = {"epochs": epochs, "learning_rate": 0.05, "batch_size": 20, "validate": validate, "seed": 3, **more}
+    options = {
+        "epochs": epochs,
+        "learning_rate": 0.05,
+        "batch_size": 20,
+        "validate": validate,
+        "seed": 3,
+        **more,
+    }
     return sr.harden(model, images, method, threat=_THREAT, **options)
 
 
 @pytest.mark.parametrize("name", METHODS.names())
 def test_the_model_stays_what_it_is(name, images):
-    """Same modules and weights by name, finite, moved somewhere; layers that never trained have not moved, statistics included."""
+    """Same modules and weights by name, finite, moved somewhere; layers that never trained have not moved,
+    statistics included.
+    """
     model, kinds = _model(), [type(m) for m in _model().modules()]
     before = copy.deepcopy(model.state_dict())
     trained = _hardened(name, images, model)
@@ -62,7 +76,9 @@ def test_equal_seeds_give_equal_weights(name, images):
     one, other = (_hardened(name, images, _model()) for _ in range(2))
     assert all(torch.equal(one.best[key], other.best[key]) for key in one.best)
     different = _hardened(name, images, _model(), seed=4)
-    assert any(not torch.equal(one.model.state_dict()[key], different.model.state_dict()[key]) for key in one.best)
+    assert any(
+        not torch.equal(one.model.state_dict()[key], different.model.state_dict()[key]) for key in one.best
+    )
 
 
 @pytest.mark.parametrize("name", METHODS.names())

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import semirobust as sr
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from semirobust.models import MODELS
-from semirobust.models.base import Normalised
+from semirobust.models.base.classifier import Normalised
 from tests.helpers import untouched
 
 NAMES = ["wrn_10_2" if name == "wrn_D_K" else name for name in MODELS.names()]
@@ -28,7 +28,9 @@ def test_forward_backward_and_layers(name):
     with untouched(model):
         layers = sr.layer_map(model, x.detach())
     assert not layers.unassigned
-    assert sorted(p for layer in layers for p in layer.parameters) == sorted(n for n, _ in model.named_parameters())
+    assert sorted(p for layer in layers for p in layer.parameters) == sorted(
+        n for n, _ in model.named_parameters()
+    )
 
 
 @EVERY
@@ -49,9 +51,13 @@ def test_width_scales_the_network(name):
 def test_normalisation_is_inside():
     model = sr.build_model("resnet8", width=0.25, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7))
     x = torch.rand(2, 3, 8, 8)
-    normalised = (x - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / torch.tensor([0.5, 0.6, 0.7]).view(3, 1, 1)
+    normalised = (x - torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1)) / torch.tensor([0.5, 0.6, 0.7]).view(
+        3, 1, 1
+    )
     torch.testing.assert_close(model(x), model.network(normalised))
-    torch.testing.assert_close(Normalised(copy.deepcopy(model.network), (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)).eval()(x), model(x))
+    torch.testing.assert_close(
+        Normalised(copy.deepcopy(model.network), (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)).eval()(x), model(x)
+    )
     assert "normalise.mean" in model.state_dict()
 
 
@@ -76,7 +82,8 @@ def test_bad_settings_are_one_sentence(arguments, message):
 
 def test_the_capacity_family_has_its_six_scales():
     sizes = [
-        sum(p.numel() for p in sr.build_model(f"capacity_cnn_{s}", in_channels=1, image_size=28).parameters()) for s in range(6)
+        sum(p.numel() for p in sr.build_model(f"capacity_cnn_{s}", in_channels=1, image_size=28).parameters())
+        for s in range(6)
     ]
     assert sizes == sorted(sizes)
     assert sizes[0] == 2 * 26 + 4 * 51 + 64 * 100 + 100 + 1010

@@ -6,8 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import semirobust as sr
-from semirobust.errors import InputError
-from semirobust.layers.mode import quiet
+from semirobust.core.errors import InputError
+from semirobust.layers.quiet import quiet
 from semirobust.objectives import OBJECTIVES, Step
 from tests.helpers import SmallResidual
 
@@ -28,7 +28,9 @@ def test_without_a_perturbation_the_outer_loss_is_the_cross_entropy(name):
     free = {"dependent": {"weight": 0.0}, "mart": {"margin": False}, "score": {"beta": 0.0}}.get(name, {})
     outer = OBJECTIVES.make(name, free).outer(step, step.x)
     if name == "score":
-        torch.testing.assert_close(outer, (step.model(step.x).softmax(1) - F.one_hot(step.y, 3)).square().sum(1).mean())
+        torch.testing.assert_close(
+            outer, (step.model(step.x).softmax(1) - F.one_hot(step.y, 3)).square().sum(1).mean()
+        )
         return
     torch.testing.assert_close(outer, F.cross_entropy(step.model(step.x), step.y))
 
@@ -47,7 +49,9 @@ def test_gradient_by_finite_differences(name):
             weight += sign * 1e-6 * direction
             values.append(objective.outer(step, x_adv))
             weight -= sign * 1e-6 * direction
-    torch.testing.assert_close((values[0] - values[1]) / 2e-6, (slope * direction).sum(), rtol=1e-5, atol=1e-8)
+    torch.testing.assert_close(
+        (values[0] - values[1]) / 2e-6, (slope * direction).sum(), rtol=1e-5, atol=1e-8
+    )
 
 
 @EVERY
@@ -108,7 +112,9 @@ def test_trades_is_what_its_authors_compute(beta):
     x_adv, clean, moved = _both(step)
     natural = F.cross_entropy(clean, step.y)
     robust = nn.KLDivLoss(reduction="sum")(F.log_softmax(moved, dim=1), F.softmax(clean, dim=1)) / len(step.x)
-    torch.testing.assert_close(OBJECTIVES.make("trades", {"beta": beta}).outer(step, x_adv), natural + beta * robust)
+    torch.testing.assert_close(
+        OBJECTIVES.make("trades", {"beta": beta}).outer(step, x_adv), natural + beta * robust
+    )
 
 
 def test_trades_stays_a_number_where_probabilities_underflow():
@@ -133,15 +139,23 @@ def test_mart_is_what_its_authors_compute(beta):
     true = p.gather(1, step.y[:, None]).squeeze(1)
     kl = nn.KLDivLoss(reduction="none")(torch.log(p_adv + 1e-12), p).sum(1)
     expected = boosted + beta * (kl * (1.0000001 - true)).mean()
-    torch.testing.assert_close(OBJECTIVES.make("mart", {"beta": beta}).outer(step, x_adv), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(
+        OBJECTIVES.make("mart", {"beta": beta}).outer(step, x_adv), expected, rtol=1e-6, atol=1e-6
+    )
 
 
 def test_limits():
     """beta = 0: TRADES is standard training; MART without its margin is PGD-AT."""
     step = _step()
     x_adv, _, _ = _both(step)
-    for name, options, other in (("trades", {"beta": 0.0}, "standard"), ("mart", {"beta": 0.0, "margin": False}, "adversarial")):
-        mine, theirs = OBJECTIVES.make(name, options).outer(step, x_adv), OBJECTIVES.make(other).outer(step, x_adv)
+    for name, options, other in (
+        ("trades", {"beta": 0.0}, "standard"),
+        ("mart", {"beta": 0.0, "margin": False}, "adversarial"),
+    ):
+        mine, theirs = (
+            OBJECTIVES.make(name, options).outer(step, x_adv),
+            OBJECTIVES.make(other).outer(step, x_adv),
+        )
         torch.testing.assert_close(mine, theirs)
 
 

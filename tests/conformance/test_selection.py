@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
 from semirobust.layers.scores import LayerScores
-from semirobust.seed import Seed
 from semirobust.selection import SELECTIONS
 
 EVERY = pytest.mark.parametrize("name", SELECTIONS.names())
@@ -45,7 +45,9 @@ def test_five_percent_rounded_up(layers, k):
 
 def test_random_is_uniform_over_layers():
     selection = SELECTIONS.make("random", {"k": 1})
-    counts = np.bincount([selection(_scores([1, 2, 3, 4]), Seed((str(i),)))[0] for i in range(3000)], minlength=4)
+    counts = np.bincount(
+        [selection(_scores([1, 2, 3, 4]), Seed((str(i),)))[0] for i in range(3000)], minlength=4
+    )
     assert (abs(counts[1:4] - 1000) < 110).all()
 
 

@@ -5,15 +5,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from semirobust.seed import Seed
-from semirobust.threats import THREATS
+from semirobust.core.seed import Seed
+from semirobust.threats import NORMS
 
-EVERY = pytest.mark.parametrize("norm", THREATS.names())
+EVERY = pytest.mark.parametrize("norm", NORMS.names())
 NUMBERS = st.lists(st.floats(-3, 3, width=32), min_size=6, max_size=6)
 
 
 def _threat(norm, epsilon=0.5):
-    return THREATS.make(norm, {"epsilon": epsilon})
+    return NORMS.make(norm, {"epsilon": epsilon})
 
 
 @EVERY
@@ -37,7 +37,12 @@ def test_projection_is_the_nearest_point(norm):
     u = torch.tensor([[0.9, -0.3, 0.2, 1.4]], dtype=torch.float64)
     start = (u[0] * 0.1).numpy()
     room = {"type": "ineq", "fun": lambda d: 0.5 - float(threat.size(torch.tensor(d)[None]))}
-    found = minimize(lambda d: ((d - u[0].numpy()) ** 2).sum(), start, constraints=room, options={"ftol": 1e-12, "maxiter": 500})
+    found = minimize(
+        lambda d: ((d - u[0].numpy()) ** 2).sum(),
+        start,
+        constraints=room,
+        options={"ftol": 1e-12, "maxiter": 500},
+    )
     torch.testing.assert_close(threat.project_ball(u)[0], torch.tensor(found.x), atol=1e-3, rtol=0)
 
 

@@ -4,16 +4,16 @@ import pytest
 import torch
 
 import semirobust as sr
-from semirobust.data.augment import AUGMENTATIONS
-from semirobust.data.augment.colour import Colour
-from semirobust.data.augment.crop_shift import CropShift
-from semirobust.data.augment.cutout import Cutout
-from semirobust.data.augment.erase import Erase
-from semirobust.data.mixture import mixture
-from semirobust.errors import InputError
+from semirobust.augment import AUGMENTATIONS
+from semirobust.augment.colour import Colour
+from semirobust.augment.crop_shift import CropShift
+from semirobust.augment.cutout import Cutout
+from semirobust.augment.erase import Erase
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed, as_seed
+from semirobust.data.base.mixture import mixture
 from semirobust.objectives.adversarial import Adversarial
-from semirobust.seed import Seed, as_seed
-from semirobust.training.loop import Training
+from semirobust.training.training import Training
 
 SEED = Seed(("augment",))
 
@@ -37,7 +37,9 @@ def test_every_augmentation(name, channels):
 def test_cutout_takes_a_square_around_a_centre_in_the_image():
     out = Cutout(0.5)(torch.ones(400, 1, 8, 8), SEED)[:, 0]
     rows, columns = (out == 0).any(2).sum(1), (out == 0).any(1).sum(1)
-    assert int(rows.max()) == 4 and int(rows.min()) == 2 and torch.equal((out == 0).sum((1, 2)), rows * columns)
+    assert (
+        int(rows.max()) == 4 and int(rows.min()) == 2 and torch.equal((out == 0).sum((1, 2)), rows * columns)
+    )
 
 
 def test_erased_area_and_probability():
@@ -45,14 +47,20 @@ def test_erased_area_and_probability():
     area = (out == 0).float().mean((1, 2))
     assert float((area > 0).float().mean()) == pytest.approx(0.5, abs=0.04)
     some = area[area > 0]
-    assert float(some.min()) >= 0.015 and float(some.max()) <= 0.36 and float(some.mean()) == pytest.approx(0.17, abs=0.02)
+    assert (
+        float(some.min()) >= 0.015
+        and float(some.max()) <= 0.36
+        and float(some.mean()) == pytest.approx(0.17, abs=0.02)
+    )
 
 
 def test_crop_shift_keeps_one_box_of_the_image():
     x = 1 + torch.arange(144.0).view(1, 1, 12, 12).expand(300, 1, 12, 12)
     out = CropShift(5)(x, SEED)
     lost = [(12 - int((image[0] > 0).any(1).sum()), 12 - int((image[0] > 0).any(0).sum())) for image in out]
-    assert {a + b for a, b in lost} == set(range(6)) and {a for a, _ in lost} == {b for _, b in lost} == set(range(6))
+    assert {a + b for a, b in lost} == set(range(6)) and {a for a, _ in lost} == {b for _, b in lost} == set(
+        range(6)
+    )
     for image in out[:50, 0]:
         at = (image > 0).nonzero()
         box = image[at[:, 0].min() : at[:, 0].max() + 1, at[:, 1].min() : at[:, 1].max() + 1]
@@ -60,7 +68,9 @@ def test_crop_shift_keeps_one_box_of_the_image():
 
 
 def test_colours_change_by_the_factor():
-    """On a grey image of one value contrast, saturation and sharpness change nothing, and brightness is the factor."""
+    """On a grey image of one value contrast, saturation and sharpness change nothing, and brightness is the
+    factor.
+    """
     out = Colour(0.5, 0.5, 1.5)(torch.full((400, 3, 6, 6), 0.4), SEED)
     factors = out[:, 0, 0, 0] / 0.4
     torch.testing.assert_close(out, out[:, :1, :1, :1].expand_as(out))
@@ -93,7 +103,9 @@ def test_a_mixture_has_its_share_in_every_batch():
 
 def test_training_on_a_mixture():
     own, extra = _two()
-    training = Training(objective=Adversarial(), attack=sr.PGD(sr.Linf(2 / 255), steps=1), epochs=1, batch_size=10)
+    training = Training(
+        objective=Adversarial(), attack=sr.PGD(sr.Linf(2 / 255), steps=1), epochs=1, batch_size=10
+    )
     steps = []
     trained = training(
         sr.build_model("resnet8", 3, 0.125, image_size=8),
@@ -107,7 +119,11 @@ def test_mixtures_that_are_refused():
     own, extra = _two()
     other = sr.images_from_tensors(torch.rand(4, 3, 9, 9), torch.arange(4) % 3)
     more = sr.images_from_tensors(torch.rand(5, 3, 8, 8), torch.arange(5))
-    for second, share, message in ((extra, 1.0, "extra_share"), (other, 0.5, "of shape"), (more, 0.5, "at most the 3 classes")):
+    for second, share, message in (
+        (extra, 1.0, "extra_share"),
+        (other, 0.5, "of shape"),
+        (more, 0.5, "at most the 3 classes"),
+    ):
         with pytest.raises(InputError, match=message):
             mixture(own, second, share)
     assert mixture(own, extra, 0) is own
@@ -115,13 +131,19 @@ def test_mixtures_that_are_refused():
 
 def test_stored_perturbations_need_an_augmentation_that_only_moves():
     with pytest.raises(InputError, match="only moves pixels"):
-        Training(objective=Adversarial(), attack=sr.PGD(sr.Linf(8 / 255)), start="stored", augment="idbh-weak")
+        Training(
+            objective=Adversarial(), attack=sr.PGD(sr.Linf(8 / 255)), start="stored", augment="idbh-weak"
+        )
 
 
 def test_images_may_live_on_another_device():
     own, _ = _two()
     assert own.on(torch.device("cpu")) is own
     elsewhere = own.on(torch.device("meta"))
-    assert elsewhere.pixels.device.type == "meta" and elsewhere.pixels.dtype == torch.uint8 and elsewhere.an_epoch == 30
+    assert (
+        elsewhere.pixels.device.type == "meta"
+        and elsewhere.pixels.dtype == torch.uint8
+        and elsewhere.an_epoch == 30
+    )
     mixed = mixture(own, own, 0.5)
     assert mixed.on(torch.device("meta")) is mixed

@@ -7,8 +7,8 @@ import time
 import numpy as np
 import pytest
 
+from semirobust.core.errors import InputError
 from semirobust.data.cifar import read_python
-from semirobust.errors import InputError
 
 _CLASSES = tuple("0123456789")
 
@@ -31,15 +31,23 @@ def _calls(*steps):
 @pytest.mark.parametrize("protocol", [2, 3, 4])
 def test_batches_are_read(tmp_path, protocol):
     data = np.random.default_rng(0).integers(0, 255, (3, 3072), dtype=np.uint8)
-    found = read_python(_written(tmp_path, pickle.dumps({b"data": data, b"labels": [3, 1, 2]}, protocol=protocol)), _CLASSES)
+    found = read_python(
+        _written(tmp_path, pickle.dumps({b"data": data, b"labels": [3, 1, 2]}, protocol=protocol)), _CLASSES
+    )
     assert found.y.tolist() == [3, 1, 2] and np.array_equal(found.pixels.flatten(1).numpy(), data)
 
 
 @pytest.mark.parametrize(
     "steps",
     [
-        (b"cnumpy\nndarray\n", b"(J\x00\x00\x00\x01M\x00\x0ctX\x02\x00\x00\x00u1\x86R"),  # an array of any size
-        (b"c_codecs\nencode\n", b"X\x04\x00\x00\x00abcdX\x08\x00\x00\x00punycode\x86R"),  # an encoding of quadratic time
+        (
+            b"cnumpy\nndarray\n",
+            b"(J\x00\x00\x00\x01M\x00\x0ctX\x02\x00\x00\x00u1\x86R",
+        ),  # an array of any size
+        (
+            b"c_codecs\nencode\n",
+            b"X\x04\x00\x00\x00abcdX\x08\x00\x00\x00punycode\x86R",
+        ),  # an encoding of quadratic time
         (b"]q\x00", *(b"(h\x00h\x00lq\x00" for _ in range(60))),  # a list of lists of lists ...
     ],
 )

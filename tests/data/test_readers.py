@@ -1,4 +1,6 @@
-"""Readers of data on files written in each layout, whole and damaged, and on the real ones where they are at hand."""
+"""Readers of data on files written in each layout, whole and damaged, and on the real ones where they are at
+hand.
+"""
 
 import gzip
 import io
@@ -12,12 +14,12 @@ import torch
 from PIL import Image
 
 import semirobust as sr
-from semirobust.data.catalogue import CATALOGUE
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
+from semirobust.data.base.catalogue import CATALOGUE
+from semirobust.data.base.locate import unpack
 from semirobust.data.cifar import read_binary, read_python
 from semirobust.data.idx import read_idx
-from semirobust.data.locate import unpack
-from semirobust.errors import InputError
-from semirobust.seed import Seed
 
 RNG = np.random.default_rng(0)
 
@@ -41,7 +43,14 @@ def test_idx(tmp_path, suffix):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\0\0\x08", b"\0\0\x09\x01\0\0\0\x01a", b"\0\0\x08\x01\0\0\0\x05abc", b"\0\0\x08\x01\0\0\0\x01abc"]
+    "content",
+    [
+        b"",
+        b"\0\0\x08",
+        b"\0\0\x09\x01\0\0\0\x01a",
+        b"\0\0\x08\x01\0\0\0\x05abc",
+        b"\0\0\x08\x01\0\0\0\x01abc",
+    ],
 )
 def test_damaged_idx_is_one_sentence(tmp_path, content):
     path = tmp_path / "x-ubyte"
@@ -69,7 +78,9 @@ def test_cifar10_in_both_layouts(tmp_path):
     python.mkdir(parents=True)
     for name in ("data_batch_1", "data_batch_2", "test_batch"):
         (binary / f"{name}.bin").write_bytes(np.concatenate([labels[:, None], data], 1).tobytes())
-        (python / name).write_bytes(pickle.dumps({b"data": data, b"labels": labels.tolist(), b"batch_label": b"x"}, protocol=2))
+        (python / name).write_bytes(
+            pickle.dumps({b"data": data, b"labels": labels.tolist(), b"batch_label": b"x"}, protocol=2)
+        )
     first, second = sr.load_data("cifar10", root=tmp_path / "b"), sr.load_data("cifar10", root=tmp_path / "p")
     assert len(first.train) == 40 and first.classes[3] == "cat" and "only 40" in first.note
     for a, b in zip(first.train.all(), second.train.all(), strict=True):
@@ -82,7 +93,9 @@ def test_cifar100_in_both_layouts(tmp_path):
     data, labels = _cifar(200, 100)
     coarse = (labels // 5).astype(np.uint8)
     for part in ("train", "test"):
-        (tmp_path / f"{part}.bin").write_bytes(np.concatenate([coarse[:, None], labels[:, None], data], 1).tobytes())
+        (tmp_path / f"{part}.bin").write_bytes(
+            np.concatenate([coarse[:, None], labels[:, None], data], 1).tobytes()
+        )
     first = sr.load_data("cifar100", root=tmp_path)
     assert len(first.classes) == 100
     np.testing.assert_array_equal(first.train.y, labels)
@@ -136,7 +149,12 @@ def _pictures(folder, sizes=((40, 30), (30, 50), (32, 32), (7, 9), (100, 32))):
 def test_folder_of_pictures_of_any_size(tmp_path):
     _pictures(tmp_path / "all")
     splits = sr.load_data(str(tmp_path / "all"), image_size=16)
-    assert splits.classes == ("cat", "dog") and len(splits.train) == 8 and len(splits.test) == 2 and "random fifth" in splits.note
+    assert (
+        splits.classes == ("cat", "dog")
+        and len(splits.train) == 8
+        and len(splits.test) == 2
+        and "random fifth" in splits.note
+    )
     x, y = splits.train.all()
     assert x.shape == (8, 3, 16, 16)
     grey = torch.where(y == 1, 200 / 255, 20 / 255)  # red is drawn as red alone, grey in all channels
@@ -159,7 +177,9 @@ def test_many_pictures_are_decoded_when_wanted(tmp_path, monkeypatch):
     lazy = sr.load_data(str(tmp_path / "all"), image_size=16)
     assert not isinstance(lazy.train.pixels, torch.Tensor)
     monkeypatch.setattr(folder, "_IN_MEMORY", 1 << 30)
-    for a, b in zip(lazy.train.all(), sr.load_data(str(tmp_path / "all"), image_size=16).train.all(), strict=True):
+    for a, b in zip(
+        lazy.train.all(), sr.load_data(str(tmp_path / "all"), image_size=16).train.all(), strict=True
+    ):
         assert torch.equal(a, b)
 
 
@@ -180,7 +200,12 @@ def test_bad_folders_are_one_sentence(tmp_path):
 @pytest.mark.parametrize("layout", ["NKHW", "NHWK", "NHW", "float"])
 def test_npz(tmp_path, layout):
     x = RNG.integers(0, 256, (25, 8, 8, 3), np.uint8)
-    x = {"NKHW": x.transpose(0, 3, 1, 2), "NHWK": x, "NHW": x[..., 0], "float": (x / 255.0).transpose(0, 3, 1, 2)}[layout]
+    x = {
+        "NKHW": x.transpose(0, 3, 1, 2),
+        "NHWK": x,
+        "NHW": x[..., 0],
+        "float": (x / 255.0).transpose(0, 3, 1, 2),
+    }[layout]
     np.savez(tmp_path / "d.npz", x=x, y=np.arange(25) % 3)
     splits = sr.load_data(str(tmp_path / "d.npz"))
     assert splits.train.shape == (1 if layout == "NHW" else 3, 8, 8) and len(splits.test) == 5
@@ -251,7 +276,7 @@ def test_digits_need_nothing():
 def test_no_network_says_what_to_do(tmp_path, monkeypatch):
     import pooch
 
-    from semirobust.data.locate import download
+    from semirobust.data.base.locate import download
 
     def unreachable(*args, **kwargs):
         raise ConnectionError("no route")
@@ -270,7 +295,7 @@ def test_a_download_ends_in_readable_data(tmp_path, monkeypatch):
     """The archive comes from a local folder in place of its official address."""
     import pooch
 
-    from semirobust.data.locate import download
+    from semirobust.data.base.locate import download
 
     data, labels = _cifar()
 

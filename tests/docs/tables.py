@@ -1,4 +1,6 @@
-"""The tables of methods in the documentation, drawn from the registries; ``python -m tests.docs.tables`` rewrites them."""
+"""The tables of methods in the documentation, drawn from the registries; ``python -m tests.docs.tables``
+rewrites them.
+"""
 
 import dataclasses
 import inspect
@@ -6,23 +8,24 @@ import re
 from pathlib import Path
 
 from semirobust.attacks import ATTACKS
+from semirobust.augment import AUGMENTATIONS, AbstractAugmentation
+from semirobust.augment.chain import Chain
+from semirobust.core.registry import Registry
 from semirobust.data import SOURCES
-from semirobust.data.augment import AUGMENTATIONS, AbstractAugmentation
-from semirobust.data.augment.chain import Chain
 from semirobust.dependence import DEPENDENCES
+from semirobust.experiments.recipe import shipped
 from semirobust.measures import MEASURES
 from semirobust.methods import METHODS
 from semirobust.models import MODELS
 from semirobust.objectives import OBJECTIVES
-from semirobust.pruning import SALIENCIES
-from semirobust.registry import Registry
+from semirobust.pruning.saliencies import SALIENCIES
 from semirobust.selection import SELECTIONS
-from semirobust.stages.recipe import shipped
-from semirobust.threats import THREATS
+from semirobust.threats import NORMS, THREATS
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "methods.md"
 FAMILIES = {
-    "Threat models": THREATS,
+    "Threat models: norms": NORMS,
+    "Threat models of one attack": THREATS,
     "Attacks": ATTACKS,
     "Training objectives": OBJECTIVES,
     "Ways to harden": METHODS,
@@ -38,7 +41,11 @@ FAMILIES = {
 def _row(family: Registry, name: str) -> str:
     member = family._members[name]
     first = inspect.getdoc(member).split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
-    options = [f.name for f in dataclasses.fields(member) if f.name != "threat"] if dataclasses.is_dataclass(member) else []
+    options = (
+        [f.name for f in dataclasses.fields(member) if f.name != "threat"]
+        if dataclasses.is_dataclass(member)
+        else []
+    )
     return f"| `{name}` | {first} | {', '.join(f'`{o}`' for o in options)} |"
 
 
@@ -56,11 +63,16 @@ def _first(part: AbstractAugmentation) -> str:
 
 def render() -> str:
     """The page as it should be."""
-    parts = ["# Methods by name\n\nDrawn from the code; formulas, units and sources stand in each docstring.\n"]
+    parts = [
+        "# Methods by name\n\nDrawn from the code; formulas, units and sources stand in each docstring.\n"
+    ]
     for title, family in FAMILIES.items():
         rows = "\n".join(_row(family, name) for name in family.names())
         parts.append(f"## {title}\n\n| name | what it is | options |\n|---|---|---|\n{rows}\n")
-    rows = "\n".join(f"| `{name}` | {path.read_text().splitlines()[0].removeprefix('# ')} |" for name, path in shipped().items())
+    rows = "\n".join(
+        f"| `{name}` | {path.read_text().splitlines()[0].removeprefix('# ')} |"
+        for name, path in shipped().items()
+    )
     parts.append(f"## Recipes\n\n`--recipe NAME`.\n\n| name | what it is |\n|---|---|\n{rows}\n")
     rows = "\n".join(f"| `{name}` | {_kinds(found)} |" for name, found in AUGMENTATIONS.items())
     parts.append(f"## Augmentations\n\n| name | what it is |\n|---|---|\n{rows}\n")

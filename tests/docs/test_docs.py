@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from semirobust.stages.reproduce.runner import write_page
+from semirobust.experiments.reproduce.runner import write_page
 from tests.docs.tables import PAGE, render
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,7 +15,9 @@ def test_method_tables_are_those_of_the_code():
     assert PAGE.read_text() == render(), "run `make docs`"
 
 
-@pytest.mark.parametrize("folder", sorted((ROOT / "docs/reproduced").glob("*/records")), ids=lambda f: f.parent.name)
+@pytest.mark.parametrize(
+    "folder", sorted((ROOT / "docs/reproduced").glob("*/records")), ids=lambda f: f.parent.name
+)
 def test_reproduced_tables_are_those_of_the_records(folder, tmp_path):
     """The pages are rendered, not written."""
     name, _, scale = folder.parent.name.rpartition("-")

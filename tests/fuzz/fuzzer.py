@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from tests.fuzz.mutate import mutated
 from tests.fuzz.readers import READERS, Reader
 
@@ -30,7 +30,9 @@ class Case:
 
 
 def fuzz(name: str, count: int, seed: int, place: Path) -> Iterator[Case]:
-    """Read ``count`` wrong files of one kind; the cases in which the reader did something else than read or refuse them."""
+    """Read ``count`` wrong files of one kind; the cases in which the reader did something else than read or
+    refuse them.
+    """
     reader, chance = READERS[name], random.Random(f"{name}/{seed}")
     folder = place / "good"
     shutil.rmtree(folder, ignore_errors=True)

@@ -5,9 +5,31 @@ import random
 __all__ = ["mutated"]
 
 _WORDS = (
-    b"\x00", b"\xff" * 8, b"\x7f\xff\xff\xff", b"-1", b"0", b"1e309", b"NaN", b"-Infinity", b"null", b"true", b'""', b"{}", b"[]",
-    b"9" * 30, b"../../x", b"%s%n", b"\n", b"\r\n", b"'", b'"', b"<script>alert(1)</script>", b"{{7*7}}", "ü\u202e".encode(), b"__import__",
-)  # fmt: skip
+    b"\x00",
+    b"\xff" * 8,
+    b"\x7f\xff\xff\xff",
+    b"-1",
+    b"0",
+    b"1e309",
+    b"NaN",
+    b"-Infinity",
+    b"null",
+    b"true",
+    b'""',
+    b"{}",
+    b"[]",
+    b"9" * 30,
+    b"../../x",
+    b"%s%n",
+    b"\n",
+    b"\r\n",
+    b"'",
+    b'"',
+    b"<script>alert(1)</script>",
+    b"{{7*7}}",
+    "ü\u202e".encode(),
+    b"__import__",
+)
 
 
 def mutated(content: bytes, chance: random.Random, others: list[bytes]) -> bytes:
@@ -49,5 +71,8 @@ def _changed(data: bytearray, chance: random.Random, others: list[bytes]) -> byt
         data[here:here] = chance.choice((b"[", b"{", b'{"a":', b"(")) * chance.choice((3, 200, 5000))
     else:  # two pieces change places
         other = chance.randrange(len(data) + 1)
-        data[here : here + size], data[other : other + size] = data[other : other + size], data[here : here + size]
+        data[here : here + size], data[other : other + size] = (
+            data[other : other + size],
+            data[here : here + size],
+        )
     return data

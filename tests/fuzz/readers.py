@@ -1,8 +1,7 @@
 """Everything that reads a file: a good one to begin with, and the call that reads it.
 
-A reader gets a folder of its own with the file in it, and may raise ``InputError`` alone. What it makes of the file does not
-matter here.
-"""
+A reader gets a folder of its own with the file in it, and may raise ``InputError`` alone. What it makes of
+the file does not matter here."""
 
 import gzip
 import io
@@ -19,15 +18,15 @@ import torch
 from PIL import Image
 
 import semirobust as sr
+from semirobust.data.base.locate import unpack
 from semirobust.data.cifar import read_binary, read_python
 from semirobust.data.idx import read_idx
-from semirobust.data.locate import unpack
-from semirobust.models.checkpoint import read_tensors, write_tensors
-from semirobust.records.record import Finding, LayerEntry, Number, Origin, Picture, Settings
+from semirobust.experiments.recipe import read_recipe
+from semirobust.experiments.run import build_subject, save_run, spec_for
+from semirobust.models.base.checkpoint import read_tensors, write_tensors
+from semirobust.records.schema import Finding, LayerEntry, Number, Origin, Picture, Settings
 from semirobust.records.store import read_records, write_records
 from semirobust.reports.page import write_report
-from semirobust.stages.recipe import read_recipe
-from semirobust.stages.run import build_subject, save_run, spec_for
 from semirobust.training.state import TrainState, restore, store
 
 __all__ = ["READERS", "Reader"]
@@ -134,12 +133,23 @@ def _subject(folder: Path) -> object:
 def _records(folder: Path) -> None:
     (folder / "records").mkdir()
     numbers = [
-        Number(name="accuracy", value=0.5, low=0.4, high=0.6, n=100, labels={"attack": a, "threat": "Linf"}, origin=_AT)
+        Number(
+            name="accuracy",
+            value=0.5,
+            low=0.4,
+            high=0.6,
+            n=100,
+            labels={"attack": a, "threat": "Linf"},
+            origin=_AT,
+        )
         for a in ("clean", "pgd-10")
     ]
     layers = [Number(name="layer.criticality", value=1.5, labels={"layer": i}, origin=_AT) for i in (1, 2)]
     entries = [
-        LayerEntry(index=i, name=f"conv{i}", type="Conv2d", shape=(3, 4, 4), parameters=9, block="b", origin=_AT) for i in (1, 2)
+        LayerEntry(
+            index=i, name=f"conv{i}", type="Conv2d", shape=(3, 4, 4), parameters=9, block="b", origin=_AT
+        )
+        for i in (1, 2)
     ]
     picture = Picture(name="example", png="iVBORw0KGgo=", caption="3 → 5", origin=_AT)
     finding = Finding(name="note", text="all is well", origin=_AT)

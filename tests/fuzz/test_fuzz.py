@@ -1,4 +1,6 @@
-"""A few wrong files and command lines for each reader, those that once did harm, and bombs (``benchmarks/fuzz.py`` has many)."""
+"""A few wrong files and command lines for each reader, those that once did harm, and bombs
+(``benchmarks/fuzz.py`` has many).
+"""
 
 import random
 import sys
@@ -15,15 +17,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import semirobust as sr
-from semirobust.data.locate import unpack
-from semirobust.errors import InputError
-from semirobust.models.checkpoint import read_tensors
-from semirobust.stages.recipe import read_recipe
+from semirobust.core.errors import InputError
+from semirobust.data.base.locate import unpack
+from semirobust.experiments.recipe import read_recipe
+from semirobust.models.base.checkpoint import read_tensors
 from tests.fuzz.arguments import attempt_arguments, command_line, small_run
 from tests.fuzz.fuzzer import attempt, fuzz
 from tests.fuzz.readers import READERS
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="bounds time and memory in ways of Linux")
+pytestmark = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="bounds time and memory in ways of Linux"
+)
 _CORPUS = Path(__file__).parent / "corpus"
 
 
@@ -59,7 +63,8 @@ def test_command_lines_that_nobody_means(tmp_path):
 @settings(max_examples=60, deadline=None)
 @given(
     st.recursive(
-        st.none() | st.booleans() | st.integers() | st.floats() | st.text(), lambda c: st.lists(c) | st.dictionaries(st.text(), c)
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+        lambda c: st.lists(c) | st.dictionaries(st.text(), c),
     )
 )
 def test_recipes_take_any_value_or_refuse_it(value):
@@ -80,8 +85,13 @@ def test_recipes_take_any_value_or_refuse_it(value):
 
 def test_an_archive_cannot_fill_the_memory(tmp_path):
     bomb = tmp_path / "b.npz"
-    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("x.npy", "w", force_zip64=True) as entry:
-        np.lib.format.write_array_header_2_0(entry, {"descr": "|u1", "fortran_order": False, "shape": (1 << 31, 1, 1, 1)})
+    with (
+        zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("x.npy", "w", force_zip64=True) as entry,
+    ):
+        np.lib.format.write_array_header_2_0(
+            entry, {"descr": "|u1", "fortran_order": False, "shape": (1 << 31, 1, 1, 1)}
+        )
         for _ in range(1 << 11):
             entry.write(bytes(1 << 20))
     assert bomb.stat().st_size < 1 << 22

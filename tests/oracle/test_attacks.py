@@ -109,7 +109,7 @@ def test_uniform_points_of_the_ball():
     """||u||^D of a uniform point of the l2 ball, and |u| of the l-infinity ball, are uniform on [0, 1]."""
     from scipy.stats import kstest
 
-    from semirobust.seed import Seed
+    from semirobust.core.seed import Seed
 
     x = torch.zeros(4000, 3, 2, 1)
     length = sr.L2(2.0).sample(x, Seed(("a",))).flatten(1).norm(dim=1) / 2

@@ -1,4 +1,6 @@
-"""Bounds on the difference of two networks, against the whole Hessian and on both sides of their assumptions."""
+"""Bounds on the difference of two networks, against the whole Hessian and on both sides of their
+assumptions.
+"""
 
 import copy
 import itertools
@@ -11,8 +13,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import semirobust as sr
-from semirobust.errors import InputError
-from semirobust.measures.bounds import sharpness
+from semirobust.core.errors import InputError
+from semirobust.evaluation.bounds import sharpness
 from tests.helpers import SmallResidual, untouched
 
 
@@ -26,7 +28,9 @@ def _hessian(model, x, y, names):
         parts = {n: p.view(s) for n, p, s in zip(names, flat.split(sizes), shapes, strict=True)}
         return F.cross_entropy(torch.func.functional_call(model, parts, (x,)), y)
 
-    return torch.autograd.functional.hessian(loss, torch.cat([parameters[n].detach().flatten() for n in names]))
+    return torch.autograd.functional.hessian(
+        loss, torch.cat([parameters[n].detach().flatten() for n in names])
+    )
 
 
 def test_sharpness_is_the_largest_eigenvalue_of_the_suffix():
@@ -62,7 +66,9 @@ def _stationary():
     torch.manual_seed(0)
     x, y = torch.rand(60, 5).double(), torch.randint(0, 3, (60,))
     model = nn.Sequential(nn.Linear(5, 4), nn.Tanh(), nn.Linear(4, 3)).double().eval()
-    optimiser = torch.optim.LBFGS(model[2].parameters(), max_iter=500, tolerance_grad=1e-12, tolerance_change=1e-14)
+    optimiser = torch.optim.LBFGS(
+        model[2].parameters(), max_iter=500, tolerance_grad=1e-12, tolerance_change=1e-14
+    )
 
     def closure():
         optimiser.zero_grad()
@@ -145,7 +151,11 @@ def test_the_papers_form_fails_for_larger_weights_and_for_convolutions():
     found = sr.performance_bounds(other, model, x, y, [1, 2, 3], curvature=0.0)
     assert not found.peeling_holds and found.output <= found.telescoped * (1 + 1e-9)
 
-    network = nn.Sequential(nn.Conv2d(1, 1, 5, padding=2, bias=False), nn.Flatten(), nn.Linear(64, 2, bias=False)).double().eval()
+    network = (
+        nn.Sequential(nn.Conv2d(1, 1, 5, padding=2, bias=False), nn.Flatten(), nn.Linear(64, 2, bias=False))
+        .double()
+        .eval()
+    )
     with torch.no_grad():
         network[0].weight.fill_(0.1)
         network[2].weight.fill_(1.0)
@@ -174,7 +184,9 @@ def test_what_cannot_be_compared_is_refused():
     with pytest.raises(InputError, match="differs too"):
         sr.performance_bounds(other, model, x, y, [2])
     with pytest.raises(InputError, match="same build as the reference"):
-        sr.performance_bounds(nn.Sequential(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 3)).double().eval(), model, x, y, [2])
+        sr.performance_bounds(
+            nn.Sequential(nn.Linear(5, 3), nn.Tanh(), nn.Linear(3, 3)).double().eval(), model, x, y, [2]
+        )
     with pytest.raises(InputError):
         sr.performance_bounds(model, model, x, y + 5, [2])
 

@@ -1,4 +1,6 @@
-"""Channels that are removed for good: dead ones change nothing, what is left fits together, and weights alone bring it back."""
+"""Channels that are removed for good: dead ones change nothing, what is left fits together, and weights alone
+bring it back.
+"""
 
 import copy
 
@@ -7,15 +9,15 @@ import torch
 from torch import nn
 
 import semirobust as sr
-from semirobust.errors import InputError
-from semirobust.layers.operations import multiplications
+from semirobust.core.errors import InputError
+from semirobust.core.seed import as_seed
+from semirobust.layers.macs import multiplications
 from semirobust.measures.gradient_norm import GradientNorm
 from semirobust.pruning.channels import Channels
-from semirobust.pruning.gradient import Gradient
-from semirobust.pruning.layered import Layered
-from semirobust.pruning.magnitude import Magnitude
 from semirobust.pruning.resize import resized
-from semirobust.seed import as_seed
+from semirobust.pruning.saliencies.gradient import Gradient
+from semirobust.pruning.saliencies.layered import Layered
+from semirobust.pruning.saliencies.magnitude import Magnitude
 from tests.helpers import untouched
 
 pytest.importorskip("torch_pruning")
@@ -42,11 +44,15 @@ def test_a_smaller_network_has_less_work_and_comes_back_from_its_weights(name):
     assert small(x).shape == model(x).shape and small.state_dict().keys() == model.state_dict().keys()
     back = resized(_setting(name)[0], small.state_dict())
     assert torch.equal(back.eval()(x), small(x))
-    sr.Training(objective=sr.Adversarial(), attack=sr.FGSM(sr.Linf(0.05)), epochs=1, batch_size=4)(small, images)
+    sr.Training(objective=sr.Adversarial(), attack=sr.FGSM(sr.Linf(0.05)), epochs=1, batch_size=4)(
+        small, images
+    )
 
 
 def test_dead_channels_go_first_and_nobody_misses_them():
-    """Every second filter between the convolutions of each block is 0, and so is its batch norm: without them all logits stay."""
+    """Every second filter between the convolutions of each block is 0, and so is its batch norm: without them
+    all logits stay.
+    """
     model, images = _setting("resnet18", width=0.25)
     x = images.all()[0]
     dead = 0
@@ -72,7 +78,11 @@ def test_favoured_layers_keep_more():
     layers, (x, y) = sr.layer_map(model, images.all()[0][:1]), images.all()
     x_adv = attack.in_batches(model, x, y, seed=as_seed(0))
     found = GradientNorm().scores(model, layers, x, y, x_adv, attack=attack, seed=as_seed(0))[0]
-    names = [f"{layers.at(found.indices[i]).name}.weight" for i in found.values.argsort()[::-1] if found.indices[i] < len(layers)]
+    names = [
+        f"{layers.at(found.indices[i]).name}.weight"
+        for i in found.values.argsort()[::-1]
+        if found.indices[i] < len(layers)
+    ]
     most, least = (sum(m.get_parameter(n).shape[0] for n in names[:3]) for m in (high, low))
     assert most > sum(plain.get_parameter(n).shape[0] for n in names[:3]) > least
 
@@ -80,14 +90,29 @@ def test_favoured_layers_keep_more():
 def test_a_saliency_decides_and_repeats_itself():
     model, images = _setting("vgg19")
     attack, gradient = sr.FGSM(sr.Linf(0.05)), Gradient(examples=8)
-    one, again, other = (Channels(saliency=s)(model, images, attack, seed=1) for s in (gradient, gradient, Magnitude()))
-    same = [torch.equal(a, b) for a, b in zip(one.state_dict().values(), again.state_dict().values(), strict=True)]
-    assert all(same) and any(a.shape != b.shape for a, b in zip(one.parameters(), other.parameters(), strict=True))
+    one, again, other = (
+        Channels(saliency=s)(model, images, attack, seed=1) for s in (gradient, gradient, Magnitude())
+    )
+    same = [
+        torch.equal(a, b) for a, b in zip(one.state_dict().values(), again.state_dict().values(), strict=True)
+    ]
+    assert all(same) and any(
+        a.shape != b.shape for a, b in zip(one.parameters(), other.parameters(), strict=True)
+    )
 
 
 def test_depthwise_convolutions_come_back_too():
-    model = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3, groups=16), nn.ReLU(), nn.Conv2d(16, 24, 1), nn.ReLU(),
-                          nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(24, 4)).eval()  # fmt: skip
+    model = nn.Sequential(
+        nn.Conv2d(3, 16, 3),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, groups=16),
+        nn.ReLU(),
+        nn.Conv2d(16, 24, 1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(24, 4),
+    ).eval()
     x = torch.rand(8, 3, 12, 12)
     small = Channels(operations=0.6)(model, sr.images_from_tensors(x, torch.arange(8) % 4))
     torch.testing.assert_close(resized(model, small.state_dict()).eval()(x), small(x))
@@ -95,8 +120,17 @@ def test_depthwise_convolutions_come_back_too():
 
 def test_no_layer_loses_more_than_it_may():
     """39 of 40 filters are dead, and half of them stay all the same."""
-    model = nn.Sequential(nn.Conv2d(3, 40, 3), nn.ReLU(), nn.Conv2d(40, 40, 3), nn.ReLU(), nn.Conv2d(40, 40, 3), nn.ReLU(),
-                          nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(40, 4)).eval()  # fmt: skip
+    model = nn.Sequential(
+        nn.Conv2d(3, 40, 3),
+        nn.ReLU(),
+        nn.Conv2d(40, 40, 3),
+        nn.ReLU(),
+        nn.Conv2d(40, 40, 3),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(40, 4),
+    ).eval()
     with torch.no_grad():
         model[2].weight[:39] = 0
         model[2].bias[:39] = 0
@@ -110,14 +144,18 @@ def test_convolutions_of_any_dimension_are_counted_and_cut():
     one = nn.Sequential(nn.Flatten(2), *parts).eval()
     x = torch.rand(8, 3, 2, 5, generator=torch.Generator().manual_seed(0))
     assert multiplications(one, x) == {"1": 8 * 8 * 9, "3": 6 * 6 * 24, "6": 36 * 4}
-    assert multiplications(nn.Sequential(nn.ConvTranspose2d(3, 5, 2, stride=2)), torch.rand(2, 3, 4, 4)) == {"0": 16 * 3 * 5 * 4}
+    assert multiplications(nn.Sequential(nn.ConvTranspose2d(3, 5, 2, stride=2)), torch.rand(2, 3, 4, 4)) == {
+        "0": 16 * 3 * 5 * 4
+    }
     small = Channels(operations=0.5)(one, sr.images_from_tensors(x, torch.arange(8) % 4))
     assert sum(multiplications(small, x).values()) <= 0.5 * sum(multiplications(one, x).values())
     assert torch.equal(resized(one, small.state_dict()).eval()(x), small(x))
 
 
 def test_what_it_refuses():
-    tied = nn.Sequential(nn.Conv2d(3, 3, 3), nn.ReLU(), nn.Conv2d(3, 3, 3), nn.Flatten(), nn.Linear(3 * 16, 4)).eval()
+    tied = nn.Sequential(
+        nn.Conv2d(3, 3, 3), nn.ReLU(), nn.Conv2d(3, 3, 3), nn.Flatten(), nn.Linear(3 * 16, 4)
+    ).eval()
     _, images8 = _setting("resnet18")
     x = images8.all()[0][:, :, :8, :8]
     eight = sr.images_from_tensors(x, torch.arange(8) % 4)

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import semirobust as sr
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from tests.helpers import SmallResidual
 
 
@@ -32,7 +32,11 @@ def test_common_forms(tmp_path, source, form):
         content = {
             "plain": state,
             "module": {f"module.{k}": v for k, v in state.items()},
-            "nested": {"state_dict": {f"module.{k}": v for k, v in state.items()}, "epoch": 3, "optimizer": {"lr": 0.1}},
+            "nested": {
+                "state_dict": {f"module.{k}": v for k, v in state.items()},
+                "epoch": 3,
+                "optimizer": {"lr": 0.1},
+            },
             "compiled": {"model": {f"_orig_mod.module.{k}": v for k, v in state.items()}},
             "no counters": {k: v for k, v in state.items() if not k.endswith("num_batches_tracked")},
         }[form]
@@ -40,7 +44,11 @@ def test_common_forms(tmp_path, source, form):
     model = SmallResidual()
     assert sr.load_checkpoint(model, path) is model
     assert not model.training
-    assert all(torch.equal(v, model.state_dict()[k]) for k, v in state.items() if not k.endswith("num_batches_tracked"))
+    assert all(
+        torch.equal(v, model.state_dict()[k])
+        for k, v in state.items()
+        if not k.endswith("num_batches_tracked")
+    )
 
 
 def test_weights_of_the_network_behind_a_normalisation(tmp_path, source):
@@ -111,7 +119,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, source, monkeypatch):
     path = tmp_path / "w.safetensors"
     sr.save_model(source, path)
     before = path.read_bytes()
-    monkeypatch.setattr("os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        "os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left on device"))
+    )
     with pytest.raises(OSError, match="No space"):
         sr.save_model(SmallResidual(), path)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]

@@ -1,13 +1,15 @@
-"""Connectivity against features taken by hand, and what it says of classes and layers that cannot be measured."""
+"""Connectivity against features taken by hand, and what it says of classes and layers that cannot be
+measured.
+"""
 
 import pytest
 import torch
 from torch import nn
 
 import semirobust as sr
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
 from semirobust.measures.connectivity import Connectivity
-from semirobust.seed import Seed
 from tests.helpers import SmallResidual, untouched
 
 
@@ -18,7 +20,9 @@ def _setting(n=120, classes=3):
     return model, x, torch.arange(n) % classes
 
 
-@pytest.mark.parametrize("measure", [sr.EDGE(version="4.3.1", permutations=4), sr.CKA(permutations=4), sr.KSG(permutations=4)])
+@pytest.mark.parametrize(
+    "measure", [sr.EDGE(version="4.3.1", permutations=4), sr.CKA(permutations=4), sr.KSG(permutations=4)]
+)
 @pytest.mark.parametrize("at", ["input", "conv", "block"])
 def test_is_the_dependence_of_recorded_features(measure, at):
     model, x, y = _setting()
@@ -61,23 +65,38 @@ def test_small_classes_and_dead_layers_are_said_not_raised():
     text = " ".join(found.notes)
     assert "class 2 left out (fewer than the 20 examples that EDGE needs)" in text
     assert (
-        "classes 0–1 left out in layer 3 (the layer is constant)" in text and "in layer 4 (the layer before is constant)" in text
+        "classes 0–1 left out in layer 3 (the layer is constant)" in text
+        and "in layer 4 (the layer before is constant)" in text
     )
     assert "nothing could be measured in layers 3–4" in text
     nothing = sr.connectivity(model, x[:30], torch.arange(30) % 3)
-    assert nothing.indices == () and "layers 2–4" in nothing.notes[-1] and {len(s) for s in nothing.scores()} == {0}
+    assert (
+        nothing.indices == ()
+        and "layers 2–4" in nothing.notes[-1]
+        and {len(s) for s in nothing.scores()} == {0}
+    )
 
 
 def test_bad_input():
     model, x, y = _setting()
-    for change, text in (({"y": y[:3]}, "labels"), ({"x": 2 * x}, "pixels"), ({"model": SmallResidual()}, "eval mode")):
+    for change, text in (
+        ({"y": y[:3]}, "labels"),
+        ({"x": 2 * x}, "pixels"),
+        ({"model": SmallResidual()}, "eval mode"),
+    ):
         with pytest.raises(InputError, match=text):
             sr.connectivity(**({"model": model, "x": x, "y": y} | change))
     for more, text in (({"at": "here"}, "at: "), ({"batch_size": 0}, "batch_size"), ({"dependence": "cka"}, "measure of dependence"),
                        ({"x_adv": x[:, :1]}, "cannot run"), ({"x_adv": x, "threat": sr.Linf(0.1)}, "none beside x_adv")):  # fmt: skip
         with pytest.raises(InputError, match=text):
             sr.connectivity(model, x, y, **more)
-    for settings in ({"at": "here"}, {"inputs": "none"}, {"batch_size": 0}, {"dependence": "mi"}, {"settings": {"version": "9"}}):
+    for settings in (
+        {"at": "here"},
+        {"inputs": "none"},
+        {"batch_size": 0},
+        {"dependence": "mi"},
+        {"settings": {"version": "9"}},
+    ):
         with pytest.raises(InputError):
             Connectivity(**settings)
 
@@ -99,5 +118,7 @@ def test_ends_of_blocks_are_measured_against_the_end_before():
 
 
 def test_any_module_of_one_layer_has_no_pairs():
-    found = sr.connectivity(nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).eval(), torch.rand(50, 3, 2, 2), torch.arange(50) % 2)
+    found = sr.connectivity(
+        nn.Sequential(nn.Flatten(), nn.Linear(12, 2)).eval(), torch.rand(50, 3, 2, 2), torch.arange(50) % 2
+    )
     assert found.indices == ()

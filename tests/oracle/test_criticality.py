@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import semirobust as sr
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from semirobust.layers.features import forward_to
 from semirobust.measures.criticality import Criticality
 from semirobust.measures.stability import Stability
@@ -61,7 +61,9 @@ def test_batches_do_not_matter_for_the_value():
 
 
 def test_interval_covers_the_truth_about_as_often_as_it_says():
-    """The layer doubles a feature whose size varies by example: C_2 is E|d2| / E|d1|, known from a large sample."""
+    """The layer doubles a feature whose size varies by example: C_2 is E|d2| / E|d1|, known from a large
+    sample.
+    """
     model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.Tanh(), nn.Linear(1, 2, bias=False)).eval()
     with torch.no_grad():
         model[0].weight.fill_(2.0)
@@ -69,10 +71,14 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
     generator = torch.Generator().manual_seed(0)
     draw = lambda n: torch.rand(n, 1, generator=generator)  # noqa: E731
     labels = lambda n: torch.zeros(n, dtype=torch.long)  # noqa: E731
-    truth = sr.criticality(model, draw(100_000), labels(100_000), x_adv=draw(100_000), batch_size=10_000, at="conv").values[1]
+    truth = sr.criticality(
+        model, draw(100_000), labels(100_000), x_adv=draw(100_000), batch_size=10_000, at="conv"
+    ).values[1]
     covered = 0
     for seed in range(60):
-        result = sr.criticality(model, draw(64), labels(64), x_adv=draw(64), batch_size=8, seed=seed, at="conv")
+        result = sr.criticality(
+            model, draw(64), labels(64), x_adv=draw(64), batch_size=8, seed=seed, at="conv"
+        )
         covered += result.low[1] <= truth <= result.high[1]
     assert covered >= 50  # 95 % of 60 is 57; fewer than 50 would be chance once in a million
 
@@ -87,7 +93,9 @@ def test_a_dead_layer_scores_zero_and_an_identity_layer_changes_nothing_else():
     with torch.no_grad():
         longer[3].weight.fill_(1.0)
         longer[3].bias.zero_()
-    np.testing.assert_allclose(sr.criticality(longer, x, torch.tensor([0]), x_adv=2 * x).values, [1.25, 5.6, 1, 2.5])
+    np.testing.assert_allclose(
+        sr.criticality(longer, x, torch.tensor([0]), x_adv=2 * x).values, [1.25, 5.6, 1, 2.5]
+    )
 
 
 def test_two_forward_passes_and_no_more():
@@ -114,7 +122,9 @@ def test_needs_a_threat_or_perturbed_inputs(linear, images):
 
 
 def test_curvature_by_hand():
-    """delta = (1, 1) on a linear net: J_i^T J_i delta. F1: (9, 16); F2: 7 (3, 4); F3: 25 (3 * 7, 4 * 7); over sqrt 2 and N_i."""
+    """delta = (1, 1) on a linear net: J_i^T J_i delta. F1: (9, 16); F2: 7 (3, 4); F3: 25 (3 * 7, 4 * 7); over
+    sqrt 2 and N_i.
+    """
     x = torch.tensor([[1.0, 1.0]])
     result = sr.criticality(_integer_net(), x, torch.tensor([0]), x_adv=2 * x, form="curvature")
     lengths = np.array([np.hypot(9, 16), np.hypot(21, 28), np.hypot(525, 700)]) / 2**0.5
@@ -125,7 +135,9 @@ def test_curvature_by_hand():
 @pytest.mark.parametrize("at", ["input", "conv", "block"])
 @pytest.mark.parametrize("make", [SmallResidual, lambda: sr.build_model("vit_small", 3, 0.25, image_size=8)])
 def test_curvature_is_the_slope_of_half_the_squared_distance(make, at):
-    """J^T (F(x') - F(x)) is the gradient of |F(x') - F(x)|^2 / 2 at x', here by central differences; CNN and transformer."""
+    """J^T (F(x') - F(x)) is the gradient of |F(x') - F(x)|^2 / 2 at x', here by central differences; CNN and
+    transformer.
+    """
     torch.manual_seed(0)
     model = make().double().eval()
     x = torch.rand(2, 3, 8, 8).double()
@@ -157,7 +169,10 @@ def test_curvature_scales():
     torch.manual_seed(0)
     model = SmallResidual().eval()
     x, x_adv, y = torch.rand(8, 3, 6, 6), torch.rand(8, 3, 6, 6), torch.zeros(8, dtype=torch.long)
-    found = {s: sr.criticality(model, x, y, x_adv=x_adv, scale=s, form="curvature") for s in ("paper", "rms", "relative")}
+    found = {
+        s: sr.criticality(model, x, y, x_adv=x_adv, scale=s, form="curvature")
+        for s in ("paper", "rms", "relative")
+    }
     np.testing.assert_allclose(found["paper"].values, found["rms"].values)
     assert not np.allclose(found["paper"].values, found["relative"].values)
     still = sr.criticality(model, x, y, x_adv=x, form="curvature")
@@ -168,7 +183,9 @@ def test_curvature_scales():
 
 def _ladder():
     """x -> 1.0x, 3x, 2x of it: layer 2 always adds most."""
-    model = nn.Sequential(nn.Flatten(), nn.Linear(12, 12), nn.Linear(12, 12), nn.Linear(12, 12), nn.Linear(12, 3))
+    model = nn.Sequential(
+        nn.Flatten(), nn.Linear(12, 12), nn.Linear(12, 12), nn.Linear(12, 12), nn.Linear(12, 3)
+    )
     with torch.no_grad():
         for layer, gain in zip((model[1], model[2], model[3]), (1.0, 3.0, 2.0), strict=True):
             layer.weight.copy_(gain * torch.eye(12))
@@ -182,13 +199,19 @@ def test_stability_of_a_clear_choice():
     with untouched(model):
         found = sr.stability(model, x, y, threat=sr.Linf(0.1), batches=(5, 20), draws=30, k=1, attacks=2)
     assert found.chosen == (2,) and found.indices == (1, 2, 3)
-    assert found.agreement == {5: 1.0, 20: 1.0} and found.same == {5: 1.0, 20: 1.0} and found.between_seeds == 1.0
+    assert (
+        found.agreement == {5: 1.0, 20: 1.0}
+        and found.same == {5: 1.0, 20: 1.0}
+        and found.between_seeds == 1.0
+    )
     assert found.chance == pytest.approx(1 / 3)
     np.testing.assert_allclose(found.shares[5], [0, 1, 0])
 
 
 def test_stability_of_a_choice_by_chance():
-    """Examples whose distances are pure noise: batches agree with all examples about as often as chance has it."""
+    """Examples whose distances are pure noise: batches agree with all examples about as often as chance has
+    it.
+    """
     rng = np.random.default_rng(0)
     x, y = torch.rand(400, 3, 2, 2), torch.arange(400) % 3
     model, layers = _ladder(), sr.layer_map(_ladder(), x[:1])

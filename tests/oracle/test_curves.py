@@ -5,11 +5,16 @@ import torch
 from torch import nn
 
 import semirobust as sr
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from tests.helpers import untouched
 
 THREAT = sr.Linf(0.1)
-ATTACKS = [sr.AutoAttack(THREAT, steps=10, queries=60), sr.PGD(THREAT, steps=10), sr.FGSM(THREAT), sr.StAdv(steps=20)]
+ATTACKS = [
+    sr.AutoAttack(THREAT, steps=10, queries=60),
+    sr.PGD(THREAT, steps=10),
+    sr.FGSM(THREAT),
+    sr.StAdv(steps=20),
+]
 
 
 @pytest.fixture(scope="module")
@@ -17,7 +22,9 @@ def trained():
     """A small network on digits, and 120 test images with labels."""
     splits = sr.load_data("digits")
     model = sr.build_model("mlp_300_100_100", width=0.3, in_channels=1, image_size=8, seed=1)
-    training = sr.Training(objective=sr.Adversarial(), attack=sr.PGD(THREAT, steps=3), epochs=6, batch_size=64)
+    training = sr.Training(
+        objective=sr.Adversarial(), attack=sr.PGD(THREAT, steps=3), epochs=6, batch_size=64
+    )
     training(model, splits.train, seed=0)
     return model, *splits.test.first(120).all()
 
@@ -29,10 +36,14 @@ def test_the_worst_case_is_that_of_all_attacks_and_comes_cheapest_first(trained)
     each = sr.evaluate(model, x, y, ATTACKS)
     names = list(quick.robust)
     assert names[:2] == ["fgsm", "pgd-10"] and names[2].startswith("autoattack") and names[3] == "stadv-20"
-    assert (quick.robust[names[0]] >= quick.robust[names[1]]).all() and (quick.robust[names[1]] >= quick.robust[names[2]]).all()
+    assert (quick.robust[names[0]] >= quick.robust[names[1]]).all() and (
+        quick.robust[names[1]] >= quick.robust[names[2]]
+    ).all()
     assert int((quick.worst != each.worst).sum()) <= 1
     assert list(quick.summary()) == ["clean", "fgsm", "+ pgd-10", f"+ {names[2]}", "stadv-20", "worst"]
-    assert torch.equal(quick.robust["stadv-20"], each.robust["stadv-20"])  # another threat model starts afresh
+    assert torch.equal(
+        quick.robust["stadv-20"], each.robust["stadv-20"]
+    )  # another threat model starts afresh
     assert quick.threats["stadv-20"] == "flow of 0.3 pixels"
 
 
@@ -51,11 +62,20 @@ def test_an_interrupted_evaluation_ends_as_if_it_had_not_been(trained, tmp_path)
     assert state.is_file()
     resumed = []
     again = sr.evaluate(
-        model, x, y, ATTACKS, batch_size=30, worst_case=True, state=state, progress=lambda *step: resumed.append(step)
+        model,
+        x,
+        y,
+        ATTACKS,
+        batch_size=30,
+        worst_case=True,
+        state=state,
+        progress=lambda *step: resumed.append(step),
     )
     assert all(torch.equal(again.robust[name], whole.robust[name]) for name in whole.robust)
     done = []
-    sr.evaluate(model, x, y, ATTACKS, batch_size=30, worst_case=True, progress=lambda *step: done.append(step))
+    sr.evaluate(
+        model, x, y, ATTACKS, batch_size=30, worst_case=True, progress=lambda *step: done.append(step)
+    )
     assert resumed == done[4:]
     with pytest.raises(InputError, match="of another evaluation"):
         sr.evaluate(model, x, y, ATTACKS, batch_size=31, worst_case=True, state=state)
@@ -72,7 +92,10 @@ def test_a_security_curve_of_a_linear_model(linear, images):
     y = linear(x).argmax(1).detach()
     logits, weight = linear(x).detach(), linear[1].weight.detach()
     gaps = torch.stack(
-        [(logits.gather(1, y[:, None])[:, 0] - logits[:, k]) / (weight[y] - weight[k]).abs().sum(1) for k in range(3)]
+        [
+            (logits.gather(1, y[:, None])[:, 0] - logits[:, k]) / (weight[y] - weight[k]).abs().sum(1)
+            for k in range(3)
+        ]
     )
     radius = gaps.nan_to_num(torch.inf, torch.inf).where(gaps != 0, torch.inf).amin(0)
     radii = [0.02, 0.05, 0.1, 0.2]
@@ -126,7 +149,9 @@ def test_transfer_does_not_count_what_leaves_the_threat_model(trained):
 def test_models_on_the_same_images_only(trained):
     model, x, y = trained
     with pytest.raises(InputError, match="the model cannot run"):
-        sr.transfer({"a": model, "b": nn.Sequential(nn.Flatten(), nn.Linear(5, 10)).eval()}, x, y, sr.FGSM(THREAT))
+        sr.transfer(
+            {"a": model, "b": nn.Sequential(nn.Flatten(), nn.Linear(5, 10)).eval()}, x, y, sr.FGSM(THREAT)
+        )
 
 
 def test_attacks_of_one_name_are_told_apart(trained):

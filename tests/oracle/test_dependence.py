@@ -9,8 +9,8 @@ from sklearn.feature_selection import mutual_info_regression
 from sklearn.metrics.pairwise import rbf_kernel
 
 import semirobust as sr
-from semirobust.dependence.reduction import Moments, sketch
-from semirobust.seed import Seed
+from semirobust.core.seed import Seed
+from semirobust.dependence.base.reduction import Moments, sketch
 
 
 def gaussians(n, d, rho, seed=0):
@@ -26,7 +26,10 @@ def truth(d, rho):
 @pytest.mark.parametrize(("d", "rho"), [(1, 0.0), (1, 0.5), (1, 0.9), (2, 0.7), (3, 0.6)])
 def test_ksg_on_gaussians(d, rho):
     found = sr.KSG(permutations=5)(*gaussians(4000, d, rho))
-    assert found.bits == pytest.approx(truth(d, rho), abs=max(4 * found.error, 0.02)) and abs(found.null_bits) < 0.05
+    assert (
+        found.bits == pytest.approx(truth(d, rho), abs=max(4 * found.error, 0.02))
+        and abs(found.null_bits) < 0.05
+    )
 
 
 def test_ksg_agrees_with_scikit_learn():
@@ -55,7 +58,9 @@ def test_ksg_by_counting():
 
 def test_infonce_is_a_bound_that_is_reached_in_easy_cases():
     found = sr.InfoNCE(permutations=19)(*gaussians(4000, 2, 0.8))
-    assert truth(2, 0.8) * 0.8 < found.bits < truth(2, 0.8) + 4 * found.error and found.verdict == "informative"
+    assert (
+        truth(2, 0.8) * 0.8 < found.bits < truth(2, 0.8) + 4 * found.error and found.verdict == "informative"
+    )
     none = sr.InfoNCE(permutations=19)(*gaussians(2000, 2, 0.0))
     assert none.bits < 0.05 and none.verdict == "indistinguishable from independence"
     full = sr.InfoNCE(permutations=0, batch=32)(*gaussians(2000, 8, 0.9999))
@@ -65,7 +70,11 @@ def test_infonce_is_a_bound_that_is_reached_in_easy_cases():
 def test_information_cannot_grow_along_a_chain():
     x, y = gaussians(3000, 1, 0.9, seed=1)
     z = 0.7 * y + math.sqrt(1 - 0.49) * np.random.default_rng(9).standard_normal(y.shape)
-    for measure in (sr.KSG(permutations=0), sr.InfoNCE(permutations=0), sr.EDGE(normalize=False, permutations=0)):
+    for measure in (
+        sr.KSG(permutations=0),
+        sr.InfoNCE(permutations=0),
+        sr.EDGE(normalize=False, permutations=0),
+    ):
         assert measure(x, z).bits < min(measure(x, y).bits, measure(y, z).bits)
 
 
@@ -77,7 +86,10 @@ def test_invertible_maps_leave_information_alone():
 
 
 def test_cka_by_its_kernels():
-    x, y = np.random.default_rng(0).standard_normal((30, 7)), np.random.default_rng(1).standard_normal((30, 4))
+    x, y = (
+        np.random.default_rng(0).standard_normal((30, 7)),
+        np.random.default_rng(1).standard_normal((30, 4)),
+    )
     y[:, :2] += x[:, :2]
     centre = np.eye(30) - 1 / 30
     k, m = centre @ x @ x.T @ centre, centre @ y @ y.T @ centre
@@ -120,7 +132,12 @@ def test_distance_correlation_with_loops():
         for i in range(n):
             for j in range(n):
                 if i != j:
-                    u[i, j] = m[i, j] - m[i].sum() / (n - 2) - m[:, j].sum() / (n - 2) + m.sum() / ((n - 1) * (n - 2))
+                    u[i, j] = (
+                        m[i, j]
+                        - m[i].sum() / (n - 2)
+                        - m[:, j].sum() / (n - 2)
+                        + m.sum() / ((n - 1) * (n - 2))
+                    )
         unbiased.append(u)
     ratio = (unbiased[0] * unbiased[1]).sum() / math.sqrt((unbiased[0] ** 2).sum() * (unbiased[1] ** 2).sum())
     assert sr.DistanceCorrelation(unbiased=True)(x, y).value == pytest.approx(ratio)

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import semirobust as sr
-from semirobust.dependence.buckets import Buckets, buckets, plugin
-from semirobust.dependence.weights import optimal_weights
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
+from semirobust.dependence.base.buckets import Buckets, buckets, plugin
+from semirobust.dependence.base.weights import optimal_weights
 
-# The published code's values (float64, its defaults) on inputs drawn in this order: kind, N, widths, sum of y, then in
-# bits 4.4.1 renormalised, 4.4.1 not, 4.3.1 renormalised, 4.3.1 not.
+# The published code's values (float64, its defaults) on inputs drawn in this order: kind, N, widths, sum of
+# y, then in bits 4.4.1 renormalised, 4.4.1 not, 4.3.1 renormalised, 4.3.1 not.
 REFERENCE = [
     ("independent", 1000, 2, 2, -4.357205568, 0.010509712, 0.13649496, 0.015331391, 0.185046105),
     ("related", 1000, 2, 2, -27.792073302, 4.311895211, 1.282832696, 1.309204721, 0.845837926),
@@ -56,7 +56,9 @@ def test_batches_give_what_whole_arrays_give():
     edge = sr.EDGE(version="4.3.1", permutations=2)
     whole = edge(x, y, seed=4)
     parts = edge.of_batches(lambda: ((x[i : i + 77], y[i : i + 77]) for i in range(0, 700, 77)), seed=4)
-    assert parts.bits == pytest.approx(whole.bits, abs=1e-9) and parts.null == pytest.approx(whole.null, abs=1e-9)
+    assert parts.bits == pytest.approx(whole.bits, abs=1e-9) and parts.null == pytest.approx(
+        whole.null, abs=1e-9
+    )
     with pytest.raises(InputError, match="same examples in each pass"):
         rest = iter([700, 600])
         edge.of_batches(lambda: iter([(x[: (n := next(rest))], y[:n])]))
@@ -66,7 +68,9 @@ def test_batches_give_what_whole_arrays_give():
 
 
 def test_a_table_by_hand():
-    """Counts 4, 1 / 1, 2: information sum p_ij log2(p_ij / p_i p_j) without clipping at work except one cell."""
+    """Counts 4, 1 / 1, 2: information sum p_ij log2(p_ij / p_i p_j) without clipping at work except one
+    cell.
+    """
     x, y = torch.tensor([0, 0, 0, 0, 0, 1, 1, 1]), torch.tensor([0, 0, 0, 0, 1, 0, 1, 1])
     a, b = (Buckets(v, torch.bincount(v)) for v in (x, y))
     logs = [math.log2(8 * 4 / 25), math.log2(8 * 1 / 15), math.log2(8 * 1 / 15), math.log2(8 * 2 / 9)]
@@ -74,11 +78,15 @@ def test_a_table_by_hand():
     found = plugin(a, b, 0.001, 10)
     assert found.bits == pytest.approx((4 * clipped[0] + clipped[1] + clipped[2] + 2 * clipped[3]) / 8)
     assert found.singletons == 0.5
-    assert plugin(a, b, -math.inf, math.inf).bits == pytest.approx((4 * logs[0] + logs[1] + logs[2] + 2 * logs[3]) / 8)
+    assert plugin(a, b, -math.inf, math.inf).bits == pytest.approx(
+        (4 * logs[0] + logs[1] + logs[2] + 2 * logs[3]) / 8
+    )
 
 
 def test_discrete_data_give_their_plug_in_information():
-    """With buckets narrower than the steps of the data, EDGE is the plug-in estimate, and H(X) where y tells x."""
+    """With buckets narrower than the steps of the data, EDGE is the plug-in estimate, and H(X) where y tells
+    x.
+    """
     x = torch.arange(4).repeat(256).double()[:, None]
     edge = sr.EDGE(width=0.01, normalize=False)
     assert edge(x, 3 - x).bits == pytest.approx(2.0)
@@ -103,9 +111,13 @@ def test_members_and_weights():
     x = np.random.default_rng(7).standard_normal((400, 3))
     y = x + 0.5 * np.random.default_rng(8).standard_normal((400, 3))
     one = sr.EDGE(members=1, normalize=False)(x, y).bits
-    several = {c: sr.EDGE(members=10, normalize=False, combine=c)(x, y).bits for c in ("median", "mean", "optimal")}
+    several = {
+        c: sr.EDGE(members=10, normalize=False, combine=c)(x, y).bits for c in ("median", "mean", "optimal")
+    }
     assert np.diff(sorted([one, several["median"], several["mean"]])).min() > 1e-4
-    assert several["optimal"] == pytest.approx(several["mean"], abs=1e-6)  # with so few members no other weights are better
+    assert several["optimal"] == pytest.approx(
+        several["mean"], abs=1e-6
+    )  # with so few members no other weights are better
 
 
 def test_weights_solve_their_programme():
@@ -119,7 +131,11 @@ def test_weights_solve_their_programme():
 
     weights = optimal_weights(growth, 20, 1000)
     uniform = np.full(40, 1 / 40)
-    assert weights.sum() == pytest.approx(1) and np.ptp(weights) > 1e-3 and least(weights) < least(uniform) - 1e-4
+    assert (
+        weights.sum() == pytest.approx(1)
+        and np.ptp(weights) > 1e-3
+        and least(weights) < least(uniform) - 1e-4
+    )
     rng = np.random.default_rng(0)
     for scale in (0.001, 0.01, 0.1):
         for _ in range(300):
@@ -128,7 +144,9 @@ def test_weights_solve_their_programme():
 
 
 def test_the_paper_s_own_sizes_say_nothing():
-    """A deterministic ReLU layer at N = 1000 reads seven bits, and so do its permuted rows, whose truth is 0."""
+    """A deterministic ReLU layer at N = 1000 reads seven bits, and so do its permuted rows, whose truth
+    is 0.
+    """
     rng = np.random.default_rng(2)
     x = rng.standard_normal((1000, 2048))
     y = np.maximum(x @ rng.standard_normal((2048, 1024)) / 45, 0)

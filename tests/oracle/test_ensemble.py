@@ -1,4 +1,6 @@
-"""APGD, FAB, Square and AutoAttack against closed forms, the formulas of the papers, and the authors' code."""
+"""APGD, FAB, Square and AutoAttack against closed forms, the formulas of the papers, and the authors'
+code.
+"""
 
 import logging
 import warnings
@@ -9,12 +11,12 @@ from scipy.optimize import linprog, minimize
 from torch import nn
 
 import semirobust as sr
-from semirobust.attacks.active import Active
 from semirobust.attacks.apgd import likeliest_others
-from semirobust.attacks.goals import Mislead
-from semirobust.attacks.losses import dlr, dlr_targeted, margin
-from semirobust.attacks.steps import HalvedStep
-from semirobust.errors import InputError
+from semirobust.attacks.base.active import Active
+from semirobust.attacks.base.goals import Mislead
+from semirobust.attacks.base.losses import dlr, dlr_targeted, margin
+from semirobust.attacks.base.steps import HalvedStep
+from semirobust.core.errors import InputError
 
 NORMS = pytest.mark.parametrize("threat", [sr.Linf(0.05), sr.L2(0.15), sr.L1(0.4)], ids=["linf", "l2", "l1"])
 
@@ -25,7 +27,9 @@ def trained():
     splits = sr.load_data("digits")
     model = sr.build_model("mlp_300_100_100", width=0.3, in_channels=1, image_size=8, seed=1)
     attack = sr.PGD(sr.Linf(0.05), steps=3)
-    sr.Training(objective=sr.Adversarial(), attack=attack, epochs=8, batch_size=64)(model, splits.train, seed=0)
+    sr.Training(objective=sr.Adversarial(), attack=attack, epochs=8, batch_size=64)(
+        model, splits.train, seed=0
+    )
     return model, *splits.test.first(60).all()
 
 
@@ -37,7 +41,9 @@ def _two_class(linear):
     return nn.Sequential(nn.Flatten(), layer).eval()
 
 
-@pytest.mark.parametrize("threat", [sr.Linf(0.05), sr.L2(0.15), sr.L1(0.25)], ids=["linf", "l2", "l1"])  # no pixel to its end
+@pytest.mark.parametrize(
+    "threat", [sr.Linf(0.05), sr.L2(0.15), sr.L1(0.25)], ids=["linf", "l2", "l1"]
+)  # no pixel to its end
 @pytest.mark.parametrize("loss", ["ce", "dlr", "dlr-targeted"])
 def test_apgd_reaches_the_worst_case_of_a_linear_classifier(linear, images, threat, loss):
     model, x, y = _two_class(linear), images[0], images[1] % 2
@@ -98,12 +104,19 @@ def test_the_way_to_a_hyperplane_inside_the_pixel_range(threat):
         elif isinstance(threat, sr.Linf):  # variables d and m: minimise m with |d| <= m
             upper = [[*(float(s * (j == k)) for k in range(6)), -1.0] for j in range(6) for s in (1, -1)]
             found = linprog(
-                [0] * 6 + [1], A_ub=upper, b_ub=[0] * 12, A_eq=[[*w[i].tolist(), 0]], b_eq=[float(c[i])], bounds=[*bounds, (0, 2)]
+                [0] * 6 + [1],
+                A_ub=upper,
+                b_ub=[0] * 12,
+                A_eq=[[*w[i].tolist(), 0]],
+                b_eq=[float(c[i])],
+                bounds=[*bounds, (0, 2)],
             )
             best = found.fun if found.success else None
         else:
             equal = {"type": "eq", "fun": lambda d, i=i: float(w[i] @ torch.tensor(d)) - float(c[i])}
-            found = minimize(lambda d: (d**2).sum(), [0.0] * 6, bounds=bounds, constraints=equal, options={"ftol": 1e-14})
+            found = minimize(
+                lambda d: (d**2).sum(), [0.0] * 6, bounds=bounds, constraints=equal, options={"ftol": 1e-14}
+            )
             best = found.fun**0.5 if found.success else None
         if best is not None:
             assert float(threat.size(ours[i : i + 1])) == pytest.approx(best, rel=1e-4, abs=1e-6)
@@ -119,7 +132,9 @@ def test_the_way_to_a_hyperplane_does_not_depend_on_the_layout(threat):
     truth = threat.to_hyperplane(t, w, c)
     for a in (True, False):
         for b in (True, False):
-            d = threat.to_hyperplane(t.contiguous(memory_format=last[a]), w.contiguous(memory_format=last[b]), c)
+            d = threat.to_hyperplane(
+                t.contiguous(memory_format=last[a]), w.contiguous(memory_format=last[b]), c
+            )
             torch.testing.assert_close(d, truth, rtol=1e-4, atol=1e-6)
 
 
@@ -127,7 +142,9 @@ def test_losses_by_hand():
     z = torch.tensor([[4.0, 1.0, 3.0, 0.0]])
     y, target = torch.tensor([0]), torch.tensor([1])
     assert float(margin(z, y)) == -1 and float(margin(z, y, target)) == -3
-    assert float(dlr(z, y)) == pytest.approx(-1 / 3) and float(dlr_targeted(z, y, target)) == pytest.approx(-3 / 3.5)
+    assert float(dlr(z, y)) == pytest.approx(-1 / 3) and float(dlr_targeted(z, y, target)) == pytest.approx(
+        -3 / 3.5
+    )
     for loss in (dlr(z, y), dlr_targeted(z, y, target)):
         scaled = dlr(3 * z + 7, y) if loss is dlr else loss
         torch.testing.assert_close(loss, scaled)
@@ -181,7 +198,9 @@ def test_verdicts_are_those_of_the_authors_code(trained, threat):
     }
     ours = sr.evaluate(model, x, y, components)
     for name in components:
-        theirs = reference(model, eps=threat.epsilon, norm=threat.norm, seed=0, version="custom", attacks=[name])
+        theirs = reference(
+            model, eps=threat.epsilon, norm=threat.norm, seed=0, version="custom", attacks=[name]
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             x_adv, _ = theirs.run_standard_evaluation(x, y, batch_size=60)
@@ -197,7 +216,9 @@ def test_square_is_as_strong_as_the_authors_code(trained, threat):
         from_authors = pytest.importorskip("pyautoattack.square").SquareAttack
     model, x, y = trained
     ours = float(sr.evaluate(model, x, y, {"square": sr.Square(threat, queries=400)}).summary()["square"])
-    theirs = from_authors(model, norm=threat.norm, n_queries=400, eps=threat.epsilon, p_init=0.8, seed=0, resc_schedule=False)
+    theirs = from_authors(
+        model, norm=threat.norm, n_queries=400, eps=threat.epsilon, p_init=0.8, seed=0, resc_schedule=False
+    )
     x_adv = theirs.perturb(x, y)
     assert abs(ours - float((model(x_adv).argmax(1) == y).float().mean())) <= 0.07
 
@@ -225,12 +246,25 @@ def test_presets():
 
 
 def test_a_step_is_halved_only_where_it_stops_paying():
-    """A loss that rises at every step keeps its step of 2 epsilon; one that never does is halved at each checkpoint."""
+    """A loss that rises at every step keeps its step of 2 epsilon; one that never does is halved at each
+    checkpoint.
+    """
     threat = sr.Linf(0.1)
     rule = HalvedStep(threat, 0.75)
     x = torch.full((2, 3), 0.5)
-    a = Active(torch.arange(2), x=x, frame=threat.frame(x), x_adv=x, before=x, slope=x, top=x.clone(), top_slope=x.clone(),
-               top_loss=torch.zeros(2), last=torch.zeros(2), **rule.begin(x, x))  # fmt: skip
+    a = Active(
+        torch.arange(2),
+        x=x,
+        frame=threat.frame(x),
+        x_adv=x,
+        before=x,
+        slope=x,
+        top=x.clone(),
+        top_slope=x.clone(),
+        top_loss=torch.zeros(2),
+        last=torch.zeros(2),
+        **rule.begin(x, x),
+    )
     a.set(checked=a.top_loss.clone())
     checkpoints, halved = rule.checkpoints(100), 0
     for i in range(1, 101):
@@ -247,7 +281,9 @@ def test_a_step_is_halved_only_where_it_stops_paying():
 def test_a_vanishing_gradient_does_not_poison_the_way_to_a_hyperplane():
     t = torch.rand(2, 1, 2, 2)
     for threat in (sr.Linf(1.0), sr.L2(1.0), sr.L1(1.0)):
-        assert torch.equal(threat.to_hyperplane(t, torch.zeros_like(t), torch.tensor([5.0, -5.0])), torch.zeros_like(t))
+        assert torch.equal(
+            threat.to_hyperplane(t, torch.zeros_like(t), torch.tensor([5.0, -5.0])), torch.zeros_like(t)
+        )
 
 
 def test_restriction_does_not_depend_on_the_layout():

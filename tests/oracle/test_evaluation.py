@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 import semirobust as sr
-from semirobust.attacks.base import AbstractBallAttack
-from semirobust.errors import InputError
-from semirobust.measures.robustness import Proportion
-from semirobust.records.interval import mean_interval, proportion_interval
+from semirobust.attacks.base.attack import AbstractBallAttack
+from semirobust.core.errors import InputError
+from semirobust.core.interval import mean_interval, proportion_interval
+from semirobust.evaluation.accuracy import Proportion
 from tests.helpers import SmallResidual, untouched
 
 
@@ -29,7 +29,9 @@ def test_robust_accuracy_of_a_linear_classifier_is_known(linear):
     truth = (logits[:, 0] - logits[:, 1]).abs() > 0.05 * float(w.abs().sum())
     truth[:30] = False
     with untouched(model):
-        result = sr.evaluate(model, x, y, [sr.FGSM(sr.Linf(0.05)), sr.PGD(sr.Linf(0.05), steps=20)], batch_size=64)
+        result = sr.evaluate(
+            model, x, y, [sr.FGSM(sr.Linf(0.05)), sr.PGD(sr.Linf(0.05), steps=20)], batch_size=64
+        )
     assert result.clean.tolist() == [False] * 30 + [True] * 270
     assert torch.equal(result.robust["fgsm"], truth) and torch.equal(result.robust["pgd-20"], truth)
     assert torch.equal(result.worst, truth)

@@ -8,8 +8,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import semirobust as sr
-from semirobust.errors import InputError
-from semirobust.layers.mode import quiet
+from semirobust.core.errors import InputError
+from semirobust.layers.quiet import quiet
 from tests.helpers import untouched
 
 
@@ -17,13 +17,20 @@ def _allocated(work) -> int:
     """The most that was held at once, by PyTorch's profiler."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        with torch.profiler.profile(
+            activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
+        ) as profile:
             work()
-    events = sorted((e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"), key=lambda e: e.start_ns())
+    events = sorted(
+        (e for e in profile.profiler.kineto_results.events() if e.name() == "[memory]"),
+        key=lambda e: e.start_ns(),
+    )
     return int(torch.tensor([0, *(e.nbytes() for e in events)]).cumsum(0).max())
 
 
-@pytest.mark.parametrize(("name", "width", "batch"), [("resnet20", 0.5, 16), ("vgg19", 0.25, 16), ("vit_small", 0.25, 16)])
+@pytest.mark.parametrize(
+    ("name", "width", "batch"), [("resnet20", 0.5, 16), ("vgg19", 0.25, 16), ("vit_small", 0.25, 16)]
+)
 def test_within_a_fifth_of_what_is_allocated(name, width, batch):
     torch.manual_seed(0)
     model, x = sr.build_model(name, 10, width), torch.rand(batch, 3, 32, 32)
@@ -51,10 +58,14 @@ def test_within_a_fifth_of_what_is_allocated(name, width, batch):
 
 
 def test_by_hand():
-    """The step up the slope is the peak: weights, labels, and the image, its start, its slope, the sign of that, their sum."""
+    """The step up the slope is the peak: weights, labels, and the image, its start, its slope, the sign of
+    that, their sum.
+    """
     model = nn.Sequential(nn.Flatten(), nn.Linear(100, 10, bias=False))
     least = 4 * (1000 + 5 * 50 * 100) + 8 * 50
-    assert least <= sr.footprint(model, torch.rand(1, 1, 10, 10), 50) <= least + 4 * 50 * 10  # and some logits
+    assert (
+        least <= sr.footprint(model, torch.rand(1, 1, 10, 10), 50) <= least + 4 * 50 * 10
+    )  # and some logits
 
 
 def test_the_largest_batch_fits_and_one_more_does_not():
@@ -75,7 +86,9 @@ def test_weights_count_once():
     model, x = nn.Sequential(nn.Flatten(), linear, nn.ReLU(), linear), torch.rand(1, 5, 10, 10)
     weights = 4 * 500 * 500
     assert sr.footprint(model, x, 2) == pytest.approx(weights, rel=0.05)
-    tied = weights + 2 * weights + weights + weights  # themselves, of the best epoch by both names, momentum, gradient
+    tied = (
+        weights + 2 * weights + weights + weights
+    )  # themselves, of the best epoch by both names, momentum, gradient
     assert (
         tied <= sr.footprint(model, x, 2, objective=sr.Adversarial()) <= tied + 2.1 * weights
     )  # a gradient of each use, and their sum
@@ -91,7 +104,9 @@ class _Asks(nn.Module):
 
 
 def test_what_cannot_be_counted_is_one_sentence():
-    with pytest.raises(InputError, match="footprint: expected a network and an objective that work without values"):
+    with pytest.raises(
+        InputError, match="footprint: expected a network and an objective that work without values"
+    ):
         sr.footprint(_Asks(), torch.rand(1, 3, 2, 2), 4)
     with pytest.raises(InputError, match="batch: expected a whole number from 1 on"):
         sr.footprint(_Asks(), torch.rand(1, 3, 2, 2), 0)

@@ -8,14 +8,14 @@ from torch.nn import functional as F
 
 import semirobust as sr
 from semirobust.attacks.fgsm_rs import RandomFGSM
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
+from semirobust.core.seed import as_seed
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.objectives.clat import CLAT
 from semirobust.objectives.score import SCORE
 from semirobust.objectives.trades import TRADES
-from semirobust.seed import as_seed
-from semirobust.training.loop import Training
 from semirobust.training.trainable import Fixed
+from semirobust.training.training import Training
 
 
 def _plain_free(model, batches, epsilon, replays, rate):
@@ -43,9 +43,15 @@ def test_free_training_is_its_authors():
     theirs = copy.deepcopy(model)
     attack = sr.PGD(sr.Linf(8 / 255), steps=1)  # its radius alone matters
     training = Training(
-        objective=Adversarial(), attack=attack, epochs=1, batch_size=20, learning_rate=0.05, schedule="constant",
-        start="free", replays=4,
-    )  # fmt: skip
+        objective=Adversarial(),
+        attack=attack,
+        epochs=1,
+        batch_size=20,
+        learning_rate=0.05,
+        schedule="constant",
+        start="free",
+        replays=4,
+    )
     loss = training(model, images, seed=2).logs[0].loss
     order = list(images.batches(20, seed=as_seed(2) / "epoch" / 0 / "order"))
     other = _plain_free(theirs, [images.batch(rows) for rows in order], 8 / 255, 4, 0.05)
@@ -57,12 +63,22 @@ def test_free_training_is_its_authors():
 def test_free_training_goes_on_where_it_was(tmp_path):
     x = torch.rand(30, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     images = sr.images_from_tensors(x, torch.arange(30) % 3)
-    options = {"objective": Adversarial(), "attack": sr.PGD(sr.Linf(8 / 255)), "batch_size": 10, "start": "free", "replays": 2}
-    whole = Training(epochs=3, schedule="constant", **options)(sr.build_model("resnet8", 3, 0.125, image_size=8), images)
+    options = {
+        "objective": Adversarial(),
+        "attack": sr.PGD(sr.Linf(8 / 255)),
+        "batch_size": 10,
+        "start": "free",
+        "replays": 2,
+    }
+    whole = Training(epochs=3, schedule="constant", **options)(
+        sr.build_model("resnet8", 3, 0.125, image_size=8), images
+    )
     part = Training(epochs=1, schedule="constant", **options)
     part(sr.build_model("resnet8", 3, 0.125, image_size=8), images, state_file=tmp_path / "s.safetensors")
     rest = Training(epochs=3, schedule="constant", **options)
-    resumed = rest(sr.build_model("resnet8", 3, 0.125, image_size=8), images, state_file=tmp_path / "s.safetensors")
+    resumed = rest(
+        sr.build_model("resnet8", 3, 0.125, image_size=8), images, state_file=tmp_path / "s.safetensors"
+    )
     assert [log.loss for log in resumed.logs] == [log.loss for log in whole.logs]
 
 

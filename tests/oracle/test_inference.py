@@ -7,11 +7,11 @@ import torch
 from torch import nn
 
 import semirobust as sr
-from semirobust.attacks import inference
-from semirobust.attacks.inference import fast_inference
-from semirobust.errors import InputError
-from semirobust.layers.fold import fold_batch_norm, fold_input_scale
-from semirobust.layers.strided import quicken_strided
+from semirobust.core.errors import InputError
+from semirobust.fast import inference
+from semirobust.fast.fold import fold_batch_norm, fold_input_scale
+from semirobust.fast.inference import fast_inference
+from semirobust.fast.strided_conv import quicken_strided
 from tests.helpers import SmallResidual, untouched
 
 
@@ -21,7 +21,9 @@ def trained():
     splits = sr.load_data("digits")
     model = sr.build_model("resnet8", in_channels=1, image_size=8, seed=1)
     attack = sr.PGD(sr.Linf(0.1), steps=2)
-    training = sr.Training(objective=sr.Adversarial(), attack=attack, epochs=3, batch_size=64, schedule="constant")
+    training = sr.Training(
+        objective=sr.Adversarial(), attack=attack, epochs=3, batch_size=64, schedule="constant"
+    )
     training(model, splits.train.first(600), seed=0)
     return model, *splits.test.first(200).all()
 
@@ -85,7 +87,10 @@ def test_a_model_that_cannot_be_copied_is_used_as_it_is():
 def test_exact_turns_it_all_off(trained):
     model, x, y = trained
     assert fast_inference(model, x, precision="exact").logits is model
-    assert sr.evaluate(model, x, y, [sr.FGSM(sr.Linf(0.1))], precision="exact").inference == "as it is, full precision"
+    assert (
+        sr.evaluate(model, x, y, [sr.FGSM(sr.Linf(0.1))], precision="exact").inference
+        == "as it is, full precision"
+    )
     with pytest.raises(InputError, match="precision"):
         sr.evaluate(model, x, y, [sr.FGSM(sr.Linf(0.1))], precision="quick")
 
@@ -99,7 +104,7 @@ def test_verdicts_are_those_of_the_exact_search(monkeypatch, trained, form):
     make = getattr(inference, form)
     full = inference._folded(model, x)
     forced = lambda m, z, precision: dataclasses.replace(make(m, z), full=full)  # noqa: E731
-    monkeypatch.setattr("semirobust.measures.robustness.fast_inference", forced)
+    monkeypatch.setattr("semirobust.evaluation.accuracy.fast_inference", forced)
     threat = sr.Linf(0.12)
     attacks = [
         sr.PGD(threat, steps=20),
@@ -123,7 +128,10 @@ def test_the_choice_is_by_size_and_processor_alone(monkeypatch):
     x = torch.rand(8, 3, 32, 32)
     assert inference._multiplications(large, x) == pytest.approx(35e6, rel=0.05)  # 1/16 of 556 million
     monkeypatch.setattr(inference, "has_bfloat16", lambda device: False)
-    assert fast_inference(large, x).description == "20 batch norms folded, normalisation folded, channels last, full precision"
+    assert (
+        fast_inference(large, x).description
+        == "20 batch norms folded, normalisation folded, channels last, full precision"
+    )
     small = sr.build_model("resnet8", width=0.5)
     assert (
         fast_inference(small, x[:, :, :8, :8]).description
@@ -185,7 +193,9 @@ class _Scaled(nn.Module):
 
 class _ByChannel(nn.Module):
     def forward(self, x):
-        return (x - torch.tensor([0.4, 0.5, 0.6])[:, None, None]) / torch.tensor([0.2, 0.25, 0.3])[:, None, None]
+        return (x - torch.tensor([0.4, 0.5, 0.6])[:, None, None]) / torch.tensor([0.2, 0.25, 0.3])[
+            :, None, None
+        ]
 
 
 class _Quantised(nn.Module):

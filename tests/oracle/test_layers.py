@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import semirobust as sr
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from tests.helpers import SmallResidual, untouched
 
 COUNTS = {
@@ -40,12 +40,16 @@ def test_published_layer_counts(name, count):
 
 
 def test_parameter_counts_of_the_full_networks():
-    """Published: 11.17 M (ResNet-18), 23.5 M (ResNet-50), 46.16 M (WRN-34-10), 266,610 (300-100 MLP with a second 100)."""
+    """Published: 11.17 M (ResNet-18), 23.5 M (ResNet-50), 46.16 M (WRN-34-10), 266,610 (300-100 MLP with a
+    second 100).
+    """
     count = lambda name, **k: sum(p.numel() for p in sr.build_model(name, **k).parameters())  # noqa: E731
     assert count("resnet18") == 11_173_962
     assert count("resnet50") == 23_520_842
     assert count("wrn_34_10") == 46_160_474
-    assert count("mlp_300_100_100", in_channels=1, image_size=28) == 785 * 300 + 301 * 100 + 101 * 100 + 101 * 10
+    assert (
+        count("mlp_300_100_100", in_channels=1, image_size=28) == 785 * 300 + 301 * 100 + 101 * 100 + 101 * 10
+    )
 
 
 def test_a_projection_belongs_to_the_layer_it_is_added_to_in_whatever_order_it_runs():
@@ -55,7 +59,13 @@ def test_a_projection_belongs_to_the_layer_it_is_added_to_in_whatever_order_it_r
     assert "block.shortcut.0.weight" in layers[2].parameters
     assert [layer.feature_shape for layer in layers] == [(4, 6, 6), (6, 6, 6), (6,), (3,)]
     counted = sr.layer_map(model, torch.rand(1, 3, 6, 6), count_projections=True)
-    assert [layer.name for layer in counted] == ["conv1", "block.shortcut.0", "block.conv2", "block.conv3", "linear"]
+    assert [layer.name for layer in counted] == [
+        "conv1",
+        "block.shortcut.0",
+        "block.conv2",
+        "block.conv3",
+        "linear",
+    ]
 
 
 def test_execution_order_counts_not_registration():
@@ -74,7 +84,12 @@ def test_execution_order_counts_not_registration():
 
 
 def test_attention_of_torch_is_one_layer_and_owns_its_output_projection():
-    model = nn.Sequential(nn.Linear(4, 8), nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Flatten(), nn.Linear(24, 2))
+    model = nn.Sequential(
+        nn.Linear(4, 8),
+        nn.TransformerEncoderLayer(8, 2, 16, batch_first=True),
+        nn.Flatten(),
+        nn.Linear(24, 2),
+    )
     layers = sr.layer_map(model.eval(), torch.rand(2, 3, 4))
     assert [layer.kind for layer in layers] == ["Linear", "MultiheadAttention", "Linear", "Linear", "Linear"]
     assert "1.self_attn.out_proj.weight" in layers[1].parameters
@@ -172,12 +187,18 @@ def test_freezing_survives_train_and_covers_statistics():
         assert not model.bn1.training and not model.block.bn3.training and model.block.bn2.training
         assert not model.block.shortcut[1].training
         assert copy.deepcopy(model).train().bn1.training is False
-        optimiser = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], 0.5, momentum=0.9, weight_decay=0.1)
+        optimiser = torch.optim.SGD(
+            [p for p in model.parameters() if p.requires_grad], 0.5, momentum=0.9, weight_decay=0.1
+        )
         for _ in range(3):
             optimiser.zero_grad()
             nn.functional.cross_entropy(model(x), y).backward()
             optimiser.step()
-    owned = {name for name in before if name.startswith(("conv1", "bn1", "block.conv3", "block.bn3", "block.shortcut"))}
+    owned = {
+        name
+        for name in before
+        if name.startswith(("conv1", "bn1", "block.conv3", "block.bn3", "block.shortcut"))
+    }
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name]) == (name in owned), name
     model.train()

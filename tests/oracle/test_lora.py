@@ -8,13 +8,13 @@ from torch import nn
 from torch.nn import functional as F
 
 import semirobust as sr
-from semirobust.errors import InputError
-from semirobust.layers.faster import Faster
-from semirobust.layers.low_rank import branch, low_rank, merged, on_branch, without_branch
+from semirobust.adapters.low_rank import branch, low_rank, merged, on_branch, without_branch
+from semirobust.core.errors import InputError
+from semirobust.core.seed import as_seed
+from semirobust.fast.copy import Faster
 from semirobust.methods.lora import LoRA
 from semirobust.objectives.autolora import AutoLoRA
-from semirobust.objectives.base import Step
-from semirobust.seed import as_seed
+from semirobust.objectives.base.objective import Step
 from tests.helpers import SmallResidual
 
 
@@ -36,13 +36,19 @@ def test_merged_is_unmerged():
         conv = model.block.conv2  # written out: two thin maps beside the frozen one
         h = torch.rand(2, 4, 5, 5)
         thin = F.conv2d(h, conv.down.view(2, 4, 3, 3), padding=1)
-        whole = F.conv2d(h, conv.weight, conv.bias, padding=1) + 0.5 * F.conv2d(thin, conv.up.view(6, 2, 1, 1))
+        whole = F.conv2d(h, conv.weight, conv.bias, padding=1) + 0.5 * F.conv2d(
+            thin, conv.up.view(6, 2, 1, 1)
+        )
         torch.testing.assert_close(conv(h), whole)
         faster = Faster(model, x, torch.float32)
         assert faster.follows(x)
         torch.testing.assert_close(faster.network(x), unmerged, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(model(x), unmerged)
-    assert {type(m) for m in model.modules() if hasattr(m, "weight")} <= {nn.Conv2d, nn.Linear, nn.BatchNorm2d}
+    assert {type(m) for m in model.modules() if hasattr(m, "weight")} <= {
+        nn.Conv2d,
+        nn.Linear,
+        nn.BatchNorm2d,
+    }
     assert merged(inside, 0.5).keys() == state.keys()
     for name, tensor in merged(inside, 0.5).items():
         torch.testing.assert_close(tensor, model.state_dict()[name])
@@ -54,8 +60,12 @@ def test_only_the_updates_train():
     model = sr.build_model("resnet8", 3, 0.25, image_size=8)
     flags = [parameter.requires_grad for parameter in model.parameters()]
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    trained = sr.harden(model, images, "lora", rank=1, threat=sr.Linf(4 / 255), epochs=2, learning_rate=0.1, batch_size=20)
-    assert [parameter.requires_grad for parameter in model.parameters()] == flags and not any("up" in n for n in trained.best)
+    trained = sr.harden(
+        model, images, "lora", rank=1, threat=sr.Linf(4 / 255), epochs=2, learning_rate=0.1, batch_size=20
+    )
+    assert [parameter.requires_grad for parameter in model.parameters()] == flags and not any(
+        "up" in n for n in trained.best
+    )
     moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, start[name])}
     layers = sr.layer_map(model, x[:1])
     assert moved == {f"{layer.name}.weight" for layer in layers}
@@ -77,16 +87,21 @@ def test_updates_of_chosen_layers():
     moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, start[name])}
     layers = sr.layer_map(model, x[:1])
     assert moved == {f"{layers.at(i).name}.weight" for i in (3, 5)}
-    chosen = sr.harden(copy.deepcopy(model), images, LoRA(k=2, examples=20), threat=sr.Linf(4 / 255), epochs=1, batch_size=20)
+    chosen = sr.harden(
+        copy.deepcopy(model), images, LoRA(k=2, examples=20), threat=sr.Linf(4 / 255), epochs=1, batch_size=20
+    )
     assert len(chosen.logs[0].layers) == 2
 
 
 def test_an_interrupted_run_goes_on(tmp_path):
     from semirobust.attacks.pgd import PGD
-    from semirobust.methods.harden import carry_out, planned
+    from semirobust.procedures.harden import carry_out, planned
 
     x = torch.rand(30, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    images, start = sr.images_from_tensors(x, torch.arange(30) % 3), sr.build_model("resnet8", 3, 0.25, image_size=8)
+    images, start = (
+        sr.images_from_tensors(x, torch.arange(30) % 3),
+        sr.build_model("resnet8", 3, 0.25, image_size=8),
+    )
     losses = []
     for parts in ((3,), (1, 3)):
         for epochs in parts:
@@ -101,9 +116,15 @@ def test_an_interrupted_run_goes_on(tmp_path):
 
 def test_what_lora_refuses():
     model = SmallResidual()
-    with pytest.raises(InputError, match="rank: expected at least 1"), low_rank(model, [], 0, 1.0, as_seed(0)):
+    with (
+        pytest.raises(InputError, match="rank: expected at least 1"),
+        low_rank(model, [], 0, 1.0, as_seed(0)),
+    ):
         pass
-    with pytest.raises(InputError, match="expected a plain convolution or linear"), low_rank(model, ["bn1"], 1, 1.0, as_seed(0)):
+    with (
+        pytest.raises(InputError, match="expected a plain convolution or linear"),
+        low_rank(model, ["bn1"], 1, 1.0, as_seed(0)),
+    ):
         pass
     images = sr.images_from_tensors(torch.rand(6, 3, 8, 8), torch.arange(6) % 3)
     for method in (LoRA(rank=0), LoRA(scale=0.0), LoRA(every=2)):

@@ -12,9 +12,9 @@ from scipy.ndimage import map_coordinates
 from torch import nn
 
 import semirobust as sr
-from semirobust.attacks.goals import Ascend
-from semirobust.errors import InputError
-from semirobust.seed import Seed
+from semirobust.attacks.base.goals import Ascend
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
 from tests.helpers import SmallResidual, untouched
 
 
@@ -23,7 +23,9 @@ def trained():
     """A small convolutional network on digits, and 100 test images with labels."""
     splits = sr.load_data("digits")
     model = sr.build_model("resnet8", width=0.5, in_channels=1, image_size=8, seed=1)
-    training = sr.Training(objective=sr.Adversarial(), attack=sr.PGD(sr.Linf(0.1), steps=2), epochs=2, batch_size=64)
+    training = sr.Training(
+        objective=sr.Adversarial(), attack=sr.PGD(sr.Linf(0.1), steps=2), epochs=2, batch_size=64
+    )
     training(model, splits.train.first(800), seed=0)
     return model, *splits.test.first(100).all()
 
@@ -56,7 +58,9 @@ def test_what_no_flow_can_do_is_not_contained():
 
 
 def test_stadv_finds_the_worst_flow_of_a_ramp():
-    """x = slope * column and z_1 - z_0 = sum x - c: the whole ramp moves by the limit, so each value rises by slope * limit."""
+    """x = slope * column and z_1 - z_0 = sum x - c: the whole ramp moves by the limit, so each value rises by
+    slope * limit.
+    """
     ramp = 0.02 * torch.arange(20.0).expand(1, 1, 20, 20) + 0.2
     model = nn.Sequential(nn.Flatten(), nn.Linear(400, 2)).eval()
     with torch.no_grad():
@@ -76,7 +80,9 @@ def test_stadv_succeeds_example_by_example_and_keeps_smooth_flows(trained):
         clean, after = model(x).argmax(1) == y, model(x_adv).argmax(1) == y
     assert 0.05 < float(after.float().mean()) < float(clean.float().mean()) - 0.2
     assert attack.threat.contains(x, x_adv).all()
-    few = attack(model, x[:6], y[:6])  # nothing is shared within a batch but the random start, which comes first to last
+    few = attack(
+        model, x[:6], y[:6]
+    )  # nothing is shared within a batch but the random start, which comes first to last
     torch.testing.assert_close(few, x_adv[:6], rtol=0, atol=2e-2)
     first = attack.fool(model, x, y)  # the first success, not yet made smooth
     both = ~after & (model(first).argmax(1) != y)
@@ -90,7 +96,9 @@ def test_more_flow_misleads_more(trained):
         float(sr.evaluate(model, x, y, {"a": sr.StAdv(limit=limit, steps=40)}).robust["a"].float().mean())
         for limit in (0, 0.2, 0.6)
     ]
-    assert shares == sorted(shares, reverse=True) and shares[0] == float((model(x).argmax(1) == y).float().mean())
+    assert shares == sorted(shares, reverse=True) and shares[0] == float(
+        (model(x).argmax(1) == y).float().mean()
+    )
 
 
 def test_pixle_only_moves_pixels(trained):
@@ -105,7 +113,8 @@ def test_pixle_only_moves_pixels(trained):
         assert (loss(model(x_adv), y) >= loss(model(x), y)).all()
     result = sr.evaluate(model, x, y, {"pixle": attack})
     assert (
-        float(result.robust["pixle"].float().mean()) < float(result.clean.float().mean()) - 0.2 and result.rejected["pixle"] == 0
+        float(result.robust["pixle"].float().mean()) < float(result.clean.float().mean()) - 0.2
+        and result.rejected["pixle"] == 0
     )
     assert not sr.Rearrangement().contains(x[:1], x[:1] * 0.99).any()
 
@@ -184,7 +193,9 @@ def test_what_is_bound_to_a_model_is_used_on_the_one_evaluated(trained, monkeypa
     attack = sr.adapt(original, sr.Linf(0.05), name="fake")
     state = torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate()  # noqa: NPY002
     first = attack(model, x, y, seed=4)
-    assert torch.equal(first, attack(model, x, y, seed=4)) and not torch.equal(first, attack(model, x, y, seed=5))
+    assert torch.equal(first, attack(model, x, y, seed=4)) and not torch.equal(
+        first, attack(model, x, y, seed=5)
+    )
     assert original.used == [] and isinstance(original.model, nn.Linear)
     assert torch.equal(torch.get_rng_state(), state[0]) and random.getstate() == state[2]
     assert (np.random.get_state()[1] == state[1]).all()  # noqa: NPY002

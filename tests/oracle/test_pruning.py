@@ -1,4 +1,6 @@
-"""Masks and lottery tickets: the invariants of open_lth, torch's own pruning as oracle, exactness and resuming."""
+"""Masks and lottery tickets: the invariants of open_lth, torch's own pruning as oracle, exactness and
+resuming.
+"""
 
 import copy
 from dataclasses import fields
@@ -11,17 +13,17 @@ from torch.nn.utils import prune as torch_prune
 import semirobust as sr
 from semirobust.attacks.fgsm import FGSM
 from semirobust.attacks.pgd import PGD
-from semirobust.errors import InputError
-from semirobust.methods.lottery import Lottery
+from semirobust.core.errors import InputError
+from semirobust.core.seed import as_seed
 from semirobust.objectives import OBJECTIVES, Step
-from semirobust.pruning import SALIENCIES
-from semirobust.pruning.gradient import Gradient
-from semirobust.pruning.layered import Layered
-from semirobust.pruning.magnitude import Magnitude
+from semirobust.procedures.lottery import Lottery
 from semirobust.pruning.masks import Masks
-from semirobust.pruning.usefulness import Useful
-from semirobust.seed import as_seed
-from semirobust.training.loop import Training
+from semirobust.pruning.saliencies import SALIENCIES
+from semirobust.pruning.saliencies.gradient import Gradient
+from semirobust.pruning.saliencies.layered import Layered
+from semirobust.pruning.saliencies.magnitude import Magnitude
+from semirobust.pruning.saliencies.usefulness import Useful
+from semirobust.training.training import Training
 from tests.helpers import SmallResidual, untouched
 
 _THREAT = sr.Linf(8 / 255)
@@ -87,11 +89,18 @@ def test_magnitude_pruning_is_torchs():
         masks = _whole(model)
         weights = [(other.get_submodule(name.removesuffix(".weight")), "weight") for name in masks.kept]
         for _ in range(2):
-            masks = masks.without(Magnitude()(model, {n: model.get_parameter(n) for n in masks.kept}, _images(), None, as_seed(0)),
-                                  0.3, scope)  # fmt: skip
+            masks = masks.without(
+                Magnitude()(
+                    model, {n: model.get_parameter(n) for n in masks.kept}, _images(), None, as_seed(0)
+                ),
+                0.3,
+                scope,
+            )
             masks.cut(model)
             if scope == "global":
-                torch_prune.global_unstructured(weights, pruning_method=torch_prune.L1Unstructured, amount=0.3)
+                torch_prune.global_unstructured(
+                    weights, pruning_method=torch_prune.L1Unstructured, amount=0.3
+                )
             else:
                 for module, name in weights:
                     torch_prune.l1_unstructured(module, name, amount=0.3)
@@ -100,7 +109,10 @@ def test_magnitude_pruning_is_torchs():
         # Their fraction of the rest is rounded in float, so one weight may differ.
         assert sum(int((theirs.kept[n] != masks.kept[n]).sum()) for n in masks.kept) <= 1
         for name, mask in masks.kept.items():
-            assert torch.equal(model.get_parameter(name)[mask], other.get_submodule(name.removesuffix(".weight")).weight[mask])
+            assert torch.equal(
+                model.get_parameter(name)[mask],
+                other.get_submodule(name.removesuffix(".weight")).weight[mask],
+            )
 
 
 def test_masks_go_to_torch_and_back():
@@ -133,7 +145,9 @@ def test_masks_hold_weights_that_torch_prunes_and_tied_ones_stay_tied():
     tied[2].weight = tied[0].weight
     masks = Masks({"0.weight": torch.arange(16).view(4, 4) % 2 == 0})
     masks.hand_over(tied)
-    assert tied[0].weight_orig is tied[2].weight_orig and torch.equal(tied[0].weight_mask, tied[2].weight_mask)
+    assert tied[0].weight_orig is tied[2].weight_orig and torch.equal(
+        tied[0].weight_mask, tied[2].weight_mask
+    )
 
 
 def test_weights_that_are_computed_from_others_are_refused():
@@ -151,8 +165,12 @@ def test_what_was_pruned_before_stays_out():
     masks = _whole(model).without(_scores(model, _whole(model)), 0.6)
     masks.cut(model)
     training = Training(objective=sr.Standard(), epochs=1, batch_size=16, learning_rate=0.05)
-    levels = Lottery(levels=1, fraction=0.5, rewind="none", whole=False)(model, _images(), training, zeros=True)
-    assert levels[0].masks.density == masks.density and levels[1].masks.left == masks.left - round(0.5 * masks.left)
+    levels = Lottery(levels=1, fraction=0.5, rewind="none", whole=False)(
+        model, _images(), training, zeros=True
+    )
+    assert levels[0].masks.density == masks.density and levels[1].masks.left == masks.left - round(
+        0.5 * masks.left
+    )
     for name, mask in masks.kept.items():
         assert not levels[1].masks.kept[name][~mask].any() and not levels[1].last[name][~mask].any()
 
@@ -177,8 +195,16 @@ def test_a_pruned_weight_is_0_in_every_step(options, monkeypatch):
         return found
 
     monkeypatch.setattr(torch.optim.SGD, "step", watched)
-    training = Training(objective=sr.Adversarial(), attack=PGD(_THREAT, steps=2), epochs=2, batch_size=16, learning_rate=0.1,
-                        momentum=0.9, weight_decay=0.01, **options)  # fmt: skip
+    training = Training(
+        objective=sr.Adversarial(),
+        attack=PGD(_THREAT, steps=2),
+        epochs=2,
+        batch_size=16,
+        learning_rate=0.1,
+        momentum=0.9,
+        weight_decay=0.01,
+        **options,
+    )
     before = copy.deepcopy(model.state_dict())
     with masks.held(model):
         trained = training(model, images)
@@ -191,7 +217,14 @@ def test_a_pruned_weight_is_0_in_every_step(options, monkeypatch):
 
 @pytest.mark.parametrize("options", [{}, {"awp": 0.01}, {"average": "swa"}])
 def test_a_lottery_from_which_nothing_is_pruned_is_plain_training(options):
-    training = Training(objective=sr.Adversarial(), attack=FGSM(_THREAT), epochs=2, batch_size=16, learning_rate=0.05, **options)
+    training = Training(
+        objective=sr.Adversarial(),
+        attack=FGSM(_THREAT),
+        epochs=2,
+        batch_size=16,
+        learning_rate=0.05,
+        **options,
+    )
     plain = _model()
     training(plain, _images(), seed=5)
     levels = Lottery(levels=2, fraction=0.0)(_model(), _images(), training, seed=5)
@@ -207,7 +240,9 @@ class _Killed(Exception):
 
 @pytest.mark.parametrize("options", [{}, {"rewind_epoch": 1}, {"rewind": "reinitialise"}, {"rewind": "none"}])
 def test_killed_in_the_middle_of_a_level_it_ends_with_the_same_masks_and_weights(tmp_path, options):
-    training = Training(objective=sr.Adversarial(), attack=FGSM(_THREAT), epochs=2, batch_size=16, learning_rate=0.05)
+    training = Training(
+        objective=sr.Adversarial(), attack=FGSM(_THREAT), epochs=2, batch_size=16, learning_rate=0.05
+    )
     lottery = Lottery(levels=2, fraction=0.4, **options)
 
     def fresh(seed):
@@ -228,27 +263,53 @@ def test_killed_in_the_middle_of_a_level_it_ends_with_the_same_masks_and_weights
         lottery(_model(), _images(), training, folder=tmp_path, progress=dies, **call)
     assert (tmp_path / "level-0.safetensors").is_file() and not (tmp_path / "level-1.safetensors").is_file()
     ran = []
-    again = lottery(_model(), _images(), training, folder=tmp_path, on_level=lambda level: ran.append(level.number), **call)
+    again = lottery(
+        _model(),
+        _images(),
+        training,
+        folder=tmp_path,
+        on_level=lambda level: ran.append(level.number),
+        **call,
+    )
     assert ran == [1, 2] and again[0].trained is None
     for one, other in zip(whole, again, strict=True):
         assert list(one.masks.kept) == list(other.masks.kept)
         assert all(torch.equal(one.masks.kept[n], other.masks.kept[n]) for n in one.masks.kept)
-        assert all(torch.equal(one.last[n], other.last[n]) and torch.equal(one.best[n], other.best[n]) for n in one.last)
+        assert all(
+            torch.equal(one.last[n], other.last[n]) and torch.equal(one.best[n], other.best[n])
+            for n in one.last
+        )
     with pytest.raises(InputError, match="other settings"):
         Lottery(levels=2, fraction=0.5, **options)(_model(), _images(), training, folder=tmp_path, **call)
 
 
 def test_what_a_level_starts_from():
-    """A ticket starts from the initial weights under its mask, the control from others, and the late one from epoch 1's."""
-    one = Training(objective=sr.Standard(), epochs=2, batch_size=16, learning_rate=1e-12, momentum=0.0, weight_decay=0.0)
+    """A ticket starts from the initial weights under its mask, the control from others, and the late one from
+    epoch 1's.
+    """
+    one = Training(
+        objective=sr.Standard(), epochs=2, batch_size=16, learning_rate=1e-12, momentum=0.0, weight_decay=0.0
+    )
     first = Lottery(levels=1, fraction=0.4)(_model(), _images(), one)[1]
     start = _model().state_dict()
     for name, mask in first.masks.kept.items():
         torch.testing.assert_close(first.last[name], start[name] * mask)
-    early = Training(objective=sr.Standard(), epochs=1, batch_size=16, learning_rate=0.05, schedule="constant", weight_decay=0.0)
+    early = Training(
+        objective=sr.Standard(),
+        epochs=1,
+        batch_size=16,
+        learning_rate=0.05,
+        schedule="constant",
+        weight_decay=0.0,
+    )
     after_one = early(_model(), _images()).model.state_dict()
     constant = Training(
-        objective=sr.Standard(), epochs=2, batch_size=16, learning_rate=0.05, schedule="constant", weight_decay=0.0
+        objective=sr.Standard(),
+        epochs=2,
+        batch_size=16,
+        learning_rate=0.05,
+        schedule="constant",
+        weight_decay=0.0,
     )
     starts = []
 
@@ -263,7 +324,9 @@ def test_what_a_level_starts_from():
         mask = late[1].masks.kept.get(name, torch.ones_like(tensor, dtype=torch.bool))
         assert torch.equal(starts[1][name], tensor.masked_fill(~mask, 0)), name
     fresh = SmallResidual()
-    control = Lottery(levels=1, fraction=0.4, rewind="reinitialise")(_model(), _images(), noting, fresh=lambda seed: fresh)
+    control = Lottery(levels=1, fraction=0.4, rewind="reinitialise")(
+        _model(), _images(), noting, fresh=lambda seed: fresh
+    )
     for name, mask in control[1].masks.kept.items():
         assert torch.equal(starts[-1][name], fresh.state_dict()[name].masked_fill(~mask, 0))
 
@@ -299,7 +362,13 @@ def test_every_saliency_leaves_the_model_alone_and_scores_its_weights(name):
 
 
 def test_what_a_lottery_refuses():
-    wrong = [{"levels": -1}, {"levels": 1.5}, {"fraction": 1.0}, {"rewind": "late"}, {"rewind": "none", "rewind_epoch": 1}]
+    wrong = [
+        {"levels": -1},
+        {"levels": 1.5},
+        {"fraction": 1.0},
+        {"rewind": "late"},
+        {"rewind": "none", "rewind_epoch": 1},
+    ]
     for options in (*wrong, {"scope": "row"}, {"saliency": "magnitude"}):
         with pytest.raises(InputError, match=next(iter(options))):
             Lottery(**options)
@@ -351,7 +420,8 @@ def test_layers_that_are_favoured_keep_more_and_the_control_only_brings_layers_t
     layers = sr.layer_map(model, x[:1])
     index = sr.criticality(model, x, y, x_adv=FGSM(_THREAT)(model, x, y)).values
     high, low, drawn, again = (
-        _measured(model, images, Layered(favour=f, strength=9.0), masks) for f in ("high", "low", "random", "random")
+        _measured(model, images, Layered(favour=f, strength=9.0), masks)
+        for f in ("high", "low", "random", "random")
     )
     top, last = (f"{layers.at(int(i) + 1).name}.weight" for i in (index.argmax(), index.argmin()))
     for name, factor in ((top, 3.0), (last, 1 / 3)):
@@ -379,7 +449,9 @@ def test_one_layer_or_equal_scores_favour_nobody(monkeypatch):
 
     monkeypatch.setattr(GradientNorm, "scores", level)
     for favour in ("high", "low"):
-        ranks = Layered(measure="gradient-norm", favour=favour)._ranks(model, layers, *images.all(), attack, as_seed(0))
+        ranks = Layered(measure="gradient-norm", favour=favour)._ranks(
+            model, layers, *images.all(), attack, as_seed(0)
+        )
         assert set(ranks.values()) == {0.5}
 
 
@@ -391,7 +463,10 @@ def test_features_worth_least_go_as_whole_columns(kind):
     (name,) = scores
     order = torch.randperm(48, generator=(as_seed(1) / "examples").generator())
     x, y = images.batch(order)
-    values = getattr(sr.usefulness(model, x, y, attack=sr.FeatureAttack(_THREAT, 3, None), seed=as_seed(1) / "attack"), kind)
+    values = getattr(
+        sr.usefulness(model, x, y, attack=sr.FeatureAttack(_THREAT, 3, None), seed=as_seed(1) / "attack"),
+        kind,
+    )
     torch.testing.assert_close(scores[name][0].double(), torch.as_tensor(values), rtol=1e-5, atol=1e-7)
     after = masks.without(scores, 0.3, "features")
     gone = ~after.kept[name].any(0)
@@ -407,11 +482,19 @@ def test_features_worth_least_go_as_whole_columns(kind):
 
 
 def test_a_lottery_over_features_drops_only_these():
-    lottery = Lottery(levels=2, fraction=0.5, scope="features", saliency=Useful(kind="robust", examples=32), rewind="none")
-    levels = lottery(_model(), _images(), Training(objective=sr.Adversarial(), attack=FGSM(_THREAT), epochs=1, batch_size=16))
+    lottery = Lottery(
+        levels=2, fraction=0.5, scope="features", saliency=Useful(kind="robust", examples=32), rewind="none"
+    )
+    levels = lottery(
+        _model(),
+        _images(),
+        Training(objective=sr.Adversarial(), attack=FGSM(_THREAT), epochs=1, batch_size=16),
+    )
     *others, classifier = levels[-1].masks.kept.values()
     assert all(mask.all() for mask in others)
     left = [int(level.masks.kept[list(level.masks.kept)[-1]].any(0).sum()) for level in levels]
     assert left[1] == left[0] - round(left[0] / 2) and left[2] == left[1] - round(left[1] / 2)
-    weight = [t for n, t in levels[-1].last.items() if n.endswith("weight") and t.shape == classifier.shape][-1]
+    weight = [t for n, t in levels[-1].last.items() if n.endswith("weight") and t.shape == classifier.shape][
+        -1
+    ]
     assert not weight[~classifier].any()

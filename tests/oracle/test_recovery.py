@@ -9,16 +9,16 @@ from lightning_fabric import Fabric
 
 import semirobust as sr
 from semirobust.attacks.pgd import PGD
-from semirobust.data.augment.crop_flip import CropFlip
-from semirobust.errors import InputError
-from semirobust.methods.recovery import Recovered, Trial
+from semirobust.augment.crop_flip import CropFlip
+from semirobust.core.errors import InputError
+from semirobust.core.seed import as_seed
 from semirobust.methods.suffix import SuffixAdversarial
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.objectives.dependent import Dependent, alignment
-from semirobust.seed import as_seed
-from semirobust.training.loop import Trained, Training
+from semirobust.procedures.recovery import Recovered, Trial
+from semirobust.training.hooks.warm_start import Stored
 from semirobust.training.state import EpochLog
-from semirobust.training.stored import Stored
+from semirobust.training.training import Trained, Training
 from tests.helpers import untouched
 
 
@@ -32,7 +32,9 @@ def _setting(n=40):
 def test_a_trial_starts_semirobust_ends_recovered_and_touches_no_argument():
     robust, normal, images = _setting()
     layers = sr.layer_map(robust, images.all()[0])
-    recovery = sr.Recovery(layers=3, trials=2, training={"epochs": 6, "learning_rate": 0.01, "batch_size": 20})
+    recovery = sr.Recovery(
+        layers=3, trials=2, training={"epochs": 6, "learning_rate": 0.01, "batch_size": 20}
+    )
     start = recovery.start(robust, normal, layers)
     for name, value in start.state_dict().items():
         owner = name.rpartition(".")[0]
@@ -43,9 +45,14 @@ def test_a_trial_starts_semirobust_ends_recovered_and_touches_no_argument():
     with untouched(robust), untouched(normal):
         found = recovery(robust, normal, images, attack, lambda m, s: {"robust": next(seen), "rho@6": 2.0})
     assert [trial.converged for trial in found.trials] == [2, None]
-    assert [len(trial.trained.logs) for trial in found.trials] == [2, 6]  # a trial ends where it has recovered
+    assert [len(trial.trained.logs) for trial in found.trials] == [
+        2,
+        6,
+    ]  # a trial ends where it has recovered
     assert found.epochs == 2 and found.difference == pytest.approx(0.1)
-    frozen = set(robust.state_dict()) - {n for n in robust.state_dict() if n.rpartition(".")[0] in layers.modules(found.layers)}
+    frozen = set(robust.state_dict()) - {
+        n for n in robust.state_dict() if n.rpartition(".")[0] in layers.modules(found.layers)
+    }
     for trial in found.trials:
         assert all(torch.equal(trial.trained.model.state_dict()[n], robust.state_dict()[n]) for n in frozen)
 
@@ -76,7 +83,14 @@ def test_bad_settings_are_refused():
 def test_a_prefix_can_be_made_robust_first():
     model, _, images = _setting()
     trained = sr.harden(
-        model, images, "suffix", layers=3, prefix_epochs=2, epochs=3, attack=PGD(sr.Linf(0.03), steps=1), batch_size=20
+        model,
+        images,
+        "suffix",
+        layers=3,
+        prefix_epochs=2,
+        epochs=3,
+        attack=PGD(sr.Linf(0.03), steps=1),
+        batch_size=20,
     )
     n = len(sr.layer_map(model, images.all()[0]))
     assert [log.layers for log in trained.logs] == [None, None, (n - 2, n - 1, n)]
@@ -84,7 +98,9 @@ def test_a_prefix_can_be_made_robust_first():
 
 @pytest.mark.parametrize("augment", [None, CropFlip(2), CropFlip(0), CropFlip(1, flip=False)])
 def test_a_perturbation_comes_back_where_it_was(augment):
-    """Kept in one epoch under one shift and mirror, it is found in the next at the same pixels of the image."""
+    """Kept in one epoch under one shift and mirror, it is found in the next at the same pixels of the
+    image.
+    """
     epsilon, g = 0.1, torch.Generator().manual_seed(0)
     stored = Stored(6, (3, 8, 8), epsilon)
     delta, rows = (torch.rand(6, 3, 8, 8, generator=g) * 2 - 1) * epsilon, torch.arange(6)
@@ -109,7 +125,9 @@ def test_a_stored_start_is_where_the_last_attack_ended():
             return super().outer(step, x_adv)
 
     attack = PGD(sr.Linf(0.1), steps=1, step_size=1e-9)
-    Training(objective=Watching(), attack=attack, epochs=2, batch_size=40, start="stored", learning_rate=1e-6)(model, images)
+    Training(
+        objective=Watching(), attack=attack, epochs=2, batch_size=40, start="stored", learning_rate=1e-6
+    )(model, images)
     first, second = (d.flatten(1).sort(0).values for d in seen)  # the order of images differs
     assert float(first.abs().max()) > 0.05
     torch.testing.assert_close(first, second, atol=0.1 / 254 + 1e-5, rtol=0)
@@ -118,7 +136,12 @@ def test_a_stored_start_is_where_the_last_attack_ended():
 def test_a_stored_run_goes_on_as_if_it_had_not_stopped(tmp_path):
     _, _, images = _setting()
     training = Training(
-        objective=Adversarial(), attack=PGD(sr.Linf(0.05), steps=2), epochs=3, batch_size=20, start="stored", augment="crop-flip"
+        objective=Adversarial(),
+        attack=PGD(sr.Linf(0.05), steps=2),
+        epochs=3,
+        batch_size=20,
+        start="stored",
+        augment="crop-flip",
     )
     whole = training(_setting()[0], images)
 
@@ -151,13 +174,24 @@ def test_alignment_is_one_with_itself_and_nothing_when_independent(kernel):
     free = torch.stack([alignment(a, torch.randn(60, 80, generator=g), y, kernel=kernel) for _ in range(60)])
     assert abs(float(free.mean())) < 4 * float(free.std()) / 60**0.5
     mean = 10 * torch.randn(6, 300, generator=g)[y]  # what all images of a class share does not count
-    shared = torch.stack([alignment(mean + torch.randn(60, 300, generator=g), mean + torch.randn(60, 300, generator=g), y, kernel="cka")
-                          for _ in range(30)])  # fmt: skip
+    shared = torch.stack(
+        [
+            alignment(
+                mean + torch.randn(60, 300, generator=g),
+                mean + torch.randn(60, 300, generator=g),
+                y,
+                kernel="cka",
+            )
+            for _ in range(30)
+        ]
+    )
     assert abs(float(shared.mean())) < 0.05
 
 
 def test_alignment_within_one_class_is_the_measure_of_dependence():
-    """Against the library's own unbiased HSIC, normalised, which has another kernel width only where classes are many."""
+    """Against the library's own unbiased HSIC, normalised, which has another kernel width only where classes
+    are many.
+    """
     g = torch.Generator().manual_seed(1)
     x = torch.randn(50, 4, generator=g, dtype=torch.float64)
     y = x[:, :2] + 0.3 * torch.randn(50, 2, generator=g, dtype=torch.float64)
@@ -172,9 +206,14 @@ def test_dependence_that_is_asked_for_rises():
         model, _, images = _setting(60)
         layers = sr.layer_map(model, images.all()[0])
         sr.harden(
-            model, images, SuffixAdversarial(3, dependence="hsic", weight=weight), attack=PGD(sr.Linf(0.01), steps=1), epochs=4,
-            batch_size=60, learning_rate=0.05,
-        )  # fmt: skip
+            model,
+            images,
+            SuffixAdversarial(3, dependence="hsic", weight=weight),
+            attack=PGD(sr.Linf(0.01), steps=1),
+            epochs=4,
+            batch_size=60,
+            learning_rate=0.05,
+        )
         x, y = images.all()
         with torch.no_grad(), sr.features(model.eval(), layers) as tape:
             model(x)

@@ -59,7 +59,13 @@ def test_a_sound_model_passes_and_is_left_alone():
     x, y = _examples(model)
     with untouched(model):
         checks = sr.sanity_checks(model, x, y, sr.Linf(0.02))
-    assert [check.name for check in checks] == ["randomised", "gradients", "growing", "unbounded", "black-box"]
+    assert [check.name for check in checks] == [
+        "randomised",
+        "gradients",
+        "growing",
+        "unbounded",
+        "black-box",
+    ]
     assert all(check.passed for check in checks), checks
     assert not {c.name for c in sr.sanity_checks(model, x, y, sr.L2(0.3)) if not c.passed}
 
@@ -94,11 +100,24 @@ def test_failed_checks_reach_the_command_line(monkeypatch, capsys, tmp_path):
         "        return self.linear(((x * 4).round() / 4).flatten(1))\n"
     )
     torch.save(nn.Linear(64, 10).state_dict(), "w.pt")
-    arguments = ["evaluate", "masked:Net", "--checkpoint", "w.pt", "--data", "digits", "--examples", "40", "--attacks", "fgsm"]
+    arguments = [
+        "evaluate",
+        "masked:Net",
+        "--checkpoint",
+        "w.pt",
+        "--data",
+        "digits",
+        "--examples",
+        "40",
+        "--attacks",
+        "fgsm",
+    ]
     monkeypatch.setattr(sys, "argv", ["semirobust", *arguments, "--eps", "0.1", "--out", "run"])
     with pytest.raises(SystemExit) as leave:
         main()
     assert leave.value.code == 0
-    assert "Warning (gradients): 40 of 40 examples have a zero gradient" in capsys.readouterr().out.replace("\n", " ")
+    assert "Warning (gradients): 40 of 40 examples have a zero gradient" in capsys.readouterr().out.replace(
+        "\n", " "
+    )
     findings = {r.name: r.level for r in read_records(Path("run")) if r.kind == "finding"}
     assert findings["check.gradients"] == "error" and findings["check.randomised"] == "good"

@@ -1,4 +1,6 @@
-"""The faster copy in which the inner maximisation runs: it follows the weights, and training comes out the same."""
+"""The faster copy in which the inner maximisation runs: it follows the weights, and training comes out the
+same.
+"""
 
 import math
 
@@ -7,18 +9,18 @@ import torch
 from torch import nn
 
 import semirobust as sr
-from semirobust.errors import InputError
-from semirobust.layers.faster import Faster, has_bfloat16
+from semirobust.core.errors import InputError
+from semirobust.core.seed import as_seed
+from semirobust.fast import training as search
+from semirobust.fast.copy import Faster, has_bfloat16
+from semirobust.fast.training import SearchForm
 from semirobust.layers.features import forward_to
 from semirobust.objectives import Step
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.objectives.clat import CLAT
 from semirobust.objectives.trades import TRADES
-from semirobust.seed import as_seed
-from semirobust.training import search
-from semirobust.training.loop import Training
-from semirobust.training.search import SearchForm
 from semirobust.training.trainable import Fixed
+from semirobust.training.training import Training
 from tests.helpers import SmallResidual
 
 
@@ -61,22 +63,33 @@ def test_training_comes_out_the_same(objective, trainable, monkeypatch):
     images = sr.images_from_tensors(x, (x.mean((1, 2, 3)) * 60).long() % 3)
     losses, forms, network = {}, {"auto": [], "exact": []}, SearchForm.network
     for name in ("auto", "exact"):
-        monkeypatch.setattr(SearchForm, "network", lambda self, name=name: forms[name].append(self.form) or network(self))
+        monkeypatch.setattr(
+            SearchForm, "network", lambda self, name=name: forms[name].append(self.form) or network(self)
+        )
         options = {} if trainable is None else {"trainable": trainable}
         training = Training(
             objective=objective, attack=sr.PGD(sr.Linf(4 / 255), steps=5), epochs=5, batch_size=40,
             learning_rate=0.05, schedule="constant", search=name, **options,
         )  # fmt: skip
-        losses[name] = [log.loss for log in training(sr.build_model("resnet8", 3, 0.25, image_size=16), images).logs]
+        losses[name] = [
+            log.loss for log in training(sr.build_model("resnet8", 3, 0.25, image_size=16), images).logs
+        ]
     assert losses["auto"] == pytest.approx(losses["exact"], rel=0.02)
-    assert len(forms["auto"]) >= 10 and all(forms["auto"]) and not any(forms["exact"])  # it did run in another form
+    assert (
+        len(forms["auto"]) >= 10 and all(forms["auto"]) and not any(forms["exact"])
+    )  # it did run in another form
     if has_bfloat16(torch.device("cpu")):  # in full precision the signs of all gradients may well be the same
         assert losses["auto"] != losses["exact"]
 
 
 def _choose(form: SearchForm, model: nn.Module, x: torch.Tensor, epsilon: float = 8 / 255) -> None:
     y = torch.arange(len(x)) % 3
-    form.choose(lambda f: lambda z: nn.functional.cross_entropy(f(z), y, reduction="none"), x, sr.Linf(epsilon), as_seed(0))
+    form.choose(
+        lambda f: lambda z: nn.functional.cross_entropy(f(z), y, reduction="none"),
+        x,
+        sr.Linf(epsilon),
+        as_seed(0),
+    )
 
 
 def test_a_copy_that_points_elsewhere_is_not_used(monkeypatch):
@@ -111,7 +124,12 @@ class _Twice(nn.Module):
 
     def __init__(self, early: bool) -> None:
         super().__init__()
-        self.early, self.conv, self.norm, self.head = early, nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 3)
+        self.early, self.conv, self.norm, self.head = (
+            early,
+            nn.Conv2d(3, 4, 3),
+            nn.BatchNorm2d(4),
+            nn.Linear(4, 3),
+        )
 
     def forward(self, x):
         h = self.conv(x)
@@ -151,7 +169,11 @@ class _Tied(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.one, self.two, self.norm = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+        self.one, self.two, self.norm = (
+            nn.Conv2d(3, 3, 3, padding=1),
+            nn.Conv2d(3, 3, 3, padding=1),
+            nn.BatchNorm2d(3),
+        )
         self.two.weight, self.head = self.one.weight, nn.Linear(3, 3)
 
     def forward(self, x):
@@ -188,10 +210,13 @@ def test_networks_that_cannot_be_folded_anyhow(name):
 
 
 @pytest.mark.parametrize(
-    "model", [nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), sr.build_model("vit_small", 4, 0.25, image_size=16)]
+    "model",
+    [nn.Sequential(nn.Flatten(), nn.Linear(12, 3)), sr.build_model("vit_small", 4, 0.25, image_size=16)],
 )
 def test_any_module_works(model):
-    """Without convolutions the network itself; a transformer, whose first layer is one, in its faster form."""
+    """Without convolutions the network itself; a transformer, whose first layer is one, in its faster
+    form.
+    """
     x = torch.rand(4, 3, 2, 2) if isinstance(model, nn.Sequential) else torch.rand(4, 3, 16, 16)
     model.eval()
     form = SearchForm(model, "auto")
@@ -220,7 +245,16 @@ def test_a_transformer_is_fine_tuned_at_its_critical_layer(form):
     """Its first parameter, the class token, is in half precision in the copy."""
     data = sr.load_data("digits")
     model = sr.build_model("vit_small", width=0.125, in_channels=1, image_size=8)
-    trained = sr.harden(model, data.train.first(60), "clat", threat=sr.Linf(0.1), epochs=1, form=form, examples=20, batch_size=30)
+    trained = sr.harden(
+        model,
+        data.train.first(60),
+        "clat",
+        threat=sr.Linf(0.1),
+        epochs=1,
+        form=form,
+        examples=20,
+        batch_size=30,
+    )
     assert len(trained.logs) == 1 and len(trained.logs[0].layers) == math.ceil(
         0.05 * len(sr.layer_map(model, torch.rand(1, 1, 8, 8)))
     )

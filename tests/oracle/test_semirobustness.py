@@ -7,20 +7,22 @@ from scipy.optimize import minimize
 from torch import nn
 
 import semirobust as sr
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
+from semirobust.core.seed import as_seed
 from semirobust.measures.readout import ReadoutMeasure, pseudoinverse_readout, ridge_readout
 from semirobust.measures.semirobustness import Headed, Semirobustness
-from semirobust.seed import as_seed
 from tests.helpers import SmallResidual, untouched
 
 
 def _points(n=400):
-    """Two classes in the plane; the first coordinate tells them apart by little, the second by much, both in [0, 1]."""
+    """Two classes in the plane; the first coordinate tells them apart by little, the second by much, both in
+    [0, 1].
+    """
     g = torch.Generator().manual_seed(0)
     y = torch.arange(n) % 2
-    x = torch.stack([0.5 + (y - 0.5) * 0.04, 0.5 + (y - 0.5) * 0.4], 1) + torch.randn(n, 2, generator=g) * torch.tensor(
-        [0.005, 0.1]
-    )
+    x = torch.stack([0.5 + (y - 0.5) * 0.04, 0.5 + (y - 0.5) * 0.4], 1) + torch.randn(
+        n, 2, generator=g
+    ) * torch.tensor([0.005, 0.1])
     return x.clamp(0, 1), y
 
 
@@ -35,7 +37,9 @@ def _identity():
 
 @pytest.mark.parametrize("epsilon", [0.0, 0.05, 0.1])
 def test_the_head_solves_the_min_max_problem(epsilon):
-    """Of a linear head the worst point of a box is known, so its best worst-case loss is a convex problem for SciPy."""
+    """Of a linear head the worst point of a box is known, so its best worst-case loss is a convex problem for
+    SciPy.
+    """
     x, y = _points()
     model, decay = _identity(), 1e-3
     layers = sr.layer_map(model, x)
@@ -48,21 +52,28 @@ def test_the_head_solves_the_min_max_problem(epsilon):
     def worst(w, b):  # without the clamp to [0, 1], which a few points feel
         return np.logaddexp(0, -(signs * (points @ w + b) - epsilon * np.abs(w).sum())).mean()
 
-    best = minimize(lambda p: worst(p[:2], p[2]) + decay / 4 * ((p[:2] * std) ** 2).sum(), np.zeros(3), method="Nelder-Mead",
-                    options={"maxiter": 5000, "xatol": 1e-8, "fatol": 1e-10})  # fmt: skip
+    best = minimize(
+        lambda p: worst(p[:2], p[2]) + decay / 4 * ((p[:2] * std) ** 2).sum(),
+        np.zeros(3),
+        method="Nelder-Mead",
+        options={"maxiter": 5000, "xatol": 1e-8, "fatol": 1e-10},
+    )
     difference = (head.weight[:, 1] - head.weight[:, 0]).double().numpy()
     mine = worst(difference, float(head.bias[1] - head.bias[0]))
     assert mine <= worst(best.x[:2], best.x[2]) + 0.02
 
 
 def test_gamma_of_a_prefix_with_a_robust_feature_is_higher():
-    """One prefix keeps only the fragile coordinate, which tells the classes apart as well, the other keeps both."""
+    """One prefix keeps only the fragile coordinate, which tells the classes apart as well, the other keeps
+    both.
+    """
     x, y = _points()
     fragile, both = _identity(), _identity()
     with torch.no_grad():
         fragile[0].weight[1] = 0
     found = {
-        name: sr.semirobustness(m, x, y, threat=sr.Linf(0.05), layers=[1]) for name, m in (("fragile", fragile), ("both", both))
+        name: sr.semirobustness(m, x, y, threat=sr.Linf(0.05), layers=[1])
+        for name, m in (("fragile", fragile), ("both", both))
     }
     assert found["fragile"].values[0] < 0.1 < 0.4 < found["both"].values[0]
     for scores in found.values():
@@ -74,11 +85,15 @@ def test_gamma_falls_with_the_radius_and_is_the_clean_margin_at_none():
     x, y = _points()
     model = _identity()
     with untouched(model):
-        gammas = [sr.semirobustness(model, x, y, threat=sr.Linf(e), layers=[1]).values[0] for e in (0.0, 0.05, 0.15)]
+        gammas = [
+            sr.semirobustness(model, x, y, threat=sr.Linf(e), layers=[1]).values[0] for e in (0.0, 0.05, 0.15)
+        ]
     assert gammas[0] > gammas[1] > gammas[2]
     layers, x_adv = sr.layer_map(model, x), x
     attack = sr.PGD(sr.Linf(0.0), steps=1)
-    worst, right, clean = Semirobustness(layers=[1]).scores(model, layers, x, y, x_adv, attack=attack, seed=as_seed(0))
+    worst, right, clean = Semirobustness(layers=[1]).scores(
+        model, layers, x, y, x_adv, attack=attack, seed=as_seed(0)
+    )
     assert worst.values[0] == pytest.approx(clean.values[0], abs=1e-6)
     assert right.values[0] == worst.details["accuracy"][0] > 0.9
 
@@ -129,7 +144,9 @@ def test_the_ridge_is_scikit_learns():
 
 
 def test_a_network_that_is_linear_in_its_prefix_is_read_out_exactly():
-    """Theorem 3's premise met: the head reads the last prefix layer linearly, so the ridge finds it and generalises."""
+    """Theorem 3's premise met: the head reads the last prefix layer linearly, so the ridge finds it and
+    generalises.
+    """
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(6, 8), nn.Identity(), nn.Linear(8, 3)).double().eval()
     x = torch.rand(600, 6).double()
@@ -147,7 +164,9 @@ def test_the_readout_measure_scores_both_forms_and_the_controls():
     attack = sr.PGD(sr.Linf(0.02), steps=2)
     with untouched(model):
         x_adv = attack(model, x, y)
-        found = ReadoutMeasure(prefixes=[2, 3], batch_size=15).scores(model, layers, x, y, x_adv, attack=attack, seed=as_seed(0))
+        found = ReadoutMeasure(prefixes=[2, 3], batch_size=15).scores(
+            model, layers, x, y, x_adv, attack=attack, seed=as_seed(0)
+        )
     by_name = {score.measure: score for score in found}
     assert set(by_name) == {f"readout{s}" for s in ("", ".attacked", ".random", ".paper", ".network")}
     assert by_name["readout"].indices == (2, 3) and by_name["readout.paper"].examples == 90
@@ -201,7 +220,8 @@ def test_the_ridge_takes_the_strength_that_predicts_best():
         check.see(a[45:], target[45:])
         errors = [check.error(*fit.solved(10.0**e)) for e in range(-4, 5)]
         direct = [
-            float((a[45:] @ w + b - target[45:]).square().sum()) / 15 for w, b in (fit.solved(10.0**e) for e in range(-4, 5))
+            float((a[45:] @ w + b - target[45:]).square().sum()) / 15
+            for w, b in (fit.solved(10.0**e) for e in range(-4, 5))
         ]
         assert errors == pytest.approx(direct, rel=1e-6)
         assert (int(np.argmin(errors)) < 2) == weak

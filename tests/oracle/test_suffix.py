@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import semirobust as sr
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 
 
 def _setting():
@@ -21,7 +21,16 @@ def test_only_the_suffix_moves(count):
     before = copy.deepcopy(model.state_dict())
     layers = sr.layer_map(model, images.all()[0])
     suffix = {name for index in layers.indices[-count:] for name in layers.at(index).modules}
-    sr.harden(model, images, "suffix", threat=sr.Linf(0.05), epochs=2, batch_size=20, learning_rate=0.1, layers=count)
+    sr.harden(
+        model,
+        images,
+        "suffix",
+        threat=sr.Linf(0.05),
+        epochs=2,
+        batch_size=20,
+        learning_rate=0.1,
+        layers=count,
+    )
     for name, value in model.state_dict().items():
         moved = not torch.equal(value, before[name])
         assert moved == (name.rpartition(".")[0] in suffix), name

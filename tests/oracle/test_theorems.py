@@ -19,7 +19,8 @@ EXAMPLES, MOVES = 12, 4
 
 
 def _chain(seed: int, depth: int = 3, width: int = 3):
-    """A random ReLU chain: a generator, labels, each layer's features (n, m, d) as the library takes them, and its matrices.
+    """A random ReLU chain: a generator, labels, each layer's features (n, m, d) as the library takes them,
+    and its matrices.
 
     The features are those of n inputs with m perturbations each.
     """
@@ -35,7 +36,12 @@ def _chain(seed: int, depth: int = 3, width: int = 3):
     model = nn.Sequential(*parts, nn.Linear(width, 1).double()).eval()
     flat = torch.from_numpy(x.reshape(-1, width))
     found = sr.forward_to(model, sr.layer_map(model, flat), flat, range(1, depth + 1))
-    return rng, y, [found[i].detach().numpy().reshape(EXAMPLES, MOVES, width) for i in range(1, depth + 1)], matrices
+    return (
+        rng,
+        y,
+        [found[i].detach().numpy().reshape(EXAMPLES, MOVES, width) for i in range(1, depth + 1)],
+        matrices,
+    )
 
 
 def _gamma(y, values) -> float:
@@ -44,7 +50,9 @@ def _gamma(y, values) -> float:
 
 
 def _best(y, feature) -> float:
-    """The largest gamma over all maps G of a layer's space to [-1, 1]: a linear programme over the distinct features."""
+    """The largest gamma over all maps G of a layer's space to [-1, 1]: a linear programme over the distinct
+    features.
+    """
     points, which = np.unique(feature.reshape(-1, feature.shape[2]), axis=0, return_inverse=True)
     which = which.reshape(feature.shape[:2])
     n, k = len(y), len(points)
@@ -94,9 +102,14 @@ def test_lemma_2_a_linear_last_layer_is_at_least_as_semirobust_as_its_terms(seed
 @given(st.integers(0, 10_000), st.integers(2, 4))
 @settings(max_examples=50, deadline=None)
 def test_theorem_3_a_linear_suffix_is_semirobust_through_its_prefix(seed, suffix):
-    """Each layer of the suffix is a linear combination of all before it; expanded, the last is one of the prefix alone."""
+    """Each layer of the suffix is a linear combination of all before it; expanded, the last is one of the
+    prefix alone.
+    """
     rng, y, prefix, _ = _chain(seed)
-    everything, expansion = list(prefix), [np.eye(len(prefix))[i][:, None, None] * np.eye(3) for i in range(len(prefix))]
+    everything, expansion = (
+        list(prefix),
+        [np.eye(len(prefix))[i][:, None, None] * np.eye(3) for i in range(len(prefix))],
+    )
     for step in range(suffix):
         width = 1 if step == suffix - 1 else 3
         maps = [rng.normal(size=(3, width)) for _ in everything]

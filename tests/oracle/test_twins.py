@@ -7,9 +7,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import semirobust as sr
-from semirobust.layers.faster import Faster
-from semirobust.layers.twin_norm import TwinNorm, halves, twin_norms
-from semirobust.objectives.base import Step
+from semirobust.adapters.twin_norm import TwinNorm, halves, twin_norms
+from semirobust.fast.copy import Faster
+from semirobust.objectives.base.objective import Step
 from semirobust.objectives.twins import TWINS
 from tests.helpers import SmallResidual
 

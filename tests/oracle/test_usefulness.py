@@ -1,4 +1,6 @@
-"""Usefulness of features by its definition, the batched attack against a loop, and the faster layers that it runs in."""
+"""Usefulness of features by its definition, the batched attack against a loop, and the faster layers that it
+runs in.
+"""
 
 import numpy as np
 import pytest
@@ -7,14 +9,14 @@ from torch import nn
 from torch.nn import functional as F
 
 import semirobust as sr
-from semirobust.errors import InputError
-from semirobust.layers.faster import Faster
+from semirobust.core.errors import InputError
+from semirobust.core.seed import as_seed
+from semirobust.fast.copy import Faster
+from semirobust.fast.max_pool import Pool, quicken_pooling
+from semirobust.fast.narrow_conv import Narrow, quicken_narrow
 from semirobust.layers.features import forward_to
-from semirobust.layers.narrow import Narrow, quicken_narrow
-from semirobust.layers.pool import Pool, quicken_pooling
-from semirobust.measures.feature_attack import FeatureAttack, Head, extremes
+from semirobust.measures.base.feature_attack import FeatureAttack, Head, extremes
 from semirobust.measures.usefulness import usefulness
-from semirobust.seed import as_seed
 from tests.helpers import untouched
 
 
@@ -40,7 +42,11 @@ def _loop(model, x, i, sign, threat, steps, step):
             best = max(best, float(value.detach()))
             if number < steps:
                 (slope,) = torch.autograd.grad(value, now)
-                now = (now.detach() + step * slope.sign()).clamp(one - threat.epsilon, one + threat.epsilon).clamp(0, 1)
+                now = (
+                    (now.detach() + step * slope.sign())
+                    .clamp(one - threat.epsilon, one + threat.epsilon)
+                    .clamp(0, 1)
+                )
         found.append(sign * best)
     return torch.tensor(found, dtype=torch.float64)
 
@@ -63,10 +69,15 @@ def test_two_classes_give_the_papers_formula(attack):
     live = [i for i in range(len(found)) if found.active[i] > 0.2][:4]
     assert live
     for i in live:
-        low, high = (_loop(model, x, i, sign, threat, FeatureAttack(threat, **attack).steps, step) for sign in (-1.0, 1.0))
+        low, high = (
+            _loop(model, x, i, sign, threat, FeatureAttack(threat, **attack).steps, step)
+            for sign in (-1.0, 1.0)
+        )
         low, high = (low - mean[i]) / deviation[i], (high - mean[i]) / deviation[i]
         worst = torch.where(t * w[i] > 0, low, high)
-        np.testing.assert_allclose(found.robust[i], (t * (2 * torch.sigmoid(w[i] * worst) - 1)).mean(), atol=1e-5)
+        np.testing.assert_allclose(
+            found.robust[i], (t * (2 * torch.sigmoid(w[i] * worst) - 1)).mean(), atol=1e-5
+        )
         turn = 1.0 if (t * z[:, i]).mean() >= 0 else -1.0
         worst = torch.where(t * turn > 0, low, high)
         np.testing.assert_allclose(found.original_robust[i], (t * turn * worst).mean(), atol=1e-5)
@@ -111,9 +122,16 @@ def test_a_feature_that_is_0_can_be_raised_in_front_of_its_relu(lift):
     attack = FeatureAttack(threat, steps=6, step_size=0.04, lift=lift)
     low, high = extremes(head, x, f, everything, everything, attack, as_seed(0))
     raw = model[1](x.flatten(1)).detach()
-    reach = torch.stack([  # a linear layer: every step goes to the same corner of the box
-        torch.stack([_corner(one, row, sign) @ row for row in model[1].weight.detach()]) for sign in (-1, 1) for one in x.flatten(1)
-    ]).view(2, 20, 6) + model[1].bias.detach()  # fmt: skip
+    reach = (
+        torch.stack(
+            [  # a linear layer: every step goes to the same corner of the box
+                torch.stack([_corner(one, row, sign) @ row for row in model[1].weight.detach()])
+                for sign in (-1, 1)
+                for one in x.flatten(1)
+            ]
+        ).view(2, 20, 6)
+        + model[1].bias.detach()
+    )
     torch.testing.assert_close(low, reach[0].relu(), atol=1e-5, rtol=0)
     wanted = reach[1].relu() if lift else torch.where(raw > 0, reach[1], torch.zeros(()))
     torch.testing.assert_close(high, wanted, atol=1e-5, rtol=0)
@@ -143,7 +161,12 @@ def test_what_it_refuses():
     with pytest.raises(InputError, match="got both"):
         usefulness(model, x, y, threat=sr.Linf(0.1), attack=FeatureAttack(sr.Linf(0.1)))
     with pytest.raises(InputError, match="linear layer at its end"):
-        usefulness(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 14), nn.Flatten()).eval(), x, y, threat=sr.Linf(0.1))
+        usefulness(
+            nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 14), nn.Flatten()).eval(),
+            x,
+            y,
+            threat=sr.Linf(0.1),
+        )
     with pytest.raises(InputError, match="steps"):
         FeatureAttack(sr.Linf(0.1), steps=0)
 
@@ -184,14 +207,18 @@ def test_pooling_in_two_steps_is_pytorchs_ties_included(size, ceil):
         assert torch.equal(fast(a), plain(b))
         (mine,), (theirs,) = torch.autograd.grad(fast(a), a, slope), torch.autograd.grad(plain(b), b, slope)
         assert torch.equal(mine, theirs)
-    assert not quicken_pooling(nn.Sequential(nn.MaxPool2d(3, 2), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, padding=1)))
+    assert not quicken_pooling(
+        nn.Sequential(nn.MaxPool2d(3, 2), nn.MaxPool2d(2, 1), nn.MaxPool2d(2, padding=1))
+    )
 
 
 def test_the_faster_form_of_a_small_network_is_the_network(monkeypatch):
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     model, x, y = _setting(classes=3)
     fast = Faster(model, x[:1], torch.float32)
-    assert any(isinstance(m, Narrow) for m in fast.network.modules()) and any(isinstance(m, Pool) for m in fast.network.modules())
+    assert any(isinstance(m, Narrow) for m in fast.network.modules()) and any(
+        isinstance(m, Pool) for m in fast.network.modules()
+    )
     a, b = x.clone().requires_grad_(), x.clone().requires_grad_()
     torch.testing.assert_close(fast.network(a), model(b), rtol=1e-4, atol=1e-5)
     (mine,) = torch.autograd.grad(F.cross_entropy(fast.network(a), y), a)

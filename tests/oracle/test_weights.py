@@ -10,21 +10,25 @@ from torch.nn import functional as F
 
 import semirobust as sr
 from semirobust.attacks.pgd import PGD
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.objectives.standard import Standard
-from semirobust.training.awp import AWP
-from semirobust.training.loop import Training
+from semirobust.training.hooks.awp import AWP
+from semirobust.training.training import Training
 from tests.helpers import SmallResidual
 
 
 def _setting(n=40):
     x = torch.rand(n, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    return sr.images_from_tensors(x, (x.mean((1, 2, 3)) * 60).long() % 3), sr.build_model("resnet8", 3, 0.125, image_size=8)
+    return sr.images_from_tensors(x, (x.mean((1, 2, 3)) * 60).long() % 3), sr.build_model(
+        "resnet8", 3, 0.125, image_size=8
+    )
 
 
 def _plain_offsets(model, x, y, gamma):
-    """The authors' way: a copy takes one step of SGD up the loss, and the difference is scaled to the weight's norm."""
+    """The authors' way: a copy takes one step of SGD up the loss, and the difference is scaled to the
+    weight's norm.
+    """
     proxy = copy.deepcopy(model).train()
     optimiser = torch.optim.SGD(proxy.parameters(), lr=0.01)
     loss = -F.cross_entropy(proxy(x), y)
@@ -51,7 +55,9 @@ def test_the_perturbation_is_its_authors():
     for name, offset in mine.items():
         torch.testing.assert_close(offset, theirs[name], rtol=1e-6, atol=1e-12)
         torch.testing.assert_close(offset.norm(), 0.01 * before[name].norm())
-    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())  # batch statistics too
+    assert all(
+        torch.equal(value, before[name]) for name, value in model.state_dict().items()
+    )  # batch statistics too
 
 
 def test_a_step_with_awp_is_the_plain_one():
@@ -80,7 +86,7 @@ def test_a_step_with_awp_is_the_plain_one():
 
 
 def _seed():
-    from semirobust.seed import as_seed
+    from semirobust.core.seed import as_seed
 
     return as_seed(3) / "epoch" / 0 / "order"
 
@@ -96,18 +102,28 @@ def test_no_radius_is_no_perturbation_and_frozen_weights_stay():
     layers = sr.layer_map(model, images.all()[0])
     sr.harden(model, images, "suffix", layers=2, threat=sr.Linf(0.03), epochs=1, awp=0.05)
     owners = layers.modules(layers.indices[-2:])
-    assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items() if n.rpartition(".")[0] not in owners)
+    assert all(
+        torch.equal(v, before[n]) for n, v in model.state_dict().items() if n.rpartition(".")[0] not in owners
+    )
 
 
 def test_the_exponential_average_is_the_plain_recursion():
     images, model = _setting()
     seen = []
     training = Training(
-        objective=Standard(), epochs=3, batch_size=40, learning_rate=0.1, average="ema", average_decay=0.6, schedule="constant"
+        objective=Standard(),
+        epochs=3,
+        batch_size=40,
+        learning_rate=0.1,
+        average="ema",
+        average_decay=0.6,
+        schedule="constant",
     )
     expected = None
     trained = training(
-        model, images, validate=lambda m, s: seen.append(copy.deepcopy(m.state_dict())) or {"clean": float(len(seen))}
+        model,
+        images,
+        validate=lambda m, s: seen.append(copy.deepcopy(m.state_dict())) or {"clean": float(len(seen))},
     )
     plain = _setting()[1]
     dataclasses.replace(training, average="none")(plain, images, validate=_collect(expected_list := []))
@@ -115,7 +131,9 @@ def test_the_exponential_average_is_the_plain_recursion():
         if expected is None:  # the first update takes the weights as they are
             expected = {n: v.clone() for n, v in state.items()}
         else:
-            expected = {n: 0.6 * expected[n] + 0.4 * v if v.is_floating_point() else v for n, v in state.items()}
+            expected = {
+                n: 0.6 * expected[n] + 0.4 * v if v.is_floating_point() else v for n, v in state.items()
+            }
     names = [n for n, _ in plain.named_parameters()]
     for name in names:
         torch.testing.assert_close(seen[-1][name], expected[name], rtol=1e-4, atol=1e-5)
@@ -136,7 +154,11 @@ def test_the_mean_of_epochs_has_statistics_of_its_own():
     base = Training(objective=Standard(), epochs=4, batch_size=40, learning_rate=0.1, schedule="constant")
     dataclasses.replace(base, average="swa", average_from=0.5)(model, images, validate=_collect(averaged))
     base(_setting()[1], images, validate=_collect(raw))
-    name = "network.conv1.weight" if "network.conv1.weight" in raw[0] else next(n for n in raw[0] if n.endswith("weight"))
+    name = (
+        "network.conv1.weight"
+        if "network.conv1.weight" in raw[0]
+        else next(n for n in raw[0] if n.endswith("weight"))
+    )
     torch.testing.assert_close(averaged[1][name], raw[1][name])  # not begun
     torch.testing.assert_close(averaged[3][name], (raw[2][name] + raw[3][name]) / 2, rtol=1e-4, atol=1e-6)
     assert all(bool(torch.isfinite(v).all()) for v in averaged[3].values() if v.is_floating_point())
@@ -146,7 +168,9 @@ def test_the_mean_of_epochs_has_statistics_of_its_own():
 
 def test_an_averaged_run_goes_on_as_if_it_had_not_stopped(tmp_path):
     images, _ = _setting()
-    training = Training(objective=Standard(), epochs=3, batch_size=20, learning_rate=0.05, average="ema", average_decay=0.5)
+    training = Training(
+        objective=Standard(), epochs=3, batch_size=20, learning_rate=0.05, average="ema", average_decay=0.5
+    )
     score = lambda m, s: {"clean": float(m.state_dict()[next(iter(m.state_dict()))].sum())}  # noqa: E731
     whole = training(_setting()[1], images, validate=score)
 

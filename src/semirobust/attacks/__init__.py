@@ -1,7 +1,7 @@
 """Inputs that a threat model allows and at which a loss is high."""
 
-from semirobust.attacks.base import AbstractAttack
-from semirobust.registry import Registry
+from semirobust.attacks.base.attack import AbstractAttack
+from semirobust.core.registry import Registry
 
 __all__ = ["ATTACKS", "AbstractAttack"]
 

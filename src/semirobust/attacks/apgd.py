@@ -7,14 +7,14 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.active import Active, Best, all_rows, together
-from semirobust.attacks.base import AbstractBallAttack
-from semirobust.attacks.goals import AbstractGoal, Mislead, gradient, repeated
-from semirobust.attacks.losses import LogitLoss, cross_entropy, dlr, dlr_targeted
-from semirobust.attacks.steps import AbstractStep, HalvedStep, SparseStep
-from semirobust.errors import InputError
-from semirobust.seed import Seed
-from semirobust.threats.ball import AbstractBall, per_example
+from semirobust.attacks.base.active import Active, Best, all_rows, together
+from semirobust.attacks.base.attack import AbstractBallAttack
+from semirobust.attacks.base.goals import AbstractGoal, Mislead, gradient, repeated
+from semirobust.attacks.base.losses import LogitLoss, cross_entropy, dlr, dlr_targeted
+from semirobust.attacks.base.steps import AbstractStep, HalvedStep, SparseStep
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
+from semirobust.threats.base.ball import AbstractBall, per_example
 from semirobust.threats.l1 import L1
 
 __all__ = ["APGD", "likeliest_others"]
@@ -29,17 +29,20 @@ _STAGES = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))
 class APGD(AbstractBallAttack):
     """Gradient ascent with momentum, whose step starts at 2 epsilon and is halved where it stops paying.
 
-    z <- restrict(z + step * steepest(gradient)); x_adv <- restrict(x_adv + 0.75 (z - x_adv) + 0.25 (x_adv - before)).
-    At checkpoints (after 22 % of the steps, then at intervals that shrink by 3 % down to 6 %) a step is halved, and the
-    run goes on from the best point so far, where fewer than ``rho`` of the steps since raised the loss, or where neither
-    the step nor the best loss changed since the checkpoint before. Source: Croce & Hein 2020, algorithm 1.
+    z <- restrict(z + step * steepest(gradient)); x_adv <- restrict(x_adv + 0.75 (z - x_adv) + 0.25 (x_adv -
+    before)). At checkpoints (after 22 % of the steps, then at intervals that shrink by 3 % down to 6 %) a
+    step is halved, and the run goes on from the best point so far, where fewer than ``rho`` of the steps
+    since raised the loss, or where neither the step nor the best loss changed since the checkpoint before.
+    Source: Croce & Hein 2020, algorithm 1.
 
-    Under l1 the steps are sparse and the run comes from balls of 3 and 2 epsilon (Croce & Hein 2021, section 3).
+    Under l1 the steps are sparse and the run comes from balls of 3 and 2 epsilon (Croce & Hein 2021, section
+    3).
 
     Args:
         threat: the perturbations allowed.
         steps: gradient steps; each costs one forward and one backward pass.
-        loss: ``ce``, ``dlr``, or ``dlr-targeted``: one run for each of the ``targets`` likeliest other classes.
+        loss: ``ce``, ``dlr``, or ``dlr-targeted``: one run for each of the ``targets`` likeliest other
+            classes.
         restarts: independent runs.
         targets: of the targeted loss; fewer where there are fewer classes.
         rho: share of successful steps below which a step is halved.
@@ -76,7 +79,8 @@ class APGD(AbstractBallAttack):
         while number < len(runs) and len(rows := best.open_rows(leave=goal.leave)):
             # Few examples are attacked by several runs at once.
             group = runs[
-                number : number + (together(goal.at_once, len(rows), len(runs) - number) if isinstance(goal, Mislead) else 1)
+                number : number
+                + (together(goal.at_once, len(rows), len(runs) - number) if isinstance(goal, Mislead) else 1)
             ]
             merged, count = repeated(group, rows), len(group)
             found = self._run(merged, torch.cat([x[rows]] * count), len(rows), seed / number)
@@ -119,7 +123,9 @@ class APGD(AbstractBallAttack):
     ) -> tuple[Best, Tensor]:
         """Ascend from ``x_adv``; ``examples`` 0 ignores successes. Also the points of highest loss."""
         found, summit = Best(x), x_adv.clone()
-        a = Active(all_rows(x), x=x, x_adv=x_adv, before=x_adv, frame=rule.threat.frame(x), **rule.begin(x, x_adv))
+        a = Active(
+            all_rows(x), x=x, x_adv=x_adv, before=x_adv, frame=rule.threat.frame(x), **rule.begin(x, x_adv)
+        )
         checkpoints = rule.checkpoints(steps)
         for i in range(steps + 1):
             if i:
@@ -129,13 +135,21 @@ class APGD(AbstractBallAttack):
                 a.set(slope=slope, raised=a.raised + (loss > a.last), last=loss)
                 a.put(loss > a.top_loss, top=a.x_adv, top_slope=slope, top_loss=loss)
             else:
-                a.set(slope=slope, last=loss, top=x_adv.clone(), top_slope=slope.clone(), top_loss=loss.clone())
+                a.set(
+                    slope=slope, last=loss, top=x_adv.clone(), top_slope=slope.clone(), top_loss=loss.clone()
+                )
             if examples and reached is not None and bool(reached.any()):
                 where = reached.nonzero().flatten()
-                if self.eot > 1:  # a model that answers at random: the latest success is worth more than a lucky one
+                if (
+                    self.eot > 1
+                ):  # a model that answers at random: the latest success is worth more than a lucky one
                     found.loss[a.rows[where]] = -torch.inf
                 found.keep(a.rows[where], a.x_adv[where], loss[where], reached[where])
-                if goal.leave and self.eot == 1 and a.drop(torch.isin(a.rows % examples, a.rows[where] % examples)):
+                if (
+                    goal.leave
+                    and self.eot == 1
+                    and a.drop(torch.isin(a.rows % examples, a.rows[where] % examples))
+                ):
                     return found, summit
             if i in checkpoints:
                 rule.check(a, checkpoints[i])
@@ -143,7 +157,9 @@ class APGD(AbstractBallAttack):
         summit[a.rows] = a.top
         return found, summit
 
-    def _gradient(self, goal: AbstractGoal, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _gradient(
+        self, goal: AbstractGoal, x_adv: Tensor, rows: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
         slope, loss, reached = gradient(goal, x_adv, rows)
         for _ in range(self.eot - 1):
             more, loss, reached = gradient(goal, x_adv, rows)
@@ -159,7 +175,9 @@ def _random_start(threat: AbstractBall, x: Tensor, seed: Seed) -> Tensor:
 
 
 def likeliest_others(goal: Mislead, x: Tensor, count: int) -> list[Tensor]:
-    """For rank 1, 2, ... the class of that rank among the wrong ones at clean ``x``: up to ``count`` tensors (N,)."""
+    """For rank 1, 2, ... the class of that rank among the wrong ones at clean ``x``: up to ``count`` tensors
+    (N,).
+    """
     with torch.no_grad():
         logits = torch.cat([goal.model(part) for part in x.split(256)])
     wrong = logits.scatter(1, goal.y[:, None], -torch.inf)

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from semirobust.attacks import ATTACKS
 from semirobust.attacks.apgd import APGD
-from semirobust.attacks.base import AbstractAttack, AbstractBallAttack
+from semirobust.attacks.base.attack import AbstractAttack, AbstractBallAttack
+from semirobust.attacks.base.goals import AbstractGoal, to_mislead
 from semirobust.attacks.fab import FAB
-from semirobust.attacks.goals import AbstractGoal, to_mislead
 from semirobust.attacks.square import Square
-from semirobust.errors import InputError
-from semirobust.seed import Seed
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
 from semirobust.threats.l1 import L1
 
 __all__ = ["AutoAttack"]
@@ -28,17 +28,18 @@ class AutoAttack(AbstractBallAttack):
 
     Source: Croce & Hein 2020, section 6, with the settings of the authors' code.
 
-    - ``standard``: APGD on the cross entropy (100 steps), targeted APGD on the DLR loss (9 targets), targeted FAB (9
-      targets), Square (5,000 queries). Under l1 5 restarts for the first and 5 targets for the second.
-    - ``plus``: APGD on both losses and untargeted FAB with 5 restarts each, Square, and the two targeted ones.
+    - ``standard``: APGD on the cross entropy (100 steps), targeted APGD on the DLR loss (9 targets), targeted
+      FAB (9 targets), Square (5,000 queries). Under l1 5 restarts for the first and 5 targets for the second.
+    - ``plus``: APGD on both losses and untargeted FAB with 5 restarts each, Square, and the two targeted
+      ones.
     - ``rand``: APGD on both losses with 20 gradients averaged in each step, for models that answer at random.
     - ``clat``: that of the CLAT paper (section 4.1): like standard, with 3 targets for FAB.
 
     Args:
         threat: the perturbations allowed.
         preset: which ensemble.
-        steps, queries: of its gradient attacks and of Square. With fewer than the standard 100 and 5,000 it is a quick
-            look and no AutoAttack, and its name says so.
+        steps, queries: of its gradient attacks and of Square. With fewer than the standard 100 and 5,000 it
+            is a quick look and no AutoAttack, and its name says so.
     """
 
     preset: Preset = "standard"
@@ -73,7 +74,11 @@ class AutoAttack(AbstractBallAttack):
             case "rand":
                 return APGD(t, steps, eot=20), APGD(t, steps, loss="dlr", eot=20)
             case "plus":
-                many = APGD(t, steps, restarts=5), APGD(t, steps, loss="dlr", restarts=5), FAB(t, steps, targets=0, restarts=5)
+                many = (
+                    APGD(t, steps, restarts=5),
+                    APGD(t, steps, loss="dlr", restarts=5),
+                    FAB(t, steps, targets=0, restarts=5),
+                )
                 return *many, square, targeted, FAB(t, steps)
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.active import Active, all_rows, together
 from semirobust.attacks.apgd import likeliest_others
-from semirobust.attacks.base import AbstractBallAttack
-from semirobust.attacks.goals import AbstractGoal, Mislead, repeated, to_mislead
-from semirobust.errors import InputError
-from semirobust.seed import Seed
-from semirobust.threats.ball import flat, per_example
+from semirobust.attacks.base.active import Active, all_rows, together
+from semirobust.attacks.base.attack import AbstractBallAttack
+from semirobust.attacks.base.goals import AbstractGoal, Mislead, repeated, to_mislead
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
+from semirobust.threats.base.ball import flat, per_example
 
 __all__ = ["FAB"]
 
@@ -25,17 +25,18 @@ _OFTEN = 0.4
 class FAB(AbstractBallAttack):
     """Steps onto the linearised decision boundary, biased towards the clean example.
 
-    With d1 and d2 the shortest ways from the current point and from x onto the hyperplane f_target = f_y (linearised,
-    inside [0, 1]), alpha = min(|d1| / (|d1| + |d2|), alpha_max):
-    z <- clamp((1 - alpha)(z + eta d1) + alpha (x + eta d2)). A point across the boundary is kept if it is nearer than
-    the ones before, and the search goes back to x + beta (z - x). Source: Croce & Hein 2020b, algorithm 1, in the
-    targeted form that AutoAttack uses. A found point farther than epsilon is not a success.
+    With d1 and d2 the shortest ways from the current point and from x onto the hyperplane f_target = f_y
+    (linearised, inside [0, 1]), alpha = min(|d1| / (|d1| + |d2|), alpha_max): z <- clamp((1 - alpha)(z + eta
+    d1) + alpha (x + eta d2)). A point across the boundary is kept if it is nearer than the ones before, and
+    the search goes back to x + beta (z - x). Source: Croce & Hein 2020b, algorithm 1, in the targeted form
+    that AutoAttack uses. A found point farther than epsilon is not a success.
 
     Args:
         threat: the norm, and the radius within which a point counts.
         steps: each costs one forward and one backward pass, and one more where a boundary was crossed.
-        targets: how many of the likeliest other classes are tried, one run each; fewer where there are fewer classes.
-            0 is the untargeted form: each step goes to the nearest of all boundaries, at one backward pass a class.
+        targets: how many of the likeliest other classes are tried, one run each; fewer where there are fewer
+            classes. 0 is the untargeted form: each step goes to the nearest of all boundaries, at one
+            backward pass a class.
         restarts: runs for each target; the second and later start at random within epsilon / 2.
         alpha_max, eta, beta: as above.
     """
@@ -55,7 +56,9 @@ class FAB(AbstractBallAttack):
     @property
     def name(self) -> str:
         steps = "" if self.steps == 100 else f"-{self.steps}"
-        return ("fab-t" if self.targets else "fab") + steps + (f"x{self.restarts}" if self.restarts > 1 else "")
+        return (
+            ("fab-t" if self.targets else "fab") + steps + (f"x{self.restarts}" if self.restarts > 1 else "")
+        )
 
     @property
     def cost(self) -> int:
@@ -69,7 +72,9 @@ class FAB(AbstractBallAttack):
         wrong = goal.misled(torch.cat([_logits(goal, part) for part in x.split(256)]), x, goal.y)
         distance[wrong] = 0.0  # misclassified as it is
         targets = likeliest_others(goal, x, self.targets) if self.targets else [goal.y]
-        runs = [(replace(goal, target=target), restart) for target in targets for restart in range(self.restarts)]
+        runs = [
+            (replace(goal, target=target), restart) for target in targets for restart in range(self.restarts)
+        ]
         number = 0
         while number < len(runs):
             rows = (distance > (self.threat.epsilon if goal.leave else 0)).nonzero().flatten()
@@ -78,7 +83,8 @@ class FAB(AbstractBallAttack):
             group = runs[number : number + together(goal.at_once, len(rows), len(runs) - number)]
             many, origin = repeated([run for run, _ in group], rows), torch.cat([x[rows]] * len(group))
             starts = [
-                x[rows] if restart == 0 else self._start(x[rows], seed / (number + i)) for i, (_, restart) in enumerate(group)
+                x[rows] if restart == 0 else self._start(x[rows], seed / (number + i))
+                for i, (_, restart) in enumerate(group)
             ]
             found, size = self._run(many, origin, torch.cat(starts), len(rows))
             for part in range(len(group)):
@@ -148,7 +154,10 @@ class FAB(AbstractBallAttack):
             way = differences[:, k].detach().abs() / (self.threat.dual(g) + 1e-12)
             nearer = (way < best) & (y != k)
             slope = torch.where(per_example(nearer, z), g, slope)
-            best, chosen = torch.where(nearer, way, best), torch.where(nearer, differences[:, k].detach(), chosen)
+            best, chosen = (
+                torch.where(nearer, way, best),
+                torch.where(nearer, differences[:, k].detach(), chosen),
+            )
         return slope, chosen
 
     def _record(self, goal: Mislead, a: Active, logits: Tensor, nearest: Tensor, distance: Tensor) -> bool:

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.base import AbstractBallAttack
-from semirobust.attacks.goals import AbstractGoal, gradient
-from semirobust.seed import Seed
+from semirobust.attacks.base.attack import AbstractBallAttack
+from semirobust.attacks.base.goals import AbstractGoal, gradient
+from semirobust.core.seed import Seed
 
 __all__ = ["FGSM"]
 
@@ -18,8 +18,8 @@ __all__ = ["FGSM"]
 class FGSM(AbstractBallAttack):
     """x_adv = restrict(x + epsilon * steepest(gradient of the loss at x)).
 
-    Under l-infinity this is the fast gradient sign method (Goodfellow et al., "Explaining and Harnessing Adversarial
-    Examples", 2015, section 4). Weak: it belongs beside a stronger attack, not in place of one.
+    Under l-infinity this is the fast gradient sign method (Goodfellow et al., "Explaining and Harnessing
+    Adversarial Examples", 2015, section 4). Weak: it belongs beside a stronger attack, not in place of one.
 
     Args:
         threat: the perturbations allowed.

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.base import AbstractBallAttack
-from semirobust.attacks.goals import AbstractGoal
+from semirobust.attacks.base.attack import AbstractBallAttack
+from semirobust.attacks.base.goals import AbstractGoal
 from semirobust.attacks.pgd import PGD
-from semirobust.errors import InputError
-from semirobust.seed import Seed
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
 
 __all__ = ["RandomFGSM"]
 
@@ -19,8 +19,9 @@ __all__ = ["RandomFGSM"]
 class RandomFGSM(AbstractBallAttack):
     """x_adv = restrict(x + u + factor * epsilon * steepest(gradient at x + u)), u uniform in the ball.
 
-    The inner maximisation of Fast-AT (Wong et al. 2020, algorithm 3) and of CLAT(Fast). For training: too weak to judge by, and
-    training against it can collapse to a network that withstands it alone, so validate with a stronger attack.
+    The inner maximisation of Fast-AT (Wong et al. 2020, algorithm 3) and of CLAT(Fast). For training: too
+    weak to judge by, and training against it can collapse to a network that withstands it alone, so validate
+    with a stronger attack.
 
     Args:
         threat: the perturbations allowed.

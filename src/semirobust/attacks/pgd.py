@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.base import AbstractBallAttack
-from semirobust.attacks.goals import AbstractGoal, Ascend, gradient
-from semirobust.errors import InputError
-from semirobust.memory import keep_freed_memory
-from semirobust.seed import Seed
+from semirobust.attacks.base.attack import AbstractBallAttack
+from semirobust.attacks.base.goals import AbstractGoal, Ascend, gradient
+from semirobust.core.allocator import keep_freed_memory
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
 
 __all__ = ["PGD"]
 
@@ -21,14 +21,14 @@ __all__ = ["PGD"]
 class PGD(AbstractBallAttack):
     """Repeats x_adv <- restrict(x_adv + step_size * steepest(gradient)) (Madry et al. 2018, section 2.1).
 
-    With several restarts an example keeps the first result that reaches the goal, and the one of highest loss where
-    none does. With one restart it keeps the last point, as the references do.
+    With several restarts an example keeps the first result that reaches the goal, and the one of highest loss
+    where none does. With one restart it keeps the last point, as the references do.
 
     Args:
         threat: the perturbations allowed.
         steps: gradient steps; each costs one forward and one backward pass.
-        step_size: length of a step in pixel units; None for 2.5 * epsilon / steps (Madry's rule: the ball can be
-            crossed; 2/255 for 10 steps at 8/255).
+        step_size: length of a step in pixel units; None for 2.5 * epsilon / steps (Madry's rule: the ball can
+            be crossed; 2/255 for 10 steps at 8/255).
         restarts: independent runs; more than one needs a random start to differ.
         random_start: start at a uniform point of the ball rather than at x.
     """
@@ -70,7 +70,11 @@ class PGD(AbstractBallAttack):
             before = fooled[rows]
             better = (reached & ~before) | ((reached == before) & (loss > highest[rows]))
             chosen = rows[better]
-            best[chosen], highest[chosen], fooled[chosen] = x_adv[better], loss[better].to(x.dtype), reached[better]
+            best[chosen], highest[chosen], fooled[chosen] = (
+                x_adv[better],
+                loss[better].to(x.dtype),
+                reached[better],
+            )
             if goal.leave:
                 rows = torch.arange(len(x), device=x.device)[~fooled]
             if len(rows) == 0:

@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.active import Active, all_rows, together
-from semirobust.attacks.base import AbstractAttack
-from semirobust.attacks.goals import AbstractGoal, Mislead, to_mislead
-from semirobust.checks import check_images
-from semirobust.errors import InputError
-from semirobust.seed import Seed
-from semirobust.threats.ball import per_example
+from semirobust.attacks.base.active import Active, all_rows, together
+from semirobust.attacks.base.attack import AbstractAttack
+from semirobust.attacks.base.goals import AbstractGoal, Mislead, to_mislead
+from semirobust.core.checks import check_images
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
+from semirobust.threats.base.ball import per_example
 from semirobust.threats.rearrangement import Rearrangement
 
 __all__ = ["Pixle"]
@@ -21,11 +21,12 @@ __all__ = ["Pixle"]
 @ATTACKS.register("pixle")
 @dataclass(frozen=True)
 class Pixle(AbstractAttack):
-    """Copies the pixels of a random patch to random places, and keeps the best of several tries in each round.
+    """Copies the pixels of a random patch to random places, and keeps the best of several tries in each
+    round.
 
-    A try is kept where it lowers the probability of the true class, -log softmax(z)_y being the loss. Source: Pomponi et
-    al. 2022, algorithm 1 with random mapping; sizes and numbers of tries are those of its authors. Ours: all tries of a
-    round, and all examples, at once; places are drawn without repetition.
+    A try is kept where it lowers the probability of the true class, -log softmax(z)_y being the loss. Source:
+    Pomponi et al. 2022, algorithm 1 with random mapping; sizes and numbers of tries are those of its authors.
+    Ours: all tries of a round, and all examples, at once; places are drawn without repetition.
 
     Args:
         rounds: the best try of a round is where the next one starts.
@@ -42,7 +43,9 @@ class Pixle(AbstractAttack):
     def __post_init__(self) -> None:
         AbstractAttack.__post_init__(self)
         if min(self.rounds, self.tries, self.smallest) < 1 or self.largest < self.smallest:
-            raise InputError("rounds, tries, smallest and largest: expected at least 1, and largest not below smallest")
+            raise InputError(
+                "rounds, tries, smallest and largest: expected at least 1, and largest not below smallest"
+            )
 
     @property
     def name(self) -> str:
@@ -86,11 +89,16 @@ class Pixle(AbstractAttack):
         highest, which = value.max(0)
         better = highest > a.loss
         chosen = candidates.view(count, n, *a.x.shape[1:])[which, torch.arange(n, device=which.device)]
-        a.set(best=torch.where(per_example(better, base), chosen, a.best), loss=torch.where(better, highest, a.loss))
+        a.set(
+            best=torch.where(per_example(better, base), chosen, a.best),
+            loss=torch.where(better, highest, a.loss),
+        )
         return a.loss == torch.inf
 
     def _rearranged(self, source: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
-        """``target`` (M, K, H, W) with the pixels of a random patch of each ``source`` put to random places."""
+        """``target`` (M, K, H, W) with the pixels of a random patch of each ``source`` put to random
+        places.
+        """
         m, k, h, w = source.shape
         draw = torch.rand((4, m, 1), generator=generator, device=source.device)
         sides = [(self.smallest + (draw[i] * (self.largest - self.smallest + 1)).long()) for i in (0, 1)]
@@ -99,10 +107,14 @@ class Pixle(AbstractAttack):
         width, size = min(self.largest, w), min(self.largest, h) * min(self.largest, w)
         i = torch.arange(size, device=source.device)
         inside = (i // width < rows) & (i % width < columns)
-        origin = torch.where(inside, (top + i // width).clamp(max=h - 1) * w + (left + i % width).clamp(max=w - 1), 0)
+        origin = torch.where(
+            inside, (top + i // width).clamp(max=h - 1) * w + (left + i % width).clamp(max=w - 1), 0
+        )
         places = torch.rand((m, h * w), generator=generator, device=source.device).argsort(1)[:, :size]
         # Moves that lie outside the patch go to one place more, which is cut off.
         places = torch.where(inside, places, h * w)[:, None].expand(-1, k, -1)
         moved = source.reshape(m, k, h * w).gather(2, origin[:, None].expand(-1, k, -1))
-        padded = torch.cat([target.reshape(m, k, h * w), target.new_zeros(m, k, 1)], 2).scatter(2, places, moved)
+        padded = torch.cat([target.reshape(m, k, h * w), target.new_zeros(m, k, 1)], 2).scatter(
+            2, places, moved
+        )
         return padded[:, :, : h * w].reshape(m, k, h, w)

@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.active import Active, all_rows, together
-from semirobust.attacks.base import AbstractBallAttack
-from semirobust.attacks.goals import AbstractGoal, Mislead, to_mislead
-from semirobust.attacks.losses import margin
-from semirobust.attacks.windows import Colours, moved_mass, square_side, starting_pyramids
-from semirobust.checks import check_images
-from semirobust.errors import InputError
-from semirobust.seed import Seed
-from semirobust.threats.ball import per_example
+from semirobust.attacks.base.active import Active, all_rows, together
+from semirobust.attacks.base.attack import AbstractBallAttack
+from semirobust.attacks.base.goals import AbstractGoal, Mislead, to_mislead
+from semirobust.attacks.base.losses import margin
+from semirobust.attacks.base.squares import Colours, moved_mass, square_side, starting_pyramids
+from semirobust.core.checks import check_images
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
+from semirobust.threats.base.ball import per_example
 from semirobust.threats.linf import Linf
 
 __all__ = ["Square"]
@@ -29,12 +29,13 @@ _MEMORY = 50
 class Square(AbstractBallAttack):
     """Tries a square of random place and colour at the edge of the ball, and keeps it where the margin falls.
 
-    Under l-infinity a square sets its window to +-epsilon; under l2 and l1 it moves the mass of one window into another,
-    shaped like two opposed pyramids. The side shrinks with the number of queries. Source: Andriushchenko et al. 2020,
-    algorithms 1 to 3; place and side are drawn once for all examples of a batch, as in the authors' code.
+    Under l-infinity a square sets its window to +-epsilon; under l2 and l1 it moves the mass of one window
+    into another, shaped like two opposed pyramids. The side shrinks with the number of queries. Source:
+    Andriushchenko et al. 2020, algorithms 1 to 3; place and side are drawn once for all examples of a batch,
+    as in the authors' code.
 
-    Few examples are attacked with several proposals at once, all from the same point; those behind the first that is kept
-    are tried again from there, so the course is that of one proposal after the other (ours).
+    Few examples are attacked with several proposals at once, all from the same point; those behind the first
+    that is kept are tried again from there, so the course is that of one proposal after the other (ours).
 
     Args:
         threat: the perturbations allowed.
@@ -52,7 +53,9 @@ class Square(AbstractBallAttack):
     def __post_init__(self) -> None:
         AbstractBallAttack.__post_init__(self)
         if min(self.queries, self.restarts) < 1 or not 0 < self.p_init <= 1:
-            raise InputError("queries, restarts and p_init: expected at least 1, at least 1, and a share in (0, 1]")
+            raise InputError(
+                "queries, restarts and p_init: expected at least 1, at least 1, and a share in (0, 1]"
+            )
 
     @property
     def name(self) -> str:
@@ -82,16 +85,26 @@ class Square(AbstractBallAttack):
         scaled = int(query / self.queries * 10_000) if self.rescale else query
         return square_side(self.p_init, scaled, size, odd=not isinstance(self.threat, Linf))
 
-    def _run_colours(self, goal: Mislead, x: Tensor, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """One run under l-infinity: the best point and its margin z_y - max z_k, negative where misclassified."""
+    def _run_colours(
+        self, goal: Mislead, x: Tensor, rows: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """One run under l-infinity: the best point and its margin z_y - max z_k, negative where
+        misclassified.
+        """
         size = (x.shape[2], x.shape[3])
-        colours = Colours(x, [self._side(query, size) for query in range(self.queries)], self.threat.epsilon, generator)
+        colours = Colours(
+            x, [self._side(query, size) for query in range(self.queries)], self.threat.epsilon, generator
+        )
         result = colours.start(x, generator)
         lowest = _margin(goal, result, rows, torch.full((len(x),), torch.inf, device=x.device))
         a = Active(
-            all_rows(x), rows_of=rows, best=result.clone(), margin=lowest.clone(), query=torch.zeros_like(rows),
+            all_rows(x),
+            rows_of=rows,
+            best=result.clone(),
+            margin=lowest.clone(),
+            query=torch.zeros_like(rows),
             frame=self.threat.frame(x),
-        )  # fmt: skip
+        )
         a.drop(lowest < 0)  # who is misclassified needs no further query, in either form
         rate = 1.0
         while len(a):
@@ -105,9 +118,13 @@ class Square(AbstractBallAttack):
         return result, lowest
 
     def _try(self, goal: Mislead, a: Active, colours: Colours, ahead: int) -> tuple[int, int]:
-        """Try the next ``ahead`` proposals of each example: how many examples moved, and how many proposals counted."""
+        """Try the next ``ahead`` proposals of each example: how many examples moved, and how many proposals
+        counted.
+        """
         n = len(a)
-        query = (a.query + torch.arange(ahead, device=a.query.device)[:, None]).clamp_(max=self.queries - 1)  # (ahead, n)
+        query = (a.query + torch.arange(ahead, device=a.query.device)[:, None]).clamp_(
+            max=self.queries - 1
+        )  # (ahead, n)
         candidates = colours.apply(a.best, a.frame, query)
         values = _margin(goal, candidates, a.rows_of.repeat(ahead), a.margin.repeat(ahead)).view(ahead, n)
         better = values < a.margin
@@ -120,7 +137,9 @@ class Square(AbstractBallAttack):
         a.set(query=a.query + counted)
         return len(where), int(counted.sum())
 
-    def _run_pyramids(self, goal: Mislead, x: Tensor, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _run_pyramids(
+        self, goal: Mislead, x: Tensor, rows: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """One run under another norm, likewise."""
         result = starting_pyramids(x, self.threat, generator)
         lowest = _margin(goal, result, rows, torch.full((len(x),), torch.inf, device=x.device))
@@ -133,7 +152,10 @@ class Square(AbstractBallAttack):
             point = moved_mass(a.x, a.best, side, self.threat, generator)
             value = _margin(goal, point, a.rows_of, a.margin)
             better = value < a.margin
-            a.set(best=torch.where(per_example(better, point), point, a.best), margin=torch.where(better, value, a.margin))
+            a.set(
+                best=torch.where(per_example(better, point), point, a.best),
+                margin=torch.where(better, value, a.margin),
+            )
             done = a.margin < 0
             if bool(done.any()):
                 result[a.rows[done]], lowest[a.rows[done]] = a.best[done], a.margin[done]

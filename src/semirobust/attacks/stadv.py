@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.active import Active, all_rows
-from semirobust.attacks.base import AbstractAttack
-from semirobust.attacks.goals import AbstractGoal, Mislead, gradient
-from semirobust.attacks.losses import margin
-from semirobust.checks import check_images
-from semirobust.errors import InputError
-from semirobust.seed import Seed
-from semirobust.threats.ball import per_example
+from semirobust.attacks.base.active import Active, all_rows
+from semirobust.attacks.base.attack import AbstractAttack
+from semirobust.attacks.base.goals import AbstractGoal, Mislead, gradient
+from semirobust.attacks.base.losses import margin
+from semirobust.core.checks import check_images
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
+from semirobust.threats.base.ball import per_example
 from semirobust.threats.flow import Flow
 
 __all__ = ["StAdv"]
@@ -25,13 +25,15 @@ _START = 0.1
 @ATTACKS.register("stadv", pattern=r"stadv(?:-(?P<steps>\d+))?")
 @dataclass(frozen=True)
 class StAdv(AbstractAttack):
-    """Ascends margin(warp(x, flow)) in the flow, from near 0; while an example is misled its flow is made smoother instead.
+    """Ascends margin(warp(x, flow)) in the flow, from near 0; while an example is misled its flow is made
+    smoother instead.
 
-    margin = max_{k != y} z_k - z_y; flow (N, 2, H, W) in pixels; smoother means a smaller
-    sum_i sum_{j next to i} ||flow_i - flow_j||_2. Each example succeeds by itself: it keeps the smoothest flow that misled,
-    and the one of highest margin where none did. Source: Xiao et al. 2018, equations 2 to 4. Ours: the bound on the
-    displacement, without which every model is misled in the end; the order of the two aims in place of their weighted
-    sum, whose weight would decide how strong the attack is; Adam on the whole batch in place of L-BFGS.
+    margin = max_{k != y} z_k - z_y; flow (N, 2, H, W) in pixels; smoother means a smaller sum_i sum_{j next
+    to i} ||flow_i - flow_j||_2. Each example succeeds by itself: it keeps the smoothest flow that misled, and
+    the one of highest margin where none did. Source: Xiao et al. 2018, equations 2 to 4. Ours: the bound on
+    the displacement, without which every model is misled in the end; the order of the two aims in place of
+    their weighted sum, whose weight would decide how strong the attack is; Adam on the whole batch in place
+    of L-BFGS.
 
     Args:
         steps: each costs one forward and one backward pass.
@@ -63,7 +65,9 @@ class StAdv(AbstractAttack):
         if isinstance(goal, Mislead):
             goal = replace(goal, loss=margin)
         # Between two pixels the gradient knows of both; a flow of 0 lies on one.
-        uniform = torch.rand((len(x), 2, *x.shape[2:]), generator=seed.generator(x.device), device=x.device, dtype=x.dtype)
+        uniform = torch.rand(
+            (len(x), 2, *x.shape[2:]), generator=seed.generator(x.device), device=x.device, dtype=x.dtype
+        )
         flow = (2 * uniform - 1) * _START * self.limit
         zero = torch.zeros(len(x), device=x.device, dtype=x.dtype)
         result, score = x.clone(), zero - torch.inf
@@ -85,7 +89,9 @@ class StAdv(AbstractAttack):
         return result
 
     def _slope(self, goal: AbstractGoal, a: Active) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """The warped images, the gradient in the flow, the goal's loss, the flow's unevenness, and who reached the goal."""
+        """The warped images, the gradient in the flow, the goal's loss, the flow's unevenness, and who
+        reached the goal.
+        """
         flow = a.flow.detach().requires_grad_()
         with torch.enable_grad():
             x_adv = self.threat.warp(a.x, flow)
@@ -97,7 +103,9 @@ class StAdv(AbstractAttack):
         return x_adv.detach(), slope, loss, unevenness.detach(), reached
 
     def _move(self, a: Active, step: int) -> None:
-        """One step of Adam, each example by itself: its gradient is first brought to length 1 by its largest value."""
+        """One step of Adam, each example by itself: its gradient is first brought to length 1 by its largest
+        value.
+        """
         largest = a.slope.abs().flatten(1).amax(1).clamp_min(torch.finfo(a.x.dtype).tiny)
         slope = a.slope / per_example(largest, a.slope)
         mean = a.mean.lerp(slope, 1 - _MOMENTS[0])
@@ -110,4 +118,6 @@ def _unevenness(flow: Tensor) -> Tensor:
     """Sum over neighbouring pixels of the length of the difference of their flows: (N, 2, H, W) -> (N,)."""
     down, right = flow[:, :, 1:] - flow[:, :, :-1], flow[:, :, :, 1:] - flow[:, :, :, :-1]
     # The root has no gradient at 0, where the flow starts.
-    return sum(((part**2).sum(1) + 1e-10).sqrt().flatten(1).sum(1) for part in (down, right)) + 0 * flow.sum((1, 2, 3))
+    return sum(((part**2).sum(1) + 1e-10).sqrt().flatten(1).sum(1) for part in (down, right)) + 0 * flow.sum(
+        (1, 2, 3)
+    )

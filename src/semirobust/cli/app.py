@@ -22,7 +22,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Target = Annotated[str | None, typer.Argument(help="Run folder, architecture, or package.module:factory.", metavar="[MODEL]")]
+Target = Annotated[
+    str | None, typer.Argument(help="Run folder, architecture, or package.module:factory.", metavar="[MODEL]")
+]
 
 
 def main() -> None:
@@ -34,13 +36,15 @@ def main() -> None:
 def demo(
     out: o.Out = Path("runs/demo"),
     seeds: Annotated[int, typer.Option("--seeds", help="How many times everything is repeated.")] = 4,
-    workers: Annotated[int | None, typer.Option("--workers", help="Processes; one for each core by default.")] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="Processes; one for each core by default.")
+    ] = None,
     json: o.Json = False,
 ) -> None:
     """Train, profile, harden and compare on small real data; writes a report."""
     from semirobust.cli.console import bars
     from semirobust.cli.output import show_comparison
-    from semirobust.stages.demo import demo as run
+    from semirobust.experiments.commands.demo import demo as run
 
     with bars(quiet=json) as progress:
         records = run(out, seeds=seeds, workers=workers, progress=progress)
@@ -58,13 +62,21 @@ def train(
     width: o.Width = None,
     norm: o.Norm = None,
     eps: o.Epsilon = None,
-    objective: Annotated[str | None, typer.Option("--objective", help="standard, adversarial, trades, mart or score.")] = None,
-    attack: Annotated[str | None, typer.Option("--attack", help="Inner maximisation, such as pgd-10.")] = None,
+    objective: Annotated[
+        str | None, typer.Option("--objective", help="standard, adversarial, trades, mart or score.")
+    ] = None,
+    attack: Annotated[
+        str | None, typer.Option("--attack", help="Inner maximisation, such as pgd-10.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs")] = None,
     batch_size: Annotated[int | None, typer.Option("--batch-size")] = None,
     learning_rate: Annotated[str | None, typer.Option("--lr")] = None,
-    schedule: Annotated[str | None, typer.Option("--schedule", help="constant, step, cosine, drops-50-75 ...")] = None,
-    augment: Annotated[str | None, typer.Option("--augment", help="none, crop, crop-flip, cutout, idbh-weak ...")] = None,
+    schedule: Annotated[
+        str | None, typer.Option("--schedule", help="constant, step, cosine, drops-50-75 ...")
+    ] = None,
+    augment: Annotated[
+        str | None, typer.Option("--augment", help="none, crop, crop-flip, cutout, idbh-weak ...")
+    ] = None,
     precision: Annotated[str | None, typer.Option("--precision", help="32-true or bf16-mixed.")] = None,
     seed: o.Seed = None,
     set_: o.Set = None,
@@ -96,8 +108,8 @@ def train(
     )
     from semirobust.cli.console import bars
     from semirobust.cli.output import show_training
-    from semirobust.stages.recipe import read_recipe
-    from semirobust.stages.train import train as run
+    from semirobust.experiments.commands.train import train as run
+    from semirobust.experiments.recipe import read_recipe
 
     settings = read_recipe(recipe, changes)
     with bars(quiet=json) as progress:
@@ -110,7 +122,9 @@ def train(
 @app.command()
 def evaluate(
     target: Target = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Run folder for the records; that of the model by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Run folder for the records; that of the model by default.")
+    ] = None,
     recipe: o.RecipeFile = None,
     model: o.Model = None,
     checkpoint: o.Checkpoint = None,
@@ -121,8 +135,12 @@ def evaluate(
     norm: o.Norm = None,
     eps: o.Epsilon = None,
     attacks: o.Attacks = None,
-    each: Annotated[bool, typer.Option("--each", help="Every attack on all images, not only on what is left.")] = False,
-    sweep: Annotated[str | None, typer.Option("--sweep", help="Radii of a security curve, such as 2/255,4/255,8/255.")] = None,
+    each: Annotated[
+        bool, typer.Option("--each", help="Every attack on all images, not only on what is left.")
+    ] = False,
+    sweep: Annotated[
+        str | None, typer.Option("--sweep", help="Radii of a security curve, such as 2/255,4/255,8/255.")
+    ] = None,
     transfer: Annotated[
         list[Path] | None, typer.Option("--transfer", help="Run to make a transfer matrix with. Repeatable.")
     ] = None,
@@ -152,24 +170,30 @@ def evaluate(
     )
     from semirobust.cli.console import bars
     from semirobust.cli.output import show_accuracy
-    from semirobust.stages.evaluate import evaluate_subject
+    from semirobust.experiments.commands.evaluate import evaluate_subject
 
     subject = subject_of(target, model, checkpoint, recipe, changes)
     names = [folder.name for folder in transfer or []]
     others = {
-        folder.name if names.count(folder.name) == 1 else str(folder): subject_of(str(folder), None, None, None, {}).model
+        folder.name if names.count(folder.name) == 1 else str(folder): subject_of(
+            str(folder), None, None, None, {}
+        ).model
         for folder in transfer or []
     }
     with bars(quiet=json) as progress:
         where = compute(device, devices, threads, nodes)
-        found = evaluate_subject(subject, out or subject.folder, others=others, devices=where, progress=progress)
+        found = evaluate_subject(
+            subject, out or subject.folder, others=others, devices=where, progress=progress
+        )
     show_accuracy(found, subject.recipe, as_json=json)
 
 
 @app.command()
 def profile(
     target: Target = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Run folder for the records; that of the model by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Run folder for the records; that of the model by default.")
+    ] = None,
     recipe: o.RecipeFile = None,
     model: o.Model = None,
     checkpoint: o.Checkpoint = None,
@@ -179,7 +203,9 @@ def profile(
     width: o.Width = None,
     norm: o.Norm = None,
     eps: o.Epsilon = None,
-    measures: Annotated[str | None, typer.Option("--measures", help="Measures with commas, such as criticality.")] = None,
+    measures: Annotated[
+        str | None, typer.Option("--measures", help="Measures with commas, such as criticality.")
+    ] = None,
     examples: o.Examples = None,
     seed: o.Seed = None,
     set_: o.Set = None,
@@ -204,11 +230,16 @@ def profile(
     )
     from semirobust.cli.console import bars
     from semirobust.cli.output import show_profile
-    from semirobust.stages.profile import profile as run
+    from semirobust.experiments.commands.profile import profile as run
 
     subject = subject_of(target, model, checkpoint, recipe, changes)
     with bars(quiet=json) as progress:
-        layers, scores = run(subject, out or subject.folder, devices=compute(device, devices, threads, nodes), progress=progress)
+        layers, scores = run(
+            subject,
+            out or subject.folder,
+            devices=compute(device, devices, threads, nodes),
+            progress=progress,
+        )
     show_profile(layers, scores, as_json=json)
 
 
@@ -228,13 +259,21 @@ def harden(
     width: o.Width = None,
     norm: o.Norm = None,
     eps: o.Epsilon = None,
-    method: Annotated[str | None, typer.Option("--method", help="clat, selected, suffix, rift, lora, twins ...")] = None,
+    method: Annotated[
+        str | None, typer.Option("--method", help="clat, selected, suffix, rift, lora, twins ...")
+    ] = None,
     k: Annotated[int | None, typer.Option("--k", help="How many layers train.")] = None,
-    layers: Annotated[str | None, typer.Option("--layers", help="Just these, such as 7,9; of suffix: how many.")] = None,
+    layers: Annotated[
+        str | None, typer.Option("--layers", help="Just these, such as 7,9; of suffix: how many.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs")] = None,
     learning_rate: Annotated[str | None, typer.Option("--lr")] = None,
-    controls: Annotated[bool, typer.Option("--controls", help="Run the controls at equal budget beside the method.")] = False,
-    seeds: Annotated[int, typer.Option("--seeds", help="Repeat with so many seeds; a verdict needs several.")] = 1,
+    controls: Annotated[
+        bool, typer.Option("--controls", help="Run the controls at equal budget beside the method.")
+    ] = False,
+    seeds: Annotated[
+        int, typer.Option("--seeds", help="Repeat with so many seeds; a verdict needs several.")
+    ] = 1,
     attacks: o.Attacks = None,
     examples: o.Examples = None,
     seed: o.Seed = None,
@@ -247,8 +286,8 @@ def harden(
 ) -> None:
     """Make a trained model more robust by training only the part that matters; evaluates before and after.
 
-    With --recipe and neither --from nor --checkpoint, the model is first trained as the recipe says, into OUT/base.
-    """
+    With --recipe and neither --from nor --checkpoint, the model is first trained as the recipe says, into
+    OUT/base."""
     changes = o.common_changes(
         set_,
         data__source=data,
@@ -269,7 +308,7 @@ def harden(
     )
     from semirobust.cli.console import bars
     from semirobust.cli.output import show_comparison
-    from semirobust.stages.harden import harden_subject, train_base
+    from semirobust.experiments.commands.harden import harden_subject, train_base
 
     where = compute(device, devices, threads, nodes)
     with bars(quiet=json) as progress:
@@ -285,7 +324,9 @@ def harden(
 
 @app.command()
 def data(
-    fetch: Annotated[str | None, typer.Option("--fetch", help="Download this data set from its official address.")] = None,
+    fetch: Annotated[
+        str | None, typer.Option("--fetch", help="Download this data set from its official address.")
+    ] = None,
     data_root: o.DataRoot = None,
     json: o.Json = False,
 ) -> None:
@@ -296,7 +337,7 @@ def data(
     if fetch is None:
         show_catalogue(data_root, as_json=json)
         return
-    from semirobust.data.locate import download
+    from semirobust.data.base.locate import download
 
     with bars(quiet=json) as progress:
         folder = download(fetch, data_root, progress=progress)
@@ -306,7 +347,9 @@ def data(
 @app.command()
 def report(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.", metavar="RUN...")],
-    out: Annotated[Path | None, typer.Option("--out", help="HTML file; report.html in the first run folder by default.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="HTML file; report.html in the first run folder by default.")
+    ] = None,
     title: Annotated[str, typer.Option("--title")] = "Robustness report",
 ) -> None:
     """One HTML file, from records alone, that needs nothing else to be read."""

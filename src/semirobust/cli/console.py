@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
 __all__ = ["bars", "print_json", "show_table", "tell"]
@@ -30,7 +38,9 @@ def bars(*, quiet: bool = False) -> Iterator[Any]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=_errors, disable=quiet or not _LEADS, transient=not _errors.is_terminal) as display:
+    with Progress(
+        *columns, console=_errors, disable=quiet or not _LEADS, transient=not _errors.is_terminal
+    ) as display:
         tasks: dict[str, TaskID] = {}
 
         def update(task: str, done: int, total: int) -> None:

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import typer
 
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 
 __all__ = ["carry_out"]
 
@@ -17,7 +17,9 @@ _STOPPED = f"interrupted; {_GOES_ON}"
 
 
 def carry_out(app: typer.Typer) -> None:
-    """Run a command line; wrong input ends with one sentence and code 2, a lost process with 1, Ctrl-C 130, SIGTERM 143."""
+    """Run a command line; wrong input ends with one sentence and code 2, a lost process with 1, Ctrl-C 130,
+    SIGTERM 143.
+    """
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, _terminate)
     try:
@@ -59,7 +61,9 @@ def _await_others() -> None:
 
 
 def _leave_group() -> None:
-    """End the threads of a group of processes: left to the interpreter's end, they now and then abort a run that is done."""
+    """End the threads of a group of processes: left to the interpreter's end, they now and then abort a run
+    that is done.
+    """
     if (group := _group()) is not None:
         group.destroy_process_group()
 
@@ -76,7 +80,9 @@ def _group() -> ModuleType | None:
 def _lost_another(error: Exception) -> bool:
     """Whether this is what gloo or NCCL say where a process of the same run is gone."""
     words = ("gloo", "NCCL", "TCPStore", "closed by peer")
-    return isinstance(error, RuntimeError) and _group() is not None and any(word in str(error) for word in words)
+    return (
+        isinstance(error, RuntimeError) and _group() is not None and any(word in str(error) for word in words)
+    )
 
 
 def _fail(sentence: str) -> None:

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semirobust.cli.console import print_json, show_table, tell
-from semirobust.records.record import Finding, Number
+from semirobust.records.schema import Finding, Number
 from semirobust.records.store import AnyRecord
 from semirobust.reports.source import Cell, Source
 
 if TYPE_CHECKING:
+    from semirobust.evaluation.accuracy import Proportion
+    from semirobust.experiments.commands.evaluate import Evaluated
+    from semirobust.experiments.recipe import Recipe
     from semirobust.layers.map import LayerMap
     from semirobust.layers.scores import LayerScores
-    from semirobust.measures.robustness import Proportion
-    from semirobust.stages.evaluate import Evaluated
-    from semirobust.stages.recipe import Recipe
-    from semirobust.training.loop import Trained
+    from semirobust.training.training import Trained
 
 _WITH_INTERVALS = 2
 
@@ -25,7 +25,7 @@ __all__ = ["percent", "show_accuracy", "show_catalogue", "show_comparison", "sho
 
 def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool) -> None:
     """Accuracies with their intervals, the security curve, the transfer matrix, and what the checks found."""
-    from semirobust.stages.run import threat_of
+    from semirobust.experiments.run import threat_of
 
     summary, checks = found.summary, found.checks
     if as_json:
@@ -37,7 +37,9 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool) -> Non
     for name, share in summary.items():
         threat = found.threats.get(name.removeprefix("+ "), "all of these" if name == "worst" else "")
         rows.append((name, *[threat] * several, f"{share:.1%}", f"{share.low:.1%} to {share.high:.1%}"))
-    title = f"Accuracy on {n} images" + ("" if several else f", {next(iter(found.threats.values()), threat_of(recipe))}")
+    title = f"Accuracy on {n} images" + (
+        "" if several else f", {next(iter(found.threats.values()), threat_of(recipe))}"
+    )
     show_table(title, ("", *["allowed"] * several, "accuracy", "95 % interval"), rows)
     if found.sweep is not None:
         curve = zip(found.sweep.epsilons, found.sweep.accuracies, strict=True)
@@ -47,7 +49,11 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool) -> Non
     if found.transfer is not None:
         names = found.transfer.names
         matrix = [(source, *(f"{found.transfer.accuracy(source, t):.1%}" for t in names)) for source in names]
-        show_table(f"Accuracy on examples made for another model, {found.transfer.attack}", ("made for", *names), matrix)
+        show_table(
+            f"Accuracy on examples made for another model, {found.transfer.attack}",
+            ("made for", *names),
+            matrix,
+        )
     for check in checks:
         if not check.passed:
             tell(f"Warning ({check.name}): {check.text}.")
@@ -65,7 +71,8 @@ def _evaluated(found: "Evaluated") -> dict[str, Any]:
         content["sweep"] = [{"epsilon": e, **_share(a)} for e, a in curve]
     if found.transfer is not None:
         content["transfer"] = [
-            {"source": s, "target": t, **_share(found.transfer.accuracy(s, t))} for s, t in found.transfer.stands
+            {"source": s, "target": t, **_share(found.transfer.accuracy(s, t))}
+            for s, t in found.transfer.stands
         ]
     return content
 
@@ -77,7 +84,9 @@ def _share(share: "Proportion") -> dict[str, float]:
 def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json: bool) -> None:
     """The measures by layer."""
     columns = {
-        score.measure: dict(zip(score.indices, zip(score.values, score.low, score.high, strict=True), strict=True))
+        score.measure: dict(
+            zip(score.indices, zip(score.values, score.low, score.high, strict=True), strict=True)
+        )
         for score in scores
         if not score.features or math.isfinite(score.low[0])  # of single features the report has the rest
     }
@@ -87,7 +96,11 @@ def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json
                 "index": layer.index,
                 "name": layer.name,
                 "feature_shape": layer.feature_shape,
-                **{score.measure: _entry(score, layer.index) for score in scores if layer.index in score.indices},
+                **{
+                    score.measure: _entry(score, layer.index)
+                    for score in scores
+                    if layer.index in score.indices
+                },
             }
             for layer in layers
         ]
@@ -97,8 +110,13 @@ def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json
     rows = []
     for layer in layers:
         # Intervals of many measures fill no terminal; the records and the report have them.
-        cells = [_interval(column.get(layer.index), short=len(columns) > _WITH_INTERVALS) for column in columns.values()]
-        rows.append((f"{layer.index} {layer.name}", layer.kind, "x".join(map(str, layer.feature_shape)), *cells))
+        cells = [
+            _interval(column.get(layer.index), short=len(columns) > _WITH_INTERVALS)
+            for column in columns.values()
+        ]
+        rows.append(
+            (f"{layer.index} {layer.name}", layer.kind, "x".join(map(str, layer.feature_shape)), *cells)
+        )
     show_table("Layers", ("layer", "type", "feature", *(name.replace(".", " ") for name in columns)), rows)
     first = next((score for score in scores if score.measure == "criticality"), None)
     if first is not None:
@@ -129,7 +147,10 @@ def show_training(trained: "Trained", out: Path, *, as_json: bool) -> None:
     """How training went."""
     last = trained.logs[-1] if trained.logs else None
     if as_json:
-        epochs = [{"epoch": log.epoch, "loss": log.loss, "seconds": log.seconds, **log.metrics} for log in trained.logs]
+        epochs = [
+            {"epoch": log.epoch, "loss": log.loss, "seconds": log.seconds, **log.metrics}
+            for log in trained.logs
+        ]
         print_json(
             {
                 "out": str(out),
@@ -143,16 +164,22 @@ def show_training(trained: "Trained", out: Path, *, as_json: bool) -> None:
     if last is not None:
         metrics = ", ".join(f"{name} {value:.1%}" for name, value in last.metrics.items() if "@" not in name)
         tell(
-            f"{len(trained.logs)} epochs, loss {last.loss:.4f}; validation: {metrics or 'none'}; best epoch {trained.best_epoch}"
+            f"{len(trained.logs)} epochs, loss {last.loss:.4f}; validation: {metrics or 'none'}; best epoch"
+            f" {trained.best_epoch}"
         )
     for note in trained.notes:
         tell(f"{note}.")
     if trained.stopped:
         tell(trained.stopped)
-    tell(f"wrote {out}; go on with `semirobust evaluate {out}`, `profile {out}`, `harden --from {out}`, `report {out}`")
+    tell(
+        f"wrote {out}; go on with `semirobust evaluate {out}`, `profile {out}`, `harden --from {out}`,"
+        f" `report {out}`"
+    )
 
 
-def show_comparison(records: Sequence[AnyRecord], out: Path, *, as_json: bool, report: Path | None = None) -> None:
+def show_comparison(
+    records: Sequence[AnyRecord], out: Path, *, as_json: bool, report: Path | None = None
+) -> None:
     """Arms and what they reach, and the verdicts."""
     source = Source(
         numbers=[r for r in records if isinstance(r, Number) and "arm" in r.labels],
@@ -176,20 +203,33 @@ def show_comparison(records: Sequence[AnyRecord], out: Path, *, as_json: bool, r
     tell(f"wrote {report or out}")
 
 
-def _comparison(source: Source, arms: Sequence[str], attacks: Sequence[str], out: Path, report: Path | None) -> dict[str, Any]:
+def _comparison(
+    source: Source, arms: Sequence[str], attacks: Sequence[str], out: Path, report: Path | None
+) -> dict[str, Any]:
     accuracy = {}
     for arm in arms:
         cells = {attack: source.cell("accuracy", arm=arm, attack=attack) for attack in attacks}
-        accuracy[arm] = {a: {"value": c.value, "low": c.low, "high": c.high, "seeds": c.values} for a, c in cells.items() if c}
+        accuracy[arm] = {
+            a: {"value": c.value, "low": c.low, "high": c.high, "seeds": c.values}
+            for a, c in cells.items()
+            if c
+        }
     findings = [{"name": f.name, "level": f.level, "text": f.text} for f in source.findings]
-    return {"out": str(out), "report": str(report) if report else None, "accuracy": accuracy, "findings": findings}
+    return {
+        "out": str(out),
+        "report": str(report) if report else None,
+        "accuracy": accuracy,
+        "findings": findings,
+    }
 
 
 def percent(cell: Cell | None) -> str:
     """The number and its interval below it."""
     if cell is None:
         return "–"
-    interval = "" if cell.low is None or cell.high is None else f"\n{100 * cell.low:.1f} to {100 * cell.high:.1f}"
+    interval = (
+        "" if cell.low is None or cell.high is None else f"\n{100 * cell.low:.1f} to {100 * cell.high:.1f}"
+    )
     return f"{100 * cell.value:.1f}{interval}"
 
 
@@ -200,8 +240,8 @@ def _trained_layers(source: Source, arm: str) -> str:
 
 def show_catalogue(root: str | None, *, as_json: bool) -> None:
     """The data sets known by name."""
-    from semirobust.data.catalogue import CATALOGUE
-    from semirobust.data.locate import data_roots
+    from semirobust.data.base.catalogue import CATALOGUE
+    from semirobust.data.base.locate import data_roots
 
     roots = data_roots(root)
     found = {

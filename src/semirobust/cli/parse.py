@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 
 __all__ = ["compute", "layers_of", "subject_of"]
 
@@ -12,7 +12,7 @@ def compute(device: str, devices: int = 1, threads: int | None = None, nodes: in
     """Where to compute, with so many threads."""
     import torch
 
-    from semirobust.stages.fitting import Devices
+    from semirobust.experiments.build import Devices
 
     if threads is not None:
         if threads < 1:
@@ -22,10 +22,14 @@ def compute(device: str, devices: int = 1, threads: int | None = None, nodes: in
 
 
 def subject_of(
-    target: str | None, model: str | None, checkpoint: Path | None, recipe: Path | None, changes: dict[str, Any]
+    target: str | None,
+    model: str | None,
+    checkpoint: Path | None,
+    recipe: Path | None,
+    changes: dict[str, Any],
 ) -> Any:
     """The model that a command names."""
-    from semirobust.stages.run import build_subject
+    from semirobust.experiments.run import build_subject
 
     return build_subject(target, model, checkpoint, recipe, changes)
 

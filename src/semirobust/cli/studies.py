@@ -19,17 +19,28 @@ __all__ = ["recover", "reproduce"]
 def recover(
     robust: Annotated[Path, typer.Argument(help="Run folder of the robust network.", metavar="ROBUST")],
     out: o.Out,
-    normal: Annotated[Path, typer.Option("--normal", help="Run folder of a network of the same build, trained on clean images.")],
+    normal: Annotated[
+        Path,
+        typer.Option("--normal", help="Run folder of a network of the same build, trained on clean images."),
+    ],
     recipe: o.RecipeFile = None,
     model: o.Model = None,
     data_root: o.DataRoot = None,
-    layers: Annotated[str | None, typer.Option("--layers", help="Sizes of the suffix, such as 4,8,12; or auto.")] = None,
+    layers: Annotated[
+        str | None, typer.Option("--layers", help="Sizes of the suffix, such as 4,8,12; or auto.")
+    ] = None,
     trials: Annotated[int | None, typer.Option("--trials")] = None,
-    tolerance: Annotated[str | None, typer.Option("--tolerance", help="How much less accurate is still recovered: 0.01.")] = None,
-    protocol: Annotated[str | None, typer.Option("--protocol", help="holdout, or paper: selects on the test images.")] = None,
+    tolerance: Annotated[
+        str | None, typer.Option("--tolerance", help="How much less accurate is still recovered: 0.01.")
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="holdout, or paper: selects on the test images.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option("--epochs")] = None,
     learning_rate: Annotated[str | None, typer.Option("--lr")] = None,
-    controls: Annotated[bool, typer.Option("--controls", help="Train also everything, and behind a normal prefix.")] = False,
+    controls: Annotated[
+        bool, typer.Option("--controls", help="Train also everything, and behind a normal prefix.")
+    ] = False,
     attacks: o.Attacks = None,
     examples: o.Examples = None,
     seed: o.Seed = None,
@@ -38,7 +49,9 @@ def recover(
     threads: o.Threads = None,
     json: o.Json = False,
 ) -> None:
-    """How small may the robust prefix be? Trains only the layers behind it until the whole is robust again."""
+    """How small may the robust prefix be? Trains only the layers behind it until the whole is robust
+    again.
+    """
     changes = o.common_changes(
         set_,
         data__root=data_root,
@@ -54,33 +67,51 @@ def recover(
         seed=seed,
     )
     from semirobust.cli.console import bars
-    from semirobust.stages.recover import recover_subject
+    from semirobust.experiments.commands.recover import recover_subject
 
     subject = subject_of(str(robust), model, None, recipe, changes)
     other = subject_of(str(normal), model, None, None, {"data.root": data_root})
     with bars(quiet=json) as progress:
-        records = recover_subject(subject, other, out, devices=compute(device, threads=threads), progress=progress)
+        records = recover_subject(
+            subject, other, out, devices=compute(device, threads=threads), progress=progress
+        )
     _show_recovery(records, out, as_json=json)
     if any(record.kind == "finding" and record.name == "stopped" for record in records):
         raise typer.Exit(1)
 
 
 def reproduce(
-    name: Annotated[str, typer.Argument(help="Which paper: semirobustness, clat or lighter.", metavar="PAPER")],
+    name: Annotated[
+        str, typer.Argument(help="Which paper: semirobustness, clat or lighter.", metavar="PAPER")
+    ],
     scale: Annotated[str, typer.Option("--scale", help="cpu, or paper for the full setting.")] = "cpu",
-    out: Annotated[Path, typer.Option("--out", help="Where networks and records go.")] = Path("runs/reproduced"),
+    out: Annotated[Path, typer.Option("--out", help="Where networks and records go.")] = Path(
+        "runs/reproduced"
+    ),
     list_: Annotated[bool, typer.Option("--list", help="Only say what there is and what is done.")] = False,
-    only: Annotated[str | None, typer.Option("--only", help="Names of runs, or parts of them, with commas.")] = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", help="How many; as many as the scale asks for by default.")] = None,
+    only: Annotated[
+        str | None, typer.Option("--only", help="Names of runs, or parts of them, with commas.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", help="How many; as many as the scale asks for by default.")
+    ] = None,
     page: Annotated[
-        Path | None, typer.Option("--page", help="Render the tables from the records into this Markdown file.")
+        Path | None,
+        typer.Option("--page", help="Render the tables from the records into this Markdown file."),
     ] = None,
-    workers: Annotated[int | None, typer.Option("--workers", help="How many; one for each core by default.")] = None,
-    launcher: Annotated[str, typer.Option("--launcher", help="Where they run: local, slurm or ray.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option("--workers", help="How many; one for each core by default.")
+    ] = None,
+    launcher: Annotated[
+        str, typer.Option("--launcher", help="Where they run: local, slurm or ray.")
+    ] = "local",
     launcher_set: Annotated[
-        list[str] | None, typer.Option("--launcher-set", help="Its options, such as minutes=60 or gpus=1. Repeatable.")
+        list[str] | None,
+        typer.Option("--launcher-set", help="Its options, such as minutes=60 or gpus=1. Repeatable."),
     ] = None,
-    retries: Annotated[int, typer.Option("--retries", help="How often a run that failed is tried again.")] = 1,
+    retries: Annotated[
+        int, typer.Option("--retries", help="How often a run that failed is tried again.")
+    ] = 1,
     data_root: o.DataRoot = None,
     json: o.Json = False,
 ) -> None:
@@ -89,8 +120,8 @@ def reproduce(
     Several of these may run at once with the same --out, on machines that share it.
     """
     from semirobust.cli.console import bars, print_json, show_table, tell
-    from semirobust.stages.reproduce.runner import reproduce as run
-    from semirobust.stages.reproduce.runner import status, write_page
+    from semirobust.experiments.reproduce.runner import reproduce as run
+    from semirobust.experiments.reproduce.runner import status, write_page
 
     if page is not None:
         tell(f"wrote {write_page(name, scale, out, page)}")
@@ -101,9 +132,18 @@ def reproduce(
         options = o.common_changes(launcher_set)
         with bars(quiet=json) as progress, _failures():
             run(
-                name, scale, out, seeds=seeds, only=parts, workers=workers, launcher=launcher, launcher_options=options,
-                retries=retries, changes=changes, progress=progress,
-            )  # fmt: skip
+                name,
+                scale,
+                out,
+                seeds=seeds,
+                only=parts,
+                workers=workers,
+                launcher=launcher,
+                launcher_options=options,
+                retries=retries,
+                changes=changes,
+                progress=progress,
+            )
     found = status(name, scale, out, seeds=seeds, changes=changes)
     if json:
         print_json({"units": [{"name": s.unit.name, "for": s.unit.items, "state": s.state} for s in found]})
@@ -111,7 +151,9 @@ def reproduce(
         states: dict[tuple[str, str], list[str]] = {}
         for entry in found:
             network, _, rest = entry.unit.name.partition("/")
-            states.setdefault((f"{network}: {rest.rpartition('/')[2]}", ", ".join(entry.unit.items)), []).append(entry.state)
+            states.setdefault(
+                (f"{network}: {rest.rpartition('/')[2]}", ", ".join(entry.unit.items)), []
+            ).append(entry.state)
         rows = [(run, items, _counted(each)) for (run, items), each in states.items()]
         show_table(f"{name}, scale {scale}", ("run", "for", "seeds"), rows)
         done = sum(s.state == "done" for s in found)
@@ -121,7 +163,7 @@ def reproduce(
 @contextmanager
 def _failures() -> Iterator[None]:
     """Runs that failed are said, with code 1: what was typed is not wrong."""
-    from semirobust.stages.reproduce.runner import Failed
+    from semirobust.experiments.reproduce.runner import Failed
 
     try:
         yield
@@ -140,17 +182,25 @@ def _counted(states: "Sequence[str]") -> str:
 def _show_recovery(records: "Sequence[AnyRecord]", out: Path, *, as_json: bool) -> None:
     """One row for each size of the suffix, then the answer."""
     from semirobust.cli.console import print_json, show_table, tell
-    from semirobust.records.record import Finding, Number
+    from semirobust.records.schema import Finding, Number
 
     numbers = [r for r in records if isinstance(r, Number) and r.name.startswith("recover.")]
     found: dict[int, dict[str, list[float]]] = {}
     for r in numbers:
         if "suffix" in r.labels and "layer" not in r.labels:
-            found.setdefault(int(r.labels["suffix"]), {}).setdefault(r.name.removeprefix("recover."), []).append(r.value)
+            found.setdefault(int(r.labels["suffix"]), {}).setdefault(
+                r.name.removeprefix("recover."), []
+            ).append(r.value)
     findings = [r for r in records if isinstance(r, Finding) and not r.name.startswith("measure.")]
     if as_json:
-        rho = {f"{r.labels['suffix']}/{r.labels['layer']}": r.value for r in numbers if r.name == "recover.threshold"}
-        print_json({"out": str(out), "suffix": found, "thresholds": rho, "findings": [f.text for f in findings]})
+        rho = {
+            f"{r.labels['suffix']}/{r.labels['layer']}": r.value
+            for r in numbers
+            if r.name == "recover.threshold"
+        }
+        print_json(
+            {"out": str(out), "suffix": found, "thresholds": rho, "findings": [f.text for f in findings]}
+        )
         return
     rows = []
     for size, values in found.items():

@@ -1,7 +1,7 @@
 """Labelled images in [0, 1] from the places people keep them."""
 
-from semirobust.data.images import Images, Splits
-from semirobust.registry import Registry
+from semirobust.core.registry import Registry
+from semirobust.data.base.images import Images, Splits
 
 __all__ = ["SOURCES", "Images", "Splits"]
 

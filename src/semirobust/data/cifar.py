@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from semirobust.core.errors import InputError
 from semirobust.data import SOURCES, Images, Splits
-from semirobust.data.locate import find_file, find_folder
-from semirobust.errors import InputError
+from semirobust.data.base.locate import find_file, find_folder
 
 __all__ = ["read_binary", "read_python"]
 
@@ -50,20 +50,24 @@ class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise InputError(
-                f"expected a CIFAR batch of plain arrays, got a pickle that asks for {module}.{name}; nothing was run"
+                f"expected a CIFAR batch of plain arrays, got a pickle that asks for {module}.{name}; nothing"
+                " was run"
             )
         return _ALLOWED[module, name]
 
 
 def _check_memo(content: bytes) -> None:
-    """Refuse a pickle that numbers what it remembers beyond any file's need: Python would make room for all numbers below."""
+    """Refuse a pickle that numbers what it remembers beyond any file's need: Python would make room for all
+    numbers below.
+    """
     for operation, argument, _ in pickletools.genops(content):
         if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(str(argument)) > len(content):
             raise InputError("expected a CIFAR batch, got a pickle made to fill the memory")
 
 
 def read_binary(path: Path, classes: tuple[str, ...], label_bytes: int = 1) -> Images:
-    """A file of records: ``label_bytes`` bytes of which the last is the label, then 3x32x32 bytes, channel by channel.
+    """A file of records: ``label_bytes`` bytes of which the last is the label, then 3x32x32 bytes, channel by
+    channel.
 
     Raises:
         InputError: the size is no whole number of records, or a label is out of range.
@@ -71,13 +75,16 @@ def read_binary(path: Path, classes: tuple[str, ...], label_bytes: int = 1) -> I
     content = _read(path)
     record = label_bytes + _PIXELS
     if not content or len(content) % record:
-        raise InputError(f"{path.name}: expected records of {record} bytes, got {len(content)} bytes; is it complete?")
+        raise InputError(
+            f"{path.name}: expected records of {record} bytes, got {len(content)} bytes; is it complete?"
+        )
     rows = np.frombuffer(content, np.uint8).reshape(-1, record)
     return _images(path, rows[:, label_bytes:], rows[:, label_bytes - 1], classes)
 
 
 def read_python(path: Path, classes: tuple[str, ...], key: bytes = b"labels") -> Images:
-    """A pickled dictionary with ``data`` (N, 3072) bytes and labels under ``key``, read without running anything from it.
+    """A pickled dictionary with ``data`` (N, 3072) bytes and labels under ``key``, read without running
+    anything from it.
 
     Raises:
         InputError: the pickle asks for anything but arrays, is damaged, or lacks the two entries.
@@ -87,15 +94,20 @@ def read_python(path: Path, classes: tuple[str, ...], key: bytes = b"labels") ->
         _check_memo(content)
         batch = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
         data, labels = batch[b"data"], batch[key]
-        if not isinstance(data, np.ndarray) or not (isinstance(labels, list) and all(type(label) is int for label in labels)):
+        if not isinstance(data, np.ndarray) or not (
+            isinstance(labels, list) and all(type(label) is int for label in labels)
+        ):
             raise InputError(
-                f"expected data in an array and labels in a list, got {type(data).__name__}, {type(labels).__name__}"
+                f"expected data in an array and labels in a list, got {type(data).__name__},"
+                f" {type(labels).__name__}"
             )
         labels = np.asarray(labels)
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from None
     except Exception as error:  # a damaged pickle can fail in any way
-        raise InputError(f"{path.name}: expected a CIFAR batch, got one that cannot be read ({type(error).__name__})") from None
+        raise InputError(
+            f"{path.name}: expected a CIFAR batch, got one that cannot be read ({type(error).__name__})"
+        ) from None
     if (
         data.dtype != np.uint8
         or data.ndim != 2
@@ -103,7 +115,10 @@ def read_python(path: Path, classes: tuple[str, ...], key: bytes = b"labels") ->
         or labels.shape != (len(data),)
         or labels.dtype.kind not in "iu"
     ):
-        raise InputError(f"{path.name}: expected data (N, {_PIXELS}) of bytes and N labels, got {data.shape} and {labels.shape}")
+        raise InputError(
+            f"{path.name}: expected data (N, {_PIXELS}) of bytes and N labels, got {data.shape} and"
+            f" {labels.shape}"
+        )
     return _images(path, data, labels, classes)
 
 
@@ -116,7 +131,11 @@ def _read(path: Path) -> bytes:
 
 def _images(path: Path, data: Any, labels: Any, classes: tuple[str, ...]) -> Images:
     try:
-        return Images(torch.from_numpy(data.copy()).view(-1, 3, 32, 32), torch.from_numpy(labels.astype(np.int64)), classes)
+        return Images(
+            torch.from_numpy(data.copy()).view(-1, 3, 32, 32),
+            torch.from_numpy(labels.astype(np.int64)),
+            classes,
+        )
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from None
 
@@ -133,7 +152,9 @@ def _names(folder: Path, file: str, fallback: tuple[str, ...]) -> tuple[str, ...
 
 @SOURCES.register("cifar10")
 def cifar10(*, root: str | Path | None = None) -> Splits:
-    """Ten classes of 32x32 colour images (Krizhevsky 2009); a folder with fewer training batches works and is noted."""
+    """Ten classes of 32x32 colour images (Krizhevsky 2009); a folder with fewer training batches works and is
+    noted.
+    """
     folder = find_folder("cifar10", root, ("data_batch_1.bin", "data_batch_1"))
     binary = find_file(folder, "data_batch_1.bin") is not None
     read = read_binary if binary else read_python

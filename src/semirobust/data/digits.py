@@ -5,15 +5,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from semirobust.core.seed import Seed
 from semirobust.data import SOURCES, Images, Splits
-from semirobust.seed import Seed
 
 __all__ = ["digits"]
 
 
 @SOURCES.register("digits")
 def digits(*, root: str | Path | None = None) -> Splits:
-    """1,797 handwritten digits of 8x8 pixels, 16 grey levels (Alpaydin & Kaynak), as scikit-learn carries them.
+    """1,797 handwritten digits of 8x8 pixels, 16 grey levels (Alpaydin & Kaynak), as scikit-learn carries
+    them.
 
     It has no official split; ours holds out 500 images at random, always the same.
     """

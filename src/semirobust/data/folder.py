@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
 from semirobust.data import SOURCES, Images, Splits
-from semirobust.data.locate import data_roots
-from semirobust.errors import InputError
-from semirobust.seed import Seed
+from semirobust.data.base.locate import data_roots
 
 __all__ = ["image_folder", "load_folder"]
 
@@ -48,9 +48,13 @@ def _decode(path: Path, size: int) -> Tensor:
                 else:
                     rgb = picture.convert("RGB")
     except Exception as error:  # a damaged picture can fail in any way
-        raise InputError(f"{path.name}: expected a picture, got one that cannot be read ({type(error).__name__})") from None
+        raise InputError(
+            f"{path.name}: expected a picture, got one that cannot be read ({type(error).__name__})"
+        ) from None
     if max(rgb.size) > _THINNEST * min(rgb.size):  # resizing comes before cropping
-        raise InputError(f"{path.name}: expected a picture, got a strip of {rgb.size[0]} by {rgb.size[1]} pixels")
+        raise InputError(
+            f"{path.name}: expected a picture, got a strip of {rgb.size[0]} by {rgb.size[1]} pixels"
+        )
     scale = size / min(rgb.size)
     wide, high = (max(size, round(side * scale)) for side in rgb.size)
     rgb = rgb.resize((wide, high), Image.Resampling.BILINEAR)
@@ -65,19 +69,24 @@ def image_folder(folder: Path, image_size: int) -> Images:
     Up to a gigabyte of pixels is decoded at once and kept; more is decoded batch by batch.
 
     Raises:
-        InputError: no folder, fewer than two classes, no picture in a class, or a picture that cannot be read.
+        InputError: no folder, fewer than two classes, no picture in a class, or a picture that cannot be
+            read.
     """
     if not folder.is_dir():
         raise InputError(f"data: expected a folder of pictures at {folder}, found none")
     classes = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
     if len(classes) < 2:
-        raise InputError(f"{folder}: expected a sub-folder for each of at least two classes, found {len(classes)}")
+        raise InputError(
+            f"{folder}: expected a sub-folder for each of at least two classes, found {len(classes)}"
+        )
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
         found = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
         if not found:
-            raise InputError(f"{folder / name}: expected pictures ({', '.join(sorted(_SUFFIXES))}), found none")
+            raise InputError(
+                f"{folder / name}: expected pictures ({', '.join(sorted(_SUFFIXES))}), found none"
+            )
         paths += found
         labels += [label] * len(found)
     files = _Files(paths, image_size)
@@ -87,13 +96,16 @@ def image_folder(folder: Path, image_size: int) -> Images:
 
 
 def load_folder(folder: Path, image_size: int) -> Splits:
-    """``folder/train`` and ``folder/test`` (or ``val``); without them a fifth of ``folder`` is held out for testing."""
+    """``folder/train`` and ``folder/test`` (or ``val``); without them a fifth of ``folder`` is held out for
+    testing.
+    """
     test = next((folder / name for name in _TEST_NAMES if (folder / name).is_dir()), None)
     if (folder / "train").is_dir() and test is not None:
         train, held_out = image_folder(folder / "train", image_size), image_folder(test, image_size)
         if train.classes != held_out.classes:
             raise InputError(
-                f"{folder}: expected the same classes in train and {test.name}, got {train.classes} and {held_out.classes}"
+                f"{folder}: expected the same classes in train and {test.name}, got {train.classes} and"
+                f" {held_out.classes}"
             )
         return Splits(folder.name, train, held_out)
     train, held_out = image_folder(folder, image_size).hold_out(0.2, Seed(("folder", "test")))
@@ -102,11 +114,14 @@ def load_folder(folder: Path, image_size: int) -> Splits:
 
 @SOURCES.register("imagenet")
 def imagenet(*, root: str | Path | None = None, image_size: int = 224) -> Splits:
-    """ImageNet as train/ and val/ with a sub-folder for each class (Russakovsky et al. 2015); resized and centre-cropped."""
+    """ImageNet as train/ and val/ with a sub-folder for each class (Russakovsky et al. 2015); resized and
+    centre-cropped.
+    """
     tried = [folder for base in data_roots(root) for folder in (base / "imagenet", base)]
     for folder in tried:
         if (folder / "train").is_dir() and (folder / "val").is_dir():
             return load_folder(folder, image_size)
     raise InputError(
-        f"data 'imagenet': expected train/ and val/ in one of {', '.join(map(str, tried))}; it must be fetched by hand"
+        f"data 'imagenet': expected train/ and val/ in one of {', '.join(map(str, tried))}; it must be"
+        " fetched by hand"
     )

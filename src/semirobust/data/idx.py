@@ -8,18 +8,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semirobust.core.errors import InputError
 from semirobust.data import SOURCES, Images, Splits
-from semirobust.data.locate import find_file, find_folder
-from semirobust.errors import InputError
+from semirobust.data.base.locate import find_file, find_folder
 
 __all__ = ["read_idx"]
 
-_FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+_FASHION = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 _MAX_BYTES = 1 << 31
 
 
 def read_idx(path: Path) -> Tensor:
-    """The array of bytes in an idx file: two zero bytes, type 8, number of dimensions, sizes (big-endian), values.
+    """The array of bytes in an idx file: two zero bytes, type 8, number of dimensions, sizes (big-endian),
+    values.
 
     Raises:
         InputError: no such file, another type, or fewer or more values than its header says.
@@ -28,18 +40,23 @@ def read_idx(path: Path) -> Tensor:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             head = file.read(4)
             if len(head) < 4 or head[:3] != b"\0\0\x08":
-                raise InputError(f"{path.name}: expected an idx file of bytes, got a header of {head.hex() or 'nothing'}")
+                raise InputError(
+                    f"{path.name}: expected an idx file of bytes, got a header of {head.hex() or 'nothing'}"
+                )
             written = file.read(4 * head[3])
             sizes = np.frombuffer(written[: len(written) // 4 * 4], dtype=">u4").astype(int)
             count = int(np.prod(sizes, dtype=object)) if len(sizes) == head[3] else -1
             if not 0 < count <= _MAX_BYTES:
-                raise InputError(f"{path.name}: expected a plausible number of values, got sizes {sizes.tolist()}")
+                raise InputError(
+                    f"{path.name}: expected a plausible number of values, got sizes {sizes.tolist()}"
+                )
             values = file.read(count + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path.name}: cannot be read ({error})") from None
     if len(values) != count:
         raise InputError(
-            f"{path.name}: expected {count} values, got {'more' if len(values) > count else len(values)}; is it complete?"
+            f"{path.name}: expected {count} values, got {'more' if len(values) > count else len(values)}; is"
+            " it complete?"
         )
     return torch.from_numpy(np.frombuffer(values, np.uint8).reshape(sizes.tolist()).copy())
 
@@ -54,7 +71,9 @@ def _images(folder: Path, part: str, classes: tuple[str, ...]) -> Images:
         arrays.append(read_idx(path))
     x, y = arrays
     if x.dim() != 3 or y.dim() != 1 or len(x) != len(y):
-        raise InputError(f"{folder}: expected as many images as labels, got {tuple(x.shape)} and {tuple(y.shape)}")
+        raise InputError(
+            f"{folder}: expected as many images as labels, got {tuple(x.shape)} and {tuple(y.shape)}"
+        )
     return Images(x[:, None], y.long(), classes)
 
 

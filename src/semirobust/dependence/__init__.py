@@ -1,7 +1,7 @@
 """How strongly two representations depend on each other, with what independent data would read."""
 
-from semirobust.dependence.base import AbstractDependence
-from semirobust.registry import Registry
+from semirobust.core.registry import Registry
+from semirobust.dependence.base.dependence import AbstractDependence
 
 __all__ = ["DEPENDENCES", "AbstractDependence"]
 

@@ -6,13 +6,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from semirobust.checks import check_counts
+from semirobust.core.checks import check_counts
+from semirobust.core.seed import Seed
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import Orders, Shapes
-from semirobust.dependence.estimate import Raw
-from semirobust.dependence.pairwise import jackknife
-from semirobust.dependence.sketched import AbstractSketched
-from semirobust.seed import Seed
+from semirobust.dependence.base.dependence import Orders, Shapes
+from semirobust.dependence.base.estimate import Raw
+from semirobust.dependence.base.pairwise import jackknife
+from semirobust.dependence.base.sketched import AbstractSketched
 
 __all__ = ["CKA"]
 
@@ -22,15 +22,18 @@ __all__ = ["CKA"]
 class CKA(AbstractSketched):
     """||Yc' Xc||_F^2 / (||Xc' Xc||_F ||Yc' Yc||_F) with Xc, Yc centred; 0 to 1.
 
-    Source: Kornblith et al. 2019, equation 5. With fewer examples than features it is near 1 for independent data too;
-    ``debiased`` takes the unbiased HSIC of Song et al. 2012 in each of the three places, whose null is 0. It sees
-    linear dependence only: a rotation or a common factor changes nothing, an elementwise square hides everything.
+    Source: Kornblith et al. 2019, equation 5. With fewer examples than features it is near 1 for independent
+    data too; ``debiased`` takes the unbiased HSIC of Song et al. 2012 in each of the three places, whose null
+    is 0. It sees
+    linear dependence only: a rotation or a common factor changes nothing, an elementwise square hides
+        everything.
 
     Args:
         debiased: take unbiased estimates; they may be slightly negative.
         points: examples at most, drawn at random.
         groups: of examples, each left out once for the standard error; 0 for none.
-        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without structure.
+        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without
+            structure.
         permutations: rows are permuted so often for the null.
     """
 
@@ -68,13 +71,20 @@ def _ratio(product: float, spread: float) -> float:
 def _product(settings: CKA, x: Tensor, y: Tensor) -> float:
     """Of the linear kernels of (n, k) rows: their HSIC up to a factor, or its unbiased estimate."""
     x, y = x - x.mean(0), y - y.mean(0)
-    few = len(x) * (x.shape[1] + y.shape[1]) < x.shape[1] * y.shape[1]  # then kernels (n, n) cost less than products (k, k)
+    few = (
+        len(x) * (x.shape[1] + y.shape[1]) < x.shape[1] * y.shape[1]
+    )  # then kernels (n, n) cost less than products (k, k)
     total = float(((x @ x.T) * (y @ y.T)).sum() if few else (x.T @ y).square().sum())
     if not settings.debiased:
         return total
     n = len(x)
-    own_x, own_y = x.square().sum(1), y.square().sum(1)  # the diagonals of the kernels, which the estimate leaves out
+    own_x, own_y = (
+        x.square().sum(1),
+        y.square().sum(1),
+    )  # the diagonals of the kernels, which the estimate leaves out
     trace = total - float(own_x @ own_y)
     sums = float(own_x.sum() * own_y.sum()) / ((n - 1) * (n - 2))
-    rows = float(own_x @ own_y)  # centred kernels have rows that sum to 0, so without the diagonal to minus it
+    rows = float(
+        own_x @ own_y
+    )  # centred kernels have rows that sum to 0, so without the diagonal to minus it
     return (trace + sums - 2 * rows / (n - 2)) / (n * (n - 3))

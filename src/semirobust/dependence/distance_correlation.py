@@ -6,13 +6,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from semirobust.checks import check_counts
+from semirobust.core.checks import check_counts
+from semirobust.core.seed import Seed
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import Orders, Shapes
-from semirobust.dependence.estimate import Raw
-from semirobust.dependence.pairwise import among, distances, jackknife
-from semirobust.dependence.sketched import AbstractSketched
-from semirobust.seed import Seed
+from semirobust.dependence.base.dependence import Orders, Shapes
+from semirobust.dependence.base.estimate import Raw
+from semirobust.dependence.base.pairwise import among, distances, jackknife
+from semirobust.dependence.base.sketched import AbstractSketched
 
 __all__ = ["DistanceCorrelation"]
 
@@ -20,17 +20,20 @@ __all__ = ["DistanceCorrelation"]
 @DEPENDENCES.register("distance-correlation")
 @dataclass(frozen=True, kw_only=True)
 class DistanceCorrelation(AbstractSketched):
-    """dCor = sqrt(dCov^2(X, Y) / sqrt(dCov^2(X, X) dCov^2(Y, Y))) of doubly centred Euclidean distances; 0 to 1.
+    """dCor = sqrt(dCov^2(X, Y) / sqrt(dCov^2(X, X) dCov^2(Y, Y))) of doubly centred Euclidean distances; 0 to
+    1.
 
-    0 only under independence, where the number of examples is infinite. Source: Szekely, Rizzo & Bakirov 2007,
-    definitions 3 to 5. With few examples of many dimensions it is near 1 for independent data too; ``unbiased`` gives
-    the bias-corrected squared form of Szekely & Rizzo 2014, whose null is 0 and which may be negative.
+    0 only under independence, where the number of examples is infinite. Source: Szekely, Rizzo & Bakirov
+    2007, definitions 3 to 5. With few examples of many dimensions it is near 1 for independent data too;
+    ``unbiased`` gives the bias-corrected squared form of Szekely & Rizzo 2014, whose null is 0 and which may
+    be negative.
 
     Args:
         unbiased: the bias-corrected squared distance correlation.
         points: examples at most, drawn at random; time and memory grow with their square.
         groups: of examples, each left out once for the standard error; 0 for none.
-        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without structure.
+        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without
+            structure.
         permutations: rows are permuted so often for the null.
     """
 

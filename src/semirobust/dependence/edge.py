@@ -10,16 +10,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from semirobust.checks import check_counts
+from semirobust.core.checks import check_counts
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import AbstractDependence, Orders, Shapes
-from semirobust.dependence.buckets import Buckets, Plugin, buckets, plugin
-from semirobust.dependence.estimate import Raw
-from semirobust.dependence.pairwise import jackknife
-from semirobust.dependence.reduction import Reduction, whole
-from semirobust.dependence.weights import optimal_weights
-from semirobust.errors import InputError
-from semirobust.seed import Seed
+from semirobust.dependence.base.buckets import Buckets, Plugin, buckets, plugin
+from semirobust.dependence.base.dependence import AbstractDependence, Orders, Shapes
+from semirobust.dependence.base.estimate import Raw
+from semirobust.dependence.base.pairwise import jackknife
+from semirobust.dependence.base.reduction import Reduction, whole
+from semirobust.dependence.base.weights import optimal_weights
 
 __all__ = ["EDGE"]
 
@@ -41,28 +41,33 @@ _RANDOM_SHIFT = 0.1
 class EDGE(AbstractDependence):
     """I = median_t sum_ij N_ij / N clip(log2(N N_ij / (N_i M_j)), 0.001, U) over L bucketings t, in bits.
 
-    X (N, D) goes through d' = min(D, floor(log2(N / 10))) Gaussian directions and into buckets whose width is a mean
-    distance to the k-th neighbour times a factor. Source: Noshad, Zeng & Hero 2019 (arXiv 1801.09125) and its published
-    code, whose values the versions reproduce, given the same seed for its directions (3334, fixed).
+    X (N, D) goes through d' = min(D, floor(log2(N / 10))) Gaussian directions and into buckets whose width is
+    a mean distance to the k-th neighbour times a factor. Source: Noshad, Zeng & Hero 2019 (arXiv 1801.09125)
+    and its published code, whose values the versions reproduce, given the same seed for its directions (3334,
+    fixed).
 
-    What it reads on independent data grows with N's smallness and the width: compare with the null, not with 0.
+    What it reads on independent data grows with N's smallness and the width: compare with the null, not with
+    0.
 
     Args:
-        version: of the published code. ``paper`` is 4.4.1 as the semirobustness paper runs it: one member, a random
-            shift, no renormalisation.
-        normalize: renormalise the width once by the first result, gamma 2^(0.5/I - sqrt(2 I)); None for the version's own.
+        version: of the published code. ``paper`` is 4.4.1 as the semirobustness paper runs it: one member, a
+            random shift, no renormalisation.
+        normalize: renormalise the width once by the first result, gamma 2^(0.5/I - sqrt(2 I)); None for the
+            version's own.
         members: bucketings L; None for the version's own, 10 (1 in ``paper``).
-        combine: of the members: their median, mean, or the weights that minimise the variance (Moon et al. 2018), which
-            differ from those of the mean only with many members, some 17 or more.
+        combine: of the members: their median, mean, or the weights that minimise the variance (Moon et al.
+            2018), which differ from those of the mean only with many members, some 17 or more.
         gamma: factor of the widths, or one of x and one of y; small for discrete data.
         width: of the buckets, before factors, in place of the distance to neighbours.
         upper: U, the most that one logarithm counts.
-        groups: of examples, each left out once for the standard error; 0 for none. Directions and widths are kept.
+        groups: of examples, each left out once for the standard error; 0 for none. Directions and widths are
+            kept.
         permutations: rows are permuted so often for the null; the whole estimator runs on each.
 
     Raises:
-        InputError: an argument is not as described. Called: fewer than 20 examples, NaN or infinite features, a side that is
-            constant or whose features all vary by less than 1e-4, where the published constants decide the result.
+        InputError: an argument is not as described. Called: fewer than 20 examples, NaN or infinite features,
+            a side that is constant or whose features all vary by less than 1e-4, where the published
+            constants decide the result.
     """
 
     version: Version = "4.4.1"
@@ -117,10 +122,15 @@ class EDGE(AbstractDependence):
     def reductions(self, shapes: Shapes, seed: Seed) -> tuple[Reduction, Reduction]:
         for name, side in zip(("x", "y"), shapes, strict=True):
             if not side.constant and float(side.deviation.max()) < _SMALLEST:
-                raise InputError(f"{name}: all features vary by less than {_SMALLEST:g}, too little for EDGE; scale them up")
+                raise InputError(
+                    f"{name}: all features vary by less than {_SMALLEST:g}, too little for EDGE; scale"
+                    " them up"
+                )
         if self.version != "4.3.1" and max(side.features for side in shapes) <= _UNPROJECTED:
             return whole, whole
-        draws = np.random.RandomState(_SEED)  # the published code's own stream: first the directions of x, then of y
+        draws = np.random.RandomState(
+            _SEED
+        )  # the published code's own stream: first the directions of x, then of y
         made = []
         for side in shapes:
             kept = min(side.features, math.floor(math.log(side.n / 10, 2)))
@@ -150,7 +160,9 @@ class EDGE(AbstractDependence):
 
 @dataclass(frozen=True)
 class _Directions:
-    weights: Tensor  # (k, D), the way round in which the product with few directions is two to four times as quick
+    weights: (
+        Tensor  # (k, D), the way round in which the product with few directions is two to four times as quick
+    )
 
     def __call__(self, batch: Tensor) -> Tensor:
         return (self.weights @ batch.T).T
@@ -158,7 +170,9 @@ class _Directions:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Both sides, the widths of their buckets, and the bucketings of the first round, made once for all orders."""
+    """Both sides, the widths of their buckets, and the bucketings of the first round, made once for all
+    orders.
+    """
 
     settings: EDGE
     sides: tuple[Tensor, Tensor]
@@ -179,7 +193,9 @@ class _Grid:
     def among(self, chosen: Tensor) -> "_Grid":
         """The same grid over fewer examples."""
         x, y = (side[:, chosen] for side in self.sides)
-        return replace(self, sides=(x, y), opening=[(a.among(chosen), b.among(chosen)) for a, b in self.opening])
+        return replace(
+            self, sides=(x, y), opening=[(a.among(chosen), b.among(chosen)) for a, b in self.opening]
+        )
 
     def information(self, order: Tensor | None = None) -> tuple[float, Sequence[Plugin]]:
         """The estimate, and its members, with the rows of y in this order."""
@@ -204,7 +220,8 @@ class _Grid:
 
     def _buckets(self, factor: float, member: int) -> tuple[Buckets, Buckets]:
         x, y = (
-            buckets(columns, width, shift) for columns, width, shift in zip(self.sides, *self._steps(factor, member), strict=True)
+            buckets(columns, width, shift)
+            for columns, width, shift in zip(self.sides, *self._steps(factor, member), strict=True)
         )
         return x, y
 
@@ -233,7 +250,9 @@ def _width(settings: EDGE, columns: Tensor, features: int) -> Tensor:
 
 
 def _neighbour_distances(columns: Floats) -> Floats:
-    """(k,) mean distance in each row of (k, N) from 500 of its points to their K-th neighbour, themselves counted."""
+    """(k,) mean distance in each row of (k, N) from 500 of its points to their K-th neighbour, themselves
+    counted.
+    """
     kept, n = columns.shape
     k = math.floor(0.43 * n ** (2 / 3 + 0.17 * (kept / (kept + 1))) * math.exp(-1.0 / max(10000, kept**4)))
     chosen = np.random.RandomState(_SEED).choice(n, _POINTS)
@@ -241,12 +260,19 @@ def _neighbour_distances(columns: Floats) -> Floats:
 
 
 def _to_neighbour(ordered: Floats, points: Floats, k: int) -> Floats:
-    """Of the windows of k values in each sorted row (d, N), how far the nearest reaches from (d, m) points; by bisection."""
-    low, high = np.zeros(points.shape, dtype=np.intp), np.full(points.shape, ordered.shape[1] - k, dtype=np.intp)
+    """Of the windows of k values in each sorted row (d, N), how far the nearest reaches from (d, m) points;
+    by bisection.
+    """
+    low, high = (
+        np.zeros(points.shape, dtype=np.intp),
+        np.full(points.shape, ordered.shape[1] - k, dtype=np.intp),
+    )
     while (open_ := low < high).any():
         middle = (low + high) // 2
         last = np.minimum(middle + k, ordered.shape[1] - 1)
-        right = points - np.take_along_axis(ordered, middle, 1) > np.take_along_axis(ordered, last, 1) - points
+        right = (
+            points - np.take_along_axis(ordered, middle, 1) > np.take_along_axis(ordered, last, 1) - points
+        )
         low = np.where(open_ & right, middle + 1, low)
         high = np.where(open_ & ~right, middle, high)
     first, last = np.take_along_axis(ordered, low, 1), np.take_along_axis(ordered, low + k - 1, 1)

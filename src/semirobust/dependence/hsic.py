@@ -7,14 +7,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from semirobust.checks import check_counts
+from semirobust.core.checks import check_counts
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import Orders, Shapes
-from semirobust.dependence.estimate import Raw
-from semirobust.dependence.pairwise import among, distances, jackknife
-from semirobust.dependence.sketched import AbstractSketched
-from semirobust.errors import InputError
-from semirobust.seed import Seed
+from semirobust.dependence.base.dependence import Orders, Shapes
+from semirobust.dependence.base.estimate import Raw
+from semirobust.dependence.base.pairwise import among, distances, jackknife
+from semirobust.dependence.base.sketched import AbstractSketched
 
 __all__ = ["HSIC"]
 
@@ -24,15 +24,17 @@ __all__ = ["HSIC"]
 class HSIC(AbstractSketched):
     """Squared Hilbert-Schmidt norm of the cross-covariance of Gaussian kernels exp(-||a - b||^2 / (2 s^2)).
 
-    s is the median distance within each side. Source: Gretton et al. 2005; the unbiased estimate of Song et al. 2012,
-    equation 5. Its truth under independence is 0, but its size depends on the kernels, so values of different layers
-    do not compare; ``normalized`` divides by the root of both sides' own HSIC (kernel alignment, at most 1).
+    s is the median distance within each side. Source: Gretton et al. 2005; the unbiased estimate of Song et
+    al. 2012, equation 5. Its truth under independence is 0, but its size depends on the kernels, so values of
+    different layers do not compare; ``normalized`` divides by the root of both sides' own HSIC (kernel
+    alignment, at most 1).
 
     Args:
         normalized: divide, so that a side with itself gives 1.
         points: examples at most, drawn at random; time and memory grow with their square.
         groups: of examples, each left out once for the standard error; 0 for none.
-        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without structure.
+        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without
+            structure.
         permutations: rows are permuted so often for the null.
     """
 
@@ -75,8 +77,12 @@ def _kernel(rows: Tensor) -> Tensor:
     apart = distances(rows)
     upper = apart[torch.triu(torch.ones_like(apart, dtype=torch.bool), 1)]
     if not bool((upper > 0).any()):
-        raise InputError("HSIC: the examples that were drawn are all alike, and nothing depends on a constant")
-    width = float(upper.median()) or float(upper[upper > 0].median())  # of many equal examples, those that differ
+        raise InputError(
+            "HSIC: the examples that were drawn are all alike, and nothing depends on a constant"
+        )
+    width = float(upper.median()) or float(
+        upper[upper > 0].median()
+    )  # of many equal examples, those that differ
     return apart.square_().mul_(-0.5 / width**2).exp_().fill_diagonal_(0)
 
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semirobust.checks import check_counts
+from semirobust.core.checks import check_counts
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import Orders, Shapes
-from semirobust.dependence.estimate import Raw
-from semirobust.dependence.sketched import AbstractSketched
-from semirobust.errors import InputError
-from semirobust.seed import Seed
+from semirobust.dependence.base.dependence import Orders, Shapes
+from semirobust.dependence.base.estimate import Raw
+from semirobust.dependence.base.sketched import AbstractSketched
 
 __all__ = ["InfoNCE"]
 
@@ -22,13 +22,14 @@ __all__ = ["InfoNCE"]
 @DEPENDENCES.register("infonce")
 @dataclass(frozen=True, kw_only=True)
 class InfoNCE(AbstractSketched):
-    """I >= log2 B + E log2 softmax_j(g(x_i) . h(y_j))_i, with g and h trained on one half and B examples of the other.
+    """I >= log2 B + E log2 softmax_j(g(x_i) . h(y_j))_i, with g and h trained on one half and B examples of
+    the other.
 
-    Source: van den Oord et al. 2018, section 2.3; Poole et al. 2019, equation 12. Ours: g and h are networks with one
-    hidden layer on standardised features, trained by Adam with weight decay; the bound is taken on the held-out half
-    alone, so that what was learned by heart does not count, and 0 where it is negative. It cannot pass log2 B. The null
-    permutes the held-out rows only, under the critic that was trained: a test of independence, not of how the bound
-    would read if trained on independent data.
+    Source: van den Oord et al. 2018, section 2.3; Poole et al. 2019, equation 12. Ours: g and h are networks
+    with one hidden layer on standardised features, trained by Adam with weight decay; the bound is taken on
+    the held-out half alone, so that what was learned by heart does not count, and 0 where it is negative. It
+    cannot pass log2 B. The null permutes the held-out rows only, under the critic that was trained: a test of
+    independence, not of how the bound would read if trained on independent data.
 
     Args:
         steps: of training.
@@ -36,7 +37,8 @@ class InfoNCE(AbstractSketched):
         hidden: width of the hidden layer; the output has half of it.
         learning_rate: of Adam.
         points: examples at most, drawn at random.
-        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without structure.
+        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without
+            structure.
         permutations: held-out rows are permuted so often for the null.
     """
 
@@ -85,7 +87,9 @@ class InfoNCE(AbstractSketched):
         size = min(self.batch, len(x))
         for _ in range(self.steps):
             rows = torch.randperm(len(x), generator=generator)[:size].to(x.device)
-            loss = F.cross_entropy(_output(x[rows], g) @ _output(y[rows], h).T, torch.arange(size, device=x.device))
+            loss = F.cross_entropy(
+                _output(x[rows], g) @ _output(y[rows], h).T, torch.arange(size, device=x.device)
+            )
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -96,12 +100,19 @@ def _standardised(columns: Tensor, rows: Tensor) -> Tensor:
     """(N, k) with mean 0 and deviation 1 over the given rows."""
     chosen = columns[:, rows]
     deviation = chosen.std(1, keepdim=True)
-    return ((columns - chosen.mean(1, keepdim=True)) / torch.where(deviation > 0, deviation, 1.0)).T.float().contiguous()
+    return (
+        ((columns - chosen.mean(1, keepdim=True)) / torch.where(deviation > 0, deviation, 1.0))
+        .T.float()
+        .contiguous()
+    )
 
 
 def _weights(inputs: int, hidden: int, generator: torch.Generator, device: torch.device) -> list[Tensor]:
     shapes = ((inputs, hidden), (hidden,), (hidden, hidden // 2), (hidden // 2,))
-    drawn = [torch.randn(s, generator=generator) / math.sqrt(s[0]) if len(s) == 2 else torch.zeros(s) for s in shapes]
+    drawn = [
+        torch.randn(s, generator=generator) / math.sqrt(s[0]) if len(s) == 2 else torch.zeros(s)
+        for s in shapes
+    ]
     return [w.to(device).requires_grad_() for w in drawn]
 
 
@@ -111,7 +122,11 @@ def _output(x: Tensor, weights: list[Tensor]) -> Tensor:
 
 
 def _bound(g: Tensor, h: Tensor, size: int) -> Tensor:
-    """(n,) log2 B + log2 softmax of each pair among its batch; the last few that fill no batch are left out."""
+    """(n,) log2 B + log2 softmax of each pair among its batch; the last few that fill no batch are left
+    out.
+    """
     whole = len(g) // size * size
     batches = zip(g[:whole].detach().split(size), h[:whole].detach().split(size), strict=True)
-    return torch.cat([(F.log_softmax(a @ b.T, 1).diagonal() + math.log(size)) / math.log(2) for a, b in batches]).double()
+    return torch.cat(
+        [(F.log_softmax(a @ b.T, 1).diagonal() + math.log(size)) / math.log(2) for a, b in batches]
+    ).double()

@@ -11,14 +11,14 @@ from scipy.spatial import cKDTree
 from scipy.special import digamma
 from torch import Tensor
 
-from semirobust.checks import check_counts
+from semirobust.core.checks import check_counts
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base import Orders, Shapes
-from semirobust.dependence.estimate import Raw
-from semirobust.dependence.pairwise import among, distances
-from semirobust.dependence.sketched import AbstractSketched
-from semirobust.errors import InputError
-from semirobust.seed import Seed
+from semirobust.dependence.base.dependence import Orders, Shapes
+from semirobust.dependence.base.estimate import Raw
+from semirobust.dependence.base.pairwise import among, distances
+from semirobust.dependence.base.sketched import AbstractSketched
 
 __all__ = ["KSG"]
 
@@ -32,17 +32,19 @@ _DISTANT = 1e-10  # relative size of the noise that breaks ties
 class KSG(AbstractSketched):
     """I = psi(k) + psi(N) - < psi(n_x + 1) + psi(n_y + 1) > in bits.
 
-    n_x and n_y count the examples strictly nearer on one side than the k-th neighbour in both, whose distance is the
-    larger of the two sides'. Source: Kraskov, Stoegbauer & Grassberger 2004, equation 8. Each feature is scaled to unit
-    variance and moved by noise of 1e-10, as they advise. Up to 6 dimensions in all the distance is the maximum over
-    them, by SciPy's trees; beyond, it is Euclidean within each side (ours; they allow any norm) over all pairs.
+    n_x and n_y count the examples strictly nearer on one side than the k-th neighbour in both, whose distance
+    is the larger of the two sides'. Source: Kraskov, Stoegbauer & Grassberger 2004, equation 8. Each feature
+    is scaled to unit variance and moved by noise of 1e-10, as they advise. Up to 6 dimensions in all the
+    distance is the maximum over them, by SciPy's trees; beyond, it is Euclidean within each side (ours; they
+    allow any norm) over all pairs.
 
     Nearly unbiased in a few dimensions; in many it falls far below a large truth. May be slightly negative.
 
     Args:
         neighbours: k.
         points: examples at most beyond 6 dimensions, drawn at random; time and memory grow with their square.
-        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without structure.
+        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without
+            structure.
         permutations: rows are permuted so often for the null.
     """
 
@@ -85,17 +87,23 @@ class KSG(AbstractSketched):
 def _scaled(columns: Tensor, seed: Seed) -> Tensor:
     deviation = columns.std(1, keepdim=True)
     scaled = (columns - columns.mean(1, keepdim=True)) / torch.where(deviation > 0, deviation, 1.0)
-    return scaled + _DISTANT * torch.randn(columns.shape, generator=seed.generator(), dtype=torch.float64).to(columns.device)
+    return scaled + _DISTANT * torch.randn(columns.shape, generator=seed.generator(), dtype=torch.float64).to(
+        columns.device
+    )
 
 
 def _levelled(apart: Tensor) -> Tensor:
-    """Distances over their median, so that of two sides the one with more features does not alone decide who is near."""
+    """Distances over their median, so that of two sides the one with more features does not alone decide who
+    is near.
+    """
     middle = apart.median()
     return apart / (middle if middle > 0 else 1.0)
 
 
 def _terms(n_x: Floats, n_y: Floats, k: int, n: int) -> Floats:
-    """(n,) terms in bits, whose mean is the estimate; of equal examples, whose neighbours are at 0, none are nearer."""
+    """(n,) terms in bits, whose mean is the estimate; of equal examples, whose neighbours are at 0, none are
+    nearer.
+    """
     n_x, n_y = np.maximum(n_x, k - 1), np.maximum(n_y, k - 1)
     terms: Floats = (digamma(k) + digamma(n) - digamma(n_x + 1) - digamma(n_y + 1)) / math.log(2)
     return terms
@@ -109,7 +117,12 @@ def _by_trees(x: Floats, y: Floats, k: int) -> Floats:
 
 def _nearer(rows: Floats, radius: Floats) -> Floats:
     """(n,) others within the radius of each."""
-    return np.asarray(cKDTree(rows).query_ball_point(rows, radius, p=np.inf, return_length=True), dtype=np.float64) - 1
+    return (
+        np.asarray(
+            cKDTree(rows).query_ball_point(rows, radius, p=np.inf, return_length=True), dtype=np.float64
+        )
+        - 1
+    )
 
 
 def _by_pairs(a: Tensor, b: Tensor, k: int) -> Floats:

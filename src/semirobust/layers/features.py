@@ -6,14 +6,15 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from semirobust.layers.map import LayerMap, first_tensor
 
 __all__ = ["Place", "features", "forward_to"]
 
 Place = Literal["input", "conv", "block"]
-"""Where the feature of layer i is taken: ``input`` of layer i+1 (of the last layer the logits), ``conv``, the raw
-output of its convolution or linear module, or ``block``, like ``input`` but at the ends of blocks only."""
+"""Where the feature of layer i is taken: ``input`` of layer i+1 (of the last layer the logits), ``conv``, the
+raw output of its convolution or linear module, or ``block``, like ``input`` but at the ends of blocks
+only."""
 
 
 class _ReachedDeepest(Exception):
@@ -24,7 +25,9 @@ class _Tape(dict[int, Tensor]):
     """Features of the latest forward pass by layer index."""
 
     def __missing__(self, index: int) -> Tensor:
-        raise InputError(f"layer {index}: no feature was recorded; run the model inside the block, on a wanted layer")
+        raise InputError(
+            f"layer {index}: no feature was recorded; run the model inside the block, on a wanted layer"
+        )
 
 
 @contextmanager
@@ -38,7 +41,8 @@ def features(
 ) -> Iterator[dict[int, Tensor]]:
     """Record features while the model runs: ``with features(model, layers) as tape: model(x); tape[3]``.
 
-    Each forward pass starts a fresh record. Gradients flow through what was recorded. All hooks are gone afterwards.
+    Each forward pass starts a fresh record. Gradients flow through what was recorded. All hooks are gone
+    afterwards.
 
     Args:
         model: the module that ``layers`` describes.

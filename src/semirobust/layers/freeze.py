@@ -11,7 +11,8 @@ __all__ = ["frozen", "only_trainable", "stays_in_eval"]
 
 
 class _StaysInEval:
-    """Stands in for ``module.train`` on a frozen module with statistics: whatever is asked, it stays in eval mode.
+    """Stands in for ``module.train`` on a frozen module with statistics: whatever is asked, it stays in eval
+    mode.
 
     A class rather than a closure, so that a deep copy of the model refers to the copied module.
     """
@@ -30,7 +31,9 @@ def _keeps_statistics(module: nn.Module) -> bool:
 
 @contextmanager
 def stays_in_eval(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Inside, these modules are in eval mode, also after ``model.train()``; afterwards modes and ``train`` are as before."""
+    """Inside, these modules are in eval mode, also after ``model.train()``; afterwards modes and ``train``
+    are as before.
+    """
     kept = [(module, module.training, module.__dict__.get("train")) for module in modules]
     try:
         for module, _, _ in kept:
@@ -46,10 +49,14 @@ def stays_in_eval(modules: Iterable[nn.Module]) -> Iterator[None]:
 
 
 @contextmanager
-def frozen(model: nn.Module, layers: LayerMap, indices: Iterable[int], *, and_unassigned: bool = False) -> Iterator[None]:
-    """Inside, the given layers take no gradient and their batch norm keeps its statistics, also after ``model.train()``.
+def frozen(
+    model: nn.Module, layers: LayerMap, indices: Iterable[int], *, and_unassigned: bool = False
+) -> Iterator[None]:
+    """Inside, the given layers take no gradient and their batch norm keeps its statistics, also after
+    ``model.train()``.
 
-    Afterwards ``requires_grad``, modes and ``train`` methods are as before. A deep copy made inside stays frozen.
+    Afterwards ``requires_grad``, modes and ``train`` methods are as before. A deep copy made inside stays
+    frozen.
 
     Args:
         model: the module that ``layers`` describes.

@@ -9,9 +9,9 @@ from typing import Any, overload
 import torch
 from torch import Tensor, nn
 
-from semirobust.checks import check_floating
-from semirobust.errors import InputError
-from semirobust.layers.mode import run_hooked
+from semirobust.core.checks import check_floating
+from semirobust.core.errors import InputError
+from semirobust.layers.quiet import run_hooked
 
 __all__ = ["SHORTCUTS", "Layer", "LayerMap", "layer_map"]
 
@@ -30,14 +30,16 @@ class Layer:
         index: its number, 1 to n in execution order.
         name: the qualified name of its convolution or linear module.
         kind: the class of that module.
-        feature_shape: shape of the feature F_i without the batch: the input of layer i+1, of the last layer the logits.
+        feature_shape: shape of the feature F_i without the batch: the input of layer i+1, of the last layer
+            the logits.
         output_shape: shape of the module's raw output without the batch.
         modules: all modules whose own parameters and buffers belong to the layer (its norm, its projection).
         parameters: the names of all its parameters.
-        block: the smallest module around it with several weight layers whose class occurs more than once, such as a
-            residual block; itself if there is none.
+        block: the smallest module around it with several weight layers whose class occurs more than once,
+            such as a residual block; itself if there is none.
         ends_block: whether it is the last weight layer of its block.
-        batch_dim: the dimension of its feature that runs over examples; 1 where a module has the sequence first.
+        batch_dim: the dimension of its feature that runs over examples; 1 where a module has the sequence
+            first.
         output_batch_dim: that of its raw output.
     """
 
@@ -54,7 +56,9 @@ class Layer:
     output_batch_dim: int = 0
 
     def by_example(self, feature: Tensor, n: int, *, raw: bool = False) -> Tensor:
-        """A recorded feature (or raw output) of ``n`` examples as (n, values), whatever its dimensions mean."""
+        """A recorded feature (or raw output) of ``n`` examples as (n, values), whatever its dimensions
+        mean.
+        """
         return feature.movedim(self.output_batch_dim if raw else self.batch_dim, 0).reshape(n, -1)
 
     @property
@@ -114,7 +118,10 @@ class LayerMap(Sequence[Layer]):
 
     def __str__(self) -> str:
         width = max(len(layer.name) for layer in self.layers)
-        rows = [f"{x.index:>4}  {x.name:<{width}}  {x.kind:<9} {'x'.join(map(str, x.feature_shape))}" for x in self.layers]
+        rows = [
+            f"{x.index:>4}  {x.name:<{width}}  {x.kind:<9} {'x'.join(map(str, x.feature_shape))}"
+            for x in self.layers
+        ]
         return "\n".join(rows)
 
 
@@ -129,29 +136,38 @@ class _Trace:
     projections: list[str] = field(default_factory=list)
 
 
-def layer_map(model: nn.Module, x: Tensor, *, shortcuts: str = SHORTCUTS, count_projections: bool = False) -> LayerMap:
+def layer_map(
+    model: nn.Module, x: Tensor, *, shortcuts: str = SHORTCUTS, count_projections: bool = False
+) -> LayerMap:
     """Number the weight layers of ``model`` by running it once on the first example of ``x``.
 
-    A weight layer is a convolution, linear or multi-head attention module on the main path. The projection of a
-    shortcut belongs to the last weight layer of the block whose output it is added to, so a ResNet-18 has 18
-    layers. A module that runs several times counts once, where it first runs. Parameters that a module with weight
-    layers inside holds itself (a class token, a layer scale) belong to the next weight layer that runs.
+    A weight layer is a convolution, linear or multi-head attention module on the main path. The projection of
+    a shortcut belongs to the last weight layer of the block whose output it is added to, so a ResNet-18 has
+    18 layers. A module that runs several times counts once, where it first runs. Parameters that a module
+    with weight layers inside holds itself (a class token, a layer scale) belong to the next weight layer that
+    runs.
 
     Args:
         model: any module; mode, parameters and buffers stay as they are.
         x: an input batch (N, ...); only its shape, type and device matter.
-        shortcuts: pattern of the names of modules that are projections, where they stand beside the main path; ``""``
-            for none.
-        count_projections: number projections as layers of their own, as the code of the semirobustness paper does.
+        shortcuts: pattern of the names of modules that are projections, where they stand beside the main
+            path; ``""`` for none.
+        count_projections: number projections as layers of their own, as the code of the semirobustness paper
+            does.
 
     Raises:
         InputError: ``x`` is no floating-point batch, or no weight layer ran.
     """
     check_floating(x)
     projections = _on_a_shortcut(model, x[:1], "" if count_projections else shortcuts)
-    trace, twice = _run(model, x[:1], projections), _run(model, x[:1].repeat(2, *(1,) * (x.dim() - 1)), projections)
+    trace, twice = (
+        _run(model, x[:1], projections),
+        _run(model, x[:1].repeat(2, *(1,) * (x.dim() - 1)), projections),
+    )
     if not trace.order:
-        raise InputError(f"model: expected a convolution or linear module to run, found none in {type(model).__name__}")
+        raise InputError(
+            f"model: expected a convolution or linear module to run, found none in {type(model).__name__}"
+        )
     _assign_projections(trace)
     shapes = [_by_example(a, b) for a, b in zip(trace.features[1:], twice.features[1:], strict=True)]
     ends = _block_ends(model, trace.order)
@@ -198,7 +214,8 @@ def _with_unassigned(model: nn.Module, layers: tuple[Layer, ...]) -> LayerMap:
 
 
 def _on_a_shortcut(model: nn.Module, x: Tensor, shortcuts: str) -> tuple[str, ...]:
-    """Modules of a shortcut's name that really stand beside others: their input is also that of a module not around them.
+    """Modules of a shortcut's name that really stand beside others: their input is also that of a module not
+    around them.
 
     A downsampling between two stages has such a name too, but all that the main path has passes through it.
     """
@@ -219,7 +236,9 @@ def _on_a_shortcut(model: nn.Module, x: Tensor, shortcuts: str) -> tuple[str, ..
     found = []
     for name, tensor in inputs.items():
         if pattern.fullmatch(name.rpartition(".")[2]):
-            beside = (k for k, v in inputs.items() if v is tensor and not _inside(k, name) and not _inside(name, k))
+            beside = (
+                k for k, v in inputs.items() if v is tensor and not _inside(k, name) and not _inside(name, k)
+            )
             if next(beside, None) is not None:
                 found.append(name)
     return tuple(found)
@@ -288,7 +307,10 @@ def first_tensor(values: Iterable[Any]) -> Tensor:
 
 
 def _has_own(module: nn.Module) -> bool:
-    return next(module.parameters(recurse=False), None) is not None or next(module.buffers(recurse=False), None) is not None
+    return (
+        next(module.parameters(recurse=False), None) is not None
+        or next(module.buffers(recurse=False), None) is not None
+    )
 
 
 def _adopt_inner(trace: _Trace) -> None:
@@ -302,7 +324,9 @@ def _adopt_inner(trace: _Trace) -> None:
 
 
 def _assign_projections(trace: _Trace) -> None:
-    """A projection belongs to the last weight layer of the block around it, in whatever order the block runs."""
+    """A projection belongs to the last weight layer of the block around it, in whatever order the block
+    runs.
+    """
     for name in trace.projections:
         for prefix in _enclosing(name):
             inside = [index for index, layer in enumerate(trace.order, 1) if layer.startswith(prefix + ".")]
@@ -335,7 +359,11 @@ def _enclosing(name: str) -> Iterator[str]:
         yield name
 
 
-def _own_parameters(named: dict[str, nn.Module], modules: Iterable[str], canonical: dict[int, str]) -> tuple[str, ...]:
-    """Names of the modules' own parameters, each under the one name that ``model.named_parameters()`` gives it."""
+def _own_parameters(
+    named: dict[str, nn.Module], modules: Iterable[str], canonical: dict[int, str]
+) -> tuple[str, ...]:
+    """Names of the modules' own parameters, each under the one name that ``model.named_parameters()`` gives
+    it.
+    """
     own = (canonical[id(p)] for name in modules for p in named[name].parameters(recurse=False))
     return tuple(dict.fromkeys(own))

@@ -26,7 +26,8 @@ class LayerScores:
         notes: sentences that a reader of the scores must know.
         by: what estimated them, where there is a choice.
         details: more about each layer by name, such as its verdict: (L,) numbers or words each.
-        features: layer -> (d,) one number for each feature of it, of which ``values`` has the mean; empty where there are none.
+        features: layer -> (d,) one number for each feature of it, of which ``values`` has the mean; empty
+            where there are none.
     """
 
     measure: str

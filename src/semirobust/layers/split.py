@@ -23,8 +23,8 @@ class Cut:
     Attributes:
         feature: F_j, the input of layer j+1.
         x: the input, for the parts of ``forward`` that use it again.
-        outputs: by module name, what each module that was done before the cut returned, call by call. Shortcuts
-            that cross the cut live here, so a cut inside a residual block is exact too.
+        outputs: by module name, what each module that was done before the cut returned, call by call.
+            Shortcuts that cross the cut live here, so a cut inside a residual block is exact too.
     """
 
     feature: Tensor
@@ -110,7 +110,9 @@ class Prefix:
         for recorded in (r for calls in outputs.values() for r in calls):
             same = recorded.original is feature[0] and recorded.version == feature[0]._version
             recorded.is_feature, recorded.original = same, None
-        entries = ((name, tuple(key for key, v in given.items() if v is feature[0])) for name, given in running)
+        entries = (
+            (name, tuple(key for key, v in given.items() if v is feature[0])) for name, given in running
+        )
         name, places = next((name, places) for name, places in entries if places)
         return Cut(feature[0], x, outputs, _Entry(name, places))
 
@@ -119,9 +121,8 @@ class Prefix:
 class Suffix:
     """``suffix(cut)`` gives the logits; ``suffix(cut, feature)`` with another feature in place of F_j.
 
-    The other feature is put wherever F_j itself goes, a shortcut that starts at F_j included. What crosses the cut
-    besides F_j, the shortcut of a block that is cut in its middle, keeps what the cut carried.
-    """
+    The other feature is put wherever F_j itself goes, a shortcut that starts at F_j included. What crosses
+    the cut besides F_j, the shortcut of a block that is cut in its middle, keeps what the cut carried."""
 
     model: nn.Module = field(repr=False)
     layers: LayerMap = field(repr=False)
@@ -129,7 +130,10 @@ class Suffix:
 
     def __call__(self, cut: Cut, feature: Tensor | None = None) -> Tensor:
         new = cut.feature if feature is None else feature
-        with _replaying(self.model, cut, new), _replacing(self.model.get_submodule(cut.entry.name), cut.entry.places, new):
+        with (
+            _replaying(self.model, cut, new),
+            _replacing(self.model.get_submodule(cut.entry.name), cut.entry.places, new),
+        ):
             logits: Tensor = self.model(cut.x)
         return logits
 
@@ -137,9 +141,9 @@ class Suffix:
 def split(model: nn.Module, layers: LayerMap, after: int) -> tuple[Prefix, Suffix]:
     """Cut ``model`` after layer ``after``: ``suffix(prefix(x))`` equals ``model(x)``.
 
-    Works on any module, without knowing its ``forward``: the suffix runs it with every module that finished before
-    the cut replaced by its recorded output, so only functional code of the prefix (an addition, an activation) is
-    repeated. Gradients flow through the cut. Both parts share the parameters of ``model``.
+    Works on any module, without knowing its ``forward``: the suffix runs it with every module that finished
+    before the cut replaced by its recorded output, so only functional code of the prefix (an addition, an
+    activation) is repeated. Gradients flow through the cut. Both parts share the parameters of ``model``.
 
     Args:
         model: the module that ``layers`` describes.

@@ -5,14 +5,15 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from semirobust.layers.map import LayerMap
 
 __all__ = ["transplant"]
 
 
 def transplant(model: nn.Module, donor: nn.Module, layers: LayerMap, indices: Iterable[int]) -> None:
-    """Overwrite the given layers of ``model`` in place with those of ``donor``: parameters, norms and their statistics.
+    """Overwrite the given layers of ``model`` in place with those of ``donor``: parameters, norms and their
+    statistics.
 
     Args:
         model: the module that ``layers`` describes.

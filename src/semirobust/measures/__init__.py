@@ -1,7 +1,7 @@
 """Numbers about a trained model, which they leave as it was."""
 
-from semirobust.measures.base import AbstractLayerMeasure
-from semirobust.registry import Registry
+from semirobust.core.registry import Registry
+from semirobust.measures.base.measure import AbstractLayerMeasure
 
 __all__ = ["MEASURES", "AbstractLayerMeasure"]
 

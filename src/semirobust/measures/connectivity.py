@@ -10,21 +10,28 @@ from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.attacks.pgd import PGD
-from semirobust.checks import check_counts, check_examples, check_floating, check_labels, check_mode, probe
+from semirobust.core.checks import (
+    check_counts,
+    check_examples,
+    check_floating,
+    check_labels,
+    check_mode,
+    probe,
+)
+from semirobust.core.errors import InputError
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed, as_seed
 from semirobust.dependence import DEPENDENCES, AbstractDependence
-from semirobust.dependence.base import Sample
+from semirobust.dependence.base.dependence import Sample
+from semirobust.dependence.base.estimate import Estimate, Raw, combine
+from semirobust.dependence.base.reduction import Moments, flat
 from semirobust.dependence.edge import EDGE
-from semirobust.dependence.estimate import Estimate, Raw, combine
-from semirobust.dependence.reduction import Moments, flat
-from semirobust.errors import InputError
 from semirobust.layers.features import Place, features
 from semirobust.layers.map import LayerMap, layer_map
-from semirobust.layers.mode import quiet
+from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES
-from semirobust.measures.base import AbstractLayerMeasure
-from semirobust.progress import Progress, silent
-from semirobust.seed import Seed, as_seed
+from semirobust.measures.base.measure import AbstractLayerMeasure
 from semirobust.threats import AbstractBall
 
 __all__ = ["Connectivity", "ConnectivityResult", "connectivity"]
@@ -36,7 +43,8 @@ class ConnectivityResult:
 
     Attributes:
         indices: the layers, ascending.
-        before: for each the layer that it was measured against: the one before it, or the end of the block before.
+        before: for each the layer that it was measured against: the one before it, or the end of the block
+            before.
         estimates: of each, class by class inside.
         notes: what the reader must know: classes and layers left out, estimates that say little.
         examples: how many examples were given.
@@ -51,7 +59,9 @@ class ConnectivityResult:
     layers: int
 
     def scores(self) -> list[LayerScores]:
-        """The dependence, its null and its excess, as scores by layer; without permutations the first alone."""
+        """The dependence, its null and its excess, as scores by layer; without permutations the first
+        alone.
+        """
         found = self.estimates
         value = [(e.value, *e.interval) for e in found]
         details = {
@@ -63,7 +73,9 @@ class ConnectivityResult:
         }
         scores = [replace(self._score("connectivity", value), notes=self.notes, details=details)]
         if all(len(e.null) > 1 for e in found):
-            null = [(e.null_mean, e.null_mean - 1.96 * e.null_sd, e.null_mean + 1.96 * e.null_sd) for e in found]
+            null = [
+                (e.null_mean, e.null_mean - 1.96 * e.null_sd, e.null_mean + 1.96 * e.null_sd) for e in found
+            ]
             excess = [(e.excess, *e.excess_interval) for e in found]
             scores += [self._score("connectivity.null", null), self._score("connectivity.excess", excess)]
         return scores
@@ -88,11 +100,14 @@ class ConnectivityResult:
 @MEASURES.register("connectivity")
 @dataclass(frozen=True)
 class Connectivity(AbstractLayerMeasure):
-    """rho_j = sum_c pi(c) I(F_{j-1}; F_j | Y = c), with what the estimator reads when the examples are permuted.
+    """rho_j = sum_c pi(c) I(F_{j-1}; F_j | Y = c), with what the estimator reads when the examples are
+    permuted.
 
-    Source: the semirobustness paper, assumption A1, which estimates it by EDGE on adversarial test images and the raw
-    outputs of convolutions and linear modules; those are the defaults. Classes are gone through one after the other and
-    features in batches, of which only what the estimator needs is kept: two forward passes for EDGE, one for the others.
+    Source: the semirobustness paper, assumption A1, which estimates it by EDGE on adversarial test images and
+    the raw outputs of convolutions and linear modules; those are the defaults. Classes are gone through one
+    after the other and
+    features in batches, of which only what the estimator needs is kept: two forward passes for EDGE, one for
+        the others.
 
     Args:
         dependence: the estimator's name.
@@ -159,7 +174,9 @@ class _Spots:
         return dict(zip(self.indices[1:], self.indices, strict=False))
 
     def each(self, model: nn.Module, x: Tensor, see: Callable[[int, Tensor], None]) -> None:
-        """Run the model over ``x`` and show ``see`` the (n, D) feature of every layer, of which nothing is kept."""
+        """Run the model over ``x`` and show ``see`` the (n, D) feature of every layer, of which nothing is
+        kept.
+        """
         with torch.no_grad():
             for batch in x.split(self.batch_size):
 
@@ -173,7 +190,13 @@ class _Spots:
 
 
 def _measured(
-    model: nn.Module, spots: _Spots, x: Tensor, y: Tensor, estimator: AbstractDependence, seed: Seed, progress: Progress
+    model: nn.Module,
+    spots: _Spots,
+    x: Tensor,
+    y: Tensor,
+    estimator: AbstractDependence,
+    seed: Seed,
+    progress: Progress,
 ) -> ConnectivityResult:
     labels, counts = torch.unique(y, return_counts=True)
     found: dict[int, dict[int, tuple[Raw, int]]] = {j: {} for j in spots.pairs}
@@ -184,7 +207,9 @@ def _measured(
             done += n
             here: Mapping[int, Raw | str]
             if n < estimator.fewest:
-                here = dict.fromkeys(found, f"fewer than the {estimator.fewest} examples that {estimator.name} needs")
+                here = dict.fromkeys(
+                    found, f"fewer than the {estimator.fewest} examples that {estimator.name} needs"
+                )
             else:
                 here = _within(model, spots, x[(y == label).to(x.device)], estimator, seed / label)
             for j, raw in here.items():
@@ -194,18 +219,26 @@ def _measured(
                     found[j][label] = raw, n
             progress("connectivity", done, len(y))
     kept = tuple(j for j in found if found[j])
-    estimates = tuple(combine(estimator.name, estimator.unit, found[j], left_out[j], conditional=True) for j in kept)
+    estimates = tuple(
+        combine(estimator.name, estimator.unit, found[j], left_out[j], conditional=True) for j in kept
+    )
     notes = tuple(_notes(tuple(found), kept, estimates, left_out))
-    return ConnectivityResult(kept, tuple(spots.pairs[j] for j in kept), estimates, notes, len(x), len(spots.layers))
+    return ConnectivityResult(
+        kept, tuple(spots.pairs[j] for j in kept), estimates, notes, len(x), len(spots.layers)
+    )
 
 
-def _within(model: nn.Module, spots: _Spots, x: Tensor, estimator: AbstractDependence, seed: Seed) -> Mapping[int, Raw | str]:
+def _within(
+    model: nn.Module, spots: _Spots, x: Tensor, estimator: AbstractDependence, seed: Seed
+) -> Mapping[int, Raw | str]:
     """What was found in one class for each layer but the first, or why nothing was."""
     moments = {index: Moments() for index in spots.indices}
     first = x if estimator.moments else x[:1]  # the widths at least must be known before anything is kept
     spots.each(model, first, lambda index, rows: moments[index].see(rows, spread=estimator.moments))
     # All pairs share one seed, so that equal layers are reduced alike.
-    samples = {j: Sample(estimator, seed / "reduce", (moments[i], moments[j])) for j, i in spots.pairs.items()}
+    samples = {
+        j: Sample(estimator, seed / "reduce", (moments[i], moments[j])) for j, i in spots.pairs.items()
+    }
     behind = {i: j for j, i in spots.pairs.items()}
 
     def keep(index: int, rows: Tensor) -> None:
@@ -222,7 +255,13 @@ def _within(model: nn.Module, spots: _Spots, x: Tensor, estimator: AbstractDepen
         sample = samples.pop(j)
         before, own = sample.shapes
         try:
-            constant = "the layer before is constant" if before.constant else "the layer is constant" if own.constant else ""
+            constant = (
+                "the layer before is constant"
+                if before.constant
+                else "the layer is constant"
+                if own.constant
+                else ""
+            )
             result[j] = constant or sample.measured(seed / j)
         except InputError as error:
             result[j] = str(error)
@@ -230,7 +269,10 @@ def _within(model: nn.Module, spots: _Spots, x: Tensor, estimator: AbstractDepen
 
 
 def _notes(
-    asked: tuple[int, ...], kept: tuple[int, ...], estimates: tuple[Estimate, ...], left_out: Mapping[int, Mapping[int, str]]
+    asked: tuple[int, ...],
+    kept: tuple[int, ...],
+    estimates: tuple[Estimate, ...],
+    left_out: Mapping[int, Mapping[int, str]],
 ) -> Iterator[str]:
     """Sentences on what was left out and on estimates that say little."""
     where: dict[tuple[int, str], list[int]] = {}
@@ -247,7 +289,13 @@ def _notes(
         yield f"connectivity: nothing could be measured in {_list(missing, 'layer')}"
     for verdict, meaning in (
         ("indistinguishable from independence", "the same data with its rows permuted reads as much"),
-        ("saturated", "independent data would already read half of the ceiling, or the estimate is at it: compare the excess"),
+        (
+            "saturated",
+            (
+                "independent data would already read half of the ceiling, or the estimate is at it: compare"
+                " the excess"
+            ),
+        ),
         ("not tested", "that takes 19 permutations or more"),
     ):
         if found := [j for j, e in zip(kept, estimates, strict=True) if e.verdict == verdict]:
@@ -281,14 +329,16 @@ def connectivity(
     batch_size: int = 64,
     progress: Progress = silent,
 ) -> ConnectivityResult:
-    """Class-conditional dependence between every pair of consecutive layers of ``model`` (:class:`Connectivity`).
+    """Class-conditional dependence between every pair of consecutive layers of ``model``
+    (:class:`Connectivity`).
 
     Args:
         model: gives logits (N, C); in eval mode. It is left as it was.
         x: (N, ...) pixels in [0, 1].
         y: (N,) true labels.
         dependence: any measure of dependence; EDGE as the semirobustness paper runs it where None.
-        threat: with it, measured on the adversarial examples that PGD-10 finds; on ``x`` itself without. Not with ``x_adv``.
+        threat: with it, measured on the adversarial examples that PGD-10 finds; on ``x`` itself without. Not
+            with ``x_adv``.
         seed: of the attack, the permutations and the estimator.
         x_adv: perturbed inputs to use instead.
         layers: a layer map, where another than ``layer_map(model, x)`` is wanted.
@@ -296,7 +346,8 @@ def connectivity(
         progress: told after each class.
 
     Raises:
-        InputError: one of the arguments is not as described. Classes of too few examples are left out with a note.
+        InputError: one of the arguments is not as described. Classes of too few examples are left out with a
+            note.
     """
     seed, estimator = as_seed(seed), EDGE(version="paper") if dependence is None else dependence
     if not isinstance(estimator, AbstractDependence):

@@ -9,16 +9,23 @@ from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.attacks.pgd import PGD
-from semirobust.checks import check_dtype, check_examples, check_floating, check_labels, check_mode, probe
-from semirobust.errors import InputError
+from semirobust.core.checks import (
+    check_dtype,
+    check_examples,
+    check_floating,
+    check_labels,
+    check_mode,
+    probe,
+)
+from semirobust.core.errors import InputError
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed, as_seed
 from semirobust.layers.features import Place, features
 from semirobust.layers.map import Layer, LayerMap, layer_map
-from semirobust.layers.mode import quiet
+from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import Floats, LayerScores
 from semirobust.measures import MEASURES
-from semirobust.measures.base import AbstractLayerMeasure
-from semirobust.progress import Progress, silent
-from semirobust.seed import Seed, as_seed
+from semirobust.measures.base.measure import AbstractLayerMeasure
 from semirobust.threats import AbstractBall
 
 __all__ = ["Criticality", "CriticalityResult", "Form", "Scale", "criticality"]
@@ -50,7 +57,9 @@ class CriticalityResult:
 
     def scores(self) -> LayerScores:
         """The criticality as scores to select by."""
-        return LayerScores("criticality", "1", self.indices, self.values, self.low, self.high, self.examples, self.layers)
+        return LayerScores(
+            "criticality", "1", self.indices, self.values, self.low, self.high, self.examples, self.layers
+        )
 
     def ranking(self) -> tuple[int, ...]:
         """Layer indices by falling criticality."""
@@ -62,22 +71,25 @@ class CriticalityResult:
 class Criticality(AbstractLayerMeasure):
     """C_1 = W(F_1), C_i = W(F_i) / W(F_{i-1}), W(F_i) = 1/N_i E_x ||F_i(x + delta) - F_i(x)||_2.
 
-    Source: CLAT (Gopal et al.), equations 2 and 3, with one delta for all layers: the perturbation of an attack on the
-    model's output. Two forward passes.
+    Source: CLAT (Gopal et al.), equations 2 and 3, with one delta for all layers: the perturbation of an
+    attack on the model's output. Two forward passes.
 
-    The form ``curvature`` (equation 9) has ||J_i(x')^T (F_i(x') - F_i(x))||_2 / ||x' - x||_2 in place of the distance, with the
-    Jacobian J_i of F_i: exactly, by one vector-Jacobian product for each layer. The paper derives the distance from it and
-    leaves it for networks of mixed layers, such as transformers, to future work. It grows with N_i, not its root.
+    The form ``curvature`` (equation 9) has ||J_i(x')^T (F_i(x') - F_i(x))||_2 / ||x' - x||_2 in place of the
+    distance, with the
+    Jacobian J_i of F_i: exactly, by one vector-Jacobian product for each layer. The paper derives the
+    distance from it and leaves it for networks of mixed layers, such as transformers, to future work. It
+    grows with N_i, not its root.
 
     Args:
         form: ``distance`` or ``curvature``.
-        scale: ``paper`` divides by N_i, the feature's size. A 2-norm grows with the root of N_i, so a layer that
-            shrinks its feature scores high for that alone; ``rms`` divides by the root of N_i and ``relative`` by
-            E ||F_i(x)||_2 instead (ours). Curvature: ``paper`` and ``rms`` divide by N_i, ``relative`` by E ||F_i(x)||_2^2.
-        at: where the feature of layer i is taken: the ``input`` of layer i+1, the raw ``conv`` output, or ``input`` at
-            ends of a ``block`` only, where i-1 then is the end of the block before.
-        batch_size: examples in a forward pass, and the unit that the bootstrap draws; with fewer than eight batches it
-            draws single examples.
+        scale: ``paper`` divides by N_i, the feature's size. A 2-norm grows with the root of N_i, so a layer
+            that shrinks its feature scores high for that alone; ``rms`` divides by the root of N_i and
+            ``relative`` by E ||F_i(x)||_2 instead (ours). Curvature: ``paper`` and ``rms`` divide by N_i,
+            ``relative`` by E ||F_i(x)||_2^2.
+        at: where the feature of layer i is taken: the ``input`` of layer i+1, the raw ``conv`` output, or
+            ``input`` at ends of a ``block`` only, where i-1 then is the end of the block before.
+        batch_size: examples in a forward pass, and the unit that the bootstrap draws; with fewer than eight
+            batches it draws single examples.
         resamples: of the bootstrap.
     """
 
@@ -93,7 +105,9 @@ class Criticality(AbstractLayerMeasure):
         if self.scale not in ("paper", "rms", "relative"):
             raise InputError(f"scale: expected paper, rms or relative; got {self.scale!r}")
         if self.batch_size < 1 or self.resamples < 1:
-            raise InputError(f"batch_size and resamples: expected at least 1, got {self.batch_size} and {self.resamples}")
+            raise InputError(
+                f"batch_size and resamples: expected at least 1, got {self.batch_size} and {self.resamples}"
+            )
         if self.at not in ("input", "conv", "block"):
             raise InputError(f"at: expected input, conv or block; got {self.at!r}")
 
@@ -111,12 +125,26 @@ class Criticality(AbstractLayerMeasure):
     ) -> list[LayerScores]:
         result = self.measure(model, layers, x, x_adv, seed=seed, progress=progress)
         weakness = LayerScores(
-            "weakness", "1", result.indices, result.weakness, result.weakness, result.weakness, result.examples, result.layers
+            "weakness",
+            "1",
+            result.indices,
+            result.weakness,
+            result.weakness,
+            result.weakness,
+            result.examples,
+            result.layers,
         )
         return [result.scores(), weakness]
 
     def measure(
-        self, model: nn.Module, layers: LayerMap, x: Tensor, x_adv: Tensor, *, seed: Seed, progress: Progress = silent
+        self,
+        model: nn.Module,
+        layers: LayerMap,
+        x: Tensor,
+        x_adv: Tensor,
+        *,
+        seed: Seed,
+        progress: Progress = silent,
     ) -> CriticalityResult:
         """Criticality from clean ``x`` and perturbed ``x_adv`` (N, ...)."""
         moved, size = self.by_example(model, layers, x, x_adv, progress)
@@ -161,7 +189,13 @@ class Criticality(AbstractLayerMeasure):
         return torch.cat(moved).cpu().numpy(), torch.cat(size).cpu().numpy()
 
     def _moved(
-        self, model: nn.Module, layers: LayerMap, tape: dict[int, Tensor], clean: dict[int, Tensor], x: Tensor, x_adv: Tensor
+        self,
+        model: nn.Module,
+        layers: LayerMap,
+        tape: dict[int, Tensor],
+        clean: dict[int, Tensor],
+        x: Tensor,
+        x_adv: Tensor,
     ) -> list[Tensor]:
         """For each layer the distance of each example's feature, or the curvature along it: (n,)."""
         if self.form == "distance":
@@ -236,7 +270,8 @@ def criticality(
         model: gives logits (N, C); in eval mode. It is left as it was.
         x: (N, ...) pixels in [0, 1] (any finite values where ``x_adv`` is given).
         y: (N,) true labels.
-        threat: the perturbations allowed; PGD-10 with a random start looks for them. Not needed with ``x_adv``.
+        threat: the perturbations allowed; PGD-10 with a random start looks for them. Not needed with
+            ``x_adv``.
         seed: of the attack and the bootstrap.
         x_adv: perturbed inputs to use instead of an attack of its own.
         layers: a layer map, where another than ``layer_map(model, x)`` is wanted.

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semirobust.attacks import AbstractAttack
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed
 from semirobust.layers.map import LayerMap
-from semirobust.layers.mode import quiet
+from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES
-from semirobust.measures.base import AbstractLayerMeasure
-from semirobust.progress import Progress, silent
-from semirobust.seed import Seed
+from semirobust.measures.base.measure import AbstractLayerMeasure
 
 __all__ = ["GradientNorm"]
 
@@ -24,10 +24,11 @@ __all__ = ["GradientNorm"]
 @MEASURES.register("gradient-norm")
 @dataclass(frozen=True)
 class GradientNorm(AbstractLayerMeasure):
-    """||g_l|| / ||w_l||, g_l the gradient of the mean cross entropy on adversarial examples in the weight of layer l; eval mode.
+    """||g_l|| / ||w_l||, g_l the gradient of the mean cross entropy on adversarial examples in the weight of
+    layer l; eval mode.
 
-    Source: the relative gradient norm by which Lee et al. (2023, "Surgical fine-tuning") choose what to tune, here of the robust
-    loss. The interval is a bootstrap over parts of the examples.
+    Source: the relative gradient norm by which Lee et al. (2023, "Surgical fine-tuning") choose what to tune,
+    here of the robust loss. The interval is a bootstrap over parts of the examples.
 
     Args:
         parts: how many; each keeps one gradient of all weights.
@@ -39,7 +40,9 @@ class GradientNorm(AbstractLayerMeasure):
 
     def __post_init__(self) -> None:
         if self.parts < 1 or self.resamples < 1:
-            raise InputError(f"parts and resamples: expected at least 1, got {self.parts} and {self.resamples}")
+            raise InputError(
+                f"parts and resamples: expected at least 1, got {self.parts} and {self.resamples}"
+            )
 
     def scores(
         self,
@@ -68,7 +71,9 @@ class GradientNorm(AbstractLayerMeasure):
                 progress("gradient-norm", number, self.parts)
         count = len(gradients[0])
         rng = np.random.default_rng(seed.integer)
-        draws = np.stack([np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(self.resamples)])
+        draws = np.stack(
+            [np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(self.resamples)]
+        )
         rows = []
         for kept, weight in zip(gradients, weights, strict=True):
             stacked = torch.stack(kept).double()

@@ -1,4 +1,6 @@
-"""Algorithm 2 of the semirobustness paper: a robust network's logits as a linear map of what its prefix computes."""
+"""Algorithm 2 of the semirobustness paper: a robust network's logits as a linear map of what its prefix
+computes.
+"""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -10,18 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
-from semirobust.checks import check_counts
-from semirobust.dependence.reduction import Moments, Reduction, sketch
-from semirobust.errors import InputError
+from semirobust.core.checks import check_counts
+from semirobust.core.errors import InputError
+from semirobust.core.interval import mean_interval, proportion_interval
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed
+from semirobust.dependence.base.reduction import Moments, Reduction, sketch
 from semirobust.layers.features import features
 from semirobust.layers.map import LayerMap
-from semirobust.layers.mode import quiet
+from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES
-from semirobust.measures.base import AbstractLayerMeasure
-from semirobust.progress import Progress, silent
-from semirobust.records.interval import mean_interval, proportion_interval
-from semirobust.seed import Seed
+from semirobust.measures.base.measure import AbstractLayerMeasure
 
 __all__ = ["Readout", "ReadoutMeasure", "pseudoinverse_readout", "ridge_readout"]
 
@@ -38,7 +40,9 @@ class Readout(nn.Module):
         reductions: by layer, what is kept of its output; all of it where empty.
     """
 
-    def __init__(self, model: nn.Module, layers: LayerMap, prefix: int, reductions: Sequence[Reduction] = ()) -> None:
+    def __init__(
+        self, model: nn.Module, layers: LayerMap, prefix: int, reductions: Sequence[Reduction] = ()
+    ) -> None:
         super().__init__()
         self.model, self.layers, self.prefix, self.reductions = model, layers, prefix, tuple(reductions)
         self.weight, self.bias = torch.zeros(0, 0), torch.zeros(0)
@@ -49,20 +53,27 @@ class Readout(nn.Module):
         with features(self.model, self.layers, indices, at="conv") as tape:
             logits = self.model(x)
         flat = [self.layers.at(i).by_example(tape[i], len(x), raw=True) for i in indices]
-        return ([r(rows) for r, rows in zip(self.reductions, flat, strict=True)] if self.reductions else flat), logits
+        return (
+            [r(rows) for r, rows in zip(self.reductions, flat, strict=True)] if self.reductions else flat
+        ), logits
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ...) pixels to (N, C) logits."""
         parts, _ = self.outputs(x)
-        return torch.cat(parts, 1) @ self.weight.to(parts[0].dtype).to(x.device) + self.bias.to(parts[0].dtype).to(x.device)
+        return torch.cat(parts, 1) @ self.weight.to(parts[0].dtype).to(x.device) + self.bias.to(
+            parts[0].dtype
+        ).to(x.device)
 
 
-def pseudoinverse_readout(model: nn.Module, layers: LayerMap, prefix: int, x: Tensor, *, batch_size: int = 100) -> Readout:
-    """The paper's form: the mean over batches of A^+ O, least squares of minimum norm, in double precision, no intercept.
+def pseudoinverse_readout(
+    model: nn.Module, layers: LayerMap, prefix: int, x: Tensor, *, batch_size: int = 100
+) -> Readout:
+    """The paper's form: the mean over batches of A^+ O, least squares of minimum norm, in double precision,
+    no intercept.
 
-    A batch has far fewer examples than A has columns, so each solution fits its own batch exactly; only (n, n) Gram
-    matrices are inverted. It is scored on the examples it was fitted to, and says nothing about others.
-    """
+    A batch has far fewer examples than A has columns, so each solution fits its own batch exactly; only (n,
+    n) Gram matrices are inverted. It is scored on the examples it was fitted to, and says nothing about
+    others."""
     found = Readout(model, layers, prefix)
     total, count = torch.zeros(0), 0
     for parts, logits in _each(found, x, batch_size):
@@ -74,13 +85,19 @@ def pseudoinverse_readout(model: nn.Module, layers: LayerMap, prefix: int, x: Te
 
 
 def ridge_readout(
-    model: nn.Module, layers: LayerMap, prefix: int, x: Tensor, *, width: int = 128, batch_size: int = 100, seed: Seed
+    model: nn.Module,
+    layers: LayerMap,
+    prefix: int,
+    x: Tensor,
+    *,
+    width: int = 128,
+    batch_size: int = 100,
+    seed: Seed,
 ) -> Readout:
     """Ridge regression on a count sketch of each layer, from streamed normal equations (ours).
 
-    Its strength is the one that predicts the logits of every fifth batch best, from a fit to the others; then all are used.
-    Only a (D', D') matrix is kept, D' = width times the layers of the prefix.
-    """
+    Its strength is the one that predicts the logits of every fifth batch best, from a fit to the others; then
+    all are used. Only a (D', D') matrix is kept, D' = width times the layers of the prefix."""
     moments = [Moments() for _ in range(prefix)]
     whole = Readout(model, layers, prefix)
     for parts, _ in _each(whole, x[:1], 1):
@@ -98,7 +115,9 @@ def ridge_readout(
 
 
 class _Normal:
-    """Sums of a least squares problem with an intercept: what batches of (n, D) and targets (n, C) add up to."""
+    """Sums of a least squares problem with an intercept: what batches of (n, D) and targets (n, C) add up
+    to.
+    """
 
     def __init__(self) -> None:
         self.n, self.sums = 0, tuple[Tensor, ...]()
@@ -110,7 +129,10 @@ class _Normal:
 
     def __add__(self, other: "_Normal") -> "_Normal":
         found = _Normal()
-        found.n, found.sums = self.n + other.n, tuple(s + t for s, t in zip(self.sums, other.sums, strict=True))
+        found.n, found.sums = (
+            self.n + other.n,
+            tuple(s + t for s, t in zip(self.sums, other.sums, strict=True)),
+        )
         return found
 
     def solved(self, strength: float) -> tuple[Tensor, Tensor]:
@@ -120,7 +142,9 @@ class _Normal:
         centred, target = gram / self.n - torch.outer(a, a), cross / self.n - torch.outer(a, o)
         scale = centred.diagonal().clamp_min(0).sqrt()
         scale = torch.where(scale > 1e-9 * scale.max(), scale, torch.inf)
-        centred = centred / torch.outer(scale, scale) + strength * torch.eye(len(a), dtype=a.dtype, device=a.device)
+        centred = centred / torch.outer(scale, scale) + strength * torch.eye(
+            len(a), dtype=a.dtype, device=a.device
+        )
         weight = torch.linalg.solve(centred, target / scale[:, None]) / scale[:, None]
         return weight, o - a @ weight
 
@@ -140,12 +164,13 @@ def _each(readout: Readout, x: Tensor, size: int) -> Iterator[tuple[list[Tensor]
 @MEASURES.register("readout")
 @dataclass(frozen=True)
 class ReadoutMeasure(AbstractLayerMeasure):
-    """Accuracy of the linear read-out of each prefix on the network's adversarial examples: half of them fit, half score.
+    """Accuracy of the linear read-out of each prefix on the network's adversarial examples: half of them fit,
+    half score.
 
-    Source: the semirobustness paper, algorithm 2 and theorem 3. By-products: ``paper`` fits and scores on all examples, as the
-    paper does; ``attacked`` is the ridge's accuracy when the attack is on the read-out itself, since examples made
-    against another network flatter it; ``random`` has random weights of the size of the ridge's; ``network`` is the network's own
-    accuracy on the scored half.
+    Source: the semirobustness paper, algorithm 2 and theorem 3. By-products: ``paper`` fits and scores on all
+    examples, as the paper does; ``attacked`` is the ridge's accuracy when the attack is on the read-out
+    itself, since examples made against another network flatter it; ``random`` has random weights of the size
+    of the ridge's; ``network`` is the network's own accuracy on the scored half.
 
     Args:
         prefixes: their last layers; the paper's three, that leave 1, 5 and 9 layers, where None.
@@ -173,7 +198,11 @@ class ReadoutMeasure(AbstractLayerMeasure):
         progress: Progress = silent,
     ) -> list[LayerScores]:
         n = len(layers)
-        wanted = [j for j in (n - 9, n - 5, n - 1) if j > 0] if self.prefixes is None else sorted(set(self.prefixes))
+        wanted = (
+            [j for j in (n - 9, n - 5, n - 1) if j > 0]
+            if self.prefixes is None
+            else sorted(set(self.prefixes))
+        )
         indices = tuple(layers.at(j).index for j in wanted)
         half = len(x) // 2
         found: dict[str, list[tuple[float, float, float]]] = {}
@@ -183,14 +212,28 @@ class ReadoutMeasure(AbstractLayerMeasure):
                     found.setdefault(name, []).append(value)
                 progress("readout", done + 1, len(indices))
         examples = {"readout.paper": len(x)}
-        return [self._score(name, rows, indices, examples.get(name, len(x) - half), n) for name, rows in found.items()]
+        return [
+            self._score(name, rows, indices, examples.get(name, len(x) - half), n)
+            for name, rows in found.items()
+        ]
 
     def _of(
-        self, model: nn.Module, layers: LayerMap, j: int, data: tuple[Tensor, Tensor, Tensor], half: int, attack: Any, seed: Seed
+        self,
+        model: nn.Module,
+        layers: LayerMap,
+        j: int,
+        data: tuple[Tensor, Tensor, Tensor],
+        half: int,
+        attack: Any,
+        seed: Seed,
     ) -> Iterator[tuple[str, tuple[float, float, float]]]:
         x, y, x_adv = data
-        size = min(self.batch_size, max(half // 5, 1))  # so that every fifth batch can choose the ridge's strength
-        ridge = ridge_readout(model, layers, j, x_adv[:half], width=self.width, batch_size=size, seed=seed / "sketch").eval()
+        size = min(
+            self.batch_size, max(half // 5, 1)
+        )  # so that every fifth batch can choose the ridge's strength
+        ridge = ridge_readout(
+            model, layers, j, x_adv[:half], width=self.width, batch_size=size, seed=seed / "sketch"
+        ).eval()
         held = x_adv[half:], y[half:]
         yield "readout", _accuracy(ridge, *held)
         parts = range(half, len(x), self.batch_size)
@@ -213,13 +256,17 @@ class ReadoutMeasure(AbstractLayerMeasure):
         low, high = mean_interval(values)
         return float(np.mean(values)), low, high
 
-    def _score(self, name: str, rows: Sequence[Any], indices: tuple[int, ...], examples: int, n: int) -> LayerScores:
+    def _score(
+        self, name: str, rows: Sequence[Any], indices: tuple[int, ...], examples: int, n: int
+    ) -> LayerScores:
         values, low, high = np.array(rows, dtype=np.float64).T
         return LayerScores(name, "1", indices, values, low, high, examples, n)
 
 
 def _accuracy(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float, float]:
     with torch.no_grad():
-        right = int(sum((model(a).argmax(1) == b).sum() for a, b in zip(x.split(100), y.split(100), strict=True)))
+        right = int(
+            sum((model(a).argmax(1) == b).sum() for a, b in zip(x.split(100), y.split(100), strict=True))
+        )
     low, high = proportion_interval(right, len(y))
     return right / len(y), low, high

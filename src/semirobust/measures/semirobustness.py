@@ -11,16 +11,16 @@ from torch.nn import functional as F
 
 from semirobust.attacks import AbstractAttack
 from semirobust.attacks.pgd import PGD
-from semirobust.checks import check_counts, check_examples, check_mode
-from semirobust.errors import InputError
+from semirobust.core.checks import check_counts, check_examples, check_mode
+from semirobust.core.errors import InputError
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed, as_seed
 from semirobust.layers.features import forward_to
 from semirobust.layers.map import LayerMap, layer_map
-from semirobust.layers.mode import quiet
+from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import Floats, LayerScores
 from semirobust.measures import MEASURES
-from semirobust.measures.base import AbstractLayerMeasure
-from semirobust.progress import Progress, silent
-from semirobust.seed import Seed, as_seed
+from semirobust.measures.base.measure import AbstractLayerMeasure
 from semirobust.threats import AbstractBall
 
 __all__ = ["Headed", "Semirobustness", "semirobustness"]
@@ -38,7 +38,9 @@ class Headed(nn.Module):
         pool: average over positions; False takes the feature whole.
     """
 
-    def __init__(self, model: nn.Module, layers: LayerMap, after: int, classes: int, *, pool: bool = True) -> None:
+    def __init__(
+        self, model: nn.Module, layers: LayerMap, after: int, classes: int, *, pool: bool = True
+    ) -> None:
         super().__init__()
         self.model, self.layers, self.after, self.pool = model, layers, after, pool
         self.weight, self.bias = torch.zeros(0, classes), torch.zeros(classes)
@@ -49,8 +51,11 @@ class Headed(nn.Module):
         found = found.movedim(self.layers.at(self.after).batch_dim, 0)
         if not self.pool or found.dim() < 3:
             return found.reshape(len(x), -1)
-        # What a linear module takes has its channels last, as tokens have; what a convolution takes has them second.
-        last = found.dim() == 3 or (self.after < len(self.layers) and self.layers.at(self.after + 1).kind == "Linear")
+        # What a linear module takes has its channels last, as tokens have; what a convolution takes has them
+        # second.
+        last = found.dim() == 3 or (
+            self.after < len(self.layers) and self.layers.at(self.after + 1).kind == "Linear"
+        )
         return found.mean(tuple(range(1, found.dim() - 1)) if last else tuple(range(2, found.dim())))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -60,7 +65,9 @@ class Headed(nn.Module):
 
 @dataclass(frozen=True)
 class _Head:
-    """The convex problem min_G mean_i max_r CE(G(z_ir), y_i) + decay / 2 |G|^2 over the features z (R, N, d) seen so far."""
+    """The convex problem min_G mean_i max_r CE(G(z_ir), y_i) + decay / 2 |G|^2 over the features z (R, N, d)
+    seen so far.
+    """
 
     features: Tensor
     y: Tensor
@@ -109,25 +116,28 @@ class _Head:
 @MEASURES.register("semirobustness")
 @dataclass(frozen=True)
 class Semirobustness(AbstractLayerMeasure):
-    """gamma_j = E[ min_delta m(G_j(F_j(x + delta)), y) ], m the margin p_y - max_{k != y} p_k of a head G_j trained for it.
+    """gamma_j = E[ min_delta m(G_j(F_j(x + delta)), y) ], m the margin p_y - max_{k != y} p_k of a head G_j
+    trained for it.
 
-    Source: the semirobustness paper, definition 1, whose y G(F) for labels of -1 and 1 this extends to many classes (ours). A
-    true gamma_j is the best over all heads and the worst over all perturbations, so what is measured is a lower bound
-    from the head's side and an upper bound from the attack's.
+    Source: the semirobustness paper, definition 1, whose y G(F) for labels of -1 and 1 this extends to many
+    classes (ours). A true gamma_j is the best over all heads and the worst over all perturbations, so what is
+    measured is a lower bound from the head's side and an upper bound from the attack's.
 
-    The head is linear on the averaged feature. It is fitted to one half of the examples and scored on the other: in each
-    round the attack goes through the frozen prefix against the head of the round before, what it finds joins the
-    features that the head must classify, and the head minimises the mean over examples of the highest loss among them (cutting
-    planes for the min-max problem, which is convex in a linear head). By-products: the margin on clean inputs; the share that
-    the head classifies correctly under attack, which tells prefixes apart where all margins are near 0; and how much of that
-    share each prefix loses against the one measured before it (``drop``; ours), which is a criterion of layers.
+    The head is linear on the averaged feature. It is fitted to one half of the examples and scored on the
+    other: in each round the attack goes through the frozen prefix against the head of the round before, what
+    it finds joins the features that the head must classify, and the head minimises the mean over examples of
+    the highest loss among them (cutting planes for the min-max problem, which is convex in a linear head).
+    By-products: the margin on clean inputs; the share that the head classifies correctly under attack, which
+    tells prefixes apart where all margins are near 0; and how much of that share each prefix loses against
+    the one measured before it (``drop``; ours), which is a criterion of layers.
 
     Args:
         layers: the prefixes' last layers; all where None.
         rounds: of attack and fit.
         share: of the examples that the heads are fitted to.
-        decays: weight decays of the head, on standardised features; the one of the lowest worst-case loss on every fourth example
-            of the fitted half is taken, since a head that knows its examples by heart errs with confidence on others.
+        decays: weight decays of the head, on standardised features; the one of the lowest worst-case loss on
+            every fourth example of the fitted half is taken, since a head that knows its examples by heart
+            errs with confidence on others.
         pool: average the feature over positions; False takes it whole, which needs many examples.
         resamples: of the bootstrap over the scored examples.
     """
@@ -143,7 +153,8 @@ class Semirobustness(AbstractLayerMeasure):
         check_counts(1, rounds=self.rounds, resamples=self.resamples)
         if not 0 < self.share < 1 or not self.decays or min(self.decays) < 0:
             raise InputError(
-                f"share and decays: expected between 0 and 1, and some of at least 0; got {self.share}, {self.decays}"
+                f"share and decays: expected between 0 and 1, and some of at least 0; got {self.share},"
+                f" {self.decays}"
             )
 
     def scores(
@@ -158,13 +169,19 @@ class Semirobustness(AbstractLayerMeasure):
         seed: Seed,
         progress: Progress = silent,
     ) -> list[LayerScores]:
-        indices = layers.indices if self.layers is None else tuple(sorted({layers.at(i).index for i in self.layers}))
+        indices = (
+            layers.indices
+            if self.layers is None
+            else tuple(sorted({layers.at(i).index for i in self.layers}))
+        )
         order = torch.randperm(len(x), generator=(seed / "halves").generator())
         cut = round(self.share * len(x))
         if not indices:
             raise InputError("layers: expected at least one, got none")
         if not 0 < cut < len(x):
-            raise InputError(f"examples: expected some to fit the heads to and some to score them on, got {len(x)}")
+            raise InputError(
+                f"examples: expected some to fit the heads to and some to score them on, got {len(x)}"
+            )
         fit, held = order[:cut].to(x.device), order[cut:].to(x.device)
         rows: list[tuple[Floats, Floats]] = []
         with quiet(model):
@@ -177,7 +194,9 @@ class Semirobustness(AbstractLayerMeasure):
                 progress("semirobustness", done + 1, len(indices))
         return self._scored(indices, rows, len(layers), seed)
 
-    def _train(self, head: Headed, x: Tensor, y: Tensor, x_adv: Tensor, attack: AbstractAttack, seed: Seed) -> None:
+    def _train(
+        self, head: Headed, x: Tensor, y: Tensor, x_adv: Tensor, attack: AbstractAttack, seed: Seed
+    ) -> None:
         seen = [_feature(head, x), _feature(head, x_adv)]
         head.weight = torch.zeros(seen[0].shape[1], len(head.bias), dtype=x.dtype, device=x.device)
         head.bias = head.bias.to(head.weight)
@@ -188,22 +207,37 @@ class Semirobustness(AbstractLayerMeasure):
             if number + 1 < self.rounds:
                 seen.append(_feature(head, attack.in_batches(head, x, y, seed=seed / number)))
 
-    def _scored(self, indices: tuple[int, ...], rows: Sequence[tuple[Floats, Floats]], n: int, seed: Seed) -> list[LayerScores]:
+    def _scored(
+        self, indices: tuple[int, ...], rows: Sequence[tuple[Floats, Floats]], n: int, seed: Seed
+    ) -> list[LayerScores]:
         worst, clean = (np.stack(parts) for parts in zip(*rows, strict=True))
-        draws = np.random.default_rng((seed / "bootstrap").integer).integers(0, worst.shape[1], (self.resamples, worst.shape[1]))
+        draws = np.random.default_rng((seed / "bootstrap").integer).integers(
+            0, worst.shape[1], (self.resamples, worst.shape[1])
+        )
         gamma = self._interval("semirobustness", indices, worst, draws, n)
         right = self._interval("semirobustness.accuracy", indices, (worst > 0).astype(np.float64), draws, n)
-        details = {"accuracy": [float((m > 0).mean()) for m in worst], "clean_accuracy": [float((m > 0).mean()) for m in clean]}
-        found = [replace(gamma, details=details), right, self._interval("semirobustness.clean", indices, clean, draws, n)]
+        details = {
+            "accuracy": [float((m > 0).mean()) for m in worst],
+            "clean_accuracy": [float((m > 0).mean()) for m in clean],
+        }
+        found = [
+            replace(gamma, details=details),
+            right,
+            self._interval("semirobustness.clean", indices, clean, draws, n),
+        ]
         if len(indices) > 1:
             fall = (worst[:-1] > 0).astype(np.float64) - (worst[1:] > 0)
             found.append(self._interval("semirobustness.drop", indices[1:], fall, draws, n))
         return found
 
-    def _interval(self, name: str, indices: tuple[int, ...], margins: Floats, draws: NDArray[np.int64], n: int) -> LayerScores:
+    def _interval(
+        self, name: str, indices: tuple[int, ...], margins: Floats, draws: NDArray[np.int64], n: int
+    ) -> LayerScores:
         means = margins[:, draws].mean(2)
         low, high = np.quantile(means, [0.025, 0.975], axis=1)
-        return LayerScores(name, "1", indices, margins.mean(1), low, high, margins.shape[1], n, by="linear head")
+        return LayerScores(
+            name, "1", indices, margins.mean(1), low, high, margins.shape[1], n, by="linear head"
+        )
 
 
 def _feature(head: Headed, x: Tensor) -> Tensor:
@@ -223,8 +257,12 @@ def _margin(p: Tensor, y: Tensor) -> Tensor:
     return p.gather(-1, index).squeeze(-1) - p.scatter(-1, index, -1.0).amax(-1)
 
 
-def _margins(head: Headed, x: Tensor, y: Tensor, x_adv: Tensor, attack: AbstractAttack, seed: Seed) -> tuple[Floats, Floats]:
-    """(N,) margins at the worst of: the attack on the head, the perturbation of the whole network, none; and at none."""
+def _margins(
+    head: Headed, x: Tensor, y: Tensor, x_adv: Tensor, attack: AbstractAttack, seed: Seed
+) -> tuple[Floats, Floats]:
+    """(N,) margins at the worst of: the attack on the head, the perturbation of the whole network, none; and
+    at none.
+    """
     points = [x, x_adv, attack.in_batches(head, x, y, seed=seed)]
     found = []
     for point in points:
@@ -269,4 +307,6 @@ def semirobustness(
         attack = PGD(threat, steps=20)
     seed, measure = as_seed(seed), Semirobustness(layers=layers) if measure is None else measure
     x_adv = attack(model, x, y, seed=seed / "attack")
-    return measure.scores(model, layer_map(model, x), x, y, x_adv, attack=attack, seed=seed, progress=progress)[0]
+    return measure.scores(
+        model, layer_map(model, x), x, y, x_adv, attack=attack, seed=seed, progress=progress
+    )[0]

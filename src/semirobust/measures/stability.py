@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.attacks.pgd import PGD
-from semirobust.checks import check_examples, check_mode
-from semirobust.errors import InputError
+from semirobust.core.checks import check_examples, check_mode
+from semirobust.core.errors import InputError
+from semirobust.core.interval import proportion_interval
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed, as_seed
 from semirobust.layers.features import Place
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.scores import Floats, LayerScores
 from semirobust.measures import MEASURES
-from semirobust.measures.base import AbstractLayerMeasure
+from semirobust.measures.base.measure import AbstractLayerMeasure
 from semirobust.measures.criticality import Criticality, Form, Scale
-from semirobust.progress import Progress, silent
-from semirobust.records.interval import proportion_interval
-from semirobust.seed import Seed, as_seed
 from semirobust.threats import AbstractBall
 
 __all__ = ["Stability", "StabilityResult", "stability"]
@@ -37,7 +37,8 @@ class StabilityResult:
         agreement: batch size -> mean share of ``chosen`` that a batch finds.
         same: batch size -> share of batches that choose just those.
         chance: the agreement of layers chosen at random, k / L: the null.
-        between_seeds: the agreement of the choices on all examples under attacks of different seeds; 1.0 for one attack.
+        between_seeds: the agreement of the choices on all examples under attacks of different seeds; 1.0 for
+            one attack.
         draws: batches of each size.
         examples: how many examples there were.
     """
@@ -55,10 +56,15 @@ class StabilityResult:
     def sentences(self) -> tuple[str, ...]:
         """What a reader should know."""
         layers, k = ", ".join(map(str, self.chosen)), len(self.chosen)
-        by_size = [f"{size} images {self.agreement[size]:.0%} ({self.same[size]:.0%} just the same)" for size in self.agreement]
+        by_size = [
+            f"{size} images {self.agreement[size]:.0%} ({self.same[size]:.0%} just the same)"
+            for size in self.agreement
+        ]
         return (
-            f"top {k} by all {self.examples} images: {layers}; "
-            f"found by batches of {', '.join(by_size)}; by chance {self.chance:.0%}",
+            (
+                f"top {k} by all {self.examples} images: {layers}; "
+                f"found by batches of {', '.join(by_size)}; by chance {self.chance:.0%}"
+            ),
             f"attacks of different seeds agree on {self.between_seeds:.0%} of the top {k}",
         )
 
@@ -68,8 +74,8 @@ class StabilityResult:
 class Stability(AbstractLayerMeasure):
     """Share of small batches in which a layer is among the k most critical (CLAT, section 4.4 and table 10).
 
-    All examples are attacked and measured once for each attack seed; a batch is a draw without replacement from these, so
-    that hundreds of batches cost no more than one pass.
+    All examples are attacked and measured once for each attack seed; a batch is a draw without replacement
+    from these, so that hundreds of batches cost no more than one pass.
 
     Args:
         batches: sizes; a table-10 comparison with the paper has 10, 30, 50 and 100.
@@ -90,7 +96,10 @@ class Stability(AbstractLayerMeasure):
     def __post_init__(self) -> None:
         if not self.batches or min(self.batches) < 1 or self.draws < 1 or self.attacks < 1:
             found = (list(self.batches), self.draws, self.attacks)
-            raise InputError(f"batches, draws and attacks: expected at least one size and numbers of at least 1, got {found}")
+            raise InputError(
+                "batches, draws and attacks: expected at least one size and numbers of at least 1, got"
+                f" {found}"
+            )
         _ = self._index  # which refuses what it does not know
 
     @property
@@ -116,10 +125,22 @@ class Stability(AbstractLayerMeasure):
         found = self.measure(model, layers, x, y, attack=attack, seed=seed, x_adv=x_adv, progress=progress)
         scores = []
         for size, shares in found.shares.items():
-            ends = np.array([proportion_interval(round(share * found.draws), found.draws) for share in shares])
+            ends = np.array(
+                [proportion_interval(round(share * found.draws), found.draws) for share in shares]
+            )
             notes = found.sentences() if size == min(found.shares) else ()
             scores.append(
-                LayerScores(f"stability.{size}", "1", found.indices, shares, ends[:, 0], ends[:, 1], len(x), len(layers), notes)
+                LayerScores(
+                    f"stability.{size}",
+                    "1",
+                    found.indices,
+                    shares,
+                    ends[:, 0],
+                    ends[:, 1],
+                    len(x),
+                    len(layers),
+                    notes,
+                )
             )
         return scores
 
@@ -135,9 +156,13 @@ class Stability(AbstractLayerMeasure):
         x_adv: Tensor | None = None,
         progress: Progress = silent,
     ) -> StabilityResult:
-        """From ``x`` (N, ...) with labels ``y``; ``x_adv`` is taken for the first attack where it is given."""
+        """From ``x`` (N, ...) with labels ``y``; ``x_adv`` is taken for the first attack where it is
+        given.
+        """
         if max(self.batches) > len(x):
-            raise InputError(f"batches: expected sizes up to the {len(x)} examples there are, got {max(self.batches)}")
+            raise InputError(
+                f"batches: expected sizes up to the {len(x)} examples there are, got {max(self.batches)}"
+            )
         moved, size = [], []
         for number in range(self.attacks):
             first = x_adv if number == 0 else None
@@ -159,7 +184,10 @@ class Stability(AbstractLayerMeasure):
             indices=candidates,
             chosen=whole,
             shares={n: _shares(tops, candidates) for n, tops in drawn.items()},
-            agreement={n: float(np.mean([len({*top} & {*whole}) / len(whole) for top in tops])) for n, tops in drawn.items()},
+            agreement={
+                n: float(np.mean([len({*top} & {*whole}) / len(whole) for top in tops]))
+                for n, tops in drawn.items()
+            },
             same={n: float(np.mean([set(top) == set(whole) for top in tops])) for n, tops in drawn.items()},
             chance=len(whole) / len(candidates),
             between_seeds=float(np.mean(pairs)) if pairs else 1.0,

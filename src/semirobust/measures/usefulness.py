@@ -9,16 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
-from semirobust.checks import check_examples, check_mode, probe
-from semirobust.errors import InputError
+from semirobust.core.checks import check_examples, check_mode, probe
+from semirobust.core.errors import InputError
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed, as_seed
 from semirobust.layers.map import LayerMap, layer_map
-from semirobust.layers.mode import quiet
+from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import Floats, LayerScores
 from semirobust.measures import MEASURES
-from semirobust.measures.base import AbstractLayerMeasure
-from semirobust.measures.feature_attack import FeatureAttack, Head, extremes
-from semirobust.progress import Progress, silent
-from semirobust.seed import Seed, as_seed
+from semirobust.measures.base.feature_attack import FeatureAttack, Head, extremes
+from semirobust.measures.base.measure import AbstractLayerMeasure
 from semirobust.threats import AbstractBall
 
 __all__ = ["FeatureAttack", "FeatureUsefulness", "Usefulness", "usefulness"]
@@ -26,11 +26,12 @@ __all__ = ["FeatureAttack", "FeatureUsefulness", "Usefulness", "usefulness"]
 
 @dataclass(frozen=True)
 class Usefulness:
-    """Of each of d features; all numbers are means over examples, and over classes where there are more than two.
+    """Of each of d features; all numbers are means over examples, and over classes where there are more than
+    two.
 
     Attributes:
-        useful: E[t (2 s(w f) - 1)], t = 1 for the class and -1 for the rest, s the logistic function, f the normalised feature
-            and w its weight for the class against the mean of the others: from -1 to 1.
+        useful: E[t (2 s(w f) - 1)], t = 1 for the class and -1 for the rest, s the logistic function, f the
+            normalised feature and w its weight for the class against the mean of the others: from -1 to 1.
         robust: the same at the worst point of the ball for this feature alone.
         original: |E[t f]| (Ilyas et al. 2019), and ``original_robust`` at the worst point.
         actual: w E[t f], what the feature adds to the margin.
@@ -79,16 +80,18 @@ def usefulness(
 ) -> Usefulness:
     """Usefulness and robust usefulness of the inputs of the last linear layer of ``model``.
 
-    Source: "Lighter robust model", section IV. With two classes it is the paper's formula with w the difference of the two
-    rows of weights; with more, each class against the mean of the others, averaged over classes (ours). Features have
-    mean 0 and deviation 1 on ``reference``, the training images in the paper; w is the weight of that normalised feature.
+    Source: "Lighter robust model", section IV. With two classes it is the paper's formula with w the
+    difference of the two rows of weights; with more, each class against the mean of the others, averaged over
+    classes (ours). Features have mean 0 and deviation 1 on ``reference``, the training images in the paper; w
+    is the weight of that normalised feature.
 
     Args:
         model: gives logits (N, C) by a linear layer at its end; in eval mode. It is left as it was.
         x: (N, ...) pixels in [0, 1].
         y: (N,) labels.
         threat: the perturbations allowed; :class:`FeatureAttack` as it comes looks for them.
-        attack: another one, in place of ``threat``. Without either nothing is attacked, and what is robust is NaN.
+        attack: another one, in place of ``threat``. Without either nothing is attacked, and what is robust is
+            NaN.
         reference: images that features are normalised on; ``x`` where None.
         layers: its layer map, if at hand.
         seed: of random starts.
@@ -100,7 +103,9 @@ def usefulness(
     check_examples(x, y)
     check_mode(model)
     if threat is not None and attack is not None:
-        raise InputError("threat: expected a threat model such as Linf(0.3), or an attack in its place; got both")
+        raise InputError(
+            "threat: expected a threat model such as Linf(0.3), or an attack in its place; got both"
+        )
     attack = FeatureAttack(threat) if threat is not None else attack
     layers = layer_map(model, x[:1]) if layers is None else layers
     with quiet(model):
@@ -112,9 +117,11 @@ def usefulness(
 @MEASURES.register("usefulness")
 @dataclass(frozen=True)
 class FeatureUsefulness(AbstractLayerMeasure):
-    """Usefulness and robust usefulness of the features that the classifier takes (:func:`usefulness`), by feature and on average.
+    """Usefulness and robust usefulness of the features that the classifier takes (:func:`usefulness`), by
+    feature and on average.
 
-    Source: "Lighter robust model", section IV. The perturbations allowed are those of the attack of the profile.
+    Source: "Lighter robust model", section IV. The perturbations allowed are those of the attack of the
+        profile.
 
     Args:
         steps, step_size, random_start, lift: as in :class:`FeatureAttack`.
@@ -142,8 +149,8 @@ class FeatureUsefulness(AbstractLayerMeasure):
         own = FeatureAttack(attack.threat, self.steps, self.step_size, self.random_start, self.lift)
         found = usefulness(model, x, y, attack=own, layers=layers, seed=seed, progress=progress)
         note = (
-            f"usefulness: {found.robustly_useful} of {len(found)} features keep a robust usefulness above 0 ({found.attack}); "
-            f"{int((found.useful > 0).sum())} are useful without an attack"
+            f"usefulness: {found.robustly_useful} of {len(found)} features keep a robust usefulness above 0"
+            f" ({found.attack}); {int((found.useful > 0).sum())} are useful without an attack"
         )
         by_name = {
             "usefulness": (found.useful, found.mean),
@@ -159,7 +166,18 @@ class FeatureUsefulness(AbstractLayerMeasure):
             middle, low, high = (np.array([end]) for end in ends)
             notes = (note,) if name == "usefulness" else ()
             scores.append(
-                LayerScores(name, "1", (index,), middle, low, high, len(x), len(layers), notes, features={index: values})
+                LayerScores(
+                    name,
+                    "1",
+                    (index,),
+                    middle,
+                    low,
+                    high,
+                    len(x),
+                    len(layers),
+                    notes,
+                    features={index: values},
+                )
             )
         return scores
 
@@ -182,7 +200,9 @@ def _measured(
     low, high = ((v.cpu().double() - head.mean) / head.deviation for v in (low, high))
     useful = _of_classes(t, head.weight, lambda c: z)
     robust = _of_classes(t, head.weight, lambda c: torch.where(falls[:, c], low, high))
-    worst = torch.stack([torch.where(falls_too[:, c], low, high) * t[:, c, None] * turn[c] for c in range(t.shape[1])])
+    worst = torch.stack(
+        [torch.where(falls_too[:, c], low, high) * t[:, c, None] * turn[c] for c in range(t.shape[1])]
+    )
     (u, u_low, u_high), (r, r_low, r_high) = _interval(useful), _interval(robust)
     return Usefulness(
         u,
@@ -205,7 +225,10 @@ def _measured(
 def _of_classes(t: Tensor, weight: Tensor, value: Callable[[int], Tensor]) -> Tensor:
     """(N, d): t (2 s(w f) - 1), mean over classes."""
     classes = t.shape[1]
-    return sum((t[:, c, None] * torch.tanh(weight[c] * value(c) / 2) for c in range(classes)), torch.zeros(())) / classes
+    return (
+        sum((t[:, c, None] * torch.tanh(weight[c] * value(c) / 2) for c in range(classes)), torch.zeros(()))
+        / classes
+    )
 
 
 def _interval(values: Tensor) -> tuple[Floats, Floats, Floats]:

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semirobust.attacks import AbstractAttack
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
+from semirobust.core.interval import mean_interval
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed
 from semirobust.layers.map import LayerMap
-from semirobust.layers.mode import quiet
+from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES
-from semirobust.measures.base import AbstractLayerMeasure
-from semirobust.progress import Progress, silent
-from semirobust.records.interval import mean_interval
-from semirobust.seed import Seed
+from semirobust.measures.base.measure import AbstractLayerMeasure
 
 __all__ = ["WeightCriticality"]
 
@@ -25,13 +25,15 @@ __all__ = ["WeightCriticality"]
 @MEASURES.register("weight-criticality")
 @dataclass(frozen=True)
 class WeightCriticality(AbstractLayerMeasure):
-    """MRC_l = max over ||v||_F <= radius ||w_l||_F of L(w + v in layer l) - L(w), L the loss on adversarial examples of w.
+    """MRC_l = max over ||v||_F <= radius ||w_l||_F of L(w + v in layer l) - L(w), L the loss on adversarial
+    examples of w.
 
-    Source: RiFT (Zhu et al. 2023), equation 2, as its code computes it: the weight tensor of the layer (no bias, no norm)
-    ascends the cross entropy on one fixed set of adversarial examples by plain gradient steps in eval mode, is projected onto
-    the ball after each pass over the set, and the highest loss after any pass counts. Low values mean that the layer has
-    room to be tuned without losing robustness. Theirs attacks the test images once; here it is the images that are given. The
-    interval is over these, at the perturbation that was found.
+    Source: RiFT (Zhu et al. 2023), equation 2, as its code computes it: the weight tensor of the layer (no
+    bias, no norm) ascends the cross entropy on one fixed set of adversarial examples by plain gradient steps
+    in eval mode, is projected onto the ball after each pass over the set, and the highest loss after any pass
+    counts. Low values mean that the layer has room to be tuned without losing robustness. Theirs attacks the
+    test images once; here it is the images that are given. The interval is over these, at the perturbation
+    that was found.
 
     Args:
         radius: of the ball, a share of the weight's norm; 0.1 in the authors' code.
@@ -70,9 +72,13 @@ class WeightCriticality(AbstractLayerMeasure):
             rows.append((sum(rises) / len(rises), *mean_interval(rises)))
             progress("weight-criticality", number, len(layers))
         value, low, high = np.array(rows).T
-        return [LayerScores("weight-criticality", "nats", layers.indices, value, low, high, len(x), len(layers))]
+        return [
+            LayerScores("weight-criticality", "nats", layers.indices, value, low, high, len(x), len(layers))
+        ]
 
-    def _worst(self, model: nn.Module, layers: LayerMap, index: int, x: Tensor, y: Tensor, seed: Seed) -> Tensor:
+    def _worst(
+        self, model: nn.Module, layers: LayerMap, index: int, x: Tensor, y: Tensor, seed: Seed
+    ) -> Tensor:
         """The losses (N,) at the perturbation of the layer's weight whose mean loss is highest."""
         other = copy.deepcopy(model).eval().requires_grad_(False)
         weight = other.get_parameter(f"{layers.at(index).name}.weight")

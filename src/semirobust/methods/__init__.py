@@ -1,7 +1,7 @@
 """Ways to harden a trained model: each composes an objective with a choice of what trains."""
 
-from semirobust.methods.base import AbstractMethod, Context, Plan
-from semirobust.registry import Registry
+from semirobust.core.registry import Registry
+from semirobust.methods.base.method import AbstractMethod, Context, Plan
 
 __all__ = ["METHODS", "AbstractMethod", "Context", "Plan"]
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from semirobust.methods import METHODS
-from semirobust.methods.base import AbstractMethod, Context, Plan
+from semirobust.methods.base.method import AbstractMethod, Context, Plan
 from semirobust.objectives import OBJECTIVES
 from semirobust.training.trainable import All
 
@@ -15,7 +15,8 @@ __all__ = ["ContinuedAdversarial"]
 @METHODS.register("adversarial")
 @dataclass(frozen=True)
 class ContinuedAdversarial(AbstractMethod):
-    """PGD-AT of all layers goes on (Madry et al. 2018), or what the base was trained by: the control at equal budget.
+    """PGD-AT of all layers goes on (Madry et al. 2018), or what the base was trained by: the control at equal
+    budget.
 
     Args:
         objective: the two losses by name, such as ``trades``.

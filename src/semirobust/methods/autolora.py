@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass, replace
 
-from semirobust.errors import InputError
-from semirobust.layers.low_rank import branch, without_branch
+from semirobust.adapters.low_rank import branch, without_branch
+from semirobust.core.errors import InputError
 from semirobust.methods import METHODS
-from semirobust.methods.base import AbstractMethod, Context, Plan
+from semirobust.methods.base.method import AbstractMethod, Context, Plan
 from semirobust.objectives.autolora import AutoLoRA
-from semirobust.training.loop import Trained
 from semirobust.training.trainable import All
+from semirobust.training.training import Trained
 
 __all__ = ["AutoLoRAFineTuning"]
 
@@ -16,9 +16,11 @@ __all__ = ["AutoLoRAFineTuning"]
 @METHODS.register("autolora")
 @dataclass(frozen=True)
 class AutoLoRAFineTuning(AbstractMethod):
-    """Everything trains on adversarial images, a low-rank branch on clean ones; the branch is dropped afterwards.
+    """Everything trains on adversarial images, a low-rank branch on clean ones; the branch is dropped
+    afterwards.
 
-    Source: AutoLoRA (Xu et al. 2024), with the loss of :class:`semirobust.objectives.autolora.AutoLoRA`. Their automatic learning
+    Source: AutoLoRA (Xu et al. 2024), with the loss of :class:`semirobust.objectives.autolora.AutoLoRA`.
+        Their automatic learning
     rate is not part of it: the schedule is the caller's, as for every method.
 
     Args:
@@ -38,5 +40,8 @@ class AutoLoRAFineTuning(AbstractMethod):
             return replace(trained, best=without_branch(trained.best))
 
         return Plan(
-            AutoLoRA(self.weight), All(), prepare=lambda model, seed: branch(model, names, self.rank, seed), as_before=as_before
+            AutoLoRA(self.weight),
+            All(),
+            prepare=lambda model, seed: branch(model, names, self.rank, seed),
+            as_before=as_before,
         )

@@ -7,8 +7,8 @@ from typing import Literal
 from semirobust.layers.features import Place
 from semirobust.measures.criticality import Form, Scale
 from semirobust.methods import METHODS
-from semirobust.methods.base import AbstractMethod, Context, Plan
-from semirobust.methods.chosen import ChosenLayers
+from semirobust.methods.base.layer_choice import ChosenLayers
+from semirobust.methods.base.method import AbstractMethod, Context, Plan
 from semirobust.objectives.clat import CLAT
 
 __all__ = ["CriticalFineTuning"]
@@ -17,12 +17,15 @@ __all__ = ["CriticalFineTuning"]
 @METHODS.register("clat")
 @dataclass(frozen=True)
 class CriticalFineTuning(AbstractMethod):
-    """Lower the criticality of the k most critical layers, chosen anew every 10 epochs; all others are frozen.
+    """Lower the criticality of the k most critical layers, chosen anew every 10 epochs; all others are
+    frozen.
 
-    Source: CLAT (Gopal et al.), algorithm 1. ``selection = "random"`` or ``"bottom"`` and ``every = 0`` are its controls.
+    Source: CLAT (Gopal et al.), algorithm 1. ``selection = "random"`` or ``"bottom"`` and ``every = 0`` are
+        its controls.
 
     Args:
-        layers, selection, k, every, examples, scale, at, form, criterion: as in :class:`semirobust.methods.chosen.ChosenLayers`.
+        layers, selection, k, every, examples, scale, at, form, criterion: as in
+            :class:`semirobust.methods.base.layer_choice.ChosenLayers`.
         weight, scale_free, cross_entropy: as in :class:`semirobust.objectives.clat.CLAT`.
     """
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from semirobust.layers.features import Place
 from semirobust.measures.criticality import Form, Scale
 from semirobust.methods import METHODS
-from semirobust.methods.base import AbstractMethod, Context, Plan
-from semirobust.methods.chosen import ChosenLayers
+from semirobust.methods.base.layer_choice import ChosenLayers
+from semirobust.methods.base.method import AbstractMethod, Context, Plan
 from semirobust.objectives.adversarial import Adversarial
 
 __all__ = ["SelectedAdversarial"]
@@ -16,10 +16,12 @@ __all__ = ["SelectedAdversarial"]
 @METHODS.register("selected")
 @dataclass(frozen=True)
 class SelectedAdversarial(AbstractMethod):
-    """Plain PGD-AT of the layers that CLAT would train: the control that separates its objective from its selection (ours).
+    """Plain PGD-AT of the layers that CLAT would train: the control that separates its objective from its
+    selection (ours).
 
     Args:
-        layers, selection, k, every, examples, scale, at, form, criterion: as in :class:`semirobust.methods.chosen.ChosenLayers`.
+        layers, selection, k, every, examples, scale, at, form, criterion: as in
+            :class:`semirobust.methods.base.layer_choice.ChosenLayers`.
     """
 
     layers: Sequence[int] | None = None

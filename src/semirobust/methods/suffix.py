@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from semirobust.layers.map import LayerMap
 from semirobust.methods import METHODS
-from semirobust.methods.base import AbstractMethod, Context, Plan
+from semirobust.methods.base.method import AbstractMethod, Context, Plan
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.objectives.dependent import Dependent
 from semirobust.training.trainable import Fixed, Replayed
@@ -18,15 +18,16 @@ __all__ = ["SuffixAdversarial"]
 @METHODS.register("suffix")
 @dataclass(frozen=True)
 class SuffixAdversarial(AbstractMethod):
-    """PGD-AT of the last ``layers`` layers; all before them are frozen, batch norm included, and cost no weight gradient.
+    """PGD-AT of the last ``layers`` layers; all before them are frozen, batch norm included, and cost no
+    weight gradient.
 
-    Source: the semirobustness paper, algorithm 1, whose tables count the layers of the suffix: 4, 8 and 12. It starts
-    from a network whose prefix is robust.
+    Source: the semirobustness paper, algorithm 1, whose tables count the layers of the suffix: 4, 8 and 12.
+    It starts from a network whose prefix is robust.
 
     Args:
         layers: how many layers from the output train.
-        prefix_epochs: make the prefix robust first, by PGD-AT of everything in the first so many of the epochs (ours); 0
-            where it is robust.
+        prefix_epochs: make the prefix robust first, by PGD-AT of everything in the first so many of the
+            epochs (ours); 0 where it is robust.
         dependence: ask consecutive layers to depend on each other, by ``hsic`` or ``cka`` as in
             :class:`semirobust.objectives.dependent.Dependent`; ``none`` is the paper's algorithm.
         weight: of that dependence.
@@ -59,5 +60,7 @@ class SuffixAdversarial(AbstractMethod):
         counts = [self.layers] if isinstance(self.layers, int) else list(self.layers)
         n = len(layers)
         if len(counts) != 1 or not 1 <= counts[0] < n:
-            raise InputError(f"layers: expected how many layers from the output train, 1 to {n - 1}; got {self.layers!r}")
+            raise InputError(
+                f"layers: expected how many layers from the output train, 1 to {n - 1}; got {self.layers!r}"
+            )
         return tuple(range(n - counts[0] + 1, n + 1))

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from semirobust.layers.twin_norm import twin_norms
+from semirobust.adapters.twin_norm import twin_norms
 from semirobust.methods import METHODS
-from semirobust.methods.base import AbstractMethod, Context, Plan
+from semirobust.methods.base.method import AbstractMethod, Context, Plan
 from semirobust.objectives.twins import TWINS
 from semirobust.training.trainable import All
 
@@ -14,7 +14,8 @@ __all__ = ["TwinFineTuning"]
 @METHODS.register("twins")
 @dataclass(frozen=True)
 class TwinFineTuning(AbstractMethod):
-    """PGD-AT of everything, half of each batch with the batch statistics from before (TWINS, Liu et al. 2023).
+    """PGD-AT of everything, half of each batch with the batch statistics from before (TWINS, Liu et al.
+    2023).
 
     The branch that adapts is the network that stays.
 

@@ -1,7 +1,7 @@
 """Architectures in their small-image form; pixels come in [0, 1] and are normalised inside."""
 
-from semirobust.models.base import Classifier
-from semirobust.registry import Registry
+from semirobust.core.registry import Registry
+from semirobust.models.base.classifier import Classifier
 
 __all__ = ["MODELS", "Classifier"]
 

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from semirobust.models import MODELS, Classifier
-from semirobust.models.base import channels
+from semirobust.models.base.classifier import channels
 
 __all__ = ["capacity_cnn"]
 
@@ -26,9 +26,8 @@ def capacity_cnn(
 ) -> Classifier:
     """Two convolutions and one hidden layer, scale 0 to 5: filters (2, 4) to (64, 128), hidden 100 to 3200.
 
-    Source: the capacity study of "Lighter robust model", section IV. It gives no kernel sizes; ours are 5x5 without
-    padding, each followed by ReLU and 2x2 max pooling, as in Madry's MNIST network but unpadded.
-    """
+    Source: the capacity study of "Lighter robust model", section IV. It gives no kernel sizes; ours are 5x5
+    without padding, each followed by ReLU and 2x2 max pooling, as in Madry's MNIST network but unpadded."""
     if not 0 <= scale <= 5:
         raise InputError(f"scale: expected 0 to 5, got {scale}")
     side = ((image_size - _KERNEL + 1) // 2 - _KERNEL + 1) // 2

@@ -7,13 +7,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semirobust.models import MODELS, Classifier
-from semirobust.models.base import channels
+from semirobust.models.base.classifier import channels
 
 __all__ = ["DenseNet", "densenet121"]
 
 
 class DenseLayer(nn.Module):
-    """norm, ReLU, 1x1 convolution to four growth rates, norm, ReLU, 3x3 convolution to one; appended to the input."""
+    """norm, ReLU, 1x1 convolution to four growth rates, norm, ReLU, 3x3 convolution to one; appended to the
+    input.
+    """
 
     def __init__(self, inputs: int, growth: int) -> None:
         super().__init__()
@@ -40,7 +42,8 @@ class Transition(nn.Module):
 
 
 class DenseNet(nn.Module):
-    """A 3x3 stem of two growth rates, dense blocks with transitions between, norm, ReLU, global pooling, linear head.
+    """A 3x3 stem of two growth rates, dense blocks with transitions between, norm, ReLU, global pooling,
+    linear head.
 
     Args:
         blocks: dense layers in each block.
@@ -71,8 +74,15 @@ class DenseNet(nn.Module):
 
 @MODELS.register("densenet121")
 def densenet121(
-    *, num_classes: int, width: float, in_channels: int, mean: Sequence[float] | None, std: Sequence[float] | None
+    *,
+    num_classes: int,
+    width: float,
+    in_channels: int,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
 ) -> Classifier:
-    """Dense blocks of 6, 12, 24 and 16 layers, growth rate 32 times the width: 121 layers (Huang et al. 2017)."""
+    """Dense blocks of 6, 12, 24 and 16 layers, growth rate 32 times the width: 121 layers (Huang et al.
+    2017).
+    """
     network = DenseNet((6, 12, 24, 16), channels(32, width), in_channels=in_channels, num_classes=num_classes)
     return Classifier(network, in_channels=in_channels, mean=mean, std=std)

@@ -6,7 +6,7 @@ from itertools import pairwise
 from torch import nn
 
 from semirobust.models import MODELS, Classifier
-from semirobust.models.base import channels
+from semirobust.models.base.classifier import channels
 
 __all__ = ["mlp_300_100_100"]
 
@@ -21,7 +21,9 @@ def mlp_300_100_100(
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
 ) -> Classifier:
-    """Hidden layers of 300, 100 and 100 units with ReLU: the network of the robust lottery tickets ("Lighter robust model")."""
+    """Hidden layers of 300, 100 and 100 units with ReLU: the network of the robust lottery tickets ("Lighter
+    robust model").
+    """
     sizes = [in_channels * image_size**2, *(channels(c, width) for c in (300, 100, 100))]
     modules: list[nn.Module] = [nn.Flatten()]
     for inputs, outputs in pairwise(sizes):

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from semirobust.models import MODELS, Classifier
-from semirobust.models.base import channels
+from semirobust.models.base.classifier import channels
 
 __all__ = ["PreActBlock", "PreActResNet", "preact_resnet18", "wrn"]
 
@@ -40,7 +40,9 @@ class PreActResNet(nn.Module):
         planes: channels of each stage.
     """
 
-    def __init__(self, stem: int, blocks: Sequence[int], planes: Sequence[int], *, in_channels: int, num_classes: int) -> None:
+    def __init__(
+        self, stem: int, blocks: Sequence[int], planes: Sequence[int], *, in_channels: int, num_classes: int
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, stem, 3, 1, 1, bias=False)
         stages: list[nn.Module] = []
@@ -65,7 +67,12 @@ class PreActResNet(nn.Module):
 
 @MODELS.register("preact_resnet18")
 def preact_resnet18(
-    *, num_classes: int, width: float, in_channels: int, mean: Sequence[float] | None, std: Sequence[float] | None
+    *,
+    num_classes: int,
+    width: float,
+    in_channels: int,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
 ) -> Classifier:
     """Four stages of two pre-activation blocks, 64 to 512 channels (He et al. 2016b).
 
@@ -87,7 +94,8 @@ def wrn(
     depth: int,
     factor: int,
 ) -> Classifier:
-    """Wide residual network of depth D = 6n + 4 and widening K: wrn_28_10, wrn_34_10, wrn_70_16 (Zagoruyko & Komodakis 2016).
+    """Wide residual network of depth D = 6n + 4 and widening K: wrn_28_10, wrn_34_10, wrn_70_16 (Zagoruyko &
+    Komodakis 2016).
 
     The name's depth counts the three projections, so it has D - 2 layers on the main path.
     """
@@ -95,5 +103,7 @@ def wrn(
         raise InputError(f"wrn_D_K: expected D = 6n + 4 from 10 on and K from 1 on, got wrn_{depth}_{factor}")
     count = (depth - 4) // 6
     planes = [channels(p * factor, width) for p in (16, 32, 64)]
-    network = PreActResNet(channels(16, width), (count,) * 3, planes, in_channels=in_channels, num_classes=num_classes)
+    network = PreActResNet(
+        channels(16, width), (count,) * 3, planes, in_channels=in_channels, num_classes=num_classes
+    )
     return Classifier(network, in_channels=in_channels, mean=mean, std=std)

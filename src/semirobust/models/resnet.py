@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semirobust.models import MODELS, Classifier
-from semirobust.models.base import channels
+from semirobust.models.base.classifier import channels
 
 __all__ = ["BasicBlock", "Bottleneck", "ResNet"]
 
@@ -61,7 +61,8 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A 3x3 stem, stages of blocks that halve the image from the second on, global average pooling, a linear head.
+    """A 3x3 stem, stages of blocks that halve the image from the second on, global average pooling, a linear
+    head.
 
     Args:
         block: ``BasicBlock`` or ``Bottleneck``.
@@ -100,14 +101,30 @@ class ResNet(nn.Module):
         return self.linear(torch.flatten(F.adaptive_avg_pool2d(h, 1), 1))
 
 
-def _register(name: str, block: type[BasicBlock] | type[Bottleneck], blocks: Sequence[int], planes: Sequence[int]) -> None:
+def _register(
+    name: str, block: type[BasicBlock] | type[Bottleneck], blocks: Sequence[int], planes: Sequence[int]
+) -> None:
     def build(
-        *, num_classes: int, width: float, in_channels: int, mean: Sequence[float] | None, std: Sequence[float] | None
+        *,
+        num_classes: int,
+        width: float,
+        in_channels: int,
+        mean: Sequence[float] | None,
+        std: Sequence[float] | None,
     ) -> Classifier:
-        network = ResNet(block, blocks, [channels(p, width) for p in planes], in_channels=in_channels, num_classes=num_classes)
+        network = ResNet(
+            block,
+            blocks,
+            [channels(p, width) for p in planes],
+            in_channels=in_channels,
+            num_classes=num_classes,
+        )
         return Classifier(network, in_channels=in_channels, mean=mean, std=std)
 
-    stages = f"{len(blocks)} stages of {'-'.join(map(str, blocks))} {block.__name__}s, {'-'.join(map(str, planes))} channels"
+    stages = (
+        f"{len(blocks)} stages of {'-'.join(map(str, blocks))} {block.__name__}s,"
+        f" {'-'.join(map(str, planes))} channels"
+    )
     build.__doc__ = f"{stages} (He et al. 2016a), with a 3x3 stem for small images."
     MODELS.register(name)(build)
 

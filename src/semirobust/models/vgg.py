@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from semirobust.models import MODELS, Classifier
-from semirobust.models.base import channels
+from semirobust.models.base.classifier import channels
 
 __all__ = ["vgg19"]
 
@@ -14,12 +14,18 @@ _PLANES = ((64, 64), (128, 128), (256,) * 4, (512,) * 4, (512,) * 4)
 
 @MODELS.register("vgg19")
 def vgg19(
-    *, num_classes: int, width: float, in_channels: int, mean: Sequence[float] | None, std: Sequence[float] | None
+    *,
+    num_classes: int,
+    width: float,
+    in_channels: int,
+    mean: Sequence[float] | None,
+    std: Sequence[float] | None,
 ) -> Classifier:
-    """Sixteen 3x3 convolutions with batch norm in five pooled stages, and three linear layers (Simonyan & Zisserman 2015).
+    """Sixteen 3x3 convolutions with batch norm in five pooled stages, and three linear layers (Simonyan &
+    Zisserman 2015).
 
-    Our head for small images: global average pooling, then 512, 512 and C units; no dropout, the batch norm serves.
-    """
+    Our head for small images: global average pooling, then 512, 512 and C units; no dropout, the batch norm
+    serves."""
     modules: list[nn.Module] = []
     inputs = in_channels
     for stage, planes in enumerate(_PLANES):

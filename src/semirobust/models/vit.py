@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from semirobust.models import MODELS, Classifier
-from semirobust.models.base import channels
+from semirobust.models.base.classifier import channels
 
 __all__ = ["VisionTransformer", "vit_small"]
 
@@ -49,7 +49,15 @@ class VisionTransformer(nn.Module):
     """Patches, a class token and learned positions, blocks, layer norm, linear head on the class token."""
 
     def __init__(
-        self, *, size: int, heads: int, depth: int, patch: int, image_size: int, in_channels: int, num_classes: int
+        self,
+        *,
+        size: int,
+        heads: int,
+        depth: int,
+        patch: int,
+        image_size: int,
+        in_channels: int,
+        num_classes: int,
     ) -> None:
         super().__init__()
         self.patches = nn.Conv2d(in_channels, size, patch, patch)
@@ -81,7 +89,9 @@ def vit_small(
     patch: int = 4,
     depth: int = 12,
 ) -> Classifier:
-    """Twelve blocks of 384 features and 6 heads on 4x4 patches: ViT-S (Touvron et al. 2021) at CIFAR's size."""
+    """Twelve blocks of 384 features and 6 heads on 4x4 patches: ViT-S (Touvron et al. 2021) at CIFAR's
+    size.
+    """
     if patch < 1 or depth < 1 or image_size % patch:
         raise InputError(f"image_size: vit_small expects a multiple of its patch {patch}, got {image_size}")
     network = VisionTransformer(

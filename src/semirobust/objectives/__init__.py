@@ -1,7 +1,7 @@
 """Min-max training objectives: what the attack raises and what training lowers."""
 
-from semirobust.objectives.base import AbstractObjective, Step
-from semirobust.registry import Registry
+from semirobust.core.registry import Registry
+from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["OBJECTIVES", "AbstractObjective", "Step"]
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semirobust.objectives import OBJECTIVES
-from semirobust.objectives.base import AbstractObjective, Step
+from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["Adversarial"]
 
@@ -17,9 +17,8 @@ __all__ = ["Adversarial"]
 class Adversarial(AbstractObjective):
     """min E[ max_delta CE(f(x + delta), y) ] (Madry et al. 2018, equation 2.1).
 
-    With PGD as the attack this is PGD-AT, with FGSM it is FGSM-AT. The attack sees the model in eval mode (our choice;
-    the references differ), so batch statistics move only with the outer loss.
-    """
+    With PGD as the attack this is PGD-AT, with FGSM it is FGSM-AT. The attack sees the model in eval mode
+    (our choice; the references differ), so batch statistics move only with the outer loss."""
 
     def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
         return lambda x_adv: F.cross_entropy(step.model(x_adv), step.y, reduction="none")

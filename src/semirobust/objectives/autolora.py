@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from semirobust.errors import InputError
-from semirobust.layers.low_rank import on_branch
+from semirobust.adapters.low_rank import on_branch
+from semirobust.core.errors import InputError
 from semirobust.objectives import OBJECTIVES
 from semirobust.objectives.adversarial import Adversarial
-from semirobust.objectives.base import Step
+from semirobust.objectives.base.objective import Step
 from semirobust.objectives.trades import divergence
 
 __all__ = ["AutoLoRA"]
@@ -18,11 +18,13 @@ __all__ = ["AutoLoRA"]
 @OBJECTIVES.register("autolora")
 @dataclass(frozen=True)
 class AutoLoRA(Adversarial):
-    """min E[ (1 - p) CE(g(x), y) + p CE(f(x'), y) + weight * p * KL(p_g(x) || p_f(x')) ], g = f with a low-rank branch.
+    """min E[ (1 - p) CE(g(x), y) + p CE(f(x'), y) + weight * p * KL(p_g(x) || p_f(x')) ], g = f with a
+    low-rank branch.
 
-    Source: Xu et al. (2024). p is the share of clean images that g classifies right: the better the branch, the more weight on
-    the robust part, without a constant to tune. Natural images train the branch and what has none, adversarial ones the network.
-    p is that of the batch (ours; theirs is that of the epoch before). Without a branch g is f.
+    Source: Xu et al. (2024). p is the share of clean images that g classifies right: the better the branch,
+    the more weight on the robust part, without a constant to tune. Natural images train the branch and what
+    has none, adversarial ones the network. p is that of the batch (ours; theirs is that of the epoch before).
+    Without a branch g is f.
 
     Args:
         weight: of the divergence; 6 in the authors' code.

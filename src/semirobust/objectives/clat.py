@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from semirobust.layers.features import features, forward_to
 from semirobust.objectives import OBJECTIVES
-from semirobust.objectives.base import AbstractObjective, Step
+from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["CLAT"]
 
@@ -21,18 +21,22 @@ _FLAT = 1e-9
 @OBJECTIVES.register("clat")
 @dataclass(frozen=True)
 class CLAT(AbstractObjective):
-    """min over f_S of E[ CE(f(x), y) ] + weight * L_C, L_C = E max_delta sum_{i in S} ||F_i(x+delta) - F_i(x)||_2.
+    """min over f_S of E[ CE(f(x), y) ] + weight * L_C, L_C = E max_delta sum_{i in S} ||F_i(x+delta) -
+    F_i(x)||_2.
 
-    Source: CLAT (Gopal et al.), equations 5 and 6. The attack raises the feature distance itself, by a pass that stops
-    at the deepest selected layer; it needs a random start, since the distance has no slope at delta = 0.
+    Source: CLAT (Gopal et al.), equations 5 and 6. The attack raises the feature distance itself, by a pass
+    that stops at the deepest selected layer; it needs a random start, since the distance has no slope at
+    delta = 0.
 
     Args:
         weight: lambda, which the paper does not give; 1 is our choice after a sweep (docs/clat.md): less does
             nothing, 3 gains more after robust overfitting and collapses before it, 10 collapses anywhere.
-        scale_free: divide L_C by its value when the layers were selected (our choice): the norm differs tenfold
-            between layers, so one lambda cannot suit them all. False is the paper's form. Of layers that nothing moves any more,
-            as in a branch that died (which L_C rewards), the paper's form is taken.
-        cross_entropy: on ``clean`` inputs as in equation 6; on ``adversarial`` ones or the mean of ``both`` (our options).
+        scale_free: divide L_C by its value when the layers were selected (our choice): the norm differs
+            tenfold between layers, so one lambda cannot suit them all. False is the paper's form. Of layers
+            that nothing moves any more, as in a branch that died (which L_C rewards), the paper's form is
+            taken.
+        cross_entropy: on ``clean`` inputs as in equation 6; on ``adversarial`` ones or the mean of ``both``
+            (our options).
     """
 
     flat_at_start: ClassVar[bool] = True
@@ -56,7 +60,11 @@ class CLAT(AbstractObjective):
             else:
                 loss_adv = F.cross_entropy(step.model(x_adv), step.y)
                 moved = dict(tape)
-                loss = loss_adv if self.cross_entropy == "adversarial" else (loss_adv + F.cross_entropy(logits, step.y)) / 2
+                loss = (
+                    loss_adv
+                    if self.cross_entropy == "adversarial"
+                    else (loss_adv + F.cross_entropy(logits, step.y)) / 2
+                )
         if moved is None:
             moved = forward_to(step.model, step.layers, x_adv, step.selected)
         scale = step.reference if self.scale_free else 1.0
@@ -69,12 +77,16 @@ class CLAT(AbstractObjective):
             distance = float(_distance(clean, moved, step).mean())
         if torch.equal(x_adv, step.x):
             raise InputError(
-                "attack: CLAT needs one with a random start (the feature distance has no slope at x), such as pgd-10"
+                "attack: CLAT needs one with a random start (the feature distance has no slope at x), such as"
+                " pgd-10"
             )
         return distance if distance > _FLAT else 1.0
 
 
 def _distance(clean: dict[int, Tensor], moved: dict[int, Tensor], step: Step) -> Tensor:
     """sum_i ||moved_i - clean_i||_2 of each example: (N,)."""
-    lengths = [torch.linalg.vector_norm(step.layers.at(i).by_example(moved[i] - clean[i], len(step.x)), dim=1) for i in clean]
+    lengths = [
+        torch.linalg.vector_norm(step.layers.at(i).by_example(moved[i] - clean[i], len(step.x)), dim=1)
+        for i in clean
+    ]
     return torch.stack(lengths).sum(0)

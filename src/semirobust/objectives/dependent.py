@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from semirobust.layers.features import features
 from semirobust.objectives import OBJECTIVES
 from semirobust.objectives.adversarial import Adversarial
-from semirobust.objectives.base import Step
+from semirobust.objectives.base.objective import Step
 
 __all__ = ["Dependent", "alignment"]
 
@@ -23,10 +23,12 @@ _FLAT = 1e-6  # share of a kernel's squared norm below which its spread is round
 @OBJECTIVES.register("dependent")
 @dataclass(frozen=True)
 class Dependent(Adversarial):
-    """min E[ max_delta CE(f(x + delta), y) ] - weight * mean_j D(F_{j-1}; F_j | Y) over the layers j that train, at x + delta.
+    """min E[ max_delta CE(f(x + delta), y) ] - weight * mean_j D(F_{j-1}; F_j | Y) over the layers j that
+    train, at x + delta.
 
-    The semirobustness paper (section 5) leaves training that enforces dependence as future work; this form of it is ours.
-    D is :func:`alignment`, 1 for equal features and 0 on average for independent ones, within each class of the batch.
+    The semirobustness paper (section 5) leaves training that enforces dependence as future work; this form of
+    it is ours. D is :func:`alignment`, 1 for equal features and 0 on average for independent ones, within
+    each class of the batch.
 
     Args:
         dependence: the kernels of D: Gaussian ones (``hsic``) or linear ones (``cka``).
@@ -43,7 +45,9 @@ class Dependent(Adversarial):
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         pairs = [(j - 1, j) for j in step.selected if j > 1]
         if not pairs:
-            raise InputError("layers: expected one behind another to train, since the first layer depends on no other")
+            raise InputError(
+                "layers: expected one behind another to train, since the first layer depends on no other"
+            )
         with features(step.model, step.layers, {i for pair in pairs for i in pair}) as tape:
             loss = F.cross_entropy(step.model(x_adv), step.y)
         rows = {i: step.layers.at(i).by_example(feature, len(step.x)) for i, feature in tape.items()}
@@ -52,14 +56,17 @@ class Dependent(Adversarial):
 
 
 def alignment(a: Tensor, b: Tensor, y: Tensor, *, kernel: Literal["hsic", "cka"] = "hsic") -> Tensor:
-    """Kernel alignment of (n, p) and (n, q) within the classes ``y`` (n,): sum_c H_c(a, b), over its value for each side itself.
+    """Kernel alignment of (n, p) and (n, q) within the classes ``y`` (n,): sum_c H_c(a, b), over its value
+    for each side itself.
 
-    H_c is the unbiased estimate of HSIC (Song et al. 2012, equation 5) on the images of class c, times its pairs. Classes of
-    fewer than four have none, and a batch of such classes alone gives 0. The alignment is 1 for a side with itself, and 0 on
-    average for independent sides, however wide: the biased form reads 0.96 there for 64 images. Kernels are Gaussian of
-    median width (``hsic``) or linear (``cka``).
-    """
-    with torch.autocast(a.device.type, enabled=False):  # differences of sums of products, which half precision drowns
+    H_c is the unbiased estimate of HSIC (Song et al. 2012, equation 5) on the images of class c, times its
+    pairs. Classes of fewer than four have none, and a batch of such classes alone gives 0. The alignment is 1
+    for a side with itself, and 0 on
+    average for independent sides, however wide: the biased form reads 0.96 there for 64 images. Kernels are
+    Gaussian of median width (``hsic``) or linear (``cka``)."""
+    with torch.autocast(
+        a.device.type, enabled=False
+    ):  # differences of sums of products, which half precision drowns
         k, m = (_gaussian(rows) if kernel == "hsic" else _linear(rows, y) for rows in (_full(a), _full(b)))
         blocks = [torch.nonzero(y == label).squeeze(1) for label in y.unique()]
         kept = [(k[rows][:, rows], m[rows][:, rows]) for rows in blocks if len(rows) >= _FEWEST]
@@ -83,7 +90,9 @@ def _pairs(kept: list[tuple[Tensor, Tensor]]) -> Iterator[list[tuple[Tensor, Ten
 
 
 def _linear(rows: Tensor, y: Tensor) -> Tensor:
-    """Products of rows less their class's mean: the unbiased estimate is the same, but far means cost it no digits."""
+    """Products of rows less their class's mean: the unbiased estimate is the same, but far means cost it no
+    digits.
+    """
     same = (y[:, None] == y).to(rows.dtype)
     centred = rows - same / same.sum(1, keepdim=True) @ rows
     return centred @ centred.T

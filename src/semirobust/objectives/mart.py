@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from semirobust.objectives import OBJECTIVES
 from semirobust.objectives.adversarial import Adversarial
-from semirobust.objectives.base import Step
+from semirobust.objectives.base.objective import Step
 from semirobust.objectives.trades import divergence
 
 __all__ = ["MART"]
@@ -18,10 +18,11 @@ __all__ = ["MART"]
 @OBJECTIVES.register("mart")
 @dataclass(frozen=True)
 class MART(Adversarial):
-    """min E[ BCE(p(x'), y) + beta * KL(p(x) || p(x')) (1 - p_y(x)) ], x' = argmax CE (Wang et al. 2020, equation 9).
+    """min E[ BCE(p(x'), y) + beta * KL(p(x) || p(x')) (1 - p_y(x)) ], x' = argmax CE (Wang et al. 2020,
+    equation 9).
 
-    BCE(p, y) = -log p_y - log(1 - max_{k != y} p_k). The authors add 1e-4 inside the second logarithm, kept here, and 1e-12 and
-    1e-7 elsewhere, which log-softmax makes needless.
+    BCE(p, y) = -log p_y - log(1 - max_{k != y} p_k). The authors add 1e-4 inside the second logarithm, kept
+    here, and 1e-12 and 1e-7 elsewhere, which log-softmax makes needless.
 
     Args:
         beta: weight of the divergence; 5 in the authors' script.

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from semirobust.objectives import OBJECTIVES
 from semirobust.objectives.adversarial import Adversarial
-from semirobust.objectives.base import Step
+from semirobust.objectives.base.objective import Step
 
 __all__ = ["Mixed"]
 
@@ -19,8 +19,8 @@ __all__ = ["Mixed"]
 class Mixed(Adversarial):
     """min E[ (1 - clean) max_delta CE(f(x + delta), y) + clean CE(f(x), y) ], in nats.
 
-    Source: Goodfellow et al. (2015), equation in section 6, whose alpha is ``clean``; the capacity study of "Lighter robust
-    model", section III, trains on both kinds of images without saying in which shares.
+    Source: Goodfellow et al. (2015), equation in section 6, whose alpha is ``clean``; the capacity study of
+    "Lighter robust model", section III, trains on both kinds of images without saying in which shares.
 
     Args:
         clean: the share of clean images in the loss.

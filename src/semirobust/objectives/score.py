@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from semirobust.objectives import OBJECTIVES
-from semirobust.objectives.base import AbstractObjective, Step
+from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["SCORE"]
 
@@ -18,10 +18,12 @@ __all__ = ["SCORE"]
 @OBJECTIVES.register("score")
 @dataclass(frozen=True)
 class SCORE(AbstractObjective):
-    """min E[ |p(x) - y|^2 + beta * max(|p(x') - p(x)|^2 - clip, 0) ], x' = argmax |p(x') - p(x)|^2, p = softmax f.
+    """min E[ |p(x) - y|^2 + beta * max(|p(x') - p(x)|^2 - clip, 0) ], x' = argmax |p(x') - p(x)|^2, p =
+    softmax f.
 
-    Source: Pang et al. 2022, equation 10 in its squared form (LSE), which the authors train with. Labels are smoothed to
-    (1 - s C / (C - 1)) onehot + s / (C - 1) for any number C of classes; the authors' form with the 10 of CIFAR-10 is that.
+    Source: Pang et al. 2022, equation 10 in its squared form (LSE), which the authors train with. Labels are
+    smoothed to (1 - s C / (C - 1)) onehot + s / (C - 1) for any number C of classes; the authors' form with
+    the 10 of CIFAR-10 is that.
 
     Args:
         beta: weight of the second distance; 3 to 4 in the paper.
@@ -38,7 +40,9 @@ class SCORE(AbstractObjective):
     def __post_init__(self) -> None:
         if not self.beta >= 0 or not 0 <= self.smoothing < 1 or not self.clip >= 0:
             found = (self.beta, self.smoothing, self.clip)
-            raise InputError(f"beta, smoothing and clip: expected at least 0, the second below 1; got {found}")
+            raise InputError(
+                f"beta, smoothing and clip: expected at least 0, the second below 1; got {found}"
+            )
 
     def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
         with torch.no_grad():

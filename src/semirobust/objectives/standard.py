@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semirobust.objectives import OBJECTIVES
-from semirobust.objectives.base import AbstractObjective, Step
+from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["Standard"]
 

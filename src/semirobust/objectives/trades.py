@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from semirobust.objectives import OBJECTIVES
-from semirobust.objectives.base import AbstractObjective, Step
+from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["TRADES", "divergence"]
 
@@ -18,10 +18,12 @@ __all__ = ["TRADES", "divergence"]
 @OBJECTIVES.register("trades")
 @dataclass(frozen=True)
 class TRADES(AbstractObjective):
-    """min E[ CE(f(x), y) + beta * max_delta KL(p(x) || p(x + delta)) ], p = softmax f (Zhang et al. 2019, equation 5).
+    """min E[ CE(f(x), y) + beta * max_delta KL(p(x) || p(x + delta)) ], p = softmax f (Zhang et al. 2019,
+    equation 5).
 
-    The divergence has no slope at delta = 0, so its attack needs a random start; the authors' is 0.001 N(0, 1), ours that of the
-    attack. p(x) is computed once and not in every step, as theirs is. With beta = 0 it is standard training.
+    The divergence has no slope at delta = 0, so its attack needs a random start; the authors' is 0.001 N(0,
+    1), ours that of the attack. p(x) is computed once and not in every step, as theirs is. With beta = 0 it
+    is standard training.
 
     Args:
         beta: weight of the divergence; 6 in the authors' script.
@@ -46,5 +48,7 @@ class TRADES(AbstractObjective):
 
 
 def divergence(clean: Tensor, moved: Tensor) -> Tensor:
-    """KL(softmax clean || softmax moved) of two logits (N, C), by example, in nats; finite whatever underflows."""
+    """KL(softmax clean || softmax moved) of two logits (N, C), by example, in nats; finite whatever
+    underflows.
+    """
     return F.kl_div(moved.log_softmax(1), clean.log_softmax(1), reduction="none", log_target=True).sum(1)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from semirobust.errors import InputError
-from semirobust.layers.twin_norm import halves
+from semirobust.adapters.twin_norm import halves
+from semirobust.core.errors import InputError
 from semirobust.objectives import OBJECTIVES
-from semirobust.objectives.base import AbstractObjective, Step
+from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["TWINS"]
 
@@ -17,11 +17,13 @@ __all__ = ["TWINS"]
 @OBJECTIVES.register("twins")
 @dataclass(frozen=True)
 class TWINS(AbstractObjective):
-    """min E[ (weight * CE(f_frozen(x'), y) + CE(f(x'), y)) / (weight + 1) ], each branch on its half of the batch.
+    """min E[ (weight * CE(f_frozen(x'), y) + CE(f(x'), y)) / (weight + 1) ], each branch on its half of the
+    batch.
 
-    f_frozen normalises by the statistics from before the fine-tuning, f by those of now; they share all weights (Liu et al.
-    2023). Each half is attacked in its own branch. The authors' sum is not divided (ours, so that the learning rate means what
-    it does elsewhere). Without twin norms (:func:`semirobust.layers.twin_norm.twin_norms`) and with weight 1 this is PGD-AT.
+    f_frozen normalises by the statistics from before the fine-tuning, f by those of now; they share all
+    weights (Liu et al. 2023). Each half is attacked in its own branch. The authors' sum is not divided (ours,
+    so that the learning rate means what it does elsewhere). Without twin norms
+    (:func:`semirobust.adapters.twin_norm.twin_norms`) and with weight 1 this is PGD-AT.
 
     Args:
         weight: lambda, of the frozen branch; 1 is ours.

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvTransposeNd
 
 from semirobust.attacks import AbstractAttack
-from semirobust.checks import probe
-from semirobust.data.images import Images
-from semirobust.errors import InputError
+from semirobust.core.checks import probe
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed, as_seed
+from semirobust.data.base.images import Images
+from semirobust.layers.macs import multiplications
 from semirobust.layers.map import LayerMap, layer_map
-from semirobust.layers.mode import quiet
-from semirobust.layers.operations import multiplications
-from semirobust.pruning.base import AbstractSaliency
-from semirobust.pruning.magnitude import Magnitude
-from semirobust.seed import Seed, as_seed
+from semirobust.layers.quiet import quiet
+from semirobust.pruning.saliencies.base.saliency import AbstractSaliency
+from semirobust.pruning.saliencies.magnitude import Magnitude
 
 __all__ = ["Channels"]
 
@@ -30,18 +30,20 @@ _MAGNITUDE = Magnitude()
 class Channels:
     """Removes the channels that are worth least until the network is as small as asked.
 
-    What depends on what (a channel and its batch norm, the shortcut beside it, the next layer's input) is found by
-    torch-pruning (Fang et al. 2023, "DepGraph"). A channel is worth the mean saliency of the weights that make it, over all
-    layers that must lose it together, relative to the mean of its layer, so that layers of other sizes can be compared (ours);
-    the saliency ``layered`` has its own way to compare them.
+    What depends on what (a channel and its batch norm, the shortcut beside it, the next layer's input) is
+    found by torch-pruning (Fang et al. 2023, "DepGraph"). A channel is worth the mean saliency of the weights
+    that make it, over all layers that must lose it together, relative to the mean of its layer, so that
+    layers of other sizes can be compared (ours); the saliency ``layered`` has its own way to compare them.
     The classifier keeps its outputs.
 
     Args:
         operations: the share of multiplications that is to be left, from above 0 to 1.
         saliency: what a weight is worth; it is asked again after each step.
-        steps: how many steps the way to nothing is cut into; the network stops at the first that is small enough.
+        steps: how many steps the way to nothing is cut into; the network stops at the first that is small
+            enough.
         least: the share of each layer's channels that stays in any case.
-        multiple: numbers of channels are rounded to multiples of this; 8 or 16 suit processors, which pad to that anyway.
+        multiple: numbers of channels are rounded to multiples of this; 8 or 16 suit processors, which pad to
+            that anyway.
     """
 
     operations: float = 0.5
@@ -53,7 +55,9 @@ class Channels:
     def __post_init__(self) -> None:
         if not 0 < self.operations <= 1 or not 0 < self.least <= 1 or min(self.steps, self.multiple) < 1:
             found = f"{self.operations}, {self.least}, {self.steps} and {self.multiple}"
-            raise InputError(f"operations, least, steps and multiple: expected shares above 0, and at least 1; got {found}")
+            raise InputError(
+                f"operations, least, steps and multiple: expected shares above 0, and at least 1; got {found}"
+            )
 
     def __call__(
         self, model: nn.Module, images: Images, attack: AbstractAttack | None = None, *, seed: int | Seed = 0
@@ -79,13 +83,23 @@ class Channels:
         names = {id(small.get_submodule(layer.name)): f"{layer.name}.weight" for layer in layers}
         worth = _Worth(names, self.saliency.comparable)
         classifier = small.get_submodule(layers.at(len(layers)).name)
-        sizes = {small.get_submodule(layer.name): model.get_parameter(f"{layer.name}.weight").shape[0] for layer in layers}
+        sizes = {
+            small.get_submodule(layer.name): model.get_parameter(f"{layer.name}.weight").shape[0]
+            for layer in layers
+        }
         floors = {module: max(1, math.ceil(self.least * size)) for module, size in sizes.items()}
         try:
             pruner = tools.pruner.BasePruner(
-                small, x, importance=worth, global_pruning=True, pruning_ratio=1 - self.least, max_pruning_ratio=1 - self.least,
-                iterative_steps=self.steps, ignored_layers=[classifier], round_to=self.multiple if self.multiple > 1 else None,
-            )  # fmt: skip
+                small,
+                x,
+                importance=worth,
+                global_pruning=True,
+                pruning_ratio=1 - self.least,
+                max_pruning_ratio=1 - self.least,
+                iterative_steps=self.steps,
+                ignored_layers=[classifier],
+                round_to=self.multiple if self.multiple > 1 else None,
+            )
             for step in range(self.steps):
                 if sum(multiplications(small, x).values()) <= aim:
                     break
@@ -101,12 +115,17 @@ class Channels:
         except _FAILURES as error:
             raise _refused("channels", error) from None
         if left > aim:
-            least = f"{left / whole:.0%} are left with {self.least:.0%} of each layer, in multiples of {self.multiple}"
+            least = (
+                f"{left / whole:.0%} are left with {self.least:.0%} of each layer, in multiples of"
+                f" {self.multiple}"
+            )
             raise InputError(f"operations: {self.operations:.0%} of them cannot be reached; {least}")
         return small
 
     def _remove(self, pruner: Any, group: Any, worth: "_Worth", floors: Mapping[nn.Module, int]) -> None:
-        """Prune a group, but of no layer more than it may lose; of more channels at once those of least worth go."""
+        """Prune a group, but of no layer more than it may lose; of more channels at once those of least worth
+        go.
+        """
         dependency, channels = group[0]
         module = dependency.target.module
         now = len(module.weight)
@@ -123,7 +142,9 @@ class Channels:
 
 @dataclass
 class _Worth:
-    """What each channel of a group of layers that depend on each other is worth, as torch-pruning asks for it."""
+    """What each channel of a group of layers that depend on each other is worth, as torch-pruning asks for
+    it.
+    """
 
     names: Mapping[int, str]
     comparable: bool
@@ -141,7 +162,13 @@ class _Worth:
         return torch.stack(found).mean(0) if len(sizes) == 1 else None
 
 
-_FAILURES = (RuntimeError, AssertionError, AttributeError, IndexError, ValueError)  # of torch-pruning, on what it cannot follow
+_FAILURES = (
+    RuntimeError,
+    AssertionError,
+    AttributeError,
+    IndexError,
+    ValueError,
+)  # of torch-pruning, on what it cannot follow
 
 
 def _refused(what: str, error: Exception) -> InputError:
@@ -150,31 +177,43 @@ def _refused(what: str, error: Exception) -> InputError:
 
 
 def _check_removable(model: nn.Module, layers: LayerMap) -> None:
-    """No weight that two modules share, none that is computed from others, and no layer that gives its channels otherwise."""
+    """No weight that two modules share, none that is computed from others, and no layer that gives its
+    channels otherwise.
+    """
     owners: dict[int, str] = {}
     for place, module in model.named_modules():
         for own, parameter in module._parameters.items():
             name = f"{place}.{own}"
             if parameter is not None and owners.setdefault(id(parameter), name) != name:
-                raise InputError(f"model: its channels cannot be removed ({owners[id(parameter)]} and {name} are one tensor)")
+                raise InputError(
+                    f"model: its channels cannot be removed ({owners[id(parameter)]} and {name} are one"
+                    " tensor)"
+                )
     for layer in layers:
         module = model.get_submodule(layer.name)
         if not isinstance(module._parameters.get("weight"), nn.Parameter):
-            raise InputError(f"model: its channels cannot be removed ({layer.name}.weight is no parameter of its own)")
+            raise InputError(
+                f"model: its channels cannot be removed ({layer.name}.weight is no parameter of its own)"
+            )
         if isinstance(module, _ConvTransposeNd):
-            raise InputError(f"model: its channels cannot be removed ({layer.name} is a transposed convolution)")
+            raise InputError(
+                f"model: its channels cannot be removed ({layer.name} is a transposed convolution)"
+            )
 
 
 def _tools() -> Any:
     try:
         import torch_pruning  # type: ignore[import-untyped]
     except ImportError:
-        raise InputError('channels: removing them needs torch-pruning: pip install "semirobust[prune]"') from None
+        raise InputError(
+            'channels: removing them needs torch-pruning: pip install "semirobust[prune]"'
+        ) from None
     return torch_pruning
 
 
 def without_features(model: nn.Module, gone: Tensor, x: Tensor) -> nn.Module:
-    """A smaller copy of ``model`` without the features (d,) that are ``gone`` from its classifier, and what made them.
+    """A smaller copy of ``model`` without the features (d,) that are ``gone`` from its classifier, and what
+    made them.
 
     The classifier's weights of these must be 0; then the logits stay as they were.
 
@@ -194,7 +233,9 @@ def without_features(model: nn.Module, gone: Tensor, x: Tensor) -> nn.Module:
         raise InputError("features: expected some of those of a linear classifier to stay")
     try:
         graph = tools.DependencyGraph().build_dependency(small, example_inputs=x[:1])
-        graph.get_pruning_group(classifier, tools.prune_linear_in_channels, gone.nonzero().flatten().tolist()).prune()
+        graph.get_pruning_group(
+            classifier, tools.prune_linear_in_channels, gone.nonzero().flatten().tolist()
+        ).prune()
         with quiet(model), torch.no_grad():
             same = torch.allclose(small(x), model(x), rtol=1e-4, atol=1e-5)
     except _FAILURES as error:

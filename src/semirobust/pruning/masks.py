@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 from semirobust.layers.map import LayerMap
 
 __all__ = ["Masks", "Scope"]
@@ -35,26 +35,37 @@ class Masks:
         Biases, norms, and what is no layer of its own, such as a projection of a shortcut, are left aside.
 
         Raises:
-            InputError: a layer's weight is computed from others (weight norm, torch's pruning), or nothing can be pruned.
+            InputError: a layer's weight is computed from others (weight norm, torch's pruning), or nothing
+                can be pruned.
         """
         chosen = [layer for layer in layers if classifier or layer.index != len(layers)]
         parameters = dict(model.named_parameters())  # of weights that modules share, the first name
         shared = dict(model.named_parameters(remove_duplicate=False))
         for layer in chosen:
             name = f"{layer.name}.weight"
-            if name not in shared and isinstance(getattr(model.get_submodule(layer.name), "weight", None), Tensor):
+            if name not in shared and isinstance(
+                getattr(model.get_submodule(layer.name), "weight", None), Tensor
+            ):
                 raise InputError(
-                    f"model: expected {name} to be a parameter, but it is computed from others; make it permanent first "
-                    "(torch.nn.utils.prune.remove, torch.nn.utils.parametrize.remove_parametrizations)"
+                    f"model: expected {name} to be a parameter, but it is computed from others; make it"
+                    " permanent first (torch.nn.utils.prune.remove,"
+                    " torch.nn.utils.parametrize.remove_parametrizations)"
                 )
-        weights = {name: parameters[name] for layer in chosen if (name := f"{layer.name}.weight") in parameters}
+        weights = {
+            name: parameters[name] for layer in chosen if (name := f"{layer.name}.weight") in parameters
+        }
         if not weights:
             raise InputError("model: expected a layer with weights to prune, found none")
         return cls({name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()})
 
     def of_zeros(self, model: nn.Module) -> "Masks":
         """Less the weights that are 0 in ``model``: what an earlier pruning left."""
-        return Masks({name: mask & (model.get_parameter(name) != 0).to(mask.device) for name, mask in self.kept.items()})
+        return Masks(
+            {
+                name: mask & (model.get_parameter(name) != 0).to(mask.device)
+                for name, mask in self.kept.items()
+            }
+        )
 
     @classmethod
     def of_torch(cls, model: nn.Module) -> "Masks":
@@ -72,11 +83,18 @@ class Masks:
         return cls(pruned)
 
     def hand_over(self, model: nn.Module) -> nn.Module:
-        """Put the masks on ``model`` in the form of ``torch.nn.utils.prune``, whose ``remove`` makes them permanent."""
+        """Put the masks on ``model`` in the form of ``torch.nn.utils.prune``, whose ``remove`` makes them
+        permanent.
+        """
         for name, mask in self.kept.items():
             weight = model.get_parameter(name)
             # Modules that share a weight go on sharing it.
-            owners = [(module, own) for module in model.modules() for own, p in module._parameters.items() if p is weight]
+            owners = [
+                (module, own)
+                for module in model.modules()
+                for own, p in module._parameters.items()
+                if p is weight
+            ]
             for module, own in owners:
                 torch_prune.custom_from_mask(module, own, mask.to(weight.device))
         return model
@@ -110,7 +128,9 @@ class Masks:
 
     @contextmanager
     def held(self, model: nn.Module) -> Iterator[None]:
-        """Within it no step of an optimiser moves a pruned weight from 0: its gradient is 0, and so are momentum and decay."""
+        """Within it no step of an optimiser moves a pruned weight from 0: its gradient is 0, and so are
+        momentum and decay.
+        """
         handles = []
         self.cut(model)
         for name, mask in self.kept.items():
@@ -128,10 +148,12 @@ class Masks:
                 handle.remove()
 
     def without(self, scores: Mapping[str, Tensor], fraction: float, scope: Scope = "global") -> "Masks":
-        """Less the lowest ``fraction`` of what is left, of all together or of each weight; exactly so many, rounded.
+        """Less the lowest ``fraction`` of what is left, of all together or of each weight; exactly so many,
+        rounded.
 
-        Equal scores go in order of position. Nothing that is gone comes back. With the scope ``features`` whole columns of the
-        one weight (C, d) that ``scores`` has last go, by their mean: the features that a classifier takes.
+        Equal scores go in order of position. Nothing that is gone comes back. With the scope ``features``
+        whole columns of the one weight (C, d) that ``scores`` has last go, by their mean: the features that a
+        classifier takes.
 
         Raises:
             InputError: a fraction that is not from 0 to below 1, another scope, or a weight without scores.
@@ -153,14 +175,18 @@ class Masks:
     def _features(self, name: str, scores: Mapping[str, Tensor], fraction: float) -> "Masks":
         mask = self.kept[name]
         if mask.dim() != 2:
-            raise InputError(f"scope: features are inputs of a linear layer, and {name} has {mask.dim()} dimensions")
+            raise InputError(
+                f"scope: features are inputs of a linear layer, and {name} has {mask.dim()} dimensions"
+            )
         left = mask.any(0).nonzero().flatten()
         order = torch.argsort(scores[name].detach().double().mean(0).to(mask.device)[left], stable=True)
         mask = mask.clone()
         mask[:, left[order[: round(fraction * len(left))]]] = False
         return Masks({**self.kept, name: mask})
 
-    def _group(self, names: tuple[str, ...], scores: Mapping[str, Tensor], fraction: float) -> dict[str, Tensor]:
+    def _group(
+        self, names: tuple[str, ...], scores: Mapping[str, Tensor], fraction: float
+    ) -> dict[str, Tensor]:
         mask = torch.cat([self.kept[name].flatten() for name in names])
         flat = torch.cat([scores[name].detach().to(mask.device).flatten() for name in names]).double()
         places = mask.nonzero().flatten()
@@ -179,5 +205,7 @@ def _parameter(model: nn.Module, name: str) -> nn.Parameter:
 
 
 def _without(slope: Tensor, gone: Tensor) -> Tensor:
-    """In the memory format of ``slope``: sums over another one, such as those of weight perturbations, would round otherwise."""
+    """In the memory format of ``slope``: sums over another one, such as those of weight perturbations, would
+    round otherwise.
+    """
     return slope.clone(memory_format=torch.preserve_format).masked_fill_(gone.to(slope.device), 0.0)

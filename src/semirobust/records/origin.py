@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
-from semirobust.records.record import Origin
+from semirobust.records.schema import Origin
 
 __all__ = ["code_version", "config_hash", "origin"]
 
@@ -22,7 +22,9 @@ def config_hash(settings: Mapping[str, object]) -> str:
 
 @cache
 def code_version() -> str:
-    """The installed version, with commit (and ``+`` for local changes) where the package runs from a checkout of its own."""
+    """The installed version, with commit (and ``+`` for local changes) where the package runs from a checkout
+    of its own.
+    """
     version = importlib.metadata.version("semirobust")
     root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():
@@ -34,7 +36,9 @@ def code_version() -> str:
 
 def _git(root: Path, *arguments: str) -> str:
     try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=5, check=False)
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=5, check=False
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
@@ -50,7 +54,11 @@ def _processor() -> str:
     return name
 
 
-def origin(settings: Mapping[str, object], *, seed: object, accelerator: str = "", threads: int = 0) -> Origin:
-    """The origin of records made under ``settings``; ``accelerator`` names a GPU, else the processor is named."""
+def origin(
+    settings: Mapping[str, object], *, seed: object, accelerator: str = "", threads: int = 0
+) -> Origin:
+    """The origin of records made under ``settings``; ``accelerator`` names a GPU, else the processor is
+    named.
+    """
     device = accelerator or (f"{_processor()}, {threads} threads" if threads else _processor())
     return Origin(config=config_hash(settings), version=code_version(), device=device, seed=str(seed))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from semirobust.errors import InputError
-from semirobust.files import write_atomically
-from semirobust.records.record import Finding, LayerEntry, Number, Picture, Settings, parse_record
+from semirobust.core.errors import InputError
+from semirobust.core.files import write_atomically
+from semirobust.records.schema import Finding, LayerEntry, Number, Picture, Settings, parse_record
 
 __all__ = ["AnyRecord", "read_records", "write_records"]
 
@@ -25,9 +25,17 @@ def read_records(source: Path) -> list[AnyRecord]:
     Raises:
         InputError: nothing there, or a line that is no record.
     """
-    files = sorted((source / "records").glob("*.jsonl")) if source.is_dir() else [source] if source.is_file() else []
+    files = (
+        sorted((source / "records").glob("*.jsonl"))
+        if source.is_dir()
+        else [source]
+        if source.is_file()
+        else []
+    )
     if not files:
-        raise InputError(f"records: expected a run folder with records/*.jsonl or a .jsonl file at {source}, found none")
+        raise InputError(
+            f"records: expected a run folder with records/*.jsonl or a .jsonl file at {source}, found none"
+        )
     return [record for file in files for record in _read(file)]
 
 
@@ -44,5 +52,7 @@ def _read(file: Path) -> list[AnyRecord]:
             records.append(parse_record(line))
         except ValidationError as error:
             problem = error.errors()[0]["msg"]
-            raise InputError(f"{file.name}, line {number}: expected a record, got something else ({problem})") from None
+            raise InputError(
+                f"{file.name}, line {number}: expected a record, got something else ({problem})"
+            ) from None
     return records

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from semirobust.records.record import LayerEntry
+from semirobust.records.schema import LayerEntry
 from semirobust.reports.network import column_step, entries_of
 from semirobust.reports.source import Cell, Source
 
@@ -65,7 +65,9 @@ def _picture(source: Source, arm: str) -> ConnectivityPicture | None:
     on = {int(n.labels["layer"]): int(n.labels.get("on", int(n.labels["layer"]) - 1)) for n in numbers}
     rows = []
     for position, entry in enumerate(entries):
-        value, null, excess = (source.cell(f"layer.{name}", layer=str(entry.index), arm=arm) for name in _NAMES)
+        value, null, excess = (
+            source.cell(f"layer.{name}", layer=str(entry.index), arm=arm) for name in _NAMES
+        )
         if value is not None and math.isfinite(value.value):
             rows.append((position, entry, value, null, excess))
     if not rows:

@@ -21,20 +21,29 @@ def features_figure(source: Source) -> go.Figure | None:
     found = {name: source.named(f"feature.{name}") for name in _PANELS}
     if not any(found.values()):
         return None
-    runs = list(dict.fromkeys(str(number.labels.get("run", "")) for numbers in found.values() for number in numbers))
-    figure = make_subplots(rows=2, cols=2, subplot_titles=list(_PANELS.values()), vertical_spacing=0.2, horizontal_spacing=0.1)
+    runs = list(
+        dict.fromkeys(str(number.labels.get("run", "")) for numbers in found.values() for number in numbers)
+    )
+    figure = make_subplots(
+        rows=2, cols=2, subplot_titles=list(_PANELS.values()), vertical_spacing=0.2, horizontal_spacing=0.1
+    )
     for position, numbers in enumerate(found.values()):
         row, column = position // 2 + 1, position % 2 + 1
         for number, run in enumerate(runs):
             figure.add_trace(
                 go.Histogram(
-                    x=[n.value for n in numbers if str(n.labels.get("run", "")) == run], nbinsx=40, name=run, legendgroup=run,
-                    showlegend=position == 0 and len(runs) > 1, opacity=1 if len(runs) == 1 else 0.6,
+                    x=[n.value for n in numbers if str(n.labels.get("run", "")) == run],
+                    nbinsx=40,
+                    name=run,
+                    legendgroup=run,
+                    showlegend=position == 0 and len(runs) > 1,
+                    opacity=1 if len(runs) == 1 else 0.6,
                     marker={"color": COLOURS[(position if len(runs) == 1 else number) % len(COLOURS)]},
                     hovertemplate="%{x}: %{y} features<extra>" + run + "</extra>",
                 ),
-                row=row, col=column,
-            )  # fmt: skip
+                row=row,
+                col=column,
+            )
         figure.add_vline(x=0, line={"color": "#5b6670", "width": 1, "dash": "dot"}, row=row, col=column)
     figure.update_annotations(font={"size": 13})
     figure.update_yaxes(title="features", col=1)

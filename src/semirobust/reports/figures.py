@@ -6,7 +6,15 @@ import plotly.graph_objects as go
 
 from semirobust.reports.source import Cell, Source
 
-__all__ = ["COLOURS", "accuracy_figure", "curves_figure", "reach", "security_figure", "styled", "transfer_figure"]
+__all__ = [
+    "COLOURS",
+    "accuracy_figure",
+    "curves_figure",
+    "reach",
+    "security_figure",
+    "styled",
+    "transfer_figure",
+]
 
 # Okabe and Ito's palette, told apart by all kinds of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8c6d31")
@@ -58,10 +66,15 @@ def reach(cell: Cell, *, up: bool) -> float:
 
 def curves_figure(source: Source) -> go.Figure | None:
     """Validation accuracy by epoch, each arm going on where training from scratch ended."""
-    arms = list(dict.fromkeys(str(n.labels["arm"]) for n in source.named("validation.robust") if "epoch" in n.labels))
+    arms = list(
+        dict.fromkeys(str(n.labels["arm"]) for n in source.named("validation.robust") if "epoch" in n.labels)
+    )
     if not arms:
         return None
-    start = max((int(n.labels["epoch"]) for n in source.named("validation.robust") if n.labels["arm"] == "train"), default=0)
+    start = max(
+        (int(n.labels["epoch"]) for n in source.named("validation.robust") if n.labels["arm"] == "train"),
+        default=0,
+    )
     figure = go.Figure()
     for position, arm in enumerate(arms):
         offset = 0 if arm == "train" else start
@@ -91,19 +104,33 @@ def security_figure(source: Source) -> go.Figure | None:
     if not arms:
         return None
     figure = go.Figure()
-    curves = [(arm, norm) for arm in arms for norm in norms if source.cell("accuracy.sweep", arm=arm, norm=norm)]
+    curves = [
+        (arm, norm) for arm in arms for norm in norms if source.cell("accuracy.sweep", arm=arm, norm=norm)
+    ]
     for position, (arm, norm) in enumerate(curves):
         name = f"{arm}, {norm}" if len(norms) > 1 else arm
         colour = COLOURS[position % len(COLOURS)]
         radii = [float(e) for e in source.values_of("accuracy.sweep", "epsilon")]
-        cells = [(e, c) for e in sorted(radii) if (c := source.cell("accuracy.sweep", arm=arm, norm=norm, epsilon=str(e)))]
+        cells = [
+            (e, c)
+            for e in sorted(radii)
+            if (c := source.cell("accuracy.sweep", arm=arm, norm=norm, epsilon=str(e)))
+        ]
         x, y = [e for e, _ in cells], [100 * c.value for _, c in cells]
         low, high = (
             [v - reach(c, up=False) for (_, c), v in zip(cells, y)],
             [v + reach(c, up=True) for (_, c), v in zip(cells, y)],
         )
-        band = {"fill": "toself", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, "opacity": 0.2}
-        figure.add_trace(go.Scatter(x=[*x, *x[::-1]], y=[*high, *low[::-1]], fillcolor=colour, mode="lines", **band))
+        band = {
+            "fill": "toself",
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+            "showlegend": False,
+            "opacity": 0.2,
+        }
+        figure.add_trace(
+            go.Scatter(x=[*x, *x[::-1]], y=[*high, *low[::-1]], fillcolor=colour, mode="lines", **band)
+        )
         figure.add_trace(
             go.Scatter(
                 x=x, y=y, name=name, mode="lines+markers", line={"color": colour, "width": 2},
@@ -135,9 +162,19 @@ def transfer_figure(source: Source) -> go.Figure | None:
     shares = [[100 * cell.value if cell else None for cell in row] for row in cells]
     texts = [["" if v is None else f"{v:.1f}" for v in row] for row in shares]
     heat = go.Heatmap(
-        z=shares, x=names, y=names, text=texts, texttemplate="%{text}", zmin=0, zmax=100, colorscale="Blues", xgap=2, ygap=2,
-        colorbar={"title": "%"}, hovertemplate="made for %{y}, seen by %{x}: %{z:.1f} %<extra></extra>",
-    )  # fmt: skip
+        z=shares,
+        x=names,
+        y=names,
+        text=texts,
+        texttemplate="%{text}",
+        zmin=0,
+        zmax=100,
+        colorscale="Blues",
+        xgap=2,
+        ygap=2,
+        colorbar={"title": "%"},
+        hovertemplate="made for %{y}, seen by %{x}: %{z:.1f} %<extra></extra>",
+    )
     figure = go.Figure(heat)
     figure.update_xaxes(title="seen by")
     figure.update_yaxes(title="made for", autorange="reversed", automargin=True)

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from semirobust.records.record import Label, LayerEntry
+from semirobust.records.schema import Label, LayerEntry
 from semirobust.reports.source import Cell, Source
 
 __all__ = ["Column", "NetworkPicture", "column_step", "entries_of", "network_pictures"]
@@ -69,7 +69,9 @@ def network_pictures(source: Source, measure: str = "criticality") -> list["Netw
 
 def entries_of(source: Source, run: Label | None) -> list[LayerEntry]:
     """The layers of one run in order."""
-    return sorted((entry for entry in source.layers if entry.labels.get("run") == run), key=lambda entry: entry.index)
+    return sorted(
+        (entry for entry in source.layers if entry.labels.get("run") == run), key=lambda entry: entry.index
+    )
 
 
 def column_step(entries: list[LayerEntry]) -> float:
@@ -86,7 +88,9 @@ def _picture(source: Source, measure: str, arm: str) -> NetworkPicture | None:
     entries = entries_of(source, run)
     if not entries:
         return None
-    ratios = [math.log2(c.value) for i, c in cells.items() if c is not None and i > 1 and 0 < c.value < math.inf]
+    ratios = [
+        math.log2(c.value) for i, c in cells.items() if c is not None and i > 1 and 0 < c.value < math.inf
+    ]
     top, bottom = max([0.5, *ratios]) * 1.15, min([-0.5, *ratios]) * 1.15
     step = column_step(entries)
 

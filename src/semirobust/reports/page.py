@@ -9,11 +9,10 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from semirobust.errors import InputError
-from semirobust.files import write_atomically
-from semirobust.records.record import Finding
+from semirobust.core.errors import InputError
+from semirobust.core.files import write_atomically
+from semirobust.records.schema import Finding
 from semirobust.reports.connectivity import connectivity_pictures
-from semirobust.reports.course import course_figure
 from semirobust.reports.features import features_figure
 from semirobust.reports.figures import accuracy_figure, curves_figure, security_figure, transfer_figure
 from semirobust.reports.network import network_pictures
@@ -21,6 +20,7 @@ from semirobust.reports.prefixes import prefix_figures
 from semirobust.reports.pruning import by_level, pruning_figure
 from semirobust.reports.recovery import by_cut, recovery_figure
 from semirobust.reports.source import Cell, Source, read_source
+from semirobust.reports.training_curve import course_figure
 
 __all__ = ["render_report", "write_report"]
 
@@ -44,9 +44,16 @@ def write_report(folders: Sequence[Path], out: Path, *, title: str = "Robustness
     source = read_source(folders)
     try:
         page = render_report(source, title)
-    except (LookupError, ValueError, TypeError, ArithmeticError) as error:  # a record that lacks what its name promises
+    except (
+        LookupError,
+        ValueError,
+        TypeError,
+        ArithmeticError,
+    ) as error:  # a record that lacks what its name promises
         said = f"{type(error).__name__}: {error}"
-        raise InputError(f"records: expected those of runs, got some that do not fit together ({said})") from error
+        raise InputError(
+            f"records: expected those of runs, got some that do not fit together ({said})"
+        ) from error
     try:
         write_atomically(out, page.encode())
     except OSError as error:
@@ -93,14 +100,18 @@ def render_report(source: Source, title: str) -> str:
         pictures=source.pictures,
         verdicts=[finding for finding in source.findings if finding.name == "verdict"],
         findings=_notes(source.findings),
-        settings=[(s.stage, json.dumps(s.settings, indent=2, default=str), s.origin) for s in source.settings],
+        settings=[
+            (s.stage, json.dumps(s.settings, indent=2, default=str), s.origin) for s in source.settings
+        ],
         layers=sorted(source.layers, key=lambda entry: entry.index),
         source=source,
     )
 
 
 def _notes(findings: Sequence[Finding]) -> list[Finding]:
-    """The findings that are no verdicts, with the name of their run where there are several; passed checks in one line."""
+    """The findings that are no verdicts, with the name of their run where there are several; passed checks in
+    one line.
+    """
     passed: dict[str, list[Finding]] = {}
     notes: list[Finding] = []
     for finding in findings:

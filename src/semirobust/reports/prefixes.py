@@ -20,8 +20,13 @@ _NAMES = {
 
 
 def prefix_figures(source: Source) -> dict[str, go.Figure]:
-    """``semirobustness``: the margin gamma_j of a head on each prefix; ``readout``: accuracy of linear read-outs of it."""
-    titles = {"semirobustness": "margin of a head on the prefix; share right", "readout": "accuracy on adversarial examples, %"}
+    """``semirobustness``: the margin gamma_j of a head on each prefix; ``readout``: accuracy of linear
+    read-outs of it.
+    """
+    titles = {
+        "semirobustness": "margin of a head on the prefix; share right",
+        "readout": "accuracy on adversarial examples, %",
+    }
     figures = {name: _figure(source, name, title) for name, title in titles.items()}
     return {name: figure for name, figure in figures.items() if figure is not None}
 
@@ -39,14 +44,21 @@ def _figure(source: Source, measure: str, title: str) -> go.Figure | None:
         name = f"{arm}: {_NAMES[kind]}" if len(arms) > 1 else _NAMES[kind]
         figure.add_trace(
             go.Scatter(
-                x=[layer for layer, _ in found], y=[factor * cell.value for _, cell in found], name=name, mode="lines+markers",
+                x=[layer for layer, _ in found],
+                y=[factor * cell.value for _, cell in found],
+                name=name,
+                mode="lines+markers",
                 line={"color": COLOURS[position % len(COLOURS)], "width": 2},
-                error_y={"type": "data", "symmetric": False, "thickness": 1.2,
-                         "array": [factor * _reach(cell, up=True) for _, cell in found],
-                         "arrayminus": [factor * _reach(cell, up=False) for _, cell in found]},
+                error_y={
+                    "type": "data",
+                    "symmetric": False,
+                    "thickness": 1.2,
+                    "array": [factor * _reach(cell, up=True) for _, cell in found],
+                    "arrayminus": [factor * _reach(cell, up=False) for _, cell in found],
+                },
                 hovertemplate=f"{name}, prefix of " + "%{x}: %{y:.3g}<extra></extra>",
             )
-        )  # fmt: skip
+        )
     figure.update_xaxes(title="last layer of the prefix")
     figure.update_yaxes(title=title)
     return styled(figure, 360)

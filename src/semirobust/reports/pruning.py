@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import plotly.graph_objects as go
 
-from semirobust.records.record import Number
+from semirobust.records.schema import Number
 from semirobust.reports.figures import COLOURS, reach, styled
 from semirobust.reports.source import Cell, Source
 
@@ -14,7 +14,9 @@ _SHOWN = 4  # levels beside the first in the table of arms
 
 
 def by_level(source: Source) -> Source:
-    """The same with some levels of pruning as arms of their own, named by what is left; the others and their epochs left out."""
+    """The same with some levels of pruning as arms of their own, named by what is left; the others and their
+    epochs left out.
+    """
     levels = source.values_of("prune.density", "level")
     if not levels:
         return source
@@ -26,7 +28,10 @@ def by_level(source: Source) -> Source:
 def _keeps(number: Number, shown: set[str]) -> bool:
     if "level" not in number.labels:
         return True
-    return number.name in ("accuracy", "train.parameters", "train.seconds") and str(number.labels["level"]) in shown
+    return (
+        number.name in ("accuracy", "train.parameters", "train.seconds")
+        and str(number.labels["level"]) in shown
+    )
 
 
 def _named(number: Number, source: Source) -> Number:
@@ -45,14 +50,18 @@ def pruned_rows(source: Source) -> list[tuple[str, float, dict[str, Cell]]]:
         for level in source.values_of("prune.density", "level"):
             left = source.cell("prune.density", arm=arm, level=level)
             attacks = source.values_of("accuracy", "attack")
-            cells = {attack: source.cell("accuracy", arm=arm, level=level, attack=attack) for attack in attacks}
+            cells = {
+                attack: source.cell("accuracy", arm=arm, level=level, attack=attack) for attack in attacks
+            }
             if left:
                 rows.append((arm, left.value, {attack: cell for attack, cell in cells.items() if cell}))
     return rows
 
 
 def pruning_figure(source: Source) -> go.Figure | None:
-    """Clean accuracy and accuracy under the strongest attack by weights left, on a logarithmic scale: a line for each arm."""
+    """Clean accuracy and accuracy under the strongest attack by weights left, on a logarithmic scale: a line
+    for each arm.
+    """
     rows = pruned_rows(source)
     if not rows:
         return None
@@ -64,16 +73,23 @@ def pruning_figure(source: Source) -> go.Figure | None:
             found = [(left, cells[attack]) for left, cells in own if attack in cells]
             figure.add_trace(
                 go.Scatter(
-                    x=[left for left, _ in found], y=[100 * cell.value for _, cell in found], mode="lines+markers",
-                    name=f"{arm}, {attack}", line={"color": COLOURS[position % len(COLOURS)], "dash": dash, "width": 2},
+                    x=[left for left, _ in found],
+                    y=[100 * cell.value for _, cell in found],
+                    mode="lines+markers",
+                    name=f"{arm}, {attack}",
+                    line={"color": COLOURS[position % len(COLOURS)], "dash": dash, "width": 2},
                     error_y={
-                        "type": "data", "symmetric": False, "thickness": 1, "width": 2,
+                        "type": "data",
+                        "symmetric": False,
+                        "thickness": 1,
+                        "width": 2,
                         "array": [reach(cell, up=True) for _, cell in found],
                         "arrayminus": [reach(cell, up=False) for _, cell in found],
                     },
-                    hovertemplate=f"{arm}, {attack}: " + "%{y:.1f} % with %{x:.2g} % of the weights<extra></extra>",
+                    hovertemplate=f"{arm}, {attack}: "
+                    + "%{y:.1f} % with %{x:.2g} % of the weights<extra></extra>",
                 )
-            )  # fmt: skip
+            )
     figure.update_xaxes(title="weights left, %", type="log", autorange="reversed")
     figure.update_yaxes(title="accuracy, %", rangemode="tozero")
     return styled(figure, 420)

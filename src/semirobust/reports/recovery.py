@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import plotly.graph_objects as go
 
-from semirobust.records.record import Number
+from semirobust.records.schema import Number
 from semirobust.reports.figures import COLOURS, styled
 from semirobust.reports.source import Source
 
@@ -25,8 +25,12 @@ def _named(number: Number) -> Number:
 
 
 def recovery_figure(source: Source) -> go.Figure | None:
-    """Accuracy under attack on the images that decide by seconds of training: a line for each cut, f* as a level."""
-    lines = sorted({(str(n.labels.get("run", "")), int(n.labels["suffix"])) for n in source.named("recover.best")})
+    """Accuracy under attack on the images that decide by seconds of training: a line for each cut, f* as a
+    level.
+    """
+    lines = sorted(
+        {(str(n.labels.get("run", "")), int(n.labels["suffix"])) for n in source.named("recover.best")}
+    )
     if not lines:
         return None
     layers = max((entry.index for entry in source.layers), default=0)
@@ -55,7 +59,9 @@ def _is_reference(number: Number) -> bool:
 
 
 def _course(source: Source, cut: int, run: object) -> tuple[list[float], list[float]]:
-    """Seconds so far and accuracy by epoch, means over trials; a trial that has ended stays where it came to."""
+    """Seconds so far and accuracy by epoch, means over trials; a trial that has ended stays where it came
+    to.
+    """
     accuracy, seconds = (_by_trial(source, name, cut, run) for name in ("validation.robust", "train.seconds"))
     x, y, spent = list[float](), list[float](), 0.0
     for epoch in range(1 + max((max(epochs) for epochs in accuracy.values()), default=-1)):

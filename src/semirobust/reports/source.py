@@ -4,8 +4,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from semirobust.records.interval import mean_interval
-from semirobust.records.record import Finding, LayerEntry, Number, Picture, Settings
+from semirobust.core.interval import mean_interval
+from semirobust.records.schema import Finding, LayerEntry, Number, Picture, Settings
 from semirobust.records.store import AnyRecord, read_records
 
 __all__ = ["Cell", "Source", "read_source"]
@@ -33,7 +33,9 @@ class Cell:
         """From the records of one quantity, one for each seed."""
         values = tuple(number.value for number in numbers)
         same = {(number.value, number.low, number.high, number.origin.seed) for number in numbers}
-        if len(same) == 1 and numbers[0].low is not None:  # one evaluation that all seeds share has no spread over seeds
+        if (
+            len(same) == 1 and numbers[0].low is not None
+        ):  # one evaluation that all seeds share has no spread over seeds
             values = values[:1]
         if len(values) == 1:
             return cls(values[0], numbers[0].low, numbers[0].high, values, numbers[0].n)
@@ -65,7 +67,9 @@ class Source:
 
     def values_of(self, name: str, label: str) -> list[str]:
         """The values of ``label`` among the numbers called ``name``, in order of appearance."""
-        return list(dict.fromkeys(str(number.labels[label]) for number in self.named(name) if label in number.labels))
+        return list(
+            dict.fromkeys(str(number.labels[label]) for number in self.named(name) if label in number.labels)
+        )
 
     def cell(self, name: str, **labels: str) -> Cell | None:
         """The number called ``name`` with these labels, over its seeds; None if there is none."""
@@ -85,7 +89,10 @@ def read_source(folders: Sequence[Path]) -> Source:
 def _names(folders: Sequence[Path]) -> list[str]:
     """A name for each run: its folder's, with its parent's before it where two are equal."""
     short = [folder.name or str(folder) for folder in folders]
-    return [f"{f.parent.name}/{f.name}" if short.count(f.name) > 1 else n for f, n in zip(folders, short, strict=True)]
+    return [
+        f"{f.parent.name}/{f.name}" if short.count(f.name) > 1 else n
+        for f, n in zip(folders, short, strict=True)
+    ]
 
 
 def _with_run(records: Iterable[AnyRecord], run: str) -> list[AnyRecord]:

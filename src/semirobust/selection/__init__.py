@@ -1,7 +1,7 @@
 """Which layers, given a score of each."""
 
-from semirobust.registry import Registry
-from semirobust.selection.base import AbstractSelection
+from semirobust.core.registry import Registry
+from semirobust.selection.base.selection import AbstractSelection
 
 __all__ = ["SELECTIONS", "AbstractSelection"]
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import torch
 
-from semirobust.seed import Seed
+from semirobust.core.seed import Seed
 from semirobust.selection import SELECTIONS
-from semirobust.selection.base import AbstractSelection
+from semirobust.selection.base.selection import AbstractSelection
 
 __all__ = ["Uniform"]
 

@@ -1,9 +1,12 @@
 """What an adversary may do to an image: one threat model per file."""
 
-from semirobust.registry import Registry
-from semirobust.threats.ball import AbstractBall
-from semirobust.threats.base import AbstractThreat
+from semirobust.core.registry import Registry
+from semirobust.threats.base.ball import AbstractBall
+from semirobust.threats.base.threat import AbstractThreat
 
-__all__ = ["THREATS", "AbstractBall", "AbstractThreat"]
+__all__ = ["NORMS", "THREATS", "AbstractBall", "AbstractThreat"]
 
-THREATS: Registry[AbstractBall] = Registry("norm", "semirobust.threats")
+NORMS: Registry[AbstractBall] = Registry("norm", "semirobust.threats")
+"""Norm balls: what ``--norm`` names."""
+THREATS: Registry[AbstractThreat] = Registry("threat model", "semirobust.threats")
+"""All others; each belongs to one attack."""

@@ -7,18 +7,22 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semirobust.errors import InputError
-from semirobust.threats.base import AbstractThreat, in_pixel_range
+from semirobust.core.errors import InputError
+from semirobust.threats import THREATS
+from semirobust.threats.base.threat import AbstractThreat, in_pixel_range
 
 __all__ = ["Flow"]
 
 
+@THREATS.register("flow")
 @dataclass(frozen=True)
 class Flow(AbstractThreat):
-    """Each pixel is taken, by bilinear interpolation, from a place at most ``limit`` pixels away in each direction.
+    """Each pixel is taken, by bilinear interpolation, from a place at most ``limit`` pixels away in each
+    direction.
 
-    Whether an image arose so cannot be told from it; :meth:`contains` asks for what must hold if it did: each value lies
-    between the least and the greatest within ``limit`` pixels, rounded up, of its place.
+    Whether an image arose so cannot be told from it; :meth:`contains` asks for what must hold if it did: each
+    value lies between the least and the greatest within ``limit`` pixels, rounded up, of its place.
+    Source: the perturbations of StAdv (Xiao et al. 2018), bounded (ours).
 
     Args:
         limit: in pixels.
@@ -40,7 +44,9 @@ class Flow(AbstractThreat):
         return inside & in_pixel_range(x_adv)
 
     def warp(self, x: Tensor, flow: Tensor) -> Tensor:
-        """x_adv(i, j) = x(i + flow_1(i, j), j + flow_0(i, j)) for a flow (N, 2, H, W) in pixels; the border goes on outside."""
+        """x_adv(i, j) = x(i + flow_1(i, j), j + flow_0(i, j)) for a flow (N, 2, H, W) in pixels; the border
+        goes on outside.
+        """
         h, w = x.shape[2:]
         columns = torch.arange(w, device=x.device, dtype=x.dtype) + flow[:, 0]
         rows = torch.arange(h, device=x.device, dtype=x.dtype)[:, None] + flow[:, 1]

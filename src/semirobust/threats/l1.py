@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from semirobust.seed import Seed
-from semirobust.threats import THREATS
-from semirobust.threats.ball import AbstractBall, flat, norms, per_example, random_signs, room
+from semirobust.core.seed import Seed
+from semirobust.threats import NORMS
+from semirobust.threats.base.ball import AbstractBall, flat, norms, per_example, random_signs, room
 
 __all__ = ["L1", "sparse_ascent"]
 
@@ -15,15 +15,15 @@ _SHARE = 0.05
 _BISECTIONS = 60
 
 
-@THREATS.register("l1")
+@NORMS.register("l1")
 @dataclass(frozen=True)
 class L1(AbstractBall):
-    """||delta||_1 <= epsilon. The steepest direction changes one value; ascent changes the steepest 5 % of them.
+    """||delta||_1 <= epsilon. The steepest direction changes one value; ascent changes the steepest 5 % of
+    them.
 
-    :meth:`restrict` is the exact projection onto the intersection of the ball with [0, 1], not one after the other, which
-    would leave much of epsilon unused. Source: Croce & Hein 2021, "Mind the box"; the sparse steps are those of Tramer &
-    Boneh 2019.
-    """
+    :meth:`restrict` is the exact projection onto the intersection of the ball with [0, 1], not one after the
+    other, which would leave much of epsilon unused. Source: Croce & Hein 2021, "Mind the box"; the sparse
+    steps are those of Tramer & Boneh 2019."""
 
     @property
     def norm(self) -> str:
@@ -72,7 +72,9 @@ class L1(AbstractBall):
 
 
 def sparse_ascent(gradient: Tensor, share: Tensor) -> Tensor:
-    """The signs of the steepest ``share`` (N,) of the values of each example, of l1 length 1; 0 where the gradient is 0."""
+    """The signs of the steepest ``share`` (N,) of the values of each example, of l1 length 1; 0 where the
+    gradient is 0.
+    """
     values = gradient.flatten(1)
     steepness, d = values.abs(), values.shape[1]
     rank = (d - (share * d).long()).clamp(1, d) - 1
@@ -84,10 +86,11 @@ def sparse_ascent(gradient: Tensor, share: Tensor) -> Tensor:
 def _shrunk(delta: Tensor, space: Tensor, epsilon: float) -> Tensor:
     """argmin_d ||d - delta||_2 s.t. ||d||_1 <= epsilon and |d_i| <= space_i, with the signs of delta.
 
-    |d_i| = min(max(|delta_i| - m, 0), space_i) for the least m >= 0 that brings the sum to epsilon: Newton's method inside a
-    bracket that is halved where a step would leave it.
-    """
-    if not (delta.is_contiguous() or (delta.dim() == 4 and delta.is_contiguous(memory_format=torch.channels_last))):
+    |d_i| = min(max(|delta_i| - m, 0), space_i) for the least m >= 0 that brings the sum to epsilon: Newton's
+    method inside a bracket that is halved where a step would leave it."""
+    if not (
+        delta.is_contiguous() or (delta.dim() == 4 and delta.is_contiguous(memory_format=torch.channels_last))
+    ):
         delta = delta.contiguous()
     length, space = flat(delta).abs(), flat(torch.empty_like(delta).copy_(space))
 

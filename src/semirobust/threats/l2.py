@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from semirobust.seed import Seed
-from semirobust.threats import THREATS
-from semirobust.threats.ball import AbstractBall, fill, flat, norms, per_example, room
+from semirobust.core.seed import Seed
+from semirobust.threats import NORMS
+from semirobust.threats.base.ball import AbstractBall, fill, flat, norms, per_example, room
 
 __all__ = ["L2"]
 
 
-@THREATS.register("l2")
+@NORMS.register("l2")
 @dataclass(frozen=True)
 class L2(AbstractBall):
     """||delta||_2 <= epsilon. The steepest direction is the gradient divided by its length."""

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from semirobust.seed import Seed
-from semirobust.threats import THREATS
-from semirobust.threats.ball import AbstractBall, fill, flat, norms, per_example, room
+from semirobust.core.seed import Seed
+from semirobust.threats import NORMS
+from semirobust.threats.base.ball import AbstractBall, fill, flat, norms, per_example, room
 
 __all__ = ["Linf"]
 
 
-@THREATS.register("linf")
+@NORMS.register("linf")
 @dataclass(frozen=True)
 class Linf(AbstractBall):
     """||delta||_inf <= epsilon. The steepest direction is the sign of the gradient."""

@@ -5,14 +5,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from semirobust.threats.base import AbstractThreat, in_pixel_range
+from semirobust.threats import THREATS
+from semirobust.threats.base.threat import AbstractThreat, in_pixel_range
 
 __all__ = ["Rearrangement"]
 
 
+@THREATS.register("rearrangement")
 @dataclass(frozen=True)
 class Rearrangement(AbstractThreat):
-    """Each pixel of the image becomes a copy of some pixel of the same image."""
+    """Each pixel of the image becomes a copy of some pixel of the same image (Pixle, Pomponi et al. 2022)."""
 
     def contains(self, x: Tensor, x_adv: Tensor) -> Tensor:
         own = [self._colours(a, b) for a, b in zip(x, x_adv, strict=True)]

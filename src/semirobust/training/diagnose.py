@@ -11,7 +11,9 @@ _EXPLODED = 1e6
 
 
 def cause_of_nan(model: nn.Module, x: Tensor) -> str:
-    """Where NaN or infinity first appears: the input, a parameter, a module's output, or only the loss itself."""
+    """Where NaN or infinity first appears: the input, a parameter, a module's output, or only the loss
+    itself.
+    """
     if not torch.isfinite(x).all():
         return "the training images are not finite"
     for name, parameter in model.named_parameters():
@@ -25,7 +27,10 @@ def cause_of_nan(model: nn.Module, x: Tensor) -> str:
     def watch(name: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
             if isinstance(output, Tensor) and not found and not torch.isfinite(output).all():
-                found.append(f"the output of {name or 'the model'} ({type(module).__name__}) is the first that is not finite")
+                found.append(
+                    f"the output of {name or 'the model'} ({type(module).__name__}) is the first that is not"
+                    " finite"
+                )
 
         return hook
 

@@ -4,7 +4,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 
-from semirobust.errors import InputError
+from semirobust.core.errors import InputError
 
 __all__ = ["SCHEDULES", "Schedule", "schedule"]
 
@@ -18,12 +18,16 @@ def constant(progress: float) -> float:
 
 
 def step(progress: float) -> float:
-    """1, then 0.1 from half of training on, 0.01 from three quarters on (Rice et al. 2020: epochs 100 and 150 of 200)."""
+    """1, then 0.1 from half of training on, 0.01 from three quarters on (Rice et al. 2020: epochs 100 and 150
+    of 200).
+    """
     return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
 
 
 def thirds(progress: float) -> float:
-    """1, then 0.1 from a third of training on, 0.01 from two thirds on (the semirobustness paper: epochs 40 and 80 of 120)."""
+    """1, then 0.1 from a third of training on, 0.01 from two thirds on (the semirobustness paper: epochs 40
+    and 80 of 120).
+    """
     return 1.0 if progress < 1 / 3 else 0.1 if progress < 2 / 3 else 0.01
 
 
@@ -47,7 +51,9 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 def drops(at: Sequence[float]) -> Schedule:
-    """1, then a tenth of it from each of these shares of training on: ``drops-75-90`` (in per cent) for TRADES."""
+    """1, then a tenth of it from each of these shares of training on: ``drops-75-90`` (in per cent) for
+    TRADES.
+    """
     return lambda progress: float(0.1 ** sum(progress >= share for share in at))
 
 
@@ -56,5 +62,7 @@ def schedule(name: str) -> Schedule:
     if re.fullmatch(r"drops(-\d{1,2}(\.\d+)?)+", name):
         return drops([float(part) / 100 for part in name.split("-")[1:]])
     if name not in SCHEDULES:
-        raise InputError(f"schedule: expected one of {', '.join(SCHEDULES)}, or such as drops-75-90; got {name!r}")
+        raise InputError(
+            f"schedule: expected one of {', '.join(SCHEDULES)}, or such as drops-75-90; got {name!r}"
+        )
     return SCHEDULES[name]

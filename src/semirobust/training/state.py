@@ -9,11 +9,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semirobust.data.images import Images
-from semirobust.errors import InputError
-from semirobust.models.checkpoint import bytes_of, read_summed, write_summed
+from semirobust.core.errors import InputError
+from semirobust.data.base.images import Images
+from semirobust.models.base.checkpoint import bytes_of, read_summed, write_summed
 
-__all__ = ["EpochLog", "TrainState", "Underway", "digest", "forget", "kept", "restore", "settle", "snapshot", "store"]
+__all__ = [
+    "EpochLog",
+    "TrainState",
+    "Underway",
+    "digest",
+    "forget",
+    "kept",
+    "restore",
+    "settle",
+    "snapshot",
+    "store",
+]
 
 
 @dataclass(frozen=True)
@@ -92,9 +103,15 @@ def snapshot(model: nn.Module) -> dict[str, Tensor]:
 
 
 def digest(weights: Mapping[str, Tensor], images: Images) -> str:
-    """What a run starts from, in twelve hex digits: its weights, its labels and its pixels (of files: some of them)."""
+    """What a run starts from, in twelve hex digits: its weights, its labels and its pixels (of files: some of
+    them).
+    """
     found = hashlib.sha256()
-    pixels = images.pixels if isinstance(images.pixels, Tensor) else images.pixels[torch.arange(min(64, len(images)))]
+    pixels = (
+        images.pixels
+        if isinstance(images.pixels, Tensor)
+        else images.pixels[torch.arange(min(64, len(images)))]
+    )
     for tensor in (*weights.values(), images.y, pixels):
         found.update(bytes_of(tensor))
     return found.hexdigest()[:12]
@@ -130,7 +147,8 @@ def settle(path: Path) -> None:
 
 
 def restore(path: Path, key: str) -> tuple[TrainState, dict[str, dict[str, Tensor]], str]:
-    """What :func:`store` wrote last; where that is damaged, what it wrote before, and a sentence that says so.
+    """What :func:`store` wrote last; where that is damaged, what it wrote before, and a sentence that says
+    so.
 
     Raises:
         InputError: both are damaged, or they belong to a run with other settings (``key``).
@@ -142,15 +160,23 @@ def restore(path: Path, key: str) -> tuple[TrainState, dict[str, dict[str, Tenso
         except InputError:
             continue
         if metadata["key"] != key:
-            raise InputError(f"{path.parent}: holds a run with other settings; choose another folder or delete it")
+            raise InputError(
+                f"{path.parent}: holds a run with other settings; choose another folder or delete it"
+            )
         groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "momentum": {}}
         for name, tensor in tensors.items():
             group, _, rest = name.partition("/")
             groups.setdefault(group, {})[rest] = tensor
         state = _state(metadata["state"])
         if file != path:
-            path.unlink(missing_ok=True)  # damaged, and not to take the place of the whole one when the next is stored
-        note = "" if file == files[0] else f"{path.name} is damaged; it went on from the state before it, epoch {state.epoch}"
+            path.unlink(
+                missing_ok=True
+            )  # damaged, and not to take the place of the whole one when the next is stored
+        note = (
+            ""
+            if file == files[0]
+            else f"{path.name} is damaged; it went on from the state before it, epoch {state.epoch}"
+        )
         return state, groups, note
     raise InputError(f"{path}: damaged, and there is no whole state before it; delete it to begin again")
 
@@ -163,7 +189,12 @@ def _state(entries: dict[str, Any]) -> TrainState:
     logs = [EpochLog(**{**log, "layers": _tuple(log["layers"])}) for log in entries.pop("logs")]
     underway = entries.pop("underway", None)
     return TrainState(
-        **{**entries, "layers": _tuple(entries["layers"]), "logs": logs, "underway": Underway(**underway) if underway else None}
+        **{
+            **entries,
+            "layers": _tuple(entries["layers"]),
+            "logs": logs,
+            "underway": Underway(**underway) if underway else None,
+        }
     )
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from semirobust.core.seed import Seed
 from semirobust.layers.scores import LayerScores
-from semirobust.seed import Seed
 from semirobust.selection import AbstractSelection
 
 __all__ = ["AbstractTrainable", "All", "Choice", "Fixed", "Replayed", "Reselected", "Score"]

@@ -21,16 +21,34 @@ from semirobust.reports.source import Source
 __all__ = ["page"]
 
 # Table 20: clean, PGD-10, AutoAttack.
-_PAPER = {"adversarial": (81.46, 53.63, 40.48), "clat": (83.89, 55.37, 42.86), "smallest": (82.56, 54.01, 40.91)}
-_LISTS = {"late-vgg19": (9, 11, 5, 3, 1), "late-densenet121": (39, 14, 1, 3, 88)}  # table 8; all others are ResNet-18
+_PAPER = {
+    "adversarial": (81.46, 53.63, 40.48),
+    "clat": (83.89, 55.37, 42.86),
+    "smallest": (82.56, 54.01, 40.91),
+}
+_LISTS = {
+    "late-vgg19": (9, 11, 5, 3, 1),
+    "late-densenet121": (39, 14, 1, 3, 88),
+}  # table 8; all others are ResNet-18
 _LIST = (11, 10, 4, 2, 12)
 _WHAT = {"early": "before robust overfitting", "late": "after robust overfitting"}
 _BASES = {
-    "early": "PGD-AT, early", "late": "PGD-AT, late", "late-trades": "TRADES", "late-mart": "MART", "late-score": "SCORE",
-    "late-awp": "AWP", "late-swa": "SWA-AT", "late-fast": "Fast-AT", "late-augmented": "PGD-AT, strong augmentation",
-    "late-standard": "standard training", "late-vgg19": "PGD-AT, VGG-19", "late-preact_resnet18": "PGD-AT, PreAct ResNet-18",
-    "late-densenet121": "PGD-AT, DenseNet-121", "early-wrn_34_10": "PGD-AT, WRN-34-10", "early-cifar100": "PGD-AT, CIFAR-100",
-}  # fmt: skip
+    "early": "PGD-AT, early",
+    "late": "PGD-AT, late",
+    "late-trades": "TRADES",
+    "late-mart": "MART",
+    "late-score": "SCORE",
+    "late-awp": "AWP",
+    "late-swa": "SWA-AT",
+    "late-fast": "Fast-AT",
+    "late-augmented": "PGD-AT, strong augmentation",
+    "late-standard": "standard training",
+    "late-vgg19": "PGD-AT, VGG-19",
+    "late-preact_resnet18": "PGD-AT, PreAct ResNet-18",
+    "late-densenet121": "PGD-AT, DenseNet-121",
+    "early-wrn_34_10": "PGD-AT, WRN-34-10",
+    "early-cifar100": "PGD-AT, CIFAR-100",
+}
 _MAIN = {
     "start": "the base, last epoch",
     "best": "the base, best epoch",
@@ -97,7 +115,9 @@ _EACH = {"each": "PGD-AT", "each-clat": "CLAT"}
 
 def page(source: Source, scale: str, what: str) -> str:
     """Markdown from the records of a reproduction at one scale; sections without records are left out."""
-    environment = Environment(loader=PackageLoader("semirobust.reports"), undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("semirobust.reports"), undefined=StrictUndefined, trim_blocks=True
+    )
     present = list(dict.fromkeys(str(n.labels["network"]) for n in source.numbers if "network" in n.labels))
     examples = next((f"{n.n:,}" for n in source.named("accuracy")), "–")
     allocations = {name: name.rpartition("-")[2] for name in present if name.startswith("late-after-")}
@@ -106,7 +126,11 @@ def page(source: Source, scale: str, what: str) -> str:
         scale=scale,
         what=what,
         parts=[_part(of_network(source, name), name) for name in _WHAT if name in present],
-        others=[_layers_of(of_network(source, name), name) for name in _BASES if name in present and name not in _WHAT],
+        others=[
+            _layers_of(of_network(source, name), name)
+            for name in _BASES
+            if name in present and name not in _WHAT
+        ],
         compared=compared(source, {name: words for name, words in _BASES.items() if name in present}),
         allocated=allocated(source, dict(sorted(allocations.items(), key=lambda item: int(item[1])))),
         crossed=crossed(source),
@@ -141,4 +165,9 @@ def _part(source: Source, network: str) -> dict[str, object]:
 def _layers_of(source: Source, network: str) -> dict[str, object]:
     listed = _LISTS.get(network, _LIST)
     whose = ", of its ResNet-18" if network == "late-preact_resnet18" else ""
-    return {"name": _BASES[network], "listed": ", ".join(map(str, listed)), "whose": whose, "index": index(source, listed)}
+    return {
+        "name": _BASES[network],
+        "listed": ", ".join(map(str, listed)),
+        "whose": whose,
+        "index": index(source, listed),
+    }

@@ -5,11 +5,22 @@ from collections.abc import Mapping
 from dataclasses import replace
 from statistics import median
 
-from semirobust.records.record import Number
+from semirobust.records.schema import Number
 from semirobust.reports.reproductions.table import Seeds, by_seed, paired, percent, points, table
 from semirobust.reports.source import Source
 
-__all__ = ["allocated", "arms", "attacks", "compared", "crossed", "curve", "of_network", "pgd_of", "sweep", "versus"]
+__all__ = [
+    "allocated",
+    "arms",
+    "attacks",
+    "compared",
+    "crossed",
+    "curve",
+    "of_network",
+    "pgd_of",
+    "sweep",
+    "versus",
+]
 
 _COLLAPSED = 0.8
 
@@ -22,7 +33,10 @@ def of_network(source: Source, network: str) -> Source:
 def pgd_of(source: Source) -> str:
     """The attack that all arms were evaluated under."""
     names = [str(n.labels["attack"]) for n in source.named("accuracy") if n.labels.get("unit") == "start"]
-    return next((name for name in names if name.startswith("pgd")), next((name for name in names if name != "clean"), "pgd-20"))
+    return next(
+        (name for name in names if name.startswith("pgd")),
+        next((name for name in names if name != "clean"), "pgd-20"),
+    )
 
 
 def _accuracy(source: Source, arm: str, attack: str) -> Seeds:
@@ -37,7 +51,9 @@ def _of(number: Number, arm: str) -> bool:
 
 
 def arms(source: Source, names: Mapping[str, str], *, cost: bool = False) -> str:
-    """Accuracy, gains and what trained; ``names`` gives each arm its words, ``arm@unit`` where several units have it."""
+    """Accuracy, gains and what trained; ``names`` gives each arm its words, ``arm@unit`` where several units
+    have it.
+    """
     pgd, rows = pgd_of(source), []
     start, continued = (_accuracy(source, arm, pgd) for arm in ("start", "continued"))
     seconds = _seconds(source, "continued")
@@ -45,7 +61,10 @@ def arms(source: Source, names: Mapping[str, str], *, cost: bool = False) -> str
         found, clean = _accuracy(source, arm, pgd), _accuracy(source, arm, "clean")
         if not found:
             continue
-        gains = [points(paired(found, other)) if arm not in ("start", "best") else "" for other in (start, continued)]
+        gains = [
+            points(paired(found, other)) if arm not in ("start", "best") else ""
+            for other in (start, continued)
+        ]
         gains = [gains[0], "" if arm == "continued" else gains[1]]
         trains = [_layers(source, arm), _trained(source, arm)]
         costs = [_ratio(_seconds(source, arm), seconds)] if cost else []
@@ -58,7 +77,10 @@ def versus(source: Source, arm: str, names: Mapping[str, str]) -> str:
     """One arm less each of the others, clean and under attack."""
     pgd, rows = pgd_of(source), []
     for other, name in names.items():
-        pairs = [paired(_accuracy(source, arm, attack), _accuracy(source, other, attack)) for attack in ("clean", pgd)]
+        pairs = [
+            paired(_accuracy(source, arm, attack), _accuracy(source, other, attack))
+            for attack in ("clean", pgd)
+        ]
         if pairs[1]:
             rows.append((name, len(pairs[1].values), *map(points, pairs)))
     return table(("less", "seeds", "clean", pgd), rows)
@@ -109,20 +131,28 @@ def sweep(source: Source) -> str:
         for weight in weights:
             arm = f"{form} {weight}"
             robust, plainly = (
-                by_seed(n for n in own if n.labels["arm"] == arm and n.labels["attack"] == attack) for attack in (pgd, "clean")
+                by_seed(n for n in own if n.labels["arm"] == arm and n.labels["attack"] == attack)
+                for attack in (pgd, "clean")
             )
             if not robust:
                 row.append("")
                 continue
-            fell = sum(robust.values[s] < _COLLAPSED * start.values[s] for s in robust.values.keys() & start.values.keys())
-            text = " / ".join(points(gain) for gain in (paired(plainly, clean), paired(robust, start)) if gain)
+            fell = sum(
+                robust.values[s] < _COLLAPSED * start.values[s]
+                for s in robust.values.keys() & start.values.keys()
+            )
+            text = " / ".join(
+                points(gain) for gain in (paired(plainly, clean), paired(robust, start)) if gain
+            )
             row.append(f"{text} [{fell} of {len(robust.values)}]" if fell else text)
         rows.append(row)
     return table(("form", "layer", *(f"λ {w:g}" for w in weights)), rows)
 
 
 def compared(source: Source, networks: Mapping[str, str]) -> str:
-    """Other bases and architectures: each arm's accuracy under attack, and what CLAT adds to going on as before."""
+    """Other bases and architectures: each arm's accuracy under attack, and what CLAT adds to going on as
+    before.
+    """
     rows = []
     for network, name in networks.items():
         own = of_network(source, network)
@@ -138,14 +168,27 @@ def compared(source: Source, networks: Mapping[str, str]) -> str:
         if not found["clat"]:
             continue
         clean = [_accuracy(own, names[arm], "clean") for arm in ("start", "continued", "clat")]
-        pairs = [" / ".join(percent(part) for part in (c, found[arm])) for c, arm in zip(clean, found, strict=False)]
+        pairs = [
+            " / ".join(percent(part) for part in (c, found[arm]))
+            for c, arm in zip(clean, found, strict=False)
+        ]
         others = [percent(found[arm]) for arm in ("PGD-AT as clat", "rift")]
-        gains = [points(paired(found["clat"], found[arm])) for arm in ("start", "continued", "PGD-AT as clat")]
+        gains = [
+            points(paired(found["clat"], found[arm])) for arm in ("start", "continued", "PGD-AT as clat")
+        ]
         rows.append((name, *pairs, *others, *gains, _layers(own, "clat@clat")))
     head = (
-        "base", "start", "base continued", "CLAT", "its layers, PGD-AT", "RiFT", "CLAT less start", "less continued",
-        "less its layers", "layers",
-    )  # fmt: skip
+        "base",
+        "start",
+        "base continued",
+        "CLAT",
+        "its layers, PGD-AT",
+        "RiFT",
+        "CLAT less start",
+        "less continued",
+        "less its layers",
+        "layers",
+    )
     return table(head, rows)
 
 
@@ -162,7 +205,9 @@ def allocated(source: Source, networks: Mapping[str, str]) -> str:
 
 
 def attacks(source: Source, names: Mapping[str, str]) -> str:
-    """Each attack on all images, arm by arm; the last column is the gain of the last arm over the one before it."""
+    """Each attack on all images, arm by arm; the last column is the gain of the last arm over the one before
+    it.
+    """
     found = [n for n in source.named("accuracy") if n.labels.get("unit") in ("attacks", "autoattack")]
     rows = []
     for unit, attack in dict.fromkeys((str(n.labels["unit"]), str(n.labels["attack"])) for n in found):
@@ -173,7 +218,12 @@ def attacks(source: Source, names: Mapping[str, str]) -> str:
         gains = [points(paired(values[-1], other)) for other in values[:-1]]
         rows.append((attack, next((n.n for n in here), "–"), *map(percent, values), *gains))
     last = list(names.values())[-1]
-    head = ("attack", "images", *names.values(), *(f"{last} less {name}" for name in list(names.values())[:-1]))
+    head = (
+        "attack",
+        "images",
+        *names.values(),
+        *(f"{last} less {name}" for name in list(names.values())[:-1]),
+    )
     return table(head, rows)
 
 
@@ -186,7 +236,9 @@ def curve(source: Source, names: Mapping[str, str]) -> str:
     rows = []
     for arm, name in names.items():
         own = [n for n in found if n.labels["arm"] == arm]
-        rows.append((name, *(percent(by_seed(n for n in own if float(n.labels["epsilon"]) == r)) for r in radii)))
+        rows.append(
+            (name, *(percent(by_seed(n for n in own if float(n.labels["epsilon"]) == r)) for r in radii))
+        )
     return table(("arm", *(f"{255 * r:.0f}/255" for r in radii)), rows)
 
 
@@ -197,5 +249,10 @@ def crossed(source: Source) -> str:
     rows = []
     for made_for in names:
         own = [n for n in found if n.labels["source"] == made_for]
-        rows.append((made_for, *(percent(by_seed(n for n in own if n.labels["target"] == seen_by)) for seen_by in names)))
+        rows.append(
+            (
+                made_for,
+                *(percent(by_seed(n for n in own if n.labels["target"] == seen_by)) for seen_by in names),
+            )
+        )
     return table(("made for", *names), rows)

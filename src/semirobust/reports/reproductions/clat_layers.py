@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 
 from scipy.stats import spearmanr
 
-from semirobust.records.record import Number
+from semirobust.records.schema import Number
 from semirobust.reports.reproductions.criteria import index_name
 from semirobust.reports.reproductions.table import Seeds, cells, percent, plain, points, table
 from semirobust.reports.source import Source
@@ -22,12 +22,14 @@ def overfitting(source: Source) -> str:
             falls[seed], epochs[seed] = robust[max(robust)] - robust[best], float(best)
     if not falls:
         return "–"
-    last = max(int(n.labels["epoch"]) for n in source.named("validation.robust") if n.labels["unit"] == "base")
+    last = max(
+        int(n.labels["epoch"]) for n in source.named("validation.robust") if n.labels["unit"] == "base"
+    )
     ends = {seed: _course(source, "train.loss", seed)[last] for seed in falls}
     return (
-        f"On held-out images the base's accuracy under attack after its last epoch, {last}, is {points(Seeds(falls))} points "
-        f"from its best one, which is epoch {plain(Seeds(epochs), 0)}; its loss on the training images ends at "
-        f"{plain(Seeds(ends))} nats."
+        f"On held-out images the base's accuracy under attack after its last epoch, {last}, is"
+        f" {points(Seeds(falls))} points from its best one, which is epoch {plain(Seeds(epochs), 0)}; its"
+        f" loss on the training images ends at {plain(Seeds(ends))} nats."
     )
 
 
@@ -45,7 +47,9 @@ def _course(source: Source, name: str, seed: int) -> dict[int, float]:
 def index(source: Source, listed: Collection[int]) -> str:
     """The five highest layers in every form, and how many of those that the paper lists are among them."""
     found, rows = source.named("layer.criticality"), []
-    for form, scale, at in dict.fromkeys((str(n.labels["form"]), str(n.labels["scale"]), str(n.labels["at"])) for n in found):
+    for form, scale, at in dict.fromkeys(
+        (str(n.labels["form"]), str(n.labels["scale"]), str(n.labels["at"])) for n in found
+    ):
         name = index_name(form, scale, at)
         if not name:
             continue
@@ -59,7 +63,9 @@ def index(source: Source, listed: Collection[int]) -> str:
         candidates = sorted({int(n.labels["layer"]) for n in own})[:-1]
         chance = 5 * len(set(candidates) & set(listed)) / len(candidates)
         rows.append((name, "; ".join(tops), plain(Seeds(hits), 1), f"{chance:.1f}"))
-    return table(("form, scale, taken at", "five highest, seed by seed", "of the paper's five", "by chance"), rows)
+    return table(
+        ("form, scale, taken at", "five highest, seed by seed", "of the paper's five", "by chance"), rows
+    )
 
 
 def _top(numbers: Iterable[Number], k: int = 5) -> list[int]:
@@ -74,17 +80,34 @@ def stability(source: Source) -> str:
     found, rows = source.named("stability.agreement"), []
     sizes = sorted({int(n.labels["size"]) for n in found})
     for scale, k in dict.fromkeys((str(n.labels["scale"]), int(n.labels["k"])) for n in found):
-        agreement = [percent(cells(source, "stability.agreement", scale=scale, k=k, size=size), 0) for size in sizes]
-        ends = [percent(cells(source, f"stability.{name}", scale=scale, k=k), 0) for name in ("seeds", "chance")]
+        agreement = [
+            percent(cells(source, "stability.agreement", scale=scale, k=k, size=size), 0) for size in sizes
+        ]
+        ends = [
+            percent(cells(source, f"stability.{name}", scale=scale, k=k), 0) for name in ("seeds", "chance")
+        ]
         rows.append(({"paper": "1/N", "rms": "1/√N"}[scale], k, *agreement, *ends))
-    return table(("scale", "k", *(f"{size} images, %" for size in sizes), "all, other attack seeds, %", "by chance, %"), rows)
+    return table(
+        (
+            "scale",
+            "k",
+            *(f"{size} images, %" for size in sizes),
+            "all, other attack seeds, %",
+            "by chance, %",
+        ),
+        rows,
+    )
 
 
 def drift(source: Source) -> str:
     """The first layer after each epoch of the base."""
     found = [n for n in source.named("validation.criticality") if n.labels["unit"] == "base"]
     epochs = sorted({int(n.labels["epoch"]) for n in found})
-    shown = sorted({epochs[round(share * (len(epochs) - 1))] for share in (0, 0.1, 0.25, 0.5, 0.75, 1)}) if epochs else []
+    shown = (
+        sorted({epochs[round(share * (len(epochs) - 1))] for share in (0, 0.1, 0.25, 0.5, 0.75, 1)})
+        if epochs
+        else []
+    )
     rows = []
     for seed in seeds_of(source):
         own = {epoch: _by_layer(found, seed, epoch) for epoch in shown}

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.stats import spearmanr
 
-from semirobust.records.record import Number
+from semirobust.records.schema import Number
 from semirobust.reports.reproductions.table import Seeds, paired, plain, points, table
 from semirobust.reports.source import Source
 
@@ -20,9 +20,14 @@ _OTHERS = {
     "semirobustness.drop": "drop of semirobust accuracy",
 }
 _COMPARED = (
-    "distance, 1/N, input", "distance, 1/√N, input", "distance, relative, input", "distance, 1/N, conv", "curvature, 1/N, input",
-    *list(_OTHERS.values())[:2], *list(_OTHERS.values())[3:],
-)  # fmt: skip
+    "distance, 1/N, input",
+    "distance, 1/√N, input",
+    "distance, relative, input",
+    "distance, 1/N, conv",
+    "curvature, 1/N, input",
+    *list(_OTHERS.values())[:2],
+    *list(_OTHERS.values())[3:],
+)
 Scores = dict[str, dict[tuple[str, int], dict[int, float]]]
 """Criterion -> network and seed -> layer -> score, the higher the sooner it is chosen."""
 
@@ -61,7 +66,9 @@ def _scores(source: Source) -> Scores:
         if name:
             sign = -1 if kind == "weight-criticality" else 1
             found.setdefault(name, {}).setdefault(_place(n), {})[int(n.labels["layer"])] = sign * n.value
-    return {name: {place: _inner(values) for place, values in places.items()} for name, places in found.items()}
+    return {
+        name: {place: _inner(values) for place, values in places.items()} for name, places in found.items()
+    }
 
 
 def _inner(values: dict[int, float]) -> dict[int, float]:
@@ -71,7 +78,9 @@ def _inner(values: dict[int, float]) -> dict[int, float]:
 
 
 def layer_gains(source: Source, attack: str, units: Mapping[str, str], names: Mapping[str, str]) -> str:
-    """Gain over the start with each layer alone, by network and method; ``units`` names the methods, ``names`` the networks."""
+    """Gain over the start with each layer alone, by network and method; ``units`` names the methods,
+    ``names`` the networks.
+    """
     columns, layers = dict[str, dict[int, Seeds]](), set[int]()
     for unit, title in units.items():
         found = _gains(source, unit, attack)
@@ -83,7 +92,8 @@ def layer_gains(source: Source, attack: str, units: Mapping[str, str], names: Ma
                 i: Seeds({s: values[i] for s, values in own.items()}) for i in inside
             }
     rows = [
-        [layer, *(points(column[layer]) if layer in column else "" for column in columns.values())] for layer in sorted(layers)
+        [layer, *(points(column[layer]) if layer in column else "" for column in columns.values())]
+        for layer in sorted(layers)
     ]
     return table(("layer", *columns), rows)
 
@@ -103,17 +113,27 @@ def choices(source: Source, attack: str, unit: str, names: Mapping[str, str]) ->
         rows.sort(key=lambda row: -row[0].mean)
         best = Seeds({seed: max(values.values()) for seed, values in own.items()})
         mean = Seeds({seed: sum(values.values()) / len(values) for seed, values in own.items()})
-        head = ("criterion", "rank correlation with the gain", "first choice", "its gain", "less a random layer's")
+        head = (
+            "criterion",
+            "rank correlation with the gain",
+            "first choice",
+            "its gain",
+            "less a random layer's",
+        )
         ends = [
             ("the best layer in hindsight", "", _firsts(own), points(best), points(paired(best, mean))),
             ("a random layer", "0", "", points(mean), ""),
             ("the gains of another seed", plain(_repeated(own)), "", "", ""),
         ]
-        parts.append(f"**{names.get(network, network)}**\n\n" + table(head, [*(row for _, row in rows), *ends]))
+        parts.append(
+            f"**{names.get(network, network)}**\n\n" + table(head, [*(row for _, row in rows), *ends])
+        )
     return "\n".join(parts)
 
 
-def _first_choice(scores: Mapping[int, dict[int, float]], gains: Mapping[int, dict[int, float]]) -> tuple[str, ...]:
+def _first_choice(
+    scores: Mapping[int, dict[int, float]], gains: Mapping[int, dict[int, float]]
+) -> tuple[str, ...]:
     gained = Seeds({seed: gains[seed][_first(values)] for seed, values in scores.items()})
     mean = Seeds({seed: sum(values.values()) / len(values) for seed, values in gains.items()})
     return _firsts(scores), points(gained), points(paired(gained, mean))
@@ -126,7 +146,9 @@ def _spearman(one: Mapping[int, float], other: Mapping[int, float]) -> float:
 
 
 def _repeated(gains: Mapping[int, dict[int, float]]) -> Seeds:
-    """How well the gains of the other seeds together order those of one: what no criterion can be expected to exceed by much."""
+    """How well the gains of the other seeds together order those of one: what no criterion can be expected to
+    exceed by much.
+    """
     found = {}
     for seed, values in gains.items():
         others = [other for key, other in gains.items() if key != seed]
@@ -144,7 +166,9 @@ def _firsts(found: Mapping[int, dict[int, float]]) -> str:
 
 
 def agreement(source: Source) -> str:
-    """Rank correlation of criteria with each other: mean over networks and seeds, 95 % interval over these."""
+    """Rank correlation of criteria with each other: mean over networks and seeds, 95 % interval over
+    these.
+    """
     scores = _scores(source)
     names = [name for name in _COMPARED if name in scores]
     rows = []
@@ -152,7 +176,9 @@ def agreement(source: Source) -> str:
         cells: list[str] = []
         for other in names[:number]:
             both = sorted(scores[name].keys() & scores[other].keys())
-            found = Seeds({i: _spearman(scores[name][place], scores[other][place]) for i, place in enumerate(both)})
+            found = Seeds(
+                {i: _spearman(scores[name][place], scores[other][place]) for i, place in enumerate(both)}
+            )
             cells.append(plain(found))
         rows.append([f"{number + 1}. {name}", *cells, *[""] * (len(names) - number)])
     return table(("criterion", *(str(i + 1) for i in range(len(names)))), rows)

@@ -10,7 +10,8 @@ from semirobust.reports.source import Source
 __all__ = ["page"]
 
 _SIZES = ("5,590", "20k", "80k", "320k", "1.2m", "4.8m")  # table I
-# Tables II and III, clean and under the attack of training; of the last two scales only one table can be read.
+# Tables II and III, clean and under the attack of training; of the last two scales only one table can be
+# read.
 _PGD = ((89.67, 5.5), (93.43, 4.25), (95.92, 3.11), (98.29, 83.96))
 _FGSM = ((94.57, 5.74), (95.54, 6.8), (96.38, 5.66), (98.36, 92.02), (98.84, 88.01), (95.90, 92.09))
 _DATA = {
@@ -20,7 +21,11 @@ _DATA = {
     "cifar10-more": "CIFAR-10, 8/255, 30,000 images for 5 epochs in place of 6,000 for 25",
 }
 _TRAININGS = {"standard": "standard", "fgsm": "FGSM", "pgd": "PGD"}
-_LOTTERIES = {"lottery-standard": "standard training", "lottery-fgsm": "FGSM training", "lottery-pgd": "PGD training"}
+_LOTTERIES = {
+    "lottery-standard": "standard training",
+    "lottery-fgsm": "FGSM training",
+    "lottery-pgd": "PGD training",
+}
 _ARMS = {"ticket": "ticket", "fresh-weights": "fresh weights", "random-weights": "weights pruned at random"}
 _WORTHS = {
     "useful": "usefulness",
@@ -29,7 +34,10 @@ _WORTHS = {
     "original-robust": "the same, robust",
     "actual": "actual usefulness",
 }
-_WHOLE = {"whole-longer-attack": "whole, 20 steps in training", "whole-more-epochs": "whole, 60 epochs in place of 12"}
+_WHOLE = {
+    "whole-longer-attack": "whole, 20 steps in training",
+    "whole-more-epochs": "whole, 60 epochs in place of 12",
+}
 _AGREEMENTS = {
     "rank agreement": "size of actual usefulness, its product with the weight",
     "rank agreement.weights": "size of the weight alone",
@@ -61,7 +69,9 @@ _SHRUNK = {
 
 def page(source: Source, scale: str, what: str) -> str:
     """Markdown from the records of a reproduction at one scale; sections without records are left out."""
-    environment = Environment(loader=PackageLoader("semirobust.reports"), undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("semirobust.reports"), undefined=StrictUndefined, trim_blocks=True
+    )
     text = environment.get_template("lighter.md.j2").render(
         scale=scale,
         what=what,
@@ -116,8 +126,13 @@ def _features(source: Source) -> str:
     rows = []
     kinds = [(t, a) for t in ("standard", "pgd") for a in ("3 steps of 0.01", "40 steps")]
     for kind, words in _WORTHS.items():
-        for name, text, write in (("mean", f"{words}, mean", plain), ("positive", f"{words}, share above 0", percent)):
-            found = [cells(source, f"features.{kind}.{name}", network=f"features-{t}", attack=a) for t, a in kinds]
+        for name, text, write in (
+            ("mean", f"{words}, mean", plain),
+            ("positive", f"{words}, share above 0", percent),
+        ):
+            found = [
+                cells(source, f"features.{kind}.{name}", network=f"features-{t}", attack=a) for t, a in kinds
+            ]
             if any(found) and not (name == "positive" and kind == "original"):
                 rows.append((text, *(write(one) for one in found)))
     for name, words in _AGREEMENTS.items():
@@ -139,7 +154,9 @@ def _lottery(source: Source, network: str) -> str:
     for level in _levels(source, network)[::2]:
         here: dict[str, object] = {"network": network, "level": level}
         density = cells(source, "prune.density", unit=arms[0], **here)
-        found = {(arm, a): cells(source, "accuracy", unit=arm, attack=a, **here) for arm in arms for a in attacks}
+        found = {
+            (arm, a): cells(source, "accuracy", unit=arm, attack=a, **here) for arm in arms for a in attacks
+        }
         row = [percent(found[arm, a]) for arm in arms for a in attacks]
         if {"ticket", "fresh-weights"} <= set(arms):
             row += [points(paired(found["ticket", a], found["fresh-weights", a])) for a in attacks]
@@ -156,13 +173,23 @@ def _decided(source: Source) -> str:
         here: dict[str, object] = {"network": "lottery-pgd", "unit": "decided", "level": level}
         left = 100 * cells(source, "decided.density", **here).mean
         found = [percent(cells(source, "accuracy", attack=a, **here)) for a in ("clean", "autoattack")]
-        pgd = percent(cells(source, "accuracy", network="lottery-pgd", unit="ticket", level=level, attack="pgd-40"))
+        pgd = percent(
+            cells(source, "accuracy", network="lottery-pgd", unit="ticket", level=level, attack="pgd-40")
+        )
         rows.append((f"{left:.3g} % of the weights", found[0], pgd, found[1]))
     for unit, words in _WHOLE.items():
-        found = [percent(cells(source, "accuracy", network="lottery-pgd", unit=unit, attack=a)) for a in ("clean", "pgd-40")]
+        found = [
+            percent(cells(source, "accuracy", network="lottery-pgd", unit=unit, attack=a))
+            for a in ("clean", "pgd-40")
+        ]
         if found[0] != "–":
             decided = cells(
-                source, "accuracy", network="lottery-pgd", unit="decided", whole=unit[6:].replace("-", " "), attack="autoattack"
+                source,
+                "accuracy",
+                network="lottery-pgd",
+                unit="decided",
+                whole=unit[6:].replace("-", " "),
+                attack="autoattack",
             )
             rows.append((words, *found, percent(decided)))
     return table(("", "clean", "PGD-40, 5,000 images", "AutoAttack, 500 images"), rows)
@@ -177,10 +204,18 @@ def _dropped(source: Source) -> str:
         here: dict[str, object] = {"network": "dropped", "level": level}
         left = cells(source, "prune.features", unit=arms[0], **here)
         robust, clean = (
-            {arm: cells(source, "accuracy", unit=arm, attack=a, **here) for arm in arms} for a in ("pgd-40", "clean")
+            {arm: cells(source, "accuracy", unit=arm, attack=a, **here) for arm in arms}
+            for a in ("pgd-40", "clean")
         )
         leads = [points(paired(robust[arm], robust["random"])) for arm in others]
-        rows.append((f"{left.mean:.0f}" if left else "–", *map(percent, robust.values()), *leads, *map(percent, clean.values())))
+        rows.append(
+            (
+                f"{left.mean:.0f}" if left else "–",
+                *map(percent, robust.values()),
+                *leads,
+                *map(percent, clean.values()),
+            )
+        )
     words = [_DROPS[arm] for arm in arms]
     leads = [f"{_DROPS[arm]} less at random" for arm in others]
     return table(("features left", *words, *leads, *(f"{word}, clean" for word in words)), rows)
@@ -192,9 +227,13 @@ def _sparse(source: Source) -> str:
 
 
 def _half(source: Source) -> str:
-    """Half of the multiplications left, the same; with a narrower network from scratch and the whole one trained on."""
+    """Half of the multiplications left, the same; with a narrower network from scratch and the whole one
+    trained on.
+    """
     rows = _rows(source, _SHRUNK, "half-even", {"arm": "trained again"})
-    others = _rows(source, {"narrow": "a narrower network from scratch, as many epochs in all"}, "half-even", {})
+    others = _rows(
+        source, {"narrow": "a narrower network from scratch, as many epochs in all"}, "half-even", {}
+    )
     others += _rows(source, {"whole": _SPARSE["whole"]}, "half-even", {"level": 1})
     return table(_HEAD, rows + others) if rows else ""
 
@@ -204,10 +243,14 @@ _HEAD = ("", "clean, %", "PGD-20, %", "PGD-20 less the first's", "seeds")
 
 def _compared(source: Source, arms: Mapping[str, str], control: str, labels: Mapping[str, object]) -> str:
     found = _rows(source, arms, control, labels)
-    return table((*_HEAD[:3], "PGD-20 less that relative to the layer's mean", "seeds"), found) if found else ""
+    return (
+        table((*_HEAD[:3], "PGD-20 less that relative to the layer's mean", "seeds"), found) if found else ""
+    )
 
 
-def _rows(source: Source, arms: Mapping[str, str], control: str, labels: Mapping[str, object]) -> list[Sequence[object]]:
+def _rows(
+    source: Source, arms: Mapping[str, str], control: str, labels: Mapping[str, object]
+) -> list[Sequence[object]]:
     """Clean and PGD-20 for each arm, paired with the control that its labels or those of channels pick."""
     own = {"arm": "trained again"} if control.startswith("half") else {"level": 1}
     base = _accuracy(source, control, "pgd-20", own)
@@ -230,7 +273,10 @@ def _cost(source: Source) -> str:
     for unit, words in _SHRUNK.items():
         here: dict[str, object] = {"network": "layers", "unit": unit}
         names = ("ratio", "multiplications", "parameters", "megabytes")
-        after, before = ({n: cells(source, f"cost.{n}", arm=arm, **here) for n in names} for arm in ("trained again", "before"))
+        after, before = (
+            {n: cells(source, f"cost.{n}", arm=arm, **here) for n in names}
+            for arm in ("trained again", "before")
+        )
         if after["ratio"]:
             shares = [percent(_share(after[n], before[n])) for n in names[1:]]
             rows.append((words, plain(after["ratio"]), *shares))
@@ -238,8 +284,15 @@ def _cost(source: Source) -> str:
 
 
 def _share(after: Seeds, before: Seeds) -> Seeds:
-    return Seeds({seed: after.values[seed] / before.values[seed] for seed in after.values.keys() & before.values.keys()})
+    return Seeds(
+        {
+            seed: after.values[seed] / before.values[seed]
+            for seed in after.values.keys() & before.values.keys()
+        }
+    )
 
 
 def _levels(source: Source, network: str) -> list[int]:
-    return sorted({int(n.labels["level"]) for n in source.named("prune.density") if n.labels["network"] == network})
+    return sorted(
+        {int(n.labels["level"]) for n in source.named("prune.density") if n.labels["network"] == network}
+    )

@@ -9,8 +9,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from semirobust.records.record import Number
-from semirobust.reports.reproductions.table import Seeds, by_seed, cells, paired, percent, plain, points, table
+from semirobust.records.schema import Number
+from semirobust.reports.reproductions.table import (
+    Seeds,
+    by_seed,
+    cells,
+    paired,
+    percent,
+    plain,
+    points,
+    table,
+)
 from semirobust.reports.source import Source
 
 __all__ = ["page"]
@@ -60,12 +69,18 @@ _PERMUTATIONS = 9999
 
 def page(source: Source, scale: str, what: str) -> str:
     """The whole page in Markdown: a part for each network."""
-    environment = Environment(loader=PackageLoader("semirobust.reports"), undefined=StrictUndefined, trim_blocks=True)
+    environment = Environment(
+        loader=PackageLoader("semirobust.reports"), undefined=StrictUndefined, trim_blocks=True
+    )
     networks = source.values_of("train.loss", "network")
     parts = [
-        _part(replace(source, numbers=[n for n in source.numbers if n.labels.get("network") == name]), name) for name in networks
+        _part(replace(source, numbers=[n for n in source.numbers if n.labels.get("network") == name]), name)
+        for name in networks
     ]
-    return environment.get_template("semirobustness.md.j2").render(scale=scale, what=what, parts=parts).rstrip() + "\n"
+    return (
+        environment.get_template("semirobustness.md.j2").render(scale=scale, what=what, parts=parts).rstrip()
+        + "\n"
+    )
 
 
 def _part(source: Source, network: str) -> dict[str, object]:
@@ -99,7 +114,11 @@ def _pgd(source: Source) -> str:
 
 
 def _examples(source: Source, attack: str) -> int:
-    found = (n for n in source.named("accuracy") if n.labels.get("attack") == attack and n.labels.get("arm") == "suffix")
+    found = (
+        n
+        for n in source.named("accuracy")
+        if n.labels.get("attack") == attack and n.labels.get("arm") == "suffix"
+    )
     return next((n.n or 0 for n in found), 0)
 
 
@@ -111,12 +130,20 @@ def _depth(source: Source) -> int:
     return max((int(n.labels["layer"]) for n in source.named("recover.threshold")), default=0)
 
 
-def _accuracy(source: Source, arm: str, attack: str, size: int | None = None, unit: str | None = None) -> Seeds:
+def _accuracy(
+    source: Source, arm: str, attack: str, size: int | None = None, unit: str | None = None
+) -> Seeds:
     """Of f* and the controls without a size; of a suffix, before (``start``) or after training, with one."""
     if attack == "autoattack" and any(n.labels["unit"] == "autoattack" for n in source.named("accuracy")):
         unit = "autoattack"
     if size is None:
-        return cells(source, "accuracy", arm=arm, attack=attack, unit=unit or ("references" if arm == "robust" else "controls"))
+        return cells(
+            source,
+            "accuracy",
+            arm=arm,
+            attack=attack,
+            unit=unit or ("references" if arm == "robust" else "controls"),
+        )
     return cells(source, "accuracy", arm=arm, attack=attack, suffix=size, unit=unit or f"suffix-{size}")
 
 
@@ -137,11 +164,22 @@ def _recovery(source: Source, network: str) -> str:
                 continue
             back = cells(source, "recover.epochs", suffix=size, unit=f"suffix-{size}")
             paper = _PAPER.get(network, {}).get((name, size))
-            theirs = "–" if paper is None else f"{paper[0]} → {paper[1]} → {paper[2]} ({paper[2] - paper[0]:+.2f})"
+            theirs = (
+                "–" if paper is None else f"{paper[0]} → {paper[1]} → {paper[2]} ({paper[2] - paper[0]:+.2f})"
+            )
             came = f"{len(back.values)} of {len(end.values)}" if name == "pgd" else ""
             found = (percent(star), percent(start), percent(end), points(paired(end, star)))
             rows.append((attack, size, *found, came, theirs))
-    head = ("attack", "suffix", "f*", "before", "after", "difference", "seeds that came back", "paper: f* → before → after")
+    head = (
+        "attack",
+        "suffix",
+        "f*",
+        "before",
+        "after",
+        "difference",
+        "seeds that came back",
+        "paper: f* → before → after",
+    )
     return table(head, rows)
 
 
@@ -151,7 +189,9 @@ def _controls(source: Source) -> str:
     behind = _accuracy(source, "suffix", pgd, _DECIDED)
     arms = {
         f"suffix of {_DECIDED} behind the robust prefix": behind.only(everything.values),
-        f"suffix of {_DECIDED} behind the normal prefix": _accuracy(source, f"normal prefix, suffix {_DECIDED}", pgd),
+        f"suffix of {_DECIDED} behind the normal prefix": _accuracy(
+            source, f"normal prefix, suffix {_DECIDED}", pgd
+        ),
         "everything, from f*": everything,
     }
     rows = [(name, percent(found), points(paired(found, star))) for name, found in arms.items() if found]
@@ -167,7 +207,13 @@ def _frontier(source: Source) -> str:
         share = f"{100 * _parameters(source, f'suffix-{size}') / everything:.0f} %" if everything else "–"
         lost = f"{-100 * low:.1f}" if math.isfinite(low) else "–"
         rows.append((_depth(source) - size, size, share, points(gap), lost))
-    head = ("robust prefix, layers", "suffix", "parameters that train", f"{_pgd(source)} less f*", "points lost at most (95 %)")
+    head = (
+        "robust prefix, layers",
+        "suffix",
+        "parameters that train",
+        f"{_pgd(source)} less f*",
+        "points lost at most (95 %)",
+    )
     return table(head, rows)
 
 
@@ -185,14 +231,26 @@ def _thresholds(source: Source, network: str) -> str:
             rho = by_seed(n for n in found if int(n.labels["layer"]) == layer)
             start, end = (_rho(source, size, layer, last=last) for last in (False, True))
             theirs = _RHO.get(network, {}).get(size, {}).get(position, "–")
-            rows.append((size, layer, plain(rho), plain(start), plain(end), plain(paired(end, start)), theirs))
-    head = ("suffix", "layer j", "ρ_j, bits", "before training", "after the last epoch", "change", "paper's ρ_j")
+            rows.append(
+                (size, layer, plain(rho), plain(start), plain(end), plain(paired(end, start)), theirs)
+            )
+    head = (
+        "suffix",
+        "layer j",
+        "ρ_j, bits",
+        "before training",
+        "after the last epoch",
+        "change",
+        "paper's ρ_j",
+    )
     return table(head, rows)
 
 
 def _rho(source: Source, size: int, layer: int, *, last: bool) -> Seeds:
     labels = {"unit": f"suffix-{size}", "layer": layer, "arm": "suffix"}
-    found = [n for n in source.named("validation.rho") if all(n.labels.get(k) == v for k, v in labels.items())]
+    found = [
+        n for n in source.named("validation.rho") if all(n.labels.get(k) == v for k, v in labels.items())
+    ]
     wanted = max((int(n.labels["epoch"]) for n in found), default=0) if last else 0
     return by_seed(n for n in found if int(n.labels["epoch"]) == wanted)
 
@@ -201,7 +259,12 @@ def _predictors(source: Source) -> str:
     numbers = [n for n in source.named("layer.connectivity") if n.labels["unit"] == "dependences"]
     names = list(dict.fromkeys(str(n.labels["by"]) for n in numbers))
     rows = [(name, *_correlations(source, [n for n in numbers if n.labels["by"] == name])) for name in names]
-    head = ("measure", "before training, across the cut", "before, mean of the suffix", "its change in training")
+    head = (
+        "measure",
+        "before training, across the cut",
+        "before, mean of the suffix",
+        "its change in training",
+    )
     return table(head, rows)
 
 
@@ -223,7 +286,9 @@ def _correlations(source: Source, numbers: Sequence[Number]) -> list[str]:
 
 
 def _rank_correlation(points_: Sequence[_Point]) -> str:
-    """Spearman's over the means of the cuts; and within cuts, with the p-value of permuting seeds within them."""
+    """Spearman's over the means of the cuts; and within cuts, with the p-value of permuting seeds within
+    them.
+    """
     cuts = sorted({cut for cut, _, _ in points_})
     if len(cuts) < 3 or len(points_) <= len(cuts):
         return "–"
@@ -254,7 +319,13 @@ def _readouts(source: Source, network: str) -> str:
     for layer in sorted({int(n.labels["layer"]) for n in source.named("layer.readout")}, reverse=True):
         found = [percent(cells(source, f"layer.readout{form}", arm="robust", layer=layer)) for form in forms]
         rows.append((layer, *found, " / ".join(map(str, paper[layer])) if layer in paper else "–"))
-    ours = ("f* itself", "paper's form, in sample", "ridge, on the other half", "ridge, attacked itself", "random weights")
+    ours = (
+        "f* itself",
+        "paper's form, in sample",
+        "ridge, on the other half",
+        "ridge, attacked itself",
+        "random weights",
+    )
     return table(("prefix", *ours, "paper: f* / read-out / random"), rows)
 
 
@@ -266,7 +337,9 @@ def _prefixes(source: Source) -> str:
             row.append(plain(cells(source, "layer.semirobustness", arm=arm, layer=layer), 3))
             row.append(percent(cells(source, "layer.semirobustness.accuracy", arm=arm, layer=layer)))
         rows.append(row)
-    return table(("prefix", "f*: γ", "f*: head right under attack, %", "F: γ", "F: head right under attack, %"), rows)
+    return table(
+        ("prefix", "f*: γ", "f*: head right under attack, %", "F: γ", "F: head right under attack, %"), rows
+    )
 
 
 def _bounds(source: Source) -> str:
@@ -275,12 +348,21 @@ def _bounds(source: Source) -> str:
         for when, name in (("start", "before"), ("end", "after")):
             labels = {"suffix": size, "when": when, "unit": f"suffix-{size}"}
             loss, slope, quadratic, output, peeling = (
-                cells(source, f"bound.{kind}", **labels) for kind in ("loss", "slope", "quadratic", "output", "peeling")
+                cells(source, f"bound.{kind}", **labels)
+                for kind in ("loss", "slope", "quadratic", "output", "peeling")
             )
             if loss:
                 numbers = (plain(loss), plain(slope), plain(quadratic, 0), plain(output))
                 rows.append((size, name, *numbers, f"{peeling.mean:.0e}"))
-    head = ("suffix", "training", "loss less f*'s, nats", "linear term", "bound (a)", "distance of logits", "bound (b)")
+    head = (
+        "suffix",
+        "training",
+        "loss less f*'s, nats",
+        "linear term",
+        "bound (a)",
+        "distance of logits",
+        "bound (b)",
+    )
     return table(head, rows)
 
 
@@ -294,12 +376,29 @@ def _variants(source: Source) -> str:
     star = _accuracy(source, "robust", _pgd(source))
     rows, pgd, base = [], _pgd(source), f"suffix-{_DECIDED}"
     for ending, name in names.items():
-        found, clean = (_accuracy(source, "suffix", attack, _DECIDED, base + ending) for attack in (pgd, "clean"))
-        precise, reference = (cells(source, "accuracy", arm=arm, attack=pgd, unit="precise") for arm in (base + ending, base))
+        found, clean = (
+            _accuracy(source, "suffix", attack, _DECIDED, base + ending) for attack in (pgd, "clean")
+        )
+        precise, reference = (
+            cells(source, "accuracy", arm=arm, attack=pgd, unit="precise") for arm in (base + ending, base)
+        )
         if found:
-            gains = [points(paired(found, _accuracy(source, "suffix", pgd, _DECIDED))), points(paired(precise, reference), 2)]
+            gains = [
+                points(paired(found, _accuracy(source, "suffix", pgd, _DECIDED))),
+                points(paired(precise, reference), 2),
+            ]
             shown = gains if ending else ("", "")
-            rows.append((name, len(found.values), percent(clean), percent(found), points(paired(found, star)), *shown))
+            rows.append(
+                (name, len(found.values), percent(clean), percent(found), points(paired(found, star)), *shown)
+            )
     more = next((n.n for n in source.named("accuracy") if n.labels["unit"] == "precise"), 0)
-    head = ("training of the suffix", "seeds", "clean", pgd, "less f*", "less plain", f"less plain, on {more:,} images")
+    head = (
+        "training of the suffix",
+        "seeds",
+        "clean",
+        pgd,
+        "less f*",
+        "less plain",
+        f"less plain, on {more:,} images",
+    )
     return table(head, rows)

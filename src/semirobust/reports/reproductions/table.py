@@ -3,8 +3,8 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from semirobust.records.interval import mean_interval
-from semirobust.records.record import Number
+from semirobust.core.interval import mean_interval
+from semirobust.records.schema import Number
 from semirobust.reports.source import Source
 
 __all__ = ["Seeds", "by_seed", "cells", "paired", "percent", "plain", "points", "table"]
@@ -49,8 +49,12 @@ def by_seed(numbers: Iterable[Number], keep: Callable[[Number], bool] = lambda n
 
 
 def cells(source: Source, name: str, **labels: object) -> Seeds:
-    """The numbers called ``name`` with just these labels among those asked for; None means that a label is absent."""
-    return by_seed(source.named(name), lambda n: all(_label(n, key) == _text(value) for key, value in labels.items()))
+    """The numbers called ``name`` with just these labels among those asked for; None means that a label is
+    absent.
+    """
+    return by_seed(
+        source.named(name), lambda n: all(_label(n, key) == _text(value) for key, value in labels.items())
+    )
 
 
 def _label(number: Number, key: str) -> str | None:
@@ -63,11 +67,15 @@ def _text(value: object) -> str | None:
 
 def paired(one: Seeds, other: Seeds) -> Seeds:
     """One less the other, on the seeds that both have."""
-    return Seeds({seed: one.values[seed] - other.values[seed] for seed in one.values.keys() & other.values.keys()})
+    return Seeds(
+        {seed: one.values[seed] - other.values[seed] for seed in one.values.keys() & other.values.keys()}
+    )
 
 
 def percent(found: Seeds, digits: int = 1) -> str:
-    """``27.1 (25.9 to 28.3)``: the mean over seeds in per cent with its interval, which for shares ends at 0 and 100."""
+    """``27.1 (25.9 to 28.3)``: the mean over seeds in per cent with its interval, which for shares ends at 0
+    and 100.
+    """
     shares = all(0 <= value <= 1 for value in found.values.values())
     return _written(found, lambda v: f"{100 * (min(max(v, 0.0), 1.0) if shares else v):.{digits}f}")
 

@@ -1,0 +1,178 @@
+"""The form of every attack."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.attacks.base.goals import AbstractGoal, Ascend, Mislead
+from semirobust.core.allocator import keep_freed_memory
+from semirobust.core.checks import check_examples, check_mode, probe
+from semirobust.core.errors import InputError
+from semirobust.core.processes import ALONE, Share
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed, as_seed
+from semirobust.fast.inference import FastModel
+from semirobust.layers.quiet import quiet
+from semirobust.threats import AbstractBall, AbstractThreat
+
+__all__ = ["AbstractAttack", "AbstractBallAttack"]
+
+
+class AbstractAttack(ABC):
+    """Looks for ``x_adv`` in the threat model around ``x`` at which a goal's loss is high.
+
+    A concrete attack is a frozen dataclass that gives :meth:`search`; the three ways to call it are the same
+    for all.
+
+    Attributes:
+        threat: the perturbations allowed.
+    """
+
+    threat: AbstractThreat
+
+    def __post_init__(self) -> None:
+        for f in dataclasses.fields(cast(Any, self)):
+            if f.type is int and not (
+                isinstance(value := getattr(self, f.name), int) and not isinstance(value, bool)
+            ):
+                raise InputError(f"{f.name}: expected a whole number, got {value!r}")
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """How it is called in tables and on the command line, such as ``pgd-20``."""
+
+    @property
+    def cost(self) -> int:
+        """Passes through the model for each example, forward and backward counted alike."""
+        return 1
+
+    @property
+    def parts(self) -> "tuple[AbstractAttack, ...]":
+        """The attacks it consists of, each for the examples that withstood those before; itself for a single
+        one.
+        """
+        return (self,)
+
+    @abstractmethod
+    def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
+        """``x_adv`` for the batch ``x``; the model behind ``goal`` is already quiet."""
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int | Seed = 0) -> Tensor:
+        """Untargeted attack on the cross entropy of ``model``, at full strength on every example.
+
+        Args:
+            model: gives logits (N, C); in eval mode. It is left as it was.
+            x: (N, ...) pixels in [0, 1].
+            y: (N,) true labels.
+            seed: the source of all randomness; equal seeds give equal results.
+
+        Returns:
+            x_adv, shaped like ``x``, in the threat model.
+
+        Raises:
+            InputError: one of the arguments is not as described.
+        """
+        return self._mislead(model, x, y, as_seed(seed), leave=False, fast=None)
+
+    def in_batches(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        y: Tensor,
+        *,
+        seed: Seed,
+        batch_size: int = 256,
+        share: Share = ALONE,
+        progress: Progress = silent,
+    ) -> Tensor:
+        """Like a call, ``batch_size`` examples at a time; the batch that begins at example i has the seed
+        ``seed / i``.
+
+        With a ``share`` each process does some of the batches, and all get all.
+        """
+        starts, parts = range(0, len(x), batch_size), []
+        for number, i in enumerate(starts):
+            if share.takes(number):
+                parts.append(self(model, x[i : i + batch_size], y[i : i + batch_size], seed=seed / i))
+                progress(self.name, min(i + batch_size, len(x)), len(x))
+        return torch.cat([part.to(x.device) for part in share.joined(parts, len(starts))])
+
+    def fool(
+        self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int | Seed = 0, fast: FastModel | None = None
+    ) -> Tensor:
+        """Like a call, but an example is left alone as soon as it is misclassified: the same verdict, sooner.
+
+        ``fast`` is a faster form of ``model`` to search with; ``model`` itself decides who is misclassified.
+        """
+        return self._mislead(model, x, y, as_seed(seed), leave=True, fast=fast)
+
+    def maximise(self, loss: Callable[[Tensor], Tensor], x: Tensor, *, seed: int | Seed = 0) -> Tensor:
+        """Raise any ``loss(x_adv) -> (N,)``, a feature distance for example. The caller keeps the model
+        quiet.
+        """
+        keep_freed_memory()
+        return self.search(Ascend(loss), x, as_seed(seed))
+
+    def go_on(self, loss: Callable[[Tensor], Tensor], x: Tensor, start: Tensor) -> Tensor:
+        """Like :meth:`maximise`, from given points ``start`` (N, ...) of the threat model instead of its own.
+
+        Raises:
+            InputError: this attack has no point that it starts from.
+        """
+        raise InputError(
+            f"{self.name}: expected an attack that can start from stored perturbations, such as pgd-4"
+        )
+
+    def _mislead(
+        self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, leave: bool, fast: FastModel | None
+    ) -> Tensor:
+        check_examples(x, y)
+        check_mode(model)
+        keep_freed_memory()
+        with quiet(model):
+            probe(model, x, y)
+            # Channels last is the faster layout for most convolutions on a CPU, by about 1.4 times.
+            layout = torch.channels_last if fast is None else fast.layout
+            work = x.contiguous(memory_format=layout) if x.dim() == 4 else x
+            if x.dtype in (torch.float16, torch.bfloat16):  # small steps would drown in the rounding
+                goal = Mislead(lambda z: model(z.to(x.dtype)).float(), y, leave)
+                x_adv = self._finish(x, self.search(goal, work.float(), seed))
+            elif fast is not None and fast.band:
+                full = None if fast.full is None else (fast.full.logits, fast.full.band)
+                goal = Mislead(
+                    fast.logits, y, leave, judge=model, band=fast.band, full=full, at_once=fast.at_once
+                )
+                x_adv = self.search(goal, work, seed)
+            else:
+                x_adv = self.search(Mislead(model, y, leave), work, seed)
+        x_adv = x_adv.detach()
+        return x_adv.contiguous() if x.is_contiguous() else x_adv
+
+    def _finish(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        """``x_adv``, found in full precision, in the half precision of ``x``."""
+        return x_adv.to(x.dtype)
+
+
+@dataclass(frozen=True)
+class AbstractBallAttack(AbstractAttack):
+    """An attack within a norm ball.
+
+    Args:
+        threat: the perturbations allowed.
+    """
+
+    threat: AbstractBall
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.threat, AbstractBall):
+            raise InputError(f"threat: expected a norm ball such as Linf(8/255), got {self.threat!r}")
+        AbstractAttack.__post_init__(self)
+
+    def _finish(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        return self.threat.restrict(x, x_adv)

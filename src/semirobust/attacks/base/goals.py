@@ -1,0 +1,149 @@
+"""What an attack tries to reach on a batch."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor
+
+from semirobust.attacks.base.losses import LogitLoss, cross_entropy, margin
+from semirobust.core.errors import InputError
+
+__all__ = ["AbstractGoal", "Ascend", "Mislead", "gradient", "repeated", "to_mislead"]
+
+
+Goal = TypeVar("Goal", bound="AbstractGoal")
+
+
+class AbstractGoal(ABC):
+    """A loss to raise, and perhaps a point at which an example is done.
+
+    Attributes:
+        leave: an attack may drop an example once it reached the goal.
+    """
+
+    leave: bool = False
+
+    @abstractmethod
+    def __call__(self, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Loss and success of some examples of the batch.
+
+        Args:
+            x_adv: (n, ...) candidates.
+            rows: (n,) which examples of the batch they belong to.
+
+        Returns:
+            loss: (n,), differentiable in ``x_adv``.
+            reached: (n,) whether the goal is reached there; None where there is nothing to reach.
+        """
+
+
+@dataclass(frozen=True)
+class Ascend(AbstractGoal):
+    """Raise ``loss(x_adv) -> (N,)`` on the whole batch; there is no point at which it is enough.
+
+    A loss that is flat at x itself, as a feature distance is, needs an attack with a random start.
+    """
+
+    loss: Callable[[Tensor], Tensor] = field(repr=False)
+
+    def __call__(self, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, None]:
+        return self.loss(x_adv), None
+
+
+@dataclass(frozen=True)
+class Mislead(AbstractGoal):
+    """Raise a loss on the logits of ``model`` for the labels ``y`` (N,); reached where the prediction is not
+    y.
+
+    Args:
+        leave: an attack may drop an example once it is misclassified. The verdict on it is the same; its
+            perturbation is the first that misleads rather than the worst.
+        loss: what is raised.
+        target: (N,) the class to go for, where the loss has one; any misclassification counts as reached all
+            the same.
+        judge: the model whose prediction counts, where ``model`` is a faster form of it; it is asked where
+            the margin is within ``band`` (a share of the spread of the example's logits) of the boundary or
+            beyond.
+        full: a form of the model in full precision, and its band, where ``model`` is none.
+        at_once: rows that keep the processor busy: an attack may run several of its searches in one batch up
+            to so many.
+    """
+
+    model: Callable[[Tensor], Tensor] = field(repr=False)
+    y: Tensor = field(repr=False)
+    leave: bool = False
+    loss: LogitLoss = cross_entropy
+    target: Tensor | None = field(default=None, repr=False)
+    judge: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
+    band: float = 0.0
+    full: tuple[Callable[[Tensor], Tensor], float] | None = field(default=None, repr=False)
+    at_once: int = 64
+
+    def in_full_precision(self) -> "Mislead":
+        """The same goal for an attack that must know where the boundary is to more than a half precision's
+        digits.
+        """
+        return self if self.full is None else replace(self, model=self.full[0], band=self.full[1], full=None)
+
+    def __call__(self, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        logits, y = self.model(x_adv), self.y[rows]
+        loss = self.loss(logits, y, None if self.target is None else self.target[rows])
+        return loss, self.misled(logits.detach(), x_adv, y)
+
+    def misled(self, logits: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
+        """Whether each example is misclassified at ``x_adv``, whose logits by ``model`` are given."""
+        wrong = logits.argmax(1) != y
+        if self.judge is None:
+            return wrong
+        lead, room = margin(logits, y), self.band * (logits.amax(1) - logits.mean(1))
+        # In full precision a margin beyond the rounding decides; in half precision whatever looks misled is
+        # looked at again.
+        near = lead > -room if self.full is not None else lead.abs() <= room
+        wrong &= ~near
+        unsure = near.nonzero().flatten()
+        if len(unsure):
+            with torch.no_grad():
+                x_adv, y = x_adv[unsure].detach(), y[unsure]
+                if self.full is None:
+                    wrong[unsure] = self.judge(x_adv).argmax(1) != y
+                else:  # the faster form in full precision asks the model only where it is unsure itself
+                    wrong[unsure] = self.in_full_precision().misled(self.full[0](x_adv), x_adv, y)
+        return wrong
+
+
+def to_mislead(goal: AbstractGoal, name: str) -> Mislead:
+    """``goal`` for an attack called ``name`` that needs a classifier; InputError for any other."""
+    if not isinstance(goal, Mislead):
+        raise InputError(f"{name}: expected a classifier to mislead; it cannot raise other losses")
+    return goal
+
+
+def repeated(goals: Sequence[Goal], rows: Tensor) -> Goal:
+    """One goal for several runs on the examples ``rows``, run after run; more than one must mislead the same
+    model.
+    """
+    first = goals[0]
+    if not isinstance(first, Mislead):
+        return first
+    targets = [g.target[rows] for g in goals if isinstance(g, Mislead) and g.target is not None]
+    merged = replace(
+        first, y=first.y[rows].repeat(len(goals)), target=torch.cat(targets) if targets else None
+    )
+    return cast(Goal, merged)
+
+
+def gradient(goal: AbstractGoal, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Gradient of the goal's loss at ``x_adv`` (n, ...), with the loss (n,) and what was reached there."""
+    x_adv = x_adv.detach().requires_grad_()
+    with torch.enable_grad():
+        loss, reached = goal(x_adv, rows)
+        if not loss.requires_grad:
+            raise InputError(
+                "model: its output has no gradient in its input; use an attack that needs none, such as"
+                " square"
+            )
+        (slope,) = torch.autograd.grad(loss.sum(), x_adv)
+    return slope.detach(), loss.detach(), reached

@@ -1,0 +1,52 @@
+"""Losses on logits that attacks raise."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+__all__ = ["LogitLoss", "cross_entropy", "dlr", "dlr_targeted", "margin"]
+
+LogitLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""``loss(logits (n, C), y (n,), target (n,) or None) -> (n,)``; high where the attack wants to be."""
+
+_TINY = 1e-12
+
+
+def cross_entropy(logits_nC: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
+    """-log softmax(z)_y."""
+    return F.cross_entropy(logits_nC, y, reduction="none")
+
+
+def margin(logits_nC: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
+    """max_{k != y} z_k - z_y, or z_target - z_y; at least 0 where the example is misclassified."""
+    own = logits_nC.gather(1, y[:, None])[:, 0]
+    if target is not None:
+        return logits_nC.gather(1, target[:, None])[:, 0] - own
+    return logits_nC.scatter(1, y[:, None], -torch.inf).amax(1) - own
+
+
+def dlr(logits_nC: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
+    """Difference of logits ratio, (max_{k != y} z_k - z_y) / (z_(1) - z_(3)) with z_(i) the i-th largest.
+
+    Source: Croce & Hein 2020, section 4.1. Invariant under shifting and scaling the logits. With two classes
+    there is no third logit and the ratio would be constant; the plain difference stands in for it (ours)."""
+    difference = margin(logits_nC, y)
+    if logits_nC.shape[1] < 3:
+        return difference
+    top = logits_nC.topk(3, dim=1).values
+    return difference / (top[:, 0] - top[:, 2] + _TINY)
+
+
+def dlr_targeted(logits_nC: Tensor, y: Tensor, target: Tensor | None) -> Tensor:
+    """(z_target - z_y) / (z_(1) - (z_(3) + z_(4)) / 2) (Croce & Hein 2020, section 4.1).
+
+    With three classes the divisor is z_(1) - z_(3), with two there is none (ours): the reference fails below
+    four."""
+    difference = margin(logits_nC, y, target)
+    classes = logits_nC.shape[1]
+    if classes < 3:
+        return difference
+    top = logits_nC.topk(min(classes, 4), dim=1).values
+    return difference / (top[:, 0] - top[:, 2:].mean(1) + _TINY)

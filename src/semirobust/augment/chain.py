@@ -1,0 +1,30 @@
+"""One augmentation after the other."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from semirobust.augment.base.augmentation import AbstractAugmentation
+from semirobust.core.seed import Seed
+
+__all__ = ["Chain"]
+
+
+@dataclass(frozen=True)
+class Chain(AbstractAugmentation):
+    """Applies ``parts`` in order.
+
+    Args:
+        parts: the augmentations.
+    """
+
+    parts: tuple[AbstractAugmentation, ...]
+
+    @property
+    def only_moves(self) -> bool:
+        return all(part.only_moves for part in self.parts)
+
+    def __call__(self, x_NKHW: Tensor, seed: Seed) -> Tensor:
+        for number, part in enumerate(self.parts):
+            x_NKHW = part(x_NKHW, seed / number)
+        return x_NKHW

@@ -1,0 +1,152 @@
+"""Checks of tensors and models, each failing with one sentence."""
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.core.errors import InputError
+
+__all__ = [
+    "PIXEL_TOLERANCE",
+    "check_counts",
+    "check_dtype",
+    "check_examples",
+    "check_floating",
+    "check_images",
+    "check_labels",
+    "check_logits",
+    "check_mode",
+    "check_pixels",
+    "probe",
+]
+
+_MODE_DEPENDENT = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
+# Rounding of resized or renormalised images leaves values this far outside [0, 1] (torchattacks #136).
+PIXEL_TOLERANCE = 1e-6
+
+
+def check_counts(least: int, **counts: int) -> None:
+    """Whole numbers of at least ``least``."""
+    for name, count in counts.items():
+        if isinstance(count, bool) or not isinstance(count, int) or count < least:
+            raise InputError(f"{name}: expected a whole number from {least} on, got {count!r}")
+
+
+def check_floating(x: object, name: str = "x") -> None:
+    """A floating-point tensor with a batch dimension and no NaN or infinity."""
+    if not isinstance(x, Tensor):
+        raise InputError(f"{name}: expected a torch.Tensor, got {type(x).__name__}")
+    if not x.is_floating_point():
+        raise InputError(
+            f"{name}: expected floating-point pixels in [0, 1], got {x.dtype}; divide bytes by 255"
+        )
+    if x.dim() < 2 or x.shape[0] == 0:
+        raise InputError(
+            f"{name}: expected a batch of at least one example (N, ...), got shape {tuple(x.shape)}"
+        )
+    if not torch.isfinite(x).all():
+        raise InputError(
+            f"{name}: expected finite values, got {int((~torch.isfinite(x)).sum())} NaN or infinite ones"
+        )
+
+
+def check_pixels(x: object, name: str = "x") -> None:
+    """:func:`check_floating`, and every value in [0, 1]."""
+    check_floating(x, name)
+    assert isinstance(x, Tensor)
+    low, high = float(x.min()), float(x.max())
+    if low < -PIXEL_TOLERANCE or high > 1 + PIXEL_TOLERANCE:
+        raise InputError(
+            f"{name}: expected pixels in [0, 1], got values from {low:.4g} to {high:.4g}; "
+            "put the normalisation into the model (semirobust.Normalised)"
+        )
+
+
+def check_images(x: Tensor, name: str = "x") -> None:
+    """Examples with channels, rows and columns."""
+    if x.dim() != 4:
+        raise InputError(f"{name}: expected images (N, K, H, W), got shape {tuple(x.shape)}")
+
+
+def check_labels(y: object, n: int, classes: int | None = None, name: str = "y") -> None:
+    """Integer labels of shape (n,), and in 0..classes-1 where ``classes`` is known."""
+    if not isinstance(y, Tensor):
+        raise InputError(f"{name}: expected a torch.Tensor of labels, got {type(y).__name__}")
+    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
+        raise InputError(f"{name}: expected integer labels, got {y.dtype}")
+    if y.dim() != 1 or len(y) != n:
+        raise InputError(f"{name}: expected {n} labels of shape ({n},), got shape {tuple(y.shape)}")
+    if n and (int(y.min()) < 0 or (classes is not None and int(y.max()) >= classes)):
+        most = "" if classes is None else f" to {classes - 1}"
+        raise InputError(f"{name}: expected labels from 0{most}, got {int(y.min())} to {int(y.max())}")
+
+
+def check_examples(x: object, y: object) -> None:
+    """Pixels in [0, 1] and one integer label for each example."""
+    check_pixels(x)
+    assert isinstance(x, Tensor)
+    check_labels(y, len(x))
+
+
+def check_dtype(model: nn.Module, x: Tensor, name: str = "x") -> None:
+    """The pixels have the precision of the model's parameters."""
+    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if parameter is not None and parameter.dtype != x.dtype:
+        raise InputError(f"{name}: expected {parameter.dtype} as the model has, got {x.dtype}")
+
+
+def check_mode(model: nn.Module) -> None:
+    """No batch norm or dropout in train mode: there the prediction of an example depends on chance or its
+    batch.
+    """
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    for name, module in model.named_modules():
+        if module.training and isinstance(module, _MODE_DEPENDENT):
+            raise InputError(
+                f"model: expected a model in eval mode, but {name or 'it'} ({type(module).__name__}) is in"
+                " train mode; call model.eval() first"
+            )
+
+
+def check_logits(logits: object, y: Tensor) -> None:
+    """Logits of shape (N, C), C at least 2, finite, not probabilities; labels below C."""
+    if (
+        not isinstance(logits, Tensor)
+        or logits.dim() != 2
+        or logits.shape[0] != len(y)
+        or logits.shape[1] < 2
+    ):
+        came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(f"model: expected logits of shape ({len(y)}, classes), got {came}")
+    if not torch.isfinite(logits).all():
+        raise InputError("model: expected finite logits, got NaN or infinite ones on clean inputs")
+    sums_to_one = torch.allclose(
+        logits.sum(1).cpu().double(), torch.ones(len(y), dtype=torch.double), atol=1e-3
+    )
+    if sums_to_one and float(logits.min()) >= 0 and float(logits.max()) <= 1:
+        raise InputError(
+            "model: expected logits, got probabilities (rows in [0, 1] that sum to 1); remove the softmax"
+        )
+    check_labels(y, len(y), logits.shape[1])
+
+
+def probe(model: nn.Module, x: Tensor, y: Tensor) -> None:
+    """Run the model on one example, so that what does not fit is said in one sentence; then check all labels.
+
+    Raises:
+        InputError: wrong precision, a model that cannot run on such an example, no logits, or labels it has
+            no logit for.
+    """
+    check_dtype(model, x)
+    try:
+        with torch.no_grad():
+            logits = model(x[:1])
+    except InputError:
+        raise
+    except Exception as error:  # a model can fail in any way on what it was not made for
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"x: the model cannot run on examples of shape {tuple(x.shape[1:])} ({said})"
+        ) from None
+    check_logits(logits, y[:1])
+    check_labels(y, len(y), logits.shape[1])

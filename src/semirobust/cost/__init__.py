@@ -1,0 +1,1 @@
+"""What an attack, a step of training or a network costs."""

@@ -1,0 +1,1 @@
+"""Images, where they are looked for, and how they are read."""

@@ -1,0 +1,223 @@
+"""Labelled images, at hand by index."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from semirobust.core.checks import check_images, check_labels, check_pixels
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
+
+__all__ = ["Images", "Pixels", "Splits", "images_from_dataset", "images_from_tensors"]
+
+
+_MANY = 100_000
+
+
+class Pixels(Protocol):
+    """Where pixels come from: a tensor in memory or files read when wanted."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        """(n,) indices -> (n, K, H, W), bytes or floats in [0, 1]."""
+        ...
+
+
+@dataclass(frozen=True)
+class Images:
+    """N labelled images.
+
+    Bytes stay bytes until a batch is asked for, so all of CIFAR-10 takes 150 MB.
+
+    Attributes:
+        pixels: (N, K, H, W), or something indexed like it.
+        y: (N,) labels.
+        classes: the class names.
+    """
+
+    pixels: Tensor | Pixels = field(repr=False)
+    y: Tensor = field(repr=False)
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        check_labels(self.y, len(self.pixels), len(self.classes))
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def an_epoch(self) -> int:
+        """How many images :meth:`batches` gives."""
+        return len(self)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(K, H, W)."""
+        _, k, h, w = self.pixels[torch.tensor([0])].shape
+        return int(k), int(h), int(w)
+
+    def batch(self, rows: Tensor, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """The images ``rows`` as floats (n, K, H, W) in [0, 1] and their labels (n,), on ``device``."""
+        rows = rows.to(self.y.device)
+        x, y = self.pixels[rows].to(device), self.y[rows].to(device)
+        return (x.float().div_(255) if x.dtype == torch.uint8 else x.float()), y
+
+    def on(self, device: torch.device) -> "Images":
+        """Kept on a GPU as bytes where they are in memory, so that no batch is copied there; otherwise as
+        they are.
+        """
+        if device.type == "cpu" or type(self) is not Images or not isinstance(self.pixels, Tensor):
+            return self
+        return Images(self.pixels.to(device), self.y, self.classes)
+
+    def all(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """Everything as one batch."""
+        return self.batch(torch.arange(len(self)), device)
+
+    def batches(self, size: int, *, seed: Seed | None = None) -> Iterator[Tensor]:
+        """Indices in batches of ``size``, shuffled where a seed is given; the last may be smaller or one
+        larger.
+        """
+        order = (
+            torch.arange(len(self))
+            if seed is None
+            else torch.randperm(self.an_epoch, generator=seed.generator())
+        )
+        parts = list(order.split(size))
+        if (
+            seed is not None and len(parts) > 1 and len(parts[-1]) == 1
+        ):  # batch norm cannot train on one image
+            parts[-2:] = [torch.cat(parts[-2:])]
+        yield from parts
+
+    def subset(self, rows: Tensor) -> "Images":
+        """The images ``rows``, in that order."""
+        pixels = self.pixels[rows] if isinstance(self.pixels, Tensor) else _Chosen(self.pixels, rows)
+        return Images(pixels, self.y[rows], self.classes)
+
+    def first(self, count: int | None) -> "Images":
+        """The first ``count`` images; all where None."""
+        if count is None or count >= len(self):
+            return self
+        if count < 1:
+            raise InputError(f"number of images: expected at least 1, got {count}")
+        return self.subset(torch.arange(count))
+
+    def of_classes(self, chosen: Sequence[int]) -> "Images":
+        """Only the images of these classes, which are numbered anew in this order."""
+        if len(set(chosen)) < max(2, len(chosen)) or not all(0 <= c < len(self.classes) for c in chosen):
+            known = f"two or more different ones from 0 to {len(self.classes) - 1}"
+            raise InputError(f"classes: expected {known}, got {', '.join(map(str, chosen))}")
+        new = torch.full((len(self.classes),), -1)
+        new[list(chosen)] = torch.arange(len(chosen))
+        part = self.subset((new[self.y] >= 0).nonzero().flatten())
+        return Images(part.pixels, new[part.y], tuple(self.classes[c] for c in chosen))
+
+    def hold_out(self, part: float, seed: Seed) -> tuple["Images", "Images"]:
+        """(rest, held out): a random ``part``, or ``part`` images where it is 1 or more."""
+        count = round(part * len(self)) if part < 1 else int(part)
+        if not 0 <= count < len(self):
+            raise InputError(f"validation: expected less than the {len(self)} images at hand, got {part}")
+        order = torch.randperm(len(self), generator=seed.generator())
+        return self.subset(order[count:].sort().values), self.subset(order[:count].sort().values)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    source: Pixels
+    rows: Tensor
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        return self.source[self.rows[rows]]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Training and test images of one source.
+
+    Attributes:
+        name: the source.
+        train, test: the images; a source without a test set gives a part of its images (it says so in
+            ``note``).
+        note: what a reader of the numbers should know; empty if nothing.
+    """
+
+    name: str
+    train: Images
+    test: Images
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        if len(self.train) == 0 or len(self.test) == 0:
+            raise InputError(
+                f"data {self.name!r}: expected training and test images, got {len(self.train)} and"
+                f" {len(self.test)}"
+            )
+        if self.train.shape != self.test.shape:
+            raise InputError(
+                f"data {self.name!r}: expected images of one shape, got {self.train.shape} to train and"
+                f" {self.test.shape} to test"
+            )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.train.classes
+
+
+def images_from_tensors(x: Tensor, y: Tensor, classes: Sequence[str] | None = None) -> Images:
+    """Images from tensors: x (N, K, H, W) floats in [0, 1] or bytes, y (N,) integer labels."""
+    if isinstance(x, Tensor) and x.dtype == torch.uint8:
+        if x.dim() != 4 or len(x) == 0:
+            raise InputError(f"x: expected images (N, K, H, W), got shape {tuple(x.shape)}")
+    else:
+        check_pixels(x)
+        check_images(x)
+    check_labels(y, len(x))
+    return Images(x, y.long(), _class_names(y, classes))
+
+
+class _FromDataset:
+    """Pixels of a map-style dataset, one item at a time."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        x = torch.stack([torch.as_tensor(self.dataset[int(row)][0]) for row in rows])
+        if x.dtype != torch.uint8:
+            check_pixels(x, "dataset")
+        return x
+
+
+def images_from_dataset(dataset: Any, classes: Sequence[str] | None = None) -> Images:
+    """Images from any map-style ``torch.utils.data.Dataset`` of (image (K, H, W) in [0, 1], label).
+
+    Labels are read once, images whenever a batch needs them.
+    """
+    n = len(dataset)
+    if n == 0:
+        raise InputError("dataset: expected at least one example, got none")
+    targets = getattr(dataset, "targets", None)
+    plain = targets is not None and len(targets) == n and getattr(dataset, "target_transform", None) is None
+    y = torch.as_tensor(list(targets) if plain else [dataset[i][1] for i in range(n)])  # type: ignore[arg-type]
+    check_labels(y, n)
+    return Images(_FromDataset(dataset), y.long(), _class_names(y, classes))
+
+
+def _class_names(y: Tensor, classes: Sequence[str] | None) -> tuple[str, ...]:
+    if classes:
+        return tuple(classes)
+    count = int(y.max()) + 1
+    if count > _MANY:
+        raise InputError(f"y: expected labels 0, 1, 2, ... of at most {_MANY:,} classes, got {count - 1}")
+    return tuple(str(c) for c in range(count))

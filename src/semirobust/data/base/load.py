@@ -1,0 +1,63 @@
+"""Data by name or by path."""
+
+from pathlib import Path
+
+import torch
+
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
+from semirobust.data import SOURCES, Splits
+from semirobust.data.base.images import Images
+from semirobust.data.base.npz import load_npz
+from semirobust.data.folder import load_folder
+
+__all__ = ["load_data"]
+
+
+def load_data(
+    source: str, *, root: str | Path | None = None, image_size: int | None = None, held_out: bool = True
+) -> Splits:
+    """Training and test images from a known data set, an ``.npz`` or a folder of pictures.
+
+    Args:
+        source: a name that ``semirobust data`` lists, the path of an ``.npz``, or the path of a folder.
+        root: where a known data set is looked for; None for the usual places.
+        held_out: hold a fifth out for testing where an ``.npz`` has no test images.
+        image_size: side to which pictures of a folder are brought; 32 where None (ImageNet: 224).
+
+    Raises:
+        InputError: nothing of that name, or files that are missing or damaged.
+    """
+    if image_size is not None and image_size < 1:
+        raise InputError(f"image_size: expected at least 1, got {image_size}")
+    if source in SOURCES.names() and image_size is not None and source != "imagenet":
+        raise InputError(
+            f"image_size: expected none for {source!r}, whose images have one size; got {image_size}"
+        )
+    if source in SOURCES.names():
+        options = {"image_size": image_size} if source == "imagenet" and image_size else {}
+        return _mixed(SOURCES.make(source, options, root=root))
+    path = Path(source)
+    if path.suffix == ".npz":
+        return _mixed(load_npz(path, held_out=held_out))
+    if path.is_dir():
+        return _mixed(load_folder(path, image_size or 32))
+    raise InputError(
+        f"data: expected {', '.join(SOURCES.names())}, an .npz or a folder of pictures; got {source!r}"
+    )
+
+
+def _mixed(splits: Splits) -> Splits:
+    """In a random but fixed order where images stand class by class, so that the first few are not all of
+    one.
+    """
+    train, test = (
+        _shuffled(images, part) for images, part in ((splits.train, "train"), (splits.test, "test"))
+    )
+    return Splits(splits.name, train, test, splits.note)
+
+
+def _shuffled(images: Images, part: str) -> Images:
+    if bool((images.y[1:] < images.y[:-1]).any()):
+        return images
+    return images.subset(torch.randperm(len(images), generator=Seed(("order", part)).generator()))

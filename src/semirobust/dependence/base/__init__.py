@@ -1,0 +1,1 @@
+"""What measures of dependence share."""

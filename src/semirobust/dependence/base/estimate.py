@@ -1,0 +1,197 @@
+"""A measured dependence, never without its null."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from semirobust.core.errors import InputError
+
+__all__ = ["Estimate", "Raw", "Verdict", "combine"]
+
+Verdict = Literal["informative", "saturated", "indistinguishable from independence", "not tested"]
+
+_LEVEL = 0.05
+_NORMAL = 1.959964  # 97.5 % quantile of the standard normal distribution
+_FULL = 0.95
+_HALF = 0.5
+
+
+@dataclass(frozen=True)
+class Raw:
+    """What an estimator finds in one sample.
+
+    Attributes:
+        value: the estimate.
+        error: its standard error from sampling; it says nothing of bias.
+        null: the same estimator with the rows of one side permuted, once for each permutation.
+        ceiling: the largest value it can give on a sample of this size; infinite where there is none.
+        singletons: share of occupied joint buckets that hold a single example; NaN for estimators without
+            buckets.
+        used: how many examples it was measured on.
+    """
+
+    value: float
+    error: float
+    null: tuple[float, ...]
+    used: int
+    ceiling: float = math.inf
+    singletons: float = math.nan
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Dependence between two variables, or given the class, between them within each class.
+
+    Attributes:
+        measure: the estimator's name.
+        unit: ``bits`` of information, or ``1``.
+        value: the estimate.
+        error: its standard error from sampling; it says nothing of bias, which the null shows.
+        null: what the estimator reads on the same data with the rows of one side permuted (within classes):
+            truth 0.
+        ceiling: the largest value the estimator can give on so many examples.
+        singletons: share of occupied joint buckets with a single example; NaN for estimators without buckets.
+        n: examples it was measured on.
+        classes: of a class-conditional one, the estimate within each class.
+        left_out: classes that were left out, and why.
+    """
+
+    measure: str
+    unit: str
+    value: float
+    error: float
+    null: tuple[float, ...] = field(repr=False)
+    ceiling: float
+    singletons: float
+    n: int
+    classes: Mapping[int, "Estimate"] = field(default_factory=dict, repr=False)
+    left_out: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def null_mean(self) -> float:
+        """Mean over permutations; NaN without any."""
+        return float(np.mean(self.null)) if self.null else math.nan
+
+    @property
+    def null_sd(self) -> float:
+        """Standard deviation over permutations; NaN with fewer than two."""
+        return float(np.std(self.null, ddof=1)) if len(self.null) > 1 else math.nan
+
+    @property
+    def excess(self) -> float:
+        """Value minus the mean of the null."""
+        return self.value - self.null_mean
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of the value over samples, by its standard error; bias is not in it."""
+        return self.value - _NORMAL * self.error, self.value + _NORMAL * self.error
+
+    @property
+    def excess_interval(self) -> tuple[float, float]:
+        """95 % interval of the excess: standard errors of the value and of the null's mean."""
+        half = _NORMAL * math.hypot(
+            self.error, self.null_sd / math.sqrt(len(self.null)) if len(self.null) > 1 else math.inf
+        )
+        return self.excess - half, self.excess + half
+
+    @property
+    def p_value(self) -> float:
+        """Of the permutation test: (1 + permutations that read at least as much) / (1 + permutations)."""
+        return (1 + sum(v >= self.value for v in self.null)) / (1 + len(self.null))
+
+    @property
+    def verdict(self) -> Verdict:
+        """What the estimate is good for.
+
+        ``not tested`` with fewer than 19 permutations; ``indistinguishable from independence`` where the
+        permutation test does not reject at 5 %; ``saturated`` where independent data already reads half of
+        the ceiling, or information 95 % of it, so that the amount says little; ``informative`` otherwise."""
+        if (1 + len(self.null)) * _LEVEL < 1:
+            return "not tested"
+        if not self.p_value <= _LEVEL:
+            return "indistinguishable from independence"
+        full = self.unit == "bits" and self.value >= _FULL * self.ceiling
+        return "saturated" if full or self.null_mean >= _HALF * self.ceiling else "informative"
+
+    @property
+    def bits(self) -> float:
+        """The value of an information."""
+        return self._bits(self.value)
+
+    @property
+    def null_bits(self) -> float:
+        """The mean of the null of an information."""
+        return self._bits(self.null_mean)
+
+    @property
+    def excess_bits(self) -> float:
+        """The excess of an information."""
+        return self._bits(self.excess)
+
+    @property
+    def ceiling_bits(self) -> float:
+        """The ceiling of an information."""
+        return self._bits(self.ceiling)
+
+    def _bits(self, value: float) -> float:
+        if self.unit != "bits":
+            raise InputError(
+                f"{self.measure}: it is no information and has no bits; use value, null_mean and excess"
+            )
+        return value
+
+    def __str__(self) -> str:
+        unit = " bits" if self.unit == "bits" else ""
+        return (
+            f"{self.measure} {self.value:.3f}{unit}; independent {self.null_mean:.3f} ± {self.null_sd:.3f}, "
+            f"excess {self.excess:.3f}, ceiling {self.ceiling:.3f}, n {self.n}: {self.verdict}"
+        )
+
+
+def combine(
+    measure: str,
+    unit: str,
+    raws: Mapping[int, tuple[Raw, int]],
+    left_out: Mapping[int, str],
+    *,
+    conditional: bool,
+) -> Estimate:
+    """The estimate from one sample, or the sum over classes weighted by their frequency.
+
+    Args:
+        measure, unit: the estimator's.
+        raws: class -> what was found in it, and how many examples it has; one entry where not
+            ``conditional``.
+        left_out: classes without an estimate, and why.
+        conditional: whether it is class-conditional.
+
+    Raises:
+        InputError: every class was left out.
+    """
+    if not raws:
+        first = next(iter(left_out.items()))
+        raise InputError(f"{measure}: no class has enough to measure, such as class {first[0]}: {first[1]}")
+    parts = {label: _estimate(measure, unit, [raw], [1.0]) for label, (raw, _) in raws.items()}
+    if not conditional:
+        return next(iter(parts.values()))
+    total = sum(n for _, n in raws.values())
+    whole = _estimate(measure, unit, [raw for raw, _ in raws.values()], [n / total for _, n in raws.values()])
+    return Estimate(**{**vars(whole), "classes": parts, "left_out": dict(left_out)})
+
+
+def _estimate(measure: str, unit: str, raws: Sequence[Raw], weights: Sequence[float]) -> Estimate:
+    weight = np.array(weights)
+    return Estimate(
+        measure=measure,
+        unit=unit,
+        value=float(weight @ [raw.value for raw in raws]),
+        error=float(np.sqrt((weight**2) @ [raw.error**2 for raw in raws])),
+        null=tuple(float(v) for v in weight @ np.array([raw.null for raw in raws])),
+        ceiling=float(weight @ [raw.ceiling for raw in raws]),
+        singletons=float(weight @ [raw.singletons for raw in raws]),
+        n=sum(raw.used for raw in raws),
+    )

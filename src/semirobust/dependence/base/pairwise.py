@@ -1,0 +1,46 @@
+"""Distances between all pairs of a sample, and errors by leaving groups out."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semirobust.core.seed import Seed
+
+__all__ = ["among", "distances", "jackknife"]
+
+_EXACT = 8  # by products, distances in few dimensions lose digits
+
+
+def distances(rows: Tensor) -> Tensor:
+    """(n, n) Euclidean distances of (n, k), exactly 0 on the diagonal."""
+    centred = rows - rows.mean(0)
+    mode = "donot_use_mm_for_euclid_dist" if rows.shape[1] <= _EXACT else "use_mm_for_euclid_dist"
+    return torch.cdist(centred, centred, compute_mode=mode).fill_diagonal_(0)
+
+
+def among(matrix: Tensor, rows: Tensor) -> Tensor:
+    """Rows and columns of a matrix of pairs: in another order, or of fewer examples."""
+    return matrix[rows][:, rows]
+
+
+def jackknife(
+    n: int, value: Callable[[Tensor], float], groups: int, seed: Seed, device: torch.device
+) -> float:
+    """Standard error from estimates that each leave out another group of examples (Efron & Tibshirani 1993,
+    chapter 11).
+
+    Args:
+        n: examples.
+        value: the estimate from the examples with these (m,) indices.
+        groups: how many; below 2 the error is not known, NaN.
+        seed: who is in which group.
+        device: of the indices.
+    """
+    if groups < 2:
+        return math.nan
+    group_of = (torch.randperm(n, generator=seed.generator()) % groups).to(device)
+    found = np.array([value(torch.nonzero(group_of != group).squeeze(1)) for group in range(groups)])
+    return float(np.sqrt((groups - 1) / groups * np.square(found - found.mean()).sum()))

@@ -1,0 +1,1 @@
+"""Verdicts on examples: accuracy, clean and under attack."""

@@ -1,0 +1,297 @@
+"""Clean and robust accuracy, example by example."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.core.checks import check_examples, check_logits, check_mode, probe
+from semirobust.core.errors import InputError
+from semirobust.core.interval import proportion_interval
+from semirobust.core.processes import ALONE, Share
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed, as_seed
+from semirobust.evaluation.resume import Ledger, evaluation_key
+from semirobust.fast.inference import FastModel, Precision, fast_inference
+from semirobust.layers.quiet import device_of, quiet
+
+__all__ = ["Evaluation", "Proportion", "Summary", "correct", "evaluate", "named_attacks"]
+
+_FEW = 16
+
+Attacks = AbstractAttack | Sequence[AbstractAttack] | Mapping[str, AbstractAttack]
+
+
+class Proportion(float):
+    """A share with its exact binomial 95 % interval.
+
+    Attributes:
+        low, high: the interval.
+        n: the number of examples.
+    """
+
+    low: float
+    high: float
+    n: int
+
+    @classmethod
+    def of(cls, correct: Tensor) -> "Proportion":
+        """The share of true entries in (N,)."""
+        count, n = int(correct.sum()), len(correct)
+        share = cls(count / n)
+        share.low, share.high = proportion_interval(count, n)
+        share.n = n
+        return share
+
+    def __str__(self) -> str:
+        return f"{self:.1%} [{self.low:.1%}, {self.high:.1%}]"
+
+
+class Summary(dict[str, Proportion]):
+    """Accuracies by name; prints as a table."""
+
+    def __str__(self) -> str:
+        width = max(map(len, self))
+        return "\n".join(f"{name:<{width}}  {share}" for name, share in self.items())
+
+
+class _ByAttack(dict[str, Tensor]):
+    """Verdicts by the attack's name; an attack object, or the family where it is unambiguous, finds them
+    too.
+    """
+
+    def __init__(self, attacks: Mapping[str, AbstractAttack]) -> None:
+        super().__init__()
+        self._attacks = attacks
+
+    def __missing__(self, key: object) -> Tensor:
+        if isinstance(key, AbstractAttack):
+            named = [name for name, attack in self._attacks.items() if attack == key]
+            if not named:
+                raise KeyError(f"{key!r}; there are {', '.join(self)}")
+            return self[named[0]]
+        wanted = str(key).lower()
+        found = [name for name in self if name == wanted or name.partition("-")[0] == wanted]
+        if len(found) == 1:
+            return self[found[0]]
+        raise KeyError(f"{key!r}; there are {', '.join(self)}")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Verdicts on N examples.
+
+    Attributes:
+        clean: (N,) whether the clean example is classified correctly.
+        robust: attack name -> (N,) whether it is and the attack found no perturbation that changes that.
+        rejected: attack name -> how many perturbations failed the final check and were not counted.
+        inference: how logits were computed while searching; verdicts are always those of the model itself.
+        threats: attack name -> what it was allowed to do, as printed.
+        cumulative: each attack saw only what withstood those of its threat model before it, so its verdict is
+            of all of them.
+    """
+
+    clean: Tensor
+    robust: Mapping[str, Tensor]
+    rejected: Mapping[str, int]
+    inference: str = ""
+    threats: Mapping[str, str] = field(default_factory=dict)
+    cumulative: bool = False
+
+    @property
+    def worst(self) -> Tensor:
+        """(N,) whether the example withstood every attack."""
+        return torch.stack([self.clean, *self.robust.values()]).all(0)
+
+    def summary(self) -> Summary:
+        """Accuracy with interval: clean, under each attack, and under the worst of several.
+
+        ``+ name`` stands for an attack together with those of its threat model before it.
+        """
+        parts, seen = {"clean": self.clean}, set[str]()
+        for name, verdict in self.robust.items():
+            threat = self.threats.get(name, "")
+            parts[f"+ {name}" if self.cumulative and threat in seen else name] = verdict
+            seen.add(threat)
+        if len(self.robust) > 1:
+            parts["worst"] = self.worst
+        return Summary({name: Proportion.of(verdict) for name, verdict in parts.items()})
+
+
+def evaluate(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    attacks: Attacks = (),
+    *,
+    seed: int | Seed = 0,
+    batch_size: int = 256,
+    precision: Precision = "auto",
+    worst_case: bool = False,
+    state: str | Path | None = None,
+    share: Share = ALONE,
+    progress: Progress = silent,
+) -> Evaluation:
+    """Clean accuracy of ``model`` and its accuracy under each attack.
+
+    Only examples classified correctly are attacked; one that is misclassified once is done. The parts of an
+    ensemble run one after the other on all examples that are left, so that batches stay full. Every success
+    is checked again at the end: in the threat model, in [0, 1], and really misclassified by the model.
+
+    Args:
+        model: gives logits (N, C); in eval mode. It is left as it was.
+        x: (N, ...) pixels in [0, 1], on any device; batches go to the model's.
+        y: (N,) true labels.
+        attacks: an attack, several, or names and attacks.
+        seed: the source of all randomness.
+        batch_size: examples attacked at once.
+        precision: ``auto`` searches with the fastest form of the model there is (:func:`fast_inference`)
+            where the work is long enough; ``exact`` with the model as it is.
+        worst_case: run the attacks of each threat model cheapest first, each only on the examples that
+            withstood those before. The last accuracy is the same, and comes sooner; those before are of the
+            attack and all cheaper ones.
+        state: a file in which the verdicts are kept after each batch. An evaluation that was interrupted goes
+            on from it and ends as if it had not been; delete it afterwards. Of several processes each has
+            one, by its number.
+        share: of several processes that evaluate the same; each attacks some of the batches, and all get the
+            same verdicts, which are those of a single process.
+        progress: told after each batch.
+
+    Raises:
+        InputError: one of the arguments is not as described.
+    """
+    check_examples(x, y)
+    check_mode(model)
+    if batch_size < 1:
+        raise InputError(f"batch_size: expected at least 1, got {batch_size}")
+    named = named_attacks(attacks)
+    if worst_case:
+        models = list(dict.fromkeys(str(attack.threat) for attack in named.values()))
+        named = dict(
+            sorted(named.items(), key=lambda item: (models.index(str(item[1].threat)), item[1].cost))
+        )
+    device = device_of(model, x.device)
+    with quiet(model):
+        probe(model, x[:1].to(device), y[:1].to(device))
+        clean = torch.cat(
+            [
+                correct(model, x[r].to(device), y[r].to(device), check=True)
+                for r in _slices(len(x), batch_size)
+            ]
+        )
+        fast = _fast(model, x[clean.to(x.device)], int(clean.sum()), precision, device) if named else None
+        inference = fast.description if fast else "as it is, full precision"
+        settings = (named, str(as_seed(seed)), batch_size, precision, worst_case, inference)
+        key = (
+            evaluation_key(model, x, y, (*settings, *([share.rank, share.count] if share.count > 1 else [])))
+            if state
+            else ""
+        )
+        ledger = Ledger(_of_process(Path(state), share) if state else None, key)
+        runner = _Runner(model, x, y, device, fast, as_seed(seed), batch_size, ledger, share, progress)
+        robust, rejected, standing = _ByAttack(named), {}, dict[str, Tensor]()
+        threats = {name: str(attack.threat) for name, attack in named.items()}
+        for name, attack in named.items():
+            robust[name], rejected[name] = runner.run(name, attack, standing.get(threats[name], clean))
+            standing |= {threats[name]: robust[name]} if worst_case else {}
+    return Evaluation(clean, robust, rejected, inference, threats, worst_case)
+
+
+@dataclass(frozen=True)
+class _Runner:
+    """Runs one attack after the other on the examples that are left."""
+
+    model: nn.Module
+    x: Tensor
+    y: Tensor
+    device: torch.device
+    fast: FastModel | None
+    seed: Seed
+    batch_size: int
+    ledger: Ledger
+    share: Share
+    progress: Progress
+
+    def run(self, name: str, attack: AbstractAttack, standing: Tensor) -> tuple[Tensor, int]:
+        """Who stands after the attack (N,), and how many of its successes were refused."""
+        refused = 0
+        for part in attack.parts:
+            label = name if len(attack.parts) == 1 else f"{name}: {part.name}"
+            standing, more = self._run_part(label, part, self.seed / name / part.name, standing)
+            refused += more
+        return standing, refused
+
+    def _run_part(
+        self, label: str, attack: AbstractAttack, seed: Seed, standing: Tensor
+    ) -> tuple[Tensor, int]:
+        before, stands, done, refused = self.ledger.open(label, standing)
+        left = before.nonzero().flatten()
+        for number, rows in enumerate(_slices(len(left), self.batch_size)):
+            if rows.start < done or not self.share.takes(number):
+                continue
+            chosen = left[rows]
+            part_x = self.x[chosen.to(self.x.device)].to(self.device)
+            part_y = self.y[chosen.to(self.y.device)].to(self.device)
+            x_adv = attack.fool(self.model, part_x, part_y, seed=seed / rows.start, fast=self.fast)
+            fooled = ~correct(self.model, x_adv, part_y)
+            valid = attack.threat.contains(part_x, x_adv).cpu()
+            stands[chosen] = ~(fooled & valid)
+            refused += int((fooled & ~valid).sum())
+            self.ledger.keep(label, before, stands, rows.stop, refused)
+            self.progress(label, rows.stop, len(left))
+        fallen = (
+            self.share.total((before & ~stands).int()) > 0
+        )  # each example is in one batch, and so with one process
+        return before & ~fallen, int(self.share.total(torch.tensor(refused)))
+
+
+def _of_process(state: Path, share: Share) -> Path:
+    return state if share.count == 1 else state.with_name(f"{state.stem}.{share.rank}{state.suffix}")
+
+
+def _fast(
+    model: nn.Module, x: Tensor, examples: int, precision: Precision, device: torch.device
+) -> FastModel | None:
+    """The faster form, unless so few examples are attacked that finding it would take longer than it
+    saves.
+    """
+    if examples < _FEW and precision == "auto":
+        return None
+    compared = min(max(examples // 8, 4), 32)  # so that finding it costs less than a pass over the examples
+    return fast_inference(model, x[:compared].to(device), precision=precision)
+
+
+def named_attacks(attacks: Attacks) -> dict[str, AbstractAttack]:
+    """The attacks by name; of equal names the later get a mark."""
+    if isinstance(attacks, AbstractAttack):
+        attacks = [attacks]
+    for attack in attacks.values() if isinstance(attacks, Mapping) else attacks:
+        if not isinstance(attack, AbstractAttack):
+            raise InputError(
+                f"attacks: expected attacks such as PGD(Linf(8/255)), got {type(attack).__name__}"
+            )
+    if isinstance(attacks, Mapping):
+        return dict(attacks)
+    named: dict[str, AbstractAttack] = {}
+    for attack in attacks:
+        name = attack.name
+        while name in named:
+            name += "'"
+        named[name] = attack
+    return named
+
+
+def _slices(n: int, size: int) -> Iterator[slice]:
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def correct(model: nn.Module, x: Tensor, y: Tensor, *, check: bool = False) -> Tensor:
+    """Whether each example is classified correctly: (n,) on the CPU. The caller keeps the model quiet."""
+    with torch.no_grad():
+        logits = model(x)
+    if check:
+        check_logits(logits, y)
+    return (logits.argmax(1) == y).cpu()

@@ -1,0 +1,303 @@
+"""How far the losses of two networks can be apart that differ in some layers only."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semirobust.core.checks import check_examples, check_mode, probe
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed, as_seed
+from semirobust.layers.map import LayerMap, first_tensor, layer_map
+from semirobust.layers.quiet import quiet, run_hooked
+
+__all__ = ["PerformanceBounds", "performance_bounds", "sharpness"]
+
+_BATCH = 128
+
+
+@dataclass(frozen=True)
+class PerformanceBounds:
+    """Bounds beside what they bound, on the same examples.
+
+    Attributes:
+        loss: mean cross entropy of the other network minus that of the reference, nats.
+        slope: g·d, the linear term that bound (a) drops: g is the reference's gradient, d the difference of
+            parameters.
+        sharpness: largest eigenvalue of the reference's Hessian in the parameters that differ.
+        distance: Euclidean length of d.
+        quadratic: bound (a), sharpness / 2 * distance^2, on ``loss``.
+        output: root of the mean squared distance of the two networks' logits; it bounds the mean difference
+            of a logit.
+        peeling: bound (b) as the paper has it, on ``output``.
+        telescoped: the same sum without its assumption that the other network's weights are no larger.
+        buffers: whether batch statistics differ too, which neither bound knows of.
+    """
+
+    loss: float
+    slope: float
+    sharpness: float
+    distance: float
+    quadratic: float
+    output: float
+    peeling: float
+    telescoped: float
+    buffers: bool
+
+    @property
+    def quadratic_holds(self) -> bool:
+        return self.loss <= self.quadratic
+
+    @property
+    def peeling_holds(self) -> bool:
+        return self.output <= self.peeling
+
+
+def performance_bounds(
+    other: nn.Module,
+    reference: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    layers: Iterable[int],
+    *,
+    lipschitz: float = 1.0,
+    curvature: float | None = None,
+    seed: int | Seed = 0,
+    layer_map_: LayerMap | None = None,
+) -> PerformanceBounds:
+    """The two bounds on the performance difference of the semirobustness paper (section 2.2), and the
+    difference itself.
+
+    (a) l(w') - l(w) <= sharpness / 2 * ||w' - w||^2: a Taylor series at w cut after its second term. It needs
+    w to be stationary (``slope`` tells) and w' to be near. (b) ||f'(x) - f(x)|| <= C^(n-1) ||x|| prod_j
+    ||W_j|| sum_j ||W'_j - W_j|| / ||W_j||, Frobenius norms, C the Lipschitz constant of the activation. It
+    holds for chains of linear layers without bias or norm whose activation keeps 0, and where ||W'_j|| <=
+    ||W_j||. The norm of a convolution's kernel does not bound the convolution: there it is a number only.
+
+    Args:
+        other: the network that differs from ``reference`` in ``layers``, such as a semirobust one.
+        reference: the robust network; both give logits (N, C) and are in eval mode. They are left as they
+            were.
+        x: (N, ...) the inputs of both, such as adversarial examples of the reference.
+        y: (N,) labels.
+        layers: the layers that differ.
+        lipschitz: C; 1 for ReLU.
+        curvature: the reference's ``sharpness``, where it is known.
+        seed: of the eigenvalue's first vector.
+        layer_map_: the layer map of both, where another than ``layer_map(reference, x)`` is wanted.
+    """
+    check_examples(x, y)
+    check_mode(other)
+    check_mode(reference)
+    found = layer_map(reference, x[:1]) if layer_map_ is None else layer_map_
+    indices = tuple(sorted({found.at(i).index for i in layers}))
+    names = found.parameters(indices)
+    mine, theirs = dict(reference.named_parameters()), dict(other.named_parameters())
+    _check_alike(mine, theirs, set(names))
+    probe(reference, x, y)
+    difference = [theirs[name].detach() - mine[name].detach() for name in names]
+    distance = math.sqrt(sum(float(d.cpu().double().square().sum()) for d in difference))
+    top = sharpness(reference, x, y, names, seed=seed) if curvature is None else curvature
+    gradient = _gradient(reference, x, y, names)
+    loss, logits = _loss(reference, x, y)
+    loss_other, logits_other = _loss(other, x, y)
+    peeling, telescoped = _peeling(other, reference, x, found, indices, lipschitz)
+    return PerformanceBounds(
+        loss=loss_other - loss,
+        slope=sum(float((g * d).cpu().double().sum()) for g, d in zip(gradient, difference, strict=True)),
+        sharpness=top,
+        distance=distance,
+        quadratic=top / 2 * distance**2,
+        output=float((logits_other - logits).cpu().double().square().sum(1).mean().sqrt()),
+        peeling=peeling,
+        telescoped=telescoped,
+        buffers=_buffers_differ(other, reference),
+    )
+
+
+def _check_alike(mine: dict[str, nn.Parameter], theirs: dict[str, nn.Parameter], free: set[str]) -> None:
+    """Two networks of one build that differ in the parameters ``free`` alone."""
+    for name, value in mine.items():
+        if name not in theirs or theirs[name].shape != value.shape:
+            raise InputError(
+                f"other: expected a network of the same build as the reference, but {name} differs in shape"
+                " or is missing"
+            )
+        if name not in free and not torch.equal(value, theirs[name].to(value)):
+            raise InputError(f"layers: expected all that differ, but {name} differs too")
+
+
+def sharpness(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    names: Sequence[str],
+    *,
+    seed: int | Seed = 0,
+    tolerance: float = 1e-3,
+) -> float:
+    """The algebraically largest eigenvalue of the Hessian of the mean cross entropy in the parameters
+    ``names``.
+
+    By Lanczos (ARPACK, through SciPy) on products of the Hessian with vectors. Power iteration would find the
+    eigenvalue of largest modulus, which may be a negative one. In nats per squared unit of weight; NaN where
+    it does not converge.
+
+    Args:
+        model: gives logits (N, C); in eval mode.
+        x: (N, ...) inputs.
+        y: (N,) labels.
+        names: parameters by name.
+        seed: of the first vector.
+        tolerance: relative, of the eigenvalue.
+    """
+    from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
+
+    parameters = _named(model, names)
+    n = sum(p.numel() for p in parameters)
+    if n < 3:  # ARPACK needs more dimensions than eigenvalues
+        columns = [_product(model, x, y, parameters, unit) for unit in torch.eye(n, dtype=torch.float64)]
+        return float(torch.linalg.eigvalsh(torch.stack(columns)).max())
+    first = torch.randn(n, generator=(as_seed(seed) / "lanczos").generator(), dtype=torch.float64)
+
+    def times(vector: np.ndarray) -> np.ndarray:
+        return _product(model, x, y, parameters, torch.from_numpy(np.ravel(vector).copy())).numpy()
+
+    hessian = LinearOperator((n, n), matvec=times, dtype=np.float64)
+    try:
+        found = eigsh(
+            hessian, k=1, which="LA", v0=first.numpy(), tol=tolerance, maxiter=50, return_eigenvectors=False
+        )
+    except ArpackNoConvergence:
+        return math.nan
+    except ArpackError:  # the first product was 0, or no number
+        return 0.0 if not times(first.numpy()).any() else math.nan
+    return float(found[0])
+
+
+def _named(model: nn.Module, names: Sequence[str]) -> list[nn.Parameter]:
+    everything = dict(model.named_parameters())
+    if not names or (missing := [name for name in names if name not in everything]):
+        raise InputError(
+            f"parameters: expected names of the model's, got {missing[0]!r}"
+            if names
+            else "parameters: got none"
+        )
+    return [everything[name] for name in names]
+
+
+def _product(
+    model: nn.Module, x: Tensor, y: Tensor, parameters: Sequence[nn.Parameter], vector: Tensor
+) -> Tensor:
+    """Hessian times vector, both flat, in float64."""
+    parts = vector.split([p.numel() for p in parameters])
+    along = [part.view(p.shape).to(p.dtype).to(p.device) for part, p in zip(parts, parameters, strict=True)]
+    total = torch.zeros_like(vector)
+    with quiet(model), _differentiable(parameters):
+        for start in range(0, len(x), _BATCH):
+            rows = slice(start, start + _BATCH)
+            loss = F.cross_entropy(model(x[rows]), y[rows], reduction="sum") / len(x)
+            slope = torch.autograd.grad(loss, parameters, create_graph=True)
+            dot = sum((s * a).sum() for s, a in zip(slope, along, strict=True))
+            assert isinstance(dot, Tensor)
+            # Of a purely linear part the gradient does not depend on the parameter, and its product is 0.
+            found = (
+                torch.autograd.grad(dot, parameters, materialize_grads=True)
+                if dot.requires_grad
+                else along[:0]
+            )
+            if found:
+                total += torch.cat([f.reshape(-1).cpu().double() for f in found])
+    return total
+
+
+def _gradient(model: nn.Module, x: Tensor, y: Tensor, names: Sequence[str]) -> list[Tensor]:
+    parameters = _named(model, names)
+    total = [torch.zeros_like(p) for p in parameters]
+    with quiet(model), _differentiable(parameters):
+        for start in range(0, len(x), _BATCH):
+            rows = slice(start, start + _BATCH)
+            loss = F.cross_entropy(model(x[rows]), y[rows], reduction="sum") / len(x)
+            for sum_, part in zip(total, torch.autograd.grad(loss, parameters), strict=True):
+                sum_ += part
+    return total
+
+
+class _differentiable:
+    """Inside ``quiet``, let these parameters take a gradient; ``quiet`` puts their flags back."""
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        self.parameters = parameters
+
+    def __enter__(self) -> None:
+        for parameter in self.parameters:
+            parameter.requires_grad_(True)
+
+    def __exit__(self, *error: object) -> None:
+        for parameter in self.parameters:
+            parameter.requires_grad_(False)
+
+
+def _loss(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, Tensor]:
+    with quiet(model), torch.no_grad():
+        logits = torch.cat([model(part) for part in x.split(_BATCH)])
+    return float(F.cross_entropy(logits.cpu().double(), y.cpu())), logits
+
+
+def _peeling(
+    other: nn.Module,
+    reference: nn.Module,
+    x: Tensor,
+    layers: LayerMap,
+    changed: Sequence[int],
+    lipschitz: float,
+) -> tuple[float, float]:
+    """Bound (b) in the paper's form, and its telescoping sum with each network's own norms."""
+    own = {layer.index: _weight(reference, layer.name) for layer in layers}
+    new = {layer.index: _weight(other, layer.name) for layer in layers}
+    scale = lipschitz ** (len(layers) - 1) * _length(reference, layers.at(1).name, x)
+    norms = {i: float(w.cpu().double().norm()) for i, w in own.items()}
+    norms_new = {i: float(w.cpu().double().norm()) for i, w in new.items()}
+    apart = {j: float((new[j].cpu().double() - own[j].cpu().double()).norm()) for j in changed}
+    product = math.prod(norms.values())
+    ratios = sum(apart[j] / norms[j] for j in changed if norms[j])
+    before = {j: math.prod(norms[i] for i in norms if i < j) for j in changed}
+    behind = {j: math.prod(norms_new[i] for i in norms_new if i > j) for j in changed}
+    return scale * product * ratios, scale * sum(before[j] * apart[j] * behind[j] for j in changed)
+
+
+def _length(model: nn.Module, name: str, x: Tensor) -> float:
+    """Root of the mean squared norm of what the first layer gets, which is normalised where the model
+    normalises.
+    """
+    found: list[Tensor] = []
+    first = model.get_submodule(name)
+    run_hooked(
+        model,
+        x,
+        [(first, lambda module, args, kwargs: found.append(first_tensor((*args, *kwargs.values()))))],
+    )
+    return float(found[0].flatten(1).cpu().double().square().sum(1).mean().sqrt())
+
+
+def _weight(model: nn.Module, name: str) -> Tensor:
+    module = model.get_submodule(name)
+    weight = getattr(module, "weight", None)
+    return (
+        weight.detach()
+        if isinstance(weight, Tensor)
+        else torch.cat([p.detach().flatten() for p in module.parameters()])
+    )
+
+
+def _buffers_differ(other: nn.Module, reference: nn.Module) -> bool:
+    mine = dict(reference.named_buffers())
+    return any(
+        not torch.equal(value, mine[name])
+        for name, value in other.named_buffers()
+        if value.is_floating_point()
+    )

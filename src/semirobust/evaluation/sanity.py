@@ -1,0 +1,161 @@
+"""Signs that an evaluation flatters: what the field asks to check before a robust accuracy is believed."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semirobust.attacks.pgd import PGD
+from semirobust.attacks.square import Square
+from semirobust.core.checks import check_examples, check_mode, probe
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed, as_seed
+from semirobust.evaluation.accuracy import evaluate
+from semirobust.layers.quiet import quiet
+from semirobust.threats import AbstractBall
+
+__all__ = ["Check", "sanity_checks"]
+
+_DRIFT = 1e-4
+_PASSES = 5
+_QUERIES = 300
+_NO_GRADIENT = "the logits have no gradient at all, so attacks with gradients cannot run; use Square"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check.
+
+    Attributes:
+        name: what was looked for.
+        passed: whether nothing was found.
+        text: one sentence with the numbers.
+    """
+
+    name: str
+    passed: bool
+    text: str
+
+
+def sanity_checks(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    threat: AbstractBall,
+    *,
+    seed: int | Seed = 0,
+    progress: Progress = silent,
+) -> list[Check]:
+    """Five checks on a few examples (Carlini et al. 2019, section 4; Croce & Hein 2020): about 200 gradient
+    steps each.
+
+    - ``randomised``: equal inputs give equal logits.
+    - ``gradients``: the cross entropy has a gradient at the examples.
+    - ``growing``: robust accuracy does not rise with epsilon.
+    - ``unbounded``: with all pixels free to change, (nearly) everything is misled.
+    - ``black-box``: random search without gradients misleads none that PGD could not.
+
+    Train mode, probabilities in place of logits and pixels outside [0, 1] are refused outright.
+
+    Args:
+        model: gives logits (N, C); in eval mode. It is left as it was.
+        x, y: (N, K, H, W) pixels in [0, 1] and (N,) labels; a hundred examples are enough.
+        threat: the threat model of the evaluation.
+        seed: the source of all randomness.
+        progress: told after each check.
+    """
+    check_examples(x, y)
+    check_mode(model)
+    seed = as_seed(seed)
+    with quiet(model):
+        probe(model, x, y)
+    checks: list[Callable[[], Check]] = [
+        lambda: _randomised(model, x),
+        lambda: _gradients(model, x, y),
+        lambda: _growing(model, x, y, threat, seed / "growing"),
+        lambda: _unbounded(model, x, y, threat, seed / "unbounded"),
+        lambda: _black_box(model, x, y, threat, seed / "black-box"),
+    ]
+    found: list[Check] = []
+    for number, check in enumerate(checks, 1):
+        found.append(check())
+        progress("sanity checks", number, len(checks))
+        if found[-1].text == _NO_GRADIENT:
+            break  # the other checks compare attacks that need one
+    return found
+
+
+def _randomised(model: nn.Module, x: Tensor) -> Check:
+    with quiet(model), torch.no_grad():
+        first = model(x)
+        drift = max(float((model(x) - first).abs().max()) for _ in range(_PASSES - 1))
+    passed = drift <= _DRIFT
+    said = (
+        "equal inputs give equal logits"
+        if passed
+        else "the model answers at random; use the preset rand of AutoAttack"
+    )
+    return Check("randomised", passed, f"{said} (largest difference over {_PASSES} passes {drift:.1e})")
+
+
+def _gradients(model: nn.Module, x: Tensor, y: Tensor) -> Check:
+    with quiet(model):
+        z = x.detach().requires_grad_()
+        with torch.enable_grad():
+            loss = F.cross_entropy(model(z), y, reduction="sum")
+            if not loss.requires_grad:
+                return Check("gradients", False, _NO_GRADIENT)
+            (slope,) = torch.autograd.grad(loss, z)
+    flat = slope.flatten(1)
+    zero, bad = int((flat.abs().amax(1) == 0).sum()), int((~torch.isfinite(flat)).any(1).sum())
+    passed = zero + bad <= 0.01 * len(x)
+    said = "" if passed else "; gradients are masked, so trust only attacks without them"
+    return Check(
+        "gradients",
+        passed,
+        f"{zero} of {len(x)} examples have a zero gradient and {bad} one that is not finite{said}",
+    )
+
+
+def _growing(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed: Seed) -> Check:
+    sizes = [threat.epsilon * factor for factor in (0.5, 1, 2)]
+    shares = [_standing(model, x, y, PGD(replace(threat, epsilon=e), steps=10), seed) for e in sizes]
+    # One example may fall by luck alone.
+    passed = all(b <= a + 1 for a, b in pairwise(shares))
+    listed = ", ".join(f"{s} at {e:.3g}" for s, e in zip(shares, sizes, strict=True))
+    return Check(
+        "growing",
+        passed,
+        f"of {len(x)} examples PGD-10 leaves {listed}" + ("" if passed else ": it rises with epsilon"),
+    )
+
+
+def _unbounded(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed: Seed) -> Check:
+    whole = {"Linf": 1.0, "L2": math.sqrt(x[0].numel())}.get(threat.norm, float(x[0].numel()))
+    left = _standing(model, x, y, PGD(replace(threat, epsilon=whole), steps=50, step_size=whole / 10), seed)
+    passed = left <= 0.02 * len(x)
+    said = (
+        ""
+        if passed
+        else "; an attack that may change everything should mislead everything, so the gradient misleads it"
+    )
+    return Check("unbounded", passed, f"{left} of {len(x)} examples withstand an attack without bound{said}")
+
+
+def _black_box(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed: Seed) -> Check:
+    attacks = {"white": PGD(threat, steps=20), "black": Square(threat, queries=_QUERIES)}
+    result = evaluate(model, x, y, attacks, seed=seed)
+    more = int((result.robust["white"] & ~result.robust["black"]).sum())
+    passed = more <= max(1, round(0.01 * len(x)))
+    said = "" if passed else "; gradients mislead the attack"
+    return Check(
+        "black-box", passed, f"random search misleads {more} of {len(x)} examples that PGD-20 could not{said}"
+    )
+
+
+def _standing(model: nn.Module, x: Tensor, y: Tensor, attack: PGD, seed: Seed) -> int:
+    return int(evaluate(model, x, y, {"attack": attack}, seed=seed).robust["attack"].sum())

@@ -1,0 +1,98 @@
+"""Accuracy against the strength of the attack: a security curve."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.attacks.base.attack import AbstractBallAttack
+from semirobust.core.checks import check_examples
+from semirobust.core.errors import InputError
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed, as_seed
+from semirobust.evaluation.accuracy import Proportion, evaluate
+from semirobust.fast.inference import Precision
+
+__all__ = ["Sweep", "sweep"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Who stands at which strength.
+
+    Attributes:
+        norm: of the threat model.
+        epsilons: the radii, rising; 0, clean, is the first.
+        stands: (E, N) whether an example is classified correctly and nothing was found up to that radius.
+        attacks: their names.
+    """
+
+    norm: str
+    epsilons: tuple[float, ...]
+    stands: Tensor
+    attacks: tuple[str, ...]
+
+    @property
+    def accuracies(self) -> tuple[Proportion, ...]:
+        """With interval, at each radius."""
+        return tuple(Proportion.of(row) for row in self.stands)
+
+    def __str__(self) -> str:
+        return "\n".join(
+            f"{self.norm} {e:<8.4g} {a}" for e, a in zip(self.epsilons, self.accuracies, strict=True)
+        )
+
+
+def sweep(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    attacks: AbstractAttack | Sequence[AbstractAttack],
+    epsilons: Sequence[float],
+    *,
+    seed: int | Seed = 0,
+    batch_size: int = 256,
+    precision: Precision = "auto",
+    progress: Progress = silent,
+) -> Sweep:
+    """Accuracy under the worst of ``attacks`` at each radius.
+
+    What misleads within a small ball does so within a larger one, so each radius is tried only on the
+    examples that withstood those below it, and the curve cannot rise; whether an attack by itself grows
+    weaker with epsilon is for :func:`sanity_checks` to find.
+
+    Args:
+        model, x, y, seed, batch_size, precision, progress: as for :func:`evaluate`.
+        attacks: within a norm ball, all of the same norm; their own epsilon is not used.
+        epsilons: radii in pixel units, in any order.
+
+    Raises:
+        InputError: attacks without a norm ball or of several norms, no radius, or a negative one.
+    """
+    check_examples(x, y)
+    wanted = [attacks] if isinstance(attacks, AbstractAttack) else list(attacks)
+    balls = [attack for attack in wanted if isinstance(attack, AbstractBallAttack)]
+    if not wanted or len(balls) < len(wanted) or len({attack.threat.norm for attack in balls}) > 1:
+        raise InputError(
+            "attacks: expected attacks within norm balls of one norm, whose strength can be changed"
+        )
+    radii = sorted(set(map(float, epsilons)) - {0.0})
+    if not radii:
+        raise InputError("epsilons: expected at least one radius above 0")
+    clean = evaluate(model, x, y, batch_size=batch_size).clean
+    stands = [clean]
+    for number, epsilon in enumerate(radii, 1):
+        left, row = stands[-1].nonzero().flatten(), stands[-1].clone()
+        if len(left):
+            strong = [replace(a, threat=replace(a.threat, epsilon=epsilon)) for a in balls]
+            part = x[left.to(x.device)], y[left.to(y.device)]
+            path = as_seed(seed) / "sweep" / f"{epsilon:.6g}"
+            found = evaluate(
+                model, *part, strong, seed=path, batch_size=batch_size, precision=precision, worst_case=True
+            )
+            row[left] = found.worst
+        stands.append(row)
+        progress("strengths", number, len(radii))
+    return Sweep(balls[0].threat.norm, (0.0, *radii), torch.stack(stands), tuple(a.name for a in balls))

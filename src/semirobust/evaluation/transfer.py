@@ -1,0 +1,95 @@
+"""Whether what misleads one model misleads another: black-box attacks by way of a substitute."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.core.checks import check_examples
+from semirobust.core.errors import InputError
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed, as_seed
+from semirobust.evaluation.accuracy import Proportion, correct, evaluate
+from semirobust.layers.quiet import device_of, quiet
+
+__all__ = ["Transfer", "transfer"]
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Verdicts of each model on the examples made for each other.
+
+    Attributes:
+        attack: its name.
+        clean: model name -> (N,) whether the clean example is classified correctly.
+        stands: (source, target) -> (N,) whether target classifies correctly both the example and what was
+            made of it for source.
+    """
+
+    attack: str
+    clean: Mapping[str, Tensor]
+    stands: Mapping[tuple[str, str], Tensor]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The models."""
+        return tuple(self.clean)
+
+    def accuracy(self, source: str, target: str) -> Proportion:
+        """Accuracy of ``target`` on examples made for ``source``, with interval."""
+        return Proportion.of(self.stands[source, target])
+
+    def __str__(self) -> str:
+        width = max(map(len, self.names)) + 2
+        head = "made for \\ seen by".ljust(width + 8) + "".join(name.rjust(width) for name in self.names)
+        rows = [
+            s.ljust(width + 8) + "".join(f"{self.accuracy(s, t):.1%}".rjust(width) for t in self.names)
+            for s in self.names
+        ]
+        return "\n".join([head, *rows])
+
+
+def transfer(
+    models: Mapping[str, nn.Module],
+    x: Tensor,
+    y: Tensor,
+    attack: AbstractAttack,
+    *,
+    seed: int | Seed = 0,
+    batch_size: int = 256,
+    progress: Progress = silent,
+) -> Transfer:
+    """Accuracy of each model on adversarial examples made for each of them, itself included.
+
+    Examples are made at full strength for all images, not only until the source is misled, since those
+    transfer better.
+
+    Args:
+        models: names and models, all on the same images; each in eval mode and left as it was.
+        x, y, batch_size, progress: as for :func:`evaluate`.
+        attack: made for one model at a time; an attack that looks for the smallest change transfers badly.
+        seed: the source of all randomness.
+
+    Raises:
+        InputError: no models, or arguments not as described.
+    """
+    check_examples(x, y)
+    if not models:
+        raise InputError("models: expected at least one, got none")
+    clean = {name: evaluate(model, x, y, batch_size=batch_size).clean for name, model in models.items()}
+    parts: dict[tuple[str, str], list[Tensor]] = {(s, t): [] for s in models for t in models}
+    for number, (source, model) in enumerate(models.items(), 1):
+        for start in range(0, len(x), batch_size):
+            rows = slice(start, start + batch_size)
+            here = device_of(model, x.device)
+            made = attack(model, x[rows].to(here), y[rows].to(here), seed=as_seed(seed) / source / start)
+            valid = attack.threat.contains(x[rows].to(here), made).cpu()
+            for target, other in models.items():
+                there = device_of(other, x.device)
+                with quiet(other):
+                    parts[source, target].append(correct(other, made.to(there), y[rows].to(there)) | ~valid)
+        progress("models attacked", number, len(models))
+    stands = {(s, t): torch.cat(found) & clean[t] for (s, t), found in parts.items()}
+    return Transfer(attack.name, clean, stands)

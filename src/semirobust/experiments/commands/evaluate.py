@@ -1,0 +1,312 @@
+"""``semirobust evaluate``: accuracy of a model, clean and under attack."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.attacks.apgd import APGD
+from semirobust.attacks.base.attack import AbstractBallAttack
+from semirobust.attacks.fgsm import FGSM
+from semirobust.attacks.pgd import PGD
+from semirobust.core.errors import InputError
+from semirobust.core.processes import ALONE, Share
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed, as_seed
+from semirobust.data.base.images import Images, Splits
+from semirobust.evaluation.accuracy import Evaluation, Proportion, Summary, evaluate
+from semirobust.evaluation.sanity import Check, sanity_checks
+from semirobust.evaluation.sweep import Sweep, sweep
+from semirobust.evaluation.transfer import Transfer, transfer
+from semirobust.experiments import build
+from semirobust.experiments.recipe import Recipe
+from semirobust.experiments.run import (
+    Subject,
+    check_fits,
+    data_notes,
+    load_splits,
+    origin_of,
+    settings_record,
+    threat_of,
+    write_stage,
+)
+from semirobust.experiments.run_lock import claims_out
+from semirobust.fast.inference import Precision
+from semirobust.layers.quiet import device_of
+from semirobust.records.schema import Finding, Label, Number, Origin, Picture
+from semirobust.records.store import AnyRecord
+
+__all__ = [
+    "Evaluated",
+    "accuracy_records",
+    "attacks_of",
+    "evaluate_subject",
+    "evaluation_records",
+    "example_pictures",
+]
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What ``semirobust evaluate`` found.
+
+    Attributes:
+        summary: accuracies.
+        threats: name in the summary -> what that attack was allowed to do.
+        checks: of the evaluation itself.
+        sweep: the security curve, where radii were asked for.
+        transfer: the matrix over the models, where others were given.
+    """
+
+    summary: Summary
+    threats: Mapping[str, str]
+    checks: list[Check]
+    sweep: Sweep | None = None
+    transfer: Transfer | None = None
+
+
+@claims_out
+def evaluate_subject(
+    subject: Subject,
+    out: Path | None,
+    *,
+    others: Mapping[str, nn.Module] | None = None,
+    devices: build.Devices = build.Devices(),
+    progress: Progress = silent,
+) -> Evaluated:
+    """Evaluate on the first test images of the recipe's data, and check the evaluation; writes records where
+    ``out`` is given.
+
+    There an interrupted evaluation is also taken up again. ``others`` are models for a transfer matrix with
+    this one, by name."""
+    recipe = subject.recipe
+    splits = load_splits(recipe)
+    test = splits.test.first(recipe.evaluate.examples)
+    fabric = build.make_fabric(devices, "32-true")
+    fabric.launch()
+    model = subject.model.to(fabric.device)
+    at = origin_of(recipe, "evaluate", device=fabric.device)
+    seed = as_seed(recipe.seed) / "evaluate"
+    attacks = attacks_of(recipe)
+    own = subject.folder.name if subject.folder else recipe.model.name
+    models = {"this" if own in (others or {}) else own: model}
+    models |= {name: other.to(fabric.device) for name, other in (others or {}).items()}
+    plan = _Plan.of(recipe, attacks, models, splits)  # what cannot be done is said before any work
+    state = None if out is None else out / f"evaluate-{at.config}.safetensors"
+    result = evaluate(
+        model,
+        *test.all(),
+        attacks,
+        seed=seed,
+        precision=recipe.evaluate.precision,
+        worst_case=not recipe.evaluate.each,
+        state=state,
+        share=Share(fabric),
+        progress=progress,
+    )
+    found = Evaluated(
+        result.summary(),
+        result.threats,
+        _checked(model, test, recipe, seed, progress),
+        plan.sweep(model, test, recipe, seed, progress),
+        plan.transfer(models, test, seed, progress),
+    )
+    if out is not None and fabric.is_global_zero:
+        notes = [
+            *data_notes(splits, at),
+            Finding(name="inference", text=f"searched with the model {result.inference}", origin=at),
+        ]
+        pictures = example_pictures(model, test, attacks[-1], recipe.evaluate.pictures, at, seed=seed)
+        records = [*evaluation_records(result, at), *_records(found, at)]
+        write_stage(out, "3-evaluate", [settings_record(recipe, "evaluate", at), *records, *pictures, *notes])
+    if state is not None:
+        fabric.barrier()
+        for file in state.parent.glob(f"{state.stem}*{state.suffix}"):
+            file.unlink(missing_ok=True)
+    return found
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The attacks of the security curve and of the transfer matrix; none where there is nothing to draw."""
+
+    balls: list[AbstractBallAttack]
+    made: AbstractAttack | None
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        attacks: Sequence[AbstractAttack],
+        models: Mapping[str, nn.Module],
+        splits: Splits,
+    ) -> "_Plan":
+        balls = (
+            [attack for attack in attacks if isinstance(attack, AbstractBallAttack)]
+            if recipe.evaluate.sweep
+            else []
+        )
+        if recipe.evaluate.sweep and not (balls and any(recipe.evaluate.sweep)):
+            raise InputError(
+                "sweep: expected a radius above 0, and an attack within a norm ball, such as pgd-20"
+            )
+        if len(models) < 2:
+            return cls(balls, None)
+        for other in models.values():
+            check_fits(other, splits)
+        # Ensembles and searches for the smallest change stop at the boundary, and transfer badly.
+        strong: list[AbstractAttack] = [attack for attack in attacks if isinstance(attack, FGSM | PGD | APGD)]
+        single = strong or [attack for attack in attacks if len(attack.parts) == 1]
+        if not single:
+            raise InputError(
+                "transfer: expected a single attack among --attacks, such as pgd-20; got only ensembles"
+            )
+        return cls(balls, max(single, key=lambda attack: attack.cost))
+
+    def sweep(
+        self, model: nn.Module, test: Images, recipe: Recipe, seed: Seed, progress: Progress
+    ) -> Sweep | None:
+        if not self.balls:
+            return None
+        x, y = test.all()
+        precision = recipe.evaluate.precision
+        return sweep(
+            model, x, y, self.balls, recipe.evaluate.sweep, seed=seed, precision=precision, progress=progress
+        )
+
+    def transfer(
+        self, models: Mapping[str, nn.Module], test: Images, seed: Seed, progress: Progress
+    ) -> Transfer | None:
+        if self.made is None:
+            return None
+        return transfer(models, *test.all(), self.made, seed=seed / "transfer", progress=progress)
+
+
+def _records(found: Evaluated, at: Origin) -> list[AnyRecord]:
+    records: list[AnyRecord] = [_finding(check, at) for check in found.checks]
+    if found.sweep is not None:
+        under = {"attack": " and ".join(found.sweep.attacks), "norm": found.sweep.norm}
+        for epsilon, share in zip(found.sweep.epsilons, found.sweep.accuracies, strict=True):
+            records.append(_number("accuracy.sweep", share, {**under, "epsilon": epsilon}, at))
+    if found.transfer is not None:
+        for source, target in found.transfer.stands:
+            labels: dict[str, Label] = {"attack": found.transfer.attack, "source": source, "target": target}
+            records.append(_number("accuracy.transfer", found.transfer.accuracy(source, target), labels, at))
+    return records
+
+
+def _number(name: str, share: Proportion, labels: dict[str, Label], at: Origin) -> Number:
+    return Number(
+        name=name, value=float(share), n=share.n, low=share.low, high=share.high, labels=labels, origin=at
+    )
+
+
+def _checked(model: nn.Module, test: Images, recipe: Recipe, seed: Seed, progress: Progress) -> list[Check]:
+    if recipe.evaluate.checks == 0:
+        return []
+    device = device_of(model, torch.device("cpu"))
+    x, y = test.first(min(recipe.evaluate.checks, len(test))).all(device)
+    return sanity_checks(model, x, y, threat_of(recipe), seed=seed / "sanity", progress=progress)
+
+
+def _finding(check: Check, at: Origin) -> Finding:
+    return Finding(
+        name=f"check.{check.name}", text=check.text, level="good" if check.passed else "error", origin=at
+    )
+
+
+def attacks_of(recipe: Recipe) -> list[AbstractAttack]:
+    """The attacks that a recipe evaluates with."""
+    return [build.attack_of(name, {}, threat_of(recipe)) for name in recipe.evaluate.attacks]
+
+
+def accuracy_records(
+    model: nn.Module,
+    images: Images,
+    attacks: Sequence[AbstractAttack],
+    at: Origin,
+    *,
+    seed: Seed,
+    labels: Mapping[str, Label] | None = None,
+    precision: Precision = "auto",
+    share: Share = ALONE,
+    progress: Progress = silent,
+) -> tuple[list[AnyRecord], Summary]:
+    """Evaluate and put each accuracy with its interval into a record."""
+    x, y = images.all()
+    result = evaluate(model, x, y, attacks, seed=seed, precision=precision, share=share, progress=progress)
+    return evaluation_records(result, at, labels), result.summary()
+
+
+def evaluation_records(
+    result: Evaluation, at: Origin, labels: Mapping[str, Label] | None = None
+) -> list[AnyRecord]:
+    """Each accuracy of an evaluation with its interval, and what failed the final check."""
+    everything = next(iter(result.threats.values()), "") if len(set(result.threats.values())) == 1 else ""
+    records: list[AnyRecord] = []
+    for name, share in result.summary().items():
+        here = dict(labels or {}) | {"attack": name}
+        if name != "clean":
+            threat = result.threats.get(name.removeprefix("+ "), everything)
+            here |= {"threat": threat} if threat else {}
+        records.append(_number("accuracy", share, here, at))
+    for name, count in result.rejected.items():
+        if count:
+            text = f"{count} perturbations by {name} failed the final check and were not counted"
+            records.append(
+                Finding(name="rejected", text=text, level="warning", labels=dict(labels or {}), origin=at)
+            )
+    return records
+
+
+def example_pictures(
+    model: nn.Module, images: Images, attack: AbstractAttack, count: int, at: Origin, *, seed: Seed
+) -> list[Picture]:
+    """Adversarial examples beside their originals, and what was added, stretched for the eye."""
+    device = next(model.parameters()).device
+    x, y = images.first(64).all(device)
+    with torch.no_grad():
+        right = model(x).argmax(1) == y
+    x, y = x[right][:count], y[right][:count]
+    if len(x) == 0:
+        return []
+    x_adv = attack(model, x, y, seed=seed / "pictures")
+    with torch.no_grad():
+        said = model(x_adv).argmax(1)
+    pictures = []
+    for i in range(len(x)):
+        delta = (x_adv[i] - x[i]) / (2 * (x_adv[i] - x[i]).abs().max().clamp_min(1e-12)) + 0.5
+        fooled = bool(said[i] != y[i])
+        caption = (
+            f"{images.classes[int(y[i])]} \u2192 {images.classes[int(said[i])]}"
+            if fooled
+            else f"{images.classes[int(y[i])]}, withstood"
+        )
+        pictures.append(
+            Picture(
+                name="example",
+                png=_png([x[i], x_adv[i], delta]),
+                caption=caption,
+                labels={"attack": attack.name, "fooled": int(fooled)},
+                origin=at,
+            )
+        )
+    return pictures
+
+
+def _png(images: Sequence[Tensor]) -> str:
+    """Images (K, H, W) in [0, 1] side by side, in base64."""
+    from PIL import Image
+
+    gap = torch.ones_like(images[0][:, :, : max(1, images[0].shape[2] // 16)])
+    parts = [part for image in images for part in (image, gap)][:-1]
+    row = torch.cat(parts, 2).cpu().mul(255).round().clamp(0, 255).to(torch.uint8)
+    pixels = row.permute(1, 2, 0).numpy() if row.shape[0] == 3 else row[0].numpy()
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    return base64.b64encode(buffer.getvalue()).decode()

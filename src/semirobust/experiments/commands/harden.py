@@ -1,0 +1,191 @@
+"""``semirobust harden``: make a trained model more robust by training the part that matters."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from semirobust.core.errors import InputError
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import as_seed
+from semirobust.experiments import build
+from semirobust.experiments.commands.evaluate import accuracy_records, example_pictures
+from semirobust.experiments.commands.profile import layer_scores, measures_of, score_records
+from semirobust.experiments.commands.train import train
+from semirobust.experiments.comparison import Arm, Budget, Trial, budget_of, controls_of, run_arms
+from semirobust.experiments.recipe import Recipe, read_recipe
+from semirobust.experiments.run import (
+    Subject,
+    build_subject,
+    check_out,
+    check_split,
+    layer_entries,
+    origin_of,
+    prepare_folder,
+    save_run,
+    settings_record,
+    write_stage,
+)
+from semirobust.experiments.run_lock import claims_out
+from semirobust.experiments.verdict import verdict
+from semirobust.layers.map import layer_map
+from semirobust.layers.quiet import device_of
+from semirobust.layers.transplant import transplant
+from semirobust.methods import METHODS
+from semirobust.methods.suffix import SuffixAdversarial
+from semirobust.procedures.harden import hardening
+from semirobust.records.schema import Finding, Number, Origin
+from semirobust.records.store import AnyRecord
+
+__all__ = ["harden_subject", "train_base"]
+
+
+@claims_out
+def harden_subject(
+    subject: Subject,
+    out: Path,
+    *,
+    seeds: int = 1,
+    devices: build.Devices = build.Devices(),
+    progress: Progress = silent,
+) -> list[AnyRecord]:
+    """Profile a model, harden it, and evaluate it before and after; with controls at equal budget where the
+    recipe asks.
+
+    The weights of the method's best epoch (of the first seed) become the model of the run folder ``out``.
+
+    Returns:
+        the records written.
+
+    Raises:
+        InputError: ``out`` is the folder of the model itself, or a setting does not fit.
+    """
+    recipe = subject.recipe
+    check_out(subject, out, "harden")
+    if seeds < 1:
+        raise InputError(f"seeds: expected at least 1, got {seeds}")
+    check_split(subject)
+    fabric = build.make_fabric(devices, recipe.harden.precision)
+    fabric.launch()
+    start = copy.deepcopy(subject.model).to(fabric.device)
+    at = origin_of(recipe, "harden", device=fabric.device)
+    budget = budget_of(recipe, fabric)
+    _take_suffix(start, subject, budget)
+    arms = _arms(recipe, start, budget)
+    prepare_folder(out, "harden")
+    records: list[AnyRecord] = [
+        settings_record(
+            recipe, "harden", at, start=subject.folder.name if subject.folder else subject.spec.name
+        ),
+        *([Finding(name="data", text=budget.note, origin=at)] if budget.note else []),
+        *_profile(start, budget, recipe, at, progress),
+    ]
+    attacks, evaluation = budget.attacks, as_seed(recipe.seed) / "evaluate"
+    before, _ = accuracy_records(
+        start, budget.test, attacks, at, seed=evaluation, share=budget.share, progress=progress
+    )
+    for number in range(seeds):
+        records += [_labelled(r, arm="start", seed=number) for r in before]
+        seed = as_seed(recipe.seed + number)
+        trial = Trial(
+            seed / "harden",
+            number,
+            evaluation,
+            at.model_copy(update={"seed": str(seed)}),
+            out / f"seed-{number}",
+        )
+        found, models = run_arms(start, arms, budget, trial, progress=progress)
+        records += found
+        if number == 0 and fabric.is_global_zero:
+            save_run(out, models[arms[0].name], subject.spec, recipe, "harden")
+            records += example_pictures(
+                models[arms[0].name], budget.test, attacks[-1], recipe.evaluate.pictures, at, seed=evaluation
+            )
+    records += verdict(
+        records, arms[0].name, ["start", *(arm.name for arm in arms[1:])], attacks[-1].name, at
+    )
+    if fabric.is_global_zero:
+        write_stage(out, "1-harden", records)
+    return records
+
+
+@claims_out
+def train_base(
+    recipe_file: Path,
+    changes: Mapping[str, Any],
+    out: Path,
+    *,
+    devices: build.Devices = build.Devices(),
+    progress: Progress = silent,
+) -> Path:
+    """Train what is to be hardened by the section ``train`` of a recipe, into the folder ``base`` of ``out``;
+    gives that folder.
+
+    A base that is there already, or was interrupted, is taken up again.
+    """
+    recipe = read_recipe(recipe_file, changes)
+    if ":" in recipe.model.name:
+        raise InputError(
+            "model: a factory's model is trained with `semirobust train` first, then named with --from and"
+            " --model"
+        )
+    prepare_folder(out, "harden")
+    trained = train(recipe, out / "base", devices=devices, progress=progress)
+    if trained.stopped:
+        raise InputError(f"base: {trained.stopped}")
+    return out / "base"
+
+
+def _take_suffix(start: nn.Module, subject: Subject, budget: Budget) -> None:
+    """Put the last layers of another network into ``start`` where the recipe says so (algorithm 1, step
+    2).
+    """
+    recipe = subject.recipe
+    if not recipe.harden.suffix_from:
+        return
+    method = METHODS.make(recipe.harden.method, recipe.harden.options)
+    if not isinstance(method, SuffixAdversarial):
+        raise InputError(f"harden.suffix_from: expected with the method suffix, got {recipe.harden.method}")
+    factory = subject.spec.name if ":" in subject.spec.name else None
+    donor = build_subject(recipe.harden.suffix_from, factory, None, None, {"data.root": recipe.data.root})
+    x, _ = budget.images.batch(torch.tensor([0]), device_of(start, torch.device("cpu")))
+    layers = layer_map(start, x)
+    transplant(start, donor.model, layers, method.suffix(layers))
+
+
+def _arms(recipe: Recipe, start: nn.Module, budget: Budget) -> Sequence[Arm]:
+    """The method and its controls, planned once so that a layer or k out of range is refused before any
+    work.
+    """
+    method = METHODS.make(recipe.harden.method, recipe.harden.options)
+    arms = (
+        controls_of(recipe.harden.method, method)
+        if recipe.harden.controls
+        else [Arm(recipe.harden.method, method)]
+    )
+    for arm in arms:
+        if arm.method is not None:
+            hardening(start, budget.images, arm.method, budget.attack, **budget.options)
+    return arms
+
+
+def _profile(
+    start: nn.Module, budget: Budget, recipe: Recipe, at: Origin, progress: Progress
+) -> list[AnyRecord]:
+    images, seed = budget.test.first(recipe.profile.examples), as_seed(recipe.seed) / "profile"
+    measures, share = measures_of(recipe), budget.share
+    layers, scores = layer_scores(
+        start, images, measures, budget.attack, seed=seed, share=share, progress=progress
+    )
+    return [*layer_entries(start, layers, at), *score_records(scores, at, {"arm": "start"})]
+
+
+def _labelled(record: AnyRecord, **labels: str | int) -> AnyRecord:
+    return (
+        record.model_copy(update={"labels": {**record.labels, **labels}})
+        if isinstance(record, Number | Finding)
+        else record
+    )

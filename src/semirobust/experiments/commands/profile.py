@@ -1,0 +1,166 @@
+"""``semirobust profile``: what each layer contributes."""
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from torch import nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.core.errors import InputError
+from semirobust.core.processes import ALONE, Share
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed, as_seed
+from semirobust.data.base.images import Images
+from semirobust.evaluation.resume import evaluation_key
+from semirobust.experiments import build
+from semirobust.experiments.recipe import Recipe
+from semirobust.experiments.run import (
+    Subject,
+    layer_entries,
+    load_splits,
+    origin_of,
+    settings_record,
+    threat_of,
+    write_stage,
+)
+from semirobust.experiments.run_lock import claims_out
+from semirobust.layers.map import LayerMap, layer_map
+from semirobust.layers.scores import LayerScores
+from semirobust.measures import MEASURES, AbstractLayerMeasure
+from semirobust.measures.base.profile_cache import ScoreLedger
+from semirobust.records.schema import Finding, Label, Number, Origin
+from semirobust.records.store import AnyRecord
+
+__all__ = ["layer_scores", "measures_of", "profile", "score_records"]
+
+
+@claims_out
+def profile(
+    subject: Subject,
+    out: Path | None,
+    *,
+    devices: build.Devices = build.Devices(),
+    progress: Progress = silent,
+) -> tuple[LayerMap, list[LayerScores]]:
+    """Measure the layers of a model on the first test images; writes records where ``out`` is given.
+
+    There a profile that was interrupted goes on with the measures that are not done.
+    """
+    recipe = subject.recipe
+    settings = recipe.profile
+    measures = measures_of(recipe)
+    attack = build.attack_of(settings.attack, {}, threat_of(recipe))
+    test = load_splits(recipe).test.first(settings.examples)
+    fabric = build.make_fabric(devices, "32-true")
+    fabric.launch()
+    model = subject.model.to(fabric.device)
+    seed, at = as_seed(recipe.seed) / "profile", origin_of(recipe, "profile", device=fabric.device)
+    ledger = None
+    if out is not None:
+        key = evaluation_key(model, *test.all(), (at.config, at.seed, at.device))
+        ledger = ScoreLedger(out / "profile-state", key)
+    layers, scores = layer_scores(
+        model, test, measures, attack, seed=seed, share=Share(fabric), ledger=ledger, progress=progress
+    )
+    if out is not None and fabric.is_global_zero:
+        head: list[AnyRecord] = [settings_record(recipe, "profile", at), *layer_entries(model, layers, at)]
+        write_stage(out, "2-profile", [*head, *score_records(scores, at)])
+    if ledger is not None:
+        fabric.barrier()
+        ledger.forget()
+    return layers, scores
+
+
+def measures_of(recipe: Recipe) -> list[AbstractLayerMeasure]:
+    """The measures that a recipe profiles with."""
+    if unknown := sorted(recipe.profile.options.keys() - set(recipe.profile.measures)):
+        raise InputError(
+            f"profile.options: {unknown[0]!r} is not among the measures {', '.join(recipe.profile.measures)}"
+        )
+    return [MEASURES.make(name, recipe.profile.options.get(name, {})) for name in recipe.profile.measures]
+
+
+def layer_scores(
+    model: nn.Module,
+    images: Images,
+    measures: Sequence[AbstractLayerMeasure],
+    attack: AbstractAttack,
+    *,
+    seed: Seed,
+    share: Share = ALONE,
+    ledger: ScoreLedger | None = None,
+    progress: Progress = silent,
+) -> tuple[LayerMap, list[LayerScores]]:
+    """All measures on the same images under the same perturbation.
+
+    With a ``share`` the processes attack some of the images each, and then take some of the measures each.
+    What a ``ledger`` has is not done again."""
+    kept = ledger or ScoreLedger(None, "")
+    device = next(model.parameters()).device
+    x, y = images.all(device)
+    layers = layer_map(model, x)
+    x_adv = kept.images(
+        lambda: attack.in_batches(model, x, y, seed=seed / "attack", share=share, progress=progress), share
+    ).to(device)
+
+    def measured(measure: AbstractLayerMeasure) -> list[LayerScores]:
+        own = seed / (name := MEASURES.name_of(measure))
+        return kept.scores(
+            name,
+            lambda: measure.scores(model, layers, x, y, x_adv, attack=attack, seed=own, progress=progress),
+        )
+
+    found = [measured(measure) for number, measure in enumerate(measures) if share.takes(number)]
+    return layers, [score for scores in share.joined(found, len(measures)) for score in scores]
+
+
+def score_records(
+    scores: Sequence[LayerScores], at: Origin, labels: Mapping[str, Label] | None = None
+) -> list[AnyRecord]:
+    """One record for each layer and measure, and what the reader must know of them."""
+    notes = [
+        Finding(
+            name=f"measure.{score.measure}", text=note, level="warning", labels=dict(labels or {}), origin=at
+        )
+        for score in scores
+        for note in score.notes
+    ]
+    numbers = [
+        Number(
+            name=f"layer.{score.measure}",
+            value=float(score.values[i]),
+            unit=score.unit,
+            n=score.examples,
+            low=_finite(score.low[i]),
+            high=_finite(score.high[i]),
+            labels={**(labels or {}), "layer": index, **_details(score, i)},
+            origin=at,
+        )
+        for score in scores
+        for i, index in enumerate(score.indices)
+    ]
+    parts = [
+        Number(
+            name=f"feature.{score.measure}",
+            value=float(value),
+            n=score.examples,
+            labels={**(labels or {}), "layer": layer, "feature": i},
+            origin=at,
+        )
+        for score in scores
+        for layer, values in score.features.items()
+        for i, value in enumerate(values)
+    ]
+    return [*numbers, *parts, *notes]
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def _details(score: LayerScores, i: int) -> dict[str, Label]:
+    """What else is known of one layer; numbers that are none are left out."""
+    details: dict[str, Label] = {name: values[i] for name, values in score.details.items()}
+    kept = {name: v for name, v in details.items() if not isinstance(v, float) or math.isfinite(v)}
+    return {"by": score.by, **kept} if score.by else kept

@@ -1,0 +1,360 @@
+"""``semirobust prune``: how many of the weights can go?"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from semirobust.core.errors import InputError
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed, as_seed
+from semirobust.data.base.images import Images, Splits
+from semirobust.experiments import build
+from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
+from semirobust.experiments.recipe import Recipe
+from semirobust.experiments.run import (
+    ModelSpec,
+    Subject,
+    check_fits,
+    check_out,
+    check_split,
+    data_notes,
+    hold_out,
+    load_splits,
+    origin_of,
+    prepare_folder,
+    save_run,
+    settings_record,
+    spec_for,
+    threat_of,
+    write_stage,
+)
+from semirobust.experiments.run_lock import claims_out
+from semirobust.experiments.settings import PruneSettings
+from semirobust.layers.map import layer_map
+from semirobust.procedures.lottery import Level, Lottery
+from semirobust.pruning.channels import without_features
+from semirobust.pruning.saliencies import SALIENCIES
+from semirobust.records.schema import Finding, Label, Number, Origin
+from semirobust.records.store import AnyRecord, read_records, write_records
+from semirobust.training.training import Training
+
+__all__ = ["prune_fresh", "prune_subject", "pruned_levels"]
+
+
+@claims_out
+def prune_fresh(
+    recipe: Recipe,
+    out: Path,
+    *,
+    seeds: int = 1,
+    devices: build.Devices = build.Devices(),
+    progress: Progress = silent,
+) -> list[AnyRecord]:
+    """Lottery tickets of the recipe's architecture from scratch, one for each seed; see
+    :func:`prune_subject`.
+    """
+    splits = load_splits(recipe)
+    spec = spec_for(recipe.model, splits)
+    check_fits(spec.build(recipe.seed), splits)
+    return _Job.of(recipe, spec, None, splits, out, devices, progress).run(seeds)
+
+
+@claims_out
+def prune_subject(
+    subject: Subject,
+    out: Path,
+    *,
+    seeds: int = 1,
+    devices: build.Devices = build.Devices(),
+    progress: Progress = silent,
+) -> list[AnyRecord]:
+    """Prune a trained model level by level and evaluate each; the sparsest that is robust enough becomes the
+    run's model.
+
+    Returns:
+        the records written: for each level its density, accuracies and epochs.
+
+    Raises:
+        InputError: ``out`` is the folder of the model itself, or a setting does not fit.
+    """
+    check_out(subject, out, "prune")
+    check_split(subject)
+    splits = load_splits(subject.recipe)
+    return _Job.of(subject.recipe, subject.spec, subject.model, splits, out, devices, progress).run(seeds)
+
+
+def pruned_levels(recipe: Recipe) -> Lottery:
+    """The lottery that the section ``prune`` of a recipe describes."""
+    settings = recipe.prune
+    saliency = SALIENCIES.make(settings.saliency, settings.saliency_options)
+    names = ("levels", "fraction", "scope", "rewind", "rewind_epoch", "classifier", "whole")
+    return Lottery(saliency=saliency, **{name: getattr(settings, name) for name in names})
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One call: what all arms and seeds have in common. ``model`` is None where each seed starts from its own
+    fresh one.
+    """
+
+    recipe: Recipe
+    spec: ModelSpec
+    model: nn.Module | None = field(repr=False)
+    images: Images = field(repr=False)
+    held_out: Images = field(repr=False)
+    test: Images = field(repr=False)
+    training: Training
+    fabric: Fabric = field(repr=False)
+    out: Path
+    at: Origin
+    notes: list[Finding]
+    progress: Progress = field(repr=False)
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        spec: ModelSpec,
+        model: nn.Module | None,
+        splits: Splits,
+        out: Path,
+        devices: build.Devices,
+        progress: Progress,
+    ) -> "_Job":
+        settings = recipe.prune
+        fabric = build.make_fabric(devices, settings.precision)
+        images, held_out = hold_out(recipe, splits.train)
+        training = build.training_of(settings, threat_of(recipe))
+        test = splits.test.first(recipe.evaluate.examples)
+        at = origin_of(recipe, "prune", "evaluate", device=fabric.device)
+        return cls(
+            recipe,
+            spec,
+            model,
+            images,
+            held_out,
+            test,
+            training,
+            fabric,
+            out,
+            at,
+            data_notes(splits, at),
+            progress,
+        )
+
+    def run(self, seeds: int) -> list[AnyRecord]:
+        if seeds < 1:
+            raise InputError(f"seeds: expected at least 1, got {seeds}")
+        arms, keep = self._arms(), self.recipe.prune.keep
+        if isinstance(keep, int) and keep > self.recipe.prune.levels:
+            raise InputError(f"keep: expected one of the levels 0 to {self.recipe.prune.levels}, got {keep}")
+        prepare_folder(self.out, "prune")
+        records: list[AnyRecord] = [settings_record(self.recipe, "prune", self.at), *self.notes]
+        for number in range(seeds):
+            for name, lottery in arms.items():
+                records += self._arm(name, lottery, number, first=number == 0 and name == next(iter(arms)))
+        write_stage(self.out, "1-prune", records)
+        return records
+
+    def _arms(self) -> dict[str, Lottery]:
+        lottery = pruned_levels(self.recipe)
+        name = {"initial": "ticket", "reinitialise": "fresh weights", "none": "pruned"}[lottery.rewind]
+        if self.spec.smaller and (self.recipe.prune.controls or lottery.rewind == "reinitialise"):
+            raise InputError("rewind: expected no fresh weights for a network whose channels were removed")
+        if not self.recipe.prune.controls:
+            return {name: lottery}
+        fresh = replace(lottery, rewind="reinitialise", rewind_epoch=0)
+        return {
+            name: lottery,
+            "fresh weights": fresh,
+            "random weights": replace(lottery, saliency=SALIENCIES.make("random")),
+        }
+
+    def _arm(self, name: str, lottery: Lottery, number: int, *, first: bool) -> list[AnyRecord]:
+        seed = as_seed(self.recipe.seed + number)
+        start = (
+            copy.deepcopy(self.model)
+            if self.model is not None
+            else self.spec.build(self.recipe.seed + number)
+        )
+        folder = self.out / f"seed-{number}" / "".join(c if c.isalnum() else "-" for c in name)
+        labels: dict[str, Label] = {"arm": name, "seed": number}
+        levels = lottery(
+            start.to(self.fabric.device),
+            self.images,
+            self.training,
+            seed=seed / "prune",
+            validate=build.validation_of(self.recipe.prune, self.held_out, threat_of(self.recipe)),
+            fresh=lambda s: self.spec.build(s.integer % 2**31),
+            zeros=self.model is not None,
+            fabric=self.fabric,
+            folder=folder,
+            key=f"{self._config()}/{number}/{name}",
+            on_level=lambda level: self._note(level, start, folder, labels, seed),
+            progress=lambda task, i, n: self.progress(f"{name}, {task}", i, n),
+        )
+        found = [
+            record for level in levels for record in read_records(folder / f"level-{level.number}.jsonl")
+        ]
+        if first:
+            kept, why = self._kept(found, levels)
+            found += self._save(_with(start, kept.best).eval(), kept, labels)
+            text = f"level {kept.number}, {kept.masks.density:.1%} of the weights, is {why}: it is kept"
+            level: Literal["good", "warning"] = "good" if why else "warning"
+            if not why:
+                text = (
+                    "none was as good as the whole network, or judged on held-out images: level"
+                    f" {kept.number} is kept"
+                )
+            found.append(Finding(name="kept", text=text, level=level, labels=labels, origin=self.at))
+        return found
+
+    def _config(self) -> str:
+        """What the levels depend on: not which of them is kept."""
+        plain = self.recipe.prune.model_copy(
+            update={"keep": "sparsest", "tolerance": PruneSettings().tolerance}
+        )
+        return origin_of(self.recipe.model_copy(update={"prune": plain}), "prune", "evaluate").config
+
+    def _kept(self, records: Sequence[AnyRecord], levels: Sequence[Level]) -> tuple[Level, str]:
+        """The level that becomes the run's network and why; no reason where none was judged."""
+        keep = self.recipe.prune.keep
+        if isinstance(keep, int):
+            return levels[keep], "the one asked for"
+        if len(self.held_out) == 0 or self.recipe.prune.validation_examples == 0:
+            return levels[0], ""
+        broken = {
+            r.labels["level"] for r in records if isinstance(r, Finding) and r.name in ("empty", "stopped")
+        }
+        sound = [level for level in levels if level.number not in broken]
+        if not sound:
+            return levels[0], ""
+        robust, clean = (_scores(records, name) for name in ("robust", "clean"))
+        if keep == "most-robust":
+            return (
+                max(sound, key=lambda level: (robust.get(level.number, -1.0), level.number)),
+                "the most robust",
+            )
+        enough = [
+            n.number
+            for n in sound
+            if all(_within(scores, n.number, self.recipe.prune.tolerance) for scores in (robust, clean))
+        ]
+        chosen = enough[-1] if enough else sound[0].number
+        return levels[chosen], "the sparsest that is accurate and robust enough" if enough else ""
+
+    def _save(self, model: nn.Module, kept: Level, labels: Mapping[str, Label]) -> list[AnyRecord]:
+        """Write the network that is kept, without the features that went where they can be taken out."""
+        spec, found = self.spec, list[AnyRecord]()
+        gone = ~self._classifier_mask(kept, model).any(0) if self.recipe.prune.scope == "features" else None
+        if gone is not None and bool(gone.any()):
+            before = sum(parameter.numel() for parameter in model.parameters())
+            try:
+                model = without_features(model, gone.cpu(), self.test.first(8).all(self.fabric.device)[0])
+                spec = replace(spec, smaller=True)
+                left = sum(parameter.numel() for parameter in model.parameters())
+                text = (
+                    f"the {int(gone.sum())} features that went are taken out: {left:,} parameters of"
+                    f" {before:,}"
+                )
+            except InputError as error:
+                text = f"the features that went are weights of 0 in the classifier; {error}"
+            found.append(Finding(name="smaller", text=text, labels=dict(labels), origin=self.at))
+        save_run(self.out, model, spec, self.recipe, "prune")
+        return found
+
+    def _note(
+        self, level: Level, model: nn.Module, folder: Path, labels: Mapping[str, Label], seed: Seed
+    ) -> None:
+        """The records of one level, before it is kept: an interrupted run has either both or none."""
+        here: dict[str, Label] = {**labels, "level": level.number}
+        network = _with(copy.deepcopy(model), level.best).eval()
+        attacks = attacks_of(self.recipe)
+        found, _ = accuracy_records(
+            network,
+            self.test,
+            attacks,
+            self.at,
+            seed=as_seed(self.recipe.seed) / "evaluate",
+            labels=here,
+            progress=self.progress,
+        )
+        masks, at = level.masks, self.at
+        records: list[AnyRecord] = [
+            Number(name="prune.density", value=masks.density, n=masks.size, labels=here, origin=at),
+            Number(name="prune.left", value=masks.left, unit="weights", labels=here, origin=at),
+            *self._features(level, model, here),
+            *found,
+        ]
+        for name, mask in masks.kept.items():
+            share = float(mask.float().mean())
+            records.append(
+                Number(
+                    name="prune.layer",
+                    value=share,
+                    n=mask.numel(),
+                    labels={**here, "weight": name},
+                    origin=at,
+                )
+            )
+        if masks.empty:
+            text = (
+                f"level {level.number}: nothing is left of {', '.join(masks.empty)}, so the network is cut"
+                " through"
+            )
+            records.append(Finding(name="empty", text=text, level="warning", labels=here, origin=at))
+        assert level.trained is not None
+        examples = min(len(self.held_out), self.recipe.prune.validation_examples)
+        records += build.log_records(level.trained, at, examples, here)
+        validate = build.validation_of(self.recipe.prune, self.held_out, threat_of(self.recipe))
+        if (
+            not level.trained.logs and validate is not None
+        ):  # not trained, but what later levels are compared with
+            scores = validate(network, seed / "validate").items()
+            records += [build.score_record(name, value, examples, here, at) for name, value in scores]
+        write_records(folder / f"level-{level.number}.jsonl", records)
+
+    def _features(self, level: Level, model: nn.Module, labels: Mapping[str, Label]) -> list[AnyRecord]:
+        """How many features the classifier still takes, where those are what goes."""
+        if self.recipe.prune.scope != "features":
+            return []
+        mask = self._classifier_mask(level, model)
+        left = int(mask.any(0).sum())
+        return [
+            Number(name="prune.features", value=left, n=mask.shape[1], labels=dict(labels), origin=self.at)
+        ]
+
+    def _classifier_mask(self, level: Level, model: nn.Module) -> Tensor:
+        layers = layer_map(model, self.test.first(1).all(self.fabric.device)[0])
+        return level.masks.kept[f"{layers.at(len(layers)).name}.weight"]
+
+
+def _with(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
+    model.load_state_dict(weights)
+    return model
+
+
+def _within(scores: Mapping[int, float], number: int, tolerance: float) -> bool:
+    """Whether a level is that close to the first, or to the best where there is no first; nothing said is
+    nothing against it.
+    """
+    first = scores.get(0, max(scores.values(), default=0.0))
+    return not scores or scores.get(number, -1.0) >= first - tolerance
+
+
+def _scores(records: Sequence[AnyRecord], name: str) -> dict[int, float]:
+    """Accuracy on held-out images, ``clean`` or ``robust``, by level, of the epoch whose weights are kept."""
+    best: dict[int, float] = {}
+    numbers = [record for record in records if isinstance(record, Number)]
+    epochs = {int(n.labels["level"]): int(n.value) for n in numbers if n.name == "train.best_epoch"}
+    for n in numbers:
+        if n.name == f"validation.{name}":
+            level = int(n.labels["level"])
+            if int(n.labels.get("epoch", 0)) == epochs.get(level, 0):
+                best[level] = n.value
+    return best

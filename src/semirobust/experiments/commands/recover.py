@@ -1,0 +1,369 @@
+"""``semirobust recover``: how small may the robust prefix be for the whole to be robust after a little
+training of the rest?
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semirobust.attacks import AbstractAttack
+from semirobust.core.errors import InputError
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed, as_seed
+from semirobust.data.base.images import Images
+from semirobust.evaluation.accuracy import correct
+from semirobust.evaluation.bounds import PerformanceBounds, performance_bounds, sharpness
+from semirobust.experiments import build
+from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
+from semirobust.experiments.commands.profile import score_records
+from semirobust.experiments.comparison import Arm, Budget, run_arms
+from semirobust.experiments.comparison import Trial as ArmTrial
+from semirobust.experiments.recipe import Recipe
+from semirobust.experiments.recovered import score_records_of, smallest_prefix, summary_records
+from semirobust.experiments.run import (
+    Subject,
+    check_split,
+    hold_out,
+    layer_entries,
+    load_splits,
+    origin_of,
+    prepare_folder,
+    save_run,
+    settings_record,
+    threat_of,
+    write_stage,
+)
+from semirobust.experiments.run_lock import claims_out
+from semirobust.layers.map import LayerMap, layer_map
+from semirobust.layers.quiet import quiet
+from semirobust.measures.connectivity import Connectivity
+from semirobust.methods import METHODS
+from semirobust.methods.suffix import SuffixAdversarial
+from semirobust.procedures.harden import hardening
+from semirobust.procedures.recovery import Recovered, Recovery, Score
+from semirobust.records.schema import Label, Number, Origin
+from semirobust.records.store import AnyRecord
+
+__all__ = ["Part", "recover_subject"]
+
+Part = Literal["references", "trials", "controls"]
+
+_BATCH = 256
+
+
+@claims_out
+def recover_subject(
+    robust: Subject,
+    normal: Subject,
+    out: Path,
+    *,
+    parts: Sequence[Part] | None = None,
+    devices: build.Devices = build.Devices(),
+    progress: Progress = silent,
+) -> list[AnyRecord]:
+    """Run algorithm 1 at each cut of the recipe of ``robust`` and write a run folder.
+
+    Args:
+        robust, normal: f* and F.
+        out: the folder.
+        parts: ``references`` tests both, ``trials`` runs algorithm 1, ``controls`` its controls; None for the
+            first two, and the third where the recipe asks for it.
+        devices: where to compute.
+        progress: told of every step.
+
+    Returns:
+        the records written: accuracies of F, f*, each semirobust network before and after, every epoch's
+        accuracy, loss and rho_j, thresholds, bounds, seconds, and the smallest prefix that recovers.
+
+    Raises:
+        InputError: the two networks are not of one build, or a setting does not fit.
+    """
+    recipe = robust.recipe
+    if normal.spec != robust.spec:
+        raise InputError(
+            "normal: expected a network of the same build as the robust one, and trained on the same data"
+        )
+    check_split(robust)
+    check_split(
+        replace(normal, recipe=recipe)
+    )  # held out for both, or the normal suffix would know the images that decide
+    job = _Job.of(robust, normal, recipe, build.make_fabric(devices, recipe.recover.precision), out, progress)
+    sizes = () if recipe.recover.layers == "auto" else tuple(sorted(set(recipe.recover.layers)))
+    for size in sizes or (1,):  # what does not fit is said before any work
+        recovery = job.recovery(size)
+        recovery.suffix(job.layers)
+        hardening(job.robust, job.images, recovery.method.of(size), job.attack, **recovery.training)
+    prepare_folder(out, "recover")
+    parts = parts or ("references", "trials", *(("controls",) if recipe.recover.controls else ()))
+    records: list[AnyRecord] = [
+        settings_record(recipe, "recover", job.at),
+        *layer_entries(job.robust, job.layers, job.at),
+    ]
+    if "references" in parts:
+        records += job.tested(job.normal, {"arm": "normal"}) + job.tested(
+            job.robust, {"arm": "robust"}, rho=True
+        )
+    if "trials" in parts:
+        found, more = job.all_cuts(sizes)
+        records += [*more, *smallest_prefix(found, len(job.layers), recipe, job.at)]
+        sizes = sizes or tuple(found)
+    if "controls" in parts:
+        records += job.controls(sizes)
+    save_run(out, job.best or job.robust, robust.spec, recipe, "recover")
+    write_stage(out, "1-recover", records)
+    return records
+
+
+@dataclass
+class _Job:
+    """All that the parts of one run share."""
+
+    robust: nn.Module
+    normal: nn.Module
+    recipe: Recipe
+    layers: LayerMap
+    images: Images
+    deciding: Images
+    test: Images
+    attack: AbstractAttack
+    judge: AbstractAttack
+    attacks: Sequence[AbstractAttack]
+    fabric: Fabric
+    at: Origin
+    out: Path
+    progress: Progress
+    best: nn.Module | None = None
+    highest: float = -1.0
+    examples: Tensor | None = None
+    curvatures: dict[tuple[int, ...], float] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls, robust: Subject, normal: Subject, recipe: Recipe, fabric: Fabric, out: Path, progress: Progress
+    ) -> "_Job":
+        splits, settings = load_splits(recipe), recipe.recover
+        images, held_out = hold_out(recipe, splits.train)
+        deciding = splits.test if settings.protocol == "paper" else held_out
+        if len(deciding) == 0 or settings.validation_examples == 0:
+            raise InputError(
+                "data.validation: expected images held out, since they decide when a trial is over; got none"
+            )
+        if settings.watch:
+            raise InputError(
+                "recover.watch: expected none, since rho_j is followed here; name it with recover.dependence"
+            )
+        model = robust.model.to(fabric.device)
+        x, _ = images.batch(torch.tensor([0]), fabric.device)
+        if settings.dependence:
+            Connectivity(settings.dependence, settings.dependence_options)
+        return cls(
+            robust=model,
+            normal=normal.model.to(fabric.device),
+            recipe=recipe,
+            layers=layer_map(model, x),
+            images=images,
+            deciding=deciding.first(min(settings.validation_examples, len(deciding))),
+            test=splits.test.first(recipe.evaluate.examples),
+            attack=build.attack_of(settings.attack, settings.attack_options, threat_of(recipe)),
+            judge=build.judge_of(settings, threat_of(recipe)),
+            attacks=attacks_of(recipe),
+            fabric=fabric,
+            at=origin_of(recipe, "recover", device=fabric.device),
+            out=out,
+            progress=progress,
+        )
+
+    @property
+    def seed(self) -> Seed:
+        return as_seed(self.recipe.seed) / "recover"
+
+    def score(self, model: nn.Module, seed: Seed) -> Mapping[str, float]:
+        """Accuracies, loss and rho on the images that decide."""
+        x, y = self.deciding.all(self.fabric.device)
+        x_adv = self.judge.in_batches(model, x, y, seed=seed / "attack")
+        with quiet(model):
+            clean = torch.cat(
+                [correct(model, *rows) for rows in zip(x.split(_BATCH), y.split(_BATCH), strict=True)]
+            )
+            with torch.no_grad():
+                logits = torch.cat([model(part) for part in x_adv.split(_BATCH)])
+        scores = {
+            "clean": float(clean.float().mean()),
+            "robust": float((logits.argmax(1) == y).float().mean()),
+            "loss": float(F.cross_entropy(logits, y)),
+        }
+        for score in self._dependence(model, x, y, x_adv, seed / "rho"):
+            name = score.measure.replace("connectivity", "rho")
+            scores |= {f"{name}@{j}": float(v) for j, v in zip(score.indices, score.values, strict=True)}
+        return scores
+
+    def tested(self, model: nn.Module, labels: Mapping[str, Label], *, rho: bool = False) -> list[AnyRecord]:
+        """Accuracies on the test images, and there also the dependence between layers."""
+        seed = as_seed(self.recipe.seed) / "evaluate"
+        records, _ = accuracy_records(
+            model, self.test, self.attacks, self.at, seed=seed, labels=labels, progress=self.progress
+        )
+        if rho and self.recipe.recover.dependence:
+            x, y = self.test.all(self.fabric.device)
+            x_adv = self.judge.in_batches(model, x, y, seed=seed / "rho" / "attack")
+            found = score_records(self._dependence(model, x, y, x_adv, seed), self.at, labels)
+            # What the reader must know of the measure is alike for every network, and is said once.
+            records += found if labels.get("arm") == "robust" else [r for r in found if isinstance(r, Number)]
+        return records
+
+    def _dependence(self, model: nn.Module, x: Tensor, y: Tensor, x_adv: Tensor, seed: Seed) -> Any:
+        settings = self.recipe.recover
+        if not settings.dependence:
+            return []
+        measure = Connectivity(settings.dependence, settings.dependence_options)
+        return measure.scores(model, self.layers, x, y, x_adv, attack=self.judge, seed=seed)
+
+    def all_cuts(self, sizes: Sequence[int]) -> tuple[dict[int, Recovered], list[AnyRecord]]:
+        """Algorithm 1 at each size of the suffix; without sizes a bisection for the largest that recovers."""
+        reference, found, records = (
+            dict(self.score(self.robust, self.seed / "reference")),
+            dict[int, Recovered](),
+            list[AnyRecord](),
+        )
+
+        def recovers(size: int) -> bool:
+            found[size], more = self.recover(size, reference)
+            records.extend(more)
+            return any(trial.converged is not None for trial in found[size].trials)
+
+        for size in sizes:
+            recovers(size)
+        low, high = (
+            0,
+            len(self.layers) if not sizes else 1,
+        )  # nothing trained has recovered; without a prefix there is no cut
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if recovers(middle) else (low, middle)
+        return dict(sorted(found.items())), records
+
+    def recovery(self, size: int) -> Recovery:
+        """Algorithm 1 at one cut, as the recipe wants it."""
+        settings = self.recipe.recover
+        method = METHODS.make("suffix", settings.method_options)
+        assert isinstance(method, SuffixAdversarial)
+        return Recovery(
+            layers=size,
+            trials=settings.trials,
+            tolerance=settings.tolerance,
+            stop=settings.stop and not settings.controls,  # or the controls would train for longer
+            method=method,
+            training=build.fit_options(settings),
+        )
+
+    def recover(self, size: int, reference: Mapping[str, float]) -> tuple[Recovered, list[AnyRecord]]:
+        """All trials at one cut, with their records."""
+        settings, recovery = self.recipe.recover, self.recovery(size)
+        found = recovery(
+            self.robust, self.normal, self.images, self.attack, self.scored_at(recovery.suffix(self.layers)),
+            seed=self.seed, reference=reference,
+            fabric=self.fabric, folder=self.out, key=self.at.config, progress=self.progress,
+        )  # fmt: skip
+        here: dict[str, Label] = {"arm": "suffix", "suffix": size, "protocol": settings.protocol}
+        records = score_records_of(found.reference, {**here, "arm": "robust"}, len(self.deciding), self.at)
+        semirobust = recovery.start(self.robust, self.normal, self.layers)
+        records += self.tested(semirobust, {**here, "arm": "start"})
+        for number, trial in enumerate(found.trials):
+            labels: dict[str, Label] = {**here, "trial": number}
+            records += score_records_of(trial.start, {**labels, "epoch": 0}, len(self.deciding), self.at)
+            records += build.log_records(trial.trained, self.at, len(self.deciding), labels)
+            model = build.load_best(trial.trained)
+            records += self.tested(model, labels, rho=True)
+            records += self._bounds(model, semirobust, found.layers, labels)
+            reached = {} if trial.converged is None else {"recover.converged": float(trial.converged)}
+            values = {"recover.best": trial.best, "recover.start": trial.start["robust"], **reached}
+            records += [
+                Number(name=k, value=v, n=len(self.deciding), labels=labels, origin=self.at)
+                for k, v in values.items()
+            ]
+            if trial.best > self.highest:
+                self.best, self.highest = model, trial.best
+        return found, [*records, *summary_records(found, here, len(self.deciding), self.at)]
+
+    def scored_at(self, suffix: tuple[int, ...]) -> Score:
+        """Scores after each epoch, with the loss less that of f* and bound (a) on it, of the suffix that
+        trains.
+        """
+
+        def score(model: nn.Module, seed: Seed) -> Mapping[str, float]:
+            found = self._compared(model, suffix)
+            own = (
+                {}
+                if found is None
+                else {"difference": found.loss, "bound": found.quadratic, "distance": found.distance}
+            )
+            return {**self.score(model, seed), **own}
+
+        return score
+
+    def _compared(self, model: nn.Module, suffix: tuple[int, ...]) -> PerformanceBounds | None:
+        """A network beside f* on adversarial examples of f*; None where the recipe wants no bounds."""
+        count = self.recipe.recover.sharpness_examples
+        if not count:
+            return None
+        x, y = self.deciding.first(min(count, len(self.deciding))).all(self.fabric.device)
+        if self.examples is None:
+            self.examples = self.judge.in_batches(self.robust, x, y, seed=self.seed / "bounds" / "attack")
+        if suffix not in self.curvatures:
+            names = self.layers.parameters(suffix)
+            self.curvatures[suffix] = sharpness(
+                self.robust, self.examples, y, names, seed=self.seed / "bounds"
+            )
+        return performance_bounds(
+            model,
+            self.robust,
+            self.examples,
+            y,
+            suffix,
+            curvature=self.curvatures[suffix],
+            layer_map_=self.layers,
+        )
+
+    def _bounds(
+        self, model: nn.Module, start: nn.Module, suffix: tuple[int, ...], labels: Mapping[str, Label]
+    ) -> list[AnyRecord]:
+        """Both bounds of the semirobust network before and after its training."""
+        records: list[AnyRecord] = []
+        for when, other in (("start", start), ("end", model)):
+            found = self._compared(other, suffix)
+            here = {**labels, "when": when}
+            for name, value in {} if found is None else vars(found).items():
+                records.append(Number(name=f"bound.{name}", value=float(value), labels=here, origin=self.at))
+        return records
+
+    def controls(self, sizes: Sequence[int]) -> list[AnyRecord]:
+        """At the same budget: PGD-AT of everything from f*, and the suffix behind the prefix of the normal
+        network.
+        """
+        budget = Budget(
+            images=self.images,
+            attack=self.attack,
+            options=build.fit_options(self.recipe.recover),
+            validate=self.score,
+            validation_images=len(self.deciding),
+            test=self.test,
+            attacks=self.attacks,
+            fabric=self.fabric,
+        )
+        trial = ArmTrial(self.seed / "controls", 0, as_seed(self.recipe.seed) / "evaluate", self.at, self.out)
+        everything, _ = run_arms(
+            self.robust,
+            [Arm("everything", METHODS.make("adversarial"))],
+            budget,
+            trial,
+            progress=self.progress,
+        )
+        arms = [Arm(f"normal prefix, suffix {size}", SuffixAdversarial(size)) for size in sizes]
+        behind, _ = run_arms(self.normal, arms, budget, trial, progress=self.progress)
+        return [*everything, *behind]

@@ -1,0 +1,177 @@
+"""``semirobust prune --operations``: a network that is really smaller, trained again, and what that cost and
+gained.
+"""
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.core.errors import InputError
+from semirobust.core.files import write_atomically
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import as_seed
+from semirobust.cost.time import costs
+from semirobust.data.base.images import Images
+from semirobust.experiments import build
+from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
+from semirobust.experiments.run import (
+    Subject,
+    check_out,
+    check_split,
+    data_notes,
+    hold_out,
+    load_splits,
+    origin_of,
+    prepare_folder,
+    save_run,
+    settings_record,
+    threat_of,
+    write_stage,
+)
+from semirobust.experiments.run_lock import claims_out
+from semirobust.layers.quiet import quiet
+from semirobust.pruning.channels import Channels
+from semirobust.pruning.resize import resized
+from semirobust.pruning.saliencies import SALIENCIES
+from semirobust.records.schema import Label, Number, Origin
+from semirobust.records.store import AnyRecord
+from semirobust.training.state import forget
+
+__all__ = ["export", "shrink_subject"]
+
+_TIMED = 64  # images in the batch that is timed
+_BEFORE, _CUT, _AFTER = "before", "channels removed", "trained again"
+
+
+@claims_out
+def shrink_subject(
+    subject: Subject, out: Path, *, devices: build.Devices = build.Devices(), progress: Progress = silent
+) -> list[AnyRecord]:
+    """Remove channels until the recipe's share of multiplications is left, train what remains, and compare.
+
+    The smaller network becomes the model of the run folder ``out``.
+
+    Returns:
+        the records written: accuracies before, after the cut and after training; seconds, operations,
+            parameters, megabytes.
+
+    Raises:
+        InputError: ``out`` is the folder of the model itself, or a setting does not fit.
+    """
+    recipe, settings = subject.recipe, subject.recipe.prune
+    check_out(subject, out, "prune")
+    if settings.operations is None:
+        raise InputError(
+            "prune.operations: expected the share of multiplications that is to be left, got none"
+        )
+    check_split(subject)
+    fabric = build.make_fabric(devices, settings.precision)
+    splits, at, seed = (
+        load_splits(recipe),
+        origin_of(recipe, "prune", device=fabric.device),
+        as_seed(recipe.seed),
+    )
+    images, held_out = hold_out(recipe, splits.train)
+    test, training = (
+        splits.test.first(recipe.evaluate.examples),
+        build.training_of(settings, threat_of(recipe)),
+    )
+    before = subject.model.to(fabric.device)
+    saliency = SALIENCIES.make(settings.saliency, settings.saliency_options)
+    channels = Channels(settings.operations, saliency, multiple=settings.multiple)
+    small = channels(before, images, training.attack, seed=seed / "channels")
+    _check_returns(subject, small, test)
+    prepare_folder(out, "prune")
+    cut = copy.deepcopy(small)
+    trained = training(
+        small,
+        images,
+        seed=seed / "prune",
+        validate=build.validation_of(settings, held_out, threat_of(recipe)),
+        fabric=fabric,
+        state_file=out / "state.safetensors",
+        key=at.config,
+        on_step=progress,
+    )
+    small = build.load_best(trained)
+    records: list[AnyRecord] = [settings_record(recipe, "prune", at), *data_notes(splits, at)]
+    records += build.log_records(
+        trained, at, min(len(held_out), settings.validation_examples), {"arm": _AFTER, "seed": 0}
+    )
+    for name, model in ((_BEFORE, before), (_CUT, cut), (_AFTER, small)):
+        records += accuracy_records(
+            model,
+            test,
+            attacks_of(recipe),
+            at,
+            seed=seed / "evaluate",
+            labels={"arm": name, "seed": 0},
+            progress=progress,
+        )[0]
+    records += _cost_records(before, small, test.first(_TIMED).all(fabric.device)[0], at)
+    save_run(out, small, replace(subject.spec, smaller=True), recipe, "prune")
+    write_stage(out, "1-prune", records)
+    forget(out / "state.safetensors")
+    return records
+
+
+def _cost_records(before: nn.Module, small: nn.Module, x: Tensor, at: Origin) -> list[AnyRecord]:
+    """What each of the two takes and holds; of the time's ratio also the least and the most of all turns."""
+    found: list[AnyRecord] = []
+    for name, cost in costs({_BEFORE: before, _AFTER: small}, x).items():
+        values = {
+            "seconds": (cost.seconds, "s"),
+            "ratio": (cost.ratio, "1"),
+            "ratio.least": (cost.low, "1"),
+            "ratio.most": (cost.high, "1"),
+            "multiplications": (cost.multiplications, "1"),
+            "parameters": (cost.parameters, "1"),
+            "megabytes": (cost.megabytes, "MB"),
+        }
+        labels: dict[str, Label] = {"arm": name, "batch": len(x)}
+        for key, (value, unit) in values.items():
+            found.append(Number(name=f"cost.{key}", value=value, unit=unit, labels=labels, origin=at))
+    return found
+
+
+def _check_returns(subject: Subject, small: nn.Module, test: Images) -> None:
+    """Before any training: the smaller network must come back from its weights, or its run folder could not
+    be read.
+    """
+    x, _ = test.first(2).all(next(small.parameters()).device)
+    with quiet(small), torch.no_grad():
+        try:
+            again = resized(subject.model, small.state_dict()).eval()
+            same = torch.allclose(again(x), small(x), rtol=1e-4, atol=1e-5)
+        except (RuntimeError, ValueError):
+            same = False
+    if not same:
+        raise InputError(
+            "model: once smaller it cannot be built again from its weights (layers that are cut in other"
+            " ways)"
+        )
+
+
+def export(model: nn.Module, x: Tensor, file: Path) -> None:
+    """Write the model as a program for ``torch.export.load``, for batches of any size.
+
+    Raises:
+        InputError: PyTorch cannot trace the model, or the file cannot be written.
+    """
+    import io
+
+    batch = torch.export.Dim("batch", min=1)
+    try:
+        program = torch.export.export(model.eval(), (torch.cat([x, x])[:2],), dynamic_shapes=({0: batch},))
+    except Exception as error:  # tracing fails in as many ways as there are models
+        said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"export: PyTorch cannot trace the model ({said})") from None
+    buffer = io.BytesIO()
+    torch.export.save(program, buffer)
+    try:
+        write_atomically(file, buffer.getvalue())
+    except OSError as error:
+        raise InputError(f"export: cannot write {file} ({error.strerror})") from None

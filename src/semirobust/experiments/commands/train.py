@@ -1,0 +1,81 @@
+"""``semirobust train``: a model from scratch."""
+
+from pathlib import Path
+
+import torch
+
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import as_seed
+from semirobust.experiments import build
+from semirobust.experiments.recipe import Recipe
+from semirobust.experiments.run import (
+    check_fits,
+    data_notes,
+    hold_out,
+    layer_entries,
+    load_splits,
+    origin_of,
+    prepare_folder,
+    save_run,
+    settings_record,
+    spec_for,
+    threat_of,
+    write_stage,
+)
+from semirobust.experiments.run_lock import claims_out
+from semirobust.layers.map import layer_map
+from semirobust.models.base.checkpoint import save_model
+from semirobust.records.schema import Number
+from semirobust.records.store import AnyRecord
+from semirobust.training.training import Trained
+
+__all__ = ["train"]
+
+
+@claims_out
+def train(
+    recipe: Recipe, out: Path, *, devices: build.Devices = build.Devices(), progress: Progress = silent
+) -> Trained:
+    """Train the model of a recipe and write its run folder; a run that was interrupted there goes on.
+
+    ``model.safetensors`` holds the epoch that validated best, ``last.safetensors`` the last one.
+    """
+    splits = load_splits(recipe)
+    settings, seed = recipe.train, as_seed(recipe.seed)
+    images, held_out = hold_out(recipe, splits.train)
+    training = build.training_of(settings, threat_of(recipe))
+    fabric = build.make_fabric(devices, settings.precision)
+    fabric.launch()
+    spec = spec_for(recipe.model, splits)
+    model = spec.build(recipe.seed)
+    at = origin_of(recipe, "train", device=fabric.device)
+    check_fits(model, splits)
+    prepare_folder(out, "train")
+    trained = training(
+        model,
+        images,
+        seed=seed / "train",
+        validate=build.validation_of(settings, held_out, threat_of(recipe), fabric),
+        fabric=fabric,
+        state_file=out / "state.safetensors",
+        key=at.config,
+        on_step=progress,
+        on_epoch=build.tensorboard_log(out) if settings.tensorboard else None,
+    )
+    if fabric.is_global_zero:
+        save_model(trained.model, out / "last.safetensors", {"stage": "train"})
+        model = build.load_best(trained)
+        save_run(out, model, spec, recipe, "train")
+        x, _ = images.batch(torch.tensor([0]), fabric.device)
+        records: list[AnyRecord] = [
+            settings_record(recipe, "train", at, images=len(images), validation_images=len(held_out)),
+            *layer_entries(model, layer_map(model, x), at),
+            Number(name="model.parameters", value=sum(p.numel() for p in model.parameters()), origin=at),
+            *build.log_records(
+                trained, at, min(len(held_out), settings.validation_examples), {"arm": "train"}
+            ),
+        ]
+        records += data_notes(splits, at)
+        write_stage(out, "1-train", records)
+    fabric.barrier()  # what comes next may read these files
+    return trained

@@ -1,0 +1,184 @@
+"""Several ways to go on from one model, at equal budget."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+from torch import nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.core.errors import InputError
+from semirobust.core.processes import Share
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed
+from semirobust.data.base.images import Images
+from semirobust.experiments import build
+from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
+from semirobust.experiments.recipe import Recipe
+from semirobust.experiments.run import hold_out, load_splits, threat_of
+from semirobust.methods import METHODS, AbstractMethod
+from semirobust.objectives.adversarial import Adversarial
+from semirobust.procedures.harden import carry_out, planned
+from semirobust.records.schema import Finding, Label, Origin
+from semirobust.records.store import AnyRecord
+from semirobust.training.trainable import Replayed
+from semirobust.training.training import Trained, Validate
+
+__all__ = ["Arm", "Budget", "Trial", "budget_of", "controls_of", "run_arms"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to go on.
+
+    Attributes:
+        name: as it stands in tables.
+        method: the method; None repeats the layers of ``same_as`` under plain PGD-AT.
+        same_as: name of an earlier arm whose layers this one trains.
+    """
+
+    name: str
+    method: AbstractMethod | None
+    same_as: str = ""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What all arms have in common.
+
+    Attributes:
+        images: the training images.
+        attack: the inner maximisation.
+        options: fields of :class:`Training`.
+        validate: the validation that chooses the best epoch, and on how many images.
+        test: the images to evaluate on, under ``attacks``.
+        fabric: devices, precision and processes; one CPU process where None.
+        note: what a reader of numbers on these images should know.
+    """
+
+    images: Images = field(repr=False)
+    attack: AbstractAttack
+    options: Mapping[str, Any]
+    validate: Validate | None
+    validation_images: int
+    test: Images = field(repr=False)
+    attacks: Sequence[AbstractAttack]
+    fabric: Fabric | None = field(default=None, repr=False)
+    note: str = ""
+
+    @property
+    def share(self) -> Share:
+        """What this process does of an evaluation."""
+        return Share(self.fabric)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One seed of a comparison.
+
+    Attributes:
+        seed: of training.
+        number: the seed's number in the records.
+        evaluation: the seed of the attacks that evaluate; equal for all arms.
+        at: the origin of its records.
+        folder: where interrupted arms are kept; None keeps nothing.
+    """
+
+    seed: Seed
+    number: int
+    evaluation: Seed
+    at: Origin
+    folder: Path | None = None
+
+
+def budget_of(recipe: Recipe, fabric: Fabric | None = None) -> Budget:
+    """What the section ``harden`` of a recipe gives to every arm."""
+    splits, settings, threat = load_splits(recipe), recipe.harden, threat_of(recipe)
+    images, held_out = hold_out(recipe, splits.train)
+    return Budget(
+        images=images,
+        attack=build.attack_of(settings.attack, settings.attack_options, threat),
+        options=build.fit_options(settings),
+        validate=build.validation_of(settings, held_out, threat, fabric),
+        validation_images=min(len(held_out), settings.validation_examples),
+        test=splits.test.first(recipe.evaluate.examples),
+        attacks=attacks_of(recipe),
+        fabric=fabric,
+        note=f"{splits.name}: {splits.note}" if splits.note else "",
+    )
+
+
+def controls_of(name: str, method: AbstractMethod) -> list[Arm]:
+    """The method and what tells its gain's worth: PGD-AT of everything; of the same layers; the method on
+    random layers.
+    """
+    arms = [Arm(name, method), Arm("PGD-AT continued", METHODS.make("adversarial"))]
+    if hasattr(method, "selection"):
+        arms.append(Arm(f"PGD-AT of {name}'s layers", None, same_as=name))
+        given = getattr(method, "layers", None)
+        changes: dict[str, Any] = {"selection": "random", "layers": None} | (
+            {"k": len(set(given))} if given else {}
+        )
+        arms.append(Arm(f"{name}, random layers", replace(method, **changes)))
+    return arms
+
+
+def run_arms(
+    start: nn.Module, arms: Sequence[Arm], budget: Budget, trial: Trial, *, progress: Progress = silent
+) -> tuple[list[AnyRecord], dict[str, nn.Module]]:
+    """Run each arm from a copy of ``start`` and evaluate its best epoch; order and attack have equal seeds in
+    all arms.
+
+    Returns:
+        the records, and each arm's model at its best epoch.
+    """
+    records: list[AnyRecord] = []
+    models: dict[str, nn.Module] = {}
+    done: dict[str, Trained] = {}
+    for arm in arms:
+        labels: dict[str, Label] = {"arm": arm.name, "seed": trial.number}
+        if arm.method is None and arm.same_as in done and not done[arm.same_as].logs:
+            text = f"{arm.name} was not run, because {arm.same_as} stopped in its first epoch"
+            records.append(
+                Finding(name="skipped", text=text, level="warning", labels=labels, origin=trial.at)
+            )
+            continue
+        done[arm.name] = trained = _train(copy.deepcopy(start), arm, budget, trial, done, progress)
+        models[arm.name] = build.load_best(trained)
+        records += build.log_records(trained, trial.at, budget.validation_images, labels)
+        found, _ = accuracy_records(
+            models[arm.name], budget.test, budget.attacks, trial.at,
+            seed=trial.evaluation, labels=labels, share=budget.share, progress=progress,
+        )  # fmt: skip
+        records += found
+    return records, models
+
+
+def _train(
+    model: nn.Module, arm: Arm, budget: Budget, trial: Trial, done: Mapping[str, Trained], progress: Progress
+) -> Trained:
+    method = arm.method or METHODS.make("adversarial")
+    training, plan = planned(model, budget.images, method, budget.attack, **budget.options)
+    if arm.method is None:
+        if arm.same_as not in done:
+            raise InputError(
+                f"arm {arm.name!r}: expected an earlier arm {arm.same_as!r} to repeat the layers of"
+            )
+        layers = tuple(log.layers for log in done[arm.same_as].logs)
+        training = replace(training, objective=Adversarial(), trainable=Replayed(layers))
+    name = "".join(c if c.isalnum() else "-" for c in arm.name)
+    return carry_out(
+        training,
+        plan,
+        model,
+        budget.images,
+        seed=trial.seed,
+        validate=budget.validate,
+        fabric=budget.fabric,
+        state_file=trial.folder / f"{name}.state.safetensors" if trial.folder else None,
+        key=f"{trial.at.config}/{trial.number}",
+        on_step=lambda task, i, n: progress(arm.name, i, n),
+    )

@@ -1,0 +1,80 @@
+"""The same work for several seeds, side by side on the cores of one machine."""
+
+import multiprocessing
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from typing import Any, TypeVar
+
+import torch
+
+from semirobust.core.progress import Progress
+
+__all__ = ["for_each_seed"]
+
+Result = TypeVar("Result")
+_messages: Any = None
+
+
+def for_each_seed(
+    work: Callable[[int, Progress], Result], seeds: int, progress: Progress, workers: int | None = None
+) -> list[Result]:
+    """``work(number, progress)`` for 0..seeds-1, in that order; each number does the same as it would alone.
+
+    Args:
+        work: picklable, for it runs in processes of one thread each.
+        seeds: how many.
+        progress: told from all of them.
+        workers: processes; one for each core where None, none at all where 1.
+    """
+    workers = min(seeds, os.cpu_count() or 1 if workers is None else workers)
+    if workers <= 1:
+        return [work(number, progress) for number in range(seeds)]
+    context = multiprocessing.get_context("spawn")
+    messages = context.Queue()
+    with ProcessPoolExecutor(workers, context, _begin, (messages, os.getpid())) as pool:
+        futures = [pool.submit(_run, work, number) for number in range(seeds)]
+        pending = set(futures)
+        try:
+            while pending:
+                _, pending = wait(pending, timeout=0.2, return_when=FIRST_COMPLETED)
+                _forward(messages, progress)
+        except BaseException:  # told to stop: nobody waits for what would take hours
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise
+        return [future.result() for future in futures]
+
+
+def _begin(messages: Any, parent: int) -> None:
+    global _messages
+    _messages = messages
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the one that began it is told too, and ends it
+    threading.Thread(target=_follow, args=(parent,), daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    """End with the process that began this one, even where that was killed: nobody would read what comes of
+    it.
+    """
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os._exit(1)
+
+
+def _run(work: Callable[[int, Progress], Result], number: int) -> Result:
+    return work(number, lambda task, done, total: _messages.put((task, done, total)))
+
+
+def _forward(messages: Any, progress: Progress) -> None:
+    while True:
+        try:
+            progress(*messages.get_nowait())
+        except queue.Empty:
+            return

@@ -1,0 +1,98 @@
+"""What a profile has measured so far, kept in files so that it can be taken up again."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from semirobust.core.errors import InputError
+from semirobust.core.processes import ALONE, Share
+from semirobust.layers.scores import LayerScores
+from semirobust.models.base.checkpoint import read_summed, write_summed
+
+__all__ = ["ScoreLedger"]
+
+_Found = tuple[dict[str, Any], dict[str, Tensor]]
+
+
+class ScoreLedger:
+    """The perturbed images and the scores of each measure, in a file each; one that is damaged is made again.
+
+    Args:
+        stem: what the names of the files begin with; None keeps nothing.
+        key: of the profile; what belongs to another is made again.
+    """
+
+    def __init__(self, stem: Path | None, key: str) -> None:
+        self.stem, self.key = stem, key
+
+    def images(self, make: Callable[[], Tensor], share: Share = ALONE) -> Tensor:
+        """The perturbed images (N, ...); all processes of a ``share`` make them together, or none does."""
+        found = self._read("images")
+        if int(share.total(torch.tensor(int(found is not None)))) == share.count and found is not None:
+            return found[1]["images"]
+        x_adv = make().contiguous()  # as it is read again: sums over another layout end in other digits
+        if share.rank == 0:
+            self._write("images", {"images": x_adv}, {})
+        return x_adv
+
+    def scores(self, name: str, make: Callable[[], Sequence[LayerScores]]) -> list[LayerScores]:
+        """The scores of the measure ``name``."""
+        if (found := self._read(name)) is not None:
+            return [_unpacked(entry, found[1], f"{i}/") for i, entry in enumerate(found[0]["scores"])]
+        scores = list(make())
+        packed = [_packed(own, f"{i}/") for i, own in enumerate(scores)]
+        tensors = {name: tensor for _, own in packed for name, tensor in own.items()}
+        self._write(name, tensors, {"scores": [entry for entry, _ in packed]})
+        return scores
+
+    def forget(self) -> None:
+        """Delete the files: the profile is done."""
+        if self.stem is not None:
+            for file in self.stem.parent.glob(f"{self.stem.name}.*.safetensors"):
+                file.unlink(missing_ok=True)
+
+    def _write(self, name: str, tensors: dict[str, Tensor], entries: dict[str, Any]) -> None:
+        if self.stem is not None:
+            write_summed(
+                self.stem.with_name(f"{self.stem.name}.{name}.safetensors"),
+                tensors,
+                {"key": self.key, **entries},
+            )
+
+    def _read(self, name: str) -> _Found | None:
+        if self.stem is None:
+            return None
+        try:
+            entries, tensors = read_summed(self.stem.with_name(f"{self.stem.name}.{name}.safetensors"))
+        except InputError:
+            return None
+        return (entries, tensors) if entries.get("key") == self.key else None
+
+
+def _packed(scores: LayerScores, place: str) -> _Found:
+    """Arrays as tensors, the rest as what JSON can hold."""
+    fields = {field.name: getattr(scores, field.name) for field in dataclasses.fields(scores)}
+    features = {f"features/{layer}": values for layer, values in fields.pop("features").items()}
+    arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
+    tensors = {place + name: torch.from_numpy(value.copy()) for name, value in {**arrays, **features}.items()}
+    return {name: value for name, value in fields.items() if name not in arrays}, tensors
+
+
+def _unpacked(entry: dict[str, Any], tensors: dict[str, Tensor], place: str) -> LayerScores:
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()
+    }
+    arrays = {
+        name.removeprefix(place): tensor.numpy() for name, tensor in tensors.items() if name.startswith(place)
+    }
+    features = {
+        int(name.partition("/")[2]): arrays.pop(name) for name in list(arrays) if name.startswith("features/")
+    }
+    return LayerScores(
+        **(fields | arrays | {"features": {layer: features[layer] for layer in sorted(features)}})
+    )

@@ -1,0 +1,116 @@
+"""Choosing layers by a measure, as several methods do."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from semirobust.attacks import AbstractAttack
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
+from semirobust.fast.training import SearchForm
+from semirobust.layers.features import Place
+from semirobust.layers.scores import LayerScores
+from semirobust.measures import MEASURES
+from semirobust.measures.criticality import Criticality, Form, Scale
+from semirobust.methods.base.method import Context
+from semirobust.selection import SELECTIONS
+from semirobust.threats import AbstractBall
+from semirobust.training.trainable import AbstractTrainable, Fixed, Reselected, Score
+
+__all__ = ["ChosenLayers"]
+
+_BATCH, _LOOKED_AT = 256, 32
+
+
+@dataclass(frozen=True)
+class ChosenLayers:
+    """Which layers train: named ones, or chosen by a measure of layers and chosen anew every few epochs.
+
+    Args:
+        layers: train just these; nothing is measured. None chooses.
+        selection: how: ``top``, ``bottom`` or ``random``.
+        k: how many; None for 5 % of all, rounded up.
+        every: epochs from one choice to the next; 0 chooses once.
+        examples: training images that the measure is taken on.
+        scale, at, form: as in :class:`semirobust.measures.criticality.Criticality`.
+        criterion: the measure by name; criticality, or another one with its defaults, or what it gives
+            besides, such as ``connectivity.excess``.
+    """
+
+    layers: Sequence[int] | None
+    selection: str
+    k: int | None
+    every: int
+    examples: int
+    scale: Scale
+    at: Place
+    form: Form = "distance"
+    criterion: str = "criticality"
+
+    @classmethod
+    def of(cls, method: Any) -> "ChosenLayers":
+        """From a method with fields of the same names."""
+        return cls(**{f.name: getattr(method, f.name) for f in fields(cls)})
+
+    def trainable(self, context: Context) -> AbstractTrainable:
+        """The policy for the training loop."""
+        if self.layers is not None:
+            if not self.layers:
+                raise InputError("layers: expected at least one layer, got none")
+            return Fixed(tuple(sorted(context.layers.at(index).index for index in set(self.layers))))
+        if self.every < 0 or self.examples < 1:
+            raise InputError(
+                f"every and examples: expected at least 0 and 1, got {self.every} and {self.examples}"
+            )
+        selection = SELECTIONS.make(self.selection, {"k": self.k})
+        return Reselected(self._score(context), selection, self.every)
+
+    def _score(self, context: Context) -> Score:
+        own = self.criterion == "criticality"
+        measure = (
+            Criticality(scale=self.scale, at=self.at, form=self.form)
+            if own
+            else MEASURES.make(self.criterion.partition(".")[0])
+        )
+
+        def score(model: nn.Module, seed: Seed) -> LayerScores:
+            device = next(model.parameters()).device
+            order = torch.randperm(len(context.images), generator=(seed / "examples").generator())
+            x, y = context.images.batch(order[: self.examples], device)
+            model.eval()  # between epochs, where the loop sets the mode anew before each step
+            form, threat = SearchForm(model, context.search), getattr(context.attack, "threat", None)
+            some, labels = x[:_LOOKED_AT], y[:_LOOKED_AT]
+            if isinstance(threat, AbstractBall):
+                form.choose(
+                    lambda f: lambda z: F.cross_entropy(f(z), labels, reduction="none"),
+                    some,
+                    threat,
+                    seed / "search",
+                )
+            x_adv = _attacked(context.attack, form.network(), model, x, y, seed / "attack")
+            seed = seed / "bootstrap"
+            found = measure.scores(model, context.layers, x, y, x_adv, attack=context.attack, seed=seed)
+            by_name = {scores.measure: scores for scores in found}
+            if self.criterion not in by_name:
+                raise InputError(f"criterion: expected one of {', '.join(by_name)}; got {self.criterion!r}")
+            return by_name[self.criterion]
+
+        return score
+
+
+def _attacked(
+    attack: AbstractAttack, network: nn.Module, model: nn.Module, x: Tensor, y: Tensor, seed: Seed
+) -> Tensor:
+    """``x_adv`` found in ``network``, which stands in for ``model``."""
+    if network is model:
+        return attack.in_batches(model, x, y, seed=seed)
+    parts = zip(x.split(_BATCH), y.split(_BATCH), strict=True)
+
+    def loss(y: Tensor) -> Callable[[Tensor], Tensor]:
+        return lambda z: F.cross_entropy(network(z), y, reduction="none")
+
+    return torch.cat([attack.maximise(loss(b), a, seed=seed / i) for i, (a, b) in enumerate(parts)])

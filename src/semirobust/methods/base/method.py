@@ -1,0 +1,73 @@
+"""The form of every method."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.core.seed import Seed
+from semirobust.data.base.images import Images
+from semirobust.fast.training import SearchName
+from semirobust.layers.map import LayerMap
+from semirobust.objectives import AbstractObjective
+from semirobust.training.trainable import AbstractTrainable
+from semirobust.training.training import Trained, Validate
+
+__all__ = ["AbstractMethod", "After", "Context", "Plan"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a method may know before it plans.
+
+    Attributes:
+        layers: the layer map of the model to harden.
+        images: the training images.
+        attack: the attack of training, with its threat model.
+        search: in which form of the network it searches, as in
+            :class:`semirobust.training.training.Training`.
+    """
+
+    layers: LayerMap
+    images: Images = field(repr=False)
+    attack: AbstractAttack
+    search: SearchName = "auto"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the training loop is to do.
+
+    Attributes:
+        objective: the two losses.
+        trainable: which layers train.
+        collapse: share of the highest clean validation accuracy below which training stops.
+        after: what is done with the trained weights, if anything.
+        prepare: what the model is while it trains, such as one with low-rank updates.
+        as_before: the run's best weights as the model has them outside of ``prepare``.
+    """
+
+    objective: AbstractObjective
+    trainable: AbstractTrainable
+    collapse: float = 0.0
+    after: "After | None" = None
+    prepare: Callable[[nn.Module, Seed], AbstractContextManager[None]] | None = None
+    as_before: Callable[[Trained], Trained] | None = None
+
+
+After = Callable[[Trained, Mapping[str, Tensor], Validate | None, Seed], Trained]
+"""A run, the weights it started from, the validation and a seed; gives the run with other weights as its
+best.
+"""
+
+
+@dataclass(frozen=True)
+class AbstractMethod(ABC):
+    """A way to harden a trained model at a given budget of epochs."""
+
+    @abstractmethod
+    def plan(self, context: Context) -> Plan:
+        """The objective and the layers that make up the method."""

@@ -1,0 +1,60 @@
+"""Adversarial fine-tuning of everything, and the best point on the way back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor
+
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
+from semirobust.methods import METHODS
+from semirobust.methods.base.method import AbstractMethod, Context, Plan
+from semirobust.methods.rift import interpolated, on_the_way
+from semirobust.objectives.adversarial import Adversarial
+from semirobust.training.trainable import All
+from semirobust.training.training import Trained, Validate
+
+__all__ = ["WeightInterpolation"]
+
+
+@METHODS.register("wise")
+@dataclass(frozen=True)
+class WeightInterpolation(AbstractMethod):
+    """PGD-AT of all layers goes on, then w0 + alpha (w1 - w0): w0 the weights before, w1 those of the best
+    epoch.
+
+    Source: WiSE-FT (Wortsman et al. 2022), whose fine-tuning is on clean images of another distribution; here
+    it is adversarial, and alpha the one of highest robust accuracy on held-out images, the nearest to the
+    start among equals (ours). Batch statistics are interpolated with the weights.
+
+    Args:
+        steps: alpha is a multiple of 1 / steps.
+
+    Raises:
+        InputError: fewer than one step, or no held-out images.
+    """
+
+    steps: int = 10
+
+    def plan(self, context: Context) -> Plan:
+        if self.steps < 1:
+            raise InputError(f"steps: expected at least 1, got {self.steps}")
+        return Plan(Adversarial(), All(), after=self._go_back)
+
+    def _go_back(
+        self, trained: Trained, start: Mapping[str, Tensor], validate: Validate | None, seed: Seed
+    ) -> Trained:
+        if validate is None:
+            raise InputError(
+                "method wise: expected held-out images, since they choose how far it goes back; got none"
+            )
+        robust = {
+            alpha: found["robust"] for alpha, found in on_the_way(trained, start, self.steps, validate, seed)
+        }
+        alpha = max(robust, key=lambda alpha: (robust[alpha], -alpha))
+        shares = [f"{robust[where]:.1%}" for where in (0.0, alpha, 1.0)]
+        note = (
+            f"alpha {alpha:g} of the way: robust on held-out images {shares[0]} before, {shares[1]} here,"
+            f" {shares[2]} at its end"
+        )
+        return replace(trained, best=interpolated(start, trained.best, alpha), notes=(*trained.notes, note))

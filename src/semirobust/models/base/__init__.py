@@ -1,0 +1,1 @@
+"""What architectures share, how they are built, and how weights are read and written."""

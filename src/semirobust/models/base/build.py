@@ -1,0 +1,55 @@
+"""Building a model by name."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed, as_seed
+from semirobust.models import MODELS, Classifier
+
+__all__ = ["build_model"]
+
+
+def build_model(
+    name: str,
+    num_classes: int = 10,
+    width: float = 1.0,
+    *,
+    in_channels: int = 3,
+    image_size: int = 32,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    seed: int | Seed = 0,
+    **options: Any,
+) -> Classifier:
+    """A freshly initialised architecture in eval mode; training switches the mode itself.
+
+    Args:
+        name: one of ``semirobust.models.MODELS.names()``, such as ``resnet18`` or ``wrn_34_10``.
+        num_classes: C, at least 2.
+        width: factor on all channel counts; 0.25 suits a CPU.
+        in_channels: K.
+        image_size: H = W.
+        mean, std: the normalisation inside the model.
+        seed: of the initial weights; the global generator is left as it was.
+        options: what the architecture takes besides, such as ``scale`` of ``capacity_cnn``.
+
+    Raises:
+        InputError: unknown name or option, or a value out of range.
+    """
+    if num_classes < 2:
+        raise InputError(f"num_classes: expected at least 2, got {num_classes}")
+    if not width > 0:
+        raise InputError(f"width: expected a positive factor, got {width}")
+    with (as_seed(seed) / "initialise").globally():
+        model = MODELS.make(
+            name,
+            options,
+            num_classes=num_classes,
+            width=width,
+            in_channels=in_channels,
+            image_size=image_size,
+            mean=mean,
+            std=std,
+        )
+    return model.eval()

@@ -1,0 +1,83 @@
+"""What all architectures share: normalisation inside, and channels scaled by a width factor."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.core.errors import InputError
+
+__all__ = ["Classifier", "Normalise", "Normalised", "channels"]
+
+
+class Normalise(nn.Module):
+    """(x - mean) / std by channel, with mean and std kept in the checkpoint.
+
+    Args:
+        mean, std: one number for each channel, in pixel units; broadcast over (N, K, H, W).
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        if len(mean) != len(std) or min(std) <= 0:
+            raise InputError(
+                f"mean and std: expected one number each per channel, std above 0; got {mean} and {std}"
+            )
+        self.register_buffer("mean", torch.tensor(list(mean)).view(-1, 1, 1))
+        self.register_buffer("std", torch.tensor(list(std)).view(-1, 1, 1))
+
+    def forward(self, x_NKHW: Tensor) -> Tensor:
+        if x_NKHW.dim() == 4 and x_NKHW.shape[1] != len(self.mean) != 1:
+            raise InputError(f"x: expected images of {len(self.mean)} channels, got {x_NKHW.shape[1]}")
+        return (x_NKHW - self.mean) / self.std
+
+
+class Classifier(nn.Module):
+    """A network behind its normalisation: images (N, K, H, W) in [0, 1] to logits (N, C).
+
+    Args:
+        network: takes normalised images.
+        in_channels: K.
+        mean, std: the normalisation by channel; 0.5 and 0.25 where not given, close to most natural images.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        in_channels: int,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        if any(len(values) != in_channels for values in (mean, std) if values):
+            raise InputError(
+                f"mean and std: expected {in_channels} numbers each, one for each channel; got {mean} and"
+                f" {std}"
+            )
+        if (mean is None) != (std is None):
+            raise InputError(f"mean and std: expected both or none, got {mean} and {std}")
+        self.normalise = Normalise(mean or [0.5] * in_channels, std or [0.25] * in_channels)
+        self.network = network
+
+    def forward(self, x_NKHW: Tensor) -> Tensor:
+        logits_NC: Tensor = self.network(self.normalise(x_NKHW))
+        return logits_NC
+
+
+class Normalised(nn.Sequential):
+    """Puts the normalisation in front of a model that expects normalised images.
+
+    ``Normalised(model, mean, std)`` takes pixels in [0, 1], as everything here does.
+    """
+
+    def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__(Normalise(mean, std), model)
+
+
+def channels(count: int, width: float, *, multiple_of: int = 1) -> int:
+    """``count`` scaled by ``width`` and rounded to a multiple, at least one of them."""
+    return max(1, round(count * width / multiple_of)) * multiple_of

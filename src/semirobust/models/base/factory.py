@@ -1,0 +1,53 @@
+"""A user's own model, named as ``package.module:factory``."""
+
+import importlib
+import sys
+from pathlib import Path
+
+from torch import nn
+
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed, as_seed
+
+__all__ = ["from_factory"]
+
+
+def from_factory(spec: str, *, seed: int | Seed = 0) -> nn.Module:
+    """Import ``package.module`` and call ``factory()`` in it, which returns a module that takes pixels in [0,
+    1].
+
+    The working directory is searched first, as ``python -m`` does. This runs the user's code: only a name
+    given on the command line or in Python reaches it, never one from a file. ``seed`` is that of the initial
+    weights.
+
+    Raises:
+        InputError: not of this form, nothing of that name, or something else than a module came back.
+    """
+    module_name, _, attribute = spec.partition(":")
+    if not module_name or not attribute:
+        raise InputError(f"model: expected package.module:factory, got {spec!r}")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:  # a user's module can fail in any way
+        raise InputError(
+            f"model: cannot import {module_name} ({_said(error)}); is it on PYTHONPATH?"
+        ) from None
+    finally:
+        sys.path.remove(here)
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        raise InputError(f"model: expected a function {attribute} in {module_name}, found none")
+    try:
+        with (as_seed(seed) / "initialise").globally():
+            model = factory()
+    except Exception as error:
+        raise InputError(f"model: {spec}() failed ({_said(error)})") from None
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model: expected {spec} to return a torch.nn.Module, got {type(model).__name__}")
+    return model.eval()
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"

@@ -1,0 +1,59 @@
+"""The form of every objective."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from semirobust.layers.map import LayerMap
+
+__all__ = ["AbstractObjective", "Step"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What an objective may look at in one training step.
+
+    Attributes:
+        model: the network; quiet while the attack runs, in train mode (save what is frozen) for the outer
+            loss.
+        layers: its layer map.
+        x: (N, K, H, W) the batch.
+        y: (N,) its labels.
+        selected: the layers that train.
+        reference: what :meth:`AbstractObjective.reference` gave when they were selected.
+    """
+
+    model: nn.Module = field(repr=False)
+    layers: LayerMap = field(repr=False)
+    x: Tensor = field(repr=False)
+    y: Tensor = field(repr=False)
+    selected: tuple[int, ...]
+    reference: float = 1.0
+
+
+@dataclass(frozen=True)
+class AbstractObjective(ABC):
+    """min over the trained weights of E[ outer(x_adv) ], x_adv = argmax over the threat model of inner.
+
+    Attributes:
+        best_by: the validation score by which its best epoch is chosen.
+        flat_at_start: the inner loss has no slope at the image itself, so an attack must start elsewhere.
+    """
+
+    best_by: ClassVar[str] = "robust"
+    flat_at_start: ClassVar[bool] = False
+
+    @abstractmethod
+    def inner(self, step: Step) -> Callable[[Tensor], Tensor] | None:
+        """The loss ``x_adv -> (N,)`` that the attack raises; None trains without an attack."""
+
+    @abstractmethod
+    def outer(self, step: Step, x_adv: Tensor) -> Tensor:
+        """The loss () that training lowers, a mean over the batch."""
+
+    def reference(self, step: Step, x_adv: Tensor) -> float:
+        """A scale measured on the first batch after layers were selected; 1 where an objective needs none."""
+        return 1.0

@@ -1,0 +1,1 @@
+"""What composes methods, measures and training: hardening, lottery tickets, recovery."""

@@ -1,0 +1,118 @@
+"""Hardening a model in one call."""
+
+import dataclasses
+from contextlib import nullcontext
+from typing import Any
+
+from lightning_fabric import Fabric
+from torch import nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.attacks.pgd import PGD
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed, as_seed
+from semirobust.data.base.images import Images
+from semirobust.layers.map import layer_map
+from semirobust.methods import METHODS, AbstractMethod, Context, Plan
+from semirobust.threats import AbstractBall
+from semirobust.training.state import snapshot
+from semirobust.training.training import Trained, Training, Validate
+
+__all__ = ["carry_out", "harden", "hardening", "planned"]
+
+
+def planned(
+    model: nn.Module, images: Images, method: AbstractMethod, attack: AbstractAttack, **options: Any
+) -> tuple[Training, Plan]:
+    """The training that ``method`` makes of ``model``, with ``options`` as fields of :class:`Training`, and
+    its plan.
+    """
+    device = next(model.parameters()).device
+    x, _ = images.batch(images.y.new_tensor([0]), device)
+    plan = method.plan(Context(layer_map(model, x), images, attack, options.get("search", "auto")))
+    training = Training(
+        objective=plan.objective,
+        attack=attack,
+        trainable=plan.trainable,
+        **{"collapse": plan.collapse, **options},
+    )
+    prefix = getattr(method, "prefix_epochs", 0)
+    if 0 < training.epochs <= prefix:
+        raise InputError(
+            f"prefix_epochs: expected fewer than the {training.epochs} epochs there are, got {prefix}"
+        )
+    return training, plan
+
+
+def hardening(
+    model: nn.Module, images: Images, method: AbstractMethod, attack: AbstractAttack, **options: Any
+) -> Training:
+    """The training alone."""
+    return planned(model, images, method, attack, **options)[0]
+
+
+def carry_out(
+    training: Training,
+    plan: Plan,
+    model: nn.Module,
+    images: Images,
+    *,
+    seed: int | Seed,
+    validate: Validate | None = None,
+    **call: Any,
+) -> Trained:
+    """Train ``model`` in place, and do with the weights what the method does after training; ``call`` goes to
+    the training.
+    """
+    start = snapshot(model) if plan.after is not None else {}
+    seed = as_seed(seed)
+    with plan.prepare(model, seed / "prepare") if plan.prepare is not None else nullcontext():
+        trained = training(model, images, seed=seed, validate=validate, **call)
+    if plan.as_before is not None:
+        trained = plan.as_before(trained)
+    return trained if plan.after is None else plan.after(trained, start, validate, seed / "after")
+
+
+def harden(
+    model: nn.Module,
+    images: Images,
+    method: str | AbstractMethod = "clat",
+    *,
+    threat: AbstractBall | None = None,
+    attack: AbstractAttack | None = None,
+    epochs: int = 10,
+    learning_rate: float = 0.01,
+    seed: int | Seed = 0,
+    validate: Validate | None = None,
+    fabric: Fabric | None = None,
+    **options: Any,
+) -> Trained:
+    """Train ``model`` in place by ``method``.
+
+    Args:
+        model: gives logits (N, C) for pixels in [0, 1].
+        images: the training images.
+        method: a name of ``semirobust.methods.METHODS`` or a method object.
+        threat: what to be robust against; PGD-10 looks for it.
+        attack: another attack for the inner maximisation, in place of ``threat``.
+        epochs, learning_rate: the budget.
+        seed, validate, fabric: as in :class:`Training`.
+        options: further fields of the method (``k=2``) where it is named, and of :class:`Training`
+            (``batch_size=64``).
+    """
+    if attack is None:
+        if threat is None:
+            raise InputError("threat: expected a threat model such as Linf(8/255), or an attack; got neither")
+        attack = PGD(threat, steps=10)
+    if isinstance(method, str):
+        own = {f.name for f in dataclasses.fields(METHODS.make(method))}
+        chosen = METHODS.make(method, {key: options.pop(key) for key in list(options) if key in own})
+    else:
+        chosen = method
+    known = {f.name for f in dataclasses.fields(Training)}
+    if unknown := sorted(options.keys() - known):
+        raise InputError(f"harden: unknown option {unknown[0]!r} for the method {method!r}")
+    training, plan = planned(
+        model, images, chosen, attack, epochs=epochs, learning_rate=learning_rate, **options
+    )
+    return carry_out(training, plan, model, images, seed=seed, validate=validate, fabric=fabric)

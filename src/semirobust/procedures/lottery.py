@@ -1,0 +1,319 @@
+"""Iterative pruning with rewinding: lottery tickets, under any training of the library."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from semirobust.core.checks import check_counts, probe
+from semirobust.core.errors import InputError
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed, as_seed
+from semirobust.data.base.images import Images
+from semirobust.layers.map import layer_map
+from semirobust.layers.quiet import device_of
+from semirobust.models.base.checkpoint import read_metadata, read_tensors, write_tensors
+from semirobust.pruning.masks import Masks, Scope
+from semirobust.pruning.saliencies.base.saliency import AbstractSaliency
+from semirobust.pruning.saliencies.magnitude import Magnitude
+from semirobust.training.state import EpochLog, TrainState, digest, forget, snapshot
+from semirobust.training.training import Trained, Training, Validate
+
+__all__ = ["Level", "Lottery", "Rewind", "read_level"]
+
+Rewind = Literal["initial", "reinitialise", "none"]
+_MAGNITUDE = Magnitude()
+
+
+@dataclass(frozen=True)
+class Level:
+    """One round: what was left, and what training it gave.
+
+    Attributes:
+        number: 0 is the whole network.
+        masks: what was left while it trained.
+        best: its weights at the epoch that validated best.
+        last: its weights at the last epoch, from which the next level is pruned.
+        trained: the run; None where the level was done before and is only read.
+    """
+
+    number: int
+    masks: Masks
+    best: Mapping[str, Tensor] = field(repr=False)
+    last: Mapping[str, Tensor] = field(repr=False)
+    trained: Trained | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class Lottery:
+    """Train, prune the lowest share of what is left, go back to the weights of the beginning, and again.
+
+    Source: Frankle & Carbin (2019), as "Lighter robust model", section V, runs it under adversarial training:
+    30 % at a time, 12 epochs a level, all layers together. Level 0 is the whole network, and every level has
+    the same order of images and the same random starts, so that a level from which nothing is pruned equals
+    it.
+
+    Args:
+        levels: how often to prune.
+        fraction: of the weights that are left, which goes at each level.
+        scope: ``global`` compares all layers' weights with each other, ``layer`` prunes each layer by that
+            fraction, ``features`` takes away that fraction of the features in front of the classifier and
+            nothing else.
+        saliency: what a weight is worth.
+        rewind: back to the ``initial`` weights (a ticket), to fresh ones at each level (``reinitialise``: the
+            paper's baseline; from level 2 on its masks come from its own weights), or not at all (``none``:
+            iterative pruning with fine-tuning).
+        rewind_epoch: with ``initial``, back to the weights after so many epochs of level 0 instead (late
+            rewinding, Frankle et al. 2020).
+        classifier: prune the last layer too, as the paper does.
+        whole: train level 0; False prunes the model as it comes (ours).
+
+    Raises:
+        InputError: a value out of its range.
+    """
+
+    levels: int = 20
+    fraction: float = 0.3
+    scope: Scope = "global"
+    saliency: AbstractSaliency = _MAGNITUDE
+    rewind: Rewind = "initial"
+    rewind_epoch: int = 0
+    classifier: bool = True
+    whole: bool = True
+
+    def __post_init__(self) -> None:
+        check_counts(0, levels=self.levels, rewind_epoch=self.rewind_epoch)
+        if not 0 <= self.fraction < 1:
+            raise InputError(f"fraction: expected from 0 to below 1, got {self.fraction}")
+        if self.scope not in ("global", "layer", "features"):
+            raise InputError(f"scope: expected global, layer or features, got {self.scope!r}")
+        if not isinstance(self.saliency, AbstractSaliency):
+            raise InputError(
+                f"saliency: expected one such as SALIENCIES.make('magnitude'), got {self.saliency!r}"
+            )
+        if self.scope == "features" and not self.classifier:
+            raise InputError(
+                "classifier: expected True with scope features, which are the classifier's inputs; got False"
+            )
+        if self.rewind not in ("initial", "reinitialise", "none"):
+            raise InputError(f"rewind: expected initial, reinitialise or none; got {self.rewind!r}")
+        if self.rewind_epoch and self.rewind != "initial":
+            raise InputError(f"rewind_epoch: expected only with rewind initial, got {self.rewind_epoch}")
+
+    def __call__(
+        self,
+        model: nn.Module,
+        images: Images,
+        training: Training,
+        *,
+        seed: int | Seed = 0,
+        validate: Validate | None = None,
+        fresh: Callable[[Seed], nn.Module] | None = None,
+        fabric: Fabric | None = None,
+        folder: Path | None = None,
+        key: str = "",
+        on_level: Callable[[Level], None] | None = None,
+        zeros: bool = False,
+        progress: Progress = silent,
+    ) -> list[Level]:
+        """Run all levels on ``model``, whose weights now are those of the beginning; it ends as the last
+        level.
+
+        Args:
+            model: gives logits (N, C) for pixels in [0, 1].
+            images, training, seed, validate, fabric, key: as in :class:`Training`.
+            fresh: builds the model with other initial weights; needed for ``reinitialise``.
+            folder: where levels are kept as they end; those already there are read and not run again, and one
+                that was interrupted goes on from its last epoch.
+            on_level: told of every level that ran, before it is kept.
+            zeros: weights of the model that are 0 were pruned before, and stay out.
+            progress: told of every step.
+        """
+        if self.rewind == "reinitialise" and fresh is None:
+            raise InputError(
+                "fresh: expected a way to build the model anew, since rewind is reinitialise; got none"
+            )
+        if self.rewind_epoch and not self.whole:
+            raise InputError("rewind_epoch: expected none where the whole network is not trained")
+        if self.rewind_epoch > training.epochs:
+            raise InputError(
+                f"rewind_epoch: expected at most the {training.epochs} epochs of a level, got"
+                f" {self.rewind_epoch}"
+            )
+        own = _key(key, self, training, digest(snapshot(model), images), seed)
+        run = _Run(self, model, images, training, as_seed(seed), folder, own, zeros)
+        found: list[Level] = []
+        for number in range(self.levels + 1):
+            level = run.kept(number)
+            if level is None:
+                if number == 0:
+                    run.rehearse()
+                masks, start = run.begin(number, found[-1] if found else None, fresh)
+                level = run.train(number, masks, start, validate, fabric, progress)
+                if on_level is not None:
+                    on_level(level)
+                run.keep(level)
+            found.append(level)
+        model.load_state_dict(found[-1].last)
+        model.eval()
+        return found
+
+
+def _key(*parts: object) -> str:
+    """What must be equal for kept levels to be read."""
+    return hashlib.sha256("/".join(map(repr, parts)).encode()).hexdigest()[:16]
+
+
+@dataclass
+class _Run:
+    """A lottery on one model and its images."""
+
+    lottery: Lottery
+    model: nn.Module
+    images: Images
+    training: Training
+    seed: Seed
+    folder: Path | None
+    key: str
+    zeros: bool = False
+    late: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.initial: Mapping[str, Tensor] = snapshot(self.model)
+        x, y = self.images.batch(torch.tensor([0]), device_of(self.model, torch.device("cpu")))
+        probe(self.model, x, y)
+        self.layers = layer_map(self.model, x)
+
+    def begin(
+        self, number: int, before: Level | None, fresh: Callable[[Seed], nn.Module] | None
+    ) -> tuple[Masks, Mapping[str, Tensor]]:
+        """What is left at a level, and the weights that it starts from."""
+        lottery = self.lottery
+        if before is None:
+            return self._whole(), self.initial
+        self.model.load_state_dict(before.last)
+        masks = self._less(before.masks, number)
+        if lottery.rewind == "none":
+            return masks, before.last
+        if lottery.rewind == "reinitialise":
+            assert fresh is not None
+            return masks, snapshot(fresh(self.seed / "initialise" / number))
+        return masks, self.initial if not lottery.rewind_epoch else self._late()
+
+    def rehearse(self) -> None:
+        """Ask for the first pruning before anything trains, so that what cannot be pruned is said at once."""
+        masks = self._whole()
+        if self.lottery.levels:
+            self._less(masks, 1)
+
+    def _whole(self) -> Masks:
+        masks = Masks.whole(self.model, self.layers, classifier=self.lottery.classifier)
+        last = f"{self.layers.at(len(self.layers)).name}.weight"
+        if self.lottery.scope == "features" and last not in masks.kept:
+            raise InputError(
+                f"scope: expected a classifier with weights of its own for features; {last} is shared"
+            )
+        return masks.of_zeros(self.model) if self.zeros else masks
+
+    def _less(self, masks: Masks, number: int) -> Masks:
+        """What the model's weights now leave of ``masks`` at a level."""
+        weights = {name: self.model.get_parameter(name) for name in masks.kept}
+        seed = self.seed / "saliency" / number
+        scores = self.lottery.saliency(self.model, weights, self.images, self.training.attack, seed)
+        return masks.without(scores, self.lottery.fraction, self.lottery.scope)
+
+    def train(
+        self,
+        number: int,
+        masks: Masks,
+        start: Mapping[str, Tensor],
+        validate: Validate | None,
+        fabric: Fabric | None,
+        progress: Progress,
+    ) -> Level:
+        self.model.load_state_dict(start)
+        training = self.training if number or self.lottery.whole else replace(self.training, epochs=0)
+        with masks.held(self.model):
+            trained = training(
+                self.model,
+                self.images,
+                seed=self.seed,
+                validate=validate,
+                fabric=fabric,
+                state_file=None if self.folder is None else self.folder / f"level-{number}.state.safetensors",
+                key=f"{self.key}/{number}",
+                on_step=lambda task, i, n: progress(f"level {number}", i, n),
+                on_epoch=self._note if number == 0 and self.lottery.rewind_epoch else None,
+            )
+        return Level(number, masks, trained.best, snapshot(self.model), trained)
+
+    def keep(self, level: Level) -> None:
+        """Write the level; its training state is needed no more."""
+        if self.folder is None:
+            return
+        tensors = {f"best/{name}": tensor for name, tensor in level.best.items()}
+        tensors |= {f"last/{name}": tensor for name, tensor in level.last.items()}
+        tensors |= {f"mask/{name}": mask for name, mask in level.masks.kept.items()}
+        write_tensors(self._file(level.number), tensors, {"key": self.key})
+        forget(self.folder / f"level-{level.number}.state.safetensors")
+
+    def kept(self, number: int) -> Level | None:
+        """The level that :meth:`keep` wrote, if it is there.
+
+        Raises:
+            InputError: it belongs to other settings.
+        """
+        file = None if self.folder is None else self._file(number)
+        if file is None or not file.is_file():
+            return None
+        assert self.folder is not None
+        forget(self.folder / f"level-{number}.state.safetensors")  # a run that was killed just then left it
+        if read_metadata(file).get("key") != self.key:
+            raise InputError(
+                f"{file.parent}: holds levels with other settings; choose another folder or delete it"
+            )
+        level = read_level(self.folder, number)
+        names = [
+            name for layer in self.layers if (name := f"{layer.name}.weight") in level.masks.kept
+        ]  # as they were before
+        return replace(level, masks=Masks({name: level.masks.kept[name] for name in names}))
+
+    def _note(self, log: EpochLog, state: TrainState) -> None:
+        """Keep the weights that later levels go back to."""
+        if log.epoch == self.lottery.rewind_epoch:
+            self.late = snapshot(self.model)
+            if self.folder is not None:
+                write_tensors(self.folder / "rewind.safetensors", self.late)
+
+    def _late(self) -> Mapping[str, Tensor]:
+        if not self.late and (self.folder is None or not (self.folder / "rewind.safetensors").is_file()):
+            raise InputError(f"rewind_epoch: level 0 ended before its epoch {self.lottery.rewind_epoch}")
+        if self.folder is not None:
+            return read_tensors(self.folder / "rewind.safetensors")
+        return self.late
+
+    def _file(self, number: int) -> Path:
+        assert self.folder is not None
+        return _file_of(self.folder, number)
+
+
+def read_level(folder: Path, number: int) -> Level:
+    """A level that a lottery kept in its ``folder``.
+
+    Raises:
+        InputError: it is not there, or damaged.
+    """
+    groups: dict[str, dict[str, Tensor]] = {"best": {}, "last": {}, "mask": {}}
+    for name, tensor in read_tensors(_file_of(folder, number)).items():
+        group, _, rest = name.partition("/")
+        groups[group][rest] = tensor
+    return Level(number, Masks(groups["mask"]), groups["best"], groups["last"])
+
+
+def _file_of(folder: Path, number: int) -> Path:
+    return folder / f"level-{number}.safetensors"

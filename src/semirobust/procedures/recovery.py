@@ -1,0 +1,198 @@
+"""Algorithm 1 of the semirobustness paper: does training the suffix alone recover a robust network?"""
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.core.errors import InputError
+from semirobust.core.progress import Progress, silent
+from semirobust.core.seed import Seed, as_seed
+from semirobust.data.base.images import Images
+from semirobust.layers.map import LayerMap, layer_map
+from semirobust.layers.quiet import device_of
+from semirobust.layers.transplant import transplant
+from semirobust.methods.suffix import SuffixAdversarial
+from semirobust.procedures.harden import hardening
+from semirobust.training.training import Trained
+
+__all__ = ["Recovered", "Recovery", "Score", "Trial"]
+
+Score = Callable[[nn.Module, Seed], Mapping[str, float]]
+"""Scores of a network by name; ``robust`` is its accuracy under attack, ``rho@7`` for example the dependence
+at layer 7.
+"""
+
+_RHO, _PLAIN = "rho@", SuffixAdversarial()
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One training of the suffix.
+
+    Attributes:
+        start: scores of the semirobust network, before any training.
+        trained: the run; its logs hold the scores after each epoch.
+        converged: the first epoch whose robust accuracy reached the aim; None where none did.
+    """
+
+    start: Mapping[str, float]
+    trained: Trained = field(repr=False)
+    converged: int | None
+
+    def scores(self) -> Mapping[str, float]:
+        """Those of the epoch that reached the aim, or else of the best one."""
+        logs = self.trained.logs
+        number = self.converged or self.trained.best_epoch
+        return logs[number - 1].metrics if number else self.start
+
+    @property
+    def best(self) -> float:
+        """Highest robust accuracy after any epoch."""
+        return max((log.metrics["robust"] for log in self.trained.logs), default=self.start["robust"])
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What all trials at one cut found.
+
+    Attributes:
+        layers: the layers that were trained.
+        aim: A*, the robust network's accuracy under attack on the images that decide, less the tolerance.
+        reference: all scores of the robust network.
+        trials: one entry each.
+    """
+
+    layers: tuple[int, ...]
+    aim: float
+    reference: Mapping[str, float]
+    trials: tuple[Trial, ...]
+
+    @property
+    def difference(self) -> float:
+        """A - A*, of the best trial."""
+        return max(trial.best for trial in self.trials) - self.reference["robust"]
+
+    @property
+    def epochs(self) -> float | None:
+        """Mean epochs to reach the aim, over the trials that did; None where none did."""
+        found = [trial.converged for trial in self.trials if trial.converged is not None]
+        return sum(found) / len(found) if found else None
+
+    def thresholds(self) -> dict[int, float]:
+        """rho_j of each trained layer: the smallest over the trials that converged, the largest over all
+        where none did.
+        """
+        converged = [trial.scores() for trial in self.trials if trial.converged is not None]
+        scores, choose = (converged, min) if converged else ([trial.scores() for trial in self.trials], max)
+        found = {j: [s[f"{_RHO}{j}"] for s in scores if f"{_RHO}{j}" in s] for j in self.layers}
+        return {j: choose(values) for j, values in found.items() if values}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recovery:
+    """Put a normally trained suffix behind the robust prefix, and train it adversarially until the whole is
+    as robust as before.
+
+    Source: the semirobustness paper, algorithm 1, with its learning rate of 0.001. Batch norm of the suffix
+    is taken over with its weights, the prefix is frozen with its own. Which images decide when it is over,
+    and how, is the caller's: held-out ones, or the test set as in the paper's code.
+
+    Args:
+        layers: how many layers from the output are the suffix.
+        trials: repetitions, which differ in their order of images and their attacks.
+        tolerance: k, a share; a trial has converged where its robust accuracy is at least A* - k.
+        stop: end a trial there; otherwise it goes on for all epochs.
+        method: how the suffix is trained, where not by plain PGD-AT; its ``layers`` are overridden.
+        training: fields of :class:`semirobust.training.training.Training`.
+    """
+
+    layers: int
+    trials: int = 1
+    tolerance: float = 0.0
+    stop: bool = True
+    method: SuffixAdversarial = _PLAIN
+    training: Mapping[str, Any] = field(
+        default_factory=lambda: {"epochs": 10, "learning_rate": 0.001, "schedule": "constant"}
+    )
+
+    def __post_init__(self) -> None:
+        if self.trials < 1:
+            raise InputError(f"trials: expected at least 1, got {self.trials}")
+        if not 0 <= self.tolerance <= 1:
+            raise InputError(f"tolerance: expected a share from 0 to 1, got {self.tolerance}")
+
+    def suffix(self, layers: LayerMap) -> tuple[int, ...]:
+        """The layers that train."""
+        return SuffixAdversarial(self.layers).suffix(layers)
+
+    def start(self, robust: nn.Module, normal: nn.Module, layers: LayerMap) -> nn.Module:
+        """The semirobust network: the prefix of ``robust``, the suffix of ``normal``."""
+        model = copy.deepcopy(robust)
+        transplant(model, normal, layers, self.suffix(layers))
+        return model
+
+    def __call__(
+        self,
+        robust: nn.Module,
+        normal: nn.Module,
+        images: Images,
+        attack: AbstractAttack,
+        score: Score,
+        *,
+        seed: int | Seed = 0,
+        reference: Mapping[str, float] | None = None,
+        fabric: Fabric | None = None,
+        folder: Path | None = None,
+        key: str = "",
+        progress: Progress = silent,
+    ) -> Recovered:
+        """Run all trials; both networks are left as they were.
+
+        Args:
+            robust: f*, trained adversarially.
+            normal: F, trained on clean images; of the same build.
+            images: the training images.
+            attack: the inner maximisation.
+            score: the accuracies and the dependences, on the images that decide.
+            seed: of trials and attacks.
+            reference: what ``score`` gave for ``robust``, where it is known.
+            fabric: devices and precision.
+            folder: where an interrupted trial is kept, for a run with the same ``key``.
+            progress: told of every step.
+        """
+        seed = as_seed(seed)
+        x, _ = images.batch(torch.tensor([0]), device_of(robust, torch.device("cpu")))
+        layers = layer_map(robust, x)
+        found = dict(score(robust, seed / "reference")) if reference is None else dict(reference)
+        aim = found["robust"] - self.tolerance
+        trials = []
+        for number in range(self.trials):
+            model = self.start(robust, normal, layers)
+            start = dict(score(model, seed / "start"))
+            options = {**self.training, "until": aim} if self.stop else dict(self.training)
+            method = self.method.of(self.layers)
+            training = hardening(model, images, method, attack, **options)
+            trained = training(
+                model,
+                images,
+                seed=seed / "trial" / number,
+                validate=score,
+                fabric=fabric,
+                state_file=None
+                if folder is None
+                else folder / f"suffix-{self.layers}-trial-{number}.state.safetensors",
+                key=key,
+                on_step=lambda task, i, n, number=number: progress(
+                    f"suffix {self.layers}, trial {number + 1}", i, n
+                ),  # type: ignore[misc]
+            )
+            reached = (log.epoch for log in trained.logs if log.metrics["robust"] >= aim)
+            trials.append(Trial(start, trained, next(reached, None)))
+        return Recovered(self.suffix(layers), aim, found, tuple(trials))

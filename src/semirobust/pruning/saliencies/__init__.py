@@ -1,0 +1,8 @@
+"""What a weight is worth."""
+
+from semirobust.core.registry import Registry
+from semirobust.pruning.saliencies.base.saliency import AbstractSaliency
+
+__all__ = ["SALIENCIES", "AbstractSaliency"]
+
+SALIENCIES: Registry[AbstractSaliency] = Registry("saliency", "semirobust.pruning.saliencies")

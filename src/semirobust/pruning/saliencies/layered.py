@@ -1,0 +1,130 @@
+"""Weights of some layers before those of others."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+import torch
+from scipy.stats import rankdata
+from torch import Tensor, nn
+
+from semirobust.attacks import AbstractAttack
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
+from semirobust.data.base.images import Images
+from semirobust.layers.map import LayerMap, layer_map
+from semirobust.layers.quiet import quiet
+from semirobust.measures import MEASURES
+from semirobust.pruning.saliencies import SALIENCIES
+from semirobust.pruning.saliencies.base.saliency import AbstractSaliency, drawn
+
+__all__ = ["Layered"]
+
+Favour = Literal["high", "low", "random", "none"]
+
+
+@SALIENCIES.register("layered")
+@dataclass(frozen=True)
+class Layered(AbstractSaliency):
+    """Another saliency, relative to its mean in the layer, times a factor that says how much the layer is to
+    keep.
+
+    The factor is strength ** (r - 1/2), r from 0 to 1 the layer's rank by a measure of layers. So
+    ``criticality`` with ``favour="high"`` prunes layers that are not critical first. Source: ours.
+
+    Args:
+        measure: a measure by layer, with ``measure_options``; layers that it does not score have r = 1/2, as
+            has a single one.
+        score: which of its numbers, such as ``semirobustness.drop``; the first where empty.
+        favour: which layers keep more: those of ``high`` score, of ``low``, in ``random`` order, or ``none``:
+            the control that only makes layers comparable.
+        strength: how much more a weight of the layer that is favoured most is worth than one of the last,
+            above 0.
+        saliency: of the weights within a layer.
+        examples: training images that the measure looks at, drawn at random.
+
+    Raises:
+        InputError: a value out of its range, or a measure is asked for without an attack.
+    """
+
+    measure: str = "criticality"
+    measure_options: Mapping[str, Any] = field(default_factory=dict)
+    score: str = ""
+    favour: Favour = "high"
+    strength: float = 4.0
+    saliency: str = "magnitude"
+    examples: int = 256
+    comparable: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.favour not in ("high", "low", "random", "none"):
+            raise InputError(f"favour: expected high, low, random or none; got {self.favour!r}")
+        if not self.strength > 0 or self.examples < 1:
+            raise InputError(
+                f"strength and examples: expected above 0 and at least 1, got {self.strength} and"
+                f" {self.examples}"
+            )
+        MEASURES.make(self.measure, self.measure_options)
+        if self.saliency not in SALIENCIES.names() or self.saliency in ("layered", "usefulness"):
+            raise InputError(
+                "saliency: expected one of single weights, such as magnitude or gradient; got"
+                f" {self.saliency!r}"
+            )
+
+    def __call__(
+        self,
+        model: nn.Module,
+        weights: Mapping[str, Tensor],
+        images: Images,
+        attack: AbstractAttack | None,
+        seed: Seed,
+    ) -> dict[str, Tensor]:
+        scores = SALIENCIES.make(self.saliency)(model, weights, images, attack, seed / "weights")
+        x, y = drawn(images, self.examples, model, seed)
+        layers = layer_map(model, x[:1])
+        ranks = self._ranks(model, layers, x, y, attack, seed)
+        factors = {
+            f"{layer.name}.weight": self.strength ** (ranks.get(layer.index, 0.5) - 0.5) for layer in layers
+        }
+        # What was pruned before is 0 and says nothing about the layer.
+        return {
+            name: s * (factors.get(name, 1.0) / s[s > 0].mean()) if (s > 0).any() else s
+            for name, s in scores.items()
+        }
+
+    def _ranks(
+        self,
+        model: nn.Module,
+        layers: LayerMap,
+        x: Tensor,
+        y: Tensor,
+        attack: AbstractAttack | None,
+        seed: Seed,
+    ) -> dict[int, float]:
+        """Layer -> from 0, which keeps least, to 1."""
+        if self.favour == "none":
+            return {}
+        if self.favour == "random":
+            order = torch.randperm(len(layers), generator=(seed / "layers").generator()).tolist()
+            return {
+                index: position / max(1, len(order) - 1)
+                for index, position in zip(layers.indices, order, strict=True)
+            }
+        if attack is None:
+            raise InputError("saliency layered: expected an attack that the measure of layers looks under")
+        with quiet(model):
+            x_adv = attack.in_batches(model, x, y, seed=seed / "attack")
+            measure = MEASURES.make(self.measure, self.measure_options)
+            scores = measure.scores(model, layers, x, y, x_adv, attack=attack, seed=seed / "measure")
+        known = [one.measure for one in scores]
+        if self.score and self.score not in known:
+            raise InputError(f"score: expected one of {', '.join(known)}; got {self.score!r}")
+        found = scores[known.index(self.score) if self.score else 0]
+        sign = 1 if self.favour == "high" else -1
+        if len(found.indices) < 2:
+            return {}
+        places = rankdata([sign * value for value in found.values])  # equal scores share their places
+        return {
+            index: (float(place) - 1) / (len(places) - 1)
+            for index, place in zip(found.indices, places, strict=True)
+        }

@@ -1,0 +1,40 @@
+"""The form of every selection."""
+
+import math
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
+from semirobust.layers.scores import LayerScores
+
+__all__ = ["AbstractSelection"]
+
+
+@dataclass(frozen=True)
+class AbstractSelection(ABC):
+    """Chooses layers from their scores.
+
+    Args:
+        k: how many; None for 5 % of the layers, rounded up (the paper's own k: CLAT, section 4.1).
+        classifier: whether the last layer may be chosen; the lists of the CLAT paper never contain it.
+    """
+
+    k: int | None = None
+    classifier: bool = False
+
+    def __call__(self, scores: LayerScores, seed: Seed) -> tuple[int, ...]:
+        """Indices of the chosen layers, ascending.
+
+        Raises:
+            InputError: fewer layers than ``k`` can be chosen from.
+        """
+        count = math.ceil(0.05 * scores.layers) if self.k is None else self.k
+        candidates = tuple(i for i in scores.ranking() if self.classifier or i != scores.layers)
+        if not 1 <= count <= len(candidates):
+            raise InputError(f"k: expected 1 to {len(candidates)} layers, got {count}")
+        return tuple(sorted(self.choose(candidates, count, seed)))
+
+    @abstractmethod
+    def choose(self, ranking: tuple[int, ...], count: int, seed: Seed) -> tuple[int, ...]:
+        """``count`` members of ``ranking``, which runs from the highest score to the lowest."""

@@ -11,7 +11,7 @@ from semirobust.threats import NORMS
 from tests.helpers import SmallResidual, untouched
 
 EVERY = pytest.mark.parametrize("name", ATTACKS.names())
-NORMS = pytest.mark.parametrize("norm", NORMS.names())
+EVERY_NORM = pytest.mark.parametrize("norm", NORMS.names())
 
 
 QUICK = {
@@ -39,7 +39,7 @@ def _model() -> nn.Module:
 
 
 @EVERY
-@NORMS
+@EVERY_NORM
 @pytest.mark.parametrize("n", [1, 3, 17])
 def test_stays_in_the_ball_and_leaves_the_model_alone(name, norm, n):
     model, attack = _model(), _attack(name, norm)
@@ -68,7 +68,7 @@ def test_equal_seeds_give_equal_results(name):
 
 
 @EVERY
-@NORMS
+@EVERY_NORM
 def test_no_room_means_no_change(name, norm):
     if name in FREE:
         return
@@ -77,7 +77,7 @@ def test_no_room_means_no_change(name, norm):
 
 
 @EVERY
-@NORMS
+@EVERY_NORM
 def test_raises_the_loss_of_most_examples(name, norm):
     if name in MINIMISERS:
         return

@@ -18,6 +18,7 @@ from semirobust.attacks.pgd import PGD
 from semirobust.core.seed import as_seed
 from semirobust.dependence.edge import EDGE
 from semirobust.layers.macs import multiplications
+from semirobust.measures import MeasureContext
 from semirobust.measures.connectivity import Connectivity
 from semirobust.measures.usefulness import FeatureAttack
 
@@ -114,7 +115,8 @@ def _edge(**sizes: int) -> Callable[[], object]:
     model, x, y = _model(**{**sizes, "images": 4 * sizes["images"]})  # it needs some 25 of each class
     layers, attack = sr.layer_map(model, x[:1]), PGD(_THREAT, steps=1)
     measure = Connectivity("edge", {"permutations": 0})
-    return lambda: measure.scores(model, layers, x, y, x, attack=attack, seed=as_seed(0))
+    context = MeasureContext(model, layers, x, y, x, attack, as_seed(0))
+    return lambda: measure.scores(context)
 
 
 def _pair(rows: int) -> Callable[[], object]:

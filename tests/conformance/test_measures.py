@@ -10,7 +10,7 @@ import semirobust as sr
 from semirobust.core.seed import Seed
 from semirobust.layers.map import layer_map
 from semirobust.layers.scores import LayerScores
-from semirobust.measures import MEASURES
+from semirobust.measures import MEASURES, MeasureContext
 from semirobust.measures.base.profile_cache import ScoreLedger
 from semirobust.models.base.checkpoint import write_tensors
 from tests.helpers import untouched
@@ -31,7 +31,7 @@ def _measured(name, network):
     attack = sr.PGD(sr.Linf(0.1), steps=2)
     x_adv = attack.in_batches(network, x, y, seed=Seed(("attack",)))
     return MEASURES.make(name, _QUICK.get(name, {})).scores(
-        network, layer_map(network, x), x, y, x_adv, attack=attack, seed=Seed((name,))
+        MeasureContext(network, layer_map(network, x), x, y, x_adv, attack, Seed((name,)))
     )
 
 

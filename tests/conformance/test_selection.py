@@ -13,7 +13,9 @@ EVERY = pytest.mark.parametrize("name", SELECTIONS.names())
 
 def _scores(values):
     v = np.array(values, dtype=float)
-    return LayerScores("test", "1", tuple(range(1, len(v) + 1)), v, v, v, 10, len(v))
+    return LayerScores.without_interval(
+        "test", v, indices=tuple(range(1, len(v) + 1)), examples=10, layers=len(v)
+    )
 
 
 @EVERY

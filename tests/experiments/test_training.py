@@ -223,7 +223,7 @@ def test_reselection_every_few_epochs_and_its_replay():
     def score(model, seed):
         calls.append(str(seed))
         values = np.array([1.0, 2, 3, 9]) if len(calls) < 2 else np.array([5.0, 2, 3, 9])
-        return LayerScores("test", "1", (1, 2, 3, 4), values, values, values, 1, 4)
+        return LayerScores.without_interval("test", values, indices=(1, 2, 3, 4), examples=1, layers=4)
 
     trainable = Reselected(score, SELECTIONS.make("top", {"k": 1}), every=2)
     trained = _training(objective=sr.CLAT(), trainable=trainable, epochs=5)(_model(), _images(), seed=0)

@@ -12,6 +12,7 @@ import semirobust as sr
 from semirobust.core.errors import InputError
 from semirobust.core.seed import as_seed
 from semirobust.layers.macs import multiplications
+from semirobust.measures import MeasureContext
 from semirobust.measures.gradient_norm import GradientNorm
 from semirobust.pruning.channels import Channels
 from semirobust.pruning.resize import resized
@@ -77,7 +78,7 @@ def test_favoured_layers_keep_more():
     plain, high, low = (Channels(operations=0.5, saliency=s)(model, images, attack, seed=1) for s in layered)
     layers, (x, y) = sr.layer_map(model, images.all()[0][:1]), images.all()
     x_adv = attack.in_batches(model, x, y, seed=as_seed(0))
-    found = GradientNorm().scores(model, layers, x, y, x_adv, attack=attack, seed=as_seed(0))[0]
+    found = GradientNorm().scores(MeasureContext(model, layers, x, y, x_adv, attack, as_seed(0)))[0]
     names = [
         f"{layers.at(found.indices[i]).name}.weight"
         for i in found.values.argsort()[::-1]

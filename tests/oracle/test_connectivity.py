@@ -9,6 +9,7 @@ from torch import nn
 import semirobust as sr
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
+from semirobust.measures import MeasureContext
 from semirobust.measures.connectivity import Connectivity
 from tests.helpers import SmallResidual, untouched
 
@@ -47,7 +48,7 @@ def test_adversarial_inputs_and_given_ones():
     given = sr.connectivity(model, x, y, x_adv=x)
     assert [e.value for e in given.estimates] == [e.value for e in clean.estimates]
     wrapped = Connectivity(inputs="clean").scores(
-        model, sr.layer_map(model, x), x, y, 1 - x, attack=sr.FGSM(sr.Linf(0.1)), seed=Seed(("0",))
+        MeasureContext(model, sr.layer_map(model, x), x, y, 1 - x, sr.FGSM(sr.Linf(0.1)), Seed(("0",)))
     )
     assert [s.measure for s in wrapped] == ["connectivity", "connectivity.null", "connectivity.excess"]
     assert wrapped[0].unit == "bits" and tuple(wrapped[0].values) == tuple(e.value for e in clean.estimates)

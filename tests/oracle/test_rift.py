@@ -10,6 +10,7 @@ from torch.nn import functional as F
 import semirobust as sr
 from semirobust.core.errors import InputError
 from semirobust.core.seed import as_seed
+from semirobust.measures import MeasureContext
 from semirobust.measures.gradient_norm import GradientNorm
 from semirobust.measures.weight_criticality import WeightCriticality
 from semirobust.methods.rift import RiFT, interpolated
@@ -50,13 +51,13 @@ def test_module_robust_criticality_is_its_authors():
     layers, x_adv = sr.layer_map(model, x), (x + 0.05 * torch.randn_like(x)).clamp(0, 1)
     with untouched(model):
         (found,) = WeightCriticality(passes=4, rate=1.0).scores(
-            model, layers, x, y, x_adv, attack=sr.PGD(sr.Linf(0.05)), seed=as_seed(0)
+            MeasureContext(model, layers, x, y, x_adv, sr.PGD(sr.Linf(0.05)), as_seed(0))
         )
     theirs = [_plain_mrc(model, f"{layer.name}.weight", x_adv, y, 0.1, 4, 1.0) for layer in layers]
     np.testing.assert_allclose(found.values, theirs, rtol=1e-4, atol=1e-6)
     assert (found.values > 0).all() and found.unit == "nats" and (found.low < found.values).all()
     (wider,) = WeightCriticality(passes=4, radius=0.5).scores(
-        model, layers, x, y, x_adv, attack=sr.PGD(sr.Linf(0.05)), seed=as_seed(0)
+        MeasureContext(model, layers, x, y, x_adv, sr.PGD(sr.Linf(0.05)), as_seed(0))
     )
     assert (wider.values >= found.values - 1e-6).all()
 
@@ -186,7 +187,7 @@ def test_gradient_norm_is_that_of_a_plain_backward_pass():
     layers, x_adv = sr.layer_map(model, x), (x + 0.05 * torch.randn_like(x)).clamp(0, 1)
     with untouched(model):
         (found,) = GradientNorm().scores(
-            model, layers, x, y, x_adv, attack=sr.PGD(sr.Linf(0.05)), seed=as_seed(0)
+            MeasureContext(model, layers, x, y, x_adv, sr.PGD(sr.Linf(0.05)), as_seed(0))
         )
     plain = copy.deepcopy(model)
     plain.zero_grad()

@@ -9,6 +9,7 @@ from torch import nn
 import semirobust as sr
 from semirobust.core.errors import InputError
 from semirobust.core.seed import as_seed
+from semirobust.measures import MeasureContext
 from semirobust.measures.readout import ReadoutMeasure, pseudoinverse_readout, ridge_readout
 from semirobust.measures.semirobustness import Headed, Semirobustness
 from tests.helpers import SmallResidual, untouched
@@ -92,7 +93,7 @@ def test_gamma_falls_with_the_radius_and_is_the_clean_margin_at_none():
     layers, x_adv = sr.layer_map(model, x), x
     attack = sr.PGD(sr.Linf(0.0), steps=1)
     worst, right, clean = Semirobustness(layers=[1]).scores(
-        model, layers, x, y, x_adv, attack=attack, seed=as_seed(0)
+        MeasureContext(model, layers, x, y, x_adv, attack, as_seed(0))
     )
     assert worst.values[0] == pytest.approx(clean.values[0], abs=1e-6)
     assert right.values[0] == worst.details["accuracy"][0] > 0.9
@@ -165,7 +166,7 @@ def test_the_readout_measure_scores_both_forms_and_the_controls():
     with untouched(model):
         x_adv = attack(model, x, y)
         found = ReadoutMeasure(prefixes=[2, 3], batch_size=15).scores(
-            model, layers, x, y, x_adv, attack=attack, seed=as_seed(0)
+            MeasureContext(model, layers, x, y, x_adv, attack, as_seed(0))
         )
     by_name = {score.measure: score for score in found}
     assert set(by_name) == {f"readout{s}" for s in ("", ".attacked", ".random", ".paper", ".network")}

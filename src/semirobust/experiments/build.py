@@ -18,7 +18,7 @@ from semirobust.evaluation.accuracy import evaluate
 from semirobust.experiments.settings import FitSettings, PruneSettings, TrainSettings
 from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import device_of
-from semirobust.measures import MEASURES
+from semirobust.measures import MEASURES, MeasureContext
 from semirobust.objectives import OBJECTIVES
 from semirobust.records.schema import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord
@@ -127,8 +127,8 @@ def validation_of(
     part, attack = images.first(min(settings.validation_examples, len(images))), judge_of(settings, threat)
     measures = [MEASURES.make(name) for name in settings.watch]
     for name, measure in zip(settings.watch, measures, strict=True):
-        if measure.least_examples > len(part):
-            raise InputError(f"watch: {name} needs {measure.least_examples} held-out images, got {len(part)}")
+        if measure.min_examples > len(part):
+            raise InputError(f"watch: {name} needs {measure.min_examples} held-out images, got {len(part)}")
 
     def validate(model: nn.Module, seed: Seed) -> Mapping[str, float]:
         x, y = part.all(device_of(model, torch.device("cpu")))
@@ -137,8 +137,9 @@ def validation_of(
         if measures:
             layers = layer_map(model, x)
             x_adv = attack.in_batches(model, x, y, seed=seed / "watch")
+            context = MeasureContext(model, layers, x, y, x_adv, attack, seed / "measure")
             for measure in measures:
-                for score in measure.scores(model, layers, x, y, x_adv, attack=attack, seed=seed / "measure"):
+                for score in measure.scores(context):
                     found |= {
                         f"{score.measure}@{i}": float(v)
                         for i, v in zip(score.indices, score.values, strict=True)

@@ -11,7 +11,7 @@ __all__ = ["Floats", "LayerScores"]
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class LayerScores:
     """A measure by layer, with a 95 % interval.
 
@@ -42,6 +42,48 @@ class LayerScores:
     by: str = ""
     details: Mapping[str, Sequence[str | int | float]] = field(default_factory=dict)
     features: Mapping[int, Floats] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def from_rows(
+        cls,
+        measure: str,
+        rows: Sequence[Sequence[float]],
+        *,
+        indices: tuple[int, ...],
+        examples: int,
+        layers: int,
+        unit: str = "1",
+        by: str = "",
+    ) -> "LayerScores":
+        """From (value, low, high) of each layer, (L, 3)."""
+        values, low, high = np.array(rows, dtype=np.float64).reshape(-1, 3).T
+        return cls(
+            measure=measure,
+            unit=unit,
+            indices=indices,
+            values=values,
+            low=low,
+            high=high,
+            examples=examples,
+            layers=layers,
+            by=by,
+        )
+
+    @classmethod
+    def without_interval(
+        cls, measure: str, values: Floats, *, indices: tuple[int, ...], examples: int, layers: int
+    ) -> "LayerScores":
+        """Numbers (L,) in unit 1 whose interval is not known: both of its ends are the number itself."""
+        return cls(
+            measure=measure,
+            unit="1",
+            indices=indices,
+            values=values,
+            low=values,
+            high=values,
+            examples=examples,
+            layers=layers,
+        )
 
     def __len__(self) -> int:
         return len(self.indices)

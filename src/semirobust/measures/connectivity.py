@@ -4,11 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from semirobust.attacks import AbstractAttack
 from semirobust.attacks.pgd import PGD
 from semirobust.core.checks import (
     check_counts,
@@ -31,7 +29,7 @@ from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES
-from semirobust.measures.base.measure import AbstractLayerMeasure
+from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
 from semirobust.threats import AbstractBall
 
 __all__ = ["Connectivity", "ConnectivityResult", "connectivity"]
@@ -82,18 +80,15 @@ class ConnectivityResult:
 
     def _score(self, name: str, rows: Sequence[tuple[float, float, float]]) -> LayerScores:
         """Of (value, low, high) by layer."""
-        values, low, high = np.array(rows, dtype=np.float64).reshape(-1, 3).T
-        found = self.estimates
-        return LayerScores(
-            measure=name,
-            unit=found[0].unit if found else "1",
+        estimates = self.estimates
+        return LayerScores.from_rows(
+            name,
+            rows,
+            unit=estimates[0].unit if estimates else "1",
             indices=self.indices,
-            values=values,
-            low=low,
-            high=high,
-            examples=min((e.n for e in found), default=0),
+            examples=min((e.n for e in estimates), default=0),
             layers=self.layers,
-            by=found[0].measure if found else "",
+            by=estimates[0].measure if estimates else "",
         )
 
 
@@ -134,21 +129,13 @@ class Connectivity(AbstractLayerMeasure):
         default = {"version": "paper"} if self.dependence == "edge" else {}
         return DEPENDENCES.make(self.dependence, default | dict(self.settings))
 
-    def scores(
-        self,
-        model: nn.Module,
-        layers: LayerMap,
-        x: Tensor,
-        y: Tensor,
-        x_adv: Tensor,
-        *,
-        attack: AbstractAttack,
-        seed: Seed,
-        progress: Progress = silent,
-    ) -> list[LayerScores]:
-        chosen = x_adv if self.inputs == "adversarial" else x
-        spots = _Spots(layers, self.at, self.batch_size)
-        return _measured(model, spots, chosen, y, self.estimator(), seed, progress).scores()
+    def scores(self, context: MeasureContext) -> list[LayerScores]:
+        inputs = context.x_adv if self.inputs == "adversarial" else context.x
+        spots = _Spots(context.layers, self.at, self.batch_size)
+        estimator = self.estimator()
+        return _measured(
+            context.model, spots, inputs, context.y, estimator, context.seed, context.progress
+        ).scores()
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from semirobust.attacks import AbstractAttack
 from semirobust.attacks.pgd import PGD
 from semirobust.core.checks import (
     check_dtype,
@@ -25,7 +24,7 @@ from semirobust.layers.map import Layer, LayerMap, layer_map
 from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import Floats, LayerScores
 from semirobust.measures import MEASURES
-from semirobust.measures.base.measure import AbstractLayerMeasure
+from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
 from semirobust.threats import AbstractBall
 
 __all__ = ["Criticality", "CriticalityResult", "Form", "Scale", "criticality"]
@@ -58,7 +57,14 @@ class CriticalityResult:
     def scores(self) -> LayerScores:
         """The criticality as scores to select by."""
         return LayerScores(
-            "criticality", "1", self.indices, self.values, self.low, self.high, self.examples, self.layers
+            measure="criticality",
+            unit="1",
+            indices=self.indices,
+            values=self.values,
+            low=self.low,
+            high=self.high,
+            examples=self.examples,
+            layers=self.layers,
         )
 
     def ranking(self) -> tuple[int, ...]:
@@ -111,28 +117,21 @@ class Criticality(AbstractLayerMeasure):
         if self.at not in ("input", "conv", "block"):
             raise InputError(f"at: expected input, conv or block; got {self.at!r}")
 
-    def scores(
-        self,
-        model: nn.Module,
-        layers: LayerMap,
-        x: Tensor,
-        y: Tensor,
-        x_adv: Tensor,
-        *,
-        attack: AbstractAttack,
-        seed: Seed,
-        progress: Progress = silent,
-    ) -> list[LayerScores]:
-        result = self.measure(model, layers, x, x_adv, seed=seed, progress=progress)
-        weakness = LayerScores(
+    def scores(self, context: MeasureContext) -> list[LayerScores]:
+        result = self.measure(
+            context.model,
+            context.layers,
+            context.x,
+            context.x_adv,
+            seed=context.seed,
+            progress=context.progress,
+        )
+        weakness = LayerScores.without_interval(
             "weakness",
-            "1",
-            result.indices,
             result.weakness,
-            result.weakness,
-            result.weakness,
-            result.examples,
-            result.layers,
+            indices=result.indices,
+            examples=result.examples,
+            layers=result.layers,
         )
         return [result.scores(), weakness]
 
@@ -169,7 +168,9 @@ class Criticality(AbstractLayerMeasure):
         indices = layers.block_ends if self.at == "block" else layers.indices
         divisor = self._divisors([layers.at(index) for index in indices])
         values = _ratio(self._weakness(moved.sum(0), size.sum(0), divisor, len(moved)))
-        return LayerScores("criticality", "1", indices, values, values, values, len(moved), len(layers))
+        return LayerScores.without_interval(
+            "criticality", values, indices=indices, examples=len(moved), layers=len(layers)
+        )
 
     def by_example(
         self, model: nn.Module, layers: LayerMap, x: Tensor, x_adv: Tensor, progress: Progress = silent

@@ -5,18 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from semirobust.attacks import AbstractAttack
 from semirobust.core.errors import InputError
-from semirobust.core.progress import Progress, silent
-from semirobust.core.seed import Seed
-from semirobust.layers.map import LayerMap
 from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES
-from semirobust.measures.base.measure import AbstractLayerMeasure
+from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
 
 __all__ = ["GradientNorm"]
 
@@ -44,33 +40,23 @@ class GradientNorm(AbstractLayerMeasure):
                 f"parts and resamples: expected at least 1, got {self.parts} and {self.resamples}"
             )
 
-    def scores(
-        self,
-        model: nn.Module,
-        layers: LayerMap,
-        x: Tensor,
-        y: Tensor,
-        x_adv: Tensor,
-        *,
-        attack: AbstractAttack,
-        seed: Seed,
-        progress: Progress = silent,
-    ) -> list[LayerScores]:
+    def scores(self, context: MeasureContext) -> list[LayerScores]:
+        model, layers, x, y = context.model, context.layers, context.x, context.y
         weights = [model.get_parameter(f"{layer.name}.weight") for layer in layers]
         size = math.ceil(len(x) / self.parts)
         gradients: list[list[Tensor]] = [[] for _ in weights]
         with quiet(model):
             for weight in weights:
                 weight.requires_grad_(True)
-            for number, (a, b) in enumerate(zip(x_adv.split(size), y.split(size), strict=True), 1):
+            for number, (a, b) in enumerate(zip(context.x_adv.split(size), y.split(size), strict=True), 1):
                 with torch.enable_grad():
                     loss = F.cross_entropy(model(a), b, reduction="sum") / len(x)
                     found = torch.autograd.grad(loss, weights)
-                for kept, slope in zip(gradients, found, strict=True):
-                    kept.append(slope.flatten())
-                progress("gradient-norm", number, self.parts)
+                for kept, gradient in zip(gradients, found, strict=True):
+                    kept.append(gradient.flatten())
+                context.progress("gradient-norm", number, self.parts)
         count = len(gradients[0])
-        rng = np.random.default_rng(seed.integer)
+        rng = np.random.default_rng(context.seed.integer)
         draws = np.stack(
             [np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(self.resamples)]
         )
@@ -80,5 +66,8 @@ class GradientNorm(AbstractLayerMeasure):
             products = (stacked @ stacked.T).cpu().numpy() / float(weight.detach().double().square().sum())
             boot = np.sqrt(np.maximum(np.einsum("ri,ij,rj->r", draws, products, draws), 0))
             rows.append((math.sqrt(max(float(products.sum()), 0.0)), *np.quantile(boot, (0.025, 0.975))))
-        value, low, high = np.array(rows).T
-        return [LayerScores("gradient-norm", "1", layers.indices, value, low, high, len(x), len(layers))]
+        return [
+            LayerScores.from_rows(
+                "gradient-norm", rows, indices=layers.indices, examples=len(x), layers=len(layers)
+            )
+        ]

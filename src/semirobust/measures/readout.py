@@ -4,18 +4,15 @@ computes.
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from semirobust.attacks import AbstractAttack
 from semirobust.core.checks import check_counts
 from semirobust.core.errors import InputError
 from semirobust.core.interval import mean_interval, proportion_interval
-from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed
 from semirobust.dependence.base.reduction import Moments, Reduction, sketch
 from semirobust.layers.features import features
@@ -23,7 +20,7 @@ from semirobust.layers.map import LayerMap
 from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES
-from semirobust.measures.base.measure import AbstractLayerMeasure
+from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
 
 __all__ = ["Readout", "ReadoutMeasure", "pseudoinverse_readout", "ridge_readout"]
 
@@ -185,18 +182,8 @@ class ReadoutMeasure(AbstractLayerMeasure):
     def __post_init__(self) -> None:
         check_counts(1, batch_size=self.batch_size, width=self.width)
 
-    def scores(
-        self,
-        model: nn.Module,
-        layers: LayerMap,
-        x: Tensor,
-        y: Tensor,
-        x_adv: Tensor,
-        *,
-        attack: AbstractAttack,
-        seed: Seed,
-        progress: Progress = silent,
-    ) -> list[LayerScores]:
+    def scores(self, context: MeasureContext) -> list[LayerScores]:
+        model, layers, x = context.model, context.layers, context.x
         n = len(layers)
         wanted = (
             [j for j in (n - 9, n - 5, n - 1) if j > 0]
@@ -208,26 +195,23 @@ class ReadoutMeasure(AbstractLayerMeasure):
         found: dict[str, list[tuple[float, float, float]]] = {}
         with quiet(model):
             for done, j in enumerate(indices):
-                for name, value in self._of(model, layers, j, (x, y, x_adv), half, attack, seed / j):
+                for name, value in self._of(replace(context, seed=context.seed / j), j, half):
                     found.setdefault(name, []).append(value)
-                progress("readout", done + 1, len(indices))
+                context.progress("readout", done + 1, len(indices))
         examples = {"readout.paper": len(x)}
         return [
-            self._score(name, rows, indices, examples.get(name, len(x) - half), n)
+            LayerScores.from_rows(
+                name, rows, indices=indices, examples=examples.get(name, len(x) - half), layers=n
+            )
             for name, rows in found.items()
         ]
 
     def _of(
-        self,
-        model: nn.Module,
-        layers: LayerMap,
-        j: int,
-        data: tuple[Tensor, Tensor, Tensor],
-        half: int,
-        attack: Any,
-        seed: Seed,
+        self, context: MeasureContext, j: int, half: int
     ) -> Iterator[tuple[str, tuple[float, float, float]]]:
-        x, y, x_adv = data
+        """Each accuracy by name for the prefix of j layers; the first ``half`` of the examples fit."""
+        model, layers, seed = context.model, context.layers, context.seed
+        x, y, x_adv = context.x, context.y, context.x_adv
         size = min(
             self.batch_size, max(half // 5, 1)
         )  # so that every fifth batch can choose the ridge's strength
@@ -238,7 +222,9 @@ class ReadoutMeasure(AbstractLayerMeasure):
         yield "readout", _accuracy(ridge, *held)
         parts = range(half, len(x), self.batch_size)
         size = self.batch_size
-        own = [attack(ridge, x[i : i + size], y[i : i + size], seed=seed / "attack" / i) for i in parts]
+        own = [
+            context.attack(ridge, x[i : i + size], y[i : i + size], seed=seed / "attack" / i) for i in parts
+        ]
         yield "readout.attacked", _accuracy(ridge, torch.cat(own), held[1])
         yield "readout.random", self._random(ridge, *held, seed / "random")
         paper = pseudoinverse_readout(model, layers, j, x_adv, batch_size=self.batch_size).eval()
@@ -255,12 +241,6 @@ class ReadoutMeasure(AbstractLayerMeasure):
         ridge.weight = weight
         low, high = mean_interval(values)
         return float(np.mean(values)), low, high
-
-    def _score(
-        self, name: str, rows: Sequence[Any], indices: tuple[int, ...], examples: int, n: int
-    ) -> LayerScores:
-        values, low, high = np.array(rows, dtype=np.float64).T
-        return LayerScores(name, "1", indices, values, low, high, examples, n)
 
 
 def _accuracy(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float, float]:

@@ -20,7 +20,7 @@ from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import Floats, LayerScores
 from semirobust.measures import MEASURES
-from semirobust.measures.base.measure import AbstractLayerMeasure
+from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
 from semirobust.threats import AbstractBall
 
 __all__ = ["Headed", "Semirobustness", "semirobustness"]
@@ -157,18 +157,9 @@ class Semirobustness(AbstractLayerMeasure):
                 f" {self.decays}"
             )
 
-    def scores(
-        self,
-        model: nn.Module,
-        layers: LayerMap,
-        x: Tensor,
-        y: Tensor,
-        x_adv: Tensor,
-        *,
-        attack: AbstractAttack,
-        seed: Seed,
-        progress: Progress = silent,
-    ) -> list[LayerScores]:
+    def scores(self, context: MeasureContext) -> list[LayerScores]:
+        model, layers, attack, seed = context.model, context.layers, context.attack, context.seed
+        x, y, x_adv = context.x, context.y, context.x_adv
         indices = (
             layers.indices
             if self.layers is None
@@ -191,7 +182,7 @@ class Semirobustness(AbstractLayerMeasure):
                 head = Headed(model, layers, j, classes, pool=self.pool).eval()
                 self._train(head, x[fit], y[fit], x_adv[fit], attack, seed / j)
                 rows.append(_margins(head, x[held], y[held], x_adv[held], attack, seed / j / "held"))
-                progress("semirobustness", done + 1, len(indices))
+                context.progress("semirobustness", done + 1, len(indices))
         return self._scored(indices, rows, len(layers), seed)
 
     def _train(
@@ -236,7 +227,15 @@ class Semirobustness(AbstractLayerMeasure):
         means = margins[:, draws].mean(2)
         low, high = np.quantile(means, [0.025, 0.975], axis=1)
         return LayerScores(
-            name, "1", indices, margins.mean(1), low, high, margins.shape[1], n, by="linear head"
+            measure=name,
+            unit="1",
+            indices=indices,
+            values=margins.mean(1),
+            low=low,
+            high=high,
+            examples=margins.shape[1],
+            layers=n,
+            by="linear head",
         )
 
 
@@ -307,6 +306,5 @@ def semirobustness(
         attack = PGD(threat, steps=20)
     seed, measure = as_seed(seed), Semirobustness(layers=layers) if measure is None else measure
     x_adv = attack(model, x, y, seed=seed / "attack")
-    return measure.scores(
-        model, layer_map(model, x), x, y, x_adv, attack=attack, seed=seed, progress=progress
-    )[0]
+    context = MeasureContext(model, layer_map(model, x), x, y, x_adv, attack, seed, progress)
+    return measure.scores(context)[0]

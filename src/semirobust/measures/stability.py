@@ -19,7 +19,7 @@ from semirobust.layers.features import Place
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.scores import Floats, LayerScores
 from semirobust.measures import MEASURES
-from semirobust.measures.base.measure import AbstractLayerMeasure
+from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
 from semirobust.measures.criticality import Criticality, Form, Scale
 from semirobust.threats import AbstractBall
 
@@ -103,26 +103,24 @@ class Stability(AbstractLayerMeasure):
         _ = self._index  # which refuses what it does not know
 
     @property
-    def least_examples(self) -> int:
+    def min_examples(self) -> int:
         return max(self.batches)
 
     @property
     def _index(self) -> Criticality:
         return Criticality(scale=self.scale, at=self.at, form=self.form)
 
-    def scores(
-        self,
-        model: nn.Module,
-        layers: LayerMap,
-        x: Tensor,
-        y: Tensor,
-        x_adv: Tensor,
-        *,
-        attack: AbstractAttack,
-        seed: Seed,
-        progress: Progress = silent,
-    ) -> list[LayerScores]:
-        found = self.measure(model, layers, x, y, attack=attack, seed=seed, x_adv=x_adv, progress=progress)
+    def scores(self, context: MeasureContext) -> list[LayerScores]:
+        found = self.measure(
+            context.model,
+            context.layers,
+            context.x,
+            context.y,
+            attack=context.attack,
+            seed=context.seed,
+            x_adv=context.x_adv,
+            progress=context.progress,
+        )
         scores = []
         for size, shares in found.shares.items():
             ends = np.array(
@@ -131,15 +129,15 @@ class Stability(AbstractLayerMeasure):
             notes = found.sentences() if size == min(found.shares) else ()
             scores.append(
                 LayerScores(
-                    f"stability.{size}",
-                    "1",
-                    found.indices,
-                    shares,
-                    ends[:, 0],
-                    ends[:, 1],
-                    len(x),
-                    len(layers),
-                    notes,
+                    measure=f"stability.{size}",
+                    unit="1",
+                    indices=found.indices,
+                    values=shares,
+                    low=ends[:, 0],
+                    high=ends[:, 1],
+                    examples=len(context.x),
+                    layers=len(context.layers),
+                    notes=notes,
                 )
             )
         return scores

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from semirobust.attacks import AbstractAttack
 from semirobust.core.checks import check_examples, check_mode, probe
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
@@ -18,7 +17,7 @@ from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import Floats, LayerScores
 from semirobust.measures import MEASURES
 from semirobust.measures.base.feature_attack import FeatureAttack, Head, extremes
-from semirobust.measures.base.measure import AbstractLayerMeasure
+from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
 from semirobust.threats import AbstractBall
 
 __all__ = ["FeatureAttack", "FeatureUsefulness", "Usefulness", "usefulness"]
@@ -132,22 +131,20 @@ class FeatureUsefulness(AbstractLayerMeasure):
     random_start: bool = False
     lift: bool = True
 
-    def scores(
-        self,
-        model: nn.Module,
-        layers: LayerMap,
-        x: Tensor,
-        y: Tensor,
-        x_adv: Tensor,
-        *,
-        attack: AbstractAttack,
-        seed: Seed,
-        progress: Progress = silent,
-    ) -> list[LayerScores]:
+    def scores(self, context: MeasureContext) -> list[LayerScores]:
+        layers, attack = context.layers, context.attack
         if not isinstance(attack.threat, AbstractBall):
             raise InputError(f"attack: usefulness needs one within a norm ball, got {attack.name}")
         own = FeatureAttack(attack.threat, self.steps, self.step_size, self.random_start, self.lift)
-        found = usefulness(model, x, y, attack=own, layers=layers, seed=seed, progress=progress)
+        found = usefulness(
+            context.model,
+            context.x,
+            context.y,
+            attack=own,
+            layers=layers,
+            seed=context.seed,
+            progress=context.progress,
+        )
         note = (
             f"usefulness: {found.robustly_useful} of {len(found)} features keep a robust usefulness above 0"
             f" ({found.attack}); {int((found.useful > 0).sum())} are useful without an attack"
@@ -167,15 +164,15 @@ class FeatureUsefulness(AbstractLayerMeasure):
             notes = (note,) if name == "usefulness" else ()
             scores.append(
                 LayerScores(
-                    name,
-                    "1",
-                    (index,),
-                    middle,
-                    low,
-                    high,
-                    len(x),
-                    len(layers),
-                    notes,
+                    measure=name,
+                    unit="1",
+                    indices=(index,),
+                    values=middle,
+                    low=low,
+                    high=high,
+                    examples=len(context.x),
+                    layers=len(layers),
+                    notes=notes,
                     features={index: values},
                 )
             )

@@ -3,21 +3,18 @@
 import copy
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semirobust.attacks import AbstractAttack
 from semirobust.core.errors import InputError
 from semirobust.core.interval import mean_interval
-from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed
 from semirobust.layers.map import LayerMap
 from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES
-from semirobust.measures.base.measure import AbstractLayerMeasure
+from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
 
 __all__ = ["WeightCriticality"]
 
@@ -52,28 +49,25 @@ class WeightCriticality(AbstractLayerMeasure):
             found = (self.radius, self.passes, self.rate, self.batch_size)
             raise InputError(f"radius, passes, rate and batch_size: expected positive numbers, got {found}")
 
-    def scores(
-        self,
-        model: nn.Module,
-        layers: LayerMap,
-        x: Tensor,
-        y: Tensor,
-        x_adv: Tensor,
-        *,
-        attack: AbstractAttack,
-        seed: Seed,
-        progress: Progress = silent,
-    ) -> list[LayerScores]:
+    def scores(self, context: MeasureContext) -> list[LayerScores]:
+        model, layers, y, x_adv = context.model, context.layers, context.y, context.x_adv
         with quiet(model):
             base = _losses(model, x_adv, y, self.batch_size)
         rows = []
         for number, index in enumerate(layers.indices, 1):
-            rises = (self._worst(model, layers, index, x_adv, y, seed / index) - base).double().tolist()
+            worst = self._worst(model, layers, index, x_adv, y, context.seed / index)
+            rises = (worst - base).double().tolist()
             rows.append((sum(rises) / len(rises), *mean_interval(rises)))
-            progress("weight-criticality", number, len(layers))
-        value, low, high = np.array(rows).T
+            context.progress("weight-criticality", number, len(layers))
         return [
-            LayerScores("weight-criticality", "nats", layers.indices, value, low, high, len(x), len(layers))
+            LayerScores.from_rows(
+                "weight-criticality",
+                rows,
+                unit="nats",
+                indices=layers.indices,
+                examples=len(x_adv),
+                layers=len(layers),
+            )
         ]
 
     def _worst(

@@ -27,7 +27,7 @@ from semirobust.experiments.run import (
 from semirobust.experiments.run_lock import claims_out
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.scores import LayerScores
-from semirobust.measures import MEASURES, AbstractLayerMeasure
+from semirobust.measures import MEASURES, AbstractLayerMeasure, MeasureContext
 from semirobust.measures.base.profile_cache import ScoreLedger
 from semirobust.records.schema import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord
@@ -105,11 +105,9 @@ def layer_scores(
     ).to(device)
 
     def measured(measure: AbstractLayerMeasure) -> list[LayerScores]:
-        own = seed / (name := MEASURES.name_of(measure))
-        return kept.scores(
-            name,
-            lambda: measure.scores(model, layers, x, y, x_adv, attack=attack, seed=own, progress=progress),
-        )
+        name = MEASURES.name_of(measure)
+        context = MeasureContext(model, layers, x, y, x_adv, attack, seed / name, progress)
+        return kept.scores(name, lambda: measure.scores(context))
 
     found = [measured(measure) for number, measure in enumerate(measures) if share.takes(number)]
     return layers, [score for scores in share.joined(found, len(measures)) for score in scores]

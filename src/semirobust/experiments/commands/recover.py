@@ -42,6 +42,7 @@ from semirobust.experiments.run import (
 from semirobust.experiments.run_lock import claims_out
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import quiet
+from semirobust.measures import MeasureContext
 from semirobust.measures.connectivity import Connectivity
 from semirobust.methods import METHODS
 from semirobust.methods.suffix import SuffixAdversarial
@@ -222,7 +223,7 @@ class _Job:
         if not settings.dependence:
             return []
         measure = Connectivity(settings.dependence, settings.dependence_options)
-        return measure.scores(model, self.layers, x, y, x_adv, attack=self.judge, seed=seed)
+        return measure.scores(MeasureContext(model, self.layers, x, y, x_adv, self.judge, seed))
 
     def all_cuts(self, sizes: Sequence[int]) -> tuple[dict[int, Recovered], list[AnyRecord]]:
         """Algorithm 1 at each size of the suffix; without sizes a bisection for the largest that recovers."""

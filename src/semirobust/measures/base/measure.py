@@ -1,7 +1,7 @@
 """The form of every measure by layer."""
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
@@ -11,33 +11,43 @@ from semirobust.core.seed import Seed
 from semirobust.layers.map import LayerMap
 from semirobust.layers.scores import LayerScores
 
-__all__ = ["AbstractLayerMeasure"]
+__all__ = ["AbstractLayerMeasure", "MeasureContext"]
+
+
+@dataclass(frozen=True)
+class MeasureContext:
+    """What a measure may look at.
+
+    Attributes:
+        model: gives logits (N, C); in eval mode. A measure leaves it as it was.
+        layers: its layer map.
+        x: (N, ...) clean inputs.
+        y: (N,) their labels.
+        x_adv: (N, ...) the same inputs, perturbed by ``attack`` against the output of ``model``.
+        attack: for measures that attack something else than the output, such as a feature.
+        seed: the only source of randomness.
+        progress: told how far the measure is.
+    """
+
+    model: nn.Module = field(repr=False)
+    layers: LayerMap = field(repr=False)
+    x: Tensor = field(repr=False)
+    y: Tensor = field(repr=False)
+    x_adv: Tensor = field(repr=False)
+    attack: AbstractAttack
+    seed: Seed
+    progress: Progress = field(default=silent, repr=False)
 
 
 @dataclass(frozen=True)
 class AbstractLayerMeasure(ABC):
-    """One number for each layer of a model on a set of examples."""
+    """One number for each layer of a model, measured on a set of examples."""
 
     @property
-    def least_examples(self) -> int:
-        """How many examples it needs."""
+    def min_examples(self) -> int:
+        """How many examples it needs at least."""
         return 1
 
     @abstractmethod
-    def scores(
-        self,
-        model: nn.Module,
-        layers: LayerMap,
-        x: Tensor,
-        y: Tensor,
-        x_adv: Tensor,
-        *,
-        attack: AbstractAttack,
-        seed: Seed,
-        progress: Progress = silent,
-    ) -> list[LayerScores]:
-        """The measure, and by-products worth showing, on clean ``x``, their labels and perturbed ``x_adv``
-        (N, ...).
-
-        ``attack`` is what perturbed them, for measures that must attack something else than the model's
-        output."""
+    def scores(self, context: MeasureContext) -> list[LayerScores]:
+        """The measure itself first; then what it computes on the way and is worth showing."""

@@ -14,7 +14,7 @@ from semirobust.core.seed import Seed
 from semirobust.fast.training import SearchForm
 from semirobust.layers.features import Place
 from semirobust.layers.scores import LayerScores
-from semirobust.measures import MEASURES
+from semirobust.measures import MEASURES, MeasureContext
 from semirobust.measures.criticality import Criticality, Form, Scale
 from semirobust.methods.base.method import Context
 from semirobust.selection import SELECTIONS
@@ -92,8 +92,9 @@ class ChosenLayers:
                     seed / "search",
                 )
             x_adv = _attacked(context.attack, form.network(), model, x, y, seed / "attack")
-            seed = seed / "bootstrap"
-            found = measure.scores(model, context.layers, x, y, x_adv, attack=context.attack, seed=seed)
+            found = measure.scores(
+                MeasureContext(model, context.layers, x, y, x_adv, context.attack, seed / "bootstrap")
+            )
             by_name = {scores.measure: scores for scores in found}
             if self.criterion not in by_name:
                 raise InputError(f"criterion: expected one of {', '.join(by_name)}; got {self.criterion!r}")

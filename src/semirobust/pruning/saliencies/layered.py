@@ -14,7 +14,7 @@ from semirobust.core.seed import Seed
 from semirobust.data.base.images import Images
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import quiet
-from semirobust.measures import MEASURES
+from semirobust.measures import MEASURES, MeasureContext
 from semirobust.pruning.saliencies import SALIENCIES
 from semirobust.pruning.saliencies.base.saliency import AbstractSaliency, drawn
 
@@ -115,7 +115,7 @@ class Layered(AbstractSaliency):
         with quiet(model):
             x_adv = attack.in_batches(model, x, y, seed=seed / "attack")
             measure = MEASURES.make(self.measure, self.measure_options)
-            scores = measure.scores(model, layers, x, y, x_adv, attack=attack, seed=seed / "measure")
+            scores = measure.scores(MeasureContext(model, layers, x, y, x_adv, attack, seed / "measure"))
         known = [one.measure for one in scores]
         if self.score and self.score not in known:
             raise InputError(f"score: expected one of {', '.join(known)}; got {self.score!r}")

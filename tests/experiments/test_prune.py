@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from semirobust.experiments.run import build_subject
+from semirobust.experiments.subject import build_subject
 from semirobust.models.base.checkpoint import read_tensors
 from semirobust.records.schema import Number
 from semirobust.records.store import read_records

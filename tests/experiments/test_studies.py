@@ -11,10 +11,11 @@ import torch
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.data.base.load import load_data
+from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.recovered import smallest_prefix
 from semirobust.experiments.reproduce.runner import reproduce, status, write_page
-from semirobust.experiments.run import build_subject, hold_out, load_splits
+from semirobust.experiments.subject import build_subject
 from semirobust.records.schema import Finding, Number, Origin
 from semirobust.records.store import read_records
 from tests.experiments.test_commands import FAST, _train
@@ -166,7 +167,7 @@ def test_images_that_were_trained_on_are_not_held_out(run):
     _train(run)
     subject = build_subject("runs/a", None, None, None, {"seed": 5})
     own = build_subject("runs/a", None, None, None, {})
-    splits = [hold_out(s.recipe, load_splits(s.recipe).train)[1] for s in (subject, own)]
+    splits = [s.inputs.held_out for s in (subject, own)]
     assert (
         subject.recipe.seed == 5
         and splits[0].y.equal(splits[1].y)
@@ -411,10 +412,9 @@ def _square(tmp_path):
 
 
 def test_some_classes_alone_are_numbered_anew(run, tmp_path):
-    splits = load_splits(
-        read_recipe(None, {"data.source": "digits", "data.classes": [7, 3], "data.train": 50})
-    )
-    whole = load_splits(read_recipe(None, {"data.source": "digits"}))
+    changes = {"data.source": "digits", "data.classes": [7, 3], "data.train": 50}
+    splits = Inputs.of(read_recipe(None, changes)).splits
+    whole = Inputs.of(read_recipe(None, {"data.source": "digits"})).splits
     assert splits.classes == (whole.classes[7], whole.classes[3]) and len(splits.train) == 50
     rows = [i for i, label in enumerate(whole.train.y.tolist()) if label in (3, 7)][:50]
     assert splits.train.y.tolist() == [0 if whole.train.y[i] == 7 else 1 for i in rows]

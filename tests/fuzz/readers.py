@@ -21,8 +21,10 @@ import semirobust as sr
 from semirobust.data.base.locate import unpack
 from semirobust.data.cifar import read_binary, read_python
 from semirobust.data.idx import read_idx
+from semirobust.experiments.folder import save_run
+from semirobust.experiments.model_spec import spec_for
 from semirobust.experiments.recipe import read_recipe
-from semirobust.experiments.run import build_subject, save_run, spec_for
+from semirobust.experiments.subject import build_subject
 from semirobust.models.base.checkpoint import read_tensors, write_tensors
 from semirobust.records.schema import Finding, LayerEntry, Number, Origin, Picture, Settings
 from semirobust.records.store import read_records, write_records

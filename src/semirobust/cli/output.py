@@ -25,7 +25,7 @@ __all__ = ["percent", "show_accuracy", "show_catalogue", "show_comparison", "sho
 
 def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool) -> None:
     """Accuracies with their intervals, the security curve, the transfer matrix, and what the checks found."""
-    from semirobust.experiments.run import threat_of
+    from semirobust.experiments.build import threat_of
 
     summary, checks = found.summary, found.checks
     if as_json:

@@ -29,7 +29,7 @@ def subject_of(
     changes: dict[str, Any],
 ) -> Any:
     """The model that a command names."""
-    from semirobust.experiments.run import build_subject
+    from semirobust.experiments.subject import build_subject
 
     return build_subject(target, model, checkpoint, recipe, changes)
 

@@ -136,14 +136,14 @@ def _shrink(subject: Any, out: Path, where: Any, file: Path | None, *, as_json: 
     from semirobust.cli.console import bars, print_json, show_table, tell
     from semirobust.cli.output import show_comparison
     from semirobust.experiments.commands.shrink import export, shrink_subject
-    from semirobust.experiments.run import build_subject, load_splits
+    from semirobust.experiments.subject import build_subject
     from semirobust.records.schema import Number
 
     with bars(quiet=as_json) as progress:
         records = shrink_subject(subject, out, devices=where, progress=progress)
     if file is not None:
         name = subject.spec.name if ":" in subject.spec.name else None
-        x, _ = load_splits(subject.recipe).test.first(2).all()
+        x, _ = subject.inputs.test.first(2).all()
         export(
             build_subject(str(out), name, None, None, {"data.root": subject.recipe.data.root}).model, x, file
         )

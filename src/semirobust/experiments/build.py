@@ -15,6 +15,7 @@ from semirobust.core.processes import Share
 from semirobust.core.seed import Seed
 from semirobust.data.base.images import Images
 from semirobust.evaluation.accuracy import evaluate
+from semirobust.experiments.recipe import Recipe
 from semirobust.experiments.settings import FitSettings, PruneSettings, TrainSettings
 from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import device_of
@@ -22,7 +23,7 @@ from semirobust.measures import MEASURES, MeasureContext
 from semirobust.objectives import OBJECTIVES
 from semirobust.records.schema import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord
-from semirobust.threats import AbstractBall
+from semirobust.threats import NORMS, AbstractBall
 from semirobust.training.state import EpochLog, TrainState
 from semirobust.training.training import Trained, Training, Validate
 
@@ -35,6 +36,7 @@ __all__ = [
     "make_fabric",
     "score_record",
     "tensorboard_log",
+    "threat_of",
     "training_of",
     "validation_of",
 ]
@@ -74,6 +76,11 @@ def make_fabric(where: Devices, precision: str) -> Fabric:
         raise InputError(
             f"device {where.accelerator!r}, precision {precision!r}: {str(error).splitlines()[0]}"
         ) from None
+
+
+def threat_of(recipe: Recipe) -> AbstractBall:
+    """The threat model of a recipe."""
+    return NORMS.make(recipe.threat.norm, {"epsilon": recipe.threat.epsilon})
 
 
 def attack_of(name: str, options: Mapping[str, Any], threat: AbstractBall) -> AbstractAttack:

@@ -16,9 +16,10 @@ from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed
 from semirobust.data.base.images import Images
 from semirobust.experiments import build
+from semirobust.experiments.build import threat_of
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
+from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.recipe import Recipe
-from semirobust.experiments.run import hold_out, load_splits, threat_of
 from semirobust.methods import METHODS, AbstractMethod
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.procedures.harden import carry_out, planned
@@ -94,20 +95,21 @@ class Trial:
     folder: Path | None = None
 
 
-def budget_of(recipe: Recipe, fabric: Fabric | None = None) -> Budget:
+def budget_of(recipe: Recipe, inputs: Inputs | None = None, fabric: Fabric | None = None) -> Budget:
     """What the section ``harden`` of a recipe gives to every arm."""
-    splits, settings, threat = load_splits(recipe), recipe.harden, threat_of(recipe)
-    images, held_out = hold_out(recipe, splits.train)
+    inputs = inputs or Inputs.of(recipe)
+    settings, threat, note = recipe.harden, threat_of(recipe), inputs.splits.note
+    images, held_out = inputs.train, inputs.held_out
     return Budget(
         images=images,
         attack=build.attack_of(settings.attack, settings.attack_options, threat),
         options=build.fit_options(settings),
         validate=build.validation_of(settings, held_out, threat, fabric),
         validation_images=min(len(held_out), settings.validation_examples),
-        test=splits.test.first(recipe.evaluate.examples),
+        test=inputs.test.first(recipe.evaluate.examples),
         attacks=attacks_of(recipe),
         fabric=fabric,
-        note=f"{splits.name}: {splits.note}" if splits.note else "",
+        note=f"{inputs.splits.name}: {note}" if note else "",
     )
 
 

@@ -10,22 +10,16 @@ from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import as_seed
 from semirobust.experiments import build
+from semirobust.experiments.build import threat_of
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of, example_pictures
 from semirobust.experiments.commands.profile import layer_scores, score_records
 from semirobust.experiments.comparison import Budget, Trial, controls_of, run_arms
+from semirobust.experiments.folder import prepare_folder, save_run, write_stage
+from semirobust.experiments.inputs import Inputs
+from semirobust.experiments.model_spec import spec_for
 from semirobust.experiments.parallel import for_each_seed
+from semirobust.experiments.provenance import layer_entries, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
-from semirobust.experiments.run import (
-    layer_entries,
-    load_splits,
-    origin_of,
-    prepare_folder,
-    save_run,
-    settings_record,
-    spec_for,
-    threat_of,
-    write_stage,
-)
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.verdict import verdict
 from semirobust.measures.criticality import Criticality
@@ -107,8 +101,8 @@ def _seed(recipe: Recipe, out: Path, number: int, progress: Progress) -> list[An
     """One seed: its own initial weights, order of images and attacks; the images held out are the same for
     all.
     """
-    splits, settings = load_splits(recipe), recipe.train
-    images, held_out = splits.train.hold_out(recipe.data.validation, as_seed(recipe.seed) / "validation")
+    inputs, settings = Inputs.of(recipe), recipe.train
+    images, held_out = inputs.train, inputs.held_out
     seed = as_seed(recipe.seed + number)
     at = origin_of(recipe, "train", "harden", "evaluate", seed=seed)
     attack = build.attack_of(settings.attack, settings.attack_options, threat_of(recipe))
@@ -118,10 +112,10 @@ def _seed(recipe: Recipe, out: Path, number: int, progress: Progress) -> list[An
         options=build.fit_options(recipe.harden),
         validate=build.validation_of(settings, held_out, threat_of(recipe)),
         validation_images=len(held_out),
-        test=splits.test.first(recipe.evaluate.examples),
+        test=inputs.test.first(recipe.evaluate.examples),
         attacks=attacks_of(recipe),
     )
-    spec = spec_for(recipe.model, splits)
+    spec = spec_for(recipe.model, inputs.splits)
     training = Training(objective=Adversarial(), attack=attack, **build.fit_options(settings))
     trained = training(
         spec.build(recipe.seed + number),

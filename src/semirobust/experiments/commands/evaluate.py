@@ -24,18 +24,12 @@ from semirobust.evaluation.sanity import Check, sanity_checks
 from semirobust.evaluation.sweep import Sweep, sweep
 from semirobust.evaluation.transfer import Transfer, transfer
 from semirobust.experiments import build
+from semirobust.experiments.build import threat_of
+from semirobust.experiments.folder import write_stage
+from semirobust.experiments.provenance import data_notes, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe
-from semirobust.experiments.run import (
-    Subject,
-    check_fits,
-    data_notes,
-    load_splits,
-    origin_of,
-    settings_record,
-    threat_of,
-    write_stage,
-)
 from semirobust.experiments.run_lock import claims_out
+from semirobust.experiments.subject import Subject, check_fits
 from semirobust.fast.inference import Precision
 from semirobust.layers.quiet import device_of
 from semirobust.records.schema import Finding, Label, Number, Origin, Picture
@@ -85,7 +79,7 @@ def evaluate_subject(
     There an interrupted evaluation is also taken up again. ``others`` are models for a transfer matrix with
     this one, by name."""
     recipe = subject.recipe
-    splits = load_splits(recipe)
+    splits = subject.inputs.splits
     test = splits.test.first(recipe.evaluate.examples)
     fabric = build.make_fabric(devices, "32-true")
     fabric.launch()

@@ -16,20 +16,11 @@ from semirobust.experiments.commands.evaluate import accuracy_records, example_p
 from semirobust.experiments.commands.profile import layer_scores, measures_of, score_records
 from semirobust.experiments.commands.train import train
 from semirobust.experiments.comparison import Arm, Budget, Trial, budget_of, controls_of, run_arms
+from semirobust.experiments.folder import prepare_folder, save_run, write_stage
+from semirobust.experiments.provenance import layer_entries, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
-from semirobust.experiments.run import (
-    Subject,
-    build_subject,
-    check_out,
-    check_split,
-    layer_entries,
-    origin_of,
-    prepare_folder,
-    save_run,
-    settings_record,
-    write_stage,
-)
 from semirobust.experiments.run_lock import claims_out
+from semirobust.experiments.subject import Subject, build_subject, check_out, check_split
 from semirobust.experiments.verdict import verdict
 from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import device_of
@@ -72,7 +63,7 @@ def harden_subject(
     fabric.launch()
     start = copy.deepcopy(subject.model).to(fabric.device)
     at = origin_of(recipe, "harden", device=fabric.device)
-    budget = budget_of(recipe, fabric)
+    budget = budget_of(recipe, subject.inputs, fabric)
     _take_suffix(start, subject, budget)
     arms = _arms(recipe, start, budget)
     prepare_folder(out, "harden")

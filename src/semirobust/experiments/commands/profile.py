@@ -14,17 +14,12 @@ from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images
 from semirobust.evaluation.resume import evaluation_key
 from semirobust.experiments import build
+from semirobust.experiments.build import threat_of
+from semirobust.experiments.folder import write_stage
+from semirobust.experiments.provenance import layer_entries, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe
-from semirobust.experiments.run import (
-    Subject,
-    layer_entries,
-    load_splits,
-    origin_of,
-    settings_record,
-    threat_of,
-    write_stage,
-)
 from semirobust.experiments.run_lock import claims_out
+from semirobust.experiments.subject import Subject
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES, AbstractLayerMeasure, MeasureContext
@@ -51,7 +46,7 @@ def profile(
     settings = recipe.profile
     measures = measures_of(recipe)
     attack = build.attack_of(settings.attack, {}, threat_of(recipe))
-    test = load_splits(recipe).test.first(settings.examples)
+    test = subject.inputs.test.first(settings.examples)
     fabric = build.make_fabric(devices, "32-true")
     fabric.launch()
     model = subject.model.to(fabric.device)

@@ -12,29 +12,18 @@ from torch import Tensor, nn
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
-from semirobust.data.base.images import Images, Splits
+from semirobust.data.base.images import Images
 from semirobust.experiments import build
+from semirobust.experiments.build import threat_of
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
+from semirobust.experiments.folder import prepare_folder, save_run, write_stage
+from semirobust.experiments.inputs import Inputs
+from semirobust.experiments.model_spec import ModelSpec, spec_for
+from semirobust.experiments.provenance import data_notes, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe
-from semirobust.experiments.run import (
-    ModelSpec,
-    Subject,
-    check_fits,
-    check_out,
-    check_split,
-    data_notes,
-    hold_out,
-    load_splits,
-    origin_of,
-    prepare_folder,
-    save_run,
-    settings_record,
-    spec_for,
-    threat_of,
-    write_stage,
-)
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.settings import PruneSettings
+from semirobust.experiments.subject import Subject, check_fits, check_out, check_split
 from semirobust.layers.map import layer_map
 from semirobust.procedures.lottery import Level, Lottery
 from semirobust.pruning.channels import without_features
@@ -58,10 +47,10 @@ def prune_fresh(
     """Lottery tickets of the recipe's architecture from scratch, one for each seed; see
     :func:`prune_subject`.
     """
-    splits = load_splits(recipe)
-    spec = spec_for(recipe.model, splits)
-    check_fits(spec.build(recipe.seed), splits)
-    return _Job.of(recipe, spec, None, splits, out, devices, progress).run(seeds)
+    inputs = Inputs.of(recipe)
+    spec = spec_for(recipe.model, inputs.splits)
+    check_fits(spec.build(recipe.seed), inputs.splits)
+    return _Job.of(recipe, spec, None, inputs, out, devices, progress).run(seeds)
 
 
 @claims_out
@@ -84,8 +73,8 @@ def prune_subject(
     """
     check_out(subject, out, "prune")
     check_split(subject)
-    splits = load_splits(subject.recipe)
-    return _Job.of(subject.recipe, subject.spec, subject.model, splits, out, devices, progress).run(seeds)
+    job = _Job.of(subject.recipe, subject.spec, subject.model, subject.inputs, out, devices, progress)
+    return job.run(seeds)
 
 
 def pruned_levels(recipe: Recipe) -> Lottery:
@@ -121,29 +110,28 @@ class _Job:
         recipe: Recipe,
         spec: ModelSpec,
         model: nn.Module | None,
-        splits: Splits,
+        inputs: Inputs,
         out: Path,
         devices: build.Devices,
         progress: Progress,
     ) -> "_Job":
         settings = recipe.prune
         fabric = build.make_fabric(devices, settings.precision)
-        images, held_out = hold_out(recipe, splits.train)
         training = build.training_of(settings, threat_of(recipe))
-        test = splits.test.first(recipe.evaluate.examples)
+        test = inputs.test.first(recipe.evaluate.examples)
         at = origin_of(recipe, "prune", "evaluate", device=fabric.device)
         return cls(
             recipe,
             spec,
             model,
-            images,
-            held_out,
+            inputs.train,
+            inputs.held_out,
             test,
             training,
             fabric,
             out,
             at,
-            data_notes(splits, at),
+            data_notes(inputs.splits, at),
             progress,
         )
 

@@ -20,26 +20,17 @@ from semirobust.data.base.images import Images
 from semirobust.evaluation.accuracy import correct
 from semirobust.evaluation.bounds import PerformanceBounds, performance_bounds, sharpness
 from semirobust.experiments import build
+from semirobust.experiments.build import threat_of
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
 from semirobust.experiments.commands.profile import score_records
 from semirobust.experiments.comparison import Arm, Budget, run_arms
 from semirobust.experiments.comparison import Trial as ArmTrial
+from semirobust.experiments.folder import prepare_folder, save_run, write_stage
+from semirobust.experiments.provenance import layer_entries, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe
 from semirobust.experiments.recovered import score_records_of, smallest_prefix, summary_records
-from semirobust.experiments.run import (
-    Subject,
-    check_split,
-    hold_out,
-    layer_entries,
-    load_splits,
-    origin_of,
-    prepare_folder,
-    save_run,
-    settings_record,
-    threat_of,
-    write_stage,
-)
 from semirobust.experiments.run_lock import claims_out
+from semirobust.experiments.subject import Subject, check_split
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import quiet
 from semirobust.measures import MeasureContext
@@ -148,9 +139,9 @@ class _Job:
     def of(
         cls, robust: Subject, normal: Subject, recipe: Recipe, fabric: Fabric, out: Path, progress: Progress
     ) -> "_Job":
-        splits, settings = load_splits(recipe), recipe.recover
-        images, held_out = hold_out(recipe, splits.train)
-        deciding = splits.test if settings.protocol == "paper" else held_out
+        inputs, settings = robust.inputs, recipe.recover
+        images, held_out = inputs.train, inputs.held_out
+        deciding = inputs.test if settings.protocol == "paper" else held_out
         if len(deciding) == 0 or settings.validation_examples == 0:
             raise InputError(
                 "data.validation: expected images held out, since they decide when a trial is over; got none"
@@ -170,7 +161,7 @@ class _Job:
             layers=layer_map(model, x),
             images=images,
             deciding=deciding.first(min(settings.validation_examples, len(deciding))),
-            test=splits.test.first(recipe.evaluate.examples),
+            test=inputs.test.first(recipe.evaluate.examples),
             attack=build.attack_of(settings.attack, settings.attack_options, threat_of(recipe)),
             judge=build.judge_of(settings, threat_of(recipe)),
             attacks=attacks_of(recipe),

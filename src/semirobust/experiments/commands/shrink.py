@@ -16,22 +16,12 @@ from semirobust.core.seed import as_seed
 from semirobust.cost.time import costs
 from semirobust.data.base.images import Images
 from semirobust.experiments import build
+from semirobust.experiments.build import threat_of
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
-from semirobust.experiments.run import (
-    Subject,
-    check_out,
-    check_split,
-    data_notes,
-    hold_out,
-    load_splits,
-    origin_of,
-    prepare_folder,
-    save_run,
-    settings_record,
-    threat_of,
-    write_stage,
-)
+from semirobust.experiments.folder import prepare_folder, save_run, write_stage
+from semirobust.experiments.provenance import data_notes, origin_of, settings_record
 from semirobust.experiments.run_lock import claims_out
+from semirobust.experiments.subject import Subject, check_out, check_split
 from semirobust.layers.quiet import quiet
 from semirobust.pruning.channels import Channels
 from semirobust.pruning.resize import resized
@@ -69,14 +59,10 @@ def shrink_subject(
         )
     check_split(subject)
     fabric = build.make_fabric(devices, settings.precision)
-    splits, at, seed = (
-        load_splits(recipe),
-        origin_of(recipe, "prune", device=fabric.device),
-        as_seed(recipe.seed),
-    )
-    images, held_out = hold_out(recipe, splits.train)
+    inputs, at, seed = subject.inputs, origin_of(recipe, "prune", device=fabric.device), as_seed(recipe.seed)
+    images, held_out = inputs.train, inputs.held_out
     test, training = (
-        splits.test.first(recipe.evaluate.examples),
+        inputs.test.first(recipe.evaluate.examples),
         build.training_of(settings, threat_of(recipe)),
     )
     before = subject.model.to(fabric.device)
@@ -97,7 +83,7 @@ def shrink_subject(
         on_step=progress,
     )
     small = build.load_best(trained)
-    records: list[AnyRecord] = [settings_record(recipe, "prune", at), *data_notes(splits, at)]
+    records: list[AnyRecord] = [settings_record(recipe, "prune", at), *data_notes(inputs.splits, at)]
     records += build.log_records(
         trained, at, min(len(held_out), settings.validation_examples), {"arm": _AFTER, "seed": 0}
     )

@@ -7,22 +7,14 @@ import torch
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import as_seed
 from semirobust.experiments import build
+from semirobust.experiments.build import threat_of
+from semirobust.experiments.folder import prepare_folder, save_run, write_stage
+from semirobust.experiments.inputs import Inputs
+from semirobust.experiments.model_spec import spec_for
+from semirobust.experiments.provenance import data_notes, layer_entries, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe
-from semirobust.experiments.run import (
-    check_fits,
-    data_notes,
-    hold_out,
-    layer_entries,
-    load_splits,
-    origin_of,
-    prepare_folder,
-    save_run,
-    settings_record,
-    spec_for,
-    threat_of,
-    write_stage,
-)
 from semirobust.experiments.run_lock import claims_out
+from semirobust.experiments.subject import check_fits
 from semirobust.layers.map import layer_map
 from semirobust.models.base.checkpoint import save_model
 from semirobust.records.schema import Number
@@ -40,16 +32,16 @@ def train(
 
     ``model.safetensors`` holds the epoch that validated best, ``last.safetensors`` the last one.
     """
-    splits = load_splits(recipe)
+    inputs = Inputs.of(recipe)
     settings, seed = recipe.train, as_seed(recipe.seed)
-    images, held_out = hold_out(recipe, splits.train)
+    images, held_out = inputs.train, inputs.held_out
     training = build.training_of(settings, threat_of(recipe))
     fabric = build.make_fabric(devices, settings.precision)
     fabric.launch()
-    spec = spec_for(recipe.model, splits)
+    spec = spec_for(recipe.model, inputs.splits)
     model = spec.build(recipe.seed)
     at = origin_of(recipe, "train", device=fabric.device)
-    check_fits(model, splits)
+    check_fits(model, inputs.splits)
     prepare_folder(out, "train")
     trained = training(
         model,
@@ -75,7 +67,7 @@ def train(
                 trained, at, min(len(held_out), settings.validation_examples), {"arm": "train"}
             ),
         ]
-        records += data_notes(splits, at)
+        records += data_notes(inputs.splits, at)
         write_stage(out, "1-train", records)
     fabric.barrier()  # what comes next may read these files
     return trained

@@ -15,12 +15,14 @@ from semirobust.evaluation.accuracy import evaluate
 from semirobust.evaluation.sweep import sweep
 from semirobust.evaluation.transfer import transfer
 from semirobust.experiments import build
+from semirobust.experiments.build import threat_of
 from semirobust.experiments.commands.evaluate import accuracy_records, evaluation_records
 from semirobust.experiments.commands.profile import layer_scores, score_records
 from semirobust.experiments.commands.train import train
 from semirobust.experiments.comparison import Arm, Trial, budget_of, run_arms
+from semirobust.experiments.provenance import origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
-from semirobust.experiments.run import build_subject, origin_of, settings_record, threat_of
+from semirobust.experiments.subject import build_subject
 from semirobust.layers.features import Place
 from semirobust.layers.map import layer_map
 from semirobust.measures import MEASURES

@@ -1,7 +1,6 @@
 """What the runs of the paper on lighter robust models do."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +12,15 @@ from semirobust.attacks.autoattack import AutoAttack
 from semirobust.core.progress import Progress
 from semirobust.core.seed import as_seed
 from semirobust.experiments import build
+from semirobust.experiments.build import threat_of
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
 from semirobust.experiments.commands.prune import prune_fresh, prune_subject
 from semirobust.experiments.commands.shrink import shrink_subject
 from semirobust.experiments.commands.train import train
+from semirobust.experiments.inputs import Inputs
+from semirobust.experiments.provenance import origin_of, settings_record
 from semirobust.experiments.recipe import Recipe
-from semirobust.experiments.run import (
-    Subject,
-    build_subject,
-    load_splits,
-    origin_of,
-    settings_record,
-    threat_of,
-)
+from semirobust.experiments.subject import Subject, build_subject
 from semirobust.layers.macs import multiplications
 from semirobust.measures.usefulness import FeatureAttack, Usefulness, usefulness
 from semirobust.procedures.lottery import read_level
@@ -66,9 +61,9 @@ def run_features(
     """Usefulness of each feature of a network for two digits, by the paper's attack and by one that goes to
     the end.
     """
-    model, splits = train(recipe, folder, progress=progress).model, load_splits(recipe)
+    model, splits = train(recipe, folder, progress=progress).model, Inputs.of(recipe)
     x, y = splits.test.first(recipe.evaluate.examples).all()
-    reference, _ = splits.train.first(_REFERENCE).all()
+    reference, _ = splits.splits.train.first(_REFERENCE).all()
     at, seed, records = (
         origin_of(recipe, "train", "evaluate"),
         as_seed(recipe.seed),
@@ -92,7 +87,7 @@ def run_decided(
     model = build_subject(
         str(home / place / "ticket"), None, None, None, {"data.root": recipe.data.root}
     ).model
-    at, images = origin_of(recipe, "prune", "evaluate"), load_splits(recipe).test.first(_DECIDED)
+    at, images = origin_of(recipe, "prune", "evaluate"), Inputs.of(recipe).test.first(_DECIDED)
     attacks, seed = [AutoAttack(threat_of(recipe))], as_seed(recipe.seed) / "autoattack"
     records: list[AnyRecord] = [settings_record(recipe, "autoattack", at)]
     networks: list[tuple[str, int, dict[str, Label]]] = [("ticket", n, {"level": n}) for n in _DECIDED_LEVELS]
@@ -138,14 +133,14 @@ def run_tickets(
 def _base(recipe: Recipe, place: Path) -> Subject:
     """The best epoch of the base, under the settings of the run."""
     subject = build_subject(str(place / "base"), None, None, None, {"data.root": recipe.data.root})
-    return replace(subject, recipe=recipe)
+    return subject.under(recipe)
 
 
 def _judged(model: nn.Module, recipe: Recipe, progress: Progress) -> list[AnyRecord]:
     """Settings, sizes, and accuracies on the test images of the recipe."""
     at, test = (
         origin_of(recipe, "train", "evaluate"),
-        load_splits(recipe).test.first(recipe.evaluate.examples),
+        Inputs.of(recipe).test.first(recipe.evaluate.examples),
     )
     seed = as_seed(recipe.seed) / "evaluate"
     found, _ = accuracy_records(model, test, attacks_of(recipe), at, seed=seed, progress=progress)

@@ -15,23 +15,18 @@ from semirobust.core.progress import Progress
 from semirobust.core.seed import as_seed
 from semirobust.dependence import DEPENDENCES
 from semirobust.experiments import build
+from semirobust.experiments.build import threat_of
 from semirobust.experiments.commands.evaluate import accuracy_records
 from semirobust.experiments.commands.harden import harden_subject
 from semirobust.experiments.commands.profile import layer_scores, score_records
 from semirobust.experiments.commands.recover import Part, recover_subject
 from semirobust.experiments.commands.train import train
+from semirobust.experiments.inputs import Inputs
+from semirobust.experiments.provenance import origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.reproduce import REPRODUCTIONS
 from semirobust.experiments.reproduce.base import AbstractReproduction, Unit
-from semirobust.experiments.run import (
-    Subject,
-    build_subject,
-    hold_out,
-    load_splits,
-    origin_of,
-    settings_record,
-    threat_of,
-)
+from semirobust.experiments.subject import Subject, build_subject
 from semirobust.layers.map import layer_map
 from semirobust.measures.connectivity import Connectivity
 from semirobust.measures.readout import ReadoutMeasure
@@ -208,9 +203,7 @@ def _normal(recipe: Recipe, place: str, home: Path, folder: Path, progress: Prog
 
 
 def _robust(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress) -> Sequence[AnyRecord]:
-    return harden_subject(
-        replace(_trained(recipe, place, home, "normal"), recipe=recipe), folder, progress=progress
-    )
+    return harden_subject(_trained(recipe, place, home, "normal").under(recipe), folder, progress=progress)
 
 
 def _recover(
@@ -227,7 +220,7 @@ def _recover(
     robust, normal = (_trained(recipe, place, home, name) for name in ("robust", "normal"))
     own = {key.replace("__", "."): value for key, value in changes.items()}
     changed = read_recipe(None, {**own, **({"recover.layers": layers} if layers else {})}, recipe)
-    return recover_subject(replace(robust, recipe=changed), normal, folder, parts=parts, progress=progress)
+    return recover_subject(robust.under(changed), normal, folder, parts=parts, progress=progress)
 
 
 def _prefixes(
@@ -237,7 +230,7 @@ def _prefixes(
     F.
     """
     images, attack = (
-        load_splits(recipe).test.first(recipe.evaluate.examples),
+        Inputs.of(recipe).test.first(recipe.evaluate.examples),
         PGD(threat_of(recipe), steps=10),
     )
     at, seed, records = _origin(recipe), as_seed(recipe.seed) / "prefixes", list[AnyRecord]()
@@ -257,7 +250,7 @@ def _dependences(
     """Every measure of dependence on the semirobust networks before and after training, on the images that
     decided.
     """
-    _, images = hold_out(recipe, load_splits(recipe).train)
+    images = Inputs.of(recipe).held_out
     images = images.first(min(recipe.recover.validation_examples, len(images)))
     robust, normal = (_trained(recipe, place, home, name).model for name in ("robust", "normal"))
     attack, at, records = PGD(threat_of(recipe), steps=10), _origin(recipe), list[AnyRecord]()
@@ -290,7 +283,7 @@ def _autoattack(
     examples: int,
 ) -> Sequence[AnyRecord]:
     """AutoAttack on the first test images: f*, and each network before and after its suffix was trained."""
-    images, attacks = load_splits(recipe).test.first(examples), [AutoAttack(threat_of(recipe))]
+    images, attacks = Inputs.of(recipe).test.first(examples), [AutoAttack(threat_of(recipe))]
     robust, normal = (_trained(recipe, place, home, name).model for name in ("robust", "normal"))
     at, seed = _origin(recipe), as_seed(recipe.seed) / "autoattack"
     layers = layer_map(robust, images.batch(torch.tensor([0]), _device())[0])
@@ -321,7 +314,7 @@ def _precise(
     examples: int,
 ) -> Sequence[AnyRecord]:
     """PGD-20 on more test images, where half a point is to be decided."""
-    images = load_splits(read_recipe(None, {"data.test": examples}, recipe)).test
+    images = Inputs.of(read_recipe(None, {"data.test": examples}, recipe)).test
     at, seed, records = _origin(recipe), as_seed(recipe.seed) / "precise", list[AnyRecord]()
     for name in networks:
         model = _trained(recipe, place, home, name).model

@@ -1,0 +1,76 @@
+"""Run folders: what a command leaves there and the next one reads."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from pydantic import TypeAdapter
+from torch import nn
+
+from semirobust.core.errors import InputError
+from semirobust.core.files import write_atomically
+from semirobust.experiments.model_spec import ModelSpec
+from semirobust.experiments.recipe import Recipe
+from semirobust.models.base.checkpoint import save_model
+from semirobust.records.store import AnyRecord, write_records
+
+__all__ = ["MODEL_FILE", "is_run", "prepare_folder", "read_run", "save_run", "write_stage"]
+
+MODEL_FILE, SETTINGS_FILE = "model.safetensors", "settings.json"
+_SPEC = TypeAdapter(ModelSpec)
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a command has left its run there."""
+    return (folder / SETTINGS_FILE).is_file()
+
+
+def read_run(folder: Path) -> tuple[Recipe, ModelSpec]:
+    """The settings of the run in ``folder``, and how its network is built.
+
+    Raises:
+        InputError: the file cannot be read, or describes no run.
+    """
+    try:
+        content = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+        return Recipe.model_validate(content["recipe"]), _SPEC.validate_python(content["model"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = type(error).__name__
+        text = f"{folder}: expected the settings of a run, got a file that cannot be read ({reason})"
+        raise InputError(text) from None
+
+
+def prepare_folder(folder: Path, stage: str) -> Path:
+    """Make the run folder of a command.
+
+    Raises:
+        InputError: the place cannot be written to, or another command's run lies there.
+    """
+    settings = folder / SETTINGS_FILE
+    if settings.is_file():
+        try:
+            before = json.loads(settings.read_text(encoding="utf-8")).get("stage")
+        except (OSError, ValueError, AttributeError):
+            before = "unknown"
+        if before != stage:
+            raise InputError(f"out: {folder} holds a run of `{before}`; choose another folder or delete it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"out: cannot make the folder {folder} ({error.strerror})") from None
+    return folder
+
+
+def save_run(folder: Path, model: nn.Module, spec: ModelSpec, recipe: Recipe, stage: str) -> None:
+    """Write the weights and what is needed to build the model again."""
+    save_model(model, folder / MODEL_FILE, {"stage": stage, "model": asdict(spec)})
+    content = {"stage": stage, "model": asdict(spec), "recipe": recipe.model_dump(mode="json")}
+    write_atomically(folder / SETTINGS_FILE, json.dumps(content, indent=1).encode())
+
+
+def write_stage(folder: Path, name: str, records: Sequence[AnyRecord]) -> Path:
+    """Write the records of one command into its run folder."""
+    path = folder / "records" / f"{name}.jsonl"
+    write_records(path, records)
+    return path

@@ -52,7 +52,7 @@ def test_batches_are_read(tmp_path, protocol):
     ],
 )
 def test_what_would_fill_the_memory_is_refused_at_once(tmp_path, steps):
-    began = time.monotonic()
+    began = time.process_time()  # of this process alone, whatever else the machine does
     with pytest.raises(InputError):
         read_python(_written(tmp_path, _calls(*steps)), _CLASSES)
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2

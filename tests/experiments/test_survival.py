@@ -8,7 +8,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -21,37 +20,18 @@ from semirobust.measures.criticality import Criticality
 from semirobust.measures.gradient_norm import GradientNorm
 from semirobust.models.base.checkpoint import read_tensors
 from tests.experiments.test_commands import FAST
+from tests.programs import LAST_RESORT, finish, started, wait_until
 
-_PROGRAM = [sys.executable, "-m", "semirobust"]
 _TRAIN = ["train", "--data", "digits", "--attack", "pgd-2", *FAST, "--out", "runs/a"]
-
-
-def _start(folder, *arguments, **options):
-    return subprocess.Popen(
-        [*_PROGRAM, *arguments],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
-
-
-def _wait_for(file, process):
-    for _ in range(600):
-        if file.exists():
-            return
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    raise AssertionError(f"{file} did not come")
+_ENDLESS = ["--epochs", "1000000"]  # no machine is done before the test interferes
 
 
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_cleanly_and_leaves_a_whole_state(run, tmp_path, sign, code):
-    process = _start(tmp_path, *_TRAIN, "--epochs", "200")
-    _wait_for(tmp_path / "runs/a/state.safetensors", process)
-    process.send_signal(sign)
-    _, errors = process.communicate(timeout=60)
+    with started(tmp_path, *_TRAIN, *_ENDLESS) as process:
+        wait_until((tmp_path / "runs/a/state.safetensors").exists, process)
+        process.send_signal(sign)
+        _, errors = process.communicate(timeout=LAST_RESORT)
     assert process.returncode == code and "Traceback" not in errors and "goes on when started again" in errors
     assert not list((tmp_path / "runs/a").rglob("*.semirobust-part"))
     before = len(read_tensors(tmp_path / "runs/a/state.safetensors"))
@@ -60,23 +40,20 @@ def test_a_signal_ends_cleanly_and_leaves_a_whole_state(run, tmp_path, sign, cod
 
 def test_the_loss_of_another_process_is_said(tmp_path):
     two = ["--devices", "2", "--device", "cpu", "--threads", "1"]
-    process = _start(tmp_path, *_TRAIN, "--epochs", "200", *two)
-    _wait_for(tmp_path / "runs/a/state.safetensors", process)
-    (other,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(other), signal.SIGKILL)
-    _, errors = process.communicate(timeout=60)
+    with started(tmp_path, *_TRAIN, *_ENDLESS, *two) as process:
+        wait_until((tmp_path / "runs/a/state.safetensors").exists, process)
+        (other,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(other), signal.SIGKILL)
+        _, errors = process.communicate(timeout=LAST_RESORT)
     assert process.returncode == 1 and "Traceback" not in errors and "another one of this run ended" in errors
 
 
 def test_two_runs_in_one_folder_are_one_too_many(run, tmp_path):
-    process = _start(tmp_path, *_TRAIN, "--epochs", "200")
-    _wait_for(tmp_path / "runs/a/state.safetensors", process)
-    try:
-        assert "another run is writing to" in run(*_TRAIN, "--epochs", "200", code=2)[1]
+    with started(tmp_path, *_TRAIN, *_ENDLESS) as process:
+        wait_until((tmp_path / "runs/a/state.safetensors").exists, process)
+        assert "another run is writing to" in run(*_TRAIN, *_ENDLESS, code=2)[1]
         assert is_claimed(tmp_path / "runs/a")
-    finally:
         process.kill()
-        process.communicate()
     assert not is_claimed(tmp_path / "runs/a")  # a killed run holds nothing
 
 
@@ -120,22 +97,16 @@ def test_a_profile_goes_on_with_the_measures_that_are_not_done(run, tmp_path, mo
 def test_a_full_disk_costs_nothing_that_was_there(tmp_path):
     """Files may not grow beyond a size, as where the disk is full."""
     small = ["train", "--data", "digits", "--attack", "pgd-1", *FAST, "--epochs", "1", "--out", "runs/a"]
-    limited = _start(
-        tmp_path, *small, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+    code, _, errors = finish(
+        tmp_path, *small, before=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
     )
-    _, errors = limited.communicate(timeout=120)
-    assert (
-        limited.returncode == 2
-        and "Traceback" not in errors
-        and errors.strip() == "error: file: File too large"
-    ), errors
+    assert code == 2 and "Traceback" not in errors and errors.strip() == "error: file: File too large", errors
     assert (
         not list((tmp_path / "runs/a").rglob("*.semirobust-part"))
         and not (tmp_path / "runs/a/state.safetensors").exists()
     )
-    again = _start(tmp_path, *small, "--json")
-    out, errors = again.communicate(timeout=120)
-    assert again.returncode == 0, errors
+    code, out, errors = finish(tmp_path, *small, "--json")
+    assert code == 0, errors
     assert len(json.loads(out)["epochs"]) == 1
 
 

@@ -18,6 +18,7 @@ from tests.fuzz.readers import READERS, Reader
 __all__ = ["Case", "attempt", "bounded", "fuzz"]
 
 _SECONDS, _BYTES = 10, 6 << 30
+_LAST_RESORT = 1800  # seconds by the clock, after which something waits for ever
 
 
 @dataclass(frozen=True)
@@ -78,19 +79,22 @@ class _Hang(BaseException):
 
 @contextmanager
 def bounded(seconds: int = _SECONDS) -> Iterator[None]:
-    """Seconds and bytes that one file may cost."""
+    """Seconds of processor time and bytes that one file may cost; other work on the machine does not count."""
 
     def hang(number: int, frame: object) -> None:
         raise _Hang(f"more than {seconds} seconds")
 
-    before = signal.signal(signal.SIGALRM, hang)
+    before = {sign: signal.signal(sign, hang) for sign in (signal.SIGPROF, signal.SIGALRM)}
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + _BYTES, hard))
-    signal.alarm(seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.alarm(_LAST_RESORT)
     try:
         yield
     finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        for sign, handler in before.items():
+            signal.signal(sign, handler)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))

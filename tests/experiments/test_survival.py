@@ -63,6 +63,7 @@ def test_a_process_may_claim_again_and_by_another_path(tmp_path, monkeypatch):
         other = "from pathlib import Path; from semirobust.experiments.run_lock import claimed\nwith claimed(Path('runs')): pass"
         found = subprocess.run([sys.executable, "-c", other], check=False, capture_output=True, text=True)
         assert "Busy" in found.stderr
+        monkeypatch.setenv("WORLD_SIZE", "2")
         monkeypatch.setenv("RANK", "1")  # another process of the same run
         with claimed(Path("runs")):
             pass

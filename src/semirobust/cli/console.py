@@ -1,7 +1,6 @@
 """Bars, tables and errors on a terminal."""
 
 import json
-import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,13 +18,14 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from semirobust.core.rank import is_first_process
+
 __all__ = ["bars", "print_json", "show_table", "tell"]
 
-# Of several processes of one run, only the first speaks.
-_LEADS = os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
+_SPEAKS = is_first_process()  # the others of a run would print the same again
 
 _errors = Console(stderr=True)
-_output = Console(quiet=not _LEADS)
+_output = Console(quiet=not _SPEAKS)
 
 
 @contextmanager
@@ -39,7 +39,7 @@ def bars(*, quiet: bool = False) -> Iterator[Any]:
         TimeRemainingColumn(),
     )
     with Progress(
-        *columns, console=_errors, disable=quiet or not _LEADS, transient=not _errors.is_terminal
+        *columns, console=_errors, disable=quiet or not _SPEAKS, transient=not _errors.is_terminal
     ) as display:
         tasks: dict[str, TaskID] = {}
 
@@ -68,7 +68,7 @@ def tell(text: str) -> None:
 
 def print_json(content: Mapping[str, Any] | Sequence[Any]) -> None:
     """Strict JSON on standard output."""
-    if not _LEADS:
+    if not _SPEAKS:
         return
     json.dump(content, sys.stdout, indent=1, default=str)
     sys.stdout.write("\n")

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
+from semirobust.core.text import first_line
 
 __all__ = [
     "PIXEL_TOLERANCE",
@@ -144,9 +145,8 @@ def probe(model: nn.Module, x: Tensor, y: Tensor) -> None:
     except InputError:
         raise
     except Exception as error:  # a model can fail in any way on what it was not made for
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"x: the model cannot run on examples of shape {tuple(x.shape[1:])} ({said})"
+            f"x: the model cannot run on examples of shape {tuple(x.shape[1:])} ({first_line(error)})"
         ) from None
     check_logits(logits, y[:1])
     check_labels(y, len(y), logits.shape[1])

@@ -15,6 +15,7 @@ from torch.utils._pytree import tree_iter
 
 from semirobust.core.checks import check_counts
 from semirobust.core.errors import InputError
+from semirobust.core.text import first_line
 from semirobust.layers.freeze import only_trainable
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import device_of, quiet
@@ -72,9 +73,9 @@ def footprint(
     except InputError:
         raise
     except (RuntimeError, ValueError) as error:
-        said = str(error).splitlines()[0][:200]
         raise InputError(
-            f"footprint: expected a network and an objective that work without values; {said}"
+            "footprint: expected a network and an objective that work without values;"
+            f" {first_line(error)[:200]}"
         ) from None
     return held + alive.most
 

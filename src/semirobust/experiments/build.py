@@ -13,6 +13,7 @@ from semirobust.attacks import ATTACKS, AbstractAttack
 from semirobust.core.errors import InputError
 from semirobust.core.processes import Share
 from semirobust.core.seed import Seed
+from semirobust.core.text import first_line
 from semirobust.data.base.images import Images
 from semirobust.evaluation.accuracy import evaluate
 from semirobust.experiments.recipe import Recipe
@@ -74,7 +75,7 @@ def make_fabric(where: Devices, precision: str) -> Fabric:
         )
     except Exception as error:  # each accelerator complains in its own way
         raise InputError(
-            f"device {where.accelerator!r}, precision {precision!r}: {str(error).splitlines()[0]}"
+            f"device {where.accelerator!r}, precision {precision!r}: {first_line(error)}"
         ) from None
 
 

@@ -14,6 +14,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.processes import Share
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed
+from semirobust.core.text import slug
 from semirobust.data.base.images import Images
 from semirobust.experiments import build
 from semirobust.experiments.build import threat_of
@@ -171,7 +172,7 @@ def _train(
             )
         layers = tuple(log.layers for log in done[arm.same_as].logs)
         training = replace(training, objective=Adversarial(), trainable=Replayed(layers))
-    name = "".join(c if c.isalnum() else "-" for c in arm.name)
+    name = slug(arm.name)
     return carry_out(
         training,
         plan,

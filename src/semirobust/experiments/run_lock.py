@@ -12,6 +12,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from semirobust.core.errors import InputError
 from semirobust.core.files import UNFINISHED
+from semirobust.core.rank import is_first_process
 
 __all__ = ["Busy", "claimed", "claims_out", "is_claimed"]
 
@@ -38,7 +39,7 @@ def claimed(folder: Path, *, alone: bool = False) -> Iterator[None]:
         Busy: another process holds it.
         InputError: the folder cannot be made or written to.
     """
-    if not alone and not _leads():
+    if not alone and not is_first_process():
         yield
         return
     try:
@@ -71,7 +72,7 @@ def claims_out(stage: Callable[_P, _R]) -> Callable[_P, _R]:
         if out is None:
             return stage(*args, **kwargs)
         with claimed(Path(out)):
-            if _leads():
+            if is_first_process():
                 _sweep(Path(out))
             return stage(*args, **kwargs)
 
@@ -100,9 +101,3 @@ def _sweep(folder: Path) -> None:
         for name in files:
             if name.startswith(".") and name.endswith(UNFINISHED):
                 (Path(place) / name).unlink(missing_ok=True)
-
-
-def _leads() -> bool:
-    """Whether this is the first of the processes of a run, as Lightning, torchrun and SLURM number them."""
-    ranks = (os.environ.get(name) for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"))
-    return next((rank for rank in ranks if rank is not None), "0") == "0"

@@ -10,6 +10,7 @@ from torch import nn
 
 from semirobust.core.checks import check_logits
 from semirobust.core.errors import InputError
+from semirobust.core.text import first_line
 from semirobust.data.base.images import Splits
 from semirobust.experiments.folder import MODEL_FILE, SETTINGS_FILE, is_run, read_run
 from semirobust.experiments.inputs import Inputs
@@ -153,8 +154,9 @@ def _built(folder: Path, spec: ModelSpec) -> nn.Module:
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
         if ":" in spec.name:  # the user's own code
             raise
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{folder}: its settings describe no network that can be built ({said})") from None
+        raise InputError(
+            f"{folder}: its settings describe no network that can be built ({first_line(error)})"
+        ) from None
 
 
 def check_fits(model: nn.Module, splits: Splits) -> None:
@@ -171,8 +173,9 @@ def check_fits(model: nn.Module, splits: Splits) -> None:
     except InputError:
         raise
     except Exception as error:  # a model can fail in any way on images it was not made for
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"model: cannot run on images of shape {splits.train.shape} ({said})") from None
+        raise InputError(
+            f"model: cannot run on images of shape {splits.train.shape} ({first_line(error)})"
+        ) from None
     check_logits(logits, torch.zeros_like(y, device=logits.device))
     if logits.shape[1] < len(splits.classes):
         raise InputError(

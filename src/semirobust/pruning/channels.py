@@ -14,6 +14,7 @@ from semirobust.attacks import AbstractAttack
 from semirobust.core.checks import probe
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.text import first_line
 from semirobust.data.base.images import Images
 from semirobust.layers.macs import multiplications
 from semirobust.layers.map import LayerMap, layer_map
@@ -172,8 +173,7 @@ _FAILURES = (
 
 
 def _refused(what: str, error: Exception) -> InputError:
-    said = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return InputError(f"model: its {what} cannot be removed ({said})")
+    return InputError(f"model: its {what} cannot be removed ({first_line(error)})")
 
 
 def _check_removable(model: nn.Module, layers: LayerMap) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.text import slug
 from semirobust.data.base.images import Images
 from semirobust.experiments import build
 from semirobust.experiments.build import threat_of
@@ -170,7 +171,7 @@ class _Job:
             if self.model is not None
             else self.spec.build(self.recipe.seed + number)
         )
-        folder = self.out / f"seed-{number}" / "".join(c if c.isalnum() else "-" for c in name)
+        folder = self.out / f"seed-{number}" / slug(name)
         labels: dict[str, Label] = {"arm": name, "seed": number}
         levels = lottery(
             start.to(self.fabric.device),

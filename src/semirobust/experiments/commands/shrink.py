@@ -13,6 +13,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.files import write_atomically
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import as_seed
+from semirobust.core.text import first_line
 from semirobust.cost.time import costs
 from semirobust.data.base.images import Images
 from semirobust.experiments import build
@@ -153,8 +154,7 @@ def export(model: nn.Module, x: Tensor, file: Path) -> None:
     try:
         program = torch.export.export(model.eval(), (torch.cat([x, x])[:2],), dynamic_shapes=({0: batch},))
     except Exception as error:  # tracing fails in as many ways as there are models
-        said = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"export: PyTorch cannot trace the model ({said})") from None
+        raise InputError(f"export: PyTorch cannot trace the model ({first_line(error)})") from None
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     try:

@@ -5,6 +5,7 @@ from typing import Any
 
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
+from semirobust.core.text import first_line
 from semirobust.experiments.launch import LAUNCHERS
 from semirobust.experiments.launch.base.launcher import AbstractLauncher, Work
 
@@ -45,7 +46,7 @@ class Ray(AbstractLauncher):
                 include_dashboard=False,
             )
         except (ConnectionError, ValueError) as error:
-            raise InputError(f"launcher ray: {str(error).splitlines()[0]}") from None
+            raise InputError(f"launcher ray: {first_line(error)}") from None
         try:
             task: Any = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=self.tries)(_work)
             waiting = [task.remote(work, number) for number in range(workers)]

@@ -8,6 +8,7 @@ from typing import Any
 
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
+from semirobust.core.text import first_line
 from semirobust.experiments.launch import LAUNCHERS
 from semirobust.experiments.launch.base.launcher import AbstractLauncher, Work
 
@@ -48,8 +49,7 @@ class Slurm(AbstractLauncher):
             executor.update_parameters(timeout_min=self.minutes, name="semirobust", **self.options)
             jobs = [executor.submit(work, number, silent) for number in range(workers)]
         except Exception as error:  # whatever sbatch has against it
-            said = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise InputError(f"launcher slurm: {said}") from None
+            raise InputError(f"launcher slurm: {first_line(error)}") from None
         while not all(job.done() for job in jobs):
             progress("jobs", sum(job.done() for job in jobs), len(jobs))
             time.sleep(self.every)

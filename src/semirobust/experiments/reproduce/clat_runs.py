@@ -11,6 +11,7 @@ from semirobust.attacks import AbstractAttack
 from semirobust.attacks.pgd import PGD
 from semirobust.core.progress import Progress
 from semirobust.core.seed import as_seed
+from semirobust.core.text import slug
 from semirobust.evaluation.accuracy import evaluate
 from semirobust.evaluation.sweep import sweep
 from semirobust.evaluation.transfer import transfer
@@ -240,7 +241,7 @@ def run_across(
 
 def file_of(folder: Path, arm: str) -> Path:
     """Where an arm's network lies in its unit's folder."""
-    return folder / f"{''.join(c if c.isalnum() else '-' for c in arm)}.safetensors"
+    return folder / f"{slug(arm)}.safetensors"
 
 
 def _carried_out(

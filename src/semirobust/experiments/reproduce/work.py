@@ -12,6 +12,7 @@ from typing import Any
 from semirobust.core.errors import InputError
 from semirobust.core.files import UNFINISHED, write_atomically
 from semirobust.core.progress import Progress
+from semirobust.core.text import first_line
 from semirobust.experiments.reproduce import REPRODUCTIONS, Unit
 from semirobust.experiments.run_lock import Busy, claimed, is_claimed
 from semirobust.records.schema import Finding, Number, Settings
@@ -101,12 +102,11 @@ def _do(job: Job, unit: Unit, left_out: frozenset[str], progress: Progress) -> N
         before = _failures(folder)
         tries = before.get("tries", 0) + 1 if before.get("launch") == job.launch else 1
         tries = job.retries + 1 if isinstance(error, InputError) else tries  # it would say the same again
-        text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         content = {
             "key": unit.key,
             "launch": job.launch,
             "tries": tries,
-            "error": text,
+            "error": first_line(error),
             "trace": traceback.format_exc(),
         }
         write_atomically(folder / _FAILED, json.dumps(content, indent=1).encode())

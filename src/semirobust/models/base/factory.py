@@ -8,6 +8,7 @@ from torch import nn
 
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.text import first_line
 
 __all__ = ["from_factory"]
 
@@ -32,7 +33,7 @@ def from_factory(spec: str, *, seed: int | Seed = 0) -> nn.Module:
         module = importlib.import_module(module_name)
     except Exception as error:  # a user's module can fail in any way
         raise InputError(
-            f"model: cannot import {module_name} ({_said(error)}); is it on PYTHONPATH?"
+            f"model: cannot import {module_name} ({first_line(error, with_type=True)}); is it on PYTHONPATH?"
         ) from None
     finally:
         sys.path.remove(here)
@@ -43,11 +44,7 @@ def from_factory(spec: str, *, seed: int | Seed = 0) -> nn.Module:
         with (as_seed(seed) / "initialise").globally():
             model = factory()
     except Exception as error:
-        raise InputError(f"model: {spec}() failed ({_said(error)})") from None
+        raise InputError(f"model: {spec}() failed ({first_line(error, with_type=True)})") from None
     if not isinstance(model, nn.Module):
         raise InputError(f"model: expected {spec} to return a torch.nn.Module, got {type(model).__name__}")
     return model.eval()
-
-
-def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no reason given'}"

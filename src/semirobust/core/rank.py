@@ -1,0 +1,34 @@
+"""Which of several processes of one run this one is, by its environment alone.
+
+The command line asks this before it imports PyTorch, so this file imports nothing heavy.
+"""
+
+import os
+from collections.abc import Mapping
+
+__all__ = ["is_first_process"]
+
+# Who numbers the processes, and where the same launcher says how many there are.
+# The order is that of Lightning: torchrun, Lightning's own launcher, srun.
+_NUMBERED_BY = (
+    ("RANK", ("WORLD_SIZE",)),
+    ("LOCAL_RANK", ("WORLD_SIZE",)),
+    ("SLURM_PROCID", ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")),
+)
+
+
+def is_first_process(environment: Mapping[str, str] | None = None) -> bool:
+    """Whether this is process 0 of its run: the one that prints, and that locks the folder for all.
+
+    A rank counts only where the same launcher says that there are several processes. Containers, and the
+    shell or batch script of a SLURM allocation, may set a rank for a process that runs alone.
+
+    Args:
+        environment: the variables to look at; those of this process where None.
+    """
+    variables = os.environ if environment is None else environment
+    for rank, counts in _NUMBERED_BY:
+        count = next((variables[name] for name in counts if name in variables), "1")
+        if rank in variables and count != "1":
+            return variables[rank] == "0"
+    return True

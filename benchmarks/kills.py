@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 
 from semirobust.cli.app import main as program
+from semirobust.core.tensor_files import read_metadata, read_tensors
 from semirobust.experiments.reproduce.runner import reproduce
-from semirobust.models.base.checkpoint import read_metadata, read_tensors
 from semirobust.training.training import Training
 
 __all__ = ["main"]

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 import semirobust as sr
-from semirobust.models.base.checkpoint import read_tensors
+from semirobust.core.tensor_files import read_tensors
 from semirobust.training.trainable import Fixed
 
 __all__ = ["main"]

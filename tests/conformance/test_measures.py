@@ -8,11 +8,11 @@ import torch
 
 import semirobust as sr
 from semirobust.core.seed import Seed
+from semirobust.core.tensor_files import write_tensors
 from semirobust.layers.map import layer_map
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES, MeasureContext
 from semirobust.measures.base.profile_cache import ScoreLedger
-from semirobust.models.base.checkpoint import write_tensors
 from tests.helpers import untouched
 
 _QUICK = {"semirobustness": {"layers": [2, 4], "rounds": 1, "decays": [0.1], "resamples": 50}}

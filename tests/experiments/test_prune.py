@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
+from semirobust.core.tensor_files import read_tensors
 from semirobust.experiments.subject import build_subject
-from semirobust.models.base.checkpoint import read_tensors
 from semirobust.records.schema import Number
 from semirobust.records.store import read_records
 from tests.experiments.test_commands import _train

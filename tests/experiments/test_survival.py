@@ -15,10 +15,10 @@ import pytest
 from semirobust.attacks.pgd import PGD
 from semirobust.core.errors import InputError
 from semirobust.core.files import write_atomically
+from semirobust.core.tensor_files import read_tensors
 from semirobust.experiments.run_lock import Busy, claimed, is_claimed
 from semirobust.measures.criticality import Criticality
 from semirobust.measures.gradient_norm import GradientNorm
-from semirobust.models.base.checkpoint import read_tensors
 from tests.experiments.test_commands import FAST
 from tests.programs import LAST_RESORT, finish, started, wait_until
 

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 import semirobust as sr
+from semirobust.core.tensor_files import read_tensors, write_tensors
 from semirobust.data.base.locate import unpack
 from semirobust.data.cifar import read_binary, read_python
 from semirobust.data.idx import read_idx
@@ -25,7 +26,6 @@ from semirobust.experiments.folder import save_run
 from semirobust.experiments.model_spec import spec_for
 from semirobust.experiments.recipe import read_recipe
 from semirobust.experiments.subject import build_subject
-from semirobust.models.base.checkpoint import read_tensors, write_tensors
 from semirobust.records.schema import Finding, LayerEntry, Number, Origin, Picture, Settings
 from semirobust.records.store import read_records, write_records
 from semirobust.reports.page import write_report

@@ -18,9 +18,9 @@ from PIL import Image
 
 import semirobust as sr
 from semirobust.core.errors import InputError
+from semirobust.core.tensor_files import read_tensors
 from semirobust.data.base.locate import unpack
 from semirobust.experiments.recipe import read_recipe
-from semirobust.models.base.checkpoint import read_tensors
 from tests.fuzz.arguments import attempt_arguments, command_line, small_run
 from tests.fuzz.fuzzer import attempt, fuzz
 from tests.fuzz.readers import READERS

@@ -11,7 +11,7 @@ from semirobust.attacks import AbstractAttack
 from semirobust.core.checks import check_examples, check_logits, check_mode, probe
 from semirobust.core.errors import InputError
 from semirobust.core.interval import proportion_interval
-from semirobust.core.processes import ALONE, Share
+from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.evaluation.resume import Ledger, evaluation_key
@@ -132,7 +132,7 @@ def evaluate(
     precision: Precision = "auto",
     worst_case: bool = False,
     state: str | Path | None = None,
-    share: Share = ALONE,
+    processes: Processes = ALONE,
     progress: Progress = silent,
 ) -> Evaluation:
     """Clean accuracy of ``model`` and its accuracy under each attack.
@@ -156,7 +156,7 @@ def evaluate(
         state: a file in which the verdicts are kept after each batch. An evaluation that was interrupted goes
             on from it and ends as if it had not been; delete it afterwards. Of several processes each has
             one, by its number.
-        share: of several processes that evaluate the same; each attacks some of the batches, and all get the
+        processes: those that evaluate the same; each attacks some of the batches, and all get the
             same verdicts, which are those of a single process.
         progress: told after each batch.
 
@@ -186,12 +186,14 @@ def evaluate(
         inference = fast.description if fast else "as it is, full precision"
         settings = (named, str(as_seed(seed)), batch_size, precision, worst_case, inference)
         key = (
-            evaluation_key(model, x, y, (*settings, *([share.rank, share.count] if share.count > 1 else [])))
+            evaluation_key(
+                model, x, y, (*settings, *([processes.rank, processes.count] if processes.count > 1 else []))
+            )
             if state
             else ""
         )
-        ledger = Ledger(_of_process(Path(state), share) if state else None, key)
-        runner = _Runner(model, x, y, device, fast, as_seed(seed), batch_size, ledger, share, progress)
+        ledger = Ledger(_of_process(Path(state), processes) if state else None, key)
+        runner = _Runner(model, x, y, device, fast, as_seed(seed), batch_size, ledger, processes, progress)
         robust, rejected, standing = _ByAttack(named), {}, dict[str, Tensor]()
         threats = {name: str(attack.threat) for name, attack in named.items()}
         for name, attack in named.items():
@@ -212,7 +214,7 @@ class _Runner:
     seed: Seed
     batch_size: int
     ledger: Ledger
-    share: Share
+    processes: Processes
     progress: Progress
 
     def run(self, name: str, attack: AbstractAttack, standing: Tensor) -> tuple[Tensor, int]:
@@ -230,7 +232,7 @@ class _Runner:
         before, stands, done, refused = self.ledger.open(label, standing)
         left = before.nonzero().flatten()
         for number, rows in enumerate(_slices(len(left), self.batch_size)):
-            if rows.start < done or not self.share.takes(number):
+            if rows.start < done or not self.processes.takes(number):
                 continue
             chosen = left[rows]
             part_x = self.x[chosen.to(self.x.device)].to(self.device)
@@ -243,13 +245,13 @@ class _Runner:
             self.ledger.keep(label, before, stands, rows.stop, refused)
             self.progress(label, rows.stop, len(left))
         fallen = (
-            self.share.total((before & ~stands).int()) > 0
+            self.processes.sum((before & ~stands).int()) > 0
         )  # each example is in one batch, and so with one process
-        return before & ~fallen, int(self.share.total(torch.tensor(refused)))
+        return before & ~fallen, int(self.processes.sum(torch.tensor(refused)))
 
 
-def _of_process(state: Path, share: Share) -> Path:
-    return state if share.count == 1 else state.with_name(f"{state.stem}.{share.rank}{state.suffix}")
+def _of_process(state: Path, processes: Processes) -> Path:
+    return state if processes.count == 1 else state.with_name(f"{state.stem}.{processes.rank}{state.suffix}")
 
 
 def _fast(

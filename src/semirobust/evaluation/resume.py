@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
+from semirobust.core.tensor_files import bytes_of, read_metadata, read_tensors, write_tensors
 from semirobust.layers.quiet import device_of, quiet
-from semirobust.models.base.checkpoint import bytes_of, read_metadata, read_tensors, write_tensors
 from semirobust.records.origin import code_version
 
 __all__ = ["Ledger", "evaluation_key"]

@@ -11,7 +11,7 @@ from torch import nn
 
 from semirobust.attacks import ATTACKS, AbstractAttack
 from semirobust.core.errors import InputError
-from semirobust.core.processes import Share
+from semirobust.core.processes import Processes
 from semirobust.core.seed import Seed
 from semirobust.core.text import first_line
 from semirobust.data.base.images import Images
@@ -140,7 +140,7 @@ def validation_of(
 
     def validate(model: nn.Module, seed: Seed) -> Mapping[str, float]:
         x, y = part.all(device_of(model, torch.device("cpu")))
-        shares = evaluate(model, x, y, {"robust": attack}, seed=seed, share=Share(fabric)).summary()
+        shares = evaluate(model, x, y, {"robust": attack}, seed=seed, processes=Processes(fabric)).summary()
         found = {"clean": float(shares["clean"]), "robust": float(shares["robust"])}
         if measures:
             layers = layer_map(model, x)

@@ -11,7 +11,7 @@ from torch import nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.core.errors import InputError
-from semirobust.core.processes import Share
+from semirobust.core.processes import Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed
 from semirobust.core.text import slug
@@ -72,9 +72,9 @@ class Budget:
     note: str = ""
 
     @property
-    def share(self) -> Share:
+    def processes(self) -> Processes:
         """What this process does of an evaluation."""
-        return Share(self.fabric)
+        return Processes(self.fabric)
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ def run_arms(
         records += build.log_records(trained, trial.at, budget.validation_images, labels)
         found, _ = accuracy_records(
             models[arm.name], budget.test, budget.attacks, trial.at,
-            seed=trial.evaluation, labels=labels, share=budget.share, progress=progress,
+            seed=trial.evaluation, labels=labels, processes=budget.processes, progress=progress,
         )  # fmt: skip
         records += found
     return records, models

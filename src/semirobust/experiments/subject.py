@@ -10,6 +10,7 @@ from torch import nn
 
 from semirobust.core.checks import check_logits
 from semirobust.core.errors import InputError
+from semirobust.core.tensor_files import read_tensors
 from semirobust.core.text import first_line
 from semirobust.data.base.images import Splits
 from semirobust.experiments.folder import MODEL_FILE, SETTINGS_FILE, is_run, read_run
@@ -17,7 +18,7 @@ from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.model_spec import ModelSpec, spec_for
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.layers.quiet import device_of, quiet
-from semirobust.models.base.checkpoint import load_checkpoint, read_tensors
+from semirobust.models.base.checkpoint import load_checkpoint
 from semirobust.pruning.resize import resized
 
 __all__ = ["Subject", "build_subject", "check_fits", "check_out", "check_split"]

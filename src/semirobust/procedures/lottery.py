@@ -14,10 +14,10 @@ from semirobust.core.checks import check_counts, probe
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.tensor_files import read_metadata, read_tensors, write_tensors
 from semirobust.data.base.images import Images
 from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import device_of
-from semirobust.models.base.checkpoint import read_metadata, read_tensors, write_tensors
 from semirobust.pruning.masks import Masks, Scope
 from semirobust.pruning.saliencies.base.saliency import AbstractSaliency
 from semirobust.pruning.saliencies.magnitude import Magnitude

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
+from semirobust.core.tensor_files import bytes_of, read_checked, write_checked
 from semirobust.data.base.images import Images
-from semirobust.models.base.checkpoint import bytes_of, read_summed, write_summed
 
 __all__ = [
     "EpochLog",
@@ -126,7 +126,7 @@ def store(path: Path, state: TrainState, groups: Mapping[str, Mapping[str, Tenso
     content = {"state": asdict(state), "key": key}
     if path.exists():
         path.replace(_before(path))
-    write_summed(path, tensors, content)
+    write_checked(path, tensors, content)
 
 
 def kept(path: Path) -> bool:
@@ -156,7 +156,7 @@ def restore(path: Path, key: str) -> tuple[TrainState, dict[str, dict[str, Tenso
     files = [file for file in (path, _before(path)) if file.exists()]
     for file in files:
         try:
-            metadata, tensors = read_summed(file)
+            metadata, tensors = read_checked(file)
         except InputError:
             continue
         if metadata["key"] != key:

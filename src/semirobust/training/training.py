@@ -13,7 +13,7 @@ from semirobust.attacks import AbstractAttack
 from semirobust.attacks.base.attack import AbstractBallAttack
 from semirobust.augment import augmentation
 from semirobust.core.errors import InputError
-from semirobust.core.processes import Share
+from semirobust.core.processes import Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images
@@ -192,7 +192,7 @@ class Training:
         run = Run(self, model, images, as_seed(seed), where, on_step, keep, keep_every)
         note = run.resume(state_file, key) if state_file is not None and kept(state_file) else ""
         if state_file is not None:
-            Share(where).agree(
+            Processes(where).check_equal(
                 f"{run.state.epoch} epochs", "state: expected a folder that all processes share"
             )
         while run.state.epoch < self.epochs and not run.state.stopped and run.state.best < self.until:

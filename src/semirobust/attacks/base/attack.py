@@ -13,7 +13,7 @@ from semirobust.attacks.base.goals import AbstractGoal, Ascend, Mislead
 from semirobust.core.allocator import keep_freed_memory
 from semirobust.core.checks import check_examples, check_mode, probe
 from semirobust.core.errors import InputError
-from semirobust.core.processes import ALONE, Share
+from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.fast.inference import FastModel
@@ -88,20 +88,20 @@ class AbstractAttack(ABC):
         *,
         seed: Seed,
         batch_size: int = 256,
-        share: Share = ALONE,
+        processes: Processes = ALONE,
         progress: Progress = silent,
     ) -> Tensor:
         """Like a call, ``batch_size`` examples at a time; the batch that begins at example i has the seed
         ``seed / i``.
 
-        With a ``share`` each process does some of the batches, and all get all.
+        Of several ``processes`` each does some of the batches, and all get all.
         """
         starts, parts = range(0, len(x), batch_size), []
         for number, i in enumerate(starts):
-            if share.takes(number):
+            if processes.takes(number):
                 parts.append(self(model, x[i : i + batch_size], y[i : i + batch_size], seed=seed / i))
                 progress(self.name, min(i + batch_size, len(x)), len(x))
-        return torch.cat([part.to(x.device) for part in share.joined(parts, len(starts))])
+        return torch.cat([part.to(x.device) for part in processes.gather(parts, len(starts))])
 
     def fool(
         self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int | Seed = 0, fast: FastModel | None = None

@@ -15,7 +15,7 @@ from semirobust.attacks.base.attack import AbstractBallAttack
 from semirobust.attacks.fgsm import FGSM
 from semirobust.attacks.pgd import PGD
 from semirobust.core.errors import InputError
-from semirobust.core.processes import ALONE, Share
+from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images, Splits
@@ -100,7 +100,7 @@ def evaluate_subject(
         precision=recipe.evaluate.precision,
         worst_case=not recipe.evaluate.each,
         state=state,
-        share=Share(fabric),
+        processes=Processes(fabric),
         progress=progress,
     )
     found = Evaluated(
@@ -228,12 +228,14 @@ def accuracy_records(
     seed: Seed,
     labels: Mapping[str, Label] | None = None,
     precision: Precision = "auto",
-    share: Share = ALONE,
+    processes: Processes = ALONE,
     progress: Progress = silent,
 ) -> tuple[list[AnyRecord], Summary]:
     """Evaluate and put each accuracy with its interval into a record."""
     x, y = images.all()
-    result = evaluate(model, x, y, attacks, seed=seed, precision=precision, share=share, progress=progress)
+    result = evaluate(
+        model, x, y, attacks, seed=seed, precision=precision, processes=processes, progress=progress
+    )
     return evaluation_records(result, at, labels), result.summary()
 
 

@@ -76,7 +76,7 @@ def harden_subject(
     ]
     attacks, evaluation = budget.attacks, as_seed(recipe.seed) / "evaluate"
     before, _ = accuracy_records(
-        start, budget.test, attacks, at, seed=evaluation, share=budget.share, progress=progress
+        start, budget.test, attacks, at, seed=evaluation, processes=budget.processes, progress=progress
     )
     for number in range(seeds):
         records += [_labelled(r, arm="start", seed=number) for r in before]
@@ -167,9 +167,9 @@ def _profile(
     start: nn.Module, budget: Budget, recipe: Recipe, at: Origin, progress: Progress
 ) -> list[AnyRecord]:
     images, seed = budget.test.first(recipe.profile.examples), as_seed(recipe.seed) / "profile"
-    measures, share = measures_of(recipe), budget.share
+    measures, processes = measures_of(recipe), budget.processes
     layers, scores = layer_scores(
-        start, images, measures, budget.attack, seed=seed, share=share, progress=progress
+        start, images, measures, budget.attack, seed=seed, processes=processes, progress=progress
     )
     return [*layer_entries(start, layers, at), *score_records(scores, at, {"arm": "start"})]
 

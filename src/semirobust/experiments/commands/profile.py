@@ -8,7 +8,7 @@ from torch import nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.core.errors import InputError
-from semirobust.core.processes import ALONE, Share
+from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images
@@ -56,7 +56,14 @@ def profile(
         key = evaluation_key(model, *test.all(), (at.config, at.seed, at.device))
         ledger = ScoreLedger(out / "profile-state", key)
     layers, scores = layer_scores(
-        model, test, measures, attack, seed=seed, share=Share(fabric), ledger=ledger, progress=progress
+        model,
+        test,
+        measures,
+        attack,
+        seed=seed,
+        processes=Processes(fabric),
+        ledger=ledger,
+        progress=progress,
     )
     if out is not None and fabric.is_global_zero:
         head: list[AnyRecord] = [settings_record(recipe, "profile", at), *layer_entries(model, layers, at)]
@@ -83,20 +90,21 @@ def layer_scores(
     attack: AbstractAttack,
     *,
     seed: Seed,
-    share: Share = ALONE,
+    processes: Processes = ALONE,
     ledger: ScoreLedger | None = None,
     progress: Progress = silent,
 ) -> tuple[LayerMap, list[LayerScores]]:
     """All measures on the same images under the same perturbation.
 
-    With a ``share`` the processes attack some of the images each, and then take some of the measures each.
+    Several ``processes`` attack some of the images each, and then take some of the measures each.
     What a ``ledger`` has is not done again."""
     kept = ledger or ScoreLedger(None, "")
     device = next(model.parameters()).device
     x, y = images.all(device)
     layers = layer_map(model, x)
     x_adv = kept.images(
-        lambda: attack.in_batches(model, x, y, seed=seed / "attack", share=share, progress=progress), share
+        lambda: attack.in_batches(model, x, y, seed=seed / "attack", processes=processes, progress=progress),
+        processes,
     ).to(device)
 
     def measured(measure: AbstractLayerMeasure) -> list[LayerScores]:
@@ -104,8 +112,8 @@ def layer_scores(
         context = MeasureContext(model, layers, x, y, x_adv, attack, seed / name, progress)
         return kept.scores(name, lambda: measure.scores(context))
 
-    found = [measured(measure) for number, measure in enumerate(measures) if share.takes(number)]
-    return layers, [score for scores in share.joined(found, len(measures)) for score in scores]
+    found = [measured(measure) for number, measure in enumerate(measures) if processes.takes(number)]
+    return layers, [score for scores in processes.gather(found, len(measures)) for score in scores]
 
 
 def score_records(

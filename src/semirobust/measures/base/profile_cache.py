@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from semirobust.core.errors import InputError
-from semirobust.core.processes import ALONE, Share
+from semirobust.core.processes import ALONE, Processes
+from semirobust.core.tensor_files import read_checked, write_checked
 from semirobust.layers.scores import LayerScores
-from semirobust.models.base.checkpoint import read_summed, write_summed
 
 __all__ = ["ScoreLedger"]
 
@@ -30,13 +30,13 @@ class ScoreLedger:
     def __init__(self, stem: Path | None, key: str) -> None:
         self.stem, self.key = stem, key
 
-    def images(self, make: Callable[[], Tensor], share: Share = ALONE) -> Tensor:
-        """The perturbed images (N, ...); all processes of a ``share`` make them together, or none does."""
+    def images(self, make: Callable[[], Tensor], processes: Processes = ALONE) -> Tensor:
+        """The perturbed images (N, ...); all ``processes`` make them together, or none does."""
         found = self._read("images")
-        if int(share.total(torch.tensor(int(found is not None)))) == share.count and found is not None:
+        if int(processes.sum(torch.tensor(int(found is not None)))) == processes.count and found is not None:
             return found[1]["images"]
         x_adv = make().contiguous()  # as it is read again: sums over another layout end in other digits
-        if share.rank == 0:
+        if processes.rank == 0:
             self._write("images", {"images": x_adv}, {})
         return x_adv
 
@@ -58,7 +58,7 @@ class ScoreLedger:
 
     def _write(self, name: str, tensors: dict[str, Tensor], entries: dict[str, Any]) -> None:
         if self.stem is not None:
-            write_summed(
+            write_checked(
                 self.stem.with_name(f"{self.stem.name}.{name}.safetensors"),
                 tensors,
                 {"key": self.key, **entries},
@@ -68,7 +68,7 @@ class ScoreLedger:
         if self.stem is None:
             return None
         try:
-            entries, tensors = read_summed(self.stem.with_name(f"{self.stem.name}.{name}.safetensors"))
+            entries, tensors = read_checked(self.stem.with_name(f"{self.stem.name}.{name}.safetensors"))
         except InputError:
             return None
         return (entries, tensors) if entries.get("key") == self.key else None

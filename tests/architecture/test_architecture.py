@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from semirobust.attacks import ATTACKS
+from semirobust.augment import AUGMENTATIONS
 from semirobust.data import SOURCES
 from semirobust.dependence import DEPENDENCES
 from semirobust.measures import MEASURES
@@ -26,6 +27,7 @@ SOURCE = ROOT / "src" / "semirobust"
 FILES = sorted(SOURCE.rglob("*.py"))
 FAMILIES = (
     ATTACKS,
+    AUGMENTATIONS,
     DEPENDENCES,
     MEASURES,
     METHODS,

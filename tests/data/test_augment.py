@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import semirobust as sr
-from semirobust.augment import AUGMENTATIONS
+from semirobust.augment import AUGMENTATIONS, augmentation
 from semirobust.augment.colour import Colour
 from semirobust.augment.crop_shift import CropShift
 from semirobust.augment.cutout import Cutout
@@ -18,10 +18,11 @@ from semirobust.training.training import Training
 SEED = Seed(("augment",))
 
 
-@pytest.mark.parametrize("name", [name for name, found in AUGMENTATIONS.items() if found is not None])
+@pytest.mark.parametrize("name", AUGMENTATIONS.names())
 @pytest.mark.parametrize("channels", [1, 3])
 def test_every_augmentation(name, channels):
-    augment = AUGMENTATIONS[name]
+    augment = augmentation(name)
+    assert augment is not None
     x = torch.rand(32, channels, 12, 12, generator=torch.Generator().manual_seed(0))
     before = x.clone()
     out = augment(x, SEED)
@@ -32,6 +33,20 @@ def test_every_augmentation(name, channels):
         for image, moved in zip(x, out, strict=True):
             assert set(moved.flatten().tolist()) <= {0.0, *image.flatten().tolist()}
         torch.testing.assert_close(augment(0.5 * x, SEED), 0.5 * out)
+
+
+def test_augmentations_that_are_a_name():
+    assert augmentation("none") is None
+    assert set(AUGMENTATIONS.names()) >= {
+        "crop",
+        "crop-flip",
+        "crop-small",
+        "cutout",
+        "idbh-strong",
+        "idbh-weak",
+    }
+    with pytest.raises(InputError, match="augment: expected one of none, colour, .*; got 'nope'"):
+        augmentation("nope")
 
 
 def test_cutout_takes_a_square_around_a_centre_in_the_image():
@@ -88,7 +103,7 @@ def test_a_mixture_has_its_share_in_every_batch():
     own, extra = _two()
     mixed = mixture(own, extra, 0.7)
     batches = list(mixed.batches(10, seed=as_seed(0)))
-    assert [len(rows) for rows in batches] == [10, 10, 10] and mixed.an_epoch == 30
+    assert [len(rows) for rows in batches] == [10, 10, 10] and mixed.epoch_size == 30
     for rows in batches:
         assert int((rows >= 30).sum()) == 7
         x, y = mixed.batch(rows)
@@ -143,7 +158,7 @@ def test_images_may_live_on_another_device():
     assert (
         elsewhere.pixels.device.type == "meta"
         and elsewhere.pixels.dtype == torch.uint8
-        and elsewhere.an_epoch == 30
+        and elsewhere.epoch_size == 30
     )
     mixed = mixture(own, own, 0.5)
     assert mixed.on(torch.device("meta")) is mixed

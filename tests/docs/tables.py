@@ -8,8 +8,7 @@ import re
 from pathlib import Path
 
 from semirobust.attacks import ATTACKS
-from semirobust.augment import AUGMENTATIONS, AbstractAugmentation
-from semirobust.augment.chain import Chain
+from semirobust.augment import AUGMENTATIONS
 from semirobust.core.registry import Registry
 from semirobust.data import SOURCES
 from semirobust.dependence import DEPENDENCES
@@ -35,6 +34,7 @@ FAMILIES = {
     "Saliencies of weights": SALIENCIES,
     "Architectures": MODELS,
     "Data": SOURCES,
+    "Augmentations": AUGMENTATIONS,
 }
 
 
@@ -47,18 +47,6 @@ def _row(family: Registry, name: str) -> str:
         else []
     )
     return f"| `{name}` | {first} | {', '.join(f'`{o}`' for o in options)} |"
-
-
-def _kinds(found: AbstractAugmentation | None) -> str:
-    """The first sentence of each part."""
-    if found is None:
-        return "Images as they are."
-    return " Then: ".join(_first(part) for part in (found.parts if isinstance(found, Chain) else (found,)))
-
-
-def _first(part: AbstractAugmentation) -> str:
-    fields = ", ".join(f"{f.name} {getattr(part, f.name)}" for f in dataclasses.fields(part))
-    return f"{inspect.getdoc(part).split(chr(10) * 2)[0].replace(chr(10), ' ')} ({fields})"
 
 
 def render() -> str:
@@ -74,8 +62,6 @@ def render() -> str:
         for name, path in shipped().items()
     )
     parts.append(f"## Recipes\n\n`--recipe NAME`.\n\n| name | what it is |\n|---|---|\n{rows}\n")
-    rows = "\n".join(f"| `{name}` | {_kinds(found)} |" for name, found in AUGMENTATIONS.items())
-    parts.append(f"## Augmentations\n\n| name | what it is |\n|---|---|\n{rows}\n")
     return re.sub(r" +\|$", " |", "\n".join(parts), flags=re.M)
 
 

@@ -1,41 +1,46 @@
-"""Colours changed."""
+"""Changed colours."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from semirobust.augment.base.augmentation import AbstractAugmentation
+from semirobust.augment import AUGMENTATIONS, AbstractAugmentation
 from semirobust.core.seed import Seed
 
 __all__ = ["Colour"]
 
 
+@AUGMENTATIONS.register("colour")
 @dataclass(frozen=True)
 class Colour(AbstractAugmentation):
-    """One change at random: brightness, contrast, saturation or sharpness times a factor.
+    """Brightness, contrast, saturation or sharpness, one of them at random, times a random factor (Li &
+    Spratling 2023).
 
-    x -> base + factor (x - base), with base black, the image's mean grey, its grey version, or its blurred
-    one. Among the operations that Li & Spratling (2023) draw from; of these equalising and others are left
-    out (ours).
+    x -> base + factor (x - base). The base is black for brightness, the image's mean grey for contrast, its
+    grey version for saturation, and its blurred version for sharpness. The source draws from more operations,
+    such as equalising; these are left out (ours).
 
     Args:
-        least: of the factor for saturation and sharpness; for brightness and contrast it is ``least_light``.
-        most: of all factors.
+        min_factor: of saturation and sharpness.
+        min_light_factor: of brightness and contrast.
+        max_factor: of all four.
     """
 
-    moves_only: ClassVar[bool] = False
+    min_factor: float = 0.1
+    min_light_factor: float = 0.5
+    max_factor: float = 1.9
 
-    least: float = 0.1
-    least_light: float = 0.5
-    most: float = 1.9
+    @property
+    def only_moves(self) -> bool:
+        return False
 
     def __call__(self, x_NKHW: Tensor, seed: Seed) -> Tensor:
         n, k, _, _ = x_NKHW.shape
         generator, device = seed.generator(x_NKHW.device), x_NKHW.device
         grey = x_NKHW.mean(1, keepdim=True)
+        # The blur of Pillow's sharpness filter: 5 in the middle, 1 around it, over 13.
         kernel = torch.ones(k, 1, 3, 3, device=device, dtype=x_NKHW.dtype)
         kernel[:, :, 1, 1] = 5.0
         blurred = F.conv2d(F.pad(x_NKHW, (1, 1, 1, 1), mode="replicate"), kernel / kernel[0].sum(), groups=k)
@@ -45,8 +50,9 @@ class Colour(AbstractAugmentation):
             grey.expand_as(x_NKHW),
             blurred,
         )
-        chosen = torch.randint(0, len(bases), (n,), generator=generator, device=device)
-        base = torch.stack(bases)[chosen, torch.arange(n, device=device)]
-        least = torch.where(chosen < 2, self.least_light, self.least)[:, None, None, None]
-        factor = least + (self.most - least) * torch.rand(n, 1, 1, 1, generator=generator, device=device)
+        operation = torch.randint(0, len(bases), (n,), generator=generator, device=device)
+        base = torch.stack(bases)[operation, torch.arange(n, device=device)]
+        # Operations 0 and 1 are brightness and contrast.
+        low = torch.where(operation < 2, self.min_light_factor, self.min_factor)[:, None, None, None]
+        factor = low + (self.max_factor - low) * torch.rand(n, 1, 1, 1, generator=generator, device=device)
         return (base + factor * (x_NKHW - base)).clamp(0, 1)

@@ -6,21 +6,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from semirobust.augment.base.augmentation import AbstractAugmentation
+from semirobust.augment import AUGMENTATIONS, AbstractAugmentation
 from semirobust.core.seed import Seed
 
 __all__ = ["Erase"]
 
 
+@AUGMENTATIONS.register("erase")
 @dataclass(frozen=True)
 class Erase(AbstractAugmentation):
-    """Black out a rectangle in the image, of 2 to 33 % of its area and a height of 0.3 to 3.3 widths (Zhong
-    et al. 2020).
+    """A black rectangle of 2 to 33 % of the image's area, 0.3 to 3.3 times as high as wide (Zhong et al.
+    2020).
 
     A rectangle that is too high or too wide is cut to the image (ours; theirs is drawn again).
 
     Args:
-        probability: that an image loses one.
+        probability: that an image gets one.
     """
 
     probability: float = 0.5
@@ -29,13 +30,13 @@ class Erase(AbstractAugmentation):
         n, _, h, w = x_NKHW.shape
         u = torch.rand(5, n, generator=seed.generator(x_NKHW.device), device=x_NKHW.device)
         area = (0.02 + 0.31 * u[0]) * h * w
-        ratio = torch.exp(math.log(0.3) + (math.log(3.3) - math.log(0.3)) * u[1])
+        ratio = torch.exp(math.log(0.3) + (math.log(3.3) - math.log(0.3)) * u[1])  # uniform in its logarithm
         outside = []
-        for size, length, place in ((h, (area * ratio).sqrt(), u[2]), (w, (area / ratio).sqrt(), u[3])):
+        for size, length, draw in ((h, (area * ratio).sqrt(), u[2]), (w, (area / ratio).sqrt(), u[3])):
             length = length.round().clamp(1, size)[:, None]
-            start = (place[:, None] * (size - length + 1)).floor()
-            at = torch.arange(size, device=x_NKHW.device)
-            outside.append((at < start) | (at >= start + length))
-        spared = u[4] >= self.probability
-        keep = outside[0][:, :, None] | outside[1][:, None, :] | spared[:, None, None]
+            start = (draw[:, None] * (size - length + 1)).floor()
+            position = torch.arange(size, device=x_NKHW.device)
+            outside.append((position < start) | (position >= start + length))
+        untouched = u[4] >= self.probability
+        keep = outside[0][:, :, None] | outside[1][:, None, :] | untouched[:, None, None]
         return x_NKHW * keep[:, None]

@@ -76,7 +76,7 @@ class Run:
         self.momentum: dict[str, Tensor] = {}
         self.optimiser: torch.optim.SGD | None = None
         self.augment = augmentation(training.augment)
-        self.steps = math.ceil(images.an_epoch / training.batch_size)
+        self.steps = math.ceil(images.epoch_size / training.batch_size)
         self.awp = AWP(training.awp, training.awp_warm_up)
         self.average: Average | None = None
         if training.average != "none":

@@ -1,7 +1,6 @@
-"""The form of every augmentation."""
+"""The interface of every augmentation."""
 
 from abc import ABC, abstractmethod
-from typing import ClassVar
 
 from torch import Tensor
 
@@ -11,20 +10,16 @@ __all__ = ["AbstractAugmentation"]
 
 
 class AbstractAugmentation(ABC):
-    """Changes each image of a batch on its own.
-
-    Attributes:
-        moves_only: it takes each pixel of its result from one pixel of the image, or fills in zero, so that
-            what is added to an image can be moved along.
-    """
-
-    moves_only: ClassVar[bool] = True
+    """A random change of each image of a batch, independent of the other images."""
 
     @property
     def only_moves(self) -> bool:
-        """``moves_only``, of all its parts where it has some."""
-        return self.moves_only
+        """Whether each pixel of the result is one pixel of the image, or zero.
+
+        Then a perturbation that was added to the image can be moved along with it (ATTA).
+        """
+        return True
 
     @abstractmethod
     def __call__(self, x_NKHW: Tensor, seed: Seed) -> Tensor:
-        """Images (N, K, H, W) in [0, 1] to such images; equal seeds draw equally."""
+        """Images (N, K, H, W) in [0, 1] to images of the same shape and range; equal seeds draw equally."""

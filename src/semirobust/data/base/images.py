@@ -1,7 +1,7 @@
-"""Labelled images, at hand by index."""
+"""Labelled images that are read by index."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -10,15 +10,16 @@ from torch import Tensor
 from semirobust.core.checks import check_images, check_labels, check_pixels
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
+from semirobust.data.base.sampling import AbstractSampling, Shuffled
 
 __all__ = ["Images", "Pixels", "Splits", "images_from_dataset", "images_from_tensors"]
 
 
-_MANY = 100_000
+_MAX_CLASSES = 100_000  # a label beyond is a mistake, such as an identifier
 
 
 class Pixels(Protocol):
-    """Where pixels come from: a tensor in memory or files read when wanted."""
+    """What gives pixels by index: a tensor in memory, or files that are read when they are asked for."""
 
     def __len__(self) -> int: ...
 
@@ -37,11 +38,13 @@ class Images:
         pixels: (N, K, H, W), or something indexed like it.
         y: (N,) labels.
         classes: the class names.
+        sampling: which images an epoch of training takes.
     """
 
     pixels: Tensor | Pixels = field(repr=False)
     y: Tensor = field(repr=False)
     classes: tuple[str, ...]
+    sampling: AbstractSampling = field(default_factory=Shuffled, repr=False)
 
     def __post_init__(self) -> None:
         check_labels(self.y, len(self.pixels), len(self.classes))
@@ -50,9 +53,9 @@ class Images:
         return len(self.y)
 
     @property
-    def an_epoch(self) -> int:
-        """How many images :meth:`batches` gives."""
-        return len(self)
+    def epoch_size(self) -> int:
+        """How many images an epoch of training takes."""
+        return self.sampling.epoch_size(len(self))
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -67,36 +70,29 @@ class Images:
         return (x.float().div_(255) if x.dtype == torch.uint8 else x.float()), y
 
     def on(self, device: torch.device) -> "Images":
-        """Kept on a GPU as bytes where they are in memory, so that no batch is copied there; otherwise as
-        they are.
+        """The images on a GPU, so that no batch has to be copied there; unchanged on a CPU, or where they are
+        read from files.
         """
-        if device.type == "cpu" or type(self) is not Images or not isinstance(self.pixels, Tensor):
+        if device.type == "cpu" or not isinstance(self.pixels, Tensor):
             return self
-        return Images(self.pixels.to(device), self.y, self.classes)
+        return replace(self, pixels=self.pixels.to(device))
 
     def all(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-        """Everything as one batch."""
+        """All images and labels as one batch."""
         return self.batch(torch.arange(len(self)), device)
 
     def batches(self, size: int, *, seed: Seed | None = None) -> Iterator[Tensor]:
-        """Indices in batches of ``size``, shuffled where a seed is given; the last may be smaller or one
-        larger.
+        """Indices in batches of ``size``: an epoch of training where a seed is given, else all in order.
+
+        The last batch may be smaller; in training it may be larger by one instead.
         """
-        order = (
-            torch.arange(len(self))
-            if seed is None
-            else torch.randperm(self.an_epoch, generator=seed.generator())
-        )
-        parts = list(order.split(size))
-        if (
-            seed is not None and len(parts) > 1 and len(parts[-1]) == 1
-        ):  # batch norm cannot train on one image
-            parts[-2:] = [torch.cat(parts[-2:])]
-        yield from parts
+        if seed is None:
+            return iter(torch.arange(len(self)).split(size))
+        return self.sampling.batches(len(self), size, seed)
 
     def subset(self, rows: Tensor) -> "Images":
         """The images ``rows``, in that order."""
-        pixels = self.pixels[rows] if isinstance(self.pixels, Tensor) else _Chosen(self.pixels, rows)
+        pixels = self.pixels[rows] if isinstance(self.pixels, Tensor) else _Subset(self.pixels, rows)
         return Images(pixels, self.y[rows], self.classes)
 
     def first(self, count: int | None) -> "Images":
@@ -108,26 +104,30 @@ class Images:
         return self.subset(torch.arange(count))
 
     def of_classes(self, chosen: Sequence[int]) -> "Images":
-        """Only the images of these classes, which are numbered anew in this order."""
+        """Only the images of these classes, which get the labels 0, 1, ... in this order."""
         if len(set(chosen)) < max(2, len(chosen)) or not all(0 <= c < len(self.classes) for c in chosen):
-            known = f"two or more different ones from 0 to {len(self.classes) - 1}"
-            raise InputError(f"classes: expected {known}, got {', '.join(map(str, chosen))}")
-        new = torch.full((len(self.classes),), -1)
-        new[list(chosen)] = torch.arange(len(chosen))
-        part = self.subset((new[self.y] >= 0).nonzero().flatten())
-        return Images(part.pixels, new[part.y], tuple(self.classes[c] for c in chosen))
+            raise InputError(
+                f"classes: expected two or more different ones from 0 to {len(self.classes) - 1}, got"
+                f" {', '.join(map(str, chosen))}"
+            )
+        new_label = torch.full((len(self.classes),), -1)  # -1 for classes that are left out
+        new_label[list(chosen)] = torch.arange(len(chosen))
+        part = self.subset((new_label[self.y] >= 0).nonzero().flatten())
+        return Images(part.pixels, new_label[part.y], tuple(self.classes[c] for c in chosen))
 
     def hold_out(self, part: float, seed: Seed) -> tuple["Images", "Images"]:
-        """(rest, held out): a random ``part``, or ``part`` images where it is 1 or more."""
+        """(rest, held out): a random fraction ``part`` of the images, or ``part`` images where it is 1 or
+        more.
+        """
         count = round(part * len(self)) if part < 1 else int(part)
         if not 0 <= count < len(self):
-            raise InputError(f"validation: expected less than the {len(self)} images at hand, got {part}")
+            raise InputError(f"validation: expected less than the {len(self)} images there are, got {part}")
         order = torch.randperm(len(self), generator=seed.generator())
         return self.subset(order[count:].sort().values), self.subset(order[:count].sort().values)
 
 
 @dataclass(frozen=True)
-class _Chosen:
+class _Subset:
     source: Pixels
     rows: Tensor
 
@@ -144,9 +144,8 @@ class Splits:
 
     Attributes:
         name: the source.
-        train, test: the images; a source without a test set gives a part of its images (it says so in
-            ``note``).
-        note: what a reader of the numbers should know; empty if nothing.
+        train, test: the images; of a source without a test set a part is held out, as ``note`` says.
+        note: a sentence for the reader of the numbers; empty for none.
     """
 
     name: str
@@ -208,6 +207,7 @@ def images_from_dataset(dataset: Any, classes: Sequence[str] | None = None) -> I
     if n == 0:
         raise InputError("dataset: expected at least one example, got none")
     targets = getattr(dataset, "targets", None)
+    # torchvision keeps all labels in `targets`, which saves reading every image for its label.
     plain = targets is not None and len(targets) == n and getattr(dataset, "target_transform", None) is None
     y = torch.as_tensor(list(targets) if plain else [dataset[i][1] for i in range(n)])  # type: ignore[arg-type]
     check_labels(y, n)
@@ -218,6 +218,8 @@ def _class_names(y: Tensor, classes: Sequence[str] | None) -> tuple[str, ...]:
     if classes:
         return tuple(classes)
     count = int(y.max()) + 1
-    if count > _MANY:
-        raise InputError(f"y: expected labels 0, 1, 2, ... of at most {_MANY:,} classes, got {count - 1}")
+    if count > _MAX_CLASSES:
+        raise InputError(
+            f"y: expected labels 0, 1, 2, ... of at most {_MAX_CLASSES:,} classes, got {count - 1}"
+        )
     return tuple(str(c) for c in range(count))

@@ -1,4 +1,4 @@
-"""One augmentation after the other."""
+"""Several augmentations in a row."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ __all__ = ["Chain"]
 
 @dataclass(frozen=True)
 class Chain(AbstractAugmentation):
-    """Applies ``parts`` in order.
+    """Applies ``parts`` in order; each draws from a seed of its own.
 
     Args:
         parts: the augmentations.

@@ -21,7 +21,7 @@ class AbstractSampling(ABC):
 
     @abstractmethod
     def batches(self, count: int, size: int, seed: Seed) -> Iterator[Tensor]:
-        """Indices below ``count`` in batches, in the sizes of :func:`batch_sizes`; equal seeds draw equally."""
+        """Indices below ``count`` in batches of :func:`batch_sizes`; equal seeds draw equally."""
 
 
 @dataclass(frozen=True)

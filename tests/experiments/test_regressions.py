@@ -153,7 +153,7 @@ def test_features_whose_first_dimension_is_not_the_batch():
 
 def test_the_random_control_trains_as_many_layers():
     arms = controls_of("clat", METHODS.make("clat", {"layers": [2, 3, 5]}))
-    assert arms[-1].method.k == 3 and arms[-1].method.layers is None
+    assert arms[-1].method.choice.k == 3 and arms[-1].method.choice.layers is None
 
 
 def test_a_shared_evaluation_has_no_interval_over_seeds():

@@ -12,6 +12,7 @@ from semirobust.adapters.low_rank import branch, low_rank, merged, on_branch, wi
 from semirobust.core.errors import InputError
 from semirobust.core.seed import as_seed
 from semirobust.fast.copy import Faster
+from semirobust.methods.base.layer_choice import LayerChoice
 from semirobust.methods.lora import LoRA
 from semirobust.objectives.autolora import AutoLoRA
 from semirobust.objectives.base.objective import Step
@@ -83,12 +84,24 @@ def test_updates_of_chosen_layers():
     images = sr.images_from_tensors(x, torch.arange(40) % 3)
     model = sr.build_model("resnet8", 3, 0.25, image_size=8)
     start = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    sr.harden(model, images, LoRA(rank=2, layers=[3, 5]), threat=sr.Linf(4 / 255), epochs=1, batch_size=20)
+    sr.harden(
+        model,
+        images,
+        LoRA(rank=2, choice=LayerChoice(layers=[3, 5])),
+        threat=sr.Linf(4 / 255),
+        epochs=1,
+        batch_size=20,
+    )
     moved = {name for name, tensor in model.state_dict().items() if not torch.equal(tensor, start[name])}
     layers = sr.layer_map(model, x[:1])
     assert moved == {f"{layers.at(i).name}.weight" for i in (3, 5)}
     chosen = sr.harden(
-        copy.deepcopy(model), images, LoRA(k=2, examples=20), threat=sr.Linf(4 / 255), epochs=1, batch_size=20
+        copy.deepcopy(model),
+        images,
+        LoRA(choice=LayerChoice(k=2, every=0, examples=20)),
+        threat=sr.Linf(4 / 255),
+        epochs=1,
+        batch_size=20,
     )
     assert len(chosen.logs[0].layers) == 2
 
@@ -127,7 +140,7 @@ def test_what_lora_refuses():
     ):
         pass
     images = sr.images_from_tensors(torch.rand(6, 3, 8, 8), torch.arange(6) % 3)
-    for method in (LoRA(rank=0), LoRA(scale=0.0), LoRA(every=2)):
+    for method in (LoRA(rank=0), LoRA(scale=0.0), LoRA(choice=LayerChoice(every=2))):
         with pytest.raises(InputError):
             sr.harden(model, images, method, threat=sr.Linf(0.1), epochs=1)
 

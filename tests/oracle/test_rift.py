@@ -13,7 +13,9 @@ from semirobust.core.seed import as_seed
 from semirobust.measures import MeasureContext
 from semirobust.measures.gradient_norm import GradientNorm
 from semirobust.measures.weight_criticality import WeightCriticality
-from semirobust.methods.rift import RiFT, interpolated
+from semirobust.methods.base.interpolation import interpolated
+from semirobust.methods.base.layer_choice import LayerChoice
+from semirobust.methods.rift import RiFT
 from semirobust.training.trainable import Fixed
 from semirobust.training.training import Training
 from tests.helpers import SmallResidual, untouched
@@ -104,7 +106,7 @@ def test_it_goes_back_as_far_as_robustness_asks():
     trained = sr.harden(
         model,
         images,
-        RiFT(layers=[3]),
+        RiFT(LayerChoice(layers=[3])),
         validate=validate,
         threat=sr.Linf(4 / 255),
         epochs=1,
@@ -147,7 +149,7 @@ def test_interpolation_after_training_everything_takes_the_most_robust_point():
 def test_what_rift_refuses():
     images, model = _setting()
     with pytest.raises(InputError, match="expected held-out images"):
-        sr.harden(model, images, RiFT(layers=[3]), threat=sr.Linf(4 / 255), epochs=1)
+        sr.harden(model, images, RiFT(LayerChoice(layers=[3])), threat=sr.Linf(4 / 255), epochs=1)
     with pytest.raises(InputError, match="steps and tolerance"):
         sr.harden(model, images, RiFT(steps=0), threat=sr.Linf(4 / 255), epochs=1)
     with pytest.raises(InputError, match="radius, passes, rate"):

@@ -85,14 +85,30 @@ class Registry(Generic[T]):
             given: values supplied by the caller, passed on unchecked where the member takes them.
         """
         member, numbers = self.find(name)
-        hints = _parameters(member)
+        hints, inner = _parameters(member), _inner(member)
+        nested: dict[str, dict[str, Any]] = {}
         values = {k: v for k, v in given.items() if k in hints} | numbers
         for key, value in (options or {}).items():
-            if key not in hints or key in given:
-                known = ", ".join(sorted(set(hints) - set(given) - set(numbers))) or "none"
+            what = f"{self.family} {name!r}, option {key!r}"
+            if key in inner and key not in hints:
+                field, hint = inner[key]
+                nested.setdefault(field, {})[key] = _checked(what, hint, value)
+            elif key not in hints or key in given:
+                known = ", ".join(sorted(self.options_of(name) - set(given) - set(numbers))) or "none"
                 raise InputError(f"{self.family} {name!r}: unknown option {key!r}; it has {known}")
-            values[key] = _checked(f"{self.family} {name!r}, option {key!r}", hints[key], value)
-        return member(**values)
+            else:
+                values[key] = _checked(what, hints[key], value)
+        made = member(**values)
+        if not nested:
+            return made
+        held = {field: dataclasses.replace(getattr(made, field), **new) for field, new in nested.items()}
+        return typing.cast(T, dataclasses.replace(typing.cast(Any, made), **held))
+
+    def options_of(self, name: str) -> frozenset[str]:
+        """The names of the options of a member; the fields of a dataclass inside it stand for that one."""
+        member, _ = self.find(name)
+        inner = _inner(member)
+        return (frozenset(_parameters(member)) | inner.keys()) - {field for field, _ in inner.values()}
 
     def _load(self) -> None:
         if self._loaded:
@@ -109,6 +125,21 @@ def _parameters(member: Callable[..., Any]) -> dict[str, Any]:
         return {f.name: hints[f.name] for f in dataclasses.fields(member) if f.init}
     hints = typing.get_type_hints(member)
     return {name: hints.get(name, Any) for name in inspect.signature(member).parameters}
+
+
+def _inner(member: Callable[..., Any]) -> dict[str, tuple[str, Any]]:
+    """Option -> the field whose dataclass has it, and its annotation."""
+    if not dataclasses.is_dataclass(member):
+        return {}
+    hints = _parameters(member)
+    plain = {field: hint for field, hint in hints.items() if dataclasses.is_dataclass(hint)}
+    return {
+        key: (field, inner)
+        for field, cls in plain.items()
+        if not inspect.isabstract(cls)
+        for key, inner in _parameters(typing.cast("Callable[..., Any]", cls)).items()
+        if key not in hints
+    }
 
 
 def _checked(what: str, hint: Any, value: Any) -> Any:

@@ -119,13 +119,9 @@ def controls_of(name: str, method: AbstractMethod) -> list[Arm]:
     random layers.
     """
     arms = [Arm(name, method), Arm("PGD-AT continued", METHODS.make("adversarial"))]
-    if hasattr(method, "selection"):
+    if (random := method.with_random_layers()) is not None:
         arms.append(Arm(f"PGD-AT of {name}'s layers", None, same_as=name))
-        given = getattr(method, "layers", None)
-        changes: dict[str, Any] = {"selection": "random", "layers": None} | (
-            {"k": len(set(given))} if given else {}
-        )
-        arms.append(Arm(f"{name}, random layers", replace(method, **changes)))
+        arms.append(Arm(f"{name}, random layers", random))
     return arms
 
 

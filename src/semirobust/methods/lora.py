@@ -1,8 +1,8 @@
 """Low-rank adversarial fine-tuning."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from torch import nn
 
@@ -10,7 +10,7 @@ from semirobust.adapters.low_rank import low_rank, merged
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.methods import METHODS
-from semirobust.methods.base.layer_choice import ChosenLayers
+from semirobust.methods.base.layer_choice import LayerChoice
 from semirobust.methods.base.method import AbstractMethod, Context, Plan
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.training.trainable import Fixed
@@ -32,32 +32,23 @@ class LoRA(AbstractMethod):
     Args:
         rank: of each update; 8 in AutoLoRA.
         scale: of the update.
-        layers, selection, k, every, examples, criterion: the layers with an update that trains, as in
-            :class:`semirobust.methods.base.layer_choice.ChosenLayers`; all of them where neither ``layers``
-            nor ``k`` is given.
+        choice: the layers whose update trains; all of them where neither ``layers`` nor ``k`` is given. They
+            are chosen once.
     """
 
     rank: int = 8
     scale: float = 1.0
-    layers: Sequence[int] | None = None
-    selection: str = "top"
-    k: int | None = None
-    every: int = 0
-    examples: int = 512
-    criterion: str = "criticality"
+    choice: LayerChoice = field(default_factory=lambda: LayerChoice(every=0))
 
     def plan(self, context: Context) -> Plan:
         if self.rank < 1 or not self.scale > 0:
             raise InputError(
                 f"rank and scale: expected at least 1 and a positive number, got {self.rank} and {self.scale}"
             )
-        if self.every:
-            raise InputError(f"every: expected 0, since updates stay where they are; got {self.every}")
-        everything = self.layers is None and self.k is None
-        chosen = ChosenLayers(
-            self.layers, self.selection, self.k, 0, self.examples, "paper", "input", criterion=self.criterion
-        )
-        trainable = Fixed(context.layers.indices) if everything else chosen.trainable(context)
+        if self.choice.every and self.choice.layers is None:
+            raise InputError(f"every: expected 0, since updates stay where they are; got {self.choice.every}")
+        everything = self.choice.layers is None and self.choice.k is None
+        trainable = Fixed(context.layers.indices) if everything else self.choice.trainable(context)
         names = [layer.name for layer in context.layers]
 
         @contextmanager
@@ -69,3 +60,6 @@ class LoRA(AbstractMethod):
             return replace(trained, best=merged(trained.best, self.scale))
 
         return Plan(Adversarial(), trainable, prepare=prepare, as_before=as_before)
+
+    def with_random_layers(self) -> "LoRA":
+        return replace(self, choice=self.choice.at_random())

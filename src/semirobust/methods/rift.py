@@ -1,21 +1,20 @@
 """Fine-tuning where it costs no robustness, and only as far."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-import torch
 from torch import Tensor
 
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.methods import METHODS
-from semirobust.methods.base.layer_choice import ChosenLayers
+from semirobust.methods.base.interpolation import interpolated, validated_line
+from semirobust.methods.base.layer_choice import LayerChoice
 from semirobust.methods.base.method import AbstractMethod, Context, Plan
 from semirobust.objectives.standard import Standard
 from semirobust.training.training import Trained, Validate
 
-__all__ = ["RiFT", "interpolated", "on_the_way"]
+__all__ = ["RiFT"]
 
 
 @METHODS.register("rift")
@@ -32,29 +31,29 @@ class RiFT(AbstractMethod):
     batch statistics, which move in theirs.
 
     Args:
-        layers, selection, k, examples, criterion: as in
-            :class:`semirobust.methods.base.layer_choice.ChosenLayers`.
+        choice: which layers train; they are chosen once.
         steps: alpha is a multiple of 1 / steps; 10 in the authors' code.
-        tolerance: robust accuracy that may be lost on held-out images, a share.
+        tolerance: robust accuracy that may be lost on held-out images, as a fraction.
     """
 
-    layers: Sequence[int] | None = None
-    selection: str = "bottom"
-    k: int | None = 1
-    examples: int = 512
-    criterion: str = "weight-criticality"
+    choice: LayerChoice = field(
+        default_factory=lambda: LayerChoice(selection="bottom", k=1, every=0, criterion="weight-criticality")
+    )
     steps: int = 10
     tolerance: float = 0.0
 
     def plan(self, context: Context) -> Plan:
         if self.steps < 1 or not 0 <= self.tolerance <= 1:
             raise InputError(
-                f"steps and tolerance: expected at least 1 and a share, got {self.steps} and {self.tolerance}"
+                "steps and tolerance: expected at least 1 and a fraction, got"
+                f" {self.steps} and {self.tolerance}"
             )
-        chosen = ChosenLayers(
-            self.layers, self.selection, self.k, 0, self.examples, "paper", "input", criterion=self.criterion
-        )
-        return Plan(Standard(), chosen.trainable(context), after=self._go_back)
+        if self.choice.every and self.choice.layers is None:
+            raise InputError(f"every: expected 0, since layers are chosen once; got {self.choice.every}")
+        return Plan(Standard(), self.choice.trainable(context), after=self._go_back)
+
+    def with_random_layers(self) -> "RiFT":
+        return replace(self, choice=self.choice.at_random())
 
     def _go_back(
         self, trained: Trained, start: Mapping[str, Tensor], validate: Validate | None, seed: Seed
@@ -64,10 +63,11 @@ class RiFT(AbstractMethod):
             raise InputError(
                 "method rift: expected held-out images, since they choose how far it goes back; got none"
             )
-        scores = on_the_way(trained, start, self.steps, validate, seed)
+        scores = validated_line(trained, start, self.steps, validate, seed)
         before = scores[0][1]
-        allowed = [found for found in scores if found[1]["robust"] >= before["robust"] - self.tolerance]
-        alpha, after = max(allowed, key=lambda found: (found[1]["clean"], -found[0]))
+        allowed = [(a, point) for a, point in scores if point["robust"] >= before["robust"] - self.tolerance]
+        # Of equal clean accuracies the one nearest to the start.
+        alpha, after = max(allowed, key=lambda candidate: (candidate[1]["clean"], -candidate[0]))
         note = (
             f"alpha {alpha:g} of the way to the fine-tuned weights: on held-out images clean"
             f" {before['clean']:.1%} to {after['clean']:.1%}, robust {before['robust']:.1%} to"
@@ -75,27 +75,3 @@ class RiFT(AbstractMethod):
         )
         best = interpolated(start, trained.best, alpha)
         return replace(trained, best=best, notes=(*trained.notes, note))
-
-
-def on_the_way(
-    trained: Trained, start: Mapping[str, Tensor], steps: int, validate: Validate, seed: Seed
-) -> list[tuple[float, Mapping[str, float]]]:
-    """alpha in steps from 0, the weights before training, to 1, those of the best epoch, with what they
-    validate as.
-    """
-    model, last = trained.model, {name: tensor.clone() for name, tensor in trained.model.state_dict().items()}
-    scores: list[tuple[float, Mapping[str, float]]] = []
-    for step in range(steps + 1):
-        model.load_state_dict(interpolated(start, trained.best, step / steps))
-        scores.append((step / steps, validate(model.eval(), seed)))
-    model.load_state_dict(last)
-    return scores
-
-
-def interpolated(start: Mapping[str, Tensor], end: Mapping[str, Tensor], alpha: float) -> dict[str, Any]:
-    """``start + alpha (end - start)``, of whole numbers ``end``."""
-    with torch.no_grad():
-        return {
-            n: torch.lerp(t, end[n].to(t), alpha) if t.is_floating_point() else end[n]
-            for n, t in start.items()
-        }

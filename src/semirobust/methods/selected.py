@@ -1,12 +1,9 @@
 """Adversarial training of chosen layers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
-from semirobust.layers.features import Place
-from semirobust.measures.criticality import Form, Scale
 from semirobust.methods import METHODS
-from semirobust.methods.base.layer_choice import ChosenLayers
+from semirobust.methods.base.layer_choice import LayerChoice
 from semirobust.methods.base.method import AbstractMethod, Context, Plan
 from semirobust.objectives.adversarial import Adversarial
 
@@ -20,19 +17,13 @@ class SelectedAdversarial(AbstractMethod):
     selection (ours).
 
     Args:
-        layers, selection, k, every, examples, scale, at, form, criterion: as in
-            :class:`semirobust.methods.base.layer_choice.ChosenLayers`.
+        choice: which layers train.
     """
 
-    layers: Sequence[int] | None = None
-    selection: str = "top"
-    k: int | None = None
-    every: int = 10
-    examples: int = 512
-    scale: Scale = "paper"
-    at: Place = "input"
-    form: Form = "distance"
-    criterion: str = "criticality"
+    choice: LayerChoice = field(default_factory=LayerChoice)
 
     def plan(self, context: Context) -> Plan:
-        return Plan(Adversarial(), ChosenLayers.of(self).trainable(context))
+        return Plan(Adversarial(), self.choice.trainable(context))
+
+    def with_random_layers(self) -> "SelectedAdversarial":
+        return replace(self, choice=self.choice.at_random())

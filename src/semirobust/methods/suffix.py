@@ -8,6 +8,7 @@ from semirobust.core.errors import InputError
 from semirobust.layers.map import LayerMap
 from semirobust.methods import METHODS
 from semirobust.methods.base.method import AbstractMethod, Context, Plan
+from semirobust.objectives import AbstractObjective
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.objectives.dependent import Dependent
 from semirobust.training.trainable import Fixed, Replayed
@@ -43,9 +44,10 @@ class SuffixAdversarial(AbstractMethod):
             raise InputError(f"prefix_epochs: expected at least 0, got {self.prefix_epochs}")
         suffix = self.suffix(context.layers)
         trainable = Replayed((*(None,) * self.prefix_epochs, suffix)) if self.prefix_epochs else Fixed(suffix)
-        if self.dependence == "none":
-            return Plan(Adversarial(), trainable)
-        return Plan(Dependent(self.dependence, self.weight), trainable)
+        objective: AbstractObjective = Adversarial()
+        if self.dependence != "none":
+            objective = Dependent(self.dependence, self.weight)
+        return Plan(objective, trainable, prefix_epochs=self.prefix_epochs)
 
     def of(self, layers: int) -> "SuffixAdversarial":
         """The same with another number of layers."""

@@ -8,8 +8,8 @@ from torch import Tensor
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.methods import METHODS
+from semirobust.methods.base.interpolation import interpolated, validated_line
 from semirobust.methods.base.method import AbstractMethod, Context, Plan
-from semirobust.methods.rift import interpolated, on_the_way
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.training.trainable import All
 from semirobust.training.training import Trained, Validate
@@ -48,13 +48,12 @@ class WeightInterpolation(AbstractMethod):
             raise InputError(
                 "method wise: expected held-out images, since they choose how far it goes back; got none"
             )
-        robust = {
-            alpha: found["robust"] for alpha, found in on_the_way(trained, start, self.steps, validate, seed)
-        }
+        line = validated_line(trained, start, self.steps, validate, seed)
+        robust = {alpha: scores["robust"] for alpha, scores in line}
         alpha = max(robust, key=lambda alpha: (robust[alpha], -alpha))
-        shares = [f"{robust[where]:.1%}" for where in (0.0, alpha, 1.0)]
+        before, here, end = (f"{robust[at]:.1%}" for at in (0.0, alpha, 1.0))
         note = (
-            f"alpha {alpha:g} of the way: robust on held-out images {shares[0]} before, {shares[1]} here,"
-            f" {shares[2]} at its end"
+            f"alpha {alpha:g} of the way: robust on held-out images {before} before, {here} here,"
+            f" {end} at its end"
         )
         return replace(trained, best=interpolated(start, trained.best, alpha), notes=(*trained.notes, note))

@@ -36,10 +36,10 @@ def planned(
         trainable=plan.trainable,
         **{"collapse": plan.collapse, **options},
     )
-    prefix = getattr(method, "prefix_epochs", 0)
-    if 0 < training.epochs <= prefix:
+    if 0 < training.epochs <= plan.prefix_epochs:
         raise InputError(
-            f"prefix_epochs: expected fewer than the {training.epochs} epochs there are, got {prefix}"
+            f"prefix_epochs: expected fewer than the {training.epochs} epochs there are, got"
+            f" {plan.prefix_epochs}"
         )
     return training, plan
 
@@ -105,8 +105,8 @@ def harden(
             raise InputError("threat: expected a threat model such as Linf(8/255), or an attack; got neither")
         attack = PGD(threat, steps=10)
     if isinstance(method, str):
-        own = {f.name for f in dataclasses.fields(METHODS.make(method))}
-        chosen = METHODS.make(method, {key: options.pop(key) for key in list(options) if key in own})
+        names = METHODS.options_of(method)
+        chosen = METHODS.make(method, {key: options.pop(key) for key in list(options) if key in names})
     else:
         chosen = method
     known = {f.name for f in dataclasses.fields(Training)}

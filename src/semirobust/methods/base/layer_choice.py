@@ -1,8 +1,7 @@
 """Choosing layers by a measure, as several methods do."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -21,13 +20,13 @@ from semirobust.selection import SELECTIONS
 from semirobust.threats import AbstractBall
 from semirobust.training.trainable import AbstractTrainable, Fixed, Reselected, Score
 
-__all__ = ["ChosenLayers"]
+__all__ = ["LayerChoice"]
 
 _BATCH, _LOOKED_AT = 256, 32
 
 
 @dataclass(frozen=True)
-class ChosenLayers:
+class LayerChoice:
     """Which layers train: named ones, or chosen by a measure of layers and chosen anew every few epochs.
 
     Args:
@@ -41,20 +40,20 @@ class ChosenLayers:
             besides, such as ``connectivity.excess``.
     """
 
-    layers: Sequence[int] | None
-    selection: str
-    k: int | None
-    every: int
-    examples: int
-    scale: Scale
-    at: Place
+    layers: Sequence[int] | None = None
+    selection: str = "top"
+    k: int | None = None
+    every: int = 10
+    examples: int = 512
+    scale: Scale = "paper"
+    at: Place = "input"
     form: Form = "distance"
     criterion: str = "criticality"
 
-    @classmethod
-    def of(cls, method: Any) -> "ChosenLayers":
-        """From a method with fields of the same names."""
-        return cls(**{f.name: getattr(method, f.name) for f in fields(cls)})
+    def at_random(self) -> "LayerChoice":
+        """As many layers, drawn at random."""
+        k = len(set(self.layers)) if self.layers else self.k
+        return replace(self, selection="random", layers=None, k=k)
 
     def trainable(self, context: Context) -> AbstractTrainable:
         """The policy for the training loop."""
@@ -70,10 +69,10 @@ class ChosenLayers:
         return Reselected(self._score(context), selection, self.every)
 
     def _score(self, context: Context) -> Score:
-        own = self.criterion == "criticality"
+        # Criticality alone has settings here; of another measure ``connectivity.excess`` names a by-product.
         measure = (
             Criticality(scale=self.scale, at=self.at, form=self.form)
-            if own
+            if self.criterion == "criticality"
             else MEASURES.make(self.criterion.partition(".")[0])
         )
 

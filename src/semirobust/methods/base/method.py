@@ -44,10 +44,11 @@ class Plan:
     Attributes:
         objective: the two losses.
         trainable: which layers train.
-        collapse: share of the highest clean validation accuracy below which training stops.
+        collapse: fraction of the highest clean validation accuracy below which training stops.
         after: what is done with the trained weights, if anything.
         prepare: what the model is while it trains, such as one with low-rank updates.
         as_before: the run's best weights as the model has them outside of ``prepare``.
+        prefix_epochs: the first epochs, in which everything trains; there must be more epochs than these.
     """
 
     objective: AbstractObjective
@@ -56,6 +57,7 @@ class Plan:
     after: "After | None" = None
     prepare: Callable[[nn.Module, Seed], AbstractContextManager[None]] | None = None
     as_before: Callable[[Trained], Trained] | None = None
+    prefix_epochs: int = 0
 
 
 After = Callable[[Trained, Mapping[str, Tensor], Validate | None, Seed], Trained]
@@ -71,3 +73,7 @@ class AbstractMethod(ABC):
     @abstractmethod
     def plan(self, context: Context) -> Plan:
         """The objective and the layers that make up the method."""
+
+    def with_random_layers(self) -> "AbstractMethod | None":
+        """The same on as many random layers, as a control; None where it does not choose layers."""
+        return None

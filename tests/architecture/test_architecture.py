@@ -1,6 +1,8 @@
 """Rules that keep the code as it is meant to be."""
 
 import ast
+import dataclasses
+import importlib
 import inspect
 import pkgutil
 import re
@@ -53,6 +55,18 @@ def test_every_file_of_a_family_registers_a_member(family):
     modules = list(pkgutil.iter_modules(package.__path__))
     assert {module.name for module in modules if not module.ispkg} == registered
     assert {module.name for module in modules if module.ispkg} <= {"base"}, "machinery has one room"
+
+
+def test_a_class_is_abstract_or_final():
+    """What is shared is composed, or stands in an abstract class: no concrete dataclass is subclassed."""
+    for file in FILES:
+        name = ".".join(file.relative_to(SOURCE.parent).with_suffix("").parts)
+        if file.name in ("__init__.py", "__main__.py"):
+            continue
+        for cls in vars(importlib.import_module(name)).values():
+            if inspect.isclass(cls) and cls.__module__ == name:
+                bases = [base for base in cls.__bases__ if dataclasses.is_dataclass(base)]
+                assert all(map(inspect.isabstract, bases)) or cls.__name__ == "_Mixture", cls
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.family)

@@ -13,6 +13,7 @@ from semirobust.dependence.base.dependence import Orders, Shapes
 from semirobust.dependence.base.estimate import Raw
 from semirobust.dependence.base.pairwise import jackknife
 from semirobust.dependence.base.sketched import AbstractSketched
+from semirobust.dependence.base.unbiased import unbiased_from_sums
 
 __all__ = ["CKA"]
 
@@ -78,13 +79,9 @@ def _product(settings: CKA, x: Tensor, y: Tensor) -> float:
     if not settings.debiased:
         return total
     n = len(x)
-    own_x, own_y = (
-        x.square().sum(1),
-        y.square().sum(1),
-    )  # the diagonals of the kernels, which the estimate leaves out
-    trace = total - float(own_x @ own_y)
-    sums = float(own_x.sum() * own_y.sum()) / ((n - 1) * (n - 2))
-    rows = float(
-        own_x @ own_y
-    )  # centred kernels have rows that sum to 0, so without the diagonal to minus it
-    return (trace + sums - 2 * rows / (n - 2)) / (n * (n - 3))
+    # The estimate leaves out the diagonals. Rows of a centred kernel sum to 0, and so to minus the diagonal
+    # without it.
+    diagonal_x, diagonal_y = x.square().sum(1), y.square().sum(1)
+    rows = float(diagonal_x @ diagonal_y)
+    totals = float(diagonal_x.sum() * diagonal_y.sum())
+    return unbiased_from_sums(total - rows, totals, rows, n) / (n * (n - 3))

@@ -15,6 +15,7 @@ from semirobust.dependence.base.dependence import Orders, Shapes
 from semirobust.dependence.base.estimate import Raw
 from semirobust.dependence.base.pairwise import among, distances, jackknife
 from semirobust.dependence.base.sketched import AbstractSketched
+from semirobust.dependence.base.unbiased import unbiased_from_kernels
 
 __all__ = ["HSIC"]
 
@@ -88,7 +89,4 @@ def _kernel(rows: Tensor) -> Tensor:
 
 def _unbiased(a: Tensor, b: Tensor) -> float:
     n = len(a)
-    rows_a, rows_b = a.sum(1), b.sum(1)
-    trace = float((a * b).sum())
-    sums = float(rows_a.sum() * rows_b.sum()) / ((n - 1) * (n - 2))
-    return (trace + sums - 2 * float(rows_a @ rows_b) / (n - 2)) / (n * (n - 3))
+    return float(unbiased_from_kernels(a, b)) / (n * (n - 3))

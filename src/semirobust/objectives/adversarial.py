@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semirobust.objectives import OBJECTIVES
+from semirobust.objectives.base.losses import cross_entropy_of
 from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["Adversarial"]
@@ -21,7 +22,7 @@ class Adversarial(AbstractObjective):
     (our choice; the references differ), so batch statistics move only with the outer loss."""
 
     def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
-        return lambda x_adv: F.cross_entropy(step.model(x_adv), step.y, reduction="none")
+        return cross_entropy_of(step)
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         return F.cross_entropy(step.model(x_adv), step.y)

@@ -1,5 +1,6 @@
 """AutoLoRA."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -8,16 +9,15 @@ from torch.nn import functional as F
 from semirobust.adapters.low_rank import on_branch
 from semirobust.core.errors import InputError
 from semirobust.objectives import OBJECTIVES
-from semirobust.objectives.adversarial import Adversarial
-from semirobust.objectives.base.objective import Step
-from semirobust.objectives.trades import divergence
+from semirobust.objectives.base.losses import cross_entropy_of, divergence
+from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["AutoLoRA"]
 
 
 @OBJECTIVES.register("autolora")
 @dataclass(frozen=True)
-class AutoLoRA(Adversarial):
+class AutoLoRA(AbstractObjective):
     """min E[ (1 - p) CE(g(x), y) + p CE(f(x'), y) + weight * p * KL(p_g(x) || p_f(x')) ], g = f with a
     low-rank branch.
 
@@ -35,6 +35,9 @@ class AutoLoRA(Adversarial):
     def __post_init__(self) -> None:
         if not self.weight >= 0:
             raise InputError(f"weight: expected at least 0, got {self.weight}")
+
+    def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
+        return cross_entropy_of(step)
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         with on_branch(step.model):

@@ -1,6 +1,6 @@
 """Adversarial training that also asks consecutive layers to depend on each other."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semirobust.core.errors import InputError
+from semirobust.dependence.base.unbiased import unbiased_from_kernels
 from semirobust.layers.features import features
 from semirobust.objectives import OBJECTIVES
-from semirobust.objectives.adversarial import Adversarial
-from semirobust.objectives.base.objective import Step
+from semirobust.objectives.base.losses import cross_entropy_of
+from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["Dependent", "alignment"]
 
@@ -22,7 +23,7 @@ _FLAT = 1e-6  # share of a kernel's squared norm below which its spread is round
 
 @OBJECTIVES.register("dependent")
 @dataclass(frozen=True)
-class Dependent(Adversarial):
+class Dependent(AbstractObjective):
     """min E[ max_delta CE(f(x + delta), y) ] - weight * mean_j D(F_{j-1}; F_j | Y) over the layers j that
     train, at x + delta.
 
@@ -41,6 +42,9 @@ class Dependent(Adversarial):
     def __post_init__(self) -> None:
         if self.dependence not in ("hsic", "cka"):
             raise InputError(f"dependence: expected hsic or cka; got {self.dependence!r}")
+
+    def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
+        return cross_entropy_of(step)
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         pairs = [(j - 1, j) for j in step.selected if j > 1]
@@ -108,8 +112,5 @@ def _gaussian(rows: Tensor) -> Tensor:
 
 def _hsic(k: Tensor, m: Tensor) -> Tensor:
     """n (n - 3) times the unbiased estimate, from two kernels of one class."""
-    n = len(k)
-    off = 1 - torch.eye(n, dtype=k.dtype, device=k.device)
-    k, m = k * off, m * off
-    rows_k, rows_m = k.sum(1), m.sum(1)
-    return (k * m).sum() + rows_k.sum() * rows_m.sum() / ((n - 1) * (n - 2)) - 2 * (rows_k @ rows_m) / (n - 2)
+    off = 1 - torch.eye(len(k), dtype=k.dtype, device=k.device)
+    return unbiased_from_kernels(k * off, m * off)

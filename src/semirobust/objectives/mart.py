@@ -1,5 +1,6 @@
 """MART."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,16 +9,15 @@ from torch.nn import functional as F
 
 from semirobust.core.errors import InputError
 from semirobust.objectives import OBJECTIVES
-from semirobust.objectives.adversarial import Adversarial
-from semirobust.objectives.base.objective import Step
-from semirobust.objectives.trades import divergence
+from semirobust.objectives.base.losses import cross_entropy_of, divergence
+from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["MART"]
 
 
 @OBJECTIVES.register("mart")
 @dataclass(frozen=True)
-class MART(Adversarial):
+class MART(AbstractObjective):
     """min E[ BCE(p(x'), y) + beta * KL(p(x) || p(x')) (1 - p_y(x)) ], x' = argmax CE (Wang et al. 2020,
     equation 9).
 
@@ -35,6 +35,9 @@ class MART(Adversarial):
     def __post_init__(self) -> None:
         if not self.beta >= 0:
             raise InputError(f"beta: expected at least 0, got {self.beta}")
+
+    def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
+        return cross_entropy_of(step)
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         clean, moved = step.model(step.x), step.model(x_adv)

@@ -1,5 +1,6 @@
 """Adversarial training that keeps clean images."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -8,15 +9,15 @@ from torch.nn import functional as F
 
 from semirobust.core.errors import InputError
 from semirobust.objectives import OBJECTIVES
-from semirobust.objectives.adversarial import Adversarial
-from semirobust.objectives.base.objective import Step
+from semirobust.objectives.base.losses import cross_entropy_of
+from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["Mixed"]
 
 
 @OBJECTIVES.register("mixed")
 @dataclass(frozen=True)
-class Mixed(Adversarial):
+class Mixed(AbstractObjective):
     """min E[ (1 - clean) max_delta CE(f(x + delta), y) + clean CE(f(x), y) ], in nats.
 
     Source: Goodfellow et al. (2015), equation in section 6, whose alpha is ``clean``; the capacity study of
@@ -31,6 +32,9 @@ class Mixed(Adversarial):
     def __post_init__(self) -> None:
         if not 0 <= self.clean <= 1:
             raise InputError(f"clean: expected a share, got {self.clean}")
+
+    def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
+        return cross_entropy_of(step)
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         both = step.model(torch.cat([x_adv, step.x]))

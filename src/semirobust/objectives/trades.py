@@ -10,9 +10,10 @@ from torch.nn import functional as F
 
 from semirobust.core.errors import InputError
 from semirobust.objectives import OBJECTIVES
+from semirobust.objectives.base.losses import divergence
 from semirobust.objectives.base.objective import AbstractObjective, Step
 
-__all__ = ["TRADES", "divergence"]
+__all__ = ["TRADES"]
 
 
 @OBJECTIVES.register("trades")
@@ -21,9 +22,9 @@ class TRADES(AbstractObjective):
     """min E[ CE(f(x), y) + beta * max_delta KL(p(x) || p(x + delta)) ], p = softmax f (Zhang et al. 2019,
     equation 5).
 
-    The divergence has no slope at delta = 0, so its attack needs a random start; the authors' is 0.001 N(0,
-    1), ours that of the attack. p(x) is computed once and not in every step, as theirs is. With beta = 0 it
-    is standard training.
+    The gradient of the divergence is 0 at delta = 0, so its attack needs a random start. The authors' start
+    is 0.001 N(0, 1); ours is that of the attack. p(x) is computed once, theirs in every step. With beta = 0
+    this is standard training.
 
     Args:
         beta: weight of the divergence; 6 in the authors' script.
@@ -45,10 +46,3 @@ class TRADES(AbstractObjective):
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         clean = step.model(step.x)
         return F.cross_entropy(clean, step.y) + self.beta * divergence(clean, step.model(x_adv)).mean()
-
-
-def divergence(clean: Tensor, moved: Tensor) -> Tensor:
-    """KL(softmax clean || softmax moved) of two logits (N, C), by example, in nats; finite whatever
-    underflows.
-    """
-    return F.kl_div(moved.log_softmax(1), clean.log_softmax(1), reduction="none", log_target=True).sum(1)

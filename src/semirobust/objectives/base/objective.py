@@ -40,7 +40,8 @@ class AbstractObjective(ABC):
 
     Attributes:
         best_by: the validation score by which its best epoch is chosen.
-        flat_at_start: the inner loss has no slope at the image itself, so an attack must start elsewhere.
+        flat_at_start: whether the gradient of the inner loss is 0 at the image itself. An attack must then
+            start elsewhere.
     """
 
     best_by: ClassVar[str] = "robust"

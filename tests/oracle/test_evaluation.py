@@ -1,5 +1,6 @@
 """Verdicts against closed forms, and the numbers made of them against other libraries."""
 
+import copy
 import math
 from dataclasses import dataclass
 
@@ -46,6 +47,8 @@ def test_names_find_verdicts(linear, images):
     assert torch.equal(result.robust[sr.FGSM(sr.Linf(0.01))], result.robust["fgsm"])
     with pytest.raises(KeyError, match="there are pgd-3, pgd-3', fgsm"):
         result.robust["square"]
+    with pytest.raises(KeyError, match="means pgd-3 and pgd-3'"):
+        result.robust["pgd"]
     named = sr.evaluate(linear, *images, {"mine": sr.FGSM(sr.Linf(0.01))})
     assert "mine" in named.summary() and "clean" in str(named.summary())
 
@@ -109,6 +112,9 @@ def test_exact_binomial_interval():
     assert proportion_interval(0, 20) == (0.0, pytest.approx(1 - 0.025 ** (1 / 20)))
     share = Proportion.of(torch.tensor([True, True, False, True]))
     assert share == 0.75 and share.n == 4 and share.low < 0.75 < share.high and str(share).startswith("75.0%")
+    assert copy.deepcopy(share).n == 4 and f"{share:.1%}" == "75.0%"
+    with pytest.raises(AttributeError, match="cannot be changed"):
+        share.n = 5
 
 
 def test_interval_of_a_mean():

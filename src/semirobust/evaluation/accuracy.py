@@ -18,7 +18,7 @@ from semirobust.evaluation.resume import Ledger, evaluation_key
 from semirobust.fast.inference import FastModel, Precision, fast_inference
 from semirobust.layers.quiet import device_of, quiet
 
-__all__ = ["Evaluation", "Proportion", "Summary", "correct", "evaluate", "named_attacks"]
+__all__ = ["ByAttack", "Evaluation", "Proportion", "Summary", "correct", "evaluate", "named_attacks"]
 
 _FEW = 16
 
@@ -26,25 +26,38 @@ Attacks = AbstractAttack | Sequence[AbstractAttack] | Mapping[str, AbstractAttac
 
 
 class Proportion(float):
-    """A share with its exact binomial 95 % interval.
+    """``count / n``, a number that knows its exact binomial 95 % interval; it cannot be changed.
 
     Attributes:
+        count, n: how many examples, and of how many.
         low, high: the interval.
-        n: the number of examples.
     """
 
+    __slots__ = ("count", "high", "low", "n")
+
+    count: int
+    n: int
     low: float
     high: float
-    n: int
+
+    def __new__(cls, count: int, n: int) -> "Proportion":
+        proportion = super().__new__(cls, count / n)
+        low, high = proportion_interval(count, n)
+        for name, value in (("count", count), ("n", n), ("low", low), ("high", high)):
+            object.__setattr__(proportion, name, value)
+        return proportion
 
     @classmethod
     def of(cls, correct: Tensor) -> "Proportion":
-        """The share of true entries in (N,)."""
-        count, n = int(correct.sum()), len(correct)
-        share = cls(count / n)
-        share.low, share.high = proportion_interval(count, n)
-        share.n = n
-        return share
+        """The fraction of true entries in (N,)."""
+        return cls(int(correct.sum()), len(correct))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a proportion cannot be changed; got a new {name}")
+
+    def __reduce__(self) -> tuple[type["Proportion"], tuple[int, int]]:
+        # A float is copied and pickled by its value alone, which would lose n.
+        return type(self), (self.count, self.n)
 
     def __str__(self) -> str:
         return f"{self:.1%} [{self.low:.1%}, {self.high:.1%}]"
@@ -58,26 +71,49 @@ class Summary(dict[str, Proportion]):
         return "\n".join(f"{name:<{width}}  {share}" for name, share in self.items())
 
 
-class _ByAttack(dict[str, Tensor]):
-    """Verdicts by the attack's name; an attack object, or the family where it is unambiguous, finds them
-    too.
+class ByAttack(Mapping[str, Tensor]):
+    """Verdicts by attack, in the order in which the attacks ran.
+
+    A key is one of, in this order:
+
+    1. the name under which the attack ran, such as ``pgd-20``;
+    2. an attack that ran, which is found by equality;
+    3. the family of an attack, in any case, such as ``PGD`` for ``pgd-20``, where one of that family ran.
+
+    Args:
+        verdicts: name -> (N,).
+        attacks: name -> the attack.
+
+    Raises:
+        KeyError: no attack is meant by the key, or it is a family of which several ran.
     """
 
-    def __init__(self, attacks: Mapping[str, AbstractAttack]) -> None:
-        super().__init__()
-        self._attacks = attacks
+    def __init__(self, verdicts: Mapping[str, Tensor], attacks: Mapping[str, AbstractAttack]) -> None:
+        self._verdicts, self._attacks = dict(verdicts), dict(attacks)
 
-    def __missing__(self, key: object) -> Tensor:
+    def __getitem__(self, key: str | AbstractAttack) -> Tensor:
+        if isinstance(key, str) and key in self._verdicts:
+            return self._verdicts[key]
         if isinstance(key, AbstractAttack):
-            named = [name for name, attack in self._attacks.items() if attack == key]
-            if not named:
-                raise KeyError(f"{key!r}; there are {', '.join(self)}")
-            return self[named[0]]
-        wanted = str(key).lower()
-        found = [name for name in self if name == wanted or name.partition("-")[0] == wanted]
-        if len(found) == 1:
-            return self[found[0]]
-        raise KeyError(f"{key!r}; there are {', '.join(self)}")
+            # Of equal attacks that ran under several names the first counts.
+            names = [name for name, attack in self._attacks.items() if attack == key][:1]
+        else:
+            names = [name for name in self._verdicts if _family(name) == str(key).lower()]
+        if len(names) > 1:
+            raise KeyError(f"{key!r} means {' and '.join(names)}; there are {', '.join(self)}")
+        if not names:
+            raise KeyError(f"{key!r}; there are {', '.join(self)}")
+        return self._verdicts[names[0]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._verdicts)
+
+    def __len__(self) -> int:
+        return len(self._verdicts)
+
+
+def _family(name: str) -> str:
+    return name.partition("-")[0].lower()
 
 
 @dataclass(frozen=True)
@@ -95,7 +131,7 @@ class Evaluation:
     """
 
     clean: Tensor
-    robust: Mapping[str, Tensor]
+    robust: ByAttack
     rejected: Mapping[str, int]
     inference: str = ""
     threats: Mapping[str, str] = field(default_factory=dict)
@@ -194,12 +230,12 @@ def evaluate(
         )
         ledger = Ledger(_of_process(Path(state), processes) if state else None, key)
         runner = _Runner(model, x, y, device, fast, as_seed(seed), batch_size, ledger, processes, progress)
-        robust, rejected, standing = _ByAttack(named), {}, dict[str, Tensor]()
+        robust, rejected, standing = dict[str, Tensor](), dict[str, int](), dict[str, Tensor]()
         threats = {name: str(attack.threat) for name, attack in named.items()}
         for name, attack in named.items():
             robust[name], rejected[name] = runner.run(name, attack, standing.get(threats[name], clean))
             standing |= {threats[name]: robust[name]} if worst_case else {}
-    return Evaluation(clean, robust, rejected, inference, threats, worst_case)
+    return Evaluation(clean, ByAttack(robust, named), rejected, inference, threats, worst_case)
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""What an attack, a step of training or a network costs."""
+"""What an attack, a training step or a network costs in time and memory."""

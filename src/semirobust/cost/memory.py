@@ -1,4 +1,4 @@
-"""How much memory an attack or a training step takes, before it is tried."""
+"""Peak memory of an attack or a training step, counted before it is run."""
 
 import copy
 import math
@@ -32,15 +32,18 @@ def footprint(
     objective: AbstractObjective | None = None,
     layers: Sequence[int] | None = None,
 ) -> int:
-    """The most bytes that tensors take at once in a step on ``batch`` images, weights included, the data set
-    left out.
+    """Peak memory in bytes of a step on ``batch`` images, weights included and the data set left out.
 
-    The step is carried out on tensors without values, so it takes no memory and little time. Counted are all
-    tensors, each from its making to its last use, in the precision of the weights; training also has a
-    momentum for each weight that trains, and the weights of its best epoch. Not counted: what an allocator
-    keeps beside them (on a CPU up to half as much again, by glibc), what a library works in, and what options
-    of :class:`Training` add: copies that attacks search (``search``, 1.5 times the weights at most), averages
-    and weight perturbations (as much as the weights each). (Ours.)
+    The step runs on tensors without values (PyTorch's fake tensors), so it takes no memory and little time.
+    Counted are all tensors, each from its creation to its last use, in the precision of the weights. Training
+    adds a momentum for each weight that trains, and the weights of the best epoch. Not counted are:
+
+    - what an allocator holds besides (on a CPU up to half as much again, by glibc);
+    - the workspace of libraries;
+    - what options of :class:`Training` add: the fast copy that attacks search in (1.5 times the weights at
+      most), averages and weight perturbations (as much as the weights each).
+
+    The method is ours.
 
     Args:
         model: gives logits (N, C).
@@ -53,21 +56,22 @@ def footprint(
         InputError: the network or the objective asks for values.
     """
     check_counts(1, batch=batch)
-    found = layer_map(model, x[:1].to(device_of(model, x.device)))
-    held = _bytes({*model.parameters(), *model.buffers()})  # tied ones once
-    best = _bytes(model.state_dict().values())
+    all_layers = layer_map(model, x[:1].to(device_of(model, x.device)))
+    held = _bytes({*model.parameters(), *model.buffers()})  # a set, so that tied weights count once
+    best_epoch = _bytes(model.state_dict().values())
     without_values = FakeTensorMode()
     with FakeCopyMode(without_values):
         ghost = copy.deepcopy(model)
     try:
         with (
             without_values,
-            only_trainable(ghost, found, layers),
+            only_trainable(ghost, all_layers, layers),
             _Alive((*ghost.parameters(), *ghost.buffers())) as alive,
         ):
-            step, x_adv = _attacked(ghost, (batch, *x.shape[1:]), objective, found, layers)
+            step, x_adv = _attacked(ghost, (batch, *x.shape[1:]), objective, all_layers, layers)
             if objective is not None:
-                held += best + _bytes(p for p in ghost.parameters() if p.requires_grad)
+                # The second sum is the momentum.
+                held += best_epoch + _bytes(p for p in ghost.parameters() if p.requires_grad)
                 ghost.train()
                 objective.outer(step, x_adv).backward()
     except InputError:
@@ -77,21 +81,26 @@ def footprint(
             "footprint: expected a network and an objective that work without values;"
             f" {first_line(error)[:200]}"
         ) from None
-    return held + alive.most
+    return held + alive.peak
 
 
 def largest_batch(model: nn.Module, x: Tensor, limit: float, **given: Any) -> int:
-    """The most images in a step that take ``limit`` bytes at most, by :func:`footprint`; 0 where two do not
-    fit.
+    """The largest batch whose step fits into ``limit`` bytes by :func:`footprint`; 0 where two images do not.
+
+    Args:
+        model, x: as for :func:`footprint`.
+        limit: bytes.
+        given: further arguments of :func:`footprint`.
 
     Raises:
-        InputError: the limit is no number of bytes.
+        InputError: the limit is not a positive, finite number.
     """
     if not 0 < limit < math.inf:
         raise InputError(f"limit: expected a number of bytes, got {limit}")
     fits, fails = 0, 2  # batch norm cannot train on one
     while footprint(model, x, fails, **given) <= limit:
         fits, fails = fails, 2 * fails
+    # The answer lies in [fits, fails): halve that interval.
     if not fits:
         return 0
     while fails - fits > 1:
@@ -104,13 +113,13 @@ def _attacked(
     ghost: nn.Module,
     shape: tuple[int, ...],
     objective: AbstractObjective | None,
-    found: LayerMap,
+    all_layers: LayerMap,
     layers: Sequence[int] | None,
 ) -> tuple[Step, Tensor]:
-    """One step of an attack, as training or an evaluation takes it."""
+    """One gradient step of an attack, as in training or an evaluation, and what it gives."""
     device = device_of(ghost, torch.device("cpu"))
     x, y = torch.empty(shape, device=device), torch.zeros(shape[0], dtype=torch.long, device=device)
-    step = Step(ghost, found, x, y, found.indices if layers is None else tuple(layers))
+    step = Step(ghost, all_layers, x, y, all_layers.indices if layers is None else tuple(layers))
     with quiet(ghost):
         inner = (
             objective.inner(step)
@@ -119,9 +128,9 @@ def _attacked(
         )
         if inner is None:
             return step, x
-        here = torch.empty_like(x).requires_grad_()
-        (slope,) = torch.autograd.grad(inner(here).sum(), here)
-        return step, (here + slope.sign()).detach()
+        x_adv = torch.empty_like(x).requires_grad_()
+        (gradient,) = torch.autograd.grad(inner(x_adv).sum(), x_adv)
+        return step, (x_adv + gradient.sign()).detach()
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
@@ -129,13 +138,20 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
 
 
 class _Alive(TorchDispatchMode):
-    """Counts the bytes of storages that are made inside and still used, and the most there were; not of
-    ``known`` tensors.
+    """Inside, counts the bytes of all tensors that are alive, and their peak.
+
+    A storage counts once, however many views share it, and until its last view is gone.
+
+    Args:
+        known: tensors that are not counted.
+
+    Attributes:
+        now, peak: bytes.
     """
 
     def __init__(self, known: Iterable[Tensor]) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.now = self.most = 0
+        self.now = self.peak = 0
         self._known: dict[int, object] = {
             storage._cdata: storage for storage in (t.untyped_storage() for t in known)
         }
@@ -143,11 +159,11 @@ class _Alive(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        found = func(*args, **(kwargs or {}))
-        for tensor in tree_iter(found):
+        result = func(*args, **(kwargs or {}))
+        for tensor in tree_iter(result):
             if isinstance(tensor, Tensor):
                 self._count(tensor.untyped_storage())
-        return found
+        return result
 
     def _count(self, storage: torch.UntypedStorage) -> None:
         key, size = storage._cdata, storage.nbytes()
@@ -158,6 +174,7 @@ class _Alive(TorchDispatchMode):
             self.now -= size
             self._known.pop(key, None)
 
+        # A weak reference calls ``gone`` when the storage is freed.
         self._known[key] = weakref.ref(storage, gone)
         self.now += size
-        self.most = max(self.most, self.now)
+        self.peak = max(self.peak, self.now)

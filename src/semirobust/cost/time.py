@@ -1,4 +1,4 @@
-"""How long a network takes, and how much it holds."""
+"""Time of a forward pass, MACs, parameters and memory of a network."""
 
 import statistics
 import time
@@ -17,29 +17,33 @@ __all__ = ["Cost", "costs"]
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one network on batches of one size.
+    """The cost of one network on batches of one size.
 
     Attributes:
-        seconds: median over runs of one forward pass of the batch.
-        ratio, low, high: how many times as long as the first network in the same turn: median, and the
-            smallest and largest.
-        multiplications: of its convolutions and linear layers, for one image.
-        parameters: how many.
-        megabytes: its weights and, for the batch, the largest sum of an operation's input and output.
+        seconds: of a forward pass of the batch, median over runs.
+        ratio, low, high: time divided by that of the first network in the same turn: median, minimum and
+            maximum.
+        macs: of its convolutions and linear layers, for one image.
+        parameters: their number.
+        megabytes: of its weights plus, for the batch, the largest sum of an operation's input and output.
     """
 
     seconds: float
     ratio: float
     low: float
     high: float
-    multiplications: float
+    macs: float
     parameters: int
     megabytes: float
 
 
 def costs(models: Mapping[str, nn.Module], x: Tensor, *, runs: int = 15) -> dict[str, Cost]:
-    """Time forward passes of ``x`` (N, ...) in turn, since machines have moods; others are compared with the
-    first network.
+    """The cost of several networks, measured in turn, so that noise of the machine meets all of them alike.
+
+    Args:
+        models: networks by name; times are compared with those of the first.
+        x: (N, ...) the batch.
+        runs: timed passes of each network, after one that is not timed.
 
     Raises:
         InputError: no models, or no runs.
@@ -50,22 +54,22 @@ def costs(models: Mapping[str, nn.Module], x: Tensor, *, runs: int = 15) -> dict
     for turn in range(runs + 1):
         for name, model in models.items():
             seconds = _passed(model, x)
-            if turn:
+            if turn:  # the first pass also allocates and chooses kernels
                 spent[name].append(seconds)
     first = spent[next(iter(models))]
-    found = {}
+    result = {}
     for name, model in models.items():
-        ratios = sorted(own / other for own, other in zip(spent[name], first, strict=True))
-        found[name] = Cost(
-            statistics.median(spent[name]),
-            statistics.median(ratios),
-            ratios[0],
-            ratios[-1],
-            sum(multiplications(model, x[:1]).values()),
-            sum(parameter.numel() for parameter in model.parameters()),
-            _megabytes(model, x),
+        ratios = sorted(seconds / base for seconds, base in zip(spent[name], first, strict=True))
+        result[name] = Cost(
+            seconds=statistics.median(spent[name]),
+            ratio=statistics.median(ratios),
+            low=ratios[0],
+            high=ratios[-1],
+            macs=sum(multiplications(model, x[:1]).values()),
+            parameters=sum(parameter.numel() for parameter in model.parameters()),
+            megabytes=_megabytes(model, x),
         )
-    return found
+    return result
 
 
 def _passed(model: nn.Module, x: Tensor) -> float:
@@ -83,7 +87,7 @@ def _passed(model: nn.Module, x: Tensor) -> float:
 
 
 def _megabytes(model: nn.Module, x: Tensor) -> float:
-    """Counted, not measured: what an allocator keeps is another matter."""
+    """Counted from shapes, not measured: an allocator may hold more."""
     largest = [0]
 
     def count(module: nn.Module, args: tuple[object, ...], output: object) -> None:

@@ -1,4 +1,4 @@
-"""How far the losses of two networks can be apart that differ in some layers only."""
+"""Bounds on the difference in loss between two networks that differ in some layers only."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -22,20 +22,20 @@ _BATCH = 128
 
 @dataclass(frozen=True)
 class PerformanceBounds:
-    """Bounds beside what they bound, on the same examples.
+    """Two bounds and the quantities that they bound, on the same examples.
 
     Attributes:
         loss: mean cross entropy of the other network minus that of the reference, nats.
-        slope: g·d, the linear term that bound (a) drops: g is the reference's gradient, d the difference of
-            parameters.
+        slope: g·d, the linear term that bound (a) drops. g is the gradient of the reference's loss, d the
+            difference of parameters.
         sharpness: largest eigenvalue of the reference's Hessian in the parameters that differ.
         distance: Euclidean length of d.
         quadratic: bound (a), sharpness / 2 * distance^2, on ``loss``.
         output: root of the mean squared distance of the two networks' logits; it bounds the mean difference
             of a logit.
         peeling: bound (b) as the paper has it, on ``output``.
-        telescoped: the same sum without its assumption that the other network's weights are no larger.
-        buffers: whether batch statistics differ too, which neither bound knows of.
+        telescoped: the same sum without the assumption that the other network's weights are no larger.
+        buffers: whether batch statistics differ too. Neither bound takes these into account.
     """
 
     loss: float
@@ -73,10 +73,12 @@ def performance_bounds(
     difference itself.
 
     (a) l(w') - l(w) <= sharpness / 2 * ||w' - w||^2: a Taylor series at w cut after its second term. It needs
-    w to be stationary (``slope`` tells) and w' to be near. (b) ||f'(x) - f(x)|| <= C^(n-1) ||x|| prod_j
-    ||W_j|| sum_j ||W'_j - W_j|| / ||W_j||, Frobenius norms, C the Lipschitz constant of the activation. It
-    holds for chains of linear layers without bias or norm whose activation keeps 0, and where ||W'_j|| <=
-    ||W_j||. The norm of a convolution's kernel does not bound the convolution: there it is a number only.
+    w to be stationary (``slope`` is then near 0) and w' to be near w.
+
+    (b) ||f'(x) - f(x)|| <= C^(n-1) ||x|| prod_j ||W_j|| sum_j ||W'_j - W_j|| / ||W_j||, Frobenius norms, C
+    the Lipschitz constant of the activation. It holds for chains of linear layers without bias or norm whose
+    activation keeps 0, and where ||W'_j|| <= ||W_j||. The norm of a convolution's kernel does not bound the
+    convolution, so for convolutions (b) is a number to compare and not a bound.
 
     Args:
         other: the network that differs from ``reference`` in ``layers``, such as a semirobust one.
@@ -87,25 +89,25 @@ def performance_bounds(
         layers: the layers that differ.
         lipschitz: C; 1 for ReLU.
         curvature: the reference's ``sharpness``, where it is known.
-        seed: of the eigenvalue's first vector.
+        seed: of the vector from which the eigenvalue is iterated.
         layer_map_: the layer map of both, where another than ``layer_map(reference, x)`` is wanted.
     """
     check_examples(x, y)
     check_mode(other)
     check_mode(reference)
-    found = layer_map(reference, x[:1]) if layer_map_ is None else layer_map_
-    indices = tuple(sorted({found.at(i).index for i in layers}))
-    names = found.parameters(indices)
-    mine, theirs = dict(reference.named_parameters()), dict(other.named_parameters())
-    _check_alike(mine, theirs, set(names))
+    all_layers = layer_map(reference, x[:1]) if layer_map_ is None else layer_map_
+    indices = tuple(sorted({all_layers.at(i).index for i in layers}))
+    names = all_layers.parameters(indices)
+    old, new = dict(reference.named_parameters()), dict(other.named_parameters())
+    _check_alike(old, new, set(names))
     probe(reference, x, y)
-    difference = [theirs[name].detach() - mine[name].detach() for name in names]
+    difference = [new[name].detach() - old[name].detach() for name in names]
     distance = math.sqrt(sum(float(d.cpu().double().square().sum()) for d in difference))
     top = sharpness(reference, x, y, names, seed=seed) if curvature is None else curvature
     gradient = _gradient(reference, x, y, names)
     loss, logits = _loss(reference, x, y)
     loss_other, logits_other = _loss(other, x, y)
-    peeling, telescoped = _peeling(other, reference, x, found, indices, lipschitz)
+    peeling, telescoped = _peeling(other, reference, x, all_layers, indices, lipschitz)
     return PerformanceBounds(
         loss=loss_other - loss,
         slope=sum(float((g * d).cpu().double().sum()) for g, d in zip(gradient, difference, strict=True)),
@@ -119,15 +121,15 @@ def performance_bounds(
     )
 
 
-def _check_alike(mine: dict[str, nn.Parameter], theirs: dict[str, nn.Parameter], free: set[str]) -> None:
-    """Two networks of one build that differ in the parameters ``free`` alone."""
-    for name, value in mine.items():
-        if name not in theirs or theirs[name].shape != value.shape:
+def _check_alike(old: dict[str, nn.Parameter], new: dict[str, nn.Parameter], free: set[str]) -> None:
+    """Raise where two networks differ in build, or in other parameters than ``free``."""
+    for name, value in old.items():
+        if name not in new or new[name].shape != value.shape:
             raise InputError(
                 f"other: expected a network of the same build as the reference, but {name} differs in shape"
                 " or is missing"
             )
-        if name not in free and not torch.equal(value, theirs[name].to(value)):
+        if name not in free and not torch.equal(value, new[name].to(value)):
             raise InputError(f"layers: expected all that differ, but {name} differs too")
 
 
@@ -144,16 +146,16 @@ def sharpness(
     ``names``.
 
     By Lanczos (ARPACK, through SciPy) on products of the Hessian with vectors. Power iteration would find the
-    eigenvalue of largest modulus, which may be a negative one. In nats per squared unit of weight; NaN where
-    it does not converge.
+    eigenvalue of largest modulus, which may be negative. In nats per squared unit of weight; NaN where the
+    iteration does not converge.
 
     Args:
         model: gives logits (N, C); in eval mode.
         x: (N, ...) inputs.
         y: (N,) labels.
         names: parameters by name.
-        seed: of the first vector.
-        tolerance: relative, of the eigenvalue.
+        seed: of the vector to begin with.
+        tolerance: relative error of the eigenvalue.
     """
     from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigsh
 
@@ -169,14 +171,14 @@ def sharpness(
 
     hessian = LinearOperator((n, n), matvec=times, dtype=np.float64)
     try:
-        found = eigsh(
+        eigenvalues = eigsh(
             hessian, k=1, which="LA", v0=first.numpy(), tol=tolerance, maxiter=50, return_eigenvectors=False
         )
     except ArpackNoConvergence:
         return math.nan
-    except ArpackError:  # the first product was 0, or no number
+    except ArpackError:  # the first product was 0, or NaN
         return 0.0 if not times(first.numpy()).any() else math.nan
-    return float(found[0])
+    return float(eigenvalues[0])
 
 
 def _named(model: nn.Module, names: Sequence[str]) -> list[nn.Parameter]:
@@ -201,17 +203,13 @@ def _product(
         for start in range(0, len(x), _BATCH):
             rows = slice(start, start + _BATCH)
             loss = F.cross_entropy(model(x[rows]), y[rows], reduction="sum") / len(x)
-            slope = torch.autograd.grad(loss, parameters, create_graph=True)
-            dot = sum((s * a).sum() for s, a in zip(slope, along, strict=True))
+            gradient = torch.autograd.grad(loss, parameters, create_graph=True)
+            dot = sum((g * a).sum() for g, a in zip(gradient, along, strict=True))
             assert isinstance(dot, Tensor)
-            # Of a purely linear part the gradient does not depend on the parameter, and its product is 0.
-            found = (
-                torch.autograd.grad(dot, parameters, materialize_grads=True)
-                if dot.requires_grad
-                else along[:0]
-            )
-            if found:
-                total += torch.cat([f.reshape(-1).cpu().double() for f in found])
+            # The gradient of a purely linear part does not depend on the parameter: its product is 0.
+            if dot.requires_grad:
+                products = torch.autograd.grad(dot, parameters, materialize_grads=True)
+                total += torch.cat([product.reshape(-1).cpu().double() for product in products])
     return total
 
 
@@ -228,7 +226,9 @@ def _gradient(model: nn.Module, x: Tensor, y: Tensor, names: Sequence[str]) -> l
 
 
 class _differentiable:
-    """Inside ``quiet``, let these parameters take a gradient; ``quiet`` puts their flags back."""
+    """Gradients of these parameters inside ``quiet``, which turned them off and restores the flags at its
+    end.
+    """
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
         self.parameters = parameters
@@ -257,31 +257,30 @@ def _peeling(
     lipschitz: float,
 ) -> tuple[float, float]:
     """Bound (b) in the paper's form, and its telescoping sum with each network's own norms."""
-    own = {layer.index: _weight(reference, layer.name) for layer in layers}
+    old = {layer.index: _weight(reference, layer.name) for layer in layers}
     new = {layer.index: _weight(other, layer.name) for layer in layers}
-    scale = lipschitz ** (len(layers) - 1) * _length(reference, layers.at(1).name, x)
-    norms = {i: float(w.cpu().double().norm()) for i, w in own.items()}
+    scale = lipschitz ** (len(layers) - 1) * _input_norm(reference, layers.at(1).name, x)
+    norms = {i: float(w.cpu().double().norm()) for i, w in old.items()}
     norms_new = {i: float(w.cpu().double().norm()) for i, w in new.items()}
-    apart = {j: float((new[j].cpu().double() - own[j].cpu().double()).norm()) for j in changed}
+    distances = {j: float((new[j].cpu().double() - old[j].cpu().double()).norm()) for j in changed}
     product = math.prod(norms.values())
-    ratios = sum(apart[j] / norms[j] for j in changed if norms[j])
+    ratios = sum(distances[j] / norms[j] for j in changed if norms[j])
+    # Layer by layer: old weights before j, new weights behind it.
     before = {j: math.prod(norms[i] for i in norms if i < j) for j in changed}
     behind = {j: math.prod(norms_new[i] for i in norms_new if i > j) for j in changed}
-    return scale * product * ratios, scale * sum(before[j] * apart[j] * behind[j] for j in changed)
+    return scale * product * ratios, scale * sum(before[j] * distances[j] * behind[j] for j in changed)
 
 
-def _length(model: nn.Module, name: str, x: Tensor) -> float:
-    """Root of the mean squared norm of what the first layer gets, which is normalised where the model
-    normalises.
-    """
-    found: list[Tensor] = []
+def _input_norm(model: nn.Module, name: str, x: Tensor) -> float:
+    """Root of the mean squared norm of the first layer's input, after the model's own normalisation."""
+    inputs: list[Tensor] = []
     first = model.get_submodule(name)
     run_hooked(
         model,
         x,
-        [(first, lambda module, args, kwargs: found.append(first_tensor((*args, *kwargs.values()))))],
+        [(first, lambda module, args, kwargs: inputs.append(first_tensor((*args, *kwargs.values()))))],
     )
-    return float(found[0].flatten(1).cpu().double().square().sum(1).mean().sqrt())
+    return float(inputs[0].flatten(1).cpu().double().square().sum(1).mean().sqrt())
 
 
 def _weight(model: nn.Module, name: str) -> Tensor:
@@ -295,9 +294,9 @@ def _weight(model: nn.Module, name: str) -> Tensor:
 
 
 def _buffers_differ(other: nn.Module, reference: nn.Module) -> bool:
-    mine = dict(reference.named_buffers())
+    old = dict(reference.named_buffers())
     return any(
-        not torch.equal(value, mine[name])
+        not torch.equal(value, old[name])
         for name, value in other.named_buffers()
         if value.is_floating_point()
     )

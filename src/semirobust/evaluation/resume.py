@@ -1,4 +1,4 @@
-"""What an evaluation has found so far, kept in a file so that it can be taken up again."""
+"""The state of an evaluation in a file, so that an interrupted one can be resumed."""
 
 import hashlib
 import re
@@ -14,19 +14,19 @@ from semirobust.records.origin import code_version
 
 __all__ = ["Ledger", "evaluation_key"]
 
-_LOOKED_AT = 64
+_COMPARED = 64  # examples whose predictions are part of the key
 
 
 class Ledger:
-    """For each attack: who stood before it, who stands so far, how many of them are done, how many successes
-    were refused.
+    """For each attack: which examples were correct before it, which are correct so far, how many of them are
+    done, and how many successes failed the final check.
 
     Args:
-        path: the state file; None keeps nothing. One that exists is taken up.
-        key: of the evaluation; another one's file is refused.
+        path: the state file; None keeps nothing. An evaluation resumes from a file that exists.
+        key: of the evaluation; the file of another one is refused.
 
     Raises:
-        InputError: a file that cannot be read, or of another evaluation.
+        InputError: the file cannot be read, or is of another evaluation.
     """
 
     def __init__(self, path: Path | None, key: str) -> None:
@@ -42,29 +42,38 @@ class Ledger:
                 )
             self._entries = read_tensors(path)
 
-    def open(self, label: str, standing: Tensor) -> tuple[Tensor, Tensor, int, int]:
-        """Who stood before the attack, who stands so far (N,), how many are done, how many successes were
-        refused.
+    def open(self, label: str, correct: Tensor) -> tuple[Tensor, Tensor, int, int]:
+        """Where an attack is to begin.
+
+        Args:
+            label: the attack's name.
+            correct: (N,) which examples are still correctly classified, if the attack has not begun.
+
+        Returns:
+            before: (N,) which examples were correct before the attack.
+            after: (N,) which are correct so far.
+            done: how many of those in ``before`` are done.
+            rejected: how many successes failed the final check.
         """
         if f"{label}.before" not in self._entries:
-            return standing, standing.clone(), 0, 0
-        done, refused = self._entries[f"{label}.counts"].tolist()
-        return self._entries[f"{label}.before"], self._entries[f"{label}.stands"].clone(), done, refused
+            return correct, correct.clone(), 0, 0
+        done, rejected = self._entries[f"{label}.counts"].tolist()
+        return self._entries[f"{label}.before"], self._entries[f"{label}.after"].clone(), done, rejected
 
-    def keep(self, label: str, before: Tensor, stands: Tensor, done: int, refused: int) -> None:
+    def keep(self, label: str, before: Tensor, after: Tensor, done: int, rejected: int) -> None:
         """Note how far an attack is, and write the file."""
         if self.path is None:
             return
         self._entries |= {
             f"{label}.before": before,
-            f"{label}.stands": stands,
-            f"{label}.counts": torch.tensor([done, refused]),
+            f"{label}.after": after,
+            f"{label}.counts": torch.tensor([done, rejected]),
         }
         write_tensors(self.path, self._entries, {"evaluation": self.key})
 
 
 def evaluation_key(model: nn.Module, x: Tensor, y: Tensor, settings: object) -> str:
-    """A hash of the weights, the examples, what the model says of some, the settings as printed, and the
+    """A hash of the weights, the examples, the predictions for some of them, the settings as printed, and the
     version of the code.
     """
     printed = re.sub(r" at 0x[0-9a-f]+", "", repr(settings))
@@ -72,7 +81,8 @@ def evaluation_key(model: nn.Module, x: Tensor, y: Tensor, settings: object) -> 
     for name, tensor in [*model.state_dict().items(), ("x", x), ("y", y)]:
         digest.update(repr((name, tuple(tensor.shape), tensor.dtype)).encode())
         digest.update(bytes_of(tensor))
-    with quiet(model), torch.no_grad():  # two networks may have the same weights
-        said = model(x[:_LOOKED_AT].to(device_of(model, x.device))).argmax(1)
-    digest.update(said.cpu().numpy().tobytes())
+    # Two networks may have the same weights and still compute different things.
+    with quiet(model), torch.no_grad():
+        predictions = model(x[:_COMPARED].to(device_of(model, x.device))).argmax(1)
+    digest.update(predictions.cpu().numpy().tobytes())
     return digest.hexdigest()

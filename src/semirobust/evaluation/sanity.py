@@ -1,4 +1,4 @@
-"""Signs that an evaluation flatters: what the field asks to check before a robust accuracy is believed."""
+"""Checks that the field asks for before a robust accuracy is believed: signs that it is too high."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from semirobust.threats import AbstractBall
 
 __all__ = ["Check", "sanity_checks"]
 
-_DRIFT = 1e-4
+_DRIFT = 1e-4  # of logits between passes on equal inputs, which kernels may add up in another order
 _PASSES = 5
 _QUERIES = 300
 _NO_GRADIENT = "the logits have no gradient at all, so attacks with gradients cannot run; use Square"
@@ -32,7 +32,7 @@ class Check:
 
     Attributes:
         name: what was looked for.
-        passed: whether nothing was found.
+        passed: whether there is no sign of a fault.
         text: one sentence with the numbers.
     """
 
@@ -56,8 +56,8 @@ def sanity_checks(
     - ``randomised``: equal inputs give equal logits.
     - ``gradients``: the cross entropy has a gradient at the examples.
     - ``growing``: robust accuracy does not rise with epsilon.
-    - ``unbounded``: with all pixels free to change, (nearly) everything is misled.
-    - ``black-box``: random search without gradients misleads none that PGD could not.
+    - ``unbounded``: with all pixels free to change, (nearly) every example is fooled.
+    - ``black-box``: random search without gradients fools no example that PGD did not.
 
     Train mode, probabilities in place of logits and pixels outside [0, 1] are refused outright.
 
@@ -80,13 +80,13 @@ def sanity_checks(
         lambda: _unbounded(model, x, y, threat, seed / "unbounded"),
         lambda: _black_box(model, x, y, threat, seed / "black-box"),
     ]
-    found: list[Check] = []
+    results: list[Check] = []
     for number, check in enumerate(checks, 1):
-        found.append(check())
+        results.append(check())
         progress("sanity checks", number, len(checks))
-        if found[-1].text == _NO_GRADIENT:
+        if results[-1].text == _NO_GRADIENT:
             break  # the other checks compare attacks that need one
-    return found
+    return results
 
 
 def _randomised(model: nn.Module, x: Tensor) -> Check:
@@ -109,8 +109,8 @@ def _gradients(model: nn.Module, x: Tensor, y: Tensor) -> Check:
             loss = F.cross_entropy(model(z), y, reduction="sum")
             if not loss.requires_grad:
                 return Check("gradients", False, _NO_GRADIENT)
-            (slope,) = torch.autograd.grad(loss, z)
-    flat = slope.flatten(1)
+            (gradient,) = torch.autograd.grad(loss, z)
+    flat = gradient.flatten(1)
     zero, bad = int((flat.abs().amax(1) == 0).sum()), int((~torch.isfinite(flat)).any(1).sum())
     passed = zero + bad <= 0.01 * len(x)
     said = "" if passed else "; gradients are masked, so trust only attacks without them"
@@ -123,10 +123,10 @@ def _gradients(model: nn.Module, x: Tensor, y: Tensor) -> Check:
 
 def _growing(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed: Seed) -> Check:
     sizes = [threat.epsilon * factor for factor in (0.5, 1, 2)]
-    shares = [_standing(model, x, y, PGD(replace(threat, epsilon=e), steps=10), seed) for e in sizes]
-    # One example may fall by luck alone.
-    passed = all(b <= a + 1 for a, b in pairwise(shares))
-    listed = ", ".join(f"{s} at {e:.3g}" for s, e in zip(shares, sizes, strict=True))
+    counts = [_correct_after(model, x, y, PGD(replace(threat, epsilon=e), steps=10), seed) for e in sizes]
+    # One example may be fooled, or not, by the random start alone.
+    passed = all(b <= a + 1 for a, b in pairwise(counts))
+    listed = ", ".join(f"{count} at {e:.3g}" for count, e in zip(counts, sizes, strict=True))
     return Check(
         "growing",
         passed,
@@ -136,26 +136,33 @@ def _growing(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed:
 
 def _unbounded(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed: Seed) -> Check:
     whole = {"Linf": 1.0, "L2": math.sqrt(x[0].numel())}.get(threat.norm, float(x[0].numel()))
-    left = _standing(model, x, y, PGD(replace(threat, epsilon=whole), steps=50, step_size=whole / 10), seed)
+    left = _correct_after(
+        model, x, y, PGD(replace(threat, epsilon=whole), steps=50, step_size=whole / 10), seed
+    )
     passed = left <= 0.02 * len(x)
     said = (
         ""
         if passed
-        else "; an attack that may change everything should mislead everything, so the gradient misleads it"
+        else "; an attack without bound should fool every example, so its gradient points the wrong way"
     )
-    return Check("unbounded", passed, f"{left} of {len(x)} examples withstand an attack without bound{said}")
+    return Check(
+        "unbounded",
+        passed,
+        f"{left} of {len(x)} examples stay correctly classified under an attack without bound{said}",
+    )
 
 
 def _black_box(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed: Seed) -> Check:
     attacks = {"white": PGD(threat, steps=20), "black": Square(threat, queries=_QUERIES)}
     result = evaluate(model, x, y, attacks, seed=seed)
     more = int((result.robust["white"] & ~result.robust["black"]).sum())
+    # Random search may be lucky once, or on 1 % of many examples.
     passed = more <= max(1, round(0.01 * len(x)))
-    said = "" if passed else "; gradients mislead the attack"
+    said = "" if passed else "; the gradients lead the attack astray"
     return Check(
-        "black-box", passed, f"random search misleads {more} of {len(x)} examples that PGD-20 could not{said}"
+        "black-box", passed, f"random search fools {more} of {len(x)} examples that PGD-20 did not{said}"
     )
 
 
-def _standing(model: nn.Module, x: Tensor, y: Tensor, attack: PGD, seed: Seed) -> int:
+def _correct_after(model: nn.Module, x: Tensor, y: Tensor, attack: PGD, seed: Seed) -> int:
     return int(evaluate(model, x, y, {"attack": attack}, seed=seed).robust["attack"].sum())

@@ -1,4 +1,4 @@
-"""Accuracy against the strength of the attack: a security curve."""
+"""Accuracy at each radius of the threat model: a security curve."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -20,11 +20,11 @@ __all__ = ["Sweep", "sweep"]
 
 @dataclass(frozen=True)
 class Sweep:
-    """Who stands at which strength.
+    """Which examples stay correctly classified at each radius.
 
     Attributes:
         norm: of the threat model.
-        epsilons: the radii, rising; 0, clean, is the first.
+        epsilons: the radii, rising; the first is 0, which is clean accuracy.
         stands: (E, N) whether an example is classified correctly and nothing was found up to that radius.
         attacks: their names.
     """
@@ -36,7 +36,7 @@ class Sweep:
 
     @property
     def accuracies(self) -> tuple[Proportion, ...]:
-        """With interval, at each radius."""
+        """The accuracy at each radius, with interval."""
         return tuple(Proportion.of(row) for row in self.stands)
 
     def __str__(self) -> str:
@@ -59,9 +59,9 @@ def sweep(
 ) -> Sweep:
     """Accuracy under the worst of ``attacks`` at each radius.
 
-    What misleads within a small ball does so within a larger one, so each radius is tried only on the
-    examples that withstood those below it, and the curve cannot rise; whether an attack by itself grows
-    weaker with epsilon is for :func:`sanity_checks` to find.
+    A perturbation within a small ball is within every larger one too. So each radius is tried only on the
+    examples that were not fooled at a smaller one, and the curve cannot rise. Whether an attack by itself
+    grows weaker with epsilon is checked by :func:`sanity_checks`.
 
     Args:
         model, x, y, seed, batch_size, precision, progress: as for :func:`evaluate`.
@@ -84,6 +84,7 @@ def sweep(
     clean = evaluate(model, x, y, batch_size=batch_size).clean
     stands = [clean]
     for number, epsilon in enumerate(radii, 1):
+        # Only what no smaller radius fooled is attacked.
         left, row = stands[-1].nonzero().flatten(), stands[-1].clone()
         if len(left):
             strong = [replace(a, threat=replace(a.threat, epsilon=epsilon)) for a in balls]

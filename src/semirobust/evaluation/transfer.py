@@ -1,4 +1,4 @@
-"""Whether what misleads one model misleads another: black-box attacks by way of a substitute."""
+"""Whether what fools one model fools another: black-box attacks by way of a substitute."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ class Transfer:
     Attributes:
         attack: its name.
         clean: model name -> (N,) whether the clean example is classified correctly.
-        stands: (source, target) -> (N,) whether target classifies correctly both the example and what was
-            made of it for source.
+        stands: (source, target) -> (N,) whether target classifies both the clean example and the one made
+            for source correctly.
     """
 
     attack: str
@@ -63,7 +63,7 @@ def transfer(
 ) -> Transfer:
     """Accuracy of each model on adversarial examples made for each of them, itself included.
 
-    Examples are made at full strength for all images, not only until the source is misled, since those
+    Each attack runs to its end on all images, not only until the source is fooled, since such examples
     transfer better.
 
     Args:
@@ -83,13 +83,16 @@ def transfer(
     for number, (source, model) in enumerate(models.items(), 1):
         for start in range(0, len(x), batch_size):
             rows = slice(start, start + batch_size)
-            here = device_of(model, x.device)
-            made = attack(model, x[rows].to(here), y[rows].to(here), seed=as_seed(seed) / source / start)
-            valid = attack.threat.contains(x[rows].to(here), made).cpu()
+            device = device_of(model, x.device)
+            part_x, part_y = x[rows].to(device), y[rows].to(device)
+            x_adv = attack(model, part_x, part_y, seed=as_seed(seed) / source / start)
+            valid = attack.threat.contains(part_x, x_adv).cpu()
             for target, other in models.items():
-                there = device_of(other, x.device)
+                device = device_of(other, x.device)
                 with quiet(other):
-                    parts[source, target].append(correct(other, made.to(there), y[rows].to(there)) | ~valid)
+                    right = correct(other, x_adv.to(device), y[rows].to(device))
+                # What is outside the threat model counts as no success.
+                parts[source, target].append(right | ~valid)
         progress("models attacked", number, len(models))
-    stands = {(s, t): torch.cat(found) & clean[t] for (s, t), found in parts.items()}
+    stands = {(s, t): torch.cat(verdicts) & clean[t] for (s, t), verdicts in parts.items()}
     return Transfer(attack.name, clean, stands)

@@ -114,7 +114,7 @@ def _cost_records(before: nn.Module, small: nn.Module, x: Tensor, at: Origin) ->
             "ratio": (cost.ratio, "1"),
             "ratio.least": (cost.low, "1"),
             "ratio.most": (cost.high, "1"),
-            "multiplications": (cost.multiplications, "1"),
+            "multiplications": (cost.macs, "1"),
             "parameters": (cost.parameters, "1"),
             "megabytes": (cost.megabytes, "MB"),
         }

@@ -2,7 +2,6 @@
 rewrites them.
 """
 
-import dataclasses
 import inspect
 import re
 from pathlib import Path
@@ -15,7 +14,6 @@ from semirobust.dependence import DEPENDENCES
 from semirobust.experiments.recipe import shipped
 from semirobust.measures import MEASURES
 from semirobust.methods import METHODS
-from semirobust.methods.base.layer_choice import LayerChoice
 from semirobust.models import MODELS
 from semirobust.objectives import OBJECTIVES
 from semirobust.pruning.saliencies import SALIENCIES
@@ -42,18 +40,8 @@ FAMILIES = {
 def _row(family: Registry, name: str) -> str:
     member = family._members[name]
     first = inspect.getdoc(member).split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
-    options = [name for name in _flat(member) if name != "threat"] if dataclasses.is_dataclass(member) else []
+    options = [option.name for option in family.options_of(name)]
     return f"| `{name}` | {first} | {', '.join(f'`{o}`' for o in options)} |"
-
-
-def _flat(member: type) -> list[str]:
-    """The fields, those of a dataclass inside in place of the field that holds it."""
-    own = [f.name for f in dataclasses.fields(member)]
-    names: list[str] = []
-    for field in dataclasses.fields(member):
-        inside = field.type is LayerChoice
-        names += [n for n in _flat(LayerChoice) if n not in own] if inside else [field.name]
-    return names
 
 
 def render() -> str:

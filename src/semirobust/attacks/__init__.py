@@ -5,4 +5,4 @@ from semirobust.core.registry import Registry
 
 __all__ = ["ATTACKS", "AbstractAttack"]
 
-ATTACKS: Registry[AbstractAttack] = Registry("attack", "semirobust.attacks")
+ATTACKS: Registry[AbstractAttack] = Registry("attack", "semirobust.attacks", AbstractAttack)

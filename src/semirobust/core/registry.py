@@ -9,9 +9,9 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
-
 from semirobust.core.errors import InputError
+from semirobust.core.settings import FAMILIES, Setting, build, settings_of
+from semirobust.core.values import Misfit, checked
 
 __all__ = ["Registry"]
 
@@ -27,11 +27,14 @@ class Registry(Generic[T]):
     Args:
         family: what a member is called in messages, for example ``"attack"``.
         package: the package whose modules register members.
+        abstract: the abstract class of the family, so that a field annotated with it can be set by name.
     """
 
-    def __init__(self, family: str, package: str) -> None:
+    def __init__(self, family: str, package: str, abstract: type[T] | None = None) -> None:
         self.family = family
         self.package = package
+        if abstract is not None:
+            FAMILIES[abstract] = self
         self._members: dict[str, Callable[..., T]] = {}
         self._patterns: dict[str, re.Pattern[str]] = {}
         self._loaded = False
@@ -85,30 +88,28 @@ class Registry(Generic[T]):
             given: values supplied by the caller, passed on unchecked where the member takes them.
         """
         member, numbers = self.find(name)
-        hints, inner = _parameters(member), _inner(member)
-        nested: dict[str, dict[str, Any]] = {}
-        values = {k: v for k, v in given.items() if k in hints} | numbers
-        for key, value in (options or {}).items():
-            what = f"{self.family} {name!r}, option {key!r}"
-            if key in inner and key not in hints:
-                field, hint = inner[key]
-                nested.setdefault(field, {})[key] = _checked(what, hint, value)
-            elif key not in hints or key in given:
-                known = ", ".join(sorted(self.options_of(name) - set(given) - set(numbers))) or "none"
-                raise InputError(f"{self.family} {name!r}: unknown option {key!r}; it has {known}")
-            else:
-                values[key] = _checked(what, hints[key], value)
-        made = member(**values)
-        if not nested:
-            return made
-        held = {field: dataclasses.replace(getattr(made, field), **new) for field, new in nested.items()}
-        return typing.cast(T, dataclasses.replace(typing.cast(Any, made), **held))
+        try:
+            if isinstance(member, type) and dataclasses.is_dataclass(member):
+                return build(member, options or {}, given | numbers)
+            taken = inspect.signature(member).parameters
+            given = {key: value for key, value in given.items() if key in taken} | numbers
+            return member(**given, **_options(member, options or {}, given))
+        except Misfit as error:
+            if error.text:
+                raise InputError(f"{self.family} {name!r}, option {error.key!r}: {error.text}") from None
+            names = ", ".join(sorted(set(error.known))) or "none"
+            raise InputError(
+                f"{self.family} {name!r}: unknown option {error.key!r}; it has {names}"
+            ) from None
 
-    def options_of(self, name: str) -> frozenset[str]:
-        """The names of the options of a member; the fields of a dataclass inside it stand for that one."""
-        member, _ = self.find(name)
-        inner = _inner(member)
-        return (frozenset(_parameters(member)) | inner.keys()) - {field for field, _ in inner.values()}
+    def options_of(self, name: str) -> tuple[Setting, ...]:
+        """The options that :meth:`make` takes for a member, which may be none of a dataclass."""
+        member = self._members[name] if name in self.names() else self.find(name)[0]
+        pattern = self._patterns.get(name)
+        said = set(pattern.groupindex) if pattern is not None else set[str]()
+        if not (isinstance(member, type) and dataclasses.is_dataclass(member)):
+            return ()
+        return tuple(option for option in settings_of(member) if option.name not in said)
 
     def _load(self) -> None:
         if self._loaded:
@@ -119,32 +120,13 @@ class Registry(Generic[T]):
             importlib.import_module(f"{self.package}.{module.name}")
 
 
-def _parameters(member: Callable[..., Any]) -> dict[str, Any]:
-    if dataclasses.is_dataclass(member):
-        hints = typing.get_type_hints(member)
-        return {f.name: hints[f.name] for f in dataclasses.fields(member) if f.init}
-    hints = typing.get_type_hints(member)
-    return {name: hints.get(name, Any) for name in inspect.signature(member).parameters}
-
-
-def _inner(member: Callable[..., Any]) -> dict[str, tuple[str, Any]]:
-    """Option -> the field whose dataclass has it, and its annotation."""
-    if not dataclasses.is_dataclass(member):
-        return {}
-    hints = _parameters(member)
-    plain = {field: hint for field, hint in hints.items() if dataclasses.is_dataclass(hint)}
-    return {
-        key: (field, inner)
-        for field, cls in plain.items()
-        if not inspect.isabstract(cls)
-        for key, inner in _parameters(typing.cast("Callable[..., Any]", cls)).items()
-        if key not in hints
-    }
-
-
-def _checked(what: str, hint: Any, value: Any) -> Any:
-    try:
-        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True)).validate_python(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(f"{what}: {first['msg'].lower()}; got {value!r}") from None
+def _options(
+    builder: Callable[..., Any], options: Mapping[str, Any], given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The options of a function, each checked against its annotation."""
+    hints, names = typing.get_type_hints(builder), inspect.signature(builder).parameters
+    known = [name for name in names if name not in given]
+    for key in options:
+        if key not in known:
+            raise Misfit(key, known=known)
+    return {key: checked(key, hints.get(key, Any), value) for key, value in options.items()}

@@ -5,4 +5,6 @@ from semirobust.dependence.base.dependence import AbstractDependence
 
 __all__ = ["DEPENDENCES", "AbstractDependence"]
 
-DEPENDENCES: Registry[AbstractDependence] = Registry("dependence measure", "semirobust.dependence")
+DEPENDENCES: Registry[AbstractDependence] = Registry(
+    "dependence measure", "semirobust.dependence", AbstractDependence
+)

@@ -5,4 +5,4 @@ from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContex
 
 __all__ = ["MEASURES", "AbstractLayerMeasure", "MeasureContext"]
 
-MEASURES: Registry[AbstractLayerMeasure] = Registry("measure", "semirobust.measures")
+MEASURES: Registry[AbstractLayerMeasure] = Registry("measure", "semirobust.measures", AbstractLayerMeasure)

@@ -5,4 +5,4 @@ from semirobust.methods.base.method import AbstractMethod, Context, Plan
 
 __all__ = ["METHODS", "AbstractMethod", "Context", "Plan"]
 
-METHODS: Registry[AbstractMethod] = Registry("method", "semirobust.methods")
+METHODS: Registry[AbstractMethod] = Registry("method", "semirobust.methods", AbstractMethod)

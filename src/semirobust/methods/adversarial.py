@@ -1,15 +1,16 @@
 """More adversarial training of everything."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from semirobust.methods import METHODS
 from semirobust.methods.base.method import AbstractMethod, Context, Plan
-from semirobust.objectives import OBJECTIVES
+from semirobust.objectives import AbstractObjective
+from semirobust.objectives.adversarial import Adversarial
 from semirobust.training.trainable import All
 
 __all__ = ["ContinuedAdversarial"]
+
+_ADVERSARIAL = Adversarial()
 
 
 @METHODS.register("adversarial")
@@ -19,12 +20,10 @@ class ContinuedAdversarial(AbstractMethod):
     budget.
 
     Args:
-        objective: the two losses by name, such as ``trades``.
-        objective_options: its own fields.
+        objective: the two losses.
     """
 
-    objective: str = "adversarial"
-    objective_options: Mapping[str, Any] = field(default_factory=dict)
+    objective: AbstractObjective = _ADVERSARIAL
 
     def plan(self, context: Context) -> Plan:
-        return Plan(OBJECTIVES.make(self.objective, self.objective_options), All())
+        return Plan(self.objective, All())

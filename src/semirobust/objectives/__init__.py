@@ -5,4 +5,4 @@ from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["OBJECTIVES", "AbstractObjective", "Step"]
 
-OBJECTIVES: Registry[AbstractObjective] = Registry("objective", "semirobust.objectives")
+OBJECTIVES: Registry[AbstractObjective] = Registry("objective", "semirobust.objectives", AbstractObjective)

@@ -105,7 +105,7 @@ def harden(
             raise InputError("threat: expected a threat model such as Linf(8/255), or an attack; got neither")
         attack = PGD(threat, steps=10)
     if isinstance(method, str):
-        names = METHODS.options_of(method)
+        names = {option.name for option in METHODS.options_of(method)}
         chosen = METHODS.make(method, {key: options.pop(key) for key in list(options) if key in names})
     else:
         chosen = method

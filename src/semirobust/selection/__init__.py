@@ -5,4 +5,4 @@ from semirobust.selection.base.selection import AbstractSelection
 
 __all__ = ["SELECTIONS", "AbstractSelection"]
 
-SELECTIONS: Registry[AbstractSelection] = Registry("selection", "semirobust.selection")
+SELECTIONS: Registry[AbstractSelection] = Registry("selection", "semirobust.selection", AbstractSelection)

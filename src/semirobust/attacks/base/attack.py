@@ -3,7 +3,7 @@
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 import torch
@@ -16,6 +16,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.settings import setting
 from semirobust.fast.inference import FastModel
 from semirobust.layers.quiet import quiet
 from semirobust.threats import AbstractBall, AbstractThreat
@@ -167,7 +168,7 @@ class AbstractBallAttack(AbstractAttack):
         threat: the perturbations allowed.
     """
 
-    threat: AbstractBall
+    threat: AbstractBall = field(metadata=setting(recipe=False))
 
     def __post_init__(self) -> None:
         if not isinstance(self.threat, AbstractBall):

@@ -5,4 +5,6 @@ from semirobust.pruning.saliencies.base.saliency import AbstractSaliency
 
 __all__ = ["SALIENCIES", "AbstractSaliency"]
 
-SALIENCIES: Registry[AbstractSaliency] = Registry("saliency", "semirobust.pruning.saliencies")
+SALIENCIES: Registry[AbstractSaliency] = Registry(
+    "saliency", "semirobust.pruning.saliencies", AbstractSaliency
+)

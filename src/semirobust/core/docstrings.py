@@ -1,0 +1,43 @@
+"""What a docstring says of each field."""
+
+import functools
+import inspect
+import re
+
+__all__ = ["meanings"]
+
+
+@functools.cache
+def meanings(cls: type) -> dict[str, str]:
+    """What the docstring of a class, or of those it is made from, says of each field."""
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if base is not object and base.__doc__:
+            found |= _entries(inspect.cleandoc(base.__doc__))
+    return found
+
+
+def _entries(text: str) -> dict[str, str]:
+    """The entries ``name: meaning`` and ``name, name: meaning`` below ``Args:`` and ``Attributes:``."""
+    found: dict[str, str] = {}
+    names: list[str] = []
+    inside = False
+    for line in text.splitlines():
+        if re.fullmatch(r"\w+:", line):
+            inside, names = line in ("Args:", "Attributes:"), []
+            continue
+        if not inside:
+            continue
+        start = re.match(r" {4}([a-z_]\w*(?:, [a-z_]\w*)*): +(.*)", line)
+        if start:
+            names = start.group(1).split(", ")
+            found |= dict.fromkeys(names, start.group(2))
+        elif line.startswith("     "):
+            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+    return {name: _readable(entry) for name, entry in found.items()}
+
+
+def _readable(text: str) -> str:
+    """Without the marks of reStructuredText."""
+    text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"\1", text)
+    return " ".join(text.replace("``", "").split())

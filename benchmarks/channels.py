@@ -21,7 +21,7 @@ def run(runs: int, width: float = 0.5) -> Iterator[str]:
     images = sr.images_from_tensors(x, torch.arange(_BATCH) % 10, [str(c) for c in range(10)])
     for name in ("resnet18", "vgg19"):
         model = sr.build_model(name, width=width)
-        small = {f"multiples of {m}": Channels(operations=0.5, multiple=m)(model, images) for m in (1, 8, 16)}
+        small = {f"multiples of {m}": Channels(macs=0.5, multiple=m)(model, images) for m in (1, 8, 16)}
         found = costs({"whole": model, **small}, x, runs=5 * runs)
         for way, cost in found.items():
             share, parameters = (

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import semirobust as sr
-from semirobust.layers.macs import multiplications
+from semirobust.layers.macs import macs_by_module
 from semirobust.models.resnet import Bottleneck
 
 __all__ = ["main"]
@@ -62,7 +62,7 @@ def main() -> None:
     """Minutes of an epoch by way to train and number of GPUs."""
     model = _WideResNet50().eval()
     x = torch.rand(1, 3, 224, 224)
-    macs, parameters = sum(multiplications(model, x).values()), sum(p.numel() for p in model.parameters())
+    macs, parameters = sum(macs_by_module(model, x).values()), sum(p.numel() for p in model.parameters())
     layers = sr.layer_map(model, x)
     named = dict(model.named_parameters())
     sizes = sorted(sum(named[name].numel() for name in layer.parameters) for layer in layers)

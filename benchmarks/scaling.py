@@ -17,7 +17,7 @@ import semirobust as sr
 from semirobust.attacks.pgd import PGD
 from semirobust.core.seed import as_seed
 from semirobust.dependence.edge import EDGE
-from semirobust.layers.macs import multiplications
+from semirobust.layers.macs import macs_by_module
 from semirobust.measures import MeasureContext
 from semirobust.measures.connectivity import Connectivity
 from semirobust.measures.usefulness import FeatureAttack
@@ -59,7 +59,7 @@ def main() -> None:
     )
     print(f"{seconds[0]:.2g} to {seconds[-1]:.2g} s)")
     counts = [
-        sum(multiplications(_model(1, 16, layers, 10)[0], torch.rand(1, 3, 16, 16)).values())
+        sum(macs_by_module(_model(1, 16, layers, 10)[0], torch.rand(1, 3, 16, 16)).values())
         for layers in _AXES["layers"]
     ]
     print(f"multiplications by layers: exponent {_fit(_AXES['layers'], counts)[0]:.2f}")

@@ -8,7 +8,7 @@ import torch
 
 import semirobust as sr
 from semirobust.attacks.pgd import PGD
-from semirobust.layers.macs import multiplications
+from semirobust.layers.macs import macs_by_module
 from semirobust.layers.map import LayerMap
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.training.trainable import All, Fixed
@@ -33,7 +33,7 @@ def run(runs: int, width: float = 0.25) -> Iterator[str]:
     images = sr.images_from_tensors(x, y, [str(c) for c in range(10)])
     model = sr.build_model("resnet18", width=width)
     layers = sr.layer_map(model, x[:1])
-    costs = multiplications(model, x[:1])
+    costs = macs_by_module(model, x[:1])
     base = Training(
         objective=Adversarial(),
         attack=PGD(sr.Linf(8 / 255), steps=10),

@@ -22,7 +22,7 @@ from benchmarks.subjects import SHARED
 from semirobust.core.seed import as_seed
 from semirobust.data.base.images import Images
 from semirobust.data.base.locate import unpack
-from semirobust.layers.macs import multiplications
+from semirobust.layers.macs import macs_by_module
 from semirobust.objectives import Step
 from semirobust.training.trainable import Fixed
 
@@ -152,7 +152,7 @@ def _plain_loop(start: nn.Module, batches: list[tuple[Tensor, Tensor]]) -> tuple
 def _passes(model: nn.Module, images: Images) -> float:
     """Operations (2 a multiplication) of one image in a step: attack, forward, both gradients."""
     x, _ = images.batch(torch.tensor([0]))
-    return 2 * sum(multiplications(model, x).values()) * (2 * _STEPS + 3)
+    return 2 * sum(macs_by_module(model, x).values()) * (2 * _STEPS + 3)
 
 
 def _epochs_of_clat(images: Images, runs: int, width: float, pace: dict[str, float]) -> Iterator[str]:
@@ -166,7 +166,7 @@ def _epochs_of_clat(images: Images, runs: int, width: float, pace: dict[str, flo
     )
     x, _ = images.batch(torch.tensor([0]))
     model = sr.build_model("resnet18", width=width)
-    layers, costs = sr.layer_map(model, x), multiplications(model, x)
+    layers, costs = sr.layer_map(model, x), macs_by_module(model, x)
     own = {i: sum(c for name, c in costs.items() if name in layers.at(i).modules) for i in layers.indices}
     for search in ("auto", "exact"):
         ways = {"PGD-AT": base} | {

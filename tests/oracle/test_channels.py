@@ -11,7 +11,7 @@ from torch import nn
 import semirobust as sr
 from semirobust.core.errors import InputError
 from semirobust.core.seed import as_seed
-from semirobust.layers.macs import multiplications
+from semirobust.layers.macs import macs_by_module
 from semirobust.measures import MeasureContext
 from semirobust.measures.gradient_norm import GradientNorm
 from semirobust.pruning.channels import Channels
@@ -38,8 +38,8 @@ def test_a_smaller_network_has_less_work_and_comes_back_from_its_weights(name):
     model, images = _setting(name)
     x = images.all()[0]
     with untouched(model):
-        small = Channels(operations=0.5)(model, images)
-    work, before = (sum(multiplications(m, x[:1]).values()) for m in (small, model))
+        small = Channels(macs=0.5)(model, images)
+    work, before = (sum(macs_by_module(m, x[:1]).values()) for m in (small, model))
     assert 0.3 * before < work <= 0.5 * before
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in model.parameters())
     assert small(x).shape == model(x).shape and small.state_dict().keys() == model.state_dict().keys()
@@ -66,7 +66,7 @@ def test_dead_channels_go_first_and_nobody_misses_them():
             dead += module.weight.shape[0] // 2
     assert dead
     aim = 0.85
-    small = Channels(operations=aim, steps=200)(model, images)
+    small = Channels(macs=aim, steps=200)(model, images)
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in model.parameters())
     torch.testing.assert_close(small(x), model(x), rtol=1e-4, atol=1e-5)
 
@@ -75,7 +75,7 @@ def test_favoured_layers_keep_more():
     model, images = _setting("vgg19", width=0.25)
     attack, favours = sr.FGSM(sr.Linf(0.05)), ("none", "high", "low")
     layered = [Layered(measure="gradient-norm", favour=f, strength=100.0, examples=8) for f in favours]
-    plain, high, low = (Channels(operations=0.5, saliency=s)(model, images, attack, seed=1) for s in layered)
+    plain, high, low = (Channels(macs=0.5, saliency=s)(model, images, attack, seed=1) for s in layered)
     layers, (x, y) = sr.layer_map(model, images.all()[0][:1]), images.all()
     x_adv = attack.in_batches(model, x, y, seed=as_seed(0))
     found = GradientNorm().scores(MeasureContext(model, layers, x, y, x_adv, attack, as_seed(0)))[0]
@@ -115,7 +115,7 @@ def test_depthwise_convolutions_come_back_too():
         nn.Linear(24, 4),
     ).eval()
     x = torch.rand(8, 3, 12, 12)
-    small = Channels(operations=0.6)(model, sr.images_from_tensors(x, torch.arange(8) % 4))
+    small = Channels(macs=0.6)(model, sr.images_from_tensors(x, torch.arange(8) % 4))
     torch.testing.assert_close(resized(model, small.state_dict()).eval()(x), small(x))
 
 
@@ -136,7 +136,7 @@ def test_no_layer_loses_more_than_it_may():
         model[2].weight[:39] = 0
         model[2].bias[:39] = 0
     images = sr.images_from_tensors(torch.rand(8, 3, 12, 12), torch.arange(8) % 4)
-    small = Channels(operations=0.7, least=0.5)(model, images)
+    small = Channels(macs=0.7, min_fraction=0.5)(model, images)
     assert small[2].out_channels >= 20
 
 
@@ -144,12 +144,12 @@ def test_convolutions_of_any_dimension_are_counted_and_cut():
     parts = (nn.Conv1d(3, 8, 3), nn.ReLU(), nn.Conv1d(8, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 6, 4))
     one = nn.Sequential(nn.Flatten(2), *parts).eval()
     x = torch.rand(8, 3, 2, 5, generator=torch.Generator().manual_seed(0))
-    assert multiplications(one, x) == {"1": 8 * 8 * 9, "3": 6 * 6 * 24, "6": 36 * 4}
-    assert multiplications(nn.Sequential(nn.ConvTranspose2d(3, 5, 2, stride=2)), torch.rand(2, 3, 4, 4)) == {
+    assert macs_by_module(one, x) == {"1": 8 * 8 * 9, "3": 6 * 6 * 24, "6": 36 * 4}
+    assert macs_by_module(nn.Sequential(nn.ConvTranspose2d(3, 5, 2, stride=2)), torch.rand(2, 3, 4, 4)) == {
         "0": 16 * 3 * 5 * 4
     }
-    small = Channels(operations=0.5)(one, sr.images_from_tensors(x, torch.arange(8) % 4))
-    assert sum(multiplications(small, x).values()) <= 0.5 * sum(multiplications(one, x).values())
+    small = Channels(macs=0.5)(one, sr.images_from_tensors(x, torch.arange(8) % 4))
+    assert sum(macs_by_module(small, x).values()) <= 0.5 * sum(macs_by_module(one, x).values())
     assert torch.equal(resized(one, small.state_dict()).eval()(x), small(x))
 
 
@@ -174,10 +174,10 @@ def test_what_it_refuses():
         Channels()(copy.deepcopy(normed).half(), eight)
     model, images = _setting("vgg19")
     with pytest.raises(InputError, match="cannot be reached"):
-        Channels(operations=0.001)(model, images)
-    with pytest.raises(InputError, match="operations"):
-        Channels(operations=0)
-    small = Channels(operations=0.5)(model, images)
+        Channels(macs=0.001)(model, images)
+    with pytest.raises(InputError, match="macs"):
+        Channels(macs=0)
+    small = Channels(macs=0.5)(model, images)
     with pytest.raises(InputError, match="no removal of channels"):
         resized(small, model.state_dict())
     with pytest.raises(InputError, match="same architecture"):

@@ -153,7 +153,7 @@ def test_curvature_is_the_slope_of_half_the_squared_distance(make, at):
         def half(z, index=index):
             with torch.no_grad():
                 moved, clean = (forward_to(model, layers, inputs, index, at=at)[index] for inputs in (z, x))
-            return layers.at(index).by_example(moved - clean, 2, raw=at == "conv").square().sum(1) / 2
+            return layers.at(index).per_example(moved - clean, 2, raw=at == "conv").square().sum(1) / 2
 
         slope = torch.zeros_like(x)
         for pixel in range(x[0].numel()):

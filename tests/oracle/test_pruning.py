@@ -40,11 +40,11 @@ def _model():
 
 
 def _whole(model, **options):
-    return Masks.whole(model, sr.layer_map(model, _images().all()[0][:1]), **options)
+    return Masks.full(model, sr.layer_map(model, _images().all()[0][:1]), **options)
 
 
 def _scores(model, masks):
-    return {name: model.get_parameter(name).detach().abs() for name in masks.kept}
+    return {name: model.get_parameter(name).detach().abs() for name in masks.by_name}
 
 
 @pytest.mark.parametrize("scope", ["global", "layer"])
@@ -54,32 +54,32 @@ def test_fractions_are_exact_thresholds_ordered_and_masks_only_shrink(scope, fra
     masks = whole = _whole(model)
     for _ in range(3):
         scores = _scores(model, masks)
-        after = masks.without(scores, fraction, scope)
-        groups = [tuple(masks.kept)] if scope == "global" else [(name,) for name in masks.kept]
+        after = masks.pruned(scores, fraction, scope)
+        groups = [tuple(masks.by_name)] if scope == "global" else [(name,) for name in masks.by_name]
         for names in groups:
-            left = sum(int(masks.kept[n].sum()) for n in names)
-            assert sum(int(after.kept[n].sum()) for n in names) == left - round(fraction * left)
-            kept = torch.cat([scores[n][after.kept[n]] for n in names])
-            gone = torch.cat([scores[n][masks.kept[n] & ~after.kept[n]] for n in names])
+            left = sum(int(masks.by_name[n].sum()) for n in names)
+            assert sum(int(after.by_name[n].sum()) for n in names) == left - round(fraction * left)
+            kept = torch.cat([scores[n][after.by_name[n]] for n in names])
+            gone = torch.cat([scores[n][masks.by_name[n] & ~after.by_name[n]] for n in names])
             assert not len(gone) or gone.max() <= kept.min()
-        assert all(not (after.kept[n] & ~masks.kept[n]).any() for n in masks.kept)
+        assert all(not (after.by_name[n] & ~masks.by_name[n]).any() for n in masks.by_name)
         masks = after
-    assert masks.size == whole.size and masks.density == masks.left / masks.size
-    assert abs(masks.density - (1 - fraction) ** 3) < 3 * len(masks.kept) / masks.size
+    assert masks.size == whole.size and masks.density == masks.remaining / masks.size
+    assert abs(masks.density - (1 - fraction) ** 3) < 3 * len(masks.by_name) / masks.size
 
 
 def test_equal_scores_leave_exactly_as_many_as_asked_for():
     model = _model()
     masks = _whole(model)
-    flat = {name: torch.ones_like(mask, dtype=torch.float32) for name, mask in masks.kept.items()}
-    assert masks.without(flat, 0.2).left == masks.left - round(0.2 * masks.left)
+    flat = {name: torch.ones_like(mask, dtype=torch.float32) for name, mask in masks.by_name.items()}
+    assert masks.pruned(flat, 0.2).remaining == masks.remaining - round(0.2 * masks.remaining)
 
 
 def test_the_classifier_is_left_alone_where_asked():
     model = _model()
     masks = _whole(model, classifier=False)
-    assert "linear.weight" not in masks.kept and "linear.weight" in _whole(model).kept
-    assert not any("bn" in name or name.endswith("bias") for name in masks.kept)
+    assert "linear.weight" not in masks.by_name and "linear.weight" in _whole(model).by_name
+    assert not any("bn" in name or name.endswith("bias") for name in masks.by_name)
 
 
 def test_magnitude_pruning_is_torchs():
@@ -87,16 +87,16 @@ def test_magnitude_pruning_is_torchs():
     for scope in ("global", "layer"):
         model, other = _model(), _model()
         masks = _whole(model)
-        weights = [(other.get_submodule(name.removesuffix(".weight")), "weight") for name in masks.kept]
+        weights = [(other.get_submodule(name.removesuffix(".weight")), "weight") for name in masks.by_name]
         for _ in range(2):
-            masks = masks.without(
+            masks = masks.pruned(
                 Magnitude()(
-                    model, {n: model.get_parameter(n) for n in masks.kept}, _images(), None, as_seed(0)
+                    model, {n: model.get_parameter(n) for n in masks.by_name}, _images(), None, as_seed(0)
                 ),
                 0.3,
                 scope,
             )
-            masks.cut(model)
+            masks.apply(model)
             if scope == "global":
                 torch_prune.global_unstructured(
                     weights, pruning_method=torch_prune.L1Unstructured, amount=0.3
@@ -104,11 +104,11 @@ def test_magnitude_pruning_is_torchs():
             else:
                 for module, name in weights:
                     torch_prune.l1_unstructured(module, name, amount=0.3)
-        theirs = Masks.of_torch(other)
-        assert theirs.kept.keys() == masks.kept.keys()
+        theirs = Masks.from_torch(other)
+        assert theirs.by_name.keys() == masks.by_name.keys()
         # Their fraction of the rest is rounded in float, so one weight may differ.
-        assert sum(int((theirs.kept[n] != masks.kept[n]).sum()) for n in masks.kept) <= 1
-        for name, mask in masks.kept.items():
+        assert sum(int((theirs.by_name[n] != masks.by_name[n]).sum()) for n in masks.by_name) <= 1
+        for name, mask in masks.by_name.items():
             assert torch.equal(
                 model.get_parameter(name)[mask],
                 other.get_submodule(name.removesuffix(".weight")).weight[mask],
@@ -117,26 +117,26 @@ def test_magnitude_pruning_is_torchs():
 
 def test_masks_go_to_torch_and_back():
     model, x = _model(), _images().all()[0]
-    masks = _whole(model).without(_scores(model, _whole(model)), 0.5)
-    handed = masks.hand_over(copy.deepcopy(model))
-    back = Masks.of_torch(handed)
-    assert all(torch.equal(back.kept[name], mask) for name, mask in masks.kept.items())
-    masks.cut(model)
+    masks = _whole(model).pruned(_scores(model, _whole(model)), 0.5)
+    handed = masks.to_torch(copy.deepcopy(model))
+    back = Masks.from_torch(handed)
+    assert all(torch.equal(back.by_name[name], mask) for name, mask in masks.by_name.items())
+    masks.apply(model)
     torch.testing.assert_close(handed(x), model(x))
-    for name in masks.kept:
+    for name in masks.by_name:
         torch_prune.remove(handed.get_submodule(name.removesuffix(".weight")), "weight")
     assert handed.state_dict().keys() == model.state_dict().keys()
     with pytest.raises(InputError, match="found none"):
-        Masks.of_torch(model)
+        Masks.from_torch(model)
 
 
 def test_masks_hold_weights_that_torch_prunes_and_tied_ones_stay_tied():
     x, y = _images().all()
-    handed = _whole(_model()).without(_scores(_model(), _whole(_model())), 0.5).hand_over(_model())
-    masks = Masks.of_torch(handed)
-    with masks.held(handed):
+    handed = _whole(_model()).pruned(_scores(_model(), _whole(_model())), 0.5).to_torch(_model())
+    masks = Masks.from_torch(handed)
+    with masks.enforced(handed):
         F.cross_entropy(handed(x), y).backward()
-    for name, mask in masks.kept.items():
+    for name, mask in masks.by_name.items():
         original = handed.get_parameter(f"{name}_orig")
         assert not original[~mask].any() and not original.grad[~mask].any() and original.grad[mask].any()
     with pytest.raises(InputError, match="make it permanent first"):
@@ -144,7 +144,7 @@ def test_masks_hold_weights_that_torch_prunes_and_tied_ones_stay_tied():
     tied = torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.ReLU(), torch.nn.Linear(4, 4))
     tied[2].weight = tied[0].weight
     masks = Masks({"0.weight": torch.arange(16).view(4, 4) % 2 == 0})
-    masks.hand_over(tied)
+    masks.to_torch(tied)
     assert tied[0].weight_orig is tied[2].weight_orig and torch.equal(
         tied[0].weight_mask, tied[2].weight_mask
     )
@@ -157,22 +157,22 @@ def test_weights_that_are_computed_from_others_are_refused():
         _whole(model)
     with pytest.raises(InputError, match="found none"):
         one = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(12, 2)).eval()
-        Masks.whole(one, sr.layer_map(one, torch.rand(1, 3, 2, 2)), classifier=False)
+        Masks.full(one, sr.layer_map(one, torch.rand(1, 3, 2, 2)), classifier=False)
 
 
 def test_what_was_pruned_before_stays_out():
     model = _model()
-    masks = _whole(model).without(_scores(model, _whole(model)), 0.6)
-    masks.cut(model)
+    masks = _whole(model).pruned(_scores(model, _whole(model)), 0.6)
+    masks.apply(model)
     training = Training(objective=sr.Standard(), epochs=1, batch_size=16, learning_rate=0.05)
     levels = Lottery(levels=1, fraction=0.5, rewind="none", whole=False)(
         model, _images(), training, zeros=True
     )
-    assert levels[0].masks.density == masks.density and levels[1].masks.left == masks.left - round(
-        0.5 * masks.left
+    assert levels[0].masks.density == masks.density and levels[1].masks.remaining == masks.remaining - round(
+        0.5 * masks.remaining
     )
-    for name, mask in masks.kept.items():
-        assert not levels[1].masks.kept[name][~mask].any() and not levels[1].last[name][~mask].any()
+    for name, mask in masks.by_name.items():
+        assert not levels[1].masks.by_name[name][~mask].any() and not levels[1].last[name][~mask].any()
 
 
 @pytest.mark.parametrize(
@@ -181,13 +181,13 @@ def test_what_was_pruned_before_stays_out():
 def test_a_pruned_weight_is_0_in_every_step(options, monkeypatch):
     """Weight, gradient and momentum, at each step of the optimiser, whatever else treats the weights."""
     model, images = _model(), _images()
-    masks = _whole(model).without(_scores(model, _whole(model)), 0.6)
+    masks = _whole(model).pruned(_scores(model, _whole(model)), 0.6)
     seen = []
     step = torch.optim.SGD.step
 
     def watched(self, *args, **kwargs):
         found = step(self, *args, **kwargs)
-        for name, mask in masks.kept.items():
+        for name, mask in masks.by_name.items():
             weight = model.get_parameter(name)
             for tensor in (weight, weight.grad, self.state[weight]["momentum_buffer"]):
                 assert not tensor[~mask].any()
@@ -206,10 +206,10 @@ def test_a_pruned_weight_is_0_in_every_step(options, monkeypatch):
         **options,
     )
     before = copy.deepcopy(model.state_dict())
-    with masks.held(model):
+    with masks.enforced(model):
         trained = training(model, images)
     assert len(seen) >= 6
-    for name, mask in masks.kept.items():
+    for name, mask in masks.by_name.items():
         assert not model.get_parameter(name)[~mask].any() and not trained.best[name][~mask].any()
         assert not torch.equal(model.get_parameter(name)[mask], before[name][mask])
     assert not any(p._backward_hooks for p in model.parameters())
@@ -273,8 +273,8 @@ def test_killed_in_the_middle_of_a_level_it_ends_with_the_same_masks_and_weights
     )
     assert ran == [1, 2] and again[0].trained is None
     for one, other in zip(whole, again, strict=True):
-        assert list(one.masks.kept) == list(other.masks.kept)
-        assert all(torch.equal(one.masks.kept[n], other.masks.kept[n]) for n in one.masks.kept)
+        assert list(one.masks.by_name) == list(other.masks.by_name)
+        assert all(torch.equal(one.masks.by_name[n], other.masks.by_name[n]) for n in one.masks.by_name)
         assert all(
             torch.equal(one.last[n], other.last[n]) and torch.equal(one.best[n], other.best[n])
             for n in one.last
@@ -292,7 +292,7 @@ def test_what_a_level_starts_from():
     )
     first = Lottery(levels=1, fraction=0.4)(_model(), _images(), one)[1]
     start = _model().state_dict()
-    for name, mask in first.masks.kept.items():
+    for name, mask in first.masks.by_name.items():
         torch.testing.assert_close(first.last[name], start[name] * mask)
     early = Training(
         objective=sr.Standard(),
@@ -321,13 +321,13 @@ def test_what_a_level_starts_from():
     noting = Noting(**{f.name: getattr(constant, f.name) for f in fields(constant)})
     late = Lottery(levels=1, fraction=0.4, rewind_epoch=1)(_model(), _images(), noting)
     for name, tensor in after_one.items():
-        mask = late[1].masks.kept.get(name, torch.ones_like(tensor, dtype=torch.bool))
+        mask = late[1].masks.by_name.get(name, torch.ones_like(tensor, dtype=torch.bool))
         assert torch.equal(starts[1][name], tensor.masked_fill(~mask, 0)), name
     fresh = SmallResidual()
     control = Lottery(levels=1, fraction=0.4, rewind="reinitialise")(
         _model(), _images(), noting, fresh=lambda seed: fresh
     )
-    for name, mask in control[1].masks.kept.items():
+    for name, mask in control[1].masks.by_name.items():
         assert torch.equal(starts[-1][name], fresh.state_dict()[name].masked_fill(~mask, 0))
 
 
@@ -335,7 +335,7 @@ def test_saliencies_by_their_definitions():
     model, images = _model(), _images()
     x, y = images.all()
     masks = _whole(model)
-    weights = {name: model.get_parameter(name) for name in masks.kept}
+    weights = {name: model.get_parameter(name) for name in masks.by_name}
     with untouched(model):
         found = Gradient(inputs="clean")(model, weights, images, None, as_seed(0))
     model.zero_grad()
@@ -353,7 +353,7 @@ def test_saliencies_by_their_definitions():
 def test_every_saliency_leaves_the_model_alone_and_scores_its_weights(name):
     model, images = _model(), _images()
     masks = _whole(model)
-    weights = {n: model.get_parameter(n) for n in masks.kept}
+    weights = {n: model.get_parameter(n) for n in masks.by_name}
     with untouched(model):
         found = SALIENCIES.make(name)(model, weights, images, FGSM(_THREAT), as_seed(3))
     expected = {n: w.shape for n, w in weights.items() if name != "usefulness" or n == "linear.weight"}
@@ -380,7 +380,7 @@ def test_what_a_lottery_refuses():
     with pytest.raises(InputError, match="rewind_epoch"):
         Lottery(levels=1, rewind_epoch=3)(_model(), _images(), training)
     with pytest.raises(InputError, match="scope"):
-        _whole(_model()).without({}, 0.1, "row")
+        _whole(_model()).pruned({}, 0.1, "row")
 
 
 def test_what_cannot_be_pruned_is_said_before_anything_trains(monkeypatch):
@@ -404,7 +404,7 @@ def test_the_mixed_loss_has_its_ends():
 
 
 def _measured(model, images, saliency, masks):
-    weights = {name: model.get_parameter(name) for name in masks.kept}
+    weights = {name: model.get_parameter(name) for name in masks.by_name}
     with untouched(model):
         return saliency(model, weights, images, FGSM(_THREAT), as_seed(1))
 
@@ -431,7 +431,7 @@ def test_layers_that_are_favoured_keep_more_and_the_control_only_brings_layers_t
     assert sorted(round(float((drawn[n] / plain[n]).max()), 4) for n in drawn) == pytest.approx(
         sorted(round(9 ** (i / (len(drawn) - 1) - 0.5), 4) for i in range(len(drawn))), abs=1e-3
     )
-    kept = [masks.without(scores, 0.5).kept[top].float().mean() for scores in (high, plain, low)]
+    kept = [masks.pruned(scores, 0.5).by_name[top].float().mean() for scores in (high, plain, low)]
     assert kept[0] > kept[1] > kept[2]
 
 
@@ -468,17 +468,17 @@ def test_features_worth_least_go_as_whole_columns(kind):
         kind,
     )
     torch.testing.assert_close(scores[name][0].double(), torch.as_tensor(values), rtol=1e-5, atol=1e-7)
-    after = masks.without(scores, 0.3, "features")
-    gone = ~after.kept[name].any(0)
+    after = masks.pruned(scores, 0.3, "features")
+    gone = ~after.by_name[name].any(0)
     size = len(gone)
-    assert int(gone.sum()) == round(0.3 * size) and torch.equal(gone, ~after.kept[name].all(0))
+    assert int(gone.sum()) == round(0.3 * size) and torch.equal(gone, ~after.by_name[name].all(0))
     assert values[gone.numpy()].max() <= values[~gone.numpy()].min()
-    assert all(mask.all() for other, mask in after.kept.items() if other != name)
-    again = after.without(scores, 0.3, "features")
+    assert all(mask.all() for other, mask in after.by_name.items() if other != name)
+    again = after.pruned(scores, 0.3, "features")
     left = size - round(0.3 * size)
-    assert int(again.kept[name].any(0).sum()) == left - round(0.3 * left)
+    assert int(again.by_name[name].any(0).sum()) == left - round(0.3 * left)
     with pytest.raises(InputError, match="features"):
-        masks.without(scores, 0.3)
+        masks.pruned(scores, 0.3)
 
 
 def test_a_lottery_over_features_drops_only_these():
@@ -490,9 +490,9 @@ def test_a_lottery_over_features_drops_only_these():
         _images(),
         Training(objective=sr.Adversarial(), attack=FGSM(_THREAT), epochs=1, batch_size=16),
     )
-    *others, classifier = levels[-1].masks.kept.values()
+    *others, classifier = levels[-1].masks.by_name.values()
     assert all(mask.all() for mask in others)
-    left = [int(level.masks.kept[list(level.masks.kept)[-1]].any(0).sum()) for level in levels]
+    left = [int(level.masks.by_name[list(level.masks.by_name)[-1]].any(0).sum()) for level in levels]
     assert left[1] == left[0] - round(left[0] / 2) and left[2] == left[1] - round(left[1] / 2)
     weight = [t for n, t in levels[-1].last.items() if n.endswith("weight") and t.shape == classifier.shape][
         -1

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
-from semirobust.layers.macs import multiplications
-from semirobust.layers.quiet import device_of, quiet, run_hooked
+from semirobust.layers.macs import macs_by_module
+from semirobust.layers.quiet import device_of, quiet, run_with_hooks
 
 __all__ = ["Cost", "costs"]
 
@@ -65,7 +65,7 @@ def costs(models: Mapping[str, nn.Module], x: Tensor, *, runs: int = 15) -> dict
             ratio=statistics.median(ratios),
             low=ratios[0],
             high=ratios[-1],
-            macs=sum(multiplications(model, x[:1]).values()),
+            macs=sum(macs_by_module(model, x[:1]).values()),
             parameters=sum(parameter.numel() for parameter in model.parameters()),
             megabytes=_megabytes(model, x),
         )
@@ -95,6 +95,8 @@ def _megabytes(model: nn.Module, x: Tensor) -> float:
         largest[0] = max(largest[0], sum(tensor.numel() * tensor.element_size() for tensor in tensors))
 
     leaves = [module for module in model.modules() if not any(module.children())]
-    run_hooked(model, x.to(device_of(model, torch.device("cpu"))), [], [(module, count) for module in leaves])
+    run_with_hooks(
+        model, x.to(device_of(model, torch.device("cpu"))), [], [(module, count) for module in leaves]
+    )
     held = sum(tensor.numel() * tensor.element_size() for tensor in (*model.parameters(), *model.buffers()))
     return (held + largest[0]) / 1e6

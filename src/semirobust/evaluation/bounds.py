@@ -13,7 +13,7 @@ from semirobust.core.checks import check_examples, check_mode, probe
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed, as_seed
 from semirobust.layers.map import LayerMap, first_tensor, layer_map
-from semirobust.layers.quiet import quiet, run_hooked
+from semirobust.layers.quiet import quiet, run_with_hooks
 
 __all__ = ["PerformanceBounds", "performance_bounds", "sharpness"]
 
@@ -275,7 +275,7 @@ def _input_norm(model: nn.Module, name: str, x: Tensor) -> float:
     """Root of the mean squared norm of the first layer's input, after the model's own normalisation."""
     inputs: list[Tensor] = []
     first = model.get_submodule(name)
-    run_hooked(
+    run_with_hooks(
         model,
         x,
         [(first, lambda module, args, kwargs: inputs.append(first_tensor((*args, *kwargs.values()))))],

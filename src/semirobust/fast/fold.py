@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.adapters.replace import replace_module
-from semirobust.layers.quiet import quiet, run_hooked
+from semirobust.layers.quiet import quiet, run_with_hooks
 
 __all__ = ["fold_batch_norm", "fold_input_scale", "run_before"]
 
@@ -57,7 +57,7 @@ def _followed(model: nn.Module, x: Tensor) -> list[_Pair]:
 
     # Of the very class: what is derived from it may compute something else.
     norms = [(module, before) for module in model.modules() if type(module) is nn.BatchNorm2d]
-    run_hooked(
+    run_with_hooks(
         model, x[:1], norms, [(module, after) for module in model.modules() if isinstance(module, nn.Conv2d)]
     )
     return [
@@ -79,7 +79,7 @@ def _finite(model: nn.Module, x: Tensor, pairs: list[_Pair]) -> bool:
     def before(module: nn.BatchNorm2d, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return (kept[owner[module]], *args[1:]), kwargs
 
-    logits = run_hooked(
+    logits = run_with_hooks(
         model, x[:1], [(norm, before) for _, norm in pairs], [(conv, after) for conv, _ in pairs]
     )
     return bool(torch.isfinite(logits).all())
@@ -151,7 +151,7 @@ def fold_input_scale(model: nn.Module, x: Tensor) -> tuple[str, Tensor] | None:
         elif args and id(args[0]) in gave:
             took.append((module, gave[id(args[0])]))
 
-    run_hooked(model, x, [], [(m, after) for m in model.modules() if not list(m.children())])
+    run_with_hooks(model, x, [], [(m, after) for m in model.modules() if not list(m.children())])
     if len(gave) != 1 or len(took) != 1 or not isinstance(took[0][0], nn.Conv2d):
         return None
     conv, scaling = took[0][0], took[0][1]
@@ -215,5 +215,5 @@ def run_before(model: nn.Module, first: nn.Module, x: Tensor) -> set[nn.Module]:
             done.add(module)
 
     started_at = [(first, lambda module, args, kwargs: started.append(True))]
-    run_hooked(model, x[:1], started_at, [(module, after) for module in model.modules()])
+    run_with_hooks(model, x[:1], started_at, [(module, after) for module in model.modules()])
     return done

@@ -1,4 +1,4 @@
-"""Features of the layers of a model, recorded without leaving a hook behind."""
+"""Features of the layers of a model, recorded by hooks that are removed afterwards."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -12,17 +12,18 @@ from semirobust.layers.map import LayerMap, first_tensor
 __all__ = ["Place", "features", "forward_to"]
 
 Place = Literal["input", "conv", "block"]
-"""Where the feature of layer i is taken: ``input`` of layer i+1 (of the last layer the logits), ``conv``, the
-raw output of its convolution or linear module, or ``block``, like ``input`` but at the ends of blocks
-only."""
+"""Where the feature of layer i is taken.
+
+``input``: the input of layer i+1, of the last layer the logits. ``conv``: the raw output of the convolution
+or linear module of layer i. ``block``: like ``input``, but only at the ends of blocks."""
 
 
-class _ReachedDeepest(Exception):
-    """Raised inside a forward pass when the last wanted feature is there."""
+class _DeepestReached(Exception):
+    """Raised inside a forward pass once the last wanted feature is recorded."""
 
 
 class _Tape(dict[int, Tensor]):
-    """Features of the latest forward pass by layer index."""
+    """Features of the latest forward pass, by layer index."""
 
     def __missing__(self, index: int) -> Tensor:
         raise InputError(
@@ -41,17 +42,17 @@ def features(
 ) -> Iterator[dict[int, Tensor]]:
     """Record features while the model runs: ``with features(model, layers) as tape: model(x); tape[3]``.
 
-    Each forward pass starts a fresh record. Gradients flow through what was recorded. All hooks are gone
+    Each forward pass starts a new record. Gradients flow through what was recorded. All hooks are removed
     afterwards.
 
     Args:
         model: the module that ``layers`` describes.
         layers: its layer map.
-        indices: the layers wanted; all (at ``block``: all block ends) where None.
+        indices: the wanted layers; where None all, with ``block`` all ends of blocks.
         at: where a feature is taken.
-        transform: applied to each feature (index, (N, ...)) as it comes, to keep less than all of it.
+        transform: (index, feature (N, ...)) -> what is recorded of the feature, to save memory.
     """
-    with _recording(model, layers, _wanted(layers, indices, at), at, transform, stop=False) as tape:
+    with _recording(model, layers, _check_wanted(layers, indices, at), at, transform, stop=False) as tape:
         yield tape
 
 
@@ -63,13 +64,13 @@ def forward_to(
     Returns:
         index -> feature (N, ...).
     """
-    wanted = _wanted(layers, [indices] if isinstance(indices, int) else indices, at)
-    with _recording(model, layers, wanted, at, None, stop=True) as tape, suppress(_ReachedDeepest):
+    wanted = _check_wanted(layers, [indices] if isinstance(indices, int) else indices, at)
+    with _recording(model, layers, wanted, at, None, stop=True) as tape, suppress(_DeepestReached):
         model(x)
     return dict(tape)
 
 
-def _wanted(layers: LayerMap, indices: Iterable[int] | None, at: Place) -> tuple[int, ...]:
+def _check_wanted(layers: LayerMap, indices: Iterable[int] | None, at: Place) -> tuple[int, ...]:
     allowed = layers.block_ends if at == "block" else layers.indices
     wanted = allowed if indices is None else tuple(sorted(set(indices)))
     for index in wanted:
@@ -94,24 +95,26 @@ def _recording(
     tape = _Tape()
     deepest = wanted[-1]
 
-    def keep(index: int, value: Tensor) -> None:
-        if index not in tape:  # of a module that runs several times, the first run
+    def record(index: int, value: Tensor) -> None:
+        if index not in tape:  # a module may run several times; the first run counts
             tape[index] = value if transform is None else transform(index, value)
         if stop and index == deepest:
-            raise _ReachedDeepest
+            raise _DeepestReached
 
-    def start(module: nn.Module, args: Any) -> None:
+    def clear(module: nn.Module, args: Any) -> None:
         tape.clear()
 
     def before(index: int) -> Any:
-        return lambda module, args, kwargs: keep(index, first_tensor((*args, *kwargs.values())))
+        return lambda module, args, kwargs: record(index, first_tensor((*args, *kwargs.values())))
 
     def after(index: int, clone: bool) -> Any:
-        # A raw output is cloned: an in-place activation behind it would overwrite what was recorded.
-        return lambda module, args, output: keep(index, first_tensor((output,)).clone() if clone else output)
+        # Raw outputs are cloned, because an activation in place behind them would overwrite the record.
+        return lambda module, args, output: record(
+            index, first_tensor((output,)).clone() if clone else output
+        )
 
     named = dict(model.named_modules())
-    handles = [model.register_forward_pre_hook(start)]
+    handles = [model.register_forward_pre_hook(clear)]
     try:
         for index in wanted:
             if at == "conv":

@@ -1,4 +1,4 @@
-"""Freezing layers so that they stay frozen."""
+"""Layers that take no part in training."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -11,10 +11,9 @@ __all__ = ["frozen", "only_trainable", "stays_in_eval"]
 
 
 class _StaysInEval:
-    """Stands in for ``module.train`` on a frozen module with statistics: whatever is asked, it stays in eval
-    mode.
+    """Takes the place of ``module.train``, so that the module stays in eval mode whatever is asked.
 
-    A class rather than a closure, so that a deep copy of the model refers to the copied module.
+    A class rather than a closure, because then a deep copy of the model refers to the copied module.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -24,8 +23,8 @@ class _StaysInEval:
         return self.module
 
 
-def _keeps_statistics(module: nn.Module) -> bool:
-    """Batch norm, spectral norm: what has buffers may write them in train mode."""
+def _has_statistics(module: nn.Module) -> bool:
+    """Whether train mode may change the module itself: batch norm and spectral norm write their buffers."""
     return next(module.buffers(recurse=False), None) is not None
 
 
@@ -34,23 +33,23 @@ def stays_in_eval(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Inside, these modules are in eval mode, also after ``model.train()``; afterwards modes and ``train``
     are as before.
     """
-    kept = [(module, module.training, module.__dict__.get("train")) for module in modules]
+    before = [(module, module.training, module.__dict__.get("train")) for module in modules]
     try:
-        for module, _, _ in kept:
+        for module, _, _ in before:
             module.training = False
             module.__dict__["train"] = _StaysInEval(module)
         yield
     finally:
-        for module, mode, before in kept:
+        for module, mode, train in before:
             module.__dict__.pop("train", None)
-            if before is not None:
-                module.__dict__["train"] = before
+            if train is not None:
+                module.__dict__["train"] = train
             module.training = mode
 
 
 @contextmanager
 def frozen(
-    model: nn.Module, layers: LayerMap, indices: Iterable[int], *, and_unassigned: bool = False
+    model: nn.Module, layers: LayerMap, indices: Iterable[int], *, include_unassigned: bool = False
 ) -> Iterator[None]:
     """Inside, the given layers take no gradient and their batch norm keeps its statistics, also after
     ``model.train()``.
@@ -62,13 +61,13 @@ def frozen(
         model: the module that ``layers`` describes.
         layers: its layer map.
         indices: the layers to freeze.
-        and_unassigned: freeze also what belongs to no layer.
+        include_unassigned: freeze also what belongs to no layer.
     """
     indices = tuple(indices)
-    names = set(layers.parameters(indices)) | (set(layers.unassigned) if and_unassigned else set())
-    owners = set(layers.modules(indices))
+    names = set(layers.parameters(indices)) | (set(layers.unassigned) if include_unassigned else set())
+    modules = set(layers.modules(indices))
     parameters = [(p, p.requires_grad) for name, p in model.named_parameters() if name in names]
-    norms = [m for name, m in model.named_modules() if name in owners and _keeps_statistics(m)]
+    norms = [m for name, m in model.named_modules() if name in modules and _has_statistics(m)]
     try:
         for parameter, _ in parameters:
             parameter.requires_grad_(False)
@@ -85,8 +84,9 @@ def only_trainable(model: nn.Module, layers: LayerMap, indices: Iterable[int] | 
     if indices is None:
         yield
         return
-    keep = set(indices)
-    for index in keep:
+    trainable = set(indices)
+    for index in trainable:
         layers.at(index)
-    with frozen(model, layers, [index for index in layers.indices if index not in keep], and_unassigned=True):
+    others = [index for index in layers.indices if index not in trainable]
+    with frozen(model, layers, others, include_unassigned=True):
         yield

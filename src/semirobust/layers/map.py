@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from semirobust.core.checks import check_floating
 from semirobust.core.errors import InputError
-from semirobust.layers.quiet import run_hooked
+from semirobust.layers.quiet import run_with_hooks
 
 __all__ = ["SHORTCUTS", "Layer", "LayerMap", "layer_map"]
 
 SHORTCUTS = r"downsample|shortcut|convShortcut|skip|conv_skip|skip_conv|conv_sc|projection"
-"""Names of modules that are taken for the projection of a shortcut (full match of one part of the path)."""
+"""Names of modules that are the projection of a shortcut (full match of the last part of the path)."""
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 _WEIGHT_LAYERS = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.MultiheadAttention)
@@ -24,23 +24,22 @@ _WEIGHT_LAYERS = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.MultiheadA
 
 @dataclass(frozen=True)
 class Layer:
-    """One weight layer: a convolution or linear module with what follows it up to the next one.
+    """One weight layer: a convolution or linear module, and all that runs before the next one.
 
     Attributes:
         index: its number, 1 to n in execution order.
         name: the qualified name of its convolution or linear module.
         kind: the class of that module.
-        feature_shape: shape of the feature F_i without the batch: the input of layer i+1, of the last layer
-            the logits.
+        feature_shape: shape of the feature F_i without the batch. F_i is the input of layer i+1; that of the
+            last layer is the logits.
         output_shape: shape of the module's raw output without the batch.
-        modules: all modules whose own parameters and buffers belong to the layer (its norm, its projection).
+        modules: the modules whose direct parameters and buffers belong to the layer, such as its norm.
         parameters: the names of all its parameters.
-        block: the smallest module around it with several weight layers whose class occurs more than once,
-            such as a residual block; itself if there is none.
+        block: the smallest enclosing module that has several weight layers and whose class occurs more than
+            once, such as a residual block; the layer itself if there is none.
         ends_block: whether it is the last weight layer of its block.
-        batch_dim: the dimension of its feature that runs over examples; 1 where a module has the sequence
-            first.
-        output_batch_dim: that of its raw output.
+        batch_dim: the dimension of its feature that counts examples; 1 where the sequence comes first.
+        output_batch_dim: the same for its raw output.
     """
 
     index: int
@@ -55,10 +54,8 @@ class Layer:
     batch_dim: int = 0
     output_batch_dim: int = 0
 
-    def by_example(self, feature: Tensor, n: int, *, raw: bool = False) -> Tensor:
-        """A recorded feature (or raw output) of ``n`` examples as (n, values), whatever its dimensions
-        mean.
-        """
+    def per_example(self, feature: Tensor, n: int, *, raw: bool = False) -> Tensor:
+        """A recorded feature (or raw output) of ``n`` examples as a matrix (n, values), one row each."""
         return feature.movedim(self.output_batch_dim if raw else self.batch_dim, 0).reshape(n, -1)
 
     @property
@@ -127,7 +124,15 @@ class LayerMap(Sequence[Layer]):
 
 @dataclass
 class _Trace:
-    """What one forward pass shows: events in order, shapes as they come."""
+    """What one forward pass shows.
+
+    Attributes:
+        order: the names of the weight layers as they run.
+        owner: module name -> index of the layer that it belongs to; 0 while that is open.
+        features: shapes of the inputs of the weight layers, then of the logits.
+        outputs: shapes of the outputs of the weight layers, by name.
+        projections: the projections that ran.
+    """
 
     order: list[str] = field(default_factory=list)
     owner: dict[str, int] = field(default_factory=dict)
@@ -141,35 +146,33 @@ def layer_map(
 ) -> LayerMap:
     """Number the weight layers of ``model`` by running it once on the first example of ``x``.
 
-    A weight layer is a convolution, linear or multi-head attention module on the main path. The projection of
-    a shortcut belongs to the last weight layer of the block whose output it is added to, so a ResNet-18 has
-    18 layers. A module that runs several times counts once, where it first runs. Parameters that a module
-    with weight layers inside holds itself (a class token, a layer scale) belong to the next weight layer that
-    runs.
+    A weight layer is a convolution, linear or multi-head attention module on the main path. Other modules
+    belong to the weight layer before them. The projection of a shortcut belongs to the last weight layer of
+    the block to whose output it is added, so a ResNet-18 has 18 layers. A module that runs several times
+    counts once, where it first runs. A module with weight layers inside may have parameters of its own, such
+    as a class token or a layer scale; they belong to the next weight layer that runs.
 
     Args:
         model: any module; mode, parameters and buffers stay as they are.
         x: an input batch (N, ...); only its shape, type and device matter.
-        shortcuts: pattern of the names of modules that are projections, where they stand beside the main
-            path; ``""`` for none.
-        count_projections: number projections as layers of their own, as the code of the semirobustness paper
-            does.
+        shortcuts: pattern of the names of projections, which count as such only beside the main path; ``""``
+            for none.
+        count_projections: number projections as layers too, as the code of the semirobustness paper does.
 
     Raises:
         InputError: ``x`` is no floating-point batch, or no weight layer ran.
     """
     check_floating(x)
-    projections = _on_a_shortcut(model, x[:1], "" if count_projections else shortcuts)
-    trace, twice = (
-        _run(model, x[:1], projections),
-        _run(model, x[:1].repeat(2, *(1,) * (x.dim() - 1)), projections),
-    )
+    projections = _projections_in(model, x[:1], "" if count_projections else shortcuts)
+    # A second run on two examples shows which dimension of each feature counts examples.
+    trace = _run(model, x[:1], projections)
+    twice = _run(model, x[:1].repeat(2, *(1,) * (x.dim() - 1)), projections)
     if not trace.order:
         raise InputError(
             f"model: expected a convolution or linear module to run, found none in {type(model).__name__}"
         )
     _assign_projections(trace)
-    shapes = [_by_example(a, b) for a, b in zip(trace.features[1:], twice.features[1:], strict=True)]
+    shapes = [_batch_dim(a, b) for a, b in zip(trace.features[1:], twice.features[1:], strict=True)]
     ends = _block_ends(model, trace.order)
     modules: dict[int, list[str]] = {}
     for name, index in trace.owner.items():
@@ -178,7 +181,7 @@ def layer_map(
     canonical = {id(parameter): name for name, parameter in model.named_parameters()}
     layers = []
     for index, name in enumerate(trace.order, 1):
-        output_dim, output_shape = _by_example(trace.outputs[name], twice.outputs[name])
+        output_dim, output_shape = _batch_dim(trace.outputs[name], twice.outputs[name])
         layers.append(
             Layer(
                 index=index,
@@ -187,7 +190,7 @@ def layer_map(
                 feature_shape=shapes[index - 1][1],
                 output_shape=output_shape,
                 modules=tuple(modules[index]),
-                parameters=_own_parameters(named, modules[index], canonical),
+                parameters=_direct_parameters(named, modules[index], canonical),
                 block=ends[name][0],
                 ends_block=ends[name][1],
                 batch_dim=shapes[index - 1][0],
@@ -197,27 +200,28 @@ def layer_map(
     return _with_unassigned(model, tuple(layers))
 
 
-def _by_example(one: tuple[int, ...], two: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """The dimension that doubled from one example to two, and the shape that belongs to one example."""
+def _batch_dim(one: tuple[int, ...], two: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+    """The dimension that doubles from one example to two, and the shape of one example without it."""
     doubled = next((d for d, (a, b) in enumerate(zip(one, two, strict=False)) if b == 2 * a), 0)
     return doubled, one[:doubled] + one[doubled + 1 :] if one[doubled] == 1 else one
 
 
 def _with_unassigned(model: nn.Module, layers: tuple[Layer, ...]) -> LayerMap:
+    """The map of these layers, in which a parameter that several of them share belongs to the first."""
     seen: set[str] = set()
     unique = []
-    for layer in layers:  # tied parameters belong to the first layer that has them
-        kept = tuple(name for name in layer.parameters if name not in seen)
-        seen.update(kept)
-        unique.append(replace(layer, parameters=kept))
+    for layer in layers:
+        new = tuple(name for name in layer.parameters if name not in seen)
+        seen.update(new)
+        unique.append(replace(layer, parameters=new))
     return LayerMap(tuple(unique), tuple(name for name, _ in model.named_parameters() if name not in seen))
 
 
-def _on_a_shortcut(model: nn.Module, x: Tensor, shortcuts: str) -> tuple[str, ...]:
-    """Modules of a shortcut's name that really stand beside others: their input is also that of a module not
-    around them.
+def _projections_in(model: nn.Module, x: Tensor, shortcuts: str) -> tuple[str, ...]:
+    """Modules that have the name of a projection and lie beside the main path.
 
-    A downsampling between two stages has such a name too, but all that the main path has passes through it.
+    The input of a projection is also the input of another module, neither around it nor inside it. A
+    downsampling between two stages may have such a name too, but it is the only module with its input.
     """
     if not shortcuts:
         return ()
@@ -227,68 +231,77 @@ def _on_a_shortcut(model: nn.Module, x: Tensor, shortcuts: str) -> tuple[str, ..
         def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
             if tensors:
-                inputs.setdefault(name, tensors[0])  # held, so that no other tensor gets its identity
+                # The tensor is kept alive, because `is` below would be fooled by a new tensor at its address.
+                inputs.setdefault(name, tensors[0])
 
         return before
 
-    run_hooked(model, x, [(module, hook(name)) for name, module in model.named_modules() if name])
+    run_with_hooks(model, x, [(module, hook(name)) for name, module in model.named_modules() if name])
     pattern = re.compile(shortcuts)
-    found = []
+    projections = []
     for name, tensor in inputs.items():
         if pattern.fullmatch(name.rpartition(".")[2]):
             beside = (
                 k for k, v in inputs.items() if v is tensor and not _inside(k, name) and not _inside(name, k)
             )
             if next(beside, None) is not None:
-                found.append(name)
-    return tuple(found)
+                projections.append(name)
+    return tuple(projections)
 
 
 def _inside(name: str, outer: str) -> bool:
+    """Whether ``name`` is ``outer`` or a module inside it."""
     return name == outer or name.startswith(f"{outer}.")
 
 
 def _run(model: nn.Module, x: Tensor, projections: tuple[str, ...]) -> _Trace:
+    """Run the model on ``x`` and note which modules run, in which order, on which shapes."""
     trace = _Trace()
     before, after = [], []
-    inside: set[str] = set()
+    weight_layers: set[str] = set()
     for name, module in model.named_modules():
-        if any(name.startswith(f"{outer}.") for outer in inside):
+        # A weight layer inside another one, as in attention, is part of it.
+        if any(name.startswith(f"{outer}.") for outer in weight_layers):
             trace.owner.setdefault(name, 0)
             continue
         if isinstance(module, _WEIGHT_LAYERS):
-            inside.add(name)
+            weight_layers.add(name)
         is_projection = any(_inside(name, projection) for projection in projections)
         before.append((module, _before(trace, name, is_projection)))
         after.append((module, _after(trace, name)))
-    logits = run_hooked(model, x, before, after)
+    logits = run_with_hooks(model, x, before, after)
     if not isinstance(logits, Tensor):
         raise InputError(f"model: expected one tensor of logits, got {type(logits).__name__}")
     trace.features.append(tuple(logits.shape))
-    _adopt_inner(trace)
+    _assign_inner_modules(trace)
     return trace
 
 
 def _before(trace: _Trace, name: str, is_projection: bool) -> Any:
+    """A pre-hook that assigns a module to a layer when it first runs."""
+
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if name in trace.owner:
             return
         if is_projection:
-            if _has_own(module):
+            if _has_tensors(module):
                 trace.owner[name] = max(len(trace.order), 1)
                 trace.projections.append(name)
         elif isinstance(module, _WEIGHT_LAYERS):
             trace.order.append(name)
             trace.owner[name] = len(trace.order)
             trace.features.append(tuple(first_tensor((*args, *kwargs.values())).shape))
-        elif _has_own(module):
-            holds_layers = any(isinstance(child, _WEIGHT_LAYERS) for child in module.modules())
-            trace.owner[name] = max(len(trace.order) + (1 if holds_layers else 0), 1)
+        elif _has_tensors(module):
+            # A norm belongs to the layer before it; a module around layers belongs to the next one.
+            around_layers = any(isinstance(child, _WEIGHT_LAYERS) for child in module.modules())
+            trace.owner[name] = max(len(trace.order) + (1 if around_layers else 0), 1)
 
     return hook
 
 
 def _after(trace: _Trace, name: str) -> Any:
+    """A hook that notes the shape of a weight layer's first output."""
+
     def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         if name in trace.order and name not in trace.outputs:
             trace.outputs[name] = tuple(first_tensor((output,)).shape)
@@ -297,7 +310,7 @@ def _after(trace: _Trace, name: str) -> Any:
 
 
 def first_tensor(values: Iterable[Any]) -> Tensor:
-    """The first tensor among ``values``, looking into tuples."""
+    """The first tensor among ``values``, which may lie in nested tuples and lists."""
     for value in values:
         if isinstance(value, Tensor):
             return value
@@ -306,14 +319,15 @@ def first_tensor(values: Iterable[Any]) -> Tensor:
     raise InputError("model: expected its layers to pass on tensors, found none")
 
 
-def _has_own(module: nn.Module) -> bool:
+def _has_tensors(module: nn.Module) -> bool:
+    """Whether the module has parameters or buffers outside its sub-modules."""
     return (
         next(module.parameters(recurse=False), None) is not None
         or next(module.buffers(recurse=False), None) is not None
     )
 
 
-def _adopt_inner(trace: _Trace) -> None:
+def _assign_inner_modules(trace: _Trace) -> None:
     """Modules inside a weight layer (the output projection of an attention) belong to it."""
     for name in [name for name, index in trace.owner.items() if index == 0]:
         outer = next((layer for layer in trace.order if name.startswith(f"{layer}.")), None)
@@ -324,9 +338,7 @@ def _adopt_inner(trace: _Trace) -> None:
 
 
 def _assign_projections(trace: _Trace) -> None:
-    """A projection belongs to the last weight layer of the block around it, in whatever order the block
-    runs.
-    """
+    """Give each projection to the last weight layer of the block around it, in whatever order they ran."""
     for name in trace.projections:
         for prefix in _enclosing(name):
             inside = [index for index, layer in enumerate(trace.order, 1) if layer.startswith(prefix + ".")]
@@ -336,7 +348,7 @@ def _assign_projections(trace: _Trace) -> None:
 
 
 def _block_ends(model: nn.Module, order: Sequence[str]) -> dict[str, tuple[str, bool]]:
-    """For each layer its block and whether it is the block's last."""
+    """Layer name -> its block, and whether it is the last layer of the block."""
     named = dict(model.named_modules())
     occurrences = Counter(type(module) for module in named.values())
     result = {}
@@ -353,17 +365,17 @@ def _block_ends(model: nn.Module, order: Sequence[str]) -> dict[str, tuple[str, 
 
 
 def _enclosing(name: str) -> Iterator[str]:
-    """The modules around ``name``, the smallest first; not the model itself."""
+    """Names of the modules around ``name``, the smallest first, without the model itself."""
     while "." in name:
         name = name.rpartition(".")[0]
         yield name
 
 
-def _own_parameters(
+def _direct_parameters(
     named: dict[str, nn.Module], modules: Iterable[str], canonical: dict[int, str]
 ) -> tuple[str, ...]:
-    """Names of the modules' own parameters, each under the one name that ``model.named_parameters()`` gives
-    it.
+    """Names of the parameters of these modules without their sub-modules, as ``model.named_parameters()``
+    gives them.
     """
-    own = (canonical[id(p)] for name in modules for p in named[name].parameters(recurse=False))
-    return tuple(dict.fromkeys(own))
+    names = (canonical[id(p)] for name in modules for p in named[name].parameters(recurse=False))
+    return tuple(dict.fromkeys(names))

@@ -1,4 +1,4 @@
-"""Looking at a model without leaving a trace."""
+"""Running a model without changing it."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["device_of", "quiet", "run_hooked"]
+__all__ = ["device_of", "quiet", "run_with_hooks"]
 
 Hooks = Iterable[tuple[nn.Module, Any]]
 
@@ -16,13 +16,13 @@ Hooks = Iterable[tuple[nn.Module, Any]]
 def quiet(model: nn.Module, *, keep_mode: bool = False) -> Iterator[None]:
     """Inside, ``model`` is in eval mode and its parameters take no gradient; afterwards all is as it was.
 
-    Each module's own ``training`` flag and each parameter's own ``requires_grad`` is put back, also after an
-    error. Without parameter gradients a backward pass to the input is about a third cheaper and ``.grad``
-    stays untouched.
+    The ``training`` flag of each module and ``requires_grad`` of each parameter are restored, also after an
+    error. Without gradients of the parameters, a backward pass to the input is about a third cheaper, and
+    ``.grad`` is not written.
 
     Args:
         model: any module.
-        keep_mode: leave the modes as they are (attacks in train mode, as Fast-AT does).
+        keep_mode: leave the modes as they are, for attacks in train mode as in Fast-AT.
     """
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
@@ -40,9 +40,17 @@ def quiet(model: nn.Module, *, keep_mode: bool = False) -> Iterator[None]:
             parameter.requires_grad_(flag)
 
 
-def run_hooked(model: nn.Module, x: Tensor, before: Hooks, after: Hooks = ()) -> Any:
-    """Run the model once, quietly, under hooks that are gone afterwards; those before a module also get its
-    keywords.
+def run_with_hooks(model: nn.Module, x: Tensor, before: Hooks, after: Hooks = ()) -> Any:
+    """Run the model once inside :func:`quiet` with forward hooks, which are removed afterwards.
+
+    Args:
+        model: any module.
+        x: its input.
+        before: pairs of a module and a pre-hook (module, args, kwargs).
+        after: pairs of a module and a hook (module, args, output).
+
+    Returns:
+        what the model returned.
     """
     handles = [module.register_forward_pre_hook(hook, with_kwargs=True) for module, hook in before]
     handles += [module.register_forward_hook(hook) for module, hook in after]
@@ -55,5 +63,5 @@ def run_hooked(model: nn.Module, x: Tensor, before: Hooks, after: Hooks = ()) ->
 
 
 def device_of(model: nn.Module, default: torch.device) -> torch.device:
-    """Where the model's parameters and buffers lie; ``default`` where it has none."""
+    """The device of the model's parameters and buffers; ``default`` where it has none."""
     return next((tensor.device for tensor in (*model.parameters(), *model.buffers())), default)

@@ -21,13 +21,13 @@ class LayerScores:
         indices: (L,) the layers measured, from 1, ascending.
         values: (L,) one number each.
         low, high: (L,) the interval.
-        examples: how many examples it was measured on.
-        layers: how many layers the model has; the last one is its classifier.
+        examples: the number of examples it was measured on.
+        layers: the number of layers of the model; the last one is its classifier.
         notes: sentences that a reader of the scores must know.
-        by: what estimated them, where there is a choice.
-        details: more about each layer by name, such as its verdict: (L,) numbers or words each.
-        features: layer -> (d,) one number for each feature of it, of which ``values`` has the mean; empty
-            where there are none.
+        by: the estimator, where there is a choice.
+        details: more about each layer, by name, such as its verdict: (L,) numbers or words each.
+        features: layer -> (d,) one number for each of its features, whose mean is in ``values``; empty where
+            the measure has none.
     """
 
     measure: str

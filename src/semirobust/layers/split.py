@@ -1,4 +1,4 @@
-"""Cutting any module after a layer: a prefix that runs once and a suffix that goes on from there."""
+"""Cutting any module after a layer: a prefix that runs once, and a suffix that continues from there."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -23,8 +23,9 @@ class Cut:
     Attributes:
         feature: F_j, the input of layer j+1.
         x: the input, for the parts of ``forward`` that use it again.
-        outputs: by module name, what each module that was done before the cut returned, call by call.
-            Shortcuts that cross the cut live here, so a cut inside a residual block is exact too.
+        outputs: module name -> what each call of it returned, of the modules that finished before the cut.
+            Shortcuts that cross the cut are among them, so a cut inside a residual block is exact too.
+        entry: where F_j enters the modules that had not finished.
     """
 
     feature: Tensor
@@ -35,7 +36,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class _Entry:
-    """Where F_j enters: the outermost module that was running and had got it, and among which arguments."""
+    """The outermost running module that has F_j among its arguments, and which arguments these are."""
 
     name: str
     places: tuple[int | str, ...]
@@ -43,7 +44,7 @@ class _Entry:
 
 @dataclass
 class _Recorded:
-    """What a module returned: a copy as it was then, and whether it is the very tensor that became F_j."""
+    """What a module returned: a copy of that moment, and whether the tensor itself became F_j."""
 
     value: Any
     original: Any
@@ -90,8 +91,9 @@ class Prefix:
         def after(name: str) -> Any:
             def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
                 running.pop()
+                # The output of a finished module stands for those of the modules inside it.
                 for inner in [key for key in outputs if key.startswith(f"{name}.")]:
-                    del outputs[inner]  # only the outermost finished modules are kept
+                    del outputs[inner]
                 outputs.setdefault(name, []).append(_Recorded.of(output))
 
             return hook
@@ -121,8 +123,9 @@ class Prefix:
 class Suffix:
     """``suffix(cut)`` gives the logits; ``suffix(cut, feature)`` with another feature in place of F_j.
 
-    The other feature is put wherever F_j itself goes, a shortcut that starts at F_j included. What crosses
-    the cut besides F_j, the shortcut of a block that is cut in its middle, keeps what the cut carried."""
+    The other feature goes wherever F_j goes, also into a shortcut that starts at F_j. Other values that cross
+    the cut, such as the shortcut of a block that is cut in its middle, stay those of the cut.
+    """
 
     model: nn.Module = field(repr=False)
     layers: LayerMap = field(repr=False)
@@ -141,9 +144,9 @@ class Suffix:
 def split(model: nn.Module, layers: LayerMap, after: int) -> tuple[Prefix, Suffix]:
     """Cut ``model`` after layer ``after``: ``suffix(prefix(x))`` equals ``model(x)``.
 
-    Works on any module, without knowing its ``forward``: the suffix runs it with every module that finished
-    before the cut replaced by its recorded output, so only functional code of the prefix (an addition, an
-    activation) is repeated. Gradients flow through the cut. Both parts share the parameters of ``model``.
+    Works on any module, whatever its ``forward``. The suffix runs the whole model, but every module that
+    finished before the cut returns its recorded output. So only functional code of the prefix is repeated,
+    such as an addition. Gradients flow through the cut. Both parts share the parameters of ``model``.
 
     Args:
         model: the module that ``layers`` describes.
@@ -157,15 +160,16 @@ def split(model: nn.Module, layers: LayerMap, after: int) -> tuple[Prefix, Suffi
 
 @contextmanager
 def _replaying(model: nn.Module, cut: Cut, feature: Tensor) -> Iterator[None]:
+    """Inside, the modules that finished before the cut return their recorded outputs, call by call."""
     patched: list[tuple[nn.Module, Any]] = []
 
     def replay(module: nn.Module, calls: list[_Recorded]) -> Any:
-        left, original = list(calls), module.forward
+        remaining, original = list(calls), module.forward
 
         def forward(*args: Any, **kwargs: Any) -> Any:
-            if not left:
+            if not remaining:  # this call comes after the cut
                 return original(*args, **kwargs)
-            recorded = left.pop(0)
+            recorded = remaining.pop(0)
             return feature if recorded.is_feature else _cloned(recorded.value)
 
         return forward

@@ -1,4 +1,4 @@
-"""Layers of one network put into another of the same build."""
+"""Layers of one network copied into another of the same architecture."""
 
 from collections.abc import Iterable
 
@@ -12,25 +12,24 @@ __all__ = ["transplant"]
 
 
 def transplant(model: nn.Module, donor: nn.Module, layers: LayerMap, indices: Iterable[int]) -> None:
-    """Overwrite the given layers of ``model`` in place with those of ``donor``: parameters, norms and their
-    statistics.
+    """Overwrite the given layers of ``model`` in place with those of ``donor``: parameters and statistics.
 
     Args:
         model: the module that ``layers`` describes.
-        donor: a module of the same build; it is left as it is.
+        donor: a module of the same architecture; it is left as it is.
         layers: the layer map of both.
-        indices: the layers to take over.
+        indices: the layers to copy.
 
     Raises:
         InputError: the donor lacks one of the tensors, or has it in another shape.
     """
-    owners = set(layers.modules(indices))
-    there = donor.state_dict()
+    modules = set(layers.modules(indices))
+    donor_state = donor.state_dict()
     with torch.no_grad():
         for name, value in model.state_dict().items():
-            if name.rpartition(".")[0] in owners:
-                given = there.get(name)
-                if given is None or given.shape != value.shape:
-                    found = "none" if given is None else f"one of shape {tuple(given.shape)}"
-                    raise InputError(f"donor: expected {name} of shape {tuple(value.shape)}, found {found}")
-                value.copy_(given)
+            if name.rpartition(".")[0] in modules:
+                source = donor_state.get(name)
+                if source is None or source.shape != value.shape:
+                    got = "none" if source is None else f"one of shape {tuple(source.shape)}"
+                    raise InputError(f"donor: expected {name} of shape {tuple(value.shape)}, found {got}")
+                value.copy_(source)

@@ -168,7 +168,7 @@ class _Spots:
             for batch in x.split(self.batch_size):
 
                 def show(index: int, feature: Tensor, n: int = len(batch)) -> Tensor:
-                    rows = self.layers.at(index).by_example(feature, n, raw=self.at == "conv")
+                    rows = self.layers.at(index).per_example(feature, n, raw=self.at == "conv")
                     see(index, flat(rows, f"layer {index}"))
                     return feature.new_empty(0)
 

@@ -215,7 +215,7 @@ class Criticality(AbstractLayerMeasure):
         return found
 
     def _length(self, layer: Layer, feature: Tensor, n: int) -> Tensor:
-        return torch.linalg.vector_norm(layer.by_example(feature, n, raw=self.at == "conv").double(), dim=1)
+        return torch.linalg.vector_norm(layer.per_example(feature, n, raw=self.at == "conv").double(), dim=1)
 
     def _divisors(self, layers: list[Layer]) -> Floats:
         counts = np.array([_size(layer, self.at) for layer in layers], dtype=np.float64)

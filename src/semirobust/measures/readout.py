@@ -49,7 +49,7 @@ class Readout(nn.Module):
         indices = range(1, self.prefix + 1)
         with features(self.model, self.layers, indices, at="conv") as tape:
             logits = self.model(x)
-        flat = [self.layers.at(i).by_example(tape[i], len(x), raw=True) for i in indices]
+        flat = [self.layers.at(i).per_example(tape[i], len(x), raw=True) for i in indices]
         return (
             [r(rows) for r, rows in zip(self.reductions, flat, strict=True)] if self.reductions else flat
         ), logits

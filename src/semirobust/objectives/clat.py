@@ -86,7 +86,7 @@ class CLAT(AbstractObjective):
 def _distance(clean: dict[int, Tensor], moved: dict[int, Tensor], step: Step) -> Tensor:
     """sum_i ||moved_i - clean_i||_2 of each example: (N,)."""
     lengths = [
-        torch.linalg.vector_norm(step.layers.at(i).by_example(moved[i] - clean[i], len(step.x)), dim=1)
+        torch.linalg.vector_norm(step.layers.at(i).per_example(moved[i] - clean[i], len(step.x)), dim=1)
         for i in clean
     ]
     return torch.stack(lengths).sum(0)

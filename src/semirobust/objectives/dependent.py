@@ -54,7 +54,7 @@ class Dependent(AbstractObjective):
             )
         with features(step.model, step.layers, {i for pair in pairs for i in pair}) as tape:
             loss = F.cross_entropy(step.model(x_adv), step.y)
-        rows = {i: step.layers.at(i).by_example(feature, len(step.x)) for i, feature in tape.items()}
+        rows = {i: step.layers.at(i).per_example(feature, len(step.x)) for i, feature in tape.items()}
         found = [alignment(rows[i], rows[j], step.y, kernel=self.dependence) for i, j in pairs]
         return loss - self.weight * torch.stack(found).mean()
 

@@ -212,20 +212,20 @@ class _Run:
             self._less(masks, 1)
 
     def _whole(self) -> Masks:
-        masks = Masks.whole(self.model, self.layers, classifier=self.lottery.classifier)
+        masks = Masks.full(self.model, self.layers, classifier=self.lottery.classifier)
         last = f"{self.layers.at(len(self.layers)).name}.weight"
-        if self.lottery.scope == "features" and last not in masks.kept:
+        if self.lottery.scope == "features" and last not in masks.by_name:
             raise InputError(
                 f"scope: expected a classifier with weights of its own for features; {last} is shared"
             )
-        return masks.of_zeros(self.model) if self.zeros else masks
+        return masks.without_zeros(self.model) if self.zeros else masks
 
     def _less(self, masks: Masks, number: int) -> Masks:
         """What the model's weights now leave of ``masks`` at a level."""
-        weights = {name: self.model.get_parameter(name) for name in masks.kept}
+        weights = {name: self.model.get_parameter(name) for name in masks.by_name}
         seed = self.seed / "saliency" / number
         scores = self.lottery.saliency(self.model, weights, self.images, self.training.attack, seed)
-        return masks.without(scores, self.lottery.fraction, self.lottery.scope)
+        return masks.pruned(scores, self.lottery.fraction, self.lottery.scope)
 
     def train(
         self,
@@ -238,7 +238,7 @@ class _Run:
     ) -> Level:
         self.model.load_state_dict(start)
         training = self.training if number or self.lottery.whole else replace(self.training, epochs=0)
-        with masks.held(self.model):
+        with masks.enforced(self.model):
             trained = training(
                 self.model,
                 self.images,
@@ -258,7 +258,7 @@ class _Run:
             return
         tensors = {f"best/{name}": tensor for name, tensor in level.best.items()}
         tensors |= {f"last/{name}": tensor for name, tensor in level.last.items()}
-        tensors |= {f"mask/{name}": mask for name, mask in level.masks.kept.items()}
+        tensors |= {f"mask/{name}": mask for name, mask in level.masks.by_name.items()}
         write_tensors(self._file(level.number), tensors, {"key": self.key})
         forget(self.folder / f"level-{level.number}.state.safetensors")
 
@@ -279,9 +279,9 @@ class _Run:
             )
         level = read_level(self.folder, number)
         names = [
-            name for layer in self.layers if (name := f"{layer.name}.weight") in level.masks.kept
+            name for layer in self.layers if (name := f"{layer.name}.weight") in level.masks.by_name
         ]  # as they were before
-        return replace(level, masks=Masks({name: level.masks.kept[name] for name in names}))
+        return replace(level, masks=Masks({name: level.masks.by_name[name] for name in names}))
 
     def _note(self, log: EpochLog, state: TrainState) -> None:
         """Keep the weights that later levels go back to."""

@@ -1,4 +1,4 @@
-"""Whole channels and neurons away: a network that is really smaller."""
+"""Removing whole channels and neurons, so that the network becomes smaller and faster."""
 
 import copy
 import math
@@ -16,7 +16,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.text import first_line
 from semirobust.data.base.images import Images
-from semirobust.layers.macs import multiplications
+from semirobust.layers.macs import macs_by_module
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import quiet
 from semirobust.pruning.saliencies.base.saliency import AbstractSaliency
@@ -29,35 +29,34 @@ _MAGNITUDE = Magnitude()
 
 @dataclass(frozen=True)
 class Channels:
-    """Removes the channels that are worth least until the network is as small as asked.
+    """Removes the least important channels until the network is small enough.
 
-    What depends on what (a channel and its batch norm, the shortcut beside it, the next layer's input) is
-    found by torch-pruning (Fang et al. 2023, "DepGraph"). A channel is worth the mean saliency of the weights
-    that make it, over all layers that must lose it together, relative to the mean of its layer, so that
-    layers of other sizes can be compared (ours); the saliency ``layered`` has its own way to compare them.
-    The classifier keeps its outputs.
+    What must be removed together (a channel, its batch norm, the shortcut beside it, the input of the next
+    layer) is worked out by torch-pruning (Fang et al. 2023, "DepGraph"). The importance of a channel is the
+    mean saliency of the weights that compute it, relative to the mean of its layer, so that layers can be
+    compared (ours). It is averaged over all layers that must lose the channel together. The saliency
+    ``layered`` compares layers in its own way. The classifier keeps its outputs.
 
     Args:
-        operations: the share of multiplications that is to be left, from above 0 to 1.
-        saliency: what a weight is worth; it is asked again after each step.
-        steps: how many steps the way to nothing is cut into; the network stops at the first that is small
-            enough.
-        least: the share of each layer's channels that stays in any case.
+        macs: the fraction of multiply-accumulate operations that remains, above 0 and at most 1.
+        saliency: scores the weights; it is asked again after each step.
+        steps: in how many steps all channels would be removed; removal stops at the first that is enough.
+        min_fraction: the fraction of each layer's channels that remains in any case.
         multiple: numbers of channels are rounded to multiples of this; 8 or 16 suit processors, which pad to
             that anyway.
     """
 
-    operations: float = 0.5
+    macs: float = 0.5
     saliency: AbstractSaliency = _MAGNITUDE
     steps: int = 40
-    least: float = 0.1
+    min_fraction: float = 0.1
     multiple: int = 1
 
     def __post_init__(self) -> None:
-        if not 0 < self.operations <= 1 or not 0 < self.least <= 1 or min(self.steps, self.multiple) < 1:
-            found = f"{self.operations}, {self.least}, {self.steps} and {self.multiple}"
+        if not 0 < self.macs <= 1 or not 0 < self.min_fraction <= 1 or min(self.steps, self.multiple) < 1:
             raise InputError(
-                f"operations, least, steps and multiple: expected shares above 0, and at least 1; got {found}"
+                "macs, min_fraction, steps and multiple: expected fractions above 0, and at least 1; got"
+                f" {self.macs}, {self.min_fraction}, {self.steps} and {self.multiple}"
             )
 
     def __call__(
@@ -78,73 +77,75 @@ class Channels:
             probe(model, x, y)
         layers, seed = layer_map(model, x), as_seed(seed)
         _check_removable(model, layers)
-        tools, small = _tools(), copy.deepcopy(model).eval()
-        whole = sum(multiplications(model, x).values())
-        aim = self.operations * whole
-        names = {id(small.get_submodule(layer.name)): f"{layer.name}.weight" for layer in layers}
-        worth = _Worth(names, self.saliency.comparable)
-        classifier = small.get_submodule(layers.at(len(layers)).name)
-        sizes = {
-            small.get_submodule(layer.name): model.get_parameter(f"{layer.name}.weight").shape[0]
-            for layer in layers
+        torch_pruning, small = _torch_pruning(), copy.deepcopy(model).eval()
+        before = sum(macs_by_module(model, x).values())
+        modules = {f"{layer.name}.weight": small.get_submodule(layer.name) for layer in layers}
+        importance = _Importance({id(m): name for name, m in modules.items()}, self.saliency.comparable)
+        min_channels = {
+            module: max(1, math.ceil(self.min_fraction * model.get_parameter(name).shape[0]))
+            for name, module in modules.items()
         }
-        floors = {module: max(1, math.ceil(self.least * size)) for module, size in sizes.items()}
         try:
-            pruner = tools.pruner.BasePruner(
+            pruner = torch_pruning.pruner.BasePruner(
                 small,
                 x,
-                importance=worth,
+                importance=importance,
                 global_pruning=True,
-                pruning_ratio=1 - self.least,
-                max_pruning_ratio=1 - self.least,
+                pruning_ratio=1 - self.min_fraction,
+                max_pruning_ratio=1 - self.min_fraction,
                 iterative_steps=self.steps,
-                ignored_layers=[classifier],
+                ignored_layers=[small.get_submodule(layers.at(len(layers)).name)],
                 round_to=self.multiple if self.multiple > 1 else None,
             )
             for step in range(self.steps):
-                if sum(multiplications(small, x).values()) <= aim:
+                if sum(macs_by_module(small, x).values()) <= self.macs * before:
                     break
-                weights = {name: small.get_parameter(name) for name in names.values()}
-                worth.scores = self.saliency(small, weights, images, attack, seed / step)
-                if weights.keys() - worth.scores.keys():
+                weights = {name: small.get_parameter(name) for name in modules}
+                importance.scores = self.saliency(small, weights, images, attack, seed / step)
+                if weights.keys() - importance.scores.keys():
                     raise InputError("saliency: expected one of all weights, not of features alone")
                 for group in pruner.step(interactive=True):
-                    self._remove(pruner, group, worth, floors)
-            left = sum(multiplications(small, x).values())
+                    self._remove(pruner, group, importance, min_channels)
+            after = sum(macs_by_module(small, x).values())
         except InputError:
             raise
         except _FAILURES as error:
-            raise _refused("channels", error) from None
-        if left > aim:
-            least = (
-                f"{left / whole:.0%} are left with {self.least:.0%} of each layer, in multiples of"
-                f" {self.multiple}"
+            raise _not_removable("channels", error) from None
+        if after > self.macs * before:
+            raise InputError(
+                f"macs: {self.macs:.0%} of them cannot be reached; {after / before:.0%} are left with"
+                f" {self.min_fraction:.0%} of each layer, in multiples of {self.multiple}"
             )
-            raise InputError(f"operations: {self.operations:.0%} of them cannot be reached; {least}")
         return small
 
-    def _remove(self, pruner: Any, group: Any, worth: "_Worth", floors: Mapping[nn.Module, int]) -> None:
-        """Prune a group, but of no layer more than it may lose; of more channels at once those of least worth
-        go.
+    def _remove(
+        self, pruner: Any, group: Any, importance: "_Importance", min_channels: Mapping[nn.Module, int]
+    ) -> None:
+        """Prune a group of channels that depend on each other, but leave the layer its minimum.
+
+        Where the group has too many channels, the least important of them are removed.
         """
         dependency, channels = group[0]
         module = dependency.target.module
-        now = len(module.weight)
-        spare = now - floors.get(module, 1)
-        if len(channels) > spare:
-            scores = worth(group)
-            spare -= spare % self.multiple
-            if spare <= 0 or scores is None:
+        removable = len(module.weight) - min_channels.get(module, 1)
+        if len(channels) > removable:
+            scores = importance(group)
+            removable -= removable % self.multiple
+            if removable <= 0 or scores is None:
                 return
-            chosen = [channels[i] for i in torch.argsort(scores, stable=True)[:spare].tolist()]
-            group = pruner.DG.get_pruning_group(module, dependency.handler, chosen)
+            lowest = torch.argsort(scores, stable=True)[:removable].tolist()
+            group = pruner.DG.get_pruning_group(module, dependency.handler, [channels[i] for i in lowest])
         group.prune()
 
 
 @dataclass
-class _Worth:
-    """What each channel of a group of layers that depend on each other is worth, as torch-pruning asks for
-    it.
+class _Importance:
+    """The importance of the channels of a group of layers that depend on each other, for torch-pruning.
+
+    Attributes:
+        names: identity of a module -> name of its weight.
+        comparable: whether the scores of different layers are on one scale already.
+        scores: the saliency of each weight, by name.
     """
 
     names: Mapping[int, str]
@@ -152,38 +153,33 @@ class _Worth:
     scores: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __call__(self, group: "Sequence[tuple[Any, Sequence[int]]]") -> Tensor | None:
-        found = []
+        by_layer = []
         for dependency, channels in group:
             name = self.names.get(id(dependency.target.module))
             if name is None or not dependency.handler.__name__.startswith("prune_out"):
                 continue
-            own = self.scores[name].flatten(1).mean(1)[list(channels)]
-            found.append(own if self.comparable else own / self.scores[name].mean().clamp_min(1e-30))
-        sizes = {len(one) for one in found}
-        return torch.stack(found).mean(0) if len(sizes) == 1 else None
+            scores = self.scores[name].flatten(1).mean(1)[list(channels)]
+            by_layer.append(scores if self.comparable else scores / self.scores[name].mean().clamp_min(1e-30))
+        sizes = {len(scores) for scores in by_layer}
+        return torch.stack(by_layer).mean(0) if len(sizes) == 1 else None
 
 
-_FAILURES = (
-    RuntimeError,
-    AssertionError,
-    AttributeError,
-    IndexError,
-    ValueError,
-)  # of torch-pruning, on what it cannot follow
+# What torch-pruning raises on models that it cannot follow.
+_FAILURES = (RuntimeError, AssertionError, AttributeError, IndexError, ValueError)
 
 
-def _refused(what: str, error: Exception) -> InputError:
+def _not_removable(what: str, error: Exception) -> InputError:
     return InputError(f"model: its {what} cannot be removed ({first_line(error)})")
 
 
 def _check_removable(model: nn.Module, layers: LayerMap) -> None:
-    """No weight that two modules share, none that is computed from others, and no layer that gives its
-    channels otherwise.
+    """Raise ``InputError`` where weights are shared by modules or computed from others, and for transposed
+    convolutions, whose output channels are another dimension of the weight.
     """
     owners: dict[int, str] = {}
-    for place, module in model.named_modules():
-        for own, parameter in module._parameters.items():
-            name = f"{place}.{own}"
+    for module_name, module in model.named_modules():
+        for attribute, parameter in module._parameters.items():
+            name = f"{module_name}.{attribute}"
             if parameter is not None and owners.setdefault(id(parameter), name) != name:
                 raise InputError(
                     f"model: its channels cannot be removed ({owners[id(parameter)]} and {name} are one"
@@ -201,7 +197,7 @@ def _check_removable(model: nn.Module, layers: LayerMap) -> None:
             )
 
 
-def _tools() -> Any:
+def _torch_pruning() -> Any:
     try:
         import torch_pruning  # type: ignore[import-untyped]
     except ImportError:
@@ -211,35 +207,33 @@ def _tools() -> Any:
     return torch_pruning
 
 
-def without_features(model: nn.Module, gone: Tensor, x: Tensor) -> nn.Module:
-    """A smaller copy of ``model`` without the features (d,) that are ``gone`` from its classifier, and what
-    made them.
+def without_features(model: nn.Module, removed: Tensor, x: Tensor) -> nn.Module:
+    """A smaller copy of ``model`` without some inputs of its classifier, and without what computes them.
 
-    The classifier's weights of these must be 0; then the logits stay as they were.
+    The classifier's weights of these features must be 0. Then the logits stay as they were.
 
     Args:
         model: gives logits (N, C); it is left as it was.
-        gone: True for each feature to take away.
-        x: an image or more.
+        removed: (d,), True for each feature to remove.
+        x: one image or more.
 
     Raises:
         InputError: torch-pruning is missing or cannot follow the model, or nothing would be left.
     """
     layers = layer_map(model, x[:1])
     _check_removable(model, layers)
-    tools, small = _tools(), copy.deepcopy(model).eval()
+    torch_pruning, small = _torch_pruning(), copy.deepcopy(model).eval()
     classifier = small.get_submodule(layers.at(len(layers)).name)
-    if not isinstance(classifier, nn.Linear) or bool(gone.all()) or len(gone) != classifier.in_features:
+    if not isinstance(classifier, nn.Linear) or bool(removed.all()) or len(removed) != classifier.in_features:
         raise InputError("features: expected some of those of a linear classifier to stay")
     try:
-        graph = tools.DependencyGraph().build_dependency(small, example_inputs=x[:1])
-        graph.get_pruning_group(
-            classifier, tools.prune_linear_in_channels, gone.nonzero().flatten().tolist()
-        ).prune()
+        graph = torch_pruning.DependencyGraph().build_dependency(small, example_inputs=x[:1])
+        indices = removed.nonzero().flatten().tolist()
+        graph.get_pruning_group(classifier, torch_pruning.prune_linear_in_channels, indices).prune()
         with quiet(model), torch.no_grad():
             same = torch.allclose(small(x), model(x), rtol=1e-4, atol=1e-5)
     except _FAILURES as error:
-        raise _refused("features", error) from None
+        raise _not_removable("features", error) from None
     if not same:
         raise InputError("model: its features cannot be removed without others (they share what makes them)")
     return small

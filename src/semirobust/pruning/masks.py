@@ -1,4 +1,4 @@
-"""Which weights are left, and holding the others at 0."""
+"""Which weights of a model remain, and how the others are held at 0."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,30 +20,32 @@ _SUFFIX = "_mask"
 
 @dataclass(frozen=True)
 class Masks:
-    """For some weights of a model, which of their entries are left.
+    """One mask for each of some weights of a model.
 
     Attributes:
-        kept: parameter name -> boolean tensor of its shape, True where the weight is left.
+        by_name: parameter name -> boolean tensor of its shape, True where the weight remains.
     """
 
-    kept: Mapping[str, Tensor] = field(repr=False)
+    by_name: Mapping[str, Tensor] = field(repr=False)
 
     @classmethod
-    def whole(cls, model: nn.Module, layers: LayerMap, *, classifier: bool = True) -> "Masks":
-        """All weights of the layers; the last layer's too, unless ``classifier`` is False.
+    def full(cls, model: nn.Module, layers: LayerMap, *, classifier: bool = True) -> "Masks":
+        """Masks under which all weights remain, one for each layer; for the last layer unless ``classifier``
+        is False.
 
-        Biases, norms, and what is no layer of its own, such as a projection of a shortcut, are left aside.
+        Biases and norms have no mask, nor has a projection of a shortcut, which is no layer.
 
         Raises:
             InputError: a layer's weight is computed from others (weight norm, torch's pruning), or nothing
                 can be pruned.
         """
         chosen = [layer for layer in layers if classifier or layer.index != len(layers)]
-        parameters = dict(model.named_parameters())  # of weights that modules share, the first name
-        shared = dict(model.named_parameters(remove_duplicate=False))
+        # A weight that several modules share is in `parameters` under its first name only.
+        parameters = dict(model.named_parameters())
+        all_names = dict(model.named_parameters(remove_duplicate=False))
         for layer in chosen:
             name = f"{layer.name}.weight"
-            if name not in shared and isinstance(
+            if name not in all_names and isinstance(
                 getattr(model.get_submodule(layer.name), "weight", None), Tensor
             ):
                 raise InputError(
@@ -58,102 +60,106 @@ class Masks:
             raise InputError("model: expected a layer with weights to prune, found none")
         return cls({name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()})
 
-    def of_zeros(self, model: nn.Module) -> "Masks":
-        """Less the weights that are 0 in ``model``: what an earlier pruning left."""
+    def without_zeros(self, model: nn.Module) -> "Masks":
+        """These masks without the weights that are 0 in ``model``, which an earlier pruning has removed."""
         return Masks(
             {
                 name: mask & (model.get_parameter(name) != 0).to(mask.device)
-                for name, mask in self.kept.items()
+                for name, mask in self.by_name.items()
             }
         )
 
     @classmethod
-    def of_torch(cls, model: nn.Module) -> "Masks":
-        """The masks that ``torch.nn.utils.prune`` keeps as buffers.
+    def from_torch(cls, model: nn.Module) -> "Masks":
+        """The masks that ``torch.nn.utils.prune`` stores as buffers of ``model``.
 
         Raises:
             InputError: nothing in the model is pruned.
         """
         buffers = {name: buffer for name, buffer in model.named_buffers() if name.endswith(_SUFFIX)}
         parameters = {name for name, _ in model.named_parameters()}
-        found = {name.removesuffix(_SUFFIX): buffer.bool() for name, buffer in buffers.items()}
-        pruned = {name: mask for name, mask in found.items() if f"{name}_orig" in parameters}
+        masks = {name.removesuffix(_SUFFIX): buffer.bool() for name, buffer in buffers.items()}
+        pruned = {name: mask for name, mask in masks.items() if f"{name}_orig" in parameters}
         if not pruned:
             raise InputError("model: expected weights pruned by torch.nn.utils.prune, found none")
         return cls(pruned)
 
-    def hand_over(self, model: nn.Module) -> nn.Module:
-        """Put the masks on ``model`` in the form of ``torch.nn.utils.prune``, whose ``remove`` makes them
-        permanent.
-        """
-        for name, mask in self.kept.items():
+    def to_torch(self, model: nn.Module) -> nn.Module:
+        """Put the masks on ``model`` in the form of ``torch.nn.utils.prune``, and return it."""
+        for name, mask in self.by_name.items():
             weight = model.get_parameter(name)
-            # Modules that share a weight go on sharing it.
+            # Several modules may share the weight; each of them gets the mask.
             owners = [
-                (module, own)
+                (module, attribute)
                 for module in model.modules()
-                for own, p in module._parameters.items()
+                for attribute, p in module._parameters.items()
                 if p is weight
             ]
-            for module, own in owners:
-                torch_prune.custom_from_mask(module, own, mask.to(weight.device))
+            for module, attribute in owners:
+                torch_prune.custom_from_mask(module, attribute, mask.to(weight.device))
         return model
 
     @property
     def size(self) -> int:
-        """How many weights there were."""
-        return sum(mask.numel() for mask in self.kept.values())
+        """The number of weights before pruning."""
+        return sum(mask.numel() for mask in self.by_name.values())
 
     @property
-    def left(self) -> int:
-        """How many weights are left."""
-        return sum(int(mask.sum()) for mask in self.kept.values())
+    def remaining(self) -> int:
+        """The number of weights that remain."""
+        return sum(int(mask.sum()) for mask in self.by_name.values())
 
     @property
     def density(self) -> float:
-        """The share of weights that is left."""
-        return self.left / self.size
+        """The fraction of weights that remain."""
+        return self.remaining / self.size
 
     @property
     def empty(self) -> tuple[str, ...]:
-        """Weights of which nothing is left: there the network is cut through."""
-        return tuple(name for name, mask in self.kept.items() if not mask.any())
+        """Names of the masks that let nothing through: there the network is cut in two."""
+        return tuple(name for name, mask in self.by_name.items() if not mask.any())
 
-    def cut(self, model: nn.Module) -> None:
-        """Set what is not left to 0."""
+    def apply(self, model: nn.Module) -> None:
+        """Set the pruned weights of ``model`` to 0."""
         with torch.no_grad():
-            for name, mask in self.kept.items():
+            for name, mask in self.by_name.items():
                 weight = _parameter(model, name)
                 weight.masked_fill_(~mask.to(weight.device), 0.0)
 
     @contextmanager
-    def held(self, model: nn.Module) -> Iterator[None]:
-        """Within it no step of an optimiser moves a pruned weight from 0: its gradient is 0, and so are
-        momentum and decay.
+    def enforced(self, model: nn.Module) -> Iterator[None]:
+        """Inside, no step of an optimiser moves a pruned weight away from 0.
+
+        The gradient of such a weight is set to 0, so its momentum and weight decay are 0 too.
         """
         handles = []
-        self.cut(model)
-        for name, mask in self.kept.items():
+        self.apply(model)
+        for name, mask in self.by_name.items():
             if mask.all():
                 continue
             weight = _parameter(model, name)
-            trains, gone = weight.requires_grad, ~mask.to(weight.device)
-            weight.requires_grad_(True)  # a hook cannot be put on a frozen one, which may train later
-            handles.append(weight.register_hook(lambda slope, gone=gone: _without(slope, gone)))
-            weight.requires_grad_(trains)
+            requires_grad, pruned = weight.requires_grad, ~mask.to(weight.device)
+            # PyTorch refuses a hook on a frozen weight, which may be trained later.
+            weight.requires_grad_(True)
+            handles.append(weight.register_hook(lambda gradient, pruned=pruned: _zeroed(gradient, pruned)))
+            weight.requires_grad_(requires_grad)
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def without(self, scores: Mapping[str, Tensor], fraction: float, scope: Scope = "global") -> "Masks":
-        """Less the lowest ``fraction`` of what is left, of all together or of each weight; exactly so many,
-        rounded.
+    def pruned(self, scores: Mapping[str, Tensor], fraction: float, scope: Scope = "global") -> "Masks":
+        """These masks without the ``fraction`` of the remaining weights that has the lowest scores.
 
-        Equal scores go in order of position. Nothing that is gone comes back. With the scope ``features``
-        whole columns of the one weight (C, d) that ``scores`` has last go, by their mean: the features that a
-        classifier takes.
+        The number of pruned weights is exactly ``round(fraction * remaining)``. Of equal scores the earlier
+        position is pruned first. Nothing that was pruned comes back.
+
+        Args:
+            scores: a score for each weight, by name.
+            fraction: from 0 to below 1.
+            scope: ``global`` compares all weights, ``layer`` those of each layer. ``features`` prunes whole
+                columns of the last weight in ``scores`` (C, d) by their mean: the features of a classifier.
 
         Raises:
             InputError: a fraction that is not from 0 to below 1, another scope, or a weight without scores.
@@ -163,49 +169,49 @@ class Masks:
         if scope not in ("global", "layer", "features"):
             raise InputError(f"scope: expected global, layer or features, got {scope!r}")
         if scope == "features":
-            return self._features(list(scores)[-1], scores, fraction)
-        if missing := self.kept.keys() - scores.keys():
+            return self._prune_features(list(scores)[-1], scores, fraction)
+        if missing := self.by_name.keys() - scores.keys():
             raise InputError(f"scope: expected features, since nothing scores {min(missing)}; got {scope}")
-        groups = [tuple(self.kept)] if scope == "global" else [(name,) for name in self.kept]
-        found: dict[str, Tensor] = {}
+        groups = [tuple(self.by_name)] if scope == "global" else [(name,) for name in self.by_name]
+        masks: dict[str, Tensor] = {}
         for names in groups:
-            found |= self._group(names, scores, fraction)
-        return Masks(found)
+            masks |= self._prune_group(names, scores, fraction)
+        return Masks(masks)
 
-    def _features(self, name: str, scores: Mapping[str, Tensor], fraction: float) -> "Masks":
-        mask = self.kept[name]
+    def _prune_features(self, name: str, scores: Mapping[str, Tensor], fraction: float) -> "Masks":
+        mask = self.by_name[name]
         if mask.dim() != 2:
             raise InputError(
                 f"scope: features are inputs of a linear layer, and {name} has {mask.dim()} dimensions"
             )
-        left = mask.any(0).nonzero().flatten()
-        order = torch.argsort(scores[name].detach().double().mean(0).to(mask.device)[left], stable=True)
+        remaining = mask.any(0).nonzero().flatten()
+        values = scores[name].detach().double().mean(0).to(mask.device)
+        order = torch.argsort(values[remaining], stable=True)
         mask = mask.clone()
-        mask[:, left[order[: round(fraction * len(left))]]] = False
-        return Masks({**self.kept, name: mask})
+        mask[:, remaining[order[: round(fraction * len(remaining))]]] = False
+        return Masks({**self.by_name, name: mask})
 
-    def _group(
+    def _prune_group(
         self, names: tuple[str, ...], scores: Mapping[str, Tensor], fraction: float
     ) -> dict[str, Tensor]:
-        mask = torch.cat([self.kept[name].flatten() for name in names])
-        flat = torch.cat([scores[name].detach().to(mask.device).flatten() for name in names]).double()
-        places = mask.nonzero().flatten()
-        gone = round(fraction * len(places))
-        order = torch.argsort(flat[places], stable=True)
+        mask = torch.cat([self.by_name[name].flatten() for name in names])
+        values = torch.cat([scores[name].detach().to(mask.device).flatten() for name in names]).double()
+        remaining = mask.nonzero().flatten()
+        order = torch.argsort(values[remaining], stable=True)
         mask = mask.clone()
-        mask[places[order[:gone]]] = False
-        parts = mask.split([self.kept[name].numel() for name in names])
-        return {name: part.view(self.kept[name].shape) for name, part in zip(names, parts, strict=True)}
+        mask[remaining[order[: round(fraction * len(remaining))]]] = False
+        parts = mask.split([self.by_name[name].numel() for name in names])
+        return {name: part.view(self.by_name[name].shape) for name, part in zip(names, parts, strict=True)}
 
 
 def _parameter(model: nn.Module, name: str) -> nn.Parameter:
-    """The parameter of that name, under ``torch.nn.utils.prune`` what the weight is computed from."""
+    """The parameter called ``name``; of a weight pruned by torch, the parameter it is computed from."""
     parameters = dict(model.named_parameters(remove_duplicate=False))
     return parameters[name] if name in parameters else model.get_parameter(f"{name}_orig")
 
 
-def _without(slope: Tensor, gone: Tensor) -> Tensor:
-    """In the memory format of ``slope``: sums over another one, such as those of weight perturbations, would
-    round otherwise.
-    """
-    return slope.clone(memory_format=torch.preserve_format).masked_fill_(gone.to(slope.device), 0.0)
+def _zeroed(gradient: Tensor, pruned: Tensor) -> Tensor:
+    """``gradient`` with 0 for the pruned weights."""
+    # The memory format stays, because sums over another one would round differently (weight perturbation).
+    copy = gradient.clone(memory_format=torch.preserve_format)
+    return copy.masked_fill_(pruned.to(gradient.device), 0.0)

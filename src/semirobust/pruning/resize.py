@@ -1,4 +1,4 @@
-"""A network whose layers have the sizes that its weights say."""
+"""A network whose layers take the sizes of given weights."""
 
 import copy
 from collections.abc import Mapping
@@ -12,26 +12,29 @@ __all__ = ["resized"]
 
 
 def resized(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
-    """A copy of ``model`` with channels cut to fit ``weights``, which it then has; the way back from a plain
-    state dict.
+    """A copy of ``model`` with fewer channels, as ``weights`` has them, filled with these weights.
 
-    Convolutions, linear layers and batch norms are given the sizes of their weights; the order of modules and
-    what the forward pass does stays. So a network from which channels were removed needs no file but its
-    weights.
+    Convolutions, linear layers and norms take the sizes of their weights. The modules and the forward pass
+    stay the same. So a network from which channels were removed can be restored from its state dict alone.
+
+    Args:
+        model: the network before channels were removed; it is left as it is.
+        weights: a state dict of the smaller network.
 
     Raises:
         InputError: the weights are of another architecture: other names, other kernels, or more channels than
-            there were.
+            ``model`` has.
     """
-    found = copy.deepcopy(model)
-    own = found.state_dict()
-    if own.keys() != weights.keys():
-        odd = sorted(own.keys() ^ weights.keys())
+    small = copy.deepcopy(model)
+    state = small.state_dict()
+    if state.keys() != weights.keys():
+        unmatched = sorted(state.keys() ^ weights.keys())
         raise InputError(
-            f"weights: expected those of the same architecture, but {odd[0]} is in one and not in the other"
+            f"weights: expected those of the same architecture, but {unmatched[0]} is in one and not in the"
+            " other"
         )
     for name, tensor in weights.items():
-        before = own[name].shape
+        before = state[name].shape
         if tensor.dim() != len(before) or any(
             new > old for new, old in zip(tensor.shape, before, strict=True)
         ):
@@ -43,22 +46,22 @@ def resized(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
             raise InputError(
                 f"weights: {name} has another kernel, {tuple(tensor.shape[2:])} for {tuple(before[2:])}"
             )
-        place, _, last = name.rpartition(".")
-        module = found.get_submodule(place)
         if tensor.shape == before:
             continue
-        if last in module._parameters:
-            module._parameters[last] = nn.Parameter(tensor.detach().clone())
+        module_name, _, attribute = name.rpartition(".")
+        module = small.get_submodule(module_name)
+        if attribute in module._parameters:
+            module._parameters[attribute] = nn.Parameter(tensor.detach().clone())
         else:
-            module._buffers[last] = tensor.detach().clone()
-    for module in found.modules():
-        _renumber(module)
-    found.load_state_dict(dict(weights))
-    return found
+            module._buffers[attribute] = tensor.detach().clone()
+    for module in small.modules():
+        _update_sizes(module)
+    small.load_state_dict(dict(weights))
+    return small
 
 
-def _renumber(module: nn.Module) -> None:
-    """Bring the numbers that a module keeps beside its weights in line with them."""
+def _update_sizes(module: nn.Module) -> None:
+    """Make the sizes that a module stores as attributes those of its weights."""
     if isinstance(module, _ConvNd):
         if module.groups > 1 and module.groups == module.in_channels:  # one filter for each channel
             module.groups = module.weight.shape[0]

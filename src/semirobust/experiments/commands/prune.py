@@ -276,11 +276,11 @@ class _Job:
         masks, at = level.masks, self.at
         records: list[AnyRecord] = [
             Number(name="prune.density", value=masks.density, n=masks.size, labels=here, origin=at),
-            Number(name="prune.left", value=masks.left, unit="weights", labels=here, origin=at),
+            Number(name="prune.left", value=masks.remaining, unit="weights", labels=here, origin=at),
             *self._features(level, model, here),
             *found,
         ]
-        for name, mask in masks.kept.items():
+        for name, mask in masks.by_name.items():
             share = float(mask.float().mean())
             records.append(
                 Number(
@@ -320,7 +320,7 @@ class _Job:
 
     def _classifier_mask(self, level: Level, model: nn.Module) -> Tensor:
         layers = layer_map(model, self.test.first(1).all(self.fabric.device)[0])
-        return level.masks.kept[f"{layers.at(len(layers)).name}.weight"]
+        return level.masks.by_name[f"{layers.at(len(layers)).name}.weight"]
 
 
 def _with(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:

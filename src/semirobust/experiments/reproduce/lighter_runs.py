@@ -21,7 +21,7 @@ from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.provenance import origin_of, settings_record
 from semirobust.experiments.recipe import Recipe
 from semirobust.experiments.subject import Subject, build_subject
-from semirobust.layers.macs import multiplications
+from semirobust.layers.macs import macs_by_module
 from semirobust.measures.usefulness import FeatureAttack, Usefulness, usefulness
 from semirobust.procedures.lottery import read_level
 from semirobust.records.schema import Label, Number, Origin
@@ -175,6 +175,6 @@ def _worths(found: Usefulness, at: Origin, labels: Mapping[str, Label], *, singl
 def _sizes(model: nn.Module, x: torch.Tensor, at: Origin) -> list[AnyRecord]:
     values = {
         "parameters": sum(p.numel() for p in model.parameters()),
-        "multiplications": sum(multiplications(model, x).values()),
+        "multiplications": sum(macs_by_module(model, x).values()),
     }
     return [Number(name=f"size.{name}", value=value, origin=at) for name, value in values.items()]

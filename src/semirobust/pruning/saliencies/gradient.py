@@ -1,4 +1,4 @@
-"""Weights whose removal the loss would feel least, to first order."""
+"""Saliency by the change of the loss to first order."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from semirobust.core.seed import Seed
 from semirobust.data.base.images import Images
 from semirobust.layers.quiet import quiet
 from semirobust.pruning.saliencies import SALIENCIES
-from semirobust.pruning.saliencies.base.saliency import AbstractSaliency, drawn
+from semirobust.pruning.saliencies.base.saliency import AbstractSaliency, random_examples
 
 __all__ = ["Gradient"]
 
@@ -25,13 +25,13 @@ _BATCH = 128
 @SALIENCIES.register("gradient")
 @dataclass(frozen=True)
 class Gradient(AbstractSaliency):
-    """|w * dL/dw|, L the mean cross entropy on ``examples`` training images (SNIP, Lee et al. 2019), in eval
-    mode.
+    """|w * dL/dw|, where L is the mean cross entropy on ``examples`` training images (SNIP, Lee et al. 2019).
+
+    The model is in eval mode. The score is the change of L, to first order, when the weight is set to 0.
 
     Args:
-        inputs: ``adversarial``, where the attack of training puts the images, so that it is about the robust
-            loss; or ``clean``.
-        examples: how many images, drawn at random.
+        inputs: ``adversarial`` images, found by the attack of training, for the robust loss; or ``clean``.
+        examples: the number of images, drawn at random.
 
     Raises:
         InputError: adversarial inputs are asked for without an attack.
@@ -57,7 +57,7 @@ class Gradient(AbstractSaliency):
             raise InputError(
                 "saliency gradient: expected an attack for adversarial inputs; say inputs=clean to do without"
             )
-        x, y = drawn(images, self.examples, model, seed)
+        x, y = random_examples(images, self.examples, model, seed)
         total = {name: torch.zeros_like(weight) for name, weight in weights.items()}
         with quiet(model):
             if self.inputs == "adversarial" and attack is not None:
@@ -67,8 +67,8 @@ class Gradient(AbstractSaliency):
             for a, b in zip(x.split(_BATCH), y.split(_BATCH), strict=True):
                 with torch.enable_grad():
                     loss = F.cross_entropy(model(a), b, reduction="sum") / len(x)
-                    slopes = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
-                for name, slope in zip(weights, slopes, strict=True):
-                    if slope is not None:  # a layer that the logits do not depend on
-                        total[name] += slope
+                    gradients = torch.autograd.grad(loss, list(weights.values()), allow_unused=True)
+                for name, gradient in zip(weights, gradients, strict=True):
+                    if gradient is not None:  # None of a layer that the logits do not depend on
+                        total[name] += gradient
         return {name: (weight.detach() * total[name]).abs() for name, weight in weights.items()}

@@ -1,4 +1,4 @@
-"""Weights of some layers before those of others."""
+"""Saliency that prunes some layers before others."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import quiet
 from semirobust.measures import MEASURES, MeasureContext
 from semirobust.pruning.saliencies import SALIENCIES
-from semirobust.pruning.saliencies.base.saliency import AbstractSaliency, drawn
+from semirobust.pruning.saliencies.base.saliency import AbstractSaliency, random_examples
 
 __all__ = ["Layered"]
 
@@ -26,22 +26,19 @@ Favour = Literal["high", "low", "random", "none"]
 @SALIENCIES.register("layered")
 @dataclass(frozen=True)
 class Layered(AbstractSaliency):
-    """Another saliency, relative to its mean in the layer, times a factor that says how much the layer is to
-    keep.
+    """Another saliency, divided by its mean in the layer, times a factor for the layer.
 
-    The factor is strength ** (r - 1/2), r from 0 to 1 the layer's rank by a measure of layers. So
-    ``criticality`` with ``favour="high"`` prunes layers that are not critical first. Source: ours.
+    The factor is strength ** (r - 1/2), where r, from 0 to 1, is the layer's rank by a measure of layers. So
+    ``criticality`` with ``favour="high"`` prunes layers first that are not critical. Source: ours.
 
     Args:
-        measure: a measure by layer, with ``measure_options``; layers that it does not score have r = 1/2, as
-            has a single one.
-        score: which of its numbers, such as ``semirobustness.drop``; the first where empty.
-        favour: which layers keep more: those of ``high`` score, of ``low``, in ``random`` order, or ``none``:
-            the control that only makes layers comparable.
-        strength: how much more a weight of the layer that is favoured most is worth than one of the last,
-            above 0.
+        measure: a measure by layer, with ``measure_options``. A layer that it does not score has r = 1/2.
+        score: which of its scores, such as ``semirobustness.drop``; the first where empty.
+        favour: which layers keep more weights: those of ``high`` score, of ``low`` score, ``random`` ones, or
+            ``none``, the control that divides by the layer's mean alone.
+        strength: the ratio between the factors of the most and the least favoured layer, above 0.
         saliency: of the weights within a layer.
-        examples: training images that the measure looks at, drawn at random.
+        examples: the number of training images for the measure, drawn at random.
 
     Raises:
         InputError: a value out of its range, or a measure is asked for without an attack.
@@ -80,13 +77,13 @@ class Layered(AbstractSaliency):
         seed: Seed,
     ) -> dict[str, Tensor]:
         scores = SALIENCIES.make(self.saliency)(model, weights, images, attack, seed / "weights")
-        x, y = drawn(images, self.examples, model, seed)
+        x, y = random_examples(images, self.examples, model, seed)
         layers = layer_map(model, x[:1])
         ranks = self._ranks(model, layers, x, y, attack, seed)
         factors = {
             f"{layer.name}.weight": self.strength ** (ranks.get(layer.index, 0.5) - 0.5) for layer in layers
         }
-        # What was pruned before is 0 and says nothing about the layer.
+        # The mean is over weights that remain: those pruned before have a score of 0.
         return {
             name: s * (factors.get(name, 1.0) / s[s > 0].mean()) if (s > 0).any() else s
             for name, s in scores.items()
@@ -101,7 +98,7 @@ class Layered(AbstractSaliency):
         attack: AbstractAttack | None,
         seed: Seed,
     ) -> dict[int, float]:
-        """Layer -> from 0, which keeps least, to 1."""
+        """Layer index -> rank from 0, which loses the most weights, to 1."""
         if self.favour == "none":
             return {}
         if self.favour == "random":
@@ -111,7 +108,7 @@ class Layered(AbstractSaliency):
                 for index, position in zip(layers.indices, order, strict=True)
             }
         if attack is None:
-            raise InputError("saliency layered: expected an attack that the measure of layers looks under")
+            raise InputError("saliency layered: expected an attack for the measure of layers")
         with quiet(model):
             x_adv = attack.in_batches(model, x, y, seed=seed / "attack")
             measure = MEASURES.make(self.measure, self.measure_options)
@@ -119,12 +116,12 @@ class Layered(AbstractSaliency):
         known = [one.measure for one in scores]
         if self.score and self.score not in known:
             raise InputError(f"score: expected one of {', '.join(known)}; got {self.score!r}")
-        found = scores[known.index(self.score) if self.score else 0]
+        by_layer = scores[known.index(self.score) if self.score else 0]
         sign = 1 if self.favour == "high" else -1
-        if len(found.indices) < 2:
+        if len(by_layer.indices) < 2:
             return {}
-        places = rankdata([sign * value for value in found.values])  # equal scores share their places
+        ranks = rankdata([sign * value for value in by_layer.values])  # equal scores get equal ranks
         return {
-            index: (float(place) - 1) / (len(places) - 1)
-            for index, place in zip(found.indices, places, strict=True)
+            index: (float(rank) - 1) / (len(ranks) - 1)
+            for index, rank in zip(by_layer.indices, ranks, strict=True)
         }

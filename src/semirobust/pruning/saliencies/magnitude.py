@@ -1,4 +1,4 @@
-"""Small weights first."""
+"""Saliency by magnitude."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Weights at random."""
+"""Saliency at random."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

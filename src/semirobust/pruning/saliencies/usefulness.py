@@ -1,4 +1,4 @@
-"""Features that say little about the class, or nothing once they are attacked."""
+"""Saliency by the usefulness of the features that a classifier takes."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from semirobust.data.base.images import Images
 from semirobust.layers.quiet import quiet
 from semirobust.measures.usefulness import FeatureAttack, usefulness
 from semirobust.pruning.saliencies import SALIENCIES
-from semirobust.pruning.saliencies.base.saliency import AbstractSaliency, drawn
+from semirobust.pruning.saliencies.base.saliency import AbstractSaliency, random_examples
 from semirobust.threats import AbstractBall
 
 __all__ = ["Useful"]
@@ -26,12 +26,12 @@ class Useful(AbstractSaliency):
     """Usefulness or robust usefulness of the features that the classifier takes
     (:mod:`semirobust.measures.usefulness`).
 
-    Only the classifier's weights are scored, all weights of a feature alike, so it goes with the scope
+    It scores only the classifier's weights, and all weights of a feature alike, so it needs the scope
     ``features``. Source: "Lighter robust model", section I: prune the least useful features.
 
     Args:
         kind: ``useful``, ``robust``, or ``actual``: usefulness times weight.
-        examples: training images, drawn at random.
+        examples: the number of training images, drawn at random.
         steps, step_size: of the attack on single features; None for 2.5 * epsilon / steps.
 
     Raises:
@@ -46,9 +46,9 @@ class Useful(AbstractSaliency):
 
     def __post_init__(self) -> None:
         if self.kind not in ("useful", "robust", "actual") or self.examples < 2:
-            found = f"{self.kind!r} and {self.examples}"
             raise InputError(
-                f"kind and examples: expected useful, robust or actual, and at least 2; got {found}"
+                "kind and examples: expected useful, robust or actual, and at least 2; got"
+                f" {self.kind!r} and {self.examples}"
             )
 
     def __call__(
@@ -59,18 +59,18 @@ class Useful(AbstractSaliency):
         attack: AbstractAttack | None,
         seed: Seed,
     ) -> dict[str, Tensor]:
-        own = None
+        feature_attack = None
         if self.kind == "robust":
             if attack is None or not isinstance(attack.threat, AbstractBall):
                 raise InputError(
                     "saliency usefulness: expected an attack within a norm ball, whose radius is that of"
                     " features"
                 )
-            own = FeatureAttack(attack.threat, self.steps, self.step_size)
-        x, y = drawn(images, self.examples, model, seed)
+            feature_attack = FeatureAttack(attack.threat, self.steps, self.step_size)
+        x, y = random_examples(images, self.examples, model, seed)
         with quiet(model):
-            found = usefulness(model, x, y, attack=own, seed=seed / "attack")
-        values = torch.as_tensor(getattr(found, self.kind))
+            scores = usefulness(model, x, y, attack=feature_attack, seed=seed / "attack")
+        values = torch.as_tensor(getattr(scores, self.kind))
         name = list(weights)[-1]
         weight = weights[name]
         if weight.dim() != 2 or weight.shape[1] != len(values):

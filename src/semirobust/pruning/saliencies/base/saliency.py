@@ -1,4 +1,4 @@
-"""The form of every saliency of weights."""
+"""The interface of every saliency of weights."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -13,22 +13,22 @@ from semirobust.core.seed import Seed
 from semirobust.data.base.images import Images
 from semirobust.layers.quiet import device_of
 
-__all__ = ["AbstractSaliency", "drawn"]
+__all__ = ["AbstractSaliency", "random_examples"]
 
 
-def drawn(images: Images, count: int, model: nn.Module, seed: Seed) -> tuple[Tensor, Tensor]:
-    """``count`` images at random, all where there are fewer, and their labels, on the model's device."""
+def random_examples(images: Images, count: int, model: nn.Module, seed: Seed) -> tuple[Tensor, Tensor]:
+    """``count`` random images, or all where there are fewer, and their labels, on the model's device."""
     order = torch.randperm(len(images), generator=(seed / "examples").generator())[:count]
     return images.batch(order, device_of(model, torch.device("cpu")))
 
 
 @dataclass(frozen=True)
 class AbstractSaliency(ABC):
-    """What each weight is worth; those worth least are pruned first.
+    """The importance of each weight; weights of low saliency are pruned first.
 
     Attributes:
-        comparable: whether scores say what they say in every layer, so that nobody has to bring layers to one
-            scale.
+        comparable: whether scores of different layers are on one scale. If not, pruning of channels divides
+            them by the mean of their layer.
     """
 
     comparable: ClassVar[bool] = False
@@ -42,8 +42,15 @@ class AbstractSaliency(ABC):
         attack: AbstractAttack | None,
         seed: Seed,
     ) -> dict[str, Tensor]:
-        """A score for each of ``weights``, which are parameters of ``model`` by name; the model is left as it
-        was.
+        """A score for each of ``weights``; the model is left as it was.
 
-        One that scores features alone leaves the other weights out.
+        Args:
+            model: gives logits (N, C).
+            weights: parameters of ``model``, by name.
+            images: training images to score on.
+            attack: the attack of training, for scores under attack.
+            seed: of whatever is drawn at random.
+
+        Returns:
+            name -> scores in the shape of the weight. A saliency of features scores the classifier alone.
         """

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from benchmarks.compare import run
 from benchmarks.subjects import subject
-from semirobust.fast.inference import _multiplications
+from semirobust.layers.macs import macs_by_module
 
 __all__ = ["convolution_peak", "floor"]
 
@@ -41,7 +41,7 @@ def floor(folder: Path) -> Iterator[str]:
     )
     for name, examples in (("small", 300), ("quarter", 100)):
         s = subject(name, folder, 2)
-        each = 2 * _multiplications(s.model, s.x)
+        each = 2 * sum(macs_by_module(s.model, s.x).values())
         for attack in ("apgd-ce", "apgd-t", "fab-t", "square"):
             ours, theirs = (run(lib, attack, name, folder, examples, 0) for lib in ("ours", "pyautoattack"))
             # FAB and Square need full precision; the gradient costs as much again as the pass.

@@ -107,7 +107,7 @@ def _training(
             attack=attack,
             epochs=1,
             batch_size=len(x),
-            search="exact",
+            fast="off",
             learning_rate=1e-6,
         )
         return training(model, sr.images_from_tensors(x, y))

@@ -80,7 +80,7 @@ def _against_a_plain_loop(
     for seed in range(seeds):
         start = sr.build_model("resnet18", width=width, seed=seed)
         for name, precision in forms.items():
-            objective, fabric = _Recorded(), Fabric(accelerator="cpu", devices=1, precision=precision)
+            objective, fabric = _Recorded(), Fabric(accelerator="cpu", devices=1, fast=fast)
             training = sr.Training(
                 objective=objective,
                 attack=attack,
@@ -168,21 +168,21 @@ def _epochs_of_clat(images: Images, runs: int, width: float, pace: dict[str, flo
     model = sr.build_model("resnet18", width=width)
     layers, costs = sr.layer_map(model, x), macs_by_module(model, x)
     own = {i: sum(c for name, c in costs.items() if name in layers.at(i).modules) for i in layers.indices}
-    for search in ("auto", "exact"):
+    for fast in ("auto", "off"):
         ways = {"PGD-AT": base} | {
             f"CLAT, layer {i}": replace(base, objective=sr.CLAT(), trainable=Fixed((i,))) for i in (11, 4)
         }  # fmt: skip
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for _ in range(runs):
             for name, training in ways.items():
-                trained = replace(training, search=search)(sr.build_model("resnet18", width=width), images)
+                trained = replace(training, fast=fast)(sr.build_model("resnet18", width=width), images)
                 seconds[name].append(trained.logs[-1].seconds)
         pace.setdefault("step", statistics.median(seconds["PGD-AT"]) / len(images))
         for name, found in seconds.items():
             shares = sorted(a / b for a, b in zip(found, seconds["PGD-AT"], strict=True))
             layer = int(name.rpartition(" ")[2]) if "layer" in name else None
             yield (
-                f"an epoch, search {search:<6} {name:<14} {statistics.median(found):6.2f} s  "
+                f"an epoch, fast {fast:<6} {name:<14} {statistics.median(found):6.2f} s  "
                 f"{statistics.median(shares):.2f} of PGD-AT ({shares[0]:.2f} to {shares[-1]:.2f}), "
                 f"counted {1.0 if layer is None else _counted(own, layer):.2f}"
             )

@@ -57,8 +57,8 @@ def _ours(s: Subject, name: str, seed: int) -> Callable[[], Tensor]:
     attack = _attack(s, name)
     if name.startswith("bare-"):
         return lambda: _verdict(s, attack(s.model, s.x, s.y, seed=seed))
-    precision = "exact" if name.startswith("exact-") else "auto"
-    return lambda: sr.evaluate(s.model, s.x, s.y, {name: attack}, seed=seed, precision=precision).robust[name]
+    fast = "off" if name.startswith("exact-") else "auto"
+    return lambda: sr.evaluate(s.model, s.x, s.y, {name: attack}, seed=seed, fast=fast).robust[name]
 
 
 def _attack(s: Subject, name: str) -> AbstractAttack:

@@ -4,6 +4,11 @@ all of it.
 The public names stand in ``__init__.pyi``. Each is imported when it is first used, so that importing the
 package is instant."""
 
+import logging
+
 import lazy_loader
+
+# An application decides whether and where the library's messages are shown.
+logging.getLogger("semirobust").addHandler(logging.NullHandler())
 
 __getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

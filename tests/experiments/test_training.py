@@ -91,7 +91,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, trainab
         {"trainable": _Wandering(), "objective": sr.CLAT(0.5)},
         {"start": "stored", "average": "ema", "awp": 0.01},
         {"start": "free", "replays": 2},
-        {"average": "swa", "search": "exact"},
+        {"average": "swa", "fast": "off"},
     ],
 )
 @pytest.mark.parametrize("stop_after", [2, 7, 11])

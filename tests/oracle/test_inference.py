@@ -8,10 +8,12 @@ from torch import nn
 
 import semirobust as sr
 from semirobust.core.errors import InputError
-from semirobust.fast import inference
+from semirobust.fast import policy
 from semirobust.fast.fold import fold_batch_norm, fold_input_scale
-from semirobust.fast.inference import fast_inference
+from semirobust.fast.model import FastModel
+from semirobust.fast.policy import CANDIDATES, fast_model
 from semirobust.fast.strided_conv import quicken_strided
+from semirobust.layers.macs import macs_by_module
 from tests.helpers import SmallResidual, untouched
 
 
@@ -28,19 +30,19 @@ def trained():
     return model, *splits.test.first(200).all()
 
 
-@pytest.mark.parametrize("make", [inference._folded, inference._bfloat16])
-def test_logits_agree(trained, make):
+@pytest.mark.parametrize("candidate", CANDIDATES)
+def test_logits_agree(trained, candidate):
     model, x, _ = trained
-    if make is inference._bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if candidate.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         pytest.skip("needs a processor with bfloat16")
     with untouched(model):
-        fast = make(model, x)
+        fast = policy._uncompared(candidate, model, x)
         with torch.no_grad():
             logits = fast.logits(x)
     truth = model(x).detach()
     error = (logits - truth).abs().amax(1) / (truth.amax(1) - truth.mean(1))
     assert float(error.max()) <= max(3 * fast.band, 1e-5)
-    if make is inference._folded:
+    if candidate.dtype == torch.float32:
         assert "batch norms folded" in fast.description
         torch.testing.assert_close(logits, truth, rtol=1e-3, atol=1e-4)
 
@@ -69,42 +71,62 @@ def test_folding_leaves_alone_what_is_shared_or_not_a_pair():
 
 def test_what_deviates_is_not_used(monkeypatch, trained):
     model, x, _ = trained
-    wrong = inference.FastModel(lambda z: model(z) * 1.2, "wrong", 1e-3)
-    for name in ("_folded", "_bfloat16"):
-        monkeypatch.setattr(inference, name, lambda m, z: wrong)
-    assert fast_inference(model, x).description == "as it is, full precision"
+    wrong = FastModel(model, lambda z: model(z) * 1.2, "wrong", 1e-3)
+    monkeypatch.setattr(policy, "_uncompared", lambda candidate, m, z: wrong)
+    assert fast_model(model, x).description == "as it is, full precision"
+
+
+class _Stubborn(SmallResidual):
+    def __deepcopy__(self, memo):
+        raise RuntimeError("no copies")
 
 
 def test_a_model_that_cannot_be_copied_is_used_as_it_is():
-    class Stubborn(SmallResidual):
-        def __deepcopy__(self, memo):
-            raise RuntimeError("no copies")
-
-    fast = fast_inference(Stubborn().eval(), torch.rand(8, 3, 5, 5))
+    fast = fast_model(_Stubborn().eval(), torch.rand(8, 3, 5, 5))
     assert fast.band == 0
 
 
-def test_exact_turns_it_all_off(trained):
+def test_the_log_says_why_there_is_no_copy(caplog):
+    """A failure is a warning with its exception, a plain reason is information."""
+    torch.manual_seed(0)
+    model, x = _Stubborn().eval(), torch.rand(40, 3, 5, 5)
+    y = model(x).argmax(1)
+    attack = sr.PGD(sr.Linf(0.1), steps=3)
+    with caplog.at_level("INFO", "semirobust.fast"):
+        result = sr.evaluate(model, x, y, [attack])
+    assert result.inference == "as it is, full precision"
+    assert torch.equal(result.worst, sr.evaluate(model, x, y, [attack], fast="off").worst)
+    (record,) = [r for r in caplog.records if r.name == "semirobust.fast" and r.levelname == "WARNING"]
+    assert "float32 not used because it failed" in record.message and "no copies" in str(record.exc_info[1])
+    caplog.clear()
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(75, 3)).eval()
+    with caplog.at_level("INFO", "semirobust.fast"):
+        sr.evaluate(flat, x, flat(x).argmax(1), [attack])
+        sr.evaluate(flat, x[:3], flat(x[:3]).argmax(1), [attack])
+    assert all(r.levelname == "INFO" for r in caplog.records)
+    said = " ".join(r.message for r in caplog.records)
+    assert "expected convolutions, found none" in said and "only 3 examples are attacked" in said
+
+
+def test_off_takes_the_model_itself(trained):
     model, x, y = trained
-    assert fast_inference(model, x, precision="exact").logits is model
+    assert fast_model(model, x, fast="off").logits is model
     assert (
-        sr.evaluate(model, x, y, [sr.FGSM(sr.Linf(0.1))], precision="exact").inference
-        == "as it is, full precision"
+        sr.evaluate(model, x, y, [sr.FGSM(sr.Linf(0.1))], fast="off").inference == "as it is, full precision"
     )
-    with pytest.raises(InputError, match="precision"):
-        sr.evaluate(model, x, y, [sr.FGSM(sr.Linf(0.1))], precision="quick")
+    with pytest.raises(InputError, match="fast"):
+        sr.evaluate(model, x, y, [sr.FGSM(sr.Linf(0.1))], fast="quick")
 
 
-@pytest.mark.parametrize("form", ["_folded", "_bfloat16"])
-def test_verdicts_are_those_of_the_exact_search(monkeypatch, trained, form):
+@pytest.mark.parametrize("candidate", CANDIDATES)
+def test_verdicts_are_those_of_the_search_in_the_model_itself(monkeypatch, trained, candidate):
     """Each faster form, forced, against the exact search: at most one of 200 verdicts apart."""
-    if form == "_bfloat16" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if candidate.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         pytest.skip("needs a processor with bfloat16")
     model, x, y = trained
-    make = getattr(inference, form)
-    full = inference._folded(model, x)
-    forced = lambda m, z, precision: dataclasses.replace(make(m, z), full=full)  # noqa: E731
-    monkeypatch.setattr("semirobust.evaluation.accuracy.fast_inference", forced)
+    full = policy._uncompared(CANDIDATES[-1], model, x)
+    forced = lambda m, z, fast: dataclasses.replace(policy._uncompared(candidate, m, z), full=full)  # noqa: E731
+    monkeypatch.setattr(policy, "fast_model", forced)
     threat = sr.Linf(0.12)
     attacks = [
         sr.PGD(threat, steps=20),
@@ -115,7 +137,7 @@ def test_verdicts_are_those_of_the_exact_search(monkeypatch, trained, form):
     with untouched(model):
         fast = sr.evaluate(model, x, y, attacks)
     monkeypatch.undo()
-    exact = sr.evaluate(model, x, y, attacks, precision="exact")
+    exact = sr.evaluate(model, x, y, attacks, fast="off")
     assert fast.inference != exact.inference
     for name in exact.robust:
         assert 0.2 < float(exact.robust[name].float().mean()) < 0.98
@@ -126,19 +148,19 @@ def test_verdicts_are_those_of_the_exact_search(monkeypatch, trained, form):
 def test_the_choice_is_by_size_and_processor_alone(monkeypatch):
     large = sr.build_model("resnet18", width=0.25)
     x = torch.rand(8, 3, 32, 32)
-    assert inference._multiplications(large, x) == pytest.approx(35e6, rel=0.05)  # 1/16 of 556 million
-    monkeypatch.setattr(inference, "has_bfloat16", lambda device: False)
+    assert sum(macs_by_module(large, x).values()) == pytest.approx(35e6, rel=0.05)  # 1/16 of 556 million
+    monkeypatch.setattr(policy, "has_bfloat16", lambda device: False)
     assert (
-        fast_inference(large, x).description
+        fast_model(large, x).description
         == "20 batch norms folded, normalisation folded, channels last, full precision"
     )
     small = sr.build_model("resnet8", width=0.5)
     assert (
-        fast_inference(small, x[:, :, :8, :8]).description
+        fast_model(small, x[:, :, :8, :8]).description
         == "9 batch norms folded, normalisation folded, channels last, full precision"
     )
-    monkeypatch.setattr(inference, "has_bfloat16", lambda device: True)
-    chosen = fast_inference(large, x)
+    monkeypatch.setattr(policy, "has_bfloat16", lambda device: True)
+    chosen = fast_model(large, x)
     assert chosen.description.endswith("bfloat16 behind the first layer") and chosen.full is not None
 
 
@@ -147,7 +169,7 @@ def test_a_model_without_visible_layers_is_used_as_it_is():
         def forward(self, x):
             return torch.stack([x.mean((1, 2, 3)), x.amax((1, 2, 3))], 1)
 
-    fast = fast_inference(Functional().eval(), torch.rand(8, 3, 5, 5))
+    fast = fast_model(Functional().eval(), torch.rand(8, 3, 5, 5))
     assert fast.description == "as it is, full precision"
 
 

@@ -3,6 +3,7 @@ same.
 """
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ from torch import nn
 import semirobust as sr
 from semirobust.core.errors import InputError
 from semirobust.core.seed import as_seed
-from semirobust.fast import training as search
+from semirobust.fast import policy
 from semirobust.fast.copy import Faster, has_bfloat16
-from semirobust.fast.training import SearchForm
+from semirobust.fast.policy import FastFollower
 from semirobust.layers.features import forward_to
 from semirobust.objectives import Step
 from semirobust.objectives.adversarial import Adversarial
@@ -61,28 +62,28 @@ def test_training_comes_out_the_same(objective, trainable, monkeypatch):
     """Losses of ten steps with the faster copy against those with the network itself."""
     x = torch.rand(80, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     images = sr.images_from_tensors(x, (x.mean((1, 2, 3)) * 60).long() % 3)
-    losses, forms, network = {}, {"auto": [], "exact": []}, SearchForm.network
-    for name in ("auto", "exact"):
+    losses, forms, network = {}, {"auto": [], "off": []}, FastFollower.network
+    for name in ("auto", "off"):
         monkeypatch.setattr(
-            SearchForm, "network", lambda self, name=name: forms[name].append(self.form) or network(self)
+            FastFollower, "network", lambda self, name=name: forms[name].append(self.form) or network(self)
         )
         options = {} if trainable is None else {"trainable": trainable}
         training = Training(
             objective=objective, attack=sr.PGD(sr.Linf(4 / 255), steps=5), epochs=5, batch_size=40,
-            learning_rate=0.05, schedule="constant", search=name, **options,
+            learning_rate=0.05, schedule="constant", fast=name, **options,
         )  # fmt: skip
         losses[name] = [
             log.loss for log in training(sr.build_model("resnet8", 3, 0.25, image_size=16), images).logs
         ]
-    assert losses["auto"] == pytest.approx(losses["exact"], rel=0.02)
+    assert losses["auto"] == pytest.approx(losses["off"], rel=0.02)
     assert (
-        len(forms["auto"]) >= 10 and all(forms["auto"]) and not any(forms["exact"])
+        len(forms["auto"]) >= 10 and all(forms["auto"]) and not any(forms["off"])
     )  # it did run in another form
     if has_bfloat16(torch.device("cpu")):  # in full precision the signs of all gradients may well be the same
-        assert losses["auto"] != losses["exact"]
+        assert losses["auto"] != losses["off"]
 
 
-def _choose(form: SearchForm, model: nn.Module, x: torch.Tensor, epsilon: float = 8 / 255) -> None:
+def _choose(form: FastFollower, model: nn.Module, x: torch.Tensor, epsilon: float = 8 / 255) -> None:
     y = torch.arange(len(x)) % 3
     form.choose(
         lambda f: lambda z: nn.functional.cross_entropy(f(z), y, reduction="none"),
@@ -94,15 +95,16 @@ def _choose(form: SearchForm, model: nn.Module, x: torch.Tensor, epsilon: float 
 
 def test_a_copy_that_points_elsewhere_is_not_used(monkeypatch):
     model, x = sr.build_model("resnet8", 4, 0.25, image_size=16).eval(), torch.rand(8, 3, 16, 16)
-    form = SearchForm(model, "auto")
+    form = FastFollower(model, "auto")
     _choose(form, model, x)
     assert form.network() is not model and "folded" in form.description
-    monkeypatch.setattr(search, "_ENOUGH", dict.fromkeys(search._ENOUGH, 1.1))
+    strict = tuple(replace(candidate, min_gain=1.1) for candidate in policy.CANDIDATES)
+    monkeypatch.setattr(policy, "CANDIDATES", strict)
     _choose(form, model, x)
     assert form.network() is model and form.description == "as it is, full precision"
-    exact = SearchForm(model, "exact")
-    _choose(exact, model, x)
-    assert exact.network() is model
+    off = FastFollower(model, "off")
+    _choose(off, model, x)
+    assert off.network() is model
 
 
 def test_differences_that_drown_in_half_precision_are_searched_in_full():
@@ -114,7 +116,7 @@ def test_differences_that_drown_in_half_precision_are_searched_in_full():
     def inner_of(network: nn.Module):
         return TRADES().inner(Step(network, layers, x, y, (1,)))
 
-    form = SearchForm(model, "auto")
+    form = FastFollower(model, "auto")
     form.choose(inner_of, x, sr.Linf(0.02 / 255), as_seed(0))
     assert "bfloat16" not in form.description
 
@@ -203,7 +205,7 @@ def test_networks_that_cannot_be_folded_anyhow(name):
     if copy.follows(x):
         torch.testing.assert_close(copy.network(x), model(x), rtol=1e-3, atol=1e-3)
     assert copy.follows(x) or name == "tied"
-    form = SearchForm(model, "auto")
+    form = FastFollower(model, "auto")
     _choose(form, model, x)
     if form.network() is not model:
         torch.testing.assert_close(form.network()(x), model(x), rtol=0.1, atol=0.1)
@@ -219,7 +221,7 @@ def test_any_module_works(model):
     """
     x = torch.rand(4, 3, 2, 2) if isinstance(model, nn.Sequential) else torch.rand(4, 3, 16, 16)
     model.eval()
-    form = SearchForm(model, "auto")
+    form = FastFollower(model, "auto")
     _choose(form, model, x)
     assert (form.network() is model) == isinstance(model, nn.Sequential)
     torch.testing.assert_close(form.network()(x), model(x), rtol=0.1, atol=0.05)
@@ -236,8 +238,8 @@ def test_features_of_the_copy_are_the_networks():
 
 
 def test_only_known_forms():
-    with pytest.raises(InputError, match="search: expected auto or exact"):
-        Training(objective=Adversarial(), search="fast")
+    with pytest.raises(InputError, match="fast: expected auto or off"):
+        Training(objective=Adversarial(), fast="exact")
 
 
 @pytest.mark.parametrize("form", ["distance", "curvature"])

@@ -78,11 +78,9 @@ class APGD(AbstractBallAttack):
         best, runs, number = Best(x), self._runs(goal, x), 0
         while number < len(runs) and len(rows := best.open_rows(leave=goal.leave)):
             # Few examples are attacked by several runs at once.
-            group = runs[
-                number : number
-                + (together(goal.at_once, len(rows), len(runs) - number) if isinstance(goal, Mislead) else 1)
-            ]
-            merged, count = repeated(group, rows), len(group)
+            left = len(runs) - number
+            count = together(goal.batch_rows, len(rows), left) if isinstance(goal, Mislead) else 1
+            merged = repeated(runs[number : number + count], rows)
             found = self._run(merged, torch.cat([x[rows]] * count), len(rows), seed / number)
             for part in range(count):
                 here = slice(part * len(rows), (part + 1) * len(rows))

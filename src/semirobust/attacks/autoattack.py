@@ -1,14 +1,14 @@
 """The standard ensemble of attacks without parameters."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
 from semirobust.attacks.apgd import APGD
-from semirobust.attacks.base.attack import AbstractAttack, AbstractBallAttack
+from semirobust.attacks.base.attack import AbstractAttack, AbstractBallAttack, Precision
 from semirobust.attacks.base.goals import AbstractGoal, to_mislead
 from semirobust.attacks.fab import FAB
 from semirobust.attacks.square import Square
@@ -41,6 +41,8 @@ class AutoAttack(AbstractBallAttack):
         steps, queries: of its gradient attacks and of Square. With fewer than the standard 100 and 5,000 it
             is a quick look and no AutoAttack, and its name says so.
     """
+
+    precision: ClassVar[Precision] = "full"  # run as one search, it needs what its parts need
 
     preset: Preset = "standard"
     steps: int = 100
@@ -85,14 +87,14 @@ class AutoAttack(AbstractBallAttack):
         goal = to_mislead(goal, "autoattack")
         x_adv = x.clone()
         with torch.no_grad():
-            standing = (~goal.misled(goal.model(x), x, goal.y)).nonzero().flatten()
+            standing = (~goal.fooled(goal.model(x), x, goal.y)).nonzero().flatten()
         for attack in self.parts:
             if len(standing) == 0:
                 break
             part = replace(goal, y=goal.y[standing], leave=True)
             found = attack.search(part, x[standing], seed / attack.name)
             with torch.no_grad():
-                fooled = part.misled(goal.model(found), found, part.y)
+                fooled = part.fooled(goal.model(found), found, part.y)
             x_adv[standing[fooled]] = found[fooled]
             standing = standing[~fooled]
         return x_adv

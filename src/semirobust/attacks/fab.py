@@ -1,6 +1,7 @@
 """Fast adaptive boundary: the smallest perturbation that changes the prediction."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -8,7 +9,7 @@ from torch import Tensor
 from semirobust.attacks import ATTACKS
 from semirobust.attacks.apgd import likeliest_others
 from semirobust.attacks.base.active import Active, all_rows, together
-from semirobust.attacks.base.attack import AbstractBallAttack
+from semirobust.attacks.base.attack import AbstractBallAttack, Precision
 from semirobust.attacks.base.goals import AbstractGoal, Mislead, repeated, to_mislead
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
@@ -41,6 +42,9 @@ class FAB(AbstractBallAttack):
         alpha_max, eta, beta: as above.
     """
 
+    # Steps go onto the decision boundary, nearer than half precision can tell.
+    precision: ClassVar[Precision] = "full"
+
     steps: int = 100
     targets: int = 9
     restarts: int = 1
@@ -66,10 +70,9 @@ class FAB(AbstractBallAttack):
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         goal = to_mislead(goal, "fab")
-        goal = goal.in_full_precision()
         nearest = x.clone()
         distance = torch.full((len(x),), torch.inf, device=x.device, dtype=x.dtype)
-        wrong = goal.misled(torch.cat([_logits(goal, part) for part in x.split(256)]), x, goal.y)
+        wrong = goal.fooled(torch.cat([_logits(goal, part) for part in x.split(256)]), x, goal.y)
         distance[wrong] = 0.0  # misclassified as it is
         targets = likeliest_others(goal, x, self.targets) if self.targets else [goal.y]
         runs = [
@@ -80,7 +83,7 @@ class FAB(AbstractBallAttack):
             rows = (distance > (self.threat.epsilon if goal.leave else 0)).nonzero().flatten()
             if len(rows) == 0:
                 break
-            group = runs[number : number + together(goal.at_once, len(rows), len(runs) - number)]
+            group = runs[number : number + together(goal.batch_rows, len(rows), len(runs) - number)]
             many, origin = repeated([run for run, _ in group], rows), torch.cat([x[rows]] * len(group))
             starts = [
                 x[rows] if restart == 0 else self._start(x[rows], seed / (number + i))
@@ -163,10 +166,10 @@ class FAB(AbstractBallAttack):
     def _record(self, goal: Mislead, a: Active, logits: Tensor, nearest: Tensor, distance: Tensor) -> bool:
         """Keep nearer points across the boundary, and go back towards x from there; whether any did."""
         size = self.threat.size(a.z - a.x)
-        # Far away it is enough that this form of the model says so; within epsilon the verdict counts.
+        # Beyond epsilon a point is only a step on the way: logits are enough. Within, the verdict counts.
         crossed, near = logits.argmax(1) != a.y, size <= self.threat.epsilon
-        if goal.judge is not None and bool(near.any()):
-            crossed[near] = goal.misled(logits[near], a.z[near], a.y[near])
+        if bool(near.any()):
+            crossed[near] = goal.fooled(logits[near], a.z[near], a.y[near])
         where = crossed.nonzero().flatten()
         closer = where[size[where] < distance[a.rows[where]]]
         nearest[a.rows[closer]], distance[a.rows[closer]] = a.z[closer], size[closer]

@@ -70,7 +70,7 @@ class Pixle(AbstractAttack):
             base, done = a.best.clone(), torch.zeros_like(a.rows, dtype=torch.bool)
             left = self.tries
             while left:
-                count = together(goal.at_once, len(a), left)
+                count = together(goal.batch_rows, len(a), left)
                 done |= self._try(goal, a, base, count, generator)
                 left -= count
             result[a.rows] = a.best

@@ -1,18 +1,19 @@
 """Random search with squares; needs no gradient."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
 from semirobust.attacks.base.active import Active, all_rows, together
-from semirobust.attacks.base.attack import AbstractBallAttack
+from semirobust.attacks.base.attack import AbstractBallAttack, Precision
 from semirobust.attacks.base.goals import AbstractGoal, Mislead, to_mislead
-from semirobust.attacks.base.losses import margin
 from semirobust.attacks.base.squares import Colours, moved_mass, square_side, starting_pyramids
 from semirobust.core.checks import check_images
 from semirobust.core.errors import InputError
+from semirobust.core.margin import margin
 from semirobust.core.seed import Seed
 from semirobust.threats.base.ball import per_example
 from semirobust.threats.linf import Linf
@@ -45,6 +46,9 @@ class Square(AbstractBallAttack):
         rescale: stretch the course of the side over the queries; AutoAttack does not.
     """
 
+    # A square moves the margin by less than half precision can tell.
+    precision: ClassVar[Precision] = "full"
+
     queries: int = 5000
     p_init: float = 0.8
     restarts: int = 1
@@ -68,8 +72,6 @@ class Square(AbstractBallAttack):
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         check_images(x, "square")
         goal = to_mislead(goal, "square")
-        # A square moves the margin by less than a half precision can tell.
-        goal = goal.in_full_precision()
         best, lowest = x.clone(), torch.full((len(x),), torch.inf, device=x.device)
         run = self._run_colours if isinstance(self.threat, Linf) else self._run_pyramids
         for restart in range(self.restarts):
@@ -108,7 +110,7 @@ class Square(AbstractBallAttack):
         a.drop(lowest < 0)  # who is misclassified needs no further query, in either form
         rate = 1.0
         while len(a):
-            ahead = max(1, together(goal.at_once, len(a), int(_AHEAD / max(rate, 1e-2))))
+            ahead = max(1, together(goal.batch_rows, len(a), int(_AHEAD / max(rate, 1e-2))))
             accepted, tried = self._try(goal, a, colours, ahead)
             rate += min(ahead / _MEMORY, 1) * (accepted / tried - rate)
             done = (a.margin < 0) | (a.query >= self.queries)
@@ -167,15 +169,15 @@ class Square(AbstractBallAttack):
 def _margin(goal: Mislead, point: Tensor, rows: Tensor, limit: Tensor) -> Tensor:
     """z_y - max z_k, below 0 just where the verdict is that the example is misclassified.
 
-    The verdict is asked for only where the margin fell below ``limit``, since no other point is kept.
+    The verdict is asked for where the margin fell below ``limit``, since no other point is kept, and where it
+    is 0, since there it may be either.
     """
     with torch.no_grad():
         logits, y = goal.model(point), goal.y[rows]
         value = -margin(logits, y).float()
-        if goal.judge is None:
-            return value - torch.finfo(torch.float32).tiny * (logits.argmax(1) != y)
-        wrong, asked = torch.zeros_like(y, dtype=torch.bool), (value < limit).nonzero().flatten()
+        wrong = torch.zeros_like(y, dtype=torch.bool)
+        asked = ((value < limit) | (value == 0)).nonzero().flatten()
         if len(asked):
-            wrong[asked] = goal.misled(logits[asked], point[asked], y[asked])
+            wrong[asked] = goal.fooled(logits[asked], point[asked], y[asked])
         tiny = torch.finfo(torch.float32).tiny
         return torch.where(wrong, value.clamp(max=-tiny), value.clamp(min=0))

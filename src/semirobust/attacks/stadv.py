@@ -9,9 +9,9 @@ from semirobust.attacks import ATTACKS
 from semirobust.attacks.base.active import Active, all_rows
 from semirobust.attacks.base.attack import AbstractAttack
 from semirobust.attacks.base.goals import AbstractGoal, Mislead, gradient
-from semirobust.attacks.base.losses import margin
 from semirobust.core.checks import check_images
 from semirobust.core.errors import InputError
+from semirobust.core.margin import margin
 from semirobust.core.seed import Seed
 from semirobust.threats.base.ball import per_example
 from semirobust.threats.flow import Flow

@@ -15,12 +15,11 @@ from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.evaluation.resume import Ledger, evaluation_key
-from semirobust.fast.inference import FastModel, Precision, fast_inference
+from semirobust.fast.model import FastModel
+from semirobust.fast.policy import AS_IT_IS, Fast, fast_for_evaluation
 from semirobust.layers.quiet import device_of, quiet
 
 __all__ = ["ByAttack", "Evaluation", "Proportion", "Summary", "correct", "evaluate", "named_attacks"]
-
-_FEW = 16
 
 Attacks = AbstractAttack | Sequence[AbstractAttack] | Mapping[str, AbstractAttack]
 
@@ -165,7 +164,7 @@ def evaluate(
     *,
     seed: int | Seed = 0,
     batch_size: int = 256,
-    precision: Precision = "auto",
+    fast: Fast = "auto",
     worst_case: bool = False,
     state: str | Path | None = None,
     processes: Processes = ALONE,
@@ -184,8 +183,9 @@ def evaluate(
         attacks: an attack, several, or names and attacks.
         seed: the source of all randomness.
         batch_size: examples attacked at once.
-        precision: ``auto`` searches with the fastest form of the model there is (:func:`fast_inference`)
-            where the work is long enough; ``exact`` with the model as it is.
+        fast: ``auto`` searches with a faster copy of the model where it agrees with the model
+            (:func:`semirobust.fast.policy.fast_model`) and enough examples are attacked; ``off`` with the
+            model as it is.
         worst_case: run the attacks of each threat model cheapest first, each only on the examples that
             withstood those before. The last accuracy is the same, and comes sooner; those before are of the
             attack and all cheaper ones.
@@ -218,9 +218,9 @@ def evaluate(
                 for r in _slices(len(x), batch_size)
             ]
         )
-        fast = _fast(model, x[clean.to(x.device)], int(clean.sum()), precision, device) if named else None
-        inference = fast.description if fast else "as it is, full precision"
-        settings = (named, str(as_seed(seed)), batch_size, precision, worst_case, inference)
+        form = fast_for_evaluation(model, x[clean.to(x.device)], fast=fast) if named else None
+        inference = AS_IT_IS if form is None else form.description
+        settings = (named, str(as_seed(seed)), batch_size, fast, worst_case, inference)
         key = (
             evaluation_key(
                 model, x, y, (*settings, *([processes.rank, processes.count] if processes.count > 1 else []))
@@ -229,7 +229,7 @@ def evaluate(
             else ""
         )
         ledger = Ledger(_of_process(Path(state), processes) if state else None, key)
-        runner = _Runner(model, x, y, device, fast, as_seed(seed), batch_size, ledger, processes, progress)
+        runner = _Runner(model, x, y, device, form, as_seed(seed), batch_size, ledger, processes, progress)
         robust, rejected, standing = dict[str, Tensor](), dict[str, int](), dict[str, Tensor]()
         threats = {name: str(attack.threat) for name, attack in named.items()}
         for name, attack in named.items():
@@ -246,7 +246,7 @@ class _Runner:
     x: Tensor
     y: Tensor
     device: torch.device
-    fast: FastModel | None
+    form: FastModel | None
     seed: Seed
     batch_size: int
     ledger: Ledger
@@ -273,7 +273,7 @@ class _Runner:
             chosen = left[rows]
             part_x = self.x[chosen.to(self.x.device)].to(self.device)
             part_y = self.y[chosen.to(self.y.device)].to(self.device)
-            x_adv = attack.fool(self.model, part_x, part_y, seed=seed / rows.start, fast=self.fast)
+            x_adv = attack.fool(self.model, part_x, part_y, seed=seed / rows.start, form=self.form)
             fooled = ~correct(self.model, x_adv, part_y)
             valid = attack.threat.contains(part_x, x_adv).cpu()
             stands[chosen] = ~(fooled & valid)
@@ -288,18 +288,6 @@ class _Runner:
 
 def _of_process(state: Path, processes: Processes) -> Path:
     return state if processes.count == 1 else state.with_name(f"{state.stem}.{processes.rank}{state.suffix}")
-
-
-def _fast(
-    model: nn.Module, x: Tensor, examples: int, precision: Precision, device: torch.device
-) -> FastModel | None:
-    """The faster form, unless so few examples are attacked that finding it would take longer than it
-    saves.
-    """
-    if examples < _FEW and precision == "auto":
-        return None
-    compared = min(max(examples // 8, 4), 32)  # so that finding it costs less than a pass over the examples
-    return fast_inference(model, x[:compared].to(device), precision=precision)
 
 
 def named_attacks(attacks: Attacks) -> dict[str, AbstractAttack]:

@@ -13,7 +13,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.evaluation.accuracy import Proportion, evaluate
-from semirobust.fast.inference import Precision
+from semirobust.fast.policy import Fast
 
 __all__ = ["Sweep", "sweep"]
 
@@ -54,7 +54,7 @@ def sweep(
     *,
     seed: int | Seed = 0,
     batch_size: int = 256,
-    precision: Precision = "auto",
+    fast: Fast = "auto",
     progress: Progress = silent,
 ) -> Sweep:
     """Accuracy under the worst of ``attacks`` at each radius.
@@ -64,7 +64,7 @@ def sweep(
     grows weaker with epsilon is checked by :func:`sanity_checks`.
 
     Args:
-        model, x, y, seed, batch_size, precision, progress: as for :func:`evaluate`.
+        model, x, y, seed, batch_size, fast, progress: as for :func:`evaluate`.
         attacks: within a norm ball, all of the same norm; their own epsilon is not used.
         epsilons: radii in pixel units, in any order.
 
@@ -91,7 +91,7 @@ def sweep(
             part = x[left.to(x.device)], y[left.to(y.device)]
             path = as_seed(seed) / "sweep" / f"{epsilon:.6g}"
             found = evaluate(
-                model, *part, strong, seed=path, batch_size=batch_size, precision=precision, worst_case=True
+                model, *part, strong, seed=path, batch_size=batch_size, fast=fast, worst_case=True
             )
             row[left] = found.worst
         stands.append(row)

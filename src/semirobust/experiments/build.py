@@ -109,7 +109,7 @@ def fit_options(settings: FitSettings) -> dict[str, Any]:
         "augment",
         "start",
     ]
-    names += ["awp", "awp_warm_up", "average", "average_decay", "average_from", "search", "replays"]
+    names += ["awp", "awp_warm_up", "average", "average_decay", "average_from", "fast", "replays"]
     return {name: getattr(settings, name) for name in names}
 
 

@@ -118,7 +118,7 @@ class FitSettings(Settings):
     start: Literal["random", "stored", "free"] = "random"
     replays: Count = 1
     attack_options: dict[str, Any] = {}
-    search: Literal["auto", "exact"] = "auto"
+    fast: Literal["auto", "off"] = "auto"
     epochs: NoneOrMore = 30
     batch_size: Count = 128
     learning_rate: Positive = 0.1
@@ -251,7 +251,7 @@ class EvaluateSettings(Settings):
         examples: how many test images.
         pictures: how many adversarial examples to keep.
         checks: on how many images the sanity checks run; 0 for none.
-        precision: ``exact`` searches with the model as it is.
+        fast: ``off`` searches with the model as it is, ``auto`` with a faster copy where it agrees.
     """
 
     attacks: Annotated[tuple[str, ...], Field(min_length=1)] = ("fgsm", "pgd-20x2")
@@ -260,4 +260,4 @@ class EvaluateSettings(Settings):
     examples: Count = 1000
     pictures: NoneOrMore = 8
     checks: NoneOrMore = 100
-    precision: Literal["auto", "exact"] = "auto"
+    fast: Literal["auto", "off"] = "auto"

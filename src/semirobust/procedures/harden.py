@@ -29,7 +29,7 @@ def planned(
     """
     device = next(model.parameters()).device
     x, _ = images.batch(images.y.new_tensor([0]), device)
-    plan = method.plan(Context(layer_map(model, x), images, attack, options.get("search", "auto")))
+    plan = method.plan(Context(layer_map(model, x), images, attack, options.get("fast", "auto")))
     training = Training(
         objective=plan.objective,
         attack=attack,

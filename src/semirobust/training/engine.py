@@ -21,7 +21,7 @@ from semirobust.core.progress import Progress
 from semirobust.core.seed import Seed
 from semirobust.data.base.images import Images
 from semirobust.fast.layout import safe_layouts
-from semirobust.fast.training import SearchForm
+from semirobust.fast.policy import FastFollower
 from semirobust.layers.freeze import only_trainable
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import quiet
@@ -81,7 +81,7 @@ class Run:
         self.average: Average | None = None
         if training.average != "none":
             self.average = Average(self.model, training.average_decay if training.average == "ema" else None)
-        self.search = SearchForm(self.model, training.search)
+        self.fast = FastFollower(self.model, training.fast)
         self.stored: Stored | None = None
         self.free: Free | None = None
         if training.start == "free" and isinstance(training.attack, AbstractBallAttack):
@@ -171,13 +171,13 @@ class Run:
         x, y = self.images.batch(rows, self.fabric.device)
         x = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
         if under.step:
-            self.search.take(under.form, x)
+            self.fast.resume(under.form, x)
             return
         layers = self.layers.indices if self.state.layers is None else self.state.layers
         step = Step(self.model, self.layers, x, y, layers, self.state.reference or 1.0)
         inner = self.training.objective.inner
-        self.search.choose(lambda network: inner(replace(step, model=network)), x, attack.threat, seed)
-        under.form = self.search.form
+        self.fast.choose(lambda network: inner(replace(step, model=network)), x, attack.threat, seed)
+        under.form = self.fast.form
 
     def _judged(self, seed: Seed) -> nn.Module:
         """The network of this epoch: itself, or the average of its weights."""
@@ -330,7 +330,7 @@ class Run:
         objective, attack = self.training.objective, self.training.attack
         if self.free is not None:
             return self._referenced(step, self.free.start(x, seed))
-        network = self.search.network()
+        network = self.fast.network()
         # A copy has the precision it needs in each layer; autocast would lower the first one too.
         precision = nullcontext() if network is self.model else torch.autocast(x.device.type, enabled=False)
         with quiet(self.model), precision:

@@ -17,7 +17,7 @@ from semirobust.core.processes import Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images
-from semirobust.fast.training import SearchName
+from semirobust.fast.policy import Fast, check_fast
 from semirobust.objectives import AbstractObjective
 from semirobust.training.engine import Run, Validate
 from semirobust.training.hooks.awp import AWP
@@ -78,9 +78,8 @@ class Training:
         average: judge and keep averaged weights (:class:`semirobust.training.hooks.averaging.Average`):
             ``ema`` over steps with ``average_decay``, ``swa`` over the ends of epochs from ``average_from``
             (a share of all) on.
-        search: the form of the network in which the attack looks for its point
-            (:class:`semirobust.fast.training.SearchForm`): ``auto`` is a faster copy where it agrees with the
-            network, ``exact`` the network itself.
+        fast: what the attack searches (:class:`semirobust.fast.policy.FastFollower`): ``auto`` is a faster
+            copy where it agrees with the network, ``off`` the network itself.
         until: stop as soon as that score is so high.
         collapse: stop when the validation score ``clean`` falls below this share of its highest value; 0 for
             never.
@@ -105,7 +104,7 @@ class Training:
     average: Literal["none", "ema", "swa"] = "none"
     average_decay: float = 0.999
     average_from: float = 0.0
-    search: SearchName = "auto"
+    fast: Fast = "auto"
     until: float = math.inf
     collapse: float = 0.0
 
@@ -118,8 +117,7 @@ class Training:
         if not (0 <= self.average_decay < 1 and 0 <= self.average_from < 1):
             found = f"{self.average_decay} and {self.average_from}"
             raise InputError(f"average_decay and average_from: expected from 0 to below 1, got {found}")
-        if self.search not in ("auto", "exact"):
-            raise InputError(f"search: expected auto or exact; got {self.search!r}")
+        check_fast(self.fast)
         if self.start not in ("random", "stored", "free"):
             raise InputError(f"start: expected random, stored or free; got {self.start!r}")
         if self.replays < 1:

@@ -10,11 +10,9 @@ from torch import Tensor, nn
 
 from semirobust.attacks.base.attack import AbstractAttack
 from semirobust.attacks.base.goals import AbstractGoal
-from semirobust.core.checks import check_examples, check_mode, probe
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
-from semirobust.fast.inference import FastModel
-from semirobust.layers.quiet import quiet
+from semirobust.fast.model import FastModel
 from semirobust.threats import AbstractBall, AbstractThreat
 
 __all__ = ["Foreign", "adapt"]
@@ -65,19 +63,16 @@ class Foreign(AbstractAttack):
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         raise InputError(f"{self.called}: expected a classifier to mislead; it cannot raise other losses")
 
-    def _mislead(
-        self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, leave: bool, fast: FastModel | None
+    def perturb(
+        self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, leave: bool, form: FastModel | None
     ) -> Tensor:
-        check_examples(x, y)
-        check_mode(model)
-        with quiet(model), seed.globally():
-            probe(model, x, y)
+        with seed.globally():
             x_adv = self._runner(model, x.device)(x.detach().clone(), y)
         if not (isinstance(x_adv, Tensor) and x_adv.shape == x.shape):
             raise InputError(
                 f"{self.called}: expected examples of shape {tuple(x.shape)}, got {type(x_adv).__name__}"
             )
-        return x_adv.detach().to(x.dtype)
+        return x_adv.to(x.dtype)
 
     def _runner(self, model: nn.Module, device: torch.device) -> Callable[[Tensor, Tensor], Any]:
         library = type(self.attack).__module__.partition(".")[0]

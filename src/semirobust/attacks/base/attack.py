@@ -4,7 +4,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +17,13 @@ from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.settings import setting
-from semirobust.fast.inference import FastModel
+from semirobust.fast.model import FastModel
 from semirobust.layers.quiet import quiet
 from semirobust.threats import AbstractBall, AbstractThreat
 
-__all__ = ["AbstractAttack", "AbstractBallAttack"]
+__all__ = ["AbstractAttack", "AbstractBallAttack", "Precision"]
+
+Precision = Literal["any", "full"]
 
 
 class AbstractAttack(ABC):
@@ -32,9 +34,12 @@ class AbstractAttack(ABC):
 
     Attributes:
         threat: the perturbations allowed.
+        precision: of the logits that its search needs: ``full`` where its steps are smaller than half
+            precision can tell apart.
     """
 
     threat: AbstractThreat
+    precision: ClassVar[Precision] = "any"
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(cast(Any, self)):
@@ -79,7 +84,7 @@ class AbstractAttack(ABC):
         Raises:
             InputError: one of the arguments is not as described.
         """
-        return self._mislead(model, x, y, as_seed(seed), leave=False, fast=None)
+        return self._on_model(model, x, y, as_seed(seed), leave=False, form=None)
 
     def in_batches(
         self,
@@ -105,13 +110,13 @@ class AbstractAttack(ABC):
         return torch.cat([part.to(x.device) for part in processes.gather(parts, len(starts))])
 
     def fool(
-        self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int | Seed = 0, fast: FastModel | None = None
+        self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int | Seed = 0, form: FastModel | None = None
     ) -> Tensor:
         """Like a call, but an example is left alone as soon as it is misclassified: the same verdict, sooner.
 
-        ``fast`` is a faster form of ``model`` to search with; ``model`` itself decides who is misclassified.
+        ``form`` is what to search with in place of ``model``, which still decides who is misclassified.
         """
-        return self._mislead(model, x, y, as_seed(seed), leave=True, fast=fast)
+        return self._on_model(model, x, y, as_seed(seed), leave=True, form=form)
 
     def maximise(self, loss: Callable[[Tensor], Tensor], x: Tensor, *, seed: int | Seed = 0) -> Tensor:
         """Raise any ``loss(x_adv) -> (N,)``, a feature distance for example. The caller keeps the model
@@ -130,30 +135,37 @@ class AbstractAttack(ABC):
             f"{self.name}: expected an attack that can start from stored perturbations, such as pgd-4"
         )
 
-    def _mislead(
-        self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, leave: bool, fast: FastModel | None
+    def _on_model(
+        self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, leave: bool, form: FastModel | None
     ) -> Tensor:
         check_examples(x, y)
         check_mode(model)
         keep_freed_memory()
         with quiet(model):
             probe(model, x, y)
-            # Channels last is the faster layout for most convolutions on a CPU, by about 1.4 times.
-            layout = torch.channels_last if fast is None else fast.layout
-            work = x.contiguous(memory_format=layout) if x.dim() == 4 else x
-            if x.dtype in (torch.float16, torch.bfloat16):  # small steps would drown in the rounding
-                goal = Mislead(lambda z: model(z.to(x.dtype)).float(), y, leave)
-                x_adv = self._finish(x, self.search(goal, work.float(), seed))
-            elif fast is not None and fast.band:
-                full = None if fast.full is None else (fast.full.logits, fast.full.band)
-                goal = Mislead(
-                    fast.logits, y, leave, judge=model, band=fast.band, full=full, at_once=fast.at_once
-                )
-                x_adv = self.search(goal, work, seed)
-            else:
-                x_adv = self.search(Mislead(model, y, leave), work, seed)
-        x_adv = x_adv.detach()
+            x_adv = self.perturb(model, x, y, seed, leave=leave, form=form).detach()
         return x_adv.contiguous() if x.is_contiguous() else x_adv
+
+    def perturb(
+        self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, leave: bool, form: FastModel | None
+    ) -> Tensor:
+        """``x_adv`` for arguments that were checked, the model already quiet: :meth:`search` for a
+        misclassification.
+
+        Only an attack that needs the model itself, as those of other libraries do, gives its own.
+        """
+        # Channels last is the faster layout for most convolutions on a CPU, by about 1.4 times.
+        layout = torch.channels_last if form is None else form.layout
+        work = x.contiguous(memory_format=layout) if x.dim() == 4 else x
+        if x.dtype in (torch.float16, torch.bfloat16):  # small steps would drown in the rounding
+            goal = Mislead(lambda z: model(z.to(x.dtype)).float(), y, leave)
+            return self._finish(x, self.search(goal, work.float(), seed))
+        if form is None or not form.is_copy:
+            return self.search(Mislead(model, y, leave), work, seed)
+        if self.precision == "full":
+            form = form.in_full_precision()
+        goal = Mislead(form.logits, y, leave, verdict=form.fooled, batch_rows=form.batch_rows)
+        return self.search(goal, work, seed)
 
     def _finish(self, x: Tensor, x_adv: Tensor) -> Tensor:
         """``x_adv``, found in full precision, in the half precision of ``x``."""

@@ -8,13 +8,15 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor
 
-from semirobust.attacks.base.losses import LogitLoss, cross_entropy, margin
+from semirobust.attacks.base.losses import LogitLoss, cross_entropy
 from semirobust.core.errors import InputError
 
 __all__ = ["AbstractGoal", "Ascend", "Mislead", "gradient", "repeated", "to_mislead"]
 
 
 Goal = TypeVar("Goal", bound="AbstractGoal")
+Verdict = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""``verdict(logits (n, C), x_adv (n, ...), y (n,)) -> (n,)``: which examples are misclassified."""
 
 
 class AbstractGoal(ABC):
@@ -64,12 +66,10 @@ class Mislead(AbstractGoal):
         loss: what is raised.
         target: (N,) the class to go for, where the loss has one; any misclassification counts as reached all
             the same.
-        judge: the model whose prediction counts, where ``model`` is a faster form of it; it is asked where
-            the margin is within ``band`` (a share of the spread of the example's logits) of the boundary or
-            beyond.
-        full: a form of the model in full precision, and its band, where ``model`` is none.
-        at_once: rows that keep the processor busy: an attack may run several of its searches in one batch up
-            to so many.
+        verdict: who is misclassified, by the logits of ``model``, the points and the labels; by default the
+            prediction.
+        batch_rows: rows that keep the processor busy: an attack may run several of its searches in one batch
+            up to so many.
     """
 
     model: Callable[[Tensor], Tensor] = field(repr=False)
@@ -77,41 +77,17 @@ class Mislead(AbstractGoal):
     leave: bool = False
     loss: LogitLoss = cross_entropy
     target: Tensor | None = field(default=None, repr=False)
-    judge: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
-    band: float = 0.0
-    full: tuple[Callable[[Tensor], Tensor], float] | None = field(default=None, repr=False)
-    at_once: int = 64
-
-    def in_full_precision(self) -> "Mislead":
-        """The same goal for an attack that must know where the boundary is to more than a half precision's
-        digits.
-        """
-        return self if self.full is None else replace(self, model=self.full[0], band=self.full[1], full=None)
+    verdict: Verdict | None = field(default=None, repr=False)
+    batch_rows: int = 64
 
     def __call__(self, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor | None]:
         logits, y = self.model(x_adv), self.y[rows]
         loss = self.loss(logits, y, None if self.target is None else self.target[rows])
-        return loss, self.misled(logits.detach(), x_adv, y)
+        return loss, self.fooled(logits.detach(), x_adv, y)
 
-    def misled(self, logits: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
-        """Whether each example is misclassified at ``x_adv``, whose logits by ``model`` are given."""
-        wrong = logits.argmax(1) != y
-        if self.judge is None:
-            return wrong
-        lead, room = margin(logits, y), self.band * (logits.amax(1) - logits.mean(1))
-        # In full precision a margin beyond the rounding decides; in half precision whatever looks misled is
-        # looked at again.
-        near = lead > -room if self.full is not None else lead.abs() <= room
-        wrong &= ~near
-        unsure = near.nonzero().flatten()
-        if len(unsure):
-            with torch.no_grad():
-                x_adv, y = x_adv[unsure].detach(), y[unsure]
-                if self.full is None:
-                    wrong[unsure] = self.judge(x_adv).argmax(1) != y
-                else:  # the faster form in full precision asks the model only where it is unsure itself
-                    wrong[unsure] = self.in_full_precision().misled(self.full[0](x_adv), x_adv, y)
-        return wrong
+    def fooled(self, logits: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
+        """Whether each example is misclassified at ``x_adv``, whose logits by ``model`` are given: (n,)."""
+        return logits.argmax(1) != y if self.verdict is None else self.verdict(logits, x_adv, y)
 
 
 def to_mislead(goal: AbstractGoal, name: str) -> Mislead:

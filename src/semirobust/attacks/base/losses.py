@@ -2,11 +2,12 @@
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["LogitLoss", "cross_entropy", "dlr", "dlr_targeted", "margin"]
+from semirobust.core.margin import margin
+
+__all__ = ["LogitLoss", "cross_entropy", "dlr", "dlr_targeted"]
 
 LogitLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """``loss(logits (n, C), y (n,), target (n,) or None) -> (n,)``; high where the attack wants to be."""
@@ -17,14 +18,6 @@ _TINY = 1e-12
 def cross_entropy(logits_nC: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
     """-log softmax(z)_y."""
     return F.cross_entropy(logits_nC, y, reduction="none")
-
-
-def margin(logits_nC: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
-    """max_{k != y} z_k - z_y, or z_target - z_y; at least 0 where the example is misclassified."""
-    own = logits_nC.gather(1, y[:, None])[:, 0]
-    if target is not None:
-        return logits_nC.gather(1, target[:, None])[:, 0] - own
-    return logits_nC.scatter(1, y[:, None], -torch.inf).amax(1) - own
 
 
 def dlr(logits_nC: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:

@@ -30,7 +30,7 @@ from semirobust.experiments.provenance import data_notes, origin_of, settings_re
 from semirobust.experiments.recipe import Recipe
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import Subject, check_fits
-from semirobust.fast.inference import Precision
+from semirobust.fast.policy import Fast
 from semirobust.layers.quiet import device_of
 from semirobust.records.schema import Finding, Label, Number, Origin, Picture
 from semirobust.records.store import AnyRecord
@@ -97,7 +97,7 @@ def evaluate_subject(
         *test.all(),
         attacks,
         seed=seed,
-        precision=recipe.evaluate.precision,
+        fast=recipe.evaluate.fast,
         worst_case=not recipe.evaluate.each,
         state=state,
         processes=Processes(fabric),
@@ -168,10 +168,8 @@ class _Plan:
         if not self.balls:
             return None
         x, y = test.all()
-        precision = recipe.evaluate.precision
-        return sweep(
-            model, x, y, self.balls, recipe.evaluate.sweep, seed=seed, precision=precision, progress=progress
-        )
+        fast = recipe.evaluate.fast
+        return sweep(model, x, y, self.balls, recipe.evaluate.sweep, seed=seed, fast=fast, progress=progress)
 
     def transfer(
         self, models: Mapping[str, nn.Module], test: Images, seed: Seed, progress: Progress
@@ -227,15 +225,13 @@ def accuracy_records(
     *,
     seed: Seed,
     labels: Mapping[str, Label] | None = None,
-    precision: Precision = "auto",
+    fast: Fast = "auto",
     processes: Processes = ALONE,
     progress: Progress = silent,
 ) -> tuple[list[AnyRecord], Summary]:
     """Evaluate and put each accuracy with its interval into a record."""
     x, y = images.all()
-    result = evaluate(
-        model, x, y, attacks, seed=seed, precision=precision, processes=processes, progress=progress
-    )
+    result = evaluate(model, x, y, attacks, seed=seed, fast=fast, processes=processes, progress=progress)
     return evaluation_records(result, at, labels), result.summary()
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from semirobust.attacks import AbstractAttack
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
-from semirobust.fast.training import SearchForm
+from semirobust.fast.policy import FastFollower
 from semirobust.layers.features import Place
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES, MeasureContext
@@ -81,7 +81,7 @@ class LayerChoice:
             order = torch.randperm(len(context.images), generator=(seed / "examples").generator())
             x, y = context.images.batch(order[: self.examples], device)
             model.eval()  # between epochs, where the loop sets the mode anew before each step
-            form, threat = SearchForm(model, context.search), getattr(context.attack, "threat", None)
+            form, threat = FastFollower(model, context.fast), getattr(context.attack, "threat", None)
             some, labels = x[:_LOOKED_AT], y[:_LOOKED_AT]
             if isinstance(threat, AbstractBall):
                 form.choose(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from semirobust.attacks import AbstractAttack
 from semirobust.core.seed import Seed
 from semirobust.data.base.images import Images
-from semirobust.fast.training import SearchName
+from semirobust.fast.policy import Fast
 from semirobust.layers.map import LayerMap
 from semirobust.objectives import AbstractObjective
 from semirobust.training.trainable import AbstractTrainable
@@ -27,14 +27,14 @@ class Context:
         layers: the layer map of the model to harden.
         images: the training images.
         attack: the attack of training, with its threat model.
-        search: in which form of the network it searches, as in
+        fast: whether it may search in a faster copy of the network, as in
             :class:`semirobust.training.training.Training`.
     """
 
     layers: LayerMap
     images: Images = field(repr=False)
     attack: AbstractAttack
-    search: SearchName = "auto"
+    fast: Fast = "auto"
 
 
 @dataclass(frozen=True)

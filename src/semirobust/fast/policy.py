@@ -1,0 +1,305 @@
+"""Which form of a network attacks search: the network itself, or a faster copy where that is as good.
+
+An attack only looks for a point. What is trained on that point, and who counts as fooled by it, is always
+decided by the network itself. The copy may therefore differ from it by some rounding, and how much is
+tolerated depends on the use:
+
+- a trained model (:func:`fast_model`) is compared once, by its logits;
+- a network in training (:class:`FastFollower`) is compared at the start of each epoch, by the gradient of the
+  inner loss, since its weights move.
+
+Both try the forms of :data:`CANDIDATES` and take the first that agrees. Choices depend on model, images and
+processor alone, never on a clock, so that equal seeds give equal results. Why a form was not taken is logged
+under ``semirobust.fast``.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.core.errors import InputError
+from semirobust.core.seed import Seed
+from semirobust.fast.copy import Faster, has_bfloat16
+from semirobust.fast.model import FastModel
+from semirobust.layers.macs import macs_by_module
+from semirobust.layers.quiet import device_of, quiet
+from semirobust.threats import AbstractBall
+
+__all__ = [
+    "AS_IT_IS",
+    "CANDIDATES",
+    "Candidate",
+    "Fast",
+    "FastFollower",
+    "InnerOf",
+    "check_fast",
+    "fast_copy",
+    "fast_for_evaluation",
+    "fast_model",
+]
+
+_LOG = logging.getLogger("semirobust.fast")
+
+Fast = Literal["auto", "off"]
+"""``auto``: a faster copy where it agrees with the network; ``off``: always the network itself."""
+InnerOf = Callable[[nn.Module], Callable[[Tensor], Tensor] | None]
+"""The inner loss ``x_adv -> (N,)`` of an objective for a network; None for one without an attack."""
+
+AS_IT_IS = "as it is, full precision"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A form to try, and what counts as agreeing.
+
+    Attributes:
+        dtype: precision of the copy behind its first layer.
+        min_macs: MACs an image from which on it is faster for attacks on a trained model.
+        max_deviation: largest deviation of an example's logits, as a fraction of their spread.
+        margin_slack: what is added to twice the deviation seen, for the band of margins not to be trusted.
+        min_gain: of the rise of the inner loss that the network's own gradient promises to first order, the
+            fraction that the copy's gradient must promise too, on average over some training images.
+    """
+
+    dtype: torch.dtype
+    min_macs: float
+    max_deviation: float
+    margin_slack: float
+    min_gain: float
+
+
+# The fastest first.
+CANDIDATES = (
+    Candidate(torch.bfloat16, min_macs=5e5, max_deviation=0.03, margin_slack=1e-3, min_gain=0.9),
+    Candidate(torch.float32, min_macs=0.0, max_deviation=1e-3, margin_slack=1e-4, min_gain=0.99),
+)
+
+_AGREEING = 0.98  # of the examples, since a few may lie where logits hardly differ
+_BUSY = 1.5e9  # MACs of a batch that keep a processor busy
+_MIN_EXAMPLES = 16  # below, comparing takes longer than the copy saves
+
+
+def check_fast(fast: str) -> None:
+    """Raise ``InputError`` for anything but ``auto`` and ``off``."""
+    if fast not in ("auto", "off"):
+        raise InputError(f"fast: expected auto or off, got {fast!r}")
+
+
+def fast_copy(model: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32) -> Faster | None:
+    """A copy of ``model`` for images like ``x``; None, and the reason in the log, where there can be none."""
+    copy: Faster | None = None
+    with _logged(dtype):
+        copy = Faster(model, x, dtype)
+    return copy
+
+
+def fast_for_evaluation(model: nn.Module, x: Tensor, *, fast: Fast) -> FastModel | None:
+    """:func:`fast_model` for an evaluation that attacks all of ``x``; None where they are too few to pay."""
+    check_fast(fast)
+    if len(x) < _MIN_EXAMPLES and fast == "auto":
+        _LOG.info("fast copy not used because only %d examples are attacked", len(x))
+        return None
+    compared = min(max(len(x) // 8, 4), 32)  # so that comparing costs less than a pass over the examples
+    return fast_model(model, x[:compared].to(device_of(model, x.device)), fast=fast)
+
+
+def fast_model(model: nn.Module, x: Tensor, *, fast: Fast = "auto") -> FastModel:
+    """The form of a trained ``model`` to attack on images like ``x``.
+
+    A form agrees where on 98 % of the images, as they are and off any grid of 1/255, its logits deviate by no
+    more than its ``max_deviation``. Twice the largest deviation is the band of margins that the model itself
+    is asked about.
+
+    Args:
+        model: in eval mode; it is copied, never changed.
+        x: (N, K, H, W) images to compare on; each costs some six forward passes.
+        fast: ``off`` takes the model as it is.
+    """
+    check_fast(fast)
+    as_it_is = FastModel(model, model, AS_IT_IS, 0.0, torch.contiguous_format)
+    if not _applies(fast, x):
+        return as_it_is
+    x = torch.cat([x, 0.731 * x + 0.113])
+    with quiet(model), torch.no_grad():
+        truth = model(x)
+    work = sum(macs_by_module(model, x).values())
+    half, full = (_agreeing(c, model, x, truth) if _suits(c, work, x.device) else None for c in CANDIDATES)
+    full = full or as_it_is
+    rows = 512 if x.device.type == "cuda" else min(max(int(_BUSY / max(work, 1)), 32), 128)
+    return replace(full if half is None else replace(half, full=full), batch_rows=rows)
+
+
+class FastFollower:
+    """The form of a network in training to attack: itself, or a copy that follows its weights.
+
+    A form agrees where the direction that its gradient points in raises the network's own loss by at least
+    its ``min_gain`` of what the best direction would, to first order. The gradients of the inner loss are
+    compared at random points of the ball at the start of each epoch.
+
+    Args:
+        model: the network in training.
+        fast: ``off`` takes the network as it is.
+    """
+
+    def __init__(self, model: nn.Module, fast: Fast) -> None:
+        check_fast(fast)
+        self._model, self._fast = model, fast
+        self._copies: dict[torch.dtype, Faster] | None = None
+        self._chosen: Faster | None = None
+
+    @property
+    def description(self) -> str:
+        """What is attacked now, in words."""
+        return AS_IT_IS if self._chosen is None else self._chosen.description
+
+    @property
+    def form(self) -> str:
+        """The name of what is attacked now, for :meth:`resume`; empty for the network itself."""
+        return next((str(dtype) for dtype, form in (self._copies or {}).items() if form is self._chosen), "")
+
+    def resume(self, form: str, x: Tensor) -> None:
+        """Continue with the form of that name, as it was chosen before the run was interrupted."""
+        copies = self._made(x) if form else {}
+        self._chosen = next((copy for dtype, copy in copies.items() if str(dtype) == form), None)
+
+    def choose(self, inner_of: InnerOf, x: Tensor, threat: AbstractBall, seed: Seed) -> None:
+        """Choose the form for an epoch by the inner loss around ``x`` (n, K, H, W)."""
+        self._chosen = None
+        copies = self._made(x) if _applies(self._fast, x) else {}
+        if not copies:
+            return
+        start = threat.restrict(x, x + threat.sample(x, seed))
+        with quiet(self._model):
+            truth = _gradient(inner_of(self._model), start)
+            if truth is None:
+                return
+            best = _first_order(truth, threat.ascent(truth))
+            for candidate in CANDIDATES:
+                if (copy := copies.get(candidate.dtype)) is None:
+                    continue
+                copy.refresh()
+                gradient = _gradient(inner_of(copy.network), start)
+                gain = _first_order(truth, threat.ascent(gradient)) / best.clamp_min(1e-30)  # type: ignore[arg-type]
+                if (mean := float(gain.mean())) >= candidate.min_gain:
+                    self._chosen = copy
+                    return
+                _not_used(
+                    candidate.dtype, f"its gradient raises the loss by {mean:.1%} of what the best does"
+                )
+
+    def network(self) -> nn.Module:
+        """What to attack in this step, with the weights of now."""
+        if self._chosen is None:
+            return self._model
+        self._chosen.refresh()
+        return self._chosen.network
+
+    def _made(self, x: Tensor) -> dict[torch.dtype, Faster]:
+        """The copies there can be, made once; none where the one in full precision does not keep up."""
+        if self._copies is None:
+            self._copies = {}
+            full, follows = fast_copy(self._model, x), False
+            with _logged(torch.float32):
+                follows = full is not None and full.follows(x[:8])
+            if full is not None and not follows:
+                _not_used(torch.float32, "it does not follow a change of the weights")
+            if full is not None and follows:
+                half = fast_copy(self._model, x, torch.bfloat16) if has_bfloat16(x.device) else None
+                self._copies = {torch.float32: full} | ({} if half is None else {torch.bfloat16: half})
+        return self._copies
+
+
+def _applies(fast: Fast, x: Tensor) -> bool:
+    """Whether there may be a copy at all for these images."""
+    if fast == "off":
+        return False
+    if x.dim() != 4 or x.dtype != torch.float32:
+        _LOG.info("fast copy not used because the input is no batch of images in full precision")
+        return False
+    return True
+
+
+def _suits(candidate: Candidate, work: float, device: torch.device) -> bool:
+    return work >= candidate.min_macs and (candidate.dtype == torch.float32 or has_bfloat16(device))
+
+
+def _agreeing(candidate: Candidate, model: nn.Module, x: Tensor, truth: Tensor) -> FastModel | None:
+    """The form, its band of margins set, if its logits agree with the ``truth`` (N, C)."""
+    with _logged(candidate.dtype):
+        form = _uncompared(candidate, model, x)
+        with torch.no_grad():
+            error = _deviation(form.logits(x), truth)
+        agreeing = float((error <= form.band).float().mean())
+        if agreeing > _AGREEING:
+            band = min(form.band, 2 * float(error.max()) + candidate.margin_slack)
+            return replace(form, band=band, logits=_in_round_sizes(form.logits))
+        _not_used(candidate.dtype, f"its logits agree on {agreeing:.0%} of the images alone")
+    return None
+
+
+def _uncompared(candidate: Candidate, model: nn.Module, x: Tensor) -> FastModel:
+    copy = Faster(model, x, candidate.dtype)
+    return FastModel(model, copy.network, copy.description, candidate.max_deviation)
+
+
+def _deviation(logits: Tensor, truth: Tensor) -> Tensor:
+    """Largest deviation of each example's ``logits`` from ``truth`` (N, C), as a fraction of the spread of
+    these: (N,).
+    """
+    error = (logits - truth).abs().amax(1)
+    return (error - 1e-4).clamp_min(0) / (truth.amax(1) - truth.mean(1)).clamp_min(1e-6)
+
+
+def _in_round_sizes(logits: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """The same with batches filled up with zeros to one of four sizes an octave.
+
+    Each size costs compiled kernels, and memory that fits no other; an attack that drops examples would go
+    through all.
+    """
+
+    def run(x: Tensor) -> Tensor:
+        step = 1 << max(len(x).bit_length() - 3, 0)
+        missing = -len(x) % step
+        if not missing:
+            return logits(x)
+        return logits(torch.cat([x, x.new_zeros(1).expand(missing, *x.shape[1:])]))[: len(x)]
+
+    return run
+
+
+def _gradient(inner: Callable[[Tensor], Tensor] | None, x: Tensor) -> Tensor | None:
+    """Gradient of the inner loss at ``x``; None where there is no such loss, or it has none."""
+    if inner is None:
+        return None
+    x = x.detach().requires_grad_()
+    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+        loss = inner(x)
+        if not loss.requires_grad:
+            return None
+        (gradient,) = torch.autograd.grad(loss.sum(), x)
+    return gradient
+
+
+def _first_order(gradient: Tensor, direction: Tensor) -> Tensor:
+    """By how much each example's loss rises along ``direction``: (N,)."""
+    return (gradient * direction).flatten(1).sum(1)
+
+
+@contextmanager
+def _logged(dtype: torch.dtype) -> Iterator[None]:
+    """Log why a copy cannot be made or run, and go on without it: any module must work, copied or not."""
+    try:
+        yield
+    except InputError as error:
+        _not_used(dtype, str(error))
+    except Exception:
+        _LOG.warning("fast copy in %s not used because it failed", dtype, exc_info=True)
+
+
+def _not_used(dtype: torch.dtype, reason: str) -> None:
+    _LOG.info("fast copy in %s not used because %s", dtype, reason)

@@ -40,8 +40,8 @@ def footprint(
 
     - what an allocator holds besides (on a CPU up to half as much again, by glibc);
     - the workspace of libraries;
-    - what options of :class:`Training` add: the fast copy that attacks search in (``fast``; 1.5 times the weights at
-      most), averages and weight perturbations (as much as the weights each).
+    - what options of :class:`Training` add: the fast copy that attacks search in (``fast``, 1.5 times the
+      weights at most), averages and weight perturbations (as much as the weights each).
 
     The method is ours.
 

@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 import semirobust as sr
 from semirobust.records.store import read_records
 from semirobust.training.trainable import Fixed
+from tests.programs import finish
 
 FAST = [
     "--set",
@@ -298,97 +299,61 @@ def test_data_is_listed(run):
     assert "licence" in run("data")[0]
 
 
-def test_two_processes_train_together(tmp_path):
-    given = [
-        "train",
-        "--data",
-        "digits",
-        "--attack",
-        "pgd-1",
-        "--epochs",
-        "1",
-        "--device",
-        "cpu",
-        "--threads",
-        "1",
-        "--json",
-        *FAST,
-    ]
-    losses = []
-    for devices in ("1", "2"):
-        command = [
-            sys.executable,
-            "-m",
-            "semirobust",
-            *given,
-            "--devices",
-            devices,
-            "--out",
-            str(tmp_path / devices),
-        ]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-        assert done.returncode == 0, done.stderr
-        losses.append(
-            json.loads(done.stdout)["epochs"][0]["loss"]
-        )  # one document: the second process is silent
+_SCRIPT = """
+import json, sys
+from pathlib import Path
+from semirobust.cli.app import main
+
+for command in json.loads(Path("commands.json").read_text()):
+    sys.argv[1:] = command
+    try:
+        main()
+    except SystemExit as leave:
+        assert not leave.code, leave.code
+"""
+
+
+@pytest.mark.xdist_group("processes")
+def test_two_processes_train_together(run, tmp_path):
+    """Against one process; commands after the first are called in the same pair, as a start takes longest."""
+    one = ["--device", "cpu", "--threads", "1", "--json"]
+    train = ["train", "--data", "digits", "--attack", "pgd-1", "--epochs", "1", *one, *FAST]
+    judges = [["evaluate", "1", "--attacks", "fgsm,pgd-5,square", "--examples", "300"],
+              ["profile", "1", "--measures", "criticality,gradient-norm", "--examples", "300"]]  # fmt: skip
+    harden = ["harden", "--from", "1", "--epochs", "1", "--attacks", "pgd-2", "--examples", "100", "--k", "1",
+              "--set", "harden.attack=pgd-1"]  # fmt: skip
+    alone = [json.loads(run(*train, "--out", "1")[0])]
+    alone += [json.loads(run(*judge, *one, "--out", f"{judge[0]}1")[0]) for judge in judges]
+    code, out, errors = finish(tmp_path, *train, "--devices", "2", "--out", "2")
+    assert code == 0, errors
+    together = json.loads(out)  # one document: the second process is silent
+    losses = [found["epochs"][0]["loss"] for found in (alone[0], together)]
     assert losses[0] == pytest.approx(losses[1], rel=0.1)
     assert read_records(tmp_path / "2")
-    for judge in (["evaluate", "--attacks", "fgsm,pgd-5,square", "--examples", "300"], ["profile", "--measures",
-                   "criticality,gradient-norm", "--examples", "300"]):  # fmt: skip
-        said = []
-        for devices in ("1", "2"):
-            more = [
-                "--device",
-                "cpu",
-                "--threads",
-                "1",
-                "--devices",
-                devices,
-                "--json",
-                "--out",
-                str(tmp_path / f"{judge[0]}{devices}"),
-            ]
-            done = subprocess.run(
-                [sys.executable, "-m", "semirobust", judge[0], str(tmp_path / "1"), *judge[1:], *more],
-                capture_output=True, text=True, timeout=120, check=False,
-            )  # fmt: skip
-            assert done.returncode == 0, done.stderr
-            said.append({key: value for key, value in json.loads(done.stdout).items() if key != "out"})
-        assert said[0] == said[1]  # exactly
-        assert not list(tmp_path.glob("*/evaluate-*")) + list(
-            tmp_path.glob("*/profile-*")
-        )  # what they kept to go on is gone
-    harden = [
-        "harden",
-        "--from",
-        str(tmp_path / "1"),
-        "--epochs",
-        "1",
-        "--attacks",
-        "pgd-2",
-        "--examples",
-        "100",
-        "--k",
-        "1",
-    ]
-    command = [
-        *harden,
-        "--set",
-        "harden.attack=pgd-1",
-        "--devices",
-        "2",
-        "--device",
-        "cpu",
-        "--threads",
-        "1",
-        "--json",
-    ]
-    done = subprocess.run(
-        [sys.executable, "-m", "semirobust", *command, "--out", str(tmp_path / "hardened")],
-        capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert set(json.loads(done.stdout)["accuracy"]) == {"start", "clat"}
+    (tmp_path / "script.py").write_text(_SCRIPT)
+    commands = [[*judge, *one, "--devices", "2", "--out", f"{judge[0]}2"] for judge in judges]
+    commands.append([*harden, *one, "--devices", "2", "--out", "hardened"])
+    (tmp_path / "commands.json").write_text(json.dumps(commands))
+    code, out, errors = finish(tmp_path, "script.py", program=(sys.executable,))
+    assert code == 0, errors
+    documents = _documents(out)
+    assert len(documents) == 3
+    for one_process, two in zip(alone[1:], documents[:2], strict=True):
+        assert {**one_process, "out": ""} == {**two, "out": ""}  # exactly
+    assert not list(tmp_path.glob("*/evaluate-*")) + list(
+        tmp_path.glob("*/profile-*")
+    )  # what they kept to go on is gone
+    assert set(documents[2]["accuracy"]) == {"start", "clat"}
+
+
+def _documents(text):
+    """Every JSON document of a text, one after the other."""
+    decoder, found = json.JSONDecoder(), []
+    while text := text.lstrip():
+        document, end = decoder.raw_decode(text)
+        found.append(document)
+        text = text[end:]
+    return found
 
 
 class _Counting(Fabric):

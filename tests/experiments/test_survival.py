@@ -95,7 +95,7 @@ def test_a_profile_goes_on_with_the_measures_that_are_not_done(run, tmp_path, mo
     )
 
 
-def test_a_full_disk_costs_nothing_that_was_there(tmp_path):
+def test_a_full_disk_costs_nothing_that_was_there(run, tmp_path):
     """Files may not grow beyond a size, as where the disk is full."""
     small = ["train", "--data", "digits", "--attack", "pgd-1", *FAST, "--epochs", "1", "--out", "runs/a"]
     code, _, errors = finish(
@@ -106,9 +106,7 @@ def test_a_full_disk_costs_nothing_that_was_there(tmp_path):
         not list((tmp_path / "runs/a").rglob("*.semirobust-part"))
         and not (tmp_path / "runs/a/state.safetensors").exists()
     )
-    code, out, errors = finish(tmp_path, *small, "--json")
-    assert code == 0, errors
-    assert len(json.loads(out)["epochs"]) == 1
+    assert len(json.loads(run(*small, "--json")[0])["epochs"]) == 1
 
 
 def test_what_was_there_stays_where_writing_fails(tmp_path, monkeypatch):

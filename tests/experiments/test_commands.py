@@ -450,6 +450,8 @@ def test_real_checkpoints_reach_their_accuracy(run, shared, tmp_path):
                 "--eps",
                 "2/255",
                 *attacks,
+                "--set",
+                "evaluate.checks=0",  # they cost most, and have tests of their own
             ]
             found = json.loads(run("evaluate", *model, *given, "--json")[0])["accuracy"]
             assert found["clean"]["low"] <= clean <= found["clean"]["high"]

@@ -22,6 +22,7 @@ from semirobust.pruning.saliencies.magnitude import Magnitude
 from tests.helpers import untouched
 
 pytest.importorskip("torch_pruning")
+_STEPS = 16  # coarser than by default: what is tested is where it ends, and each step takes seconds
 _NAMES = ("resnet18", "vgg19", "preact_resnet18", "densenet121", "capacity_cnn_1", "mlp_300_100_100")
 
 
@@ -38,7 +39,7 @@ def test_a_smaller_network_has_less_work_and_comes_back_from_its_weights(name):
     model, images = _setting(name)
     x = images.all()[0]
     with untouched(model):
-        small = Channels(macs=0.5)(model, images)
+        small = Channels(macs=0.5, steps=_STEPS)(model, images)
     work, before = (sum(macs_by_module(m, x[:1]).values()) for m in (small, model))
     assert 0.3 * before < work <= 0.5 * before
     assert sum(p.numel() for p in small.parameters()) < sum(p.numel() for p in model.parameters())
@@ -75,7 +76,9 @@ def test_favoured_layers_keep_more():
     model, images = _setting("vgg19", width=0.25)
     attack, favours = sr.FGSM(sr.Linf(0.05)), ("none", "high", "low")
     layered = [Layered(measure="gradient-norm", favour=f, strength=100.0, examples=8) for f in favours]
-    plain, high, low = (Channels(macs=0.5, saliency=s)(model, images, attack, seed=1) for s in layered)
+    plain, high, low = (
+        Channels(macs=0.5, saliency=s, steps=_STEPS)(model, images, attack, seed=1) for s in layered
+    )
     layers, (x, y) = sr.layer_map(model, images.all()[0][:1]), images.all()
     x_adv = attack.in_batches(model, x, y, seed=as_seed(0))
     found = GradientNorm().scores(MeasureContext(model, layers, x, y, x_adv, attack, as_seed(0)))[0]

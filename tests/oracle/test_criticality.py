@@ -146,22 +146,22 @@ def test_curvature_is_the_slope_of_half_the_squared_distance(make, at):
     with untouched(model):
         result, _ = Criticality(at=at, form="curvature").by_example(model, layers, x, x_adv)
     indices = layers.block_ends if at == "block" else layers.indices
-    step, position = 1e-5, [0, -1]
+    step, position, pixels = 1e-5, [0, -1], x[0].numel()
+    nudges = step * torch.eye(pixels, dtype=x.dtype).view(pixels, 1, *x.shape[1:])
+    clean = x.repeat(pixels, 1, 1, 1)
     for column in position:
         index = indices[column]
 
         def half(z, index=index):
+            """(pixels, 2), of the images z (pixels, 2, C, H, W)."""
             with torch.no_grad():
-                moved, clean = (forward_to(model, layers, inputs, index, at=at)[index] for inputs in (z, x))
-            return layers.at(index).per_example(moved - clean, 2, raw=at == "conv").square().sum(1) / 2
+                features = (forward_to(model, layers, i, index, at=at)[index] for i in (z.flatten(0, 1), clean))
+                change = next(features) - next(features)
+            per_example = layers.at(index).per_example(change, 2 * pixels, raw=at == "conv")
+            return per_example.square().sum(1).view(pixels, 2) / 2
 
-        slope = torch.zeros_like(x)
-        for pixel in range(x[0].numel()):
-            nudge = torch.zeros_like(x[0]).flatten()
-            nudge[pixel] = step
-            nudge = nudge.view_as(x[0])
-            slope.flatten(1)[:, pixel] = (half(x_adv + nudge) - half(x_adv - nudge)) / (2 * step)
-        expected = slope.flatten(1).norm(dim=1) / (x_adv - x).flatten(1).norm(dim=1)
+        gradient = (half(x_adv + nudges) - half(x_adv - nudges)).T / (2 * step)
+        expected = gradient.norm(dim=1) / (x_adv - x).flatten(1).norm(dim=1)
         np.testing.assert_allclose(result[:, column], expected, rtol=1e-4)
 
 

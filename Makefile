@@ -1,11 +1,13 @@
-# make .venv   the environment        make demo    the whole job on small real data, about two minutes
-# make test    the tests              make check   style, types, import contract
-# make bench   timings against other libraries, 45 minutes with CIFAR-10 at hand
+# make .venv      the environment                    make demo    the whole job on small real data, two minutes
+# make test       the tests, four minutes            make check   style, types, import contract
+# make test-all   and what only a release needs      make docs    write the pages that are drawn from the code
+# make bench      timings against other libraries, 45 minutes with CIFAR-10 at hand
+# make house      the size and shape of the code     make wheel   build into dist/, and try it in an environment
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location -c constraints.txt
 
-.PHONY: .venv demo test check bench docs clean
+.PHONY: .venv demo test test-all check bench docs house wheel hooks clean
 
 .venv: .venv/.installed
 
@@ -28,8 +30,12 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 demo: .venv
 	@$(BIN)/semirobust demo
 
+# loadgroup: tests that share what is costly to make stay in one worker.
 test: .venv/.installed-dev
-	@$(BIN)/python -m pytest -n 2
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-all: .venv/.installed-dev
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup -m ""
 
 check: .venv/.installed-dev
 	@$(BIN)/ruff check .
@@ -43,5 +49,16 @@ bench: .venv/.installed-bench
 docs: .venv/.installed-dev
 	@$(BIN)/python -m tests.docs.tables
 
+house: .venv/.installed-dev
+	@$(BIN)/python -m scripts.house
+
+wheel: .venv/.installed-dev
+	@$(INSTALL) build
+	@$(BIN)/python -m scripts.wheel
+
+hooks: .venv/.installed-dev
+	@$(INSTALL) -e '.[hooks]'
+	@$(BIN)/pre-commit install
+
 clean:
-	rm -rf .venv runs
+	rm -rf .venv dist runs

@@ -1,5 +1,6 @@
 """The models and images that are attacked, the same for every library."""
 
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,8 @@ from semirobust.data.base.locate import unpack
 
 __all__ = ["SHARED", "Passes", "Subject", "prepare", "subject"]
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+_BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED = Path(os.environ.get("SEMIROBUST_DATA") or _BESIDE).resolve()
 
 
 class Passes:

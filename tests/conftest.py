@@ -10,14 +10,19 @@ from torch import nn
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+_BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
+SHARED = Path(os.environ.get("SEMIROBUST_DATA") or _BESIDE).resolve()
 
 
 @pytest.fixture
 def shared() -> Path:
-    """Real data beside the checkout; tests that need it are skipped where it is absent."""
+    """The folder of real data: ``$SEMIROBUST_DATA``, or ``shared/data`` beside the checkout.
+
+    It holds ``mnist``, ``fashion-mnist``, ``cifar10-sample.tar.gz`` and ``checkpoints``; a test that needs
+    any of them is skipped where the folder is absent.
+    """
     if not SHARED.is_dir():
-        pytest.skip(f"needs real data in {SHARED.relative_to(SHARED.parents[1])} beside the checkout")
+        pytest.skip("needs real data: name their folder by SEMIROBUST_DATA")
     return SHARED
 
 

@@ -1,5 +1,5 @@
 """A few wrong files and command lines for each reader, those that once did harm, and bombs
-(``benchmarks/fuzz.py`` has many).
+(``stress/fuzz.py`` has many).
 """
 
 import random

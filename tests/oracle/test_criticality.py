@@ -155,7 +155,9 @@ def test_curvature_is_the_slope_of_half_the_squared_distance(make, at):
         def half(z, index=index):
             """(pixels, 2), of the images z (pixels, 2, C, H, W)."""
             with torch.no_grad():
-                features = (forward_to(model, layers, i, index, at=at)[index] for i in (z.flatten(0, 1), clean))
+                features = (
+                    forward_to(model, layers, i, index, at=at)[index] for i in (z.flatten(0, 1), clean)
+                )
                 change = next(features) - next(features)
             per_example = layers.at(index).per_example(change, 2 * pixels, raw=at == "conv")
             return per_example.square().sum(1).view(pixels, 2) / 2

@@ -1,4 +1,4 @@
-"""One process against two: ``python -m benchmarks.processes`` trains, evaluates, profiles and hardens with
+"""One process against two: ``python -m stress.processes`` trains, evaluates, profiles and hardens with
 both and compares.
 """
 

@@ -1,4 +1,4 @@
-"""Wrong files for every reader: ``python -m benchmarks.fuzz [COUNT] [SEED]``; new cases go to
+"""Wrong files for every reader: ``python -m stress.fuzz [COUNT] [SEED]``; new cases go to
 ``tests/fuzz/corpus`` (Linux).
 """
 

@@ -1,4 +1,4 @@
-"""Draw what ``benchmarks.estimators`` measured: ``python -m benchmarks.plots FILE.csv FOLDER`` (needs
+"""Draw what ``stress.estimators`` measured: ``python -m scripts.plot_estimators FILE.csv FOLDER`` (needs
 matplotlib).
 """
 

@@ -1,4 +1,4 @@
-"""Every measure of dependence where the truth is known: ``python -m benchmarks.estimators FILE.csv
+"""Every measure of dependence where the truth is known: ``python -m stress.estimators FILE.csv
 [SECONDS]``.
 
 One row for each cell, appended as it comes; cells that are there already are not measured again, and none

@@ -1,4 +1,4 @@
-"""Draw the losses that ``benchmarks.training`` wrote: ``python -m benchmarks.curves FILE.csv FILE.svg``
+"""Draw the losses that ``benchmarks.training`` wrote: ``python -m scripts.plot_training FILE.csv FILE.svg``
 (needs matplotlib).
 """
 

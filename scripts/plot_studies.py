@@ -1,4 +1,4 @@
-"""Draw what was reproduced: ``python -m benchmarks.reproduced docs/reproduced/NAME-SCALE`` (needs
+"""Draw what was reproduced: ``python -m scripts.plot_studies docs/reproduced/NAME-SCALE`` (needs
 matplotlib).
 """
 

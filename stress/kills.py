@@ -1,4 +1,4 @@
-"""Kill runs at random instants and compare how they end: ``python -m benchmarks.kills [KILLS] [SEED]
+"""Kill runs at random instants and compare how they end: ``python -m stress.kills [KILLS] [SEED]
 [STAGE]`` (Unix).
 
 Each stage runs once undisturbed and then again, killed by signal 9 and started anew until it ends. Training

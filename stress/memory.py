@@ -1,4 +1,4 @@
-"""Memory as it is counted against what a process takes: ``python -m benchmarks.memory`` (Linux).
+"""Memory as it is counted against what a process takes: ``python -m stress.memory`` (Linux).
 
 Each case runs in a process of its own. Its resident memory is read with every block from the system, as a
 GPU's allocator would count it, and again with glibc's heap as it is by default, which keeps holes."""
@@ -66,7 +66,7 @@ def main() -> None:
 def _in_a_process(
     case: tuple[str, float, int, int], work: str, environment: Mapping[str, str]
 ) -> tuple[float, float]:
-    command = [sys.executable, "-m", "benchmarks.memory", *map(str, case), work]
+    command = [sys.executable, "-m", "stress.memory", *map(str, case), work]
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env={**os.environ, **environment}
     )

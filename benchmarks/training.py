@@ -80,7 +80,7 @@ def _against_a_plain_loop(
     for seed in range(seeds):
         start = sr.build_model("resnet18", width=width, seed=seed)
         for name, precision in forms.items():
-            objective, fabric = _Recorded(), Fabric(accelerator="cpu", devices=1, fast=fast)
+            objective, fabric = _Recorded(), Fabric(accelerator="cpu", devices=1, precision=precision)
             training = sr.Training(
                 objective=objective,
                 attack=attack,

@@ -1,4 +1,4 @@
-"""How strongly two representations depend on each other, with what independent data would read."""
+"""How strongly two representations depend on each other, beside the value for independent data."""
 
 from semirobust.core.registry import Registry
 from semirobust.dependence.base.dependence import AbstractDependence

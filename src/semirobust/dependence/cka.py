@@ -24,18 +24,17 @@ class CKA(AbstractSketched):
     """||Yc' Xc||_F^2 / (||Xc' Xc||_F ||Yc' Yc||_F) with Xc, Yc centred; 0 to 1.
 
     Source: Kornblith et al. 2019, equation 5. With fewer examples than features it is near 1 for independent
-    data too; ``debiased`` takes the unbiased HSIC of Song et al. 2012 in each of the three places, whose null
-    is 0. It sees
-    linear dependence only: a rotation or a common factor changes nothing, an elementwise square hides
-        everything.
+    data too. ``debiased`` replaces all three products by the unbiased HSIC of Song et al. 2012, whose null is
+    0. CKA measures linear dependence only: a rotation or a common factor changes nothing, and it is blind to
+    an elementwise square.
 
     Args:
         debiased: take unbiased estimates; they may be slightly negative.
-        points: examples at most, drawn at random.
-        groups: of examples, each left out once for the standard error; 0 for none.
-        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without
-            structure.
-        permutations: rows are permuted so often for the null.
+        points: maximum number of examples, drawn at random.
+        groups: of examples; the standard error leaves out each of them once. 0 for no error.
+        sketch: wider features are sketched to this many numbers (ours), which lowers the value of features
+            without structure.
+        permutations: number of permutations for the null.
     """
 
     debiased: bool = False
@@ -66,15 +65,15 @@ class CKA(AbstractSketched):
 
 
 def _ratio(product: float, spread: float) -> float:
+    # A constant side has no spread and depends on nothing.
     return product / math.sqrt(spread) if spread > 0 else 0.0
 
 
 def _product(settings: CKA, x: Tensor, y: Tensor) -> float:
-    """Of the linear kernels of (n, k) rows: their HSIC up to a factor, or its unbiased estimate."""
+    """HSIC of the linear kernels of (n, k) rows up to a factor, or its unbiased estimate."""
     x, y = x - x.mean(0), y - y.mean(0)
-    few = (
-        len(x) * (x.shape[1] + y.shape[1]) < x.shape[1] * y.shape[1]
-    )  # then kernels (n, n) cost less than products (k, k)
+    # With few examples kernels (n, n) cost less than products (k, k).
+    few = len(x) * (x.shape[1] + y.shape[1]) < x.shape[1] * y.shape[1]
     total = float(((x @ x.T) * (y @ y.T)).sum() if few else (x.T @ y).square().sum())
     if not settings.debiased:
         return total

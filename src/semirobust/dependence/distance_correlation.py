@@ -23,18 +23,18 @@ class DistanceCorrelation(AbstractSketched):
     """dCor = sqrt(dCov^2(X, Y) / sqrt(dCov^2(X, X) dCov^2(Y, Y))) of doubly centred Euclidean distances; 0 to
     1.
 
-    0 only under independence, where the number of examples is infinite. Source: Szekely, Rizzo & Bakirov
-    2007, definitions 3 to 5. With few examples of many dimensions it is near 1 for independent data too;
-    ``unbiased`` gives the bias-corrected squared form of Szekely & Rizzo 2014, whose null is 0 and which may
-    be negative.
+    With infinitely many examples it is 0 under independence and only there. Source: Szekely, Rizzo & Bakirov
+    2007, definitions 3 to 5. With few examples of many dimensions it is near 1 for independent data too.
+    ``unbiased`` gives the bias-corrected squared form of Szekely & Rizzo 2014. Its null is 0, and it may be
+    negative.
 
     Args:
         unbiased: the bias-corrected squared distance correlation.
-        points: examples at most, drawn at random; time and memory grow with their square.
-        groups: of examples, each left out once for the standard error; 0 for none.
-        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without
-            structure.
-        permutations: rows are permuted so often for the null.
+        points: maximum number of examples, drawn at random; time and memory grow with its square.
+        groups: of examples; the standard error leaves out each of them once. 0 for no error.
+        sketch: wider features are sketched to this many numbers (ours), which lowers the value of features
+            without structure.
+        permutations: number of permutations for the null.
     """
 
     unbiased: bool = False
@@ -53,29 +53,30 @@ class DistanceCorrelation(AbstractSketched):
 
         def of(chosen: Tensor) -> float:
             p, q = self._centred(among(a, chosen)), self._centred(among(b, chosen))
-            return self._share(p, q, _spread(p, q))
+            return self._ratio(p, q, _spread(p, q))
 
         return Raw(
-            value=self._share(centred_a, centred_b, spread),
+            value=self._ratio(centred_a, centred_b, spread),
             error=jackknife(len(a), of, self.groups, seed / "groups", a.device),
-            null=tuple(self._share(centred_a, among(centred_b, order), spread) for order in orders),
+            null=tuple(self._ratio(centred_a, among(centred_b, order), spread) for order in orders),
             used=len(a),
             ceiling=1.0,
         )
 
-    def _centred(self, apart: Tensor) -> Tensor:
-        """Distances less the means of their row and column, plus the mean of all."""
-        n = len(apart)
+    def _centred(self, d: Tensor) -> Tensor:
+        """Distances (n, n) minus the means of their row and column, plus the mean of all."""
+        n = len(d)
         if not self.unbiased:
-            rows = apart.mean(1)
-            return apart - rows[:, None] - rows[None, :] + rows.mean()
-        rows = apart.sum(1)
-        centred = apart - (rows[:, None] + rows[None, :]) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
+            rows = d.mean(1)
+            return d - rows[:, None] - rows[None, :] + rows.mean()
+        rows = d.sum(1)
+        centred = d - (rows[:, None] + rows[None, :]) / (n - 2) + rows.sum() / ((n - 1) * (n - 2))
         return centred.fill_diagonal_(0)
 
-    def _share(self, a: Tensor, b: Tensor, spread: float) -> float:
-        share = float((a * b).sum()) / spread if spread else 0.0
-        return share if self.unbiased else math.sqrt(max(share, 0.0))
+    def _ratio(self, a: Tensor, b: Tensor, spread: float) -> float:
+        ratio = float((a * b).sum()) / spread if spread else 0.0
+        # Without bias correction rounding alone can make it negative.
+        return ratio if self.unbiased else math.sqrt(max(ratio, 0.0))
 
 
 def _spread(a: Tensor, b: Tensor) -> float:

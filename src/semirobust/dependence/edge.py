@@ -27,12 +27,13 @@ Version = Literal["4.4.1", "4.3.1", "paper"]
 Floats = NDArray[np.float64]
 Combine = Literal["median", "mean", "optimal"]
 
-_SEED = 3334  # of the published code, for its projections and the points of its bandwidths
+# All of these are constants of the published code.
+_SEED = 3334  # for the projections and the points from which widths are measured
 _POINTS = 500
-_FLOOR = 0.001  # least value of a logarithm
-_RANGE = 0.1  # the last member's buckets are wider by so much
-_SMALLEST = 1e-4  # deviation of a feature that counts, and what is added to widths
-_UNPROJECTED = 6
+_FLOOR = 0.001  # minimum of a logarithm
+_RANGE = 0.1  # the buckets of the last member are wider by this fraction
+_SMALLEST = 1e-4  # minimum deviation of a feature, and what is added to widths
+_UNPROJECTED = 6  # features of up to this many dimensions are not projected
 _RANDOM_SHIFT = 0.1
 
 
@@ -41,33 +42,33 @@ _RANDOM_SHIFT = 0.1
 class EDGE(AbstractDependence):
     """I = median_t sum_ij N_ij / N clip(log2(N N_ij / (N_i M_j)), 0.001, U) over L bucketings t, in bits.
 
-    X (N, D) goes through d' = min(D, floor(log2(N / 10))) Gaussian directions and into buckets whose width is
-    a mean distance to the k-th neighbour times a factor. Source: Noshad, Zeng & Hero 2019 (arXiv 1801.09125)
-    and its published code, whose values the versions reproduce, given the same seed for its directions (3334,
-    fixed).
+    X (N, D) is projected on d' = min(D, floor(log2(N / 10))) Gaussian directions and hashed into buckets.
+    Their width is a mean distance to the k-th neighbour times a factor. Source: Noshad, Zeng & Hero 2019
+    (arXiv 1801.09125) and its published code. The versions reproduce the values of that code, with its seed
+    for the directions (3334, fixed).
 
-    What it reads on independent data grows with N's smallness and the width: compare with the null, not with
-    0.
+    On independent data the value is above 0, the more so the fewer examples there are: compare it with the
+    null, not with 0.
 
     Args:
         version: of the published code. ``paper`` is 4.4.1 as the semirobustness paper runs it: one member, a
             random shift, no renormalisation.
         normalize: renormalise the width once by the first result, gamma 2^(0.5/I - sqrt(2 I)); None for the
-            version's own.
-        members: bucketings L; None for the version's own, 10 (1 in ``paper``).
-        combine: of the members: their median, mean, or the weights that minimise the variance (Moon et al.
-            2018), which differ from those of the mean only with many members, some 17 or more.
+            default of the version.
+        members: bucketings L; None for the default of the version, 10 (1 in ``paper``).
+        combine: the median or mean of the members, or weights that minimise the variance (Moon et al. 2018).
+            These differ from the mean only with many members, 17 or more.
         gamma: factor of the widths, or one of x and one of y; small for discrete data.
         width: of the buckets, before factors, in place of the distance to neighbours.
-        upper: U, the most that one logarithm counts.
-        groups: of examples, each left out once for the standard error; 0 for none. Directions and widths are
-            kept.
-        permutations: rows are permuted so often for the null; the whole estimator runs on each.
+        upper: U, the maximum of one logarithm.
+        groups: of examples; the standard error leaves out each of them once, with the same directions and
+            widths. 0 for no error.
+        permutations: number of permutations for the null; the whole estimator runs on each.
 
     Raises:
-        InputError: an argument is not as described. Called: fewer than 20 examples, NaN or infinite features,
-            a side that is constant or whose features all vary by less than 1e-4, where the published
-            constants decide the result.
+        InputError: an argument is not as described. When called: fewer than 20 examples, NaN or infinite
+            features, a constant side, or a side whose features all vary by less than 1e-4. There the
+            published constants would decide the result.
     """
 
     version: Version = "4.4.1"
@@ -81,7 +82,7 @@ class EDGE(AbstractDependence):
 
     name: ClassVar[str] = "EDGE"
     unit: ClassVar[str] = "bits"
-    fewest: ClassVar[int] = 20
+    min_examples: ClassVar[int] = 20
     moments: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -116,7 +117,7 @@ class EDGE(AbstractDependence):
 
     @property
     def factor(self) -> float:
-        """The version's own factor of gamma."""
+        """The factor that the version applies to gamma."""
         return 0.9 if self.version == "4.3.1" else 0.4
 
     def reductions(self, shapes: Shapes, seed: Seed) -> tuple[Reduction, Reduction]:
@@ -128,18 +129,18 @@ class EDGE(AbstractDependence):
                 )
         if self.version != "4.3.1" and max(side.features for side in shapes) <= _UNPROJECTED:
             return whole, whole
-        draws = np.random.RandomState(
-            _SEED
-        )  # the published code's own stream: first the directions of x, then of y
-        made = []
+        # The random stream of the published code: first the directions of x, then those of y.
+        draws = np.random.RandomState(_SEED)
+        projections = []
         for side in shapes:
-            kept = min(side.features, math.floor(math.log(side.n / 10, 2)))
-            drawn = torch.from_numpy(draws.standard_normal((side.features, kept)))
+            count = min(side.features, math.floor(math.log(side.n / 10, 2)))
+            drawn = torch.from_numpy(draws.standard_normal((side.features, count)))
             deviation = side.deviation
             deviation = torch.where(deviation < _SMALLEST, 1.0, deviation)
             scale = 1 / (deviation * math.sqrt(side.features))
-            made.append(_Directions((drawn.to(side.device) * scale[:, None]).to(side.dtype).T.contiguous()))
-        return made[0], made[1]
+            weights = (drawn.to(side.device) * scale[:, None]).to(side.dtype).T.contiguous()
+            projections.append(_Directions(weights))
+        return projections[0], projections[1]
 
     def measure(self, x: Tensor, y: Tensor, shapes: Shapes, orders: Orders, seed: Seed) -> Raw:
         grid, n = _Grid.of(self, (x, y), shapes, seed), x.shape[1]
@@ -160,9 +161,9 @@ class EDGE(AbstractDependence):
 
 @dataclass(frozen=True)
 class _Directions:
-    weights: (
-        Tensor  # (k, D), the way round in which the product with few directions is two to four times as quick
-    )
+    """Projection (n, D) -> (n, k)."""
+
+    weights: Tensor  # (k, D): in this order the product with few directions is two to four times as fast
 
     def __call__(self, batch: Tensor) -> Tensor:
         return (self.weights @ batch.T).T
@@ -170,8 +171,8 @@ class _Directions:
 
 @dataclass(frozen=True)
 class _Grid:
-    """Both sides, the widths of their buckets, and the bucketings of the first round, made once for all
-    orders.
+    """Both sides, the widths of their buckets, and the bucketings of the first round, which all permutations
+    share.
     """
 
     settings: EDGE
@@ -198,11 +199,11 @@ class _Grid:
         )
 
     def information(self, order: Tensor | None = None) -> tuple[float, Sequence[Plugin]]:
-        """The estimate, and its members, with the rows of y in this order."""
+        """The estimate and its members, with the rows of y in the given order."""
         members = [self._plugin(pair, order) for pair in self.opening]
         value = self._combined(members)
         if self.settings._renormalised:
-            # The published code calls itself with the new gamma, so that the version's factor counts twice.
+            # The published code calls itself with the new gamma, so the factor of the version counts twice.
             factor = self.settings.factor * 2 ** (0.5 / value - math.sqrt(2 * value))
             members = [self._plugin(self._buckets(factor, t), order) for t in range(len(self.opening))]
             value = self._combined(members)
@@ -239,29 +240,31 @@ class _Grid:
 
 def _width(settings: EDGE, columns: Tensor, features: int) -> Tensor:
     """(k,) width of the buckets before gamma, on the CPU."""
-    kept, by_hand = len(columns), settings.width
+    k, given = len(columns), settings.width
     if settings.version == "4.3.1":
-        factor = 3.0 * kept
+        factor = 3.0 * k
     else:
-        factor = (18 if by_hand is None else 15) * kept / max(1 + math.log(features), 1)
-    if by_hand is not None:
-        return torch.full((kept,), by_hand * factor, dtype=torch.float64)
+        factor = (18 if given is None else 15) * k / max(1 + math.log(features), 1)
+    if given is not None:
+        return torch.full((k,), given * factor, dtype=torch.float64)
     return torch.from_numpy((_neighbour_distances(columns.cpu().numpy()) + _SMALLEST) * factor)
 
 
 def _neighbour_distances(columns: Floats) -> Floats:
-    """(k,) mean distance in each row of (k, N) from 500 of its points to their K-th neighbour, themselves
-    counted.
+    """(d,) mean distance in each row of (d, N) from 500 of its points to their k-th neighbour, where a point
+    is its own first neighbour. k is the formula of the published code.
     """
-    kept, n = columns.shape
-    k = math.floor(0.43 * n ** (2 / 3 + 0.17 * (kept / (kept + 1))) * math.exp(-1.0 / max(10000, kept**4)))
+    d, n = columns.shape
+    k = math.floor(0.43 * n ** (2 / 3 + 0.17 * (d / (d + 1))) * math.exp(-1.0 / max(10000, d**4)))
     chosen = np.random.RandomState(_SEED).choice(n, _POINTS)
     return _to_neighbour(np.sort(columns, axis=1), columns[:, chosen], min(max(k, 1), n)).mean(1)
 
 
 def _to_neighbour(ordered: Floats, points: Floats, k: int) -> Floats:
-    """Of the windows of k values in each sorted row (d, N), how far the nearest reaches from (d, m) points;
-    by bisection.
+    """(d, m) distance of points (d, m) to their k-th neighbour in the sorted rows (d, N).
+
+    The k nearest are neighbours in the sorted row. Bisection finds the window of k values that reaches least
+    far from the point.
     """
     low, high = (
         np.zeros(points.shape, dtype=np.intp),

@@ -25,18 +25,18 @@ __all__ = ["HSIC"]
 class HSIC(AbstractSketched):
     """Squared Hilbert-Schmidt norm of the cross-covariance of Gaussian kernels exp(-||a - b||^2 / (2 s^2)).
 
-    s is the median distance within each side. Source: Gretton et al. 2005; the unbiased estimate of Song et
-    al. 2012, equation 5. Its truth under independence is 0, but its size depends on the kernels, so values of
-    different layers do not compare; ``normalized`` divides by the root of both sides' own HSIC (kernel
-    alignment, at most 1).
+    s is the median distance within each side. Source: Gretton et al. 2005, by the unbiased estimate of Song
+    et al. 2012, equation 5. Under independence the true value is 0. The size depends on the kernels, so
+    values of different layers cannot be compared. ``normalized`` divides by the geometric mean of the HSIC of
+    each side with itself (kernel alignment, 1 at most).
 
     Args:
         normalized: divide, so that a side with itself gives 1.
-        points: examples at most, drawn at random; time and memory grow with their square.
-        groups: of examples, each left out once for the standard error; 0 for none.
-        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without
-            structure.
-        permutations: rows are permuted so often for the null.
+        points: maximum number of examples, drawn at random; time and memory grow with its square.
+        groups: of examples; the standard error leaves out each of them once. 0 for no error.
+        sketch: wider features are sketched to this many numbers (ours), which lowers the value of features
+            without structure.
+        permutations: number of permutations for the null.
     """
 
     normalized: bool = False
@@ -54,37 +54,34 @@ class HSIC(AbstractSketched):
 
         def of(chosen: Tensor) -> float:
             p, q = among(a, chosen), among(b, chosen)
-            return _share(_unbiased(p, q), self._scale(p, q))
+            return _ratio(_unbiased(p, q), self._scale(p, q))
 
         return Raw(
-            value=_share(_unbiased(a, b), scale),
+            value=_ratio(_unbiased(a, b), scale),
             error=jackknife(len(a), of, self.groups, seed / "groups", a.device),
-            null=tuple(_share(_unbiased(a, among(b, order)), scale) for order in orders),
+            null=tuple(_ratio(_unbiased(a, among(b, order)), scale) for order in orders),
             used=len(a),
             ceiling=1.0 if self.normalized else math.inf,
         )
 
     def _scale(self, a: Tensor, b: Tensor) -> float:
-        """What the criterion is divided by."""
+        """The divisor of the criterion."""
         return math.sqrt(max(_unbiased(a, a) * _unbiased(b, b), 0.0)) if self.normalized else 1.0
 
 
-def _share(found: float, scale: float) -> float:
-    return found / scale if scale else 0.0
+def _ratio(value: float, scale: float) -> float:
+    return value / scale if scale else 0.0
 
 
 def _kernel(rows: Tensor) -> Tensor:
     """(n, n) Gaussian kernel of median width, with a diagonal of 0 as the unbiased estimate takes it."""
-    apart = distances(rows)
-    upper = apart[torch.triu(torch.ones_like(apart, dtype=torch.bool), 1)]
+    d = distances(rows)
+    upper = d[torch.triu(torch.ones_like(d, dtype=torch.bool), 1)]
     if not bool((upper > 0).any()):
-        raise InputError(
-            "HSIC: the examples that were drawn are all alike, and nothing depends on a constant"
-        )
-    width = float(upper.median()) or float(
-        upper[upper > 0].median()
-    )  # of many equal examples, those that differ
-    return apart.square_().mul_(-0.5 / width**2).exp_().fill_diagonal_(0)
+        raise InputError("HSIC: expected examples that differ, but all that were drawn are equal")
+    # Where most examples are equal the median is 0; then it is taken of those that differ.
+    width = float(upper.median()) or float(upper[upper > 0].median())
+    return d.square_().mul_(-0.5 / width**2).exp_().fill_diagonal_(0)
 
 
 def _unbiased(a: Tensor, b: Tensor) -> float:

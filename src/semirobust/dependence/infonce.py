@@ -26,20 +26,20 @@ class InfoNCE(AbstractSketched):
     the other.
 
     Source: van den Oord et al. 2018, section 2.3; Poole et al. 2019, equation 12. Ours: g and h are networks
-    with one hidden layer on standardised features, trained by Adam with weight decay; the bound is taken on
-    the held-out half alone, so that what was learned by heart does not count, and 0 where it is negative. It
-    cannot pass log2 B. The null permutes the held-out rows only, under the critic that was trained: a test of
-    independence, not of how the bound would read if trained on independent data.
+    with one hidden layer on standardised features, trained by Adam with weight decay. The bound is taken on
+    the held-out half alone, so that memorised examples do not count, and 0 replaces a negative value. It
+    cannot exceed log2 B. The null permutes the held-out rows only and keeps the trained critic. So it tests
+    independence; it does not say what the bound would be after training on independent data.
 
     Args:
-        steps: of training.
-        batch: examples a step, and B at most.
+        steps: training steps.
+        batch: examples in a step, and the maximum of B.
         hidden: width of the hidden layer; the output has half of it.
         learning_rate: of Adam.
-        points: examples at most, drawn at random.
-        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without
-            structure.
-        permutations: held-out rows are permuted so often for the null.
+        points: maximum number of examples, drawn at random.
+        sketch: wider features are sketched to this many numbers (ours), which lowers the value of features
+            without structure.
+        permutations: number of permutations of the held-out rows for the null.
     """
 
     steps: int = 400
@@ -51,7 +51,7 @@ class InfoNCE(AbstractSketched):
 
     name: ClassVar[str] = "InfoNCE"
     unit: ClassVar[str] = "bits"
-    fewest: ClassVar[int] = 40
+    min_examples: ClassVar[int] = 40
 
     def __post_init__(self) -> None:
         AbstractSketched.__post_init__(self)
@@ -80,7 +80,7 @@ class InfoNCE(AbstractSketched):
     @torch.inference_mode(False)
     @torch.enable_grad()
     def _trained(self, x: Tensor, y: Tensor, seed: Seed) -> tuple[list[Tensor], list[Tensor]]:
-        x, y = x.clone(), y.clone()  # what came out of inference mode takes no part in a graph
+        x, y = x.clone(), y.clone()  # tensors from inference mode cannot be differentiated
         generator = (seed / "critic").generator()
         g, h = (_weights(side.shape[1], self.hidden, generator, side.device) for side in (x, y))
         optimiser = torch.optim.AdamW([*g, *h], self.learning_rate, weight_decay=1e-2)
@@ -108,6 +108,7 @@ def _standardised(columns: Tensor, rows: Tensor) -> Tensor:
 
 
 def _weights(inputs: int, hidden: int, generator: torch.Generator, device: torch.device) -> list[Tensor]:
+    """Two layers; weights are drawn with variance 1 / fan-in, biases start at 0."""
     shapes = ((inputs, hidden), (hidden,), (hidden, hidden // 2), (hidden // 2,))
     drawn = [
         torch.randn(s, generator=generator) / math.sqrt(s[0]) if len(s) == 2 else torch.zeros(s)
@@ -122,9 +123,7 @@ def _output(x: Tensor, weights: list[Tensor]) -> Tensor:
 
 
 def _bound(g: Tensor, h: Tensor, size: int) -> Tensor:
-    """(n,) log2 B + log2 softmax of each pair among its batch; the last few that fill no batch are left
-    out.
-    """
+    """(n,) log2 B + log2 softmax of each pair within its batch; an incomplete last batch is left out."""
     whole = len(g) // size * size
     batches = zip(g[:whole].detach().split(size), h[:whole].detach().split(size), strict=True)
     return torch.cat(

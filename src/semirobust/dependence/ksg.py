@@ -23,8 +23,8 @@ from semirobust.dependence.base.sketched import AbstractSketched
 __all__ = ["KSG"]
 
 Floats = NDArray[np.floating]
-_TREE_DIMENSIONS = 6  # beyond, a tree looks at most of the points
-_DISTANT = 1e-10  # relative size of the noise that breaks ties
+_TREE_DIMENSIONS = 6  # in more dimensions a tree visits most of the points
+_NOISE = 1e-10  # relative size of the noise that breaks ties
 
 
 @DEPENDENCES.register("ksg")
@@ -32,20 +32,22 @@ _DISTANT = 1e-10  # relative size of the noise that breaks ties
 class KSG(AbstractSketched):
     """I = psi(k) + psi(N) - < psi(n_x + 1) + psi(n_y + 1) > in bits.
 
-    n_x and n_y count the examples strictly nearer on one side than the k-th neighbour in both, whose distance
-    is the larger of the two sides'. Source: Kraskov, Stoegbauer & Grassberger 2004, equation 8. Each feature
-    is scaled to unit variance and moved by noise of 1e-10, as they advise. Up to 6 dimensions in all the
-    distance is the maximum over them, by SciPy's trees; beyond, it is Euclidean within each side (ours; they
-    allow any norm) over all pairs.
+    The k-th neighbour is the k-th nearest in the larger of the distances of the two sides. n_x and n_y count
+    the examples that are strictly nearer than it on one side. Source: Kraskov, Stoegbauer & Grassberger 2004,
+    equation 8. Each feature is scaled to unit variance and gets noise of 1e-10, as they advise. Up to 6
+    dimensions in all the distance is the maximum over dimensions, by SciPy's trees. In more it is Euclidean
+    within each side (ours; they allow any norm), over all pairs.
 
-    Nearly unbiased in a few dimensions; in many it falls far below a large truth. May be slightly negative.
+    The estimate is nearly unbiased in a few dimensions. In many it falls far below a large true value. It may
+    be slightly negative.
 
     Args:
         neighbours: k.
-        points: examples at most beyond 6 dimensions, drawn at random; time and memory grow with their square.
-        sketch: wider features are sketched to so many numbers (ours), which lowers the value of those without
-            structure.
-        permutations: rows are permuted so often for the null.
+        points: maximum number of examples in more than 6 dimensions, drawn at random; time and memory grow
+            with its square.
+        sketch: wider features are sketched to this many numbers (ours), which lowers the value of features
+            without structure.
+        permutations: number of permutations for the null.
     """
 
     neighbours: int = 3
@@ -56,10 +58,10 @@ class KSG(AbstractSketched):
     def __post_init__(self) -> None:
         AbstractSketched.__post_init__(self)
         check_counts(1, neighbours=self.neighbours)
-        if self.neighbours >= self.fewest:
-            raise InputError(f"neighbours: expected at most {self.fewest - 1}, got {self.neighbours}")
+        if self.neighbours >= self.min_examples:
+            raise InputError(f"neighbours: expected at most {self.min_examples - 1}, got {self.neighbours}")
 
-    def most(self, shapes: Shapes) -> int | None:
+    def max_examples(self, shapes: Shapes) -> int | None:
         return None if self._in_trees(shapes) else self.points
 
     def _in_trees(self, shapes: Shapes) -> bool:
@@ -87,23 +89,22 @@ class KSG(AbstractSketched):
 def _scaled(columns: Tensor, seed: Seed) -> Tensor:
     deviation = columns.std(1, keepdim=True)
     scaled = (columns - columns.mean(1, keepdim=True)) / torch.where(deviation > 0, deviation, 1.0)
-    return scaled + _DISTANT * torch.randn(columns.shape, generator=seed.generator(), dtype=torch.float64).to(
+    return scaled + _NOISE * torch.randn(columns.shape, generator=seed.generator(), dtype=torch.float64).to(
         columns.device
     )
 
 
-def _levelled(apart: Tensor) -> Tensor:
-    """Distances over their median, so that of two sides the one with more features does not alone decide who
-    is near.
+def _levelled(d: Tensor) -> Tensor:
+    """Distances divided by their median. Without this the side with more features alone would decide which
+    examples are near.
     """
-    middle = apart.median()
-    return apart / (middle if middle > 0 else 1.0)
+    middle = d.median()
+    return d / (middle if middle > 0 else 1.0)
 
 
 def _terms(n_x: Floats, n_y: Floats, k: int, n: int) -> Floats:
-    """(n,) terms in bits, whose mean is the estimate; of equal examples, whose neighbours are at 0, none are
-    nearer.
-    """
+    """(n,) terms in bits, whose mean is the estimate."""
+    # Neighbours of equal examples are at distance 0, and none is nearer; the k - 1 others still count.
     n_x, n_y = np.maximum(n_x, k - 1), np.maximum(n_y, k - 1)
     terms: Floats = (digamma(k) + digamma(n) - digamma(n_x + 1) - digamma(n_y + 1)) / math.log(2)
     return terms
@@ -111,12 +112,12 @@ def _terms(n_x: Floats, n_y: Floats, k: int, n: int) -> Floats:
 
 def _by_trees(x: Floats, y: Floats, k: int) -> Floats:
     radius = cKDTree(np.hstack([x, y])).query(np.hstack([x, y]), [k + 1], p=np.inf)[0][:, 0]
-    inside = np.nextafter(radius, 0)
+    inside = np.nextafter(radius, 0)  # the trees count up to and including the radius
     return _terms(_nearer(x, inside), _nearer(y, inside), k, len(x))
 
 
 def _nearer(rows: Floats, radius: Floats) -> Floats:
-    """(n,) others within the radius of each."""
+    """(n,) how many others are within the radius of each."""
     return (
         np.asarray(
             cKDTree(rows).query_ball_point(rows, radius, p=np.inf, return_length=True), dtype=np.float64
@@ -127,6 +128,8 @@ def _nearer(rows: Floats, radius: Floats) -> Floats:
 
 def _by_pairs(a: Tensor, b: Tensor, k: int) -> Floats:
     """From (n, n) distances within either side."""
-    radius = torch.maximum(a, b).kthvalue(k + 1, 1).values[:, None]  # the nearest is the example itself
+    radius = (
+        torch.maximum(a, b).kthvalue(k + 1, 1).values[:, None]
+    )  # k + 1: the nearest is the example itself
     n_x, n_y = ((side < radius).sum(1).double().cpu().numpy() - 1 for side in (a, b))
     return _terms(n_x, n_y, k, len(a))

@@ -193,9 +193,9 @@ def _measured(
         for label, n in zip(labels.tolist(), counts.tolist(), strict=True):
             done += n
             here: Mapping[int, Raw | str]
-            if n < estimator.fewest:
+            if n < estimator.min_examples:
                 here = dict.fromkeys(
-                    found, f"fewer than the {estimator.fewest} examples that {estimator.name} needs"
+                    found, f"fewer than the {estimator.min_examples} examples that {estimator.name} needs"
                 )
             else:
                 here = _within(model, spots, x[(y == label).to(x.device)], estimator, seed / label)

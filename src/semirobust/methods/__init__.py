@@ -1,4 +1,4 @@
-"""Ways to harden a trained model: each composes an objective with a choice of what trains."""
+"""Methods that harden a trained model: each composes an objective with a choice of the layers that train."""
 
 from semirobust.core.registry import Registry
 from semirobust.methods.base.method import AbstractMethod, Context, Plan

@@ -1,4 +1,4 @@
-"""More adversarial training of everything."""
+"""Continued adversarial training of all layers."""
 
 from dataclasses import dataclass
 
@@ -16,11 +16,11 @@ _ADVERSARIAL = Adversarial()
 @METHODS.register("adversarial")
 @dataclass(frozen=True)
 class ContinuedAdversarial(AbstractMethod):
-    """PGD-AT of all layers goes on (Madry et al. 2018), or what the base was trained by: the control at equal
-    budget.
+    """PGD-AT of all layers continues (Madry et al. 2018), or the objective that trained the base: the control
+    at equal budget.
 
     Args:
-        objective: the two losses.
+        objective: what training minimises and the attack maximises.
     """
 
     objective: AbstractObjective = _ADVERSARIAL

@@ -16,12 +16,11 @@ __all__ = ["AutoLoRAFineTuning"]
 @METHODS.register("autolora")
 @dataclass(frozen=True)
 class AutoLoRAFineTuning(AbstractMethod):
-    """Everything trains on adversarial images, a low-rank branch on clean ones; the branch is dropped
+    """All layers train on adversarial images, a low-rank branch on clean ones; the branch is dropped
     afterwards.
 
     Source: AutoLoRA (Xu et al. 2024), with the loss of :class:`semirobust.objectives.autolora.AutoLoRA`.
-        Their automatic learning
-    rate is not part of it: the schedule is the caller's, as for every method.
+    Their automatic learning rate is not part of it: the caller sets the schedule, as for every method.
 
     Args:
         rank: of the branch; 8 in the authors' code.
@@ -34,7 +33,7 @@ class AutoLoRAFineTuning(AbstractMethod):
     def plan(self, context: Context) -> Plan:
         if self.rank < 1:
             raise InputError(f"rank: expected at least 1, got {self.rank}")
-        names = [layer.name for layer in context.layers][:-1]  # the classifier is shared
+        names = [layer.name for layer in context.layers][:-1]  # the branch shares the classifier
 
         def as_before(trained: Trained) -> Trained:
             return replace(trained, best=without_branch(trained.best))

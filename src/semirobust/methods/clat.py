@@ -14,7 +14,7 @@ __all__ = ["CriticalFineTuning"]
 @METHODS.register("clat")
 @dataclass(frozen=True)
 class CriticalFineTuning(AbstractMethod):
-    """Lower the criticality of the k most critical layers, chosen anew every 10 epochs; all others are
+    """Lower the criticality of the k most critical layers, selected again every 10 epochs; the others are
     frozen.
 
     Source: CLAT (Gopal et al.), algorithm 1. ``selection = "random"`` or ``"bottom"`` and ``every = 0`` are

@@ -22,12 +22,12 @@ __all__ = ["LoRA"]
 @METHODS.register("lora")
 @dataclass(frozen=True)
 class LoRA(AbstractMethod):
-    """PGD-AT of a low-rank update of each weight, everything else frozen; merged afterwards, so the network
-    keeps its build.
+    """PGD-AT of a low-rank update of each weight, the rest frozen; the update is merged into the weight
+    afterwards.
 
-    W <- W + scale * up down with ``up`` (outputs, rank) from 0 and ``down`` (rank, fan-in) from N(0, 1 /
-    fan-in) (Hu et al. 2022; for convolutions as in AutoLoRA, Xu et al. 2024, over outputs x inputs and taps).
-    Batch norm is frozen too (ours). The projections of shortcuts have no update.
+    W <- W + scale * up down. ``up`` (outputs, rank) starts at 0 and ``down`` (rank, fan-in) is drawn from
+    N(0, 1 / fan-in) (Hu et al. 2022). For convolutions the fan-in is inputs x taps, as in AutoLoRA (Xu et al.
+    2024). Batch norm is frozen too (ours). The projections of shortcuts have no update.
 
     Args:
         rank: of each update; 8 in AutoLoRA.

@@ -1,4 +1,4 @@
-"""Fine-tuning where it costs no robustness, and only as far."""
+"""Fine-tuning on clean images as far as it costs no robustness."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,15 +20,14 @@ __all__ = ["RiFT"]
 @METHODS.register("rift")
 @dataclass(frozen=True)
 class RiFT(AbstractMethod):
-    """Train the layer whose weights matter least for robustness on clean images, then go back part of the
-    way.
+    """Train the layer that matters least for robustness on clean images, then go back part of the way.
 
-    Source: RiFT (Zhu et al. 2023). The layer has the lowest module robust criticality
-    (:class:`semirobust.measures.weight_criticality.WeightCriticality`); the final weights are w0 + alpha (w1
-    - w0) with w0 from before and w1 from the best epoch by clean accuracy, batch statistics included. Theirs
-    picks alpha by eye on the test images; here it is the one of highest clean accuracy on held-out images
-    among those that lose at most ``tolerance`` of robust accuracy there (ours). Frozen layers keep their
-    batch statistics, which move in theirs.
+    Source: RiFT (Zhu et al. 2023). The layer is the one with the lowest module robust criticality
+    (:class:`semirobust.measures.weight_criticality.WeightCriticality`). The final weights are w0 + alpha (w1
+    - w0), w0 those from before and w1 those of the best epoch by clean accuracy, batch statistics included.
+    The authors choose alpha by eye on the test images. Here it is the one of highest clean accuracy on
+    held-out images among those that lose at most ``tolerance`` of robust accuracy there (ours). Frozen layers
+    do not update their batch statistics; in the authors' code they do.
 
     Args:
         choice: which layers train; they are chosen once.

@@ -19,17 +19,17 @@ __all__ = ["SuffixAdversarial"]
 @METHODS.register("suffix")
 @dataclass(frozen=True)
 class SuffixAdversarial(AbstractMethod):
-    """PGD-AT of the last ``layers`` layers; all before them are frozen, batch norm included, and cost no
-    weight gradient.
+    """PGD-AT of the last ``layers`` layers; those before are frozen, batch norm too, and need no weight
+    gradient.
 
-    Source: the semirobustness paper, algorithm 1, whose tables count the layers of the suffix: 4, 8 and 12.
-    It starts from a network whose prefix is robust.
+    Source: the semirobustness paper, algorithm 1. Its tables count the layers of the suffix: 4, 8 and 12. It
+    starts from a network whose prefix is robust.
 
     Args:
-        layers: how many layers from the output train.
-        prefix_epochs: make the prefix robust first, by PGD-AT of everything in the first so many of the
-            epochs (ours); 0 where it is robust.
-        dependence: ask consecutive layers to depend on each other, by ``hsic`` or ``cka`` as in
+        layers: how many layers, counted from the output, train.
+        prefix_epochs: number of first epochs in which all layers train by PGD-AT, to make the prefix robust
+            (ours); 0 where it is robust.
+        dependence: reward dependence between consecutive layers, by ``hsic`` or ``cka`` as in
             :class:`semirobust.objectives.dependent.Dependent`; ``none`` is the paper's algorithm.
         weight: of that dependence.
     """
@@ -50,7 +50,7 @@ class SuffixAdversarial(AbstractMethod):
         return Plan(objective, trainable, prefix_epochs=self.prefix_epochs)
 
     def of(self, layers: int) -> "SuffixAdversarial":
-        """The same with another number of layers."""
+        """The same method with another number of layers."""
         return replace(self, layers=layers)
 
     def suffix(self, layers: LayerMap) -> tuple[int, ...]:

@@ -14,10 +14,10 @@ __all__ = ["TwinFineTuning"]
 @METHODS.register("twins")
 @dataclass(frozen=True)
 class TwinFineTuning(AbstractMethod):
-    """PGD-AT of everything, half of each batch with the batch statistics from before (TWINS, Liu et al.
+    """PGD-AT of all layers, half of each batch with the batch statistics from before (TWINS, Liu et al.
     2023).
 
-    The branch that adapts is the network that stays.
+    The branch whose batch statistics adapt is the resulting network.
 
     Args:
         weight: as in :class:`semirobust.objectives.twins.TWINS`.

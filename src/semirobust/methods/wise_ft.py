@@ -1,4 +1,4 @@
-"""Adversarial fine-tuning of everything, and the best point on the way back."""
+"""Adversarial fine-tuning of all layers, then interpolation with the start."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,12 +20,12 @@ __all__ = ["WeightInterpolation"]
 @METHODS.register("wise")
 @dataclass(frozen=True)
 class WeightInterpolation(AbstractMethod):
-    """PGD-AT of all layers goes on, then w0 + alpha (w1 - w0): w0 the weights before, w1 those of the best
+    """PGD-AT of all layers continues, then w0 + alpha (w1 - w0): w0 the weights before, w1 those of the best
     epoch.
 
-    Source: WiSE-FT (Wortsman et al. 2022), whose fine-tuning is on clean images of another distribution; here
-    it is adversarial, and alpha the one of highest robust accuracy on held-out images, the nearest to the
-    start among equals (ours). Batch statistics are interpolated with the weights.
+    Source: WiSE-FT (Wortsman et al. 2022), which fine-tunes on clean images of another distribution. Here the
+    fine-tuning is adversarial, and alpha is the one of highest robust accuracy on held-out images; among
+    equal ones it is the nearest to the start (ours). Batch statistics are interpolated with the weights.
 
     Args:
         steps: alpha is a multiple of 1 / steps.

@@ -1,4 +1,4 @@
-"""Min-max training objectives: what the attack raises and what training lowers."""
+"""Min-max training objectives: the loss that the attack maximises and the one that training minimises."""
 
 from semirobust.core.registry import Registry
 from semirobust.objectives.base.objective import AbstractObjective, Step

@@ -18,8 +18,9 @@ __all__ = ["Adversarial"]
 class Adversarial(AbstractObjective):
     """min E[ max_delta CE(f(x + delta), y) ] (Madry et al. 2018, equation 2.1).
 
-    With PGD as the attack this is PGD-AT, with FGSM it is FGSM-AT. The attack sees the model in eval mode
-    (our choice; the references differ), so batch statistics move only with the outer loss."""
+    With PGD as the attack this is PGD-AT, with FGSM it is FGSM-AT. The model is in eval mode during the
+    attack (our choice; the references differ), so only the outer loss updates batch statistics.
+    """
 
     def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
         return cross_entropy_of(step)

@@ -21,10 +21,10 @@ class AutoLoRA(AbstractObjective):
     """min E[ (1 - p) CE(g(x), y) + p CE(f(x'), y) + weight * p * KL(p_g(x) || p_f(x')) ], g = f with a
     low-rank branch.
 
-    Source: Xu et al. (2024). p is the share of clean images that g classifies right: the better the branch,
-    the more weight on the robust part, without a constant to tune. Natural images train the branch and what
-    has none, adversarial ones the network. p is that of the batch (ours; theirs is that of the epoch before).
-    Without a branch g is f.
+    Source: Xu et al. (2024). p is the fraction of clean images that g classifies correctly. The better the
+    branch, the more weight has the robust part, without a constant to tune. Clean images train the branch and
+    the layers without one; adversarial images train the network. p is that of the batch (ours; theirs is that
+    of the previous epoch). Without a branch g is f.
 
     Args:
         weight: of the divergence; 6 in the authors' code.
@@ -42,7 +42,7 @@ class AutoLoRA(AbstractObjective):
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         with on_branch(step.model):
             clean = step.model(step.x)
-        moved = step.model(x_adv)
+        perturbed = step.model(x_adv)
         p = (clean.argmax(1) == step.y).to(clean.dtype).mean()
-        losses = (1 - p) * F.cross_entropy(clean, step.y) + p * F.cross_entropy(moved, step.y)
-        return losses + self.weight * p * divergence(clean, moved).mean()
+        losses = (1 - p) * F.cross_entropy(clean, step.y) + p * F.cross_entropy(perturbed, step.y)
+        return losses + self.weight * p * divergence(clean, perturbed).mean()

@@ -15,7 +15,7 @@ from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["CLAT"]
 
-_FLAT = 1e-9
+_DEAD = 1e-9  # a feature distance below this is that of layers that nothing changes
 
 
 @OBJECTIVES.register("clat")
@@ -24,17 +24,17 @@ class CLAT(AbstractObjective):
     """min over f_S of E[ CE(f(x), y) ] + weight * L_C, L_C = E max_delta sum_{i in S} ||F_i(x+delta) -
     F_i(x)||_2.
 
-    Source: CLAT (Gopal et al.), equations 5 and 6. The attack raises the feature distance itself, by a pass
-    that stops at the deepest selected layer; it needs a random start, since the distance has no slope at
+    Source: CLAT (Gopal et al.), equations 5 and 6. The attack maximises the feature distance, by passes that
+    stop at the deepest selected layer. It needs a random start, since the gradient of the distance is 0 at
     delta = 0.
 
     Args:
-        weight: lambda, which the paper does not give; 1 is our choice after a sweep (docs/clat.md): less does
-            nothing, 3 gains more after robust overfitting and collapses before it, 10 collapses anywhere.
-        scale_free: divide L_C by its value when the layers were selected (our choice): the norm differs
-            tenfold between layers, so one lambda cannot suit them all. False is the paper's form. Of layers
-            that nothing moves any more, as in a branch that died (which L_C rewards), the paper's form is
-            taken.
+        weight: lambda, which the paper does not give. 1 is our choice after a sweep (docs/clat.md): less has
+            no effect, 3 gains more after robust overfitting but collapses before it, 10 always collapses.
+        scale_free: divide L_C by its value when the layers were selected (our choice). The norm differs
+            tenfold between layers, so one lambda cannot suit them all. False is the paper's form. That is
+            also taken for layers whose features no input changes any more, as in a dead branch (which L_C
+            rewards).
         cross_entropy: on ``clean`` inputs as in equation 6; on ``adversarial`` ones or the mean of ``both``
             (our options).
     """
@@ -56,37 +56,37 @@ class CLAT(AbstractObjective):
             clean = dict(tape)
             if self.cross_entropy == "clean":
                 loss = F.cross_entropy(logits, step.y)
-                moved = None
+                perturbed = None
             else:
                 loss_adv = F.cross_entropy(step.model(x_adv), step.y)
-                moved = dict(tape)
+                perturbed = dict(tape)
                 loss = (
                     loss_adv
                     if self.cross_entropy == "adversarial"
                     else (loss_adv + F.cross_entropy(logits, step.y)) / 2
                 )
-        if moved is None:
-            moved = forward_to(step.model, step.layers, x_adv, step.selected)
+        if perturbed is None:
+            perturbed = forward_to(step.model, step.layers, x_adv, step.selected)
         scale = step.reference if self.scale_free else 1.0
-        return loss + self.weight / scale * _distance(clean, moved, step).mean()
+        return loss + self.weight / scale * _distance(clean, perturbed, step).mean()
 
     def reference(self, step: Step, x_adv: Tensor) -> float:
         with torch.no_grad():
             clean = forward_to(step.model, step.layers, step.x, step.selected)
-            moved = forward_to(step.model, step.layers, x_adv, step.selected)
-            distance = float(_distance(clean, moved, step).mean())
+            perturbed = forward_to(step.model, step.layers, x_adv, step.selected)
+            distance = float(_distance(clean, perturbed, step).mean())
         if torch.equal(x_adv, step.x):
             raise InputError(
-                "attack: CLAT needs one with a random start (the feature distance has no slope at x), such as"
-                " pgd-10"
+                "attack: CLAT needs one with a random start (the gradient of the feature distance is 0 at x),"
+                " such as pgd-10"
             )
-        return distance if distance > _FLAT else 1.0
+        return distance if distance > _DEAD else 1.0
 
 
-def _distance(clean: dict[int, Tensor], moved: dict[int, Tensor], step: Step) -> Tensor:
+def _distance(clean: dict[int, Tensor], perturbed: dict[int, Tensor], step: Step) -> Tensor:
     """sum_i ||moved_i - clean_i||_2 of each example: (N,)."""
     lengths = [
-        torch.linalg.vector_norm(step.layers.at(i).per_example(moved[i] - clean[i], len(step.x)), dim=1)
+        torch.linalg.vector_norm(step.layers.at(i).per_example(perturbed[i] - clean[i], len(step.x)), dim=1)
         for i in clean
     ]
     return torch.stack(lengths).sum(0)

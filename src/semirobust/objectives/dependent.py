@@ -17,8 +17,8 @@ from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["Dependent", "alignment"]
 
-_FEWEST = 4
-_FLAT = 1e-6  # share of a kernel's squared norm below which its spread is rounding
+_MIN_CLASS = 4  # images for which the estimate is defined
+_ROUNDING = 1e-6  # a spread below this fraction of the kernel's squared norm is rounding
 
 
 @OBJECTIVES.register("dependent")
@@ -27,9 +27,9 @@ class Dependent(AbstractObjective):
     """min E[ max_delta CE(f(x + delta), y) ] - weight * mean_j D(F_{j-1}; F_j | Y) over the layers j that
     train, at x + delta.
 
-    The semirobustness paper (section 5) leaves training that enforces dependence as future work; this form of
-    it is ours. D is :func:`alignment`, 1 for equal features and 0 on average for independent ones, within
-    each class of the batch.
+    The semirobustness paper (section 5) names training that enforces dependence as future work; this form is
+    ours. D is :func:`alignment` within each class of the batch: 1 for equal features, and 0 on average for
+    independent ones.
 
     Args:
         dependence: the kernels of D: Gaussian ones (``hsic``) or linear ones (``cka``).
@@ -55,31 +55,35 @@ class Dependent(AbstractObjective):
         with features(step.model, step.layers, {i for pair in pairs for i in pair}) as tape:
             loss = F.cross_entropy(step.model(x_adv), step.y)
         rows = {i: step.layers.at(i).per_example(feature, len(step.x)) for i, feature in tape.items()}
-        found = [alignment(rows[i], rows[j], step.y, kernel=self.dependence) for i, j in pairs]
-        return loss - self.weight * torch.stack(found).mean()
+        alignments = [alignment(rows[i], rows[j], step.y, kernel=self.dependence) for i, j in pairs]
+        return loss - self.weight * torch.stack(alignments).mean()
 
 
 def alignment(a: Tensor, b: Tensor, y: Tensor, *, kernel: Literal["hsic", "cka"] = "hsic") -> Tensor:
-    """Kernel alignment of (n, p) and (n, q) within the classes ``y`` (n,): sum_c H_c(a, b), over its value
-    for each side itself.
+    """Kernel alignment of (n, p) and (n, q) within the classes ``y`` (n,), a scalar ():
 
-    H_c is the unbiased estimate of HSIC (Song et al. 2012, equation 5) on the images of class c, times its
-    pairs. Classes of fewer than four have none, and a batch of such classes alone gives 0. The alignment is 1
-    for a side with itself, and 0 on
-    average for independent sides, however wide: the biased form reads 0.96 there for 64 images. Kernels are
-    Gaussian of median width (``hsic``) or linear (``cka``)."""
-    with torch.autocast(
-        a.device.type, enabled=False
-    ):  # differences of sums of products, which half precision drowns
+    sum_c H_c(a, b) / sqrt(sum_c H_c(a, a) sum_c H_c(b, b)), clipped to [-1, 1].
+
+    H_c is the unbiased estimate of HSIC (Song et al. 2012, equation 5) on the n_c images of class c, times
+    n_c (n_c - 3). It needs four images; smaller classes are left out, and the alignment is 0 where all are.
+    The alignment is 1 for a side with itself. For independent sides it is 0 on average, however wide they
+    are; the biased form would give 0.96 for 64 images. Kernels are Gaussian of median width (``hsic``) or
+    linear (``cka``).
+    """
+    # Differences of sums of products need full precision.
+    with torch.autocast(a.device.type, enabled=False):
         k, m = (_gaussian(rows) if kernel == "hsic" else _linear(rows, y) for rows in (_full(a), _full(b)))
         blocks = [torch.nonzero(y == label).squeeze(1) for label in y.unique()]
-        kept = [(k[rows][:, rows], m[rows][:, rows]) for rows in blocks if len(rows) >= _FEWEST]
-        if not kept:
-            return 0 * (a.sum() + b.sum())
-        both, one, two = (torch.stack([_hsic(*pair) for pair in pairs]).sum() for pairs in _pairs(kept))
-        size_k, size_m = (sum(float(pair[side].detach().square().sum()) for pair in kept) for side in (0, 1))
-        if not (float(one.detach()) > _FLAT * size_k and float(two.detach()) > _FLAT * size_m):
-            return 0 * (a.sum() + b.sum())  # a side that is constant within every class
+        kernels = [(k[rows][:, rows], m[rows][:, rows]) for rows in blocks if len(rows) >= _MIN_CLASS]
+        nothing = 0 * (a.sum() + b.sum())  # 0 with a gradient, so that training goes through it
+        if not kernels:
+            return nothing
+        both, one, two = (torch.stack([_hsic(*pair) for pair in pairs]).sum() for pairs in _pairs(kernels))
+        size_k, size_m = (
+            sum(float(pair[side].detach().square().sum()) for pair in kernels) for side in (0, 1)
+        )
+        if not (float(one.detach()) > _ROUNDING * size_k and float(two.detach()) > _ROUNDING * size_m):
+            return nothing  # a side that is constant within every class
         return (both / (one * two).sqrt()).clamp(-1, 1)
 
 
@@ -87,15 +91,17 @@ def _full(rows: Tensor) -> Tensor:
     return rows if rows.dtype == torch.float64 else rows.float()
 
 
-def _pairs(kept: list[tuple[Tensor, Tensor]]) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    yield kept
-    yield [(k, k) for k, _ in kept]
-    yield [(m, m) for _, m in kept]
+def _pairs(kernels: list[tuple[Tensor, Tensor]]) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """The pairs (k, m), (k, k) and (m, m) of every class."""
+    yield kernels
+    yield [(k, k) for k, _ in kernels]
+    yield [(m, m) for _, m in kernels]
 
 
 def _linear(rows: Tensor, y: Tensor) -> Tensor:
-    """Products of rows less their class's mean: the unbiased estimate is the same, but far means cost it no
-    digits.
+    """Products of rows minus the mean of their class.
+
+    The unbiased estimate is the same with and without the means, but large ones would cost digits.
     """
     same = (y[:, None] == y).to(rows.dtype)
     centred = rows - same / same.sum(1, keepdim=True) @ rows
@@ -103,11 +109,13 @@ def _linear(rows: Tensor, y: Tensor) -> Tensor:
 
 
 def _gaussian(rows: Tensor) -> Tensor:
+    """Gaussian kernel exp(-d^2 / (2 s^2)), s^2 the median of d^2 between different rows."""
     squared = rows.square().sum(1)
-    apart = (squared[:, None] + squared - 2 * rows @ rows.T).clamp_min(0)  # squared distances
-    width = apart[~torch.eye(len(rows), dtype=torch.bool, device=rows.device)].median()
+    distances = (squared[:, None] + squared - 2 * rows @ rows.T).clamp_min(0)  # squared
+    width = distances[~torch.eye(len(rows), dtype=torch.bool, device=rows.device)].median()
     floor = torch.finfo(rows.dtype).eps * squared.mean().detach() + torch.finfo(rows.dtype).tiny
-    return torch.exp(-apart / (2 * width).clamp_min(floor))
+    # The floor is for rows that are equal up to rounding.
+    return torch.exp(-distances / (2 * width).clamp_min(floor))
 
 
 def _hsic(k: Tensor, m: Tensor) -> Tensor:

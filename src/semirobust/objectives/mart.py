@@ -21,12 +21,12 @@ class MART(AbstractObjective):
     """min E[ BCE(p(x'), y) + beta * KL(p(x) || p(x')) (1 - p_y(x)) ], x' = argmax CE (Wang et al. 2020,
     equation 9).
 
-    BCE(p, y) = -log p_y - log(1 - max_{k != y} p_k). The authors add 1e-4 inside the second logarithm, kept
-    here, and 1e-12 and 1e-7 elsewhere, which log-softmax makes needless.
+    BCE(p, y) = -log p_y - log(1 - max_{k != y} p_k). The authors add 1e-4 inside the second logarithm, as is
+    done here. They also add 1e-12 and 1e-7 elsewhere, which log-softmax makes unnecessary.
 
     Args:
         beta: weight of the divergence; 5 in the authors' script.
-        margin: keep the second term of BCE; without it and with beta = 0 this is PGD-AT.
+        margin: include the second term of BCE; without it and with beta = 0 this is PGD-AT.
     """
 
     beta: float = 5.0
@@ -40,11 +40,11 @@ class MART(AbstractObjective):
         return cross_entropy_of(step)
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
-        clean, moved = step.model(step.x), step.model(x_adv)
-        loss = F.cross_entropy(moved, step.y)
+        clean, perturbed = step.model(step.x), step.model(x_adv)
+        loss = F.cross_entropy(perturbed, step.y)
         if self.margin:
-            p = moved.softmax(1)
+            p = perturbed.softmax(1)
             rival = p.scatter(1, step.y[:, None], -1.0).amax(1)
             loss = loss - torch.log(1.0001 - rival).mean()
         doubt = 1 - clean.softmax(1).gather(1, step.y[:, None]).squeeze(1)
-        return loss + self.beta * (divergence(clean, moved) * doubt).mean()
+        return loss + self.beta * (divergence(clean, perturbed) * doubt).mean()

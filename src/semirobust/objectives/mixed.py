@@ -1,4 +1,4 @@
-"""Adversarial training that keeps clean images."""
+"""Adversarial training on clean images too."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,23 +20,25 @@ __all__ = ["Mixed"]
 class Mixed(AbstractObjective):
     """min E[ (1 - clean) max_delta CE(f(x + delta), y) + clean CE(f(x), y) ], in nats.
 
-    Source: Goodfellow et al. (2015), equation in section 6, whose alpha is ``clean``; the capacity study of
-    "Lighter robust model", section III, trains on both kinds of images without saying in which shares.
+    Source: Goodfellow et al. (2015), equation in section 6, whose alpha is ``clean``. The capacity study of
+    "Lighter robust model", section III, trains on both kinds of images without giving their proportion.
 
     Args:
-        clean: the share of clean images in the loss.
+        clean: the fraction of clean images in the loss.
     """
 
     clean: float = 0.5
 
     def __post_init__(self) -> None:
         if not 0 <= self.clean <= 1:
-            raise InputError(f"clean: expected a share, got {self.clean}")
+            raise InputError(f"clean: expected a fraction from 0 to 1, got {self.clean}")
 
     def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
         return cross_entropy_of(step)
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         both = step.model(torch.cat([x_adv, step.x]))
-        moved, clean = both.split(len(step.x))
-        return (1 - self.clean) * F.cross_entropy(moved, step.y) + self.clean * F.cross_entropy(clean, step.y)
+        perturbed, clean = both.split(len(step.x))
+        return (1 - self.clean) * F.cross_entropy(perturbed, step.y) + self.clean * F.cross_entropy(
+            clean, step.y
+        )

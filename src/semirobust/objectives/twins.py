@@ -20,9 +20,9 @@ class TWINS(AbstractObjective):
     """min E[ (weight * CE(f_frozen(x'), y) + CE(f(x'), y)) / (weight + 1) ], each branch on its half of the
     batch.
 
-    f_frozen normalises by the statistics from before the fine-tuning, f by those of now; they share all
-    weights (Liu et al. 2023). Each half is attacked in its own branch. The authors' sum is not divided (ours,
-    so that the learning rate means what it does elsewhere). Without twin norms
+    f_frozen normalises by the statistics from before the fine-tuning, f by the current ones; they share all
+    weights (Liu et al. 2023). Each half is attacked in its own branch. The authors do not divide the sum; we
+    do, so that the learning rate means the same as elsewhere. Without twin norms
     (:func:`semirobust.adapters.twin_norm.twin_norms`) and with weight 1 this is PGD-AT.
 
     Args:

@@ -1,4 +1,4 @@
-"""Which layers, given a score of each."""
+"""The choice of layers from a score of each."""
 
 from semirobust.core.registry import Registry
 from semirobust.selection.base.selection import AbstractSelection

@@ -12,7 +12,7 @@ __all__ = ["Bottom"]
 @SELECTIONS.register("bottom")
 @dataclass(frozen=True)
 class Bottom(AbstractSelection):
-    """The layers of lowest score: the control of CLAT, table 20."""
+    """The layers with the lowest scores: the control of CLAT, table 20."""
 
     def choose(self, ranking: tuple[int, ...], count: int, seed: Seed) -> tuple[int, ...]:
         return ranking[-count:]

@@ -12,7 +12,7 @@ __all__ = ["Top"]
 @SELECTIONS.register("top")
 @dataclass(frozen=True)
 class Top(AbstractSelection):
-    """The layers of highest score: critical layers as CLAT selects them (CLAT, section 3.3)."""
+    """The layers with the highest scores: critical layers as CLAT selects them (CLAT, section 3.3)."""
 
     def choose(self, ranking: tuple[int, ...], count: int, seed: Seed) -> tuple[int, ...]:
         return ranking[:count]

@@ -12,7 +12,7 @@ from semirobust.core.seed import Seed
 
 __all__ = ["Buckets", "Plugin", "buckets", "plugin"]
 
-_FAR = 2.0**53
+_FAR = 2.0**53  # bucket numbers up to here are exact in float64
 _CHUNK = 1 << 15  # examples at once, so that a million need little more memory than their keys
 
 
@@ -22,14 +22,14 @@ class Buckets:
 
     Attributes:
         of: (N,) bucket of each example, from 0, in 32 bits.
-        counts: (M,) examples in each bucket, likewise.
+        counts: (M,) number of examples in each bucket, in 32 bits.
     """
 
     of: Tensor
     counts: Tensor
 
     def among(self, chosen: Tensor) -> "Buckets":
-        """Of the examples with these indices; a bucket may be left empty."""
+        """The buckets of the examples with these indices alone; a bucket may become empty."""
         of = self.of[chosen]
         return Buckets(of, torch.bincount(of, minlength=len(self.counts)).int())
 
@@ -44,7 +44,7 @@ class Plugin:
 
     Attributes:
         bits: sum over joint buckets of N_ij / N clip(log2(N N_ij / (N_i M_j)), floor, upper).
-        singletons: share of joint buckets with one example.
+        singletons: fraction of joint buckets with one example.
     """
 
     bits: float
@@ -54,8 +54,8 @@ class Plugin:
 def buckets(columns: Tensor, width: Tensor, shift: Tensor) -> Buckets:
     """Buckets floor((value + shift) / width) in each coordinate.
 
-    Rows of bucket numbers are told apart by a 64-bit hash, sum_k a_k floor_k mod 2^64 with odd a_k: two of a
-    million different rows fall together with a probability below one in ten million.
+    Rows of bucket numbers are compared by a 64-bit hash, sum_k a_k floor_k mod 2^64 with odd a_k. Among a
+    million different rows two have the same hash with a probability below one in ten million.
 
     Args:
         columns: (k, N).
@@ -69,7 +69,7 @@ def buckets(columns: Tensor, width: Tensor, shift: Tensor) -> Buckets:
     ]
     key = torch.cat(parts)
     of, counts = _unique(key)
-    return Buckets(of.int(), counts.int())  # many bucketings are held at once
+    return Buckets(of.int(), counts.int())  # 32 bits, since many bucketings are held at once
 
 
 def plugin(x: Buckets, y: Buckets, floor: float, upper: float) -> Plugin:
@@ -86,16 +86,15 @@ def _unique(key: Tensor) -> tuple[Tensor, Tensor]:
     if key.device.type != "cpu":
         _, of, counts = torch.unique(key, return_inverse=True, return_counts=True)
         return of, counts
-    _, at, number = np.unique(
-        key.numpy(), return_inverse=True, return_counts=True
-    )  # quicker than PyTorch's on one core
-    return torch.from_numpy(at), torch.from_numpy(number)
+    # On one core NumPy is faster than PyTorch here.
+    _, of, counts = np.unique(key.numpy(), return_inverse=True, return_counts=True)
+    return torch.from_numpy(of), torch.from_numpy(counts)
 
 
 def _cells(key: Tensor) -> tuple[Tensor, Tensor]:
     if key.device.type != "cpu":
-        found: tuple[Tensor, Tensor] = torch.unique(key, return_counts=True)
-        return found
+        result: tuple[Tensor, Tensor] = torch.unique(key, return_counts=True)
+        return result
     cells, counts = np.unique(key.numpy(), return_counts=True)
     return torch.from_numpy(cells), torch.from_numpy(counts)
 

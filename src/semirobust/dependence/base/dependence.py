@@ -1,4 +1,4 @@
-"""The form of every measure of dependence."""
+"""The abstract class of every measure of dependence, and what it collects of a sample."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
@@ -19,10 +19,10 @@ from semirobust.dependence.base.reduction import Moments, Reduction, Rows, flat,
 __all__ = ["AbstractDependence", "Batches", "Orders", "Shapes", "check_counts"]
 
 Batches = Callable[[], Iterable[tuple[Any, ...]]]
-"""Gives the batches (x, y) or (x, y, labels) from the start at each call, always the same."""
+"""At each call gives the same batches (x, y) or (x, y, labels) from the start."""
 
 Shapes = tuple[Moments, Moments]
-"""What is known of both sides when their reductions are made."""
+"""Size and moments of both sides, known before their reductions are made."""
 
 _CHUNK_BYTES = 1 << 22  # fits a processor's cache
 
@@ -31,18 +31,18 @@ _CHUNK_BYTES = 1 << 22  # fits a processor's cache
 class AbstractDependence(ABC):
     """Dependence between the rows of two arrays, called ``measure(x, y, given=None, seed=0)``.
 
-    Features may be of any width: they are gone through in batches, and only what ``reductions`` makes of them
-        is kept.
+    Features may be of any width: they come in batches, and of each batch only what ``reductions`` gives is
+    stored.
 
     Args:
-        permutations: how often rows are permuted for the null; 0 for none. The test at 5 % needs 19.
+        permutations: number of permutations for the null; 0 for none. The test at 5 % needs 19.
 
     Attributes:
-        name: as the estimate says it.
+        name: as it is printed in an estimate.
         unit: ``bits``, or ``1``.
-        fewest: examples below which there is no estimate.
-        moments: whether the reductions need number and spread of the examples, hence a pass of its own over
-            the batches.
+        min_examples: with fewer examples there is no estimate.
+        moments: whether the reductions need the number and the spread of the examples, which takes a first
+            pass over the batches.
     """
 
     permutations: int = 20
@@ -52,34 +52,34 @@ class AbstractDependence(ABC):
 
     name: ClassVar[str]
     unit: ClassVar[str] = "1"
-    fewest: ClassVar[int] = 10
+    min_examples: ClassVar[int] = 10
     moments: ClassVar[bool] = False
 
     @abstractmethod
     def reductions(self, shapes: Shapes, seed: Seed) -> tuple[Reduction, Reduction]:
-        """What to keep of either side."""
+        """What is stored of a batch of x, and of y."""
 
     @abstractmethod
     def measure(self, x: Tensor, y: Tensor, shapes: Shapes, orders: "Orders", seed: Seed) -> Raw:
-        """Estimate and null from what was kept.
+        """Estimate and null from the reduced features.
 
         Args:
-            x, y: (k, N) kept numbers in float64.
-            shapes: of the features before.
+            x, y: (k, N) reduced features in float64.
+            shapes: of the features before their reduction.
             orders: of the rows of y, (N,) each, one for each permutation.
             seed: of anything else that is random.
         """
 
-    def most(self, shapes: Shapes) -> int | None:
-        """How many examples are kept, drawn at random; None for all."""
+    def max_examples(self, shapes: Shapes) -> int | None:
+        """How many examples are stored, drawn at random; None for all."""
         return None
 
     def __call__(self, x: Any, y: Any, *, given: Any = None, seed: int | Seed = 0) -> Estimate:
         """The dependence between ``x`` and ``y``.
 
         Args:
-            x, y: (N, ...) tensors or arrays, also ones mapped from a file; all but the first dimension is
-                flattened.
+            x, y: (N, ...) tensors or arrays, which may be mapped from a file; all but the first dimension
+                is flattened.
             given: (N,) integer labels: the dependence within each class, weighted by the classes' frequency.
             seed: of the permutations and whatever the estimator draws; equal seeds give equal estimates.
 
@@ -139,10 +139,10 @@ class AbstractDependence(ABC):
         return combine(self.name, self.unit, raws, left_out, conditional=conditional)
 
     def within(self, x: Tensor, y: Tensor, shapes: Shapes, seed: Seed) -> Raw:
-        """Estimate and null within one sample, from what was kept of it, (k, N) on both sides.
+        """Estimate and null within one sample, from its reduced features, (k, N) on both sides.
 
         Raises:
-            InputError: the estimate is no finite number.
+            InputError: the estimate is NaN or infinite.
         """
         raw = self.measure(
             x, y.to(x.device), shapes, Orders(x.shape[1], self.permutations, seed / "null", x.device), seed
@@ -154,7 +154,7 @@ class AbstractDependence(ABC):
 
 @dataclass(frozen=True)
 class Orders:
-    """The orders in which the null puts the rows, drawn one after the other so that only one is held."""
+    """The permutations of the null, drawn one after the other so that only one is in memory."""
 
     n: int
     count: int
@@ -171,12 +171,12 @@ class Orders:
 
 
 class Sample:
-    """One class, or all: sizes and spreads of a first pass, and what is kept of each example.
+    """What is collected of one class, or of all examples: moments in a first pass, then reduced features.
 
     Args:
-        measure: what it is collected for.
-        seed: of the reductions and of which examples are kept.
-        shapes: of both sides, where they are seen elsewhere.
+        measure: the measure that it is collected for.
+        seed: of the reductions, and of the draw of examples.
+        shapes: of both sides, where the caller fills them.
     """
 
     def __init__(self, measure: AbstractDependence, seed: Seed, shapes: Shapes | None = None) -> None:
@@ -193,7 +193,7 @@ class Sample:
         self.shapes[1].see(y)
 
     def keep(self, x: Tensor, y: Tensor) -> None:
-        """The pass that keeps."""
+        """The pass that stores reduced features."""
         if not self.measure.moments:
             self.shapes[0].see(x, spread=False)
             self.shapes[1].see(y, spread=False)
@@ -201,11 +201,11 @@ class Sample:
         self.add(1, y)
 
     def add(self, side: int, batch: Tensor) -> None:
-        """Keep what is needed of x (side 0) or y (side 1)."""
+        """Store the reduced features of x (side 0) or y (side 1)."""
         if side == 0:
             self.n += len(batch)
         total = self.shapes[side].n if self.measure.moments else None
-        if self._refused is not None or (total is not None and total < self.measure.fewest):
+        if self._refused is not None or (total is not None and total < self.measure.min_examples):
             return
         if self._reductions is None or self._rows is None:
             try:
@@ -213,7 +213,9 @@ class Sample:
             except InputError as error:
                 self._refused = error
                 return
-            x, y = (Rows(total, self.measure.most(self.shapes), self.seed / "rows") for _ in self.shapes)
+            x, y = (
+                Rows(total, self.measure.max_examples(self.shapes), self.seed / "rows") for _ in self.shapes
+            )
             self._rows = x, y
         moments = self.shapes[side]
         self._rows[side].add(self._reductions[side](batch.to(moments.dtype)))
@@ -227,8 +229,10 @@ class Sample:
         measure = self.measure
         if measure.moments and self.n != self.shapes[0].n:
             raise InputError("batches: expected the same examples in each pass, got others in the second")
-        if self.n < measure.fewest:
-            raise InputError(f"{measure.name}: expected at least {measure.fewest} examples, got {self.n}")
+        if self.n < measure.min_examples:
+            raise InputError(
+                f"{measure.name}: expected at least {measure.min_examples} examples, got {self.n}"
+            )
         for name, side in zip(("x", "y"), self.shapes, strict=True):
             if side.constant:
                 raise InputError(f"{name}: all examples are alike, and nothing depends on a constant")
@@ -243,7 +247,7 @@ class Sample:
 def _by_class(
     batches: Iterable[tuple[Any, ...]], *, check: bool
 ) -> Iterator[tuple[int, Tensor, Tensor, bool]]:
-    """Each batch split by label: (label, x, y, whether there are labels); empty ones are passed over."""
+    """Each batch split by label: (label, x, y, whether there are labels); empty batches are skipped."""
     for batch in batches:
         x, y = flat(batch[0], "x", check=check), flat(batch[1], "y", check=check)
         if len(x) != len(y):

@@ -1,4 +1,4 @@
-"""A measured dependence, never without its null."""
+"""A measured dependence beside its null: the value that the same data give with their rows permuted."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,20 +15,21 @@ Verdict = Literal["informative", "saturated", "indistinguishable from independen
 
 _LEVEL = 0.05
 _NORMAL = 1.959964  # 97.5 % quantile of the standard normal distribution
+# Saturated: a value of this fraction of the ceiling, or a null of that one.
 _FULL = 0.95
 _HALF = 0.5
 
 
 @dataclass(frozen=True)
 class Raw:
-    """What an estimator finds in one sample.
+    """The result of an estimator on one sample.
 
     Attributes:
         value: the estimate.
-        error: its standard error from sampling; it says nothing of bias.
+        error: its standard error from sampling; bias is not in it.
         null: the same estimator with the rows of one side permuted, once for each permutation.
-        ceiling: the largest value it can give on a sample of this size; infinite where there is none.
-        singletons: share of occupied joint buckets that hold a single example; NaN for estimators without
+        ceiling: the maximum that it can give on a sample of this size; infinite where there is none.
+        singletons: fraction of occupied joint buckets that hold a single example; NaN for estimators without
             buckets.
         used: how many examples it was measured on.
     """
@@ -43,19 +44,20 @@ class Raw:
 
 @dataclass(frozen=True)
 class Estimate:
-    """Dependence between two variables, or given the class, between them within each class.
+    """Dependence between two variables, overall or within each class.
 
     Attributes:
         measure: the estimator's name.
         unit: ``bits`` of information, or ``1``.
         value: the estimate.
-        error: its standard error from sampling; it says nothing of bias, which the null shows.
-        null: what the estimator reads on the same data with the rows of one side permuted (within classes):
-            truth 0.
-        ceiling: the largest value the estimator can give on so many examples.
-        singletons: share of occupied joint buckets with a single example; NaN for estimators without buckets.
+        error: its standard error from sampling. Bias is not in it; the null shows that.
+        null: values on the same data with the rows of one side permuted (within classes). There the true
+            value is 0.
+        ceiling: the maximum that the estimator can give on this many examples.
+        singletons: fraction of occupied joint buckets with a single example; NaN for estimators without
+            buckets.
         n: examples it was measured on.
-        classes: of a class-conditional one, the estimate within each class.
+        classes: the estimate within each class, of a class-conditional one.
         left_out: classes that were left out, and why.
     """
 
@@ -100,16 +102,19 @@ class Estimate:
 
     @property
     def p_value(self) -> float:
-        """Of the permutation test: (1 + permutations that read at least as much) / (1 + permutations)."""
+        """Of the permutation test: (1 + permutations of at least this value) / (1 + permutations)."""
         return (1 + sum(v >= self.value for v in self.null)) / (1 + len(self.null))
 
     @property
     def verdict(self) -> Verdict:
-        """What the estimate is good for.
+        """Whether the estimate says how strong the dependence is.
 
-        ``not tested`` with fewer than 19 permutations; ``indistinguishable from independence`` where the
-        permutation test does not reject at 5 %; ``saturated`` where independent data already reads half of
-        the ceiling, or information 95 % of it, so that the amount says little; ``informative`` otherwise."""
+        - ``not tested``: there are fewer than 19 permutations;
+        - ``indistinguishable from independence``: the permutation test does not reject at 5 %;
+        - ``saturated``: the null is at half of the ceiling, or an information at 95 % of it, so that its size
+          says little;
+        - ``informative``: none of these.
+        """
         if (1 + len(self.null)) * _LEVEL < 1:
             return "not tested"
         if not self.p_value <= _LEVEL:
@@ -164,7 +169,7 @@ def combine(
 
     Args:
         measure, unit: the estimator's.
-        raws: class -> what was found in it, and how many examples it has; one entry where not
+        raws: class -> the result within it, and how many examples it has; one entry where not
             ``conditional``.
         left_out: classes without an estimate, and why.
         conditional: whether it is class-conditional.

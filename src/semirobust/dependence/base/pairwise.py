@@ -1,4 +1,4 @@
-"""Distances between all pairs of a sample, and errors by leaving groups out."""
+"""Distances between all pairs of a sample, and the jackknife."""
 
 import math
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from semirobust.core.seed import Seed
 
 __all__ = ["among", "distances", "jackknife"]
 
-_EXACT = 8  # by products, distances in few dimensions lose digits
+_EXACT = 8  # in so few dimensions distances by matrix products would lose digits
 
 
 def distances(rows: Tensor) -> Tensor:
@@ -29,18 +29,17 @@ def among(matrix: Tensor, rows: Tensor) -> Tensor:
 def jackknife(
     n: int, value: Callable[[Tensor], float], groups: int, seed: Seed, device: torch.device
 ) -> float:
-    """Standard error from estimates that each leave out another group of examples (Efron & Tibshirani 1993,
-    chapter 11).
+    """Standard error by the jackknife over groups of examples (Efron & Tibshirani 1993, chapter 11).
 
     Args:
         n: examples.
         value: the estimate from the examples with these (m,) indices.
-        groups: how many; below 2 the error is not known, NaN.
-        seed: who is in which group.
+        groups: how many; with fewer than 2 the error is NaN.
+        seed: of the assignment of examples to groups.
         device: of the indices.
     """
     if groups < 2:
         return math.nan
     group_of = (torch.randperm(n, generator=seed.generator()) % groups).to(device)
-    found = np.array([value(torch.nonzero(group_of != group).squeeze(1)) for group in range(groups)])
-    return float(np.sqrt((groups - 1) / groups * np.square(found - found.mean()).sum()))
+    estimates = np.array([value(torch.nonzero(group_of != group).squeeze(1)) for group in range(groups)])
+    return float(np.sqrt((groups - 1) / groups * np.square(estimates - estimates.mean()).sum()))

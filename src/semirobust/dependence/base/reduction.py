@@ -1,4 +1,4 @@
-"""What is kept of wide features, so that they can be gone through in batches."""
+"""Reductions of wide features, which come in batches and are never in memory as a whole."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from semirobust.core.seed import Seed
 __all__ = ["Moments", "Reduction", "Rows", "flat", "rows_of", "sketch", "whole"]
 
 Reduction = Callable[[Tensor], Tensor]
-"""(n, D) features of a batch -> (n, k) numbers that are kept."""
+"""(n, D) features of a batch -> (n, k) numbers that are stored."""
 
 _CHANGED = "batches: expected the same examples in each pass, got others in the second"
 
@@ -42,10 +42,8 @@ def flat(batch: object, name: str, *, check: bool = True) -> Tensor:
     if isinstance(rows, np.ndarray):
         if rows.dtype.kind not in "biuf":
             raise InputError(f"{name}: expected real numbers, got an array of {rows.dtype}")
-        kept = np.float32 if rows.dtype == np.float32 else np.float64
-        rows = torch.from_numpy(
-            np.require(rows, kept, ["C", "W"])
-        )  # a file mapped for reading alone is copied
+        dtype = np.float32 if rows.dtype == np.float32 else np.float64
+        rows = torch.from_numpy(np.require(rows, dtype, ["C", "W"]))  # copies a file mapped for reading alone
     if rows.is_complex():
         raise InputError(f"{name}: expected real numbers, got {rows.dtype}")
     if rows.device.type == "mps":  # which has no double precision
@@ -53,9 +51,8 @@ def flat(batch: object, name: str, *, check: bool = True) -> Tensor:
     values = rows.detach().flatten(1) if rows.dim() > 1 else rows.detach()[:, None]
     if values.dtype not in (torch.float32, torch.float64):
         values = values.float() if values.is_floating_point() else values.double()
-    if (
-        check and not torch.isfinite(values.sum()) and not torch.isfinite(values).all()
-    ):  # the sum is quicker to look at
+    # The sum is checked first because that is faster.
+    if check and not torch.isfinite(values.sum()) and not torch.isfinite(values).all():
         raise InputError(
             f"{name}: expected finite values, got {int((~torch.isfinite(values)).sum())} NaN or infinite ones"
         )
@@ -66,9 +63,9 @@ class Moments:
     """Number, mean and standard deviation of each feature, merged batch by batch (Chan et al. 1983).
 
     Attributes:
-        n: examples seen.
+        n: examples so far.
         features: numbers of an example; 0 before the first batch.
-        constant: whether all examples seen were alike.
+        constant: whether all examples so far were equal.
         dtype, device: of the features.
     """
 
@@ -78,7 +75,7 @@ class Moments:
         self._first, self._mean, self._squares = torch.zeros(0), torch.zeros(0), torch.zeros(0)
 
     def see(self, batch: Tensor, *, spread: bool = True) -> None:
-        """Count (n, D), n at least 1; without ``spread`` there will be no deviation."""
+        """Add a batch (n, D), n at least 1; without ``spread`` there will be no deviation."""
         count = len(batch)
         if not self.n:
             self.features, self.dtype, self.device = batch.shape[1], batch.dtype, batch.device
@@ -89,9 +86,8 @@ class Moments:
             )
         self.constant = self.constant and bool((batch == self._first).all())
         if spread:
-            ones = batch.new_ones(
-                count
-            )  # sums as products with ones: ten times as quick as torch.var_mean over rows
+            # Sums as products with ones are ten times as fast as torch.var_mean over rows.
+            ones = batch.new_ones(count)
             average = ones @ batch / count
             squares = (ones @ (batch - average).square_()).double()
             mean = average.double()
@@ -111,44 +107,47 @@ class Moments:
 
 
 class Rows:
-    """(n, k) numbers collected batch by batch, kept as columns (k, n).
+    """(n, k) numbers collected batch by batch, stored as columns (k, n).
 
     Args:
-        total: how many rows will come, where it is known: their place is made at once.
-        most: keep a random sample of so many rows; None for all.
+        total: how many rows will come, where that is known; memory is then allocated once.
+        limit: store a random sample of this many rows; None for all.
         seed: of the sample; equal seeds choose equal rows.
     """
 
-    def __init__(self, total: int | None, most: int | None, seed: Seed) -> None:
-        self.total = total if total is not None and (most is None or total <= most) else None
-        self.most = most
+    def __init__(self, total: int | None, limit: int | None, seed: Seed) -> None:
+        self.total = total if total is not None and (limit is None or total <= limit) else None
+        self.limit = limit
         self._generator = seed.generator()
         self._parts: list[Tensor] = []
         self._draws: list[Tensor] = []
         self._block: Tensor | None = None
         self._filled = 0
 
-    def add(self, kept: Tensor) -> None:
+    def add(self, rows: Tensor) -> None:
         """Append (n, k)."""
         if self.total is None:
-            self._parts.append(kept.T.clone())
-            self._draws.append(torch.rand(len(kept), generator=self._generator, dtype=torch.float64))
-            self._filled += len(kept)
-            if self.most is not None and self._filled > 2 * self.most:
-                self._thin(self.most)
+            self._parts.append(rows.T.clone())
+            self._draws.append(torch.rand(len(rows), generator=self._generator, dtype=torch.float64))
+            self._filled += len(rows)
+            if self.limit is not None and self._filled > 2 * self.limit:
+                self._thin(self.limit)
             return
         if self._block is None:
-            self._block = torch.empty(kept.shape[1], self.total, dtype=torch.float64, device=kept.device)
-        if self._filled + len(kept) > self.total:
+            self._block = torch.empty(rows.shape[1], self.total, dtype=torch.float64, device=rows.device)
+        if self._filled + len(rows) > self.total:
             raise InputError(_CHANGED)
-        self._block[:, self._filled : self._filled + len(kept)] = kept.T
-        self._filled += len(kept)
+        self._block[:, self._filled : self._filled + len(rows)] = rows.T
+        self._filled += len(rows)
 
-    def _thin(self, most: int) -> None:
-        """Keep the rows with the lowest draws, in their order."""
+    def _thin(self, limit: int) -> None:
+        """Drop all but the rows with the lowest draws, which stay in their order.
+
+        Every row has a uniform draw, so these are a uniform sample however many rows come.
+        """
         draws, rows = torch.cat(self._draws), torch.cat(self._parts, 1)
-        chosen = draws.topk(most, largest=False).indices.sort().values
-        self._parts, self._draws, self._filled = [rows[:, chosen.to(rows.device)]], [draws[chosen]], most
+        chosen = draws.topk(limit, largest=False).indices.sort().values
+        self._parts, self._draws, self._filled = [rows[:, chosen.to(rows.device)]], [draws[chosen]], limit
 
     def columns(self) -> Tensor:
         """(k, n) in float64."""
@@ -156,14 +155,14 @@ class Rows:
             raise InputError(_CHANGED)
         if self._block is not None:
             return self._block
-        if self.most is not None and self._filled > self.most:
-            self._thin(self.most)
+        if self.limit is not None and self._filled > self.limit:
+            self._thin(self.limit)
         columns, self._parts = torch.cat(self._parts, 1), []
         return columns.double().contiguous()
 
 
 def whole(batch: Tensor) -> Tensor:
-    """The reduction that keeps everything."""
+    """The reduction that changes nothing."""
     return batch
 
 
@@ -181,8 +180,10 @@ class _Sketch:
 def sketch(side: Moments, size: int, seed: Seed) -> Reduction:
     """A count sketch to ``size`` numbers: features in random groups of equal size, summed with random signs.
 
-    Inner products and distances keep their expectation, with a relative standard deviation of about sqrt(2 /
-    size) (Charikar et al. 2002; Weinberger et al. 2009). Features no wider than that are kept whole."""
+    The expectation of inner products and distances does not change. Their relative standard deviation is
+    about sqrt(2 / size) (Charikar et al. 2002; Weinberger et al. 2009). Features that are no wider stay
+    whole.
+    """
     if side.features <= size:
         return whole
     padded = -(-side.features // size) * size

@@ -1,4 +1,4 @@
-"""The form of measures that look at a sketch of a limited number of examples."""
+"""The abstract class of measures that take a sketch of a limited number of examples."""
 
 from dataclasses import dataclass
 
@@ -12,8 +12,8 @@ __all__ = ["AbstractSketched"]
 
 @dataclass(frozen=True, kw_only=True)
 class AbstractSketched(AbstractDependence):
-    """Keeps ``points`` examples at most, drawn at random, and of wider features a sketch of ``sketch``
-    numbers.
+    """Takes ``points`` examples at most, drawn at random, and a sketch of ``sketch`` numbers of wider
+    features.
     """
 
     points: int = 2000
@@ -21,10 +21,10 @@ class AbstractSketched(AbstractDependence):
 
     def __post_init__(self) -> None:
         AbstractDependence.__post_init__(self)
-        check_counts(self.fewest, points=self.points)
+        check_counts(self.min_examples, points=self.points)
         check_counts(1, sketch=self.sketch)
 
-    def most(self, shapes: Shapes) -> int | None:
+    def max_examples(self, shapes: Shapes) -> int | None:
         return self.points
 
     def reductions(self, shapes: Shapes, seed: Seed) -> tuple[Reduction, Reduction]:

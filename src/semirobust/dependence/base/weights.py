@@ -1,4 +1,4 @@
-"""Weights of an ensemble of estimates that cancel its bias at little variance."""
+"""Weights of an ensemble of estimates that cancel its bias with little variance."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ def optimal_weights(growth: NDArray[np.float64], features: int, n: int) -> NDArr
 
     members = len(growth)
     powers = np.stack([(growth / n) ** (m / (2 * features)) for m in range(1, members)])
-    found = minimize(
+    solution = minimize(
         lambda v: v[-1],
         np.append(np.full(members, 1 / members), 2.0),
         jac=lambda v: np.append(np.zeros(members), 1.0),
@@ -34,5 +34,5 @@ def optimal_weights(growth: NDArray[np.float64], features: int, n: int) -> NDArr
         method="SLSQP",
         options={"maxiter": 500, "ftol": 1e-12},
     )
-    weights: NDArray[np.float64] = found.x[:-1]
+    weights: NDArray[np.float64] = solution.x[:-1]
     return weights

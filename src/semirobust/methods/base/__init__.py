@@ -1,1 +1,1 @@
-"""What methods share."""
+"""The abstract class of every method, and parts that several methods are composed of."""

@@ -1,4 +1,4 @@
-"""Choosing layers by a measure, as several methods do."""
+"""The choice of the layers that train, by a measure of layers."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -27,17 +27,17 @@ _BATCH, _LOOKED_AT = 256, 32
 
 @dataclass(frozen=True)
 class LayerChoice:
-    """Which layers train: named ones, or chosen by a measure of layers and chosen anew every few epochs.
+    """Which layers train: given ones, or those that a measure of layers selects, again every few epochs.
 
     Args:
-        layers: train just these; nothing is measured. None chooses.
-        selection: how: ``top``, ``bottom`` or ``random``.
-        k: how many; None for 5 % of all, rounded up.
-        every: epochs from one choice to the next; 0 chooses once.
-        examples: training images that the measure is taken on.
-        scale, at, form: as in :class:`semirobust.measures.criticality.Criticality`.
-        criterion: the measure by name; criticality, or another one with its defaults, or what it gives
-            besides, such as ``connectivity.excess``.
+        layers: the layers; nothing is then measured. None selects them.
+        selection: ``top``, ``bottom`` or ``random``.
+        k: how many layers are selected; None for 5 % of all, rounded up.
+        every: epochs from one selection to the next; 0 selects once.
+        examples: number of training images for the measure.
+        scale, at, form: as in :class:`semirobust.measures.criticality.Criticality`; for that criterion alone.
+        criterion: the measure by name: criticality, another one with its defaults, or one of its by-products
+            such as ``connectivity.excess``.
     """
 
     layers: Sequence[int] | None = None

@@ -1,4 +1,4 @@
-"""The form of every method."""
+"""The abstract class of every method."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -21,7 +21,7 @@ __all__ = ["AbstractMethod", "After", "Context", "Plan"]
 
 @dataclass(frozen=True)
 class Context:
-    """What a method may know before it plans.
+    """What is known when a method plans the training.
 
     Attributes:
         layers: the layer map of the model to harden.
@@ -39,15 +39,15 @@ class Context:
 
 @dataclass(frozen=True)
 class Plan:
-    """What the training loop is to do.
+    """What the training loop does for a method.
 
     Attributes:
         objective: the two losses.
         trainable: which layers train.
         collapse: fraction of the highest clean validation accuracy below which training stops.
-        after: what is done with the trained weights, if anything.
-        prepare: what the model is while it trains, such as one with low-rank updates.
-        as_before: the run's best weights as the model has them outside of ``prepare``.
+        after: changes the weights after training, such as by interpolation.
+        prepare: a context in which the model trains, such as with low-rank updates.
+        as_before: converts the best weights of a run to the form that the model has outside of ``prepare``.
         prefix_epochs: the first epochs, in which everything trains; there must be more epochs than these.
     """
 
@@ -61,8 +61,8 @@ class Plan:
 
 
 After = Callable[[Trained, Mapping[str, Tensor], Validate | None, Seed], Trained]
-"""A run, the weights it started from, the validation and a seed; gives the run with other weights as its
-best.
+"""``after(run, start, validate, seed)``: the run with other weights as its best; ``start`` are the weights
+before training.
 """
 
 

@@ -1,1 +1,1 @@
-"""The form of every objective."""
+"""The abstract class of every objective, and losses that several of them use."""

@@ -1,4 +1,4 @@
-"""The form of every objective."""
+"""The abstract class of every objective."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -17,13 +17,13 @@ class Step:
     """What an objective may look at in one training step.
 
     Attributes:
-        model: the network; quiet while the attack runs, in train mode (save what is frozen) for the outer
-            loss.
+        model: the network. During the attack it is in eval mode without gradients of weights; for the outer
+            loss it is in train mode, except for frozen layers.
         layers: its layer map.
         x: (N, K, H, W) the batch.
         y: (N,) its labels.
         selected: the layers that train.
-        reference: what :meth:`AbstractObjective.reference` gave when they were selected.
+        reference: the value of :meth:`AbstractObjective.reference` when they were selected.
     """
 
     model: nn.Module = field(repr=False)
@@ -39,7 +39,7 @@ class AbstractObjective(ABC):
     """min over the trained weights of E[ outer(x_adv) ], x_adv = argmax over the threat model of inner.
 
     Attributes:
-        best_by: the validation score by which its best epoch is chosen.
+        best_by: the validation score that chooses the best epoch.
         flat_at_start: whether the gradient of the inner loss is 0 at the image itself. An attack must then
             start elsewhere.
     """
@@ -49,12 +49,12 @@ class AbstractObjective(ABC):
 
     @abstractmethod
     def inner(self, step: Step) -> Callable[[Tensor], Tensor] | None:
-        """The loss ``x_adv -> (N,)`` that the attack raises; None trains without an attack."""
+        """The loss ``x_adv -> (N,)`` that the attack maximises; None trains without an attack."""
 
     @abstractmethod
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
-        """The loss () that training lowers, a mean over the batch."""
+        """The loss () that training minimises, a mean over the batch."""
 
     def reference(self, step: Step, x_adv: Tensor) -> float:
-        """A scale measured on the first batch after layers were selected; 1 where an objective needs none."""
+        """A scale measured on the first batch after layers were selected; 1 for objectives without one."""
         return 1.0

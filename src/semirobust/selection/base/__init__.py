@@ -1,1 +1,1 @@
-"""The form of every selection."""
+"""The abstract class of every selection."""

@@ -1,4 +1,4 @@
-"""The form of every selection."""
+"""The abstract class of every selection."""
 
 import math
 from abc import ABC, abstractmethod
@@ -16,8 +16,8 @@ class AbstractSelection(ABC):
     """Chooses layers from their scores.
 
     Args:
-        k: how many; None for 5 % of the layers, rounded up (the paper's own k: CLAT, section 4.1).
-        classifier: whether the last layer may be chosen; the lists of the CLAT paper never contain it.
+        k: how many; None for 5 % of the layers, rounded up, as in the paper (CLAT, section 4.1).
+        classifier: whether the last layer may be chosen; it is in none of the lists of the CLAT paper.
     """
 
     k: int | None = None
@@ -27,7 +27,7 @@ class AbstractSelection(ABC):
         """Indices of the chosen layers, ascending.
 
         Raises:
-            InputError: fewer layers than ``k`` can be chosen from.
+            InputError: there are fewer layers to choose from than ``k``.
         """
         count = math.ceil(0.05 * scores.layers) if self.k is None else self.k
         candidates = tuple(i for i in scores.ranking() if self.classifier or i != scores.layers)
@@ -37,4 +37,4 @@ class AbstractSelection(ABC):
 
     @abstractmethod
     def choose(self, ranking: tuple[int, ...], count: int, seed: Seed) -> tuple[int, ...]:
-        """``count`` members of ``ranking``, which runs from the highest score to the lowest."""
+        """``count`` of the layers in ``ranking``, which is ordered from the highest score to the lowest."""

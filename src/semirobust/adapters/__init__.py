@@ -1,1 +1,1 @@
-"""Modules that stand in for others while a network trains or is looked at."""
+"""Modules that take the place of others while a network is trained."""

@@ -1,4 +1,4 @@
-"""Low-rank updates of weights that are merged afterwards."""
+"""Low-rank updates of weights (LoRA), which are merged into the weights afterwards."""
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from semirobust.adapters.replace import replace_module, standing_in
+from semirobust.adapters.replace import replace_module, replaced_modules
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.layers.freeze import stays_in_eval
@@ -28,18 +28,26 @@ _DOWN, _UP = "down", "up"
 
 
 class _LowRank(nn.Module):
-    """A weight layer computing with W + scale * up down, W frozen: ``down`` (r, fan-in), ``up`` (outputs, r),
-    0 at the start.
+    """A layer that computes with W + scale * up down, where W is frozen (Hu et al. 2022, LoRA).
+
+    Attributes:
+        weight: W (outputs, ...).
+        down: (r, fan-in), normal with variance 1 / fan-in at the start.
+        up: (outputs, r), 0 at the start.
+        scale: the factor of the update.
+        disabled: compute with W alone.
+        is_branch: W takes no gradient while the update is enabled.
     """
 
     weight: Tensor
     down: Tensor
     up: Tensor
     scale: float
-    off: bool = False  # computes with W alone
-    aside: bool = False  # W takes no gradient where the update is on
+    disabled: bool = False
+    is_branch: bool = False
 
     def attach(self, rank: int, scale: float, seed: Seed) -> None:
+        """Give the module an update of this rank, or of full rank where that is smaller."""
         outputs, fan_in = len(self.weight), self.weight[0].numel()
         r = min(rank, outputs, fan_in)
         noise = torch.randn(r, fan_in, generator=seed.generator()).to(self.weight) / math.sqrt(fan_in)
@@ -47,11 +55,11 @@ class _LowRank(nn.Module):
         self.scale = scale
 
     @property
-    def whole(self) -> Tensor:
+    def effective_weight(self) -> Tensor:
         """The weight that the module computes with."""
-        if self.off:
+        if self.disabled:
             return self.weight
-        weight = self.weight.detach() if self.aside else self.weight
+        weight = self.weight.detach() if self.is_branch else self.weight
         return weight + self.scale * (self.up @ self.down).view_as(self.weight)
 
 
@@ -59,14 +67,14 @@ class LowRankConv2d(_LowRank, nn.Conv2d):
     """A convolution with a low-rank update over outputs x (inputs, rows, columns)."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._conv_forward(x, self.whole, self.bias)
+        return self._conv_forward(x, self.effective_weight, self.bias)
 
 
 class LowRankLinear(_LowRank, nn.Linear):
     """A linear layer with a low-rank update."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.linear(x, self.whole, self.bias)
+        return nn.functional.linear(x, self.effective_weight, self.bias)
 
 
 _KINDS: dict[type[nn.Module], type[_LowRank]] = {nn.Conv2d: LowRankConv2d, nn.Linear: LowRankLinear}
@@ -74,11 +82,10 @@ _KINDS: dict[type[nn.Module], type[_LowRank]] = {nn.Conv2d: LowRankConv2d, nn.Li
 
 @contextmanager
 def low_rank(model: nn.Module, names: Iterable[str], rank: int, scale: float, seed: Seed) -> Iterator[None]:
-    """Inside, the modules of these names have updates, and nothing else of ``model`` trains; afterwards they
-    are merged.
+    """Inside, the modules of these names have updates, and nothing else of ``model`` trains.
 
-    Batch norm keeps its statistics. On leaving, each weight becomes W + scale * up down, the modules are
-    those from before, and ``requires_grad`` is as it was.
+    Batch norm keeps its statistics. On leaving, each weight becomes W + scale * up down, the original modules
+    are back, and ``requires_grad`` is as it was.
 
     Raises:
         InputError: a module is neither a plain convolution nor linear, or the rank is not positive.
@@ -90,56 +97,57 @@ def low_rank(model: nn.Module, names: Iterable[str], rank: int, scale: float, se
     model.requires_grad_(False)
     try:
         with (
-            standing_in(model, updated),
+            replaced_modules(model, updated),
             stays_in_eval(
                 module for module in model.modules() if next(module.buffers(recurse=False), None) is not None
             ),
         ):
             yield
     finally:
-        for module in updated.values():  # the weight is the original's own
+        for module in updated.values():  # the original module has the same weight tensor
             with torch.no_grad():
-                module.weight.copy_(module.whole)
+                module.weight.copy_(module.effective_weight)
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
 
 
 @contextmanager
 def branch(model: nn.Module, names: Iterable[str], rank: int, seed: Seed) -> Iterator[None]:
-    """Inside, the modules of these names have an update that only :func:`on_branch` switches on; afterwards
-    it is dropped.
+    """Inside, the modules of these names have updates that only :func:`on_branch` enables.
+
+    Afterwards the updates are dropped.
     """
     updated = _with_updates(model, names, rank, 1.0, seed)
     for module in updated.values():
-        module.aside = module.off = True
-    with standing_in(model, updated):
+        module.is_branch = module.disabled = True
+    with replaced_modules(model, updated):
         yield
 
 
 @contextmanager
 def on_branch(model: nn.Module) -> Iterator[None]:
-    """Inside, the updates of :func:`branch` are on, and the weights beside them take no gradient."""
-    modules = [module for module in model.modules() if isinstance(module, _LowRank) and module.aside]
+    """Inside, the updates of :func:`branch` are enabled, and the weights beside them take no gradient."""
+    modules = [module for module in model.modules() if isinstance(module, _LowRank) and module.is_branch]
     try:
         for module in modules:
-            module.off = False
+            module.disabled = False
         yield
     finally:
         for module in modules:
-            module.off = True
+            module.disabled = True
 
 
 def without_branch(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state taken inside :func:`branch` as the model has it outside."""
+    """A state dict taken inside :func:`branch`, without the updates."""
     updated = {name.rpartition(".")[0] for name in state if name.endswith(f".{_UP}")}
-    dropped = {f"{prefix}.{own}" for prefix in updated for own in (_UP, _DOWN)}
+    dropped = {f"{module}.{attribute}" for module in updated for attribute in (_UP, _DOWN)}
     return {name: tensor for name, tensor in state.items() if name not in dropped}
 
 
 def _with_updates(
     model: nn.Module, names: Iterable[str], rank: int, scale: float, seed: Seed
 ) -> dict[str, "_LowRank"]:
-    """A stand-in for each module of these names."""
+    """Name -> a copy of the module with an update, which shares its weight."""
     modules = {name: model.get_submodule(name) for name in names}
     for name, module in modules.items():
         if type(module) not in _KINDS:
@@ -150,40 +158,43 @@ def _with_updates(
 
 
 def _updated(module: nn.Module, rank: int, scale: float, seed: Seed) -> _LowRank:
-    """``module`` in another class, with its own tensors."""
-    other = _KINDS[type(module)].__new__(_KINDS[type(module)])
-    other.__dict__.update({**module.__dict__, "_parameters": dict(module._parameters)})
-    other.attach(rank, scale, seed)
-    return other
+    """A copy of ``module`` with an update; its own parameters are the same tensors."""
+    low_rank_class = _KINDS[type(module)]
+    copy = low_rank_class.__new__(low_rank_class)
+    copy.__dict__.update({**module.__dict__, "_parameters": dict(module._parameters)})
+    copy.attach(rank, scale, seed)
+    return copy
 
 
 def without_updates(model: nn.Module) -> None:
-    """Put plain modules with the whole weights where ``model``, a copy, has updates."""
+    """Replace the modules with updates by plain ones with the effective weights; ``model`` is changed."""
     for name, module in list(model.named_modules()):
         if isinstance(module, _LowRank):
             kind = next(kind for kind, updated in _KINDS.items() if isinstance(module, updated))
             plain = kind.__new__(kind)
-            own = {"weight": nn.Parameter(module.whole.detach()), "bias": module._parameters.get("bias")}
-            plain.__dict__.update({**module.__dict__, "_parameters": own})
+            weight = nn.Parameter(module.effective_weight.detach())
+            parameters = {"weight": weight, "bias": module._parameters.get("bias")}
+            plain.__dict__.update({**module.__dict__, "_parameters": parameters})
             replace_module(model, name, plain)
 
 
 def whole_weights(model: nn.Module) -> dict[str, Tensor]:
-    """The whole weight of each module with an update, by the name of its weight."""
+    """The effective weight of each module with an update, by the name of its weight."""
     return {
-        f"{name}.weight": module.whole
+        f"{name}.weight": module.effective_weight
         for name, module in model.named_modules()
         if isinstance(module, _LowRank)
     }
 
 
 def merged(state: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
-    """A state taken inside :func:`low_rank` as the model has it outside."""
-    found = {}
+    """A state dict taken inside :func:`low_rank`, with the updates merged into the weights."""
+    result = {}
     for name, tensor in state.items():
-        prefix, _, own = name.rpartition(".")
-        if own == "weight" and f"{prefix}.{_UP}" in state:
-            tensor = tensor + scale * (state[f"{prefix}.{_UP}"] @ state[f"{prefix}.{_DOWN}"]).view_as(tensor)
-        if not (own in (_UP, _DOWN) and f"{prefix}.{_UP}" in state):
-            found[name] = tensor
-    return found
+        module, _, attribute = name.rpartition(".")
+        has_update = f"{module}.{_UP}" in state
+        if attribute == "weight" and has_update:
+            tensor = tensor + scale * (state[f"{module}.{_UP}"] @ state[f"{module}.{_DOWN}"]).view_as(tensor)
+        if not (attribute in (_UP, _DOWN) and has_update):
+            result[name] = tensor
+    return result

@@ -1,4 +1,4 @@
-"""Putting a module where another one is."""
+"""Replacing the modules of a model."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -6,36 +6,37 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["replace_all", "replace_module", "standing_in"]
+__all__ = ["replace_all", "replace_module", "replaced_modules"]
 
 
 @contextmanager
-def standing_in(model: nn.Module, others: Mapping[str, nn.Module]) -> Iterator[None]:
-    """Inside, ``others`` are where the modules of these names were; afterwards those are back, in the mode of
-    their stand-ins.
+def replaced_modules(model: nn.Module, replacements: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Inside, ``replacements`` are in the place of the modules of these names.
+
+    Afterwards the original modules are back, in the mode in which their replacements are.
     """
-    originals = {name: model.get_submodule(name) for name in others}
+    originals = {name: model.get_submodule(name) for name in replacements}
     try:
-        for name, other in others.items():
-            replace_module(model, name, other)
+        for name, replacement in replacements.items():
+            replace_module(model, name, replacement)
         yield
     finally:
         for name, module in originals.items():
-            module.train(others[name].training)
+            module.train(replacements[name].training)
             replace_module(model, name, module)
 
 
 def replace_all(
     model: nn.Module, suits: Callable[[nn.Module], bool], make: Callable[[Any], nn.Module]
 ) -> int:
-    """Put ``make(module)`` where each sub-module is that suits; says how many."""
-    chosen = [(name, module) for name, module in model.named_modules() if suits(module)]
-    for name, module in chosen:
+    """Replace each sub-module for which ``suits(module)`` holds by ``make(module)``; returns their number."""
+    suitable = [(name, module) for name, module in model.named_modules() if suits(module)]
+    for name, module in suitable:
         replace_module(model, name, make(module))
-    return len(chosen)
+    return len(suitable)
 
 
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Put ``module`` where the sub-module ``name`` is."""
-    parent, _, own = name.rpartition(".")
-    setattr(model.get_submodule(parent), own, module)
+    """Put ``module`` in the place of the sub-module ``name``."""
+    parent, _, attribute = name.rpartition(".")
+    setattr(model.get_submodule(parent), attribute, module)

@@ -1,4 +1,4 @@
-"""Batch norm in two branches: one with the statistics from before, one that adapts."""
+"""Batch norm in two branches, one with frozen statistics and one that adapts (TWINS)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,17 +7,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semirobust.adapters.replace import standing_in
+from semirobust.adapters.replace import replaced_modules
 
 __all__ = ["TwinNorm", "halves", "twin_norms"]
 
 
 class TwinNorm(nn.BatchNorm2d):
-    """Batch norm that, while ``split``, gives the first half of a batch the statistics it had when it was
-    made.
+    """Batch norm that can normalise the first half of a batch by frozen statistics.
 
-    The second half, and the whole batch otherwise, go through the batch norm as it is. Weight and bias are
-    shared."""
+    While ``split`` is set, the first half uses the statistics from when this module was made. The second half
+    goes through ordinary batch norm, and so does the whole batch while ``split`` is not set. Both branches
+    have the same weight and bias (Liu et al. 2023, TWINS).
+    """
 
     frozen_mean: Tensor
     frozen_var: Tensor
@@ -27,33 +28,35 @@ class TwinNorm(nn.BatchNorm2d):
         if not self.split:
             return super().forward(x)
         first, second = x[: len(x) // 2], x[len(x) // 2 :]
-        still = F.batch_norm(
+        frozen = F.batch_norm(
             first, self.frozen_mean, self.frozen_var, self.weight, self.bias, False, 0.0, self.eps
         )
-        return torch.cat([still, super().forward(second)])
+        return torch.cat([frozen, super().forward(second)])
 
 
 @contextmanager
 def twin_norms(model: nn.Module) -> Iterator[None]:
-    """Inside, each batch norm with statistics is a :class:`TwinNorm` with its own tensors; afterwards it is
-    itself again.
+    """Inside, each batch norm with statistics is a :class:`TwinNorm` that shares its tensors.
+
+    Afterwards the original modules are back.
     """
     names = [
         name
         for name, module in model.named_modules()
         if type(module) is nn.BatchNorm2d and module.track_running_stats
     ]
-    with standing_in(model, {name: _twin(model.get_submodule(name)) for name in names}):
+    with replaced_modules(model, {name: _twin(model.get_submodule(name)) for name in names}):
         yield
 
 
 def _twin(module: nn.Module) -> TwinNorm:
     twin = TwinNorm.__new__(TwinNorm)
-    own = {
+    # The tensors are shared, but the dictionaries are copied: only the twin gets the frozen statistics.
+    copied = {
         "_buffers": dict(module._buffers),
         "_non_persistent_buffers_set": set(module._non_persistent_buffers_set),
     }
-    twin.__dict__.update({**module.__dict__, **own})
+    twin.__dict__.update({**module.__dict__, **copied})
     for name in ("mean", "var"):
         value = module._buffers[f"running_{name}"]
         assert value is not None

@@ -1,1 +1,1 @@
-"""What everything stands on."""
+"""What all other rooms use: errors, checks, seeds, files, processes, registries."""

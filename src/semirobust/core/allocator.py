@@ -1,4 +1,4 @@
-"""Keeping the memory that a loop frees, for its next pass."""
+"""Keeping the memory that one pass of a loop frees for its next pass."""
 
 import functools
 
@@ -6,16 +6,16 @@ import torch
 
 __all__ = ["keep_freed_memory"]
 
-# glibc lets its threshold grow up to 32 MiB, header included.
-_LARGEST = 32 * 2**20 - 2**16
+# The threshold of glibc grows up to 32 MiB, of which the block's header takes a part.
+_MAX_BLOCK = 32 * 2**20 - 2**16
 
 
 @functools.cache
 def keep_freed_memory() -> None:
-    """Make glibc keep blocks of up to 32 MiB that are freed, instead of giving each back to the system at
-    once.
+    """Make glibc keep freed blocks of up to 32 MiB, instead of returning each to the system at once.
 
-    A block that was given back costs a page fault for every 4 KiB when it is wanted again: a third of the
-    time of an attack on a CPU, and more on a virtual machine. glibc adapts by itself once a block of that
-    size was freed, so one is. Other C libraries are left as they are."""
-    torch.empty(_LARGEST, dtype=torch.uint8)
+    A block that was returned costs a page fault for every 4 KiB when it is allocated again. On a CPU that is
+    a third of the time of an attack, and more on a virtual machine. glibc raises its threshold to the size of
+    the largest block that was freed, so this allocates and frees one. Other C libraries are not affected.
+    """
+    torch.empty(_MAX_BLOCK, dtype=torch.uint8)

@@ -1,4 +1,4 @@
-"""Checks of tensors and models, each failing with one sentence."""
+"""Checks of tensors and models; each raises ``InputError`` with one sentence."""
 
 import torch
 from torch import Tensor, nn
@@ -21,19 +21,19 @@ __all__ = [
 ]
 
 _MODE_DEPENDENT = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
-# Rounding of resized or renormalised images leaves values this far outside [0, 1] (torchattacks #136).
+# Resizing and normalising back leave values this far outside [0, 1] by rounding (torchattacks #136).
 PIXEL_TOLERANCE = 1e-6
 
 
-def check_counts(least: int, **counts: int) -> None:
-    """Whole numbers of at least ``least``."""
+def check_counts(minimum: int, **counts: int) -> None:
+    """Each count, named by its keyword, is a whole number of at least ``minimum``."""
     for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < least:
-            raise InputError(f"{name}: expected a whole number from {least} on, got {count!r}")
+        if isinstance(count, bool) or not isinstance(count, int) or count < minimum:
+            raise InputError(f"{name}: expected a whole number from {minimum} on, got {count!r}")
 
 
 def check_floating(x: object, name: str = "x") -> None:
-    """A floating-point tensor with a batch dimension and no NaN or infinity."""
+    """``x`` is a floating-point tensor with a batch dimension and without NaN or infinity."""
     if not isinstance(x, Tensor):
         raise InputError(f"{name}: expected a torch.Tensor, got {type(x).__name__}")
     if not x.is_floating_point():
@@ -51,7 +51,7 @@ def check_floating(x: object, name: str = "x") -> None:
 
 
 def check_pixels(x: object, name: str = "x") -> None:
-    """:func:`check_floating`, and every value in [0, 1]."""
+    """As :func:`check_floating`, and every value is in [0, 1]."""
     check_floating(x, name)
     assert isinstance(x, Tensor)
     low, high = float(x.min()), float(x.max())
@@ -63,13 +63,13 @@ def check_pixels(x: object, name: str = "x") -> None:
 
 
 def check_images(x: Tensor, name: str = "x") -> None:
-    """Examples with channels, rows and columns."""
+    """``x`` has the four dimensions of images: examples, channels, rows, columns."""
     if x.dim() != 4:
         raise InputError(f"{name}: expected images (N, K, H, W), got shape {tuple(x.shape)}")
 
 
 def check_labels(y: object, n: int, classes: int | None = None, name: str = "y") -> None:
-    """Integer labels of shape (n,), and in 0..classes-1 where ``classes`` is known."""
+    """``y`` has ``n`` integer labels of shape (n,), from 0 to classes - 1 where ``classes`` is known."""
     if not isinstance(y, Tensor):
         raise InputError(f"{name}: expected a torch.Tensor of labels, got {type(y).__name__}")
     if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
@@ -77,27 +77,28 @@ def check_labels(y: object, n: int, classes: int | None = None, name: str = "y")
     if y.dim() != 1 or len(y) != n:
         raise InputError(f"{name}: expected {n} labels of shape ({n},), got shape {tuple(y.shape)}")
     if n and (int(y.min()) < 0 or (classes is not None and int(y.max()) >= classes)):
-        most = "" if classes is None else f" to {classes - 1}"
-        raise InputError(f"{name}: expected labels from 0{most}, got {int(y.min())} to {int(y.max())}")
+        upper = "" if classes is None else f" to {classes - 1}"
+        raise InputError(f"{name}: expected labels from 0{upper}, got {int(y.min())} to {int(y.max())}")
 
 
 def check_examples(x: object, y: object) -> None:
-    """Pixels in [0, 1] and one integer label for each example."""
+    """``x`` has pixels in [0, 1], and ``y`` one integer label for each example."""
     check_pixels(x)
     assert isinstance(x, Tensor)
     check_labels(y, len(x))
 
 
 def check_dtype(model: nn.Module, x: Tensor, name: str = "x") -> None:
-    """The pixels have the precision of the model's parameters."""
+    """``x`` has the dtype of the model's parameters."""
     parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
     if parameter is not None and parameter.dtype != x.dtype:
         raise InputError(f"{name}: expected {parameter.dtype} as the model has, got {x.dtype}")
 
 
 def check_mode(model: nn.Module) -> None:
-    """No batch norm or dropout in train mode: there the prediction of an example depends on chance or its
-    batch.
+    """No batch norm or dropout of the model is in train mode.
+
+    In train mode the prediction for an example depends on chance, or on the other examples of its batch.
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
@@ -110,15 +111,15 @@ def check_mode(model: nn.Module) -> None:
 
 
 def check_logits(logits: object, y: Tensor) -> None:
-    """Logits of shape (N, C), C at least 2, finite, not probabilities; labels below C."""
+    """The logits are finite, of shape (N, C) with C at least 2, and no probabilities; labels are below C."""
     if (
         not isinstance(logits, Tensor)
         or logits.dim() != 2
         or logits.shape[0] != len(y)
         or logits.shape[1] < 2
     ):
-        came = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InputError(f"model: expected logits of shape ({len(y)}, classes), got {came}")
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise InputError(f"model: expected logits of shape ({len(y)}, classes), got {got}")
     if not torch.isfinite(logits).all():
         raise InputError("model: expected finite logits, got NaN or infinite ones on clean inputs")
     sums_to_one = torch.allclose(
@@ -132,11 +133,11 @@ def check_logits(logits: object, y: Tensor) -> None:
 
 
 def probe(model: nn.Module, x: Tensor, y: Tensor) -> None:
-    """Run the model on one example, so that what does not fit is said in one sentence; then check all labels.
+    """Run the model on one example and check its logits and all labels, before anything long starts.
 
     Raises:
-        InputError: wrong precision, a model that cannot run on such an example, no logits, or labels it has
-            no logit for.
+        InputError: another dtype, a model that cannot run on such an example or gives no logits, or labels
+            without a logit.
     """
     check_dtype(model, x)
     try:

@@ -1,18 +1,18 @@
-"""The one exception for input that a user can mend."""
+"""The exception for input that a user can correct."""
 
 __all__ = ["InputError"]
 
-_LONGEST = 1000
+_MAX_LENGTH = 1000
 
 
 class InputError(ValueError):
-    """Wrong input, said in one sentence: which argument, what was expected, what came.
+    """Wrong input, in one sentence: which argument, what was expected, what came, and what to do.
 
-    The command line prints the sentence and exits with code 2; nothing else in the library is caught there.
-    What came may be long, and comes from files: the middle of a long sentence is left out.
+    The command line prints the sentence and exits with code 2. Values in the sentence may come from files and
+    be long, so the middle of a long sentence is left out.
     """
 
     def __init__(self, sentence: str) -> None:
-        if len(sentence) > _LONGEST:
-            sentence = f"{sentence[: _LONGEST // 2 - 5]} ... {sentence[5 - _LONGEST // 2 :]}"
+        if len(sentence) > _MAX_LENGTH:
+            sentence = f"{sentence[: _MAX_LENGTH // 2 - 5]} ... {sentence[5 - _MAX_LENGTH // 2 :]}"
         super().__init__(sentence)

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and archives that are not bombs."""
+"""Files that are written whole or not at all, and a check against archive bombs."""
 
 import os
 import tempfile
@@ -9,32 +9,33 @@ from semirobust.core.errors import InputError
 
 __all__ = ["UNFINISHED", "check_archive", "check_size", "write_atomically"]
 
-UNFINISHED = ".semirobust-part"  # how files end that are being written
-_FREE, _RATIO = 1 << 30, 100  # bytes that any archive may unpack to, and how many times its own size beyond
+UNFINISHED = ".semirobust-part"  # the suffix of files that are still being written
+
+# An archive may unpack to 1 GiB, or to 100 times its own size where that is more.
+_ALWAYS_ALLOWED, _MAX_RATIO = 1 << 30, 100
 
 
 def check_archive(path: Path) -> None:
-    """Raise ``InputError`` where a zip file would unpack to far more than any data does."""
+    """Raise ``InputError`` where a zip file would unpack to far more bytes than data do."""
     with zipfile.ZipFile(path) as archive:
         check_size(path, sum(entry.file_size for entry in archive.infolist()))
 
 
 def check_size(path: Path, size: int) -> None:
-    """Raise ``InputError`` where so many unpacked bytes are far more than any data in an archive of that
-    size.
+    """Raise ``InputError`` where ``size`` unpacked bytes are far too many for the archive at ``path``.
 
-    Pixels of 0 pack well, but gigabytes of them in a few megabytes are an attempt on the machine.
+    Black pixels pack well, but gigabytes of them in a few megabytes are an attack on the machine.
     """
-    if size > max(_FREE, _RATIO * path.stat().st_size):
+    if size > max(_ALWAYS_ALLOWED, _MAX_RATIO * path.stat().st_size):
         raise InputError(
             f"{path.name}: would unpack {path.stat().st_size:,} bytes to {size:,}; it was not read"
         )
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary file beside ``path``, force it to disk, and rename it over ``path``.
+    """Write to a temporary file beside ``path``, force it to disk, and rename it to ``path``.
 
-    Whatever stops it, a signal or a full disk, leaves what was there before.
+    If this is interrupted, by a signal or a full disk, the file that was there before remains.
     """
     if not path.name:
         raise InputError(f"out: expected a file, got {str(path)!r}")
@@ -54,7 +55,7 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Force the renaming to disk too, where the system can."""
+    """Force the renaming to disk too; file systems that cannot do so are left alone."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:

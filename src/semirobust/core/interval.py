@@ -1,4 +1,4 @@
-"""Intervals by standard methods."""
+"""Confidence intervals."""
 
 import math
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ __all__ = ["mean_interval", "proportion_interval"]
 
 
 def proportion_interval(successes: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
-    """Exact binomial interval of a share (Clopper & Pearson 1934), by SciPy."""
+    """Exact binomial interval of a proportion (Clopper & Pearson 1934), by SciPy."""
     from scipy.stats import binomtest
 
     interval = binomtest(successes, n).proportion_ci(level, method="exact")
@@ -15,7 +15,7 @@ def proportion_interval(successes: int, n: int, *, level: float = 0.95) -> tuple
 
 
 def mean_interval(values: Sequence[float], *, level: float = 0.95) -> tuple[float, float]:
-    """Interval of the mean of a few runs by Student's t; (-inf, inf) for a single one."""
+    """Interval of the mean of a few runs by Student's t; (-inf, inf) for a single run."""
     from scipy.stats import t
 
     n = len(values)

@@ -1,12 +1,12 @@
-"""How long-running code says how far it is."""
+"""How long-running code reports its progress."""
 
 from collections.abc import Callable
 
 __all__ = ["Progress", "silent"]
 
 Progress = Callable[[str, int, int], None]
-"""``progress(task, done, total)``: called often, cheap, and free to do nothing."""
+"""``progress(task, done, total)``: is called often, so it must be cheap."""
 
 
 def silent(task: str, done: int, total: int) -> None:
-    """The progress that shows nothing."""
+    """A progress callback that does nothing."""

@@ -14,9 +14,9 @@ __all__ = ["Seed", "as_seed"]
 
 @dataclass(frozen=True)
 class Seed:
-    """A path such as ``0/attack/epoch/3``; equal paths give equal numbers whatever ran before.
+    """A path such as ``0/attack/epoch/3``; equal paths give equal numbers, whatever ran before.
 
-    ``seed / "attack" / 3`` names a sub-stream, so a result does not depend on the order of calls.
+    ``seed / "attack" / 3`` is a stream of its own, so a result does not depend on the order of calls.
     """
 
     path: tuple[str, ...]
@@ -29,26 +29,26 @@ class Seed:
 
     @property
     def integer(self) -> int:
-        """63 bits of the BLAKE2b hash of the path."""
+        """63 bits of the BLAKE2b hash of the path, because generators of PyTorch take signed integers."""
         digest = hashlib.blake2b("\0".join(self.path).encode(), digest_size=8).digest()
         return int.from_bytes(digest, "big") >> 1
 
     def generator(self, device: torch.device | str = "cpu") -> torch.Generator:
-        """A fresh generator on ``device``; calling twice gives the same stream twice."""
+        """A new generator on ``device``; each call starts the same stream again."""
         return torch.Generator(device=device).manual_seed(self.integer)
 
     @contextmanager
     def globally(self) -> Iterator[None]:
-        """Seed the global generators of PyTorch, NumPy and Python inside the block and put their states back
-        afterwards.
+        """Inside, the global generators of PyTorch, NumPy and Python are seeded; then they are restored.
 
-        For code that takes no generator: weight initialisers, dropout, other libraries. Everything else uses
-        :meth:`generator`.
+        For code that takes no generator, such as weight initialisers, dropout and other libraries. All other
+        code uses :meth:`generator`.
         """
+        # Asking for the current device would start CUDA, so it is forked only where it has been started.
         devices = (
             [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
         )
-        arrays, plain = np.random.get_state(), random.getstate()  # noqa: NPY002
+        numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
         with torch.random.fork_rng(devices=devices):
             torch.manual_seed(self.integer)
             np.random.seed(self.integer % 2**32)  # noqa: NPY002
@@ -56,10 +56,10 @@ class Seed:
             try:
                 yield
             finally:
-                np.random.set_state(arrays)  # noqa: NPY002
-                random.setstate(plain)
+                np.random.set_state(numpy_state)  # noqa: NPY002
+                random.setstate(python_state)
 
 
 def as_seed(seed: "int | Seed") -> Seed:
-    """``Seed`` of an integer; a ``Seed`` is returned as it is."""
+    """The ``Seed`` of an integer; a ``Seed`` is returned unchanged."""
     return seed if isinstance(seed, Seed) else Seed((str(int(seed)),))

@@ -1,4 +1,4 @@
-"""Labelled images in [0, 1] from the places people keep them."""
+"""Labelled images in [0, 1], from known data sets, archives and folders."""
 
 from semirobust.core.registry import Registry
 from semirobust.data.base.images import Images, Splits

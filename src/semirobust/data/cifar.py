@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009), in the binary and in the python layout."""
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009), in their binary and their Python format."""
 
 import io
 import pickle
@@ -18,24 +18,25 @@ __all__ = ["read_binary", "read_python"]
 _CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _PIXELS = 3 * 32 * 32
 
-_NDARRAY = "ndarray"  # stands for the class, which would give arrays of any size to who calls it
+# Given to the pickle instead of the class, with which a pickle could allocate arrays of any size.
+_NDARRAY = "ndarray"
 
 
 def _empty(kind: object, shape: object, code: object) -> Any:
-    """What arrays are built from; their values follow in the file."""
+    """An empty array, as NumPy's pickles begin; its shape and values follow in the file."""
     if kind is not _NDARRAY or shape != (0,):
         raise InputError("expected a CIFAR batch, got a pickle made to fill the memory")
     return np.ndarray((0,), np.uint8)
 
 
 def _bytes(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes in old pickles."""
+    """The bytes of a string, as Python 3 writes bytes in old pickle protocols."""
     if encoding != "latin1":
         raise InputError(f"expected a CIFAR batch, got a pickle with text in {str(encoding)[:20]}")
     return text.encode("latin1")
 
 
-# All that a CIFAR batch needs, under NumPy's old and new names.
+# Everything that a CIFAR batch needs, under NumPy's old and new names.
 _ALLOWED: dict[tuple[str, str], Any] = {
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _empty for core in ("core", "_core")},
     ("numpy", "ndarray"): _NDARRAY,
@@ -45,7 +46,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that builds dictionaries, lists, bytes and NumPy arrays and refuses everything else."""
+    """An unpickler that builds dictionaries, lists, bytes and NumPy arrays, and refuses all else."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
@@ -57,8 +58,9 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def _check_memo(content: bytes) -> None:
-    """Refuse a pickle that numbers what it remembers beyond any file's need: Python would make room for all
-    numbers below.
+    """Refuse a pickle whose memo has larger indices than a file of this size can need.
+
+    Python would allocate a memo up to the largest index.
     """
     for operation, argument, _ in pickletools.genops(content):
         if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(str(argument)) > len(content):
@@ -66,11 +68,10 @@ def _check_memo(content: bytes) -> None:
 
 
 def read_binary(path: Path, classes: tuple[str, ...], label_bytes: int = 1) -> Images:
-    """A file of records: ``label_bytes`` bytes of which the last is the label, then 3x32x32 bytes, channel by
-    channel.
+    """Images from a file of records: ``label_bytes`` bytes, the last of them the label, and 3x32x32 pixels.
 
     Raises:
-        InputError: the size is no whole number of records, or a label is out of range.
+        InputError: the size is no multiple of a record's, or a label is out of range.
     """
     content = _read(path)
     record = label_bytes + _PIXELS
@@ -83,11 +84,12 @@ def read_binary(path: Path, classes: tuple[str, ...], label_bytes: int = 1) -> I
 
 
 def read_python(path: Path, classes: tuple[str, ...], key: bytes = b"labels") -> Images:
-    """A pickled dictionary with ``data`` (N, 3072) bytes and labels under ``key``, read without running
-    anything from it.
+    """Images from a pickled dictionary with ``data`` (N, 3072) of bytes and labels under ``key``.
+
+    Nothing in the pickle is executed.
 
     Raises:
-        InputError: the pickle asks for anything but arrays, is damaged, or lacks the two entries.
+        InputError: the pickle asks for more than arrays, is damaged, or lacks one of the two entries.
     """
     try:
         content = _read(path)
@@ -152,18 +154,19 @@ def _names(folder: Path, file: str, fallback: tuple[str, ...]) -> tuple[str, ...
 
 @SOURCES.register("cifar10")
 def cifar10(*, root: str | Path | None = None) -> Splits:
-    """Ten classes of 32x32 colour images (Krizhevsky 2009); a folder with fewer training batches works and is
-    noted.
+    """Ten classes of 32x32 colour images (Krizhevsky 2009).
+
+    A folder with fewer than the five training batches works too; the note says so.
     """
     folder = find_folder("cifar10", root, ("data_batch_1.bin", "data_batch_1"))
     binary = find_file(folder, "data_batch_1.bin") is not None
     read = read_binary if binary else read_python
     suffix = ".bin" if binary else ""
-    found = [path for i in range(1, 6) if (path := find_file(folder, f"data_batch_{i}{suffix}"))]
+    batches = [path for i in range(1, 6) if (path := find_file(folder, f"data_batch_{i}{suffix}"))]
     test = find_file(folder, f"test_batch{suffix}")
     if test is None:
         raise InputError(f"{folder}: expected test_batch{suffix} beside the training batches, found none")
-    train = _join([read(path, _CLASSES) for path in found])
+    train = _join([read(path, _CLASSES) for path in batches])
     return Splits("cifar10", train, read(test, _CLASSES), _note(len(train)))
 
 
@@ -183,4 +186,4 @@ def cifar100(*, root: str | Path | None = None) -> Splits:
 
 
 def _note(images: int) -> str:
-    return "" if images == 50_000 else f"only {images} of 50,000 training images are at hand"
+    return "" if images == 50_000 else f"only {images} of 50,000 training images were found"

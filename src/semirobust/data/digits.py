@@ -1,4 +1,4 @@
-"""Small real data that needs no download."""
+"""A small data set that needs no download."""
 
 from pathlib import Path
 
@@ -13,10 +13,9 @@ __all__ = ["digits"]
 
 @SOURCES.register("digits")
 def digits(*, root: str | Path | None = None) -> Splits:
-    """1,797 handwritten digits of 8x8 pixels, 16 grey levels (Alpaydin & Kaynak), as scikit-learn carries
-    them.
+    """1,797 handwritten digits of 8x8 pixels in 16 grey levels (Alpaydin & Kaynak), from scikit-learn.
 
-    It has no official split; ours holds out 500 images at random, always the same.
+    There is no official split. Ours holds out 500 random images, always the same.
     """
     from sklearn.datasets import load_digits
 

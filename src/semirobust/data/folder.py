@@ -18,12 +18,13 @@ from semirobust.data.base.locate import data_roots
 __all__ = ["image_folder", "load_folder"]
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
-_IN_MEMORY, _THINNEST = 1 << 30, 100
+_MAX_IN_MEMORY = 1 << 30  # bytes
+_MAX_ASPECT = 100  # of height and width
 _TEST_NAMES = ("test", "val", "valid", "validation")
 
 
 class _Files:
-    """Pixels decoded when they are asked for, resized on the short side and cropped to the middle."""
+    """Pixels that are decoded when asked for: the short side resized to ``size``, the middle cropped."""
 
     def __init__(self, paths: Sequence[Path], size: int) -> None:
         self.paths, self.size = list(paths), size
@@ -37,12 +38,13 @@ class _Files:
 
 
 def _decode(path: Path, size: int) -> Tensor:
+    """(3, size, size) bytes."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as picture:
-                picture.draft("RGB", (size, size))
-                if picture.mode.startswith("I"):  # 16 bits, which a plain conversion would saturate
+                picture.draft("RGB", (size, size))  # decodes large JPEGs at a lower resolution
+                if picture.mode.startswith("I"):  # of 16 bits a plain conversion would cut off all above 255
                     top_byte = (np.asarray(picture, dtype=np.int64) >> 8).clip(0, 255).astype(np.uint8)
                     rgb = Image.fromarray(top_byte).convert("RGB")
                 else:
@@ -51,14 +53,15 @@ def _decode(path: Path, size: int) -> Tensor:
         raise InputError(
             f"{path.name}: expected a picture, got one that cannot be read ({type(error).__name__})"
         ) from None
-    if max(rgb.size) > _THINNEST * min(rgb.size):  # resizing comes before cropping
+    # Resized before it is cropped, a long strip would need absurdly much memory.
+    if max(rgb.size) > _MAX_ASPECT * min(rgb.size):
         raise InputError(
             f"{path.name}: expected a picture, got a strip of {rgb.size[0]} by {rgb.size[1]} pixels"
         )
     scale = size / min(rgb.size)
-    wide, high = (max(size, round(side * scale)) for side in rgb.size)
-    rgb = rgb.resize((wide, high), Image.Resampling.BILINEAR)
-    left, top = (wide - size) // 2, (high - size) // 2
+    width, height = (max(size, round(side * scale)) for side in rgb.size)
+    rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)
+    left, top = (width - size) // 2, (height - size) // 2
     pixels = np.asarray(rgb.crop((left, top, left + size, top + size)), np.uint8)
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
 
@@ -66,10 +69,10 @@ def _decode(path: Path, size: int) -> Tensor:
 def image_folder(folder: Path, image_size: int) -> Images:
     """Pictures of any size below ``folder``, whose sub-folders are the classes in alphabetical order.
 
-    Up to a gigabyte of pixels is decoded at once and kept; more is decoded batch by batch.
+    Up to a gigabyte of pixels is decoded at once and kept in memory; more is decoded batch by batch.
 
     Raises:
-        InputError: no folder, fewer than two classes, no picture in a class, or a picture that cannot be
+        InputError: no folder, fewer than two classes, a class without pictures, or a picture that cannot be
             read.
     """
     if not folder.is_dir():
@@ -82,22 +85,24 @@ def image_folder(folder: Path, image_size: int) -> Images:
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        found = sorted(p for p in (folder / name).rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
-        if not found:
+        files = (path for path in (folder / name).rglob("*") if path.suffix.lower() in _SUFFIXES)
+        pictures = sorted(path for path in files if path.is_file())
+        if not pictures:
             raise InputError(
                 f"{folder / name}: expected pictures ({', '.join(sorted(_SUFFIXES))}), found none"
             )
-        paths += found
-        labels += [label] * len(found)
-    files = _Files(paths, image_size)
-    small = len(paths) * 3 * image_size**2 <= _IN_MEMORY
-    pixels = files[torch.arange(len(paths))] if small else files
+        paths += pictures
+        labels += [label] * len(pictures)
+    pixels: Tensor | _Files = _Files(paths, image_size)
+    if len(paths) * 3 * image_size**2 <= _MAX_IN_MEMORY:
+        pixels = pixels[torch.arange(len(paths))]
     return Images(pixels, torch.tensor(labels), classes)
 
 
 def load_folder(folder: Path, image_size: int) -> Splits:
-    """``folder/train`` and ``folder/test`` (or ``val``); without them a fifth of ``folder`` is held out for
-    testing.
+    """Images of ``folder/train`` and ``folder/test`` (or ``val``).
+
+    Without these folders, ``folder`` itself has the classes, and a fifth of it is held out for testing.
     """
     test = next((folder / name for name in _TEST_NAMES if (folder / name).is_dir()), None)
     if (folder / "train").is_dir() and test is not None:
@@ -114,8 +119,8 @@ def load_folder(folder: Path, image_size: int) -> Splits:
 
 @SOURCES.register("imagenet")
 def imagenet(*, root: str | Path | None = None, image_size: int = 224) -> Splits:
-    """ImageNet as train/ and val/ with a sub-folder for each class (Russakovsky et al. 2015); resized and
-    centre-cropped.
+    """ImageNet in train/ and val/ with a sub-folder for each class, resized and cropped to the middle
+    (Russakovsky et al. 2015).
     """
     tried = [folder for base in data_roots(root) for folder in (base / "imagenet", base)]
     for folder in tried:

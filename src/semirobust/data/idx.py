@@ -30,11 +30,13 @@ _MAX_BYTES = 1 << 31
 
 
 def read_idx(path: Path) -> Tensor:
-    """The array of bytes in an idx file: two zero bytes, type 8, number of dimensions, sizes (big-endian),
-    values.
+    """The array of bytes in an idx file, gzipped or not.
+
+    Its header is two zero bytes, the type 8, the number of dimensions, and their sizes as big-endian integers
+    of 4 bytes.
 
     Raises:
-        InputError: no such file, another type, or fewer or more values than its header says.
+        InputError: no such file, another type, or fewer or more values than the header says.
     """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
@@ -43,14 +45,15 @@ def read_idx(path: Path) -> Tensor:
                 raise InputError(
                     f"{path.name}: expected an idx file of bytes, got a header of {head.hex() or 'nothing'}"
                 )
-            written = file.read(4 * head[3])
-            sizes = np.frombuffer(written[: len(written) // 4 * 4], dtype=">u4").astype(int)
+            content = file.read(4 * head[3])
+            sizes = np.frombuffer(content[: len(content) // 4 * 4], dtype=">u4").astype(int)
+            # Python's integers, because a damaged header may give sizes whose product overflows.
             count = int(np.prod(sizes, dtype=object)) if len(sizes) == head[3] else -1
             if not 0 < count <= _MAX_BYTES:
                 raise InputError(
                     f"{path.name}: expected a plausible number of values, got sizes {sizes.tolist()}"
                 )
-            values = file.read(count + 1)
+            values = file.read(count + 1)  # one more, to see whether there are too many
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path.name}: cannot be read ({error})") from None
     if len(values) != count:

@@ -1,4 +1,4 @@
-"""Architectures in their small-image form; pixels come in [0, 1] and are normalised inside."""
+"""Architectures for small images; they take pixels in [0, 1] and normalise them inside."""
 
 from semirobust.core.registry import Registry
 from semirobust.models.base.classifier import Classifier

@@ -13,8 +13,8 @@ __all__ = ["DenseNet", "densenet121"]
 
 
 class DenseLayer(nn.Module):
-    """norm, ReLU, 1x1 convolution to four growth rates, norm, ReLU, 3x3 convolution to one; appended to the
-    input.
+    """Norm, ReLU, 1x1 convolution to 4 growth channels, norm, ReLU, 3x3 convolution to ``growth`` channels,
+    which are appended to the input.
     """
 
     def __init__(self, inputs: int, growth: int) -> None:
@@ -30,7 +30,7 @@ class DenseLayer(nn.Module):
 
 
 class Transition(nn.Module):
-    """norm, ReLU, 1x1 convolution to half the channels, 2x2 average pooling."""
+    """Norm, ReLU, 1x1 convolution to half the channels, 2x2 average pooling."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -42,12 +42,12 @@ class Transition(nn.Module):
 
 
 class DenseNet(nn.Module):
-    """A 3x3 stem of two growth rates, dense blocks with transitions between, norm, ReLU, global pooling,
-    linear head.
+    """A 3x3 stem of 2 growth channels, dense blocks with transitions between them, norm, ReLU, global average
+    pooling and a linear head.
 
     Args:
-        blocks: dense layers in each block.
-        growth: channels that each dense layer appends.
+        blocks: the number of dense layers in each block.
+        growth: the number of channels that each dense layer appends.
     """
 
     def __init__(self, blocks: Sequence[int], growth: int, *, in_channels: int, num_classes: int) -> None:

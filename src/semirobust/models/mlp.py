@@ -21,8 +21,8 @@ def mlp_300_100_100(
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
 ) -> Classifier:
-    """Hidden layers of 300, 100 and 100 units with ReLU: the network of the robust lottery tickets ("Lighter
-    robust model").
+    """Hidden layers of 300, 100 and 100 units with ReLU, as for robust lottery tickets ("Lighter robust
+    model").
     """
     sizes = [in_channels * image_size**2, *(channels(c, width) for c in (300, 100, 100))]
     modules: list[nn.Module] = [nn.Flatten()]

@@ -1,4 +1,4 @@
-"""Residual networks with the activation before the convolution (He et al. 2016b), narrow and wide."""
+"""Residual networks with the activation before the convolution (He et al. 2016b), also wide ones."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ __all__ = ["PreActBlock", "PreActResNet", "preact_resnet18", "wrn"]
 
 
 class PreActBlock(nn.Module):
-    """norm, ReLU, convolution, twice; the projection, where one is needed, sees the activated input."""
+    """Norm, ReLU and convolution, twice; a projection, where one is needed, takes the activated input."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -22,22 +22,22 @@ class PreActBlock(nn.Module):
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        self.changes = stride != 1 or inputs != outputs
-        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if self.changes else nn.Identity()
+        self.projects = stride != 1 or inputs != outputs
+        self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if self.projects else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
         active = F.relu(self.bn1(x))
         h = self.conv2(F.relu(self.bn2(self.conv1(active))))
-        return h + (self.shortcut(active) if self.changes else x)
+        return h + (self.shortcut(active) if self.projects else x)
 
 
 class PreActResNet(nn.Module):
-    """Stem, stages of pre-activation blocks, norm, ReLU, global average pooling, linear head.
+    """A stem, stages of pre-activation blocks, norm, ReLU, global average pooling and a linear head.
 
     Args:
-        stem: channels of the first convolution.
-        blocks: how many in each stage.
-        planes: channels of each stage.
+        stem: the number of channels of the first convolution.
+        blocks: the number of blocks of each stage.
+        planes: the number of channels of each stage.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ def preact_resnet18(
 ) -> Classifier:
     """Four stages of two pre-activation blocks, 64 to 512 channels (He et al. 2016b).
 
-    The network of Fast-AT and of the study of robust overfitting.
+    Fast-AT (Wong et al. 2020) and the study of robust overfitting (Rice et al. 2020) use it.
     """
     planes = [channels(p, width) for p in (64, 128, 256, 512)]
     network = PreActResNet(planes[0], (2, 2, 2, 2), planes, in_channels=in_channels, num_classes=num_classes)
@@ -94,10 +94,10 @@ def wrn(
     depth: int,
     factor: int,
 ) -> Classifier:
-    """Wide residual network of depth D = 6n + 4 and widening K: wrn_28_10, wrn_34_10, wrn_70_16 (Zagoruyko &
-    Komodakis 2016).
+    """Wide residual network of depth D = 6n + 4 and widening K, such as wrn_28_10 (Zagoruyko & Komodakis
+    2016).
 
-    The name's depth counts the three projections, so it has D - 2 layers on the main path.
+    D counts the three projections, so there are D - 2 layers on the main path.
     """
     if depth < 10 or (depth - 4) % 6 or factor < 1:
         raise InputError(f"wrn_D_K: expected D = 6n + 4 from 10 on and K from 1 on, got wrn_{depth}_{factor}")

@@ -1,4 +1,4 @@
-"""Residual networks with the activation after the addition (He et al. 2016a), in their small-image form."""
+"""Residual networks with the activation after the addition (He et al. 2016a), for small images."""
 
 from collections.abc import Sequence
 
@@ -13,6 +13,7 @@ __all__ = ["BasicBlock", "Bottleneck", "ResNet"]
 
 
 def _projection(inputs: int, outputs: int, stride: int) -> nn.Module:
+    """The identity, or a 1x1 convolution and norm where the block changes the shape."""
     if stride == 1 and inputs == outputs:
         return nn.Identity()
     return nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
@@ -61,13 +62,14 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A 3x3 stem, stages of blocks that halve the image from the second on, global average pooling, a linear
-    head.
+    """A 3x3 stem, stages of blocks, global average pooling and a linear head.
+
+    Each stage but the first halves height and width.
 
     Args:
         block: ``BasicBlock`` or ``Bottleneck``.
-        blocks: how many in each stage.
-        planes: channels of each stage.
+        blocks: the number of blocks of each stage.
+        planes: the number of channels of each stage.
     """
 
     def __init__(
@@ -132,7 +134,7 @@ def _register(
 _register("resnet18", BasicBlock, (2, 2, 2, 2), (64, 128, 256, 512))
 _register("resnet34", BasicBlock, (3, 4, 6, 3), (64, 128, 256, 512))
 _register("resnet50", Bottleneck, (3, 4, 6, 3), (64, 128, 256, 512))
-# The thin family for CIFAR, 6n + 2 layers deep.
+# The thin networks for CIFAR, 6n + 2 layers deep.
 _register("resnet8", BasicBlock, (1, 1, 1), (16, 32, 64))
 _register("resnet20", BasicBlock, (3, 3, 3), (16, 32, 64))
 _register("resnet56", BasicBlock, (9, 9, 9), (16, 32, 64))

@@ -21,11 +21,12 @@ def vgg19(
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
 ) -> Classifier:
-    """Sixteen 3x3 convolutions with batch norm in five pooled stages, and three linear layers (Simonyan &
-    Zisserman 2015).
+    """Sixteen 3x3 convolutions with batch norm in five stages, and three linear layers (Simonyan & Zisserman
+    2015).
 
-    Our head for small images: global average pooling, then 512, 512 and C units; no dropout, the batch norm
-    serves."""
+    The head for small images is ours: global average pooling, then 512, 512 and C units. There is no dropout,
+    because batch norm regularises.
+    """
     modules: list[nn.Module] = []
     inputs = in_channels
     for stage, planes in enumerate(_PLANES):

@@ -14,7 +14,7 @@ __all__ = ["VisionTransformer", "vit_small"]
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention; (N, tokens, D) to the same."""
+    """Multi-head self-attention: (N, tokens, D) -> (N, tokens, D)."""
 
     def __init__(self, size: int, heads: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a two-layer perceptron, each behind a layer norm and beside a shortcut."""
+    """Attention and a two-layer perceptron, each with a layer norm in front and a shortcut beside it."""
 
     def __init__(self, size: int, heads: int) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Block(nn.Module):
 
 
 class VisionTransformer(nn.Module):
-    """Patches, a class token and learned positions, blocks, layer norm, linear head on the class token."""
+    """Patches, a class token, learned positions, blocks, layer norm and a linear head on the class token."""
 
     def __init__(
         self,
@@ -89,9 +89,7 @@ def vit_small(
     patch: int = 4,
     depth: int = 12,
 ) -> Classifier:
-    """Twelve blocks of 384 features and 6 heads on 4x4 patches: ViT-S (Touvron et al. 2021) at CIFAR's
-    size.
-    """
+    """Twelve blocks of 384 features and 6 heads on 4x4 patches: ViT-S for CIFAR (Touvron et al. 2021)."""
     if patch < 1 or depth < 1 or image_size % patch:
         raise InputError(f"image_size: vit_small expects a multiple of its patch {patch}, got {image_size}")
     network = VisionTransformer(

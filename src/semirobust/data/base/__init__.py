@@ -1,1 +1,1 @@
-"""Images, where they are looked for, and how they are read."""
+"""Images in memory, and how they are located, downloaded and read."""

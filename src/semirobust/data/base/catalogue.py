@@ -1,4 +1,4 @@
-"""What is known of each public data set: its files, their checksums, size and licence."""
+"""The public data sets: files, checksums, sizes and licences."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ class Remote:
     """One file at its official address.
 
     Attributes:
-        url: where it comes from.
+        url: its address.
         md5: its checksum, as published with it.
         megabytes: its size.
     """
@@ -29,11 +29,11 @@ class Entry:
     """One data set.
 
     Attributes:
-        name: on the command line.
+        name: its name on the command line.
         folder: the sub-folder of a data root in which it is looked for.
-        images: how many, in words.
+        images: their number and size, in words.
         licence: terms and credit.
-        remotes: its files; none where it is embedded or must be fetched by hand.
+        remotes: its files; none where scikit-learn ships it or it must be downloaded by hand.
     """
 
     name: str

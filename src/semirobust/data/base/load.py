@@ -1,4 +1,4 @@
-"""Data by name or by path."""
+"""Loading data by name or by path."""
 
 from pathlib import Path
 
@@ -21,12 +21,12 @@ def load_data(
 
     Args:
         source: a name that ``semirobust data`` lists, the path of an ``.npz``, or the path of a folder.
-        root: where a known data set is looked for; None for the usual places.
-        held_out: hold a fifth out for testing where an ``.npz`` has no test images.
-        image_size: side to which pictures of a folder are brought; 32 where None (ImageNet: 224).
+        root: the folder to look for a known data set in; None for those of ``data_roots``.
+        held_out: whether a fifth is held out for testing where an ``.npz`` has no test images.
+        image_size: the side to which pictures of a folder are resized; 32 where None (ImageNet: 224).
 
     Raises:
-        InputError: nothing of that name, or files that are missing or damaged.
+        InputError: there is nothing of that name, or files are missing or damaged.
     """
     if image_size is not None and image_size < 1:
         raise InputError(f"image_size: expected at least 1, got {image_size}")
@@ -36,28 +36,28 @@ def load_data(
         )
     if source in SOURCES.names():
         options = {"image_size": image_size} if source == "imagenet" and image_size else {}
-        return _mixed(SOURCES.make(source, options, root=root))
+        return _shuffled_splits(SOURCES.make(source, options, root=root))
     path = Path(source)
     if path.suffix == ".npz":
-        return _mixed(load_npz(path, held_out=held_out))
+        return _shuffled_splits(load_npz(path, held_out=held_out))
     if path.is_dir():
-        return _mixed(load_folder(path, image_size or 32))
+        return _shuffled_splits(load_folder(path, image_size or 32))
     raise InputError(
         f"data: expected {', '.join(SOURCES.names())}, an .npz or a folder of pictures; got {source!r}"
     )
 
 
-def _mixed(splits: Splits) -> Splits:
-    """In a random but fixed order where images stand class by class, so that the first few are not all of
-    one.
+def _shuffled_splits(splits: Splits) -> Splits:
+    """Images that are sorted by class in a random but fixed order.
+
+    Otherwise the first few of them, which quick runs take, would all be of one class.
     """
-    train, test = (
-        _shuffled(images, part) for images, part in ((splits.train, "train"), (splits.test, "test"))
-    )
+    train, test = _shuffled(splits.train, "train"), _shuffled(splits.test, "test")
     return Splits(splits.name, train, test, splits.note)
 
 
 def _shuffled(images: Images, part: str) -> Images:
+    """``images`` shuffled if they are sorted by class."""
     if bool((images.y[1:] < images.y[:-1]).any()):
         return images
     return images.subset(torch.randperm(len(images), generator=Seed(("order", part)).generator()))

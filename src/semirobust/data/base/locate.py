@@ -1,4 +1,4 @@
-"""Where data is looked for, and how it is downloaded."""
+"""Where data sets are looked for, and how they are downloaded."""
 
 import lzma
 import os
@@ -17,25 +17,24 @@ __all__ = ["data_roots", "download", "find_file", "find_folder"]
 
 
 def data_roots(root: str | Path | None = None) -> tuple[Path, ...]:
-    """Folders in which data is looked for, in order: ``root`` alone if given; else ``$SEMIROBUST_DATA``,
-    ``data``, the cache.
+    """The folders to look for data in: ``root`` alone if given, else ``$SEMIROBUST_DATA``, ``data`` and the
+    cache, in this order.
     """
     if root is not None:
         return (Path(root),)
-    named = os.environ.get("SEMIROBUST_DATA")
+    configured = os.environ.get("SEMIROBUST_DATA")
     cache = Path(pooch.os_cache("semirobust"))
-    return (*((Path(named),) if named else ()), Path("data"), cache)
+    return (*((Path(configured),) if configured else ()), Path("data"), cache)
 
 
 def find_folder(name: str, root: str | Path | None, markers: tuple[str, ...]) -> Path:
-    """The folder that holds data set ``name``: one that contains any of the files ``markers`` (or an archive
-    of them).
+    """The folder of data set ``name``: the first that contains any of the files ``markers``.
 
-    Looks into each data root and its sub-folder for the data set. Archives found beside are unpacked in
-    place.
+    Looks into each data root and its sub-folder for the data set. An archive of the data set that lies there
+    is unpacked in place.
 
     Raises:
-        InputError: nothing was found; the sentence says where it was looked for and how to fetch it.
+        InputError: there is none; the sentence lists the folders and says how to download the data set.
     """
     entry = CATALOGUE[name]
     tried = []
@@ -62,25 +61,25 @@ def find_file(folder: Path, name: str) -> Path | None:
     """``name`` directly in ``folder`` or one level below; None if absent."""
     if (folder / name).exists():
         return folder / name
-    others = {
-        entry.folder for entry in CATALOGUE.values()
-    }  # mnist and fashion-mnist have files of the same names
-    found = (
-        sorted(path for path in folder.glob(f"*/{name}") if path.parent.name not in others)
-        if folder.is_dir()
-        else []
-    )
-    return found[0] if found else None
+    if not folder.is_dir():
+        return None
+    # Folders of other data sets are left out, because MNIST and Fashion-MNIST have files of the same names.
+    others = {entry.folder for entry in CATALOGUE.values()}
+    below = sorted(path for path in folder.glob(f"*/{name}") if path.parent.name not in others)
+    return below[0] if below else None
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a tar archive into ``folder``; members that would land outside it, links and devices are
-    refused, and bombs.
+    """Unpack a tar archive into ``folder``.
+
+    Raises:
+        InputError: the archive is damaged or would unpack to absurdly many bytes, or a member is a link, a
+            device, or would lie outside ``folder``.
     """
     try:
         with tarfile.open(archive) as tar:
             size = 0
-            for member in tar:  # before anything is written
+            for member in tar:  # all sizes are checked before anything is written
                 size += member.size
                 check_size(archive, size)
             tar.extractall(folder, filter="data")
@@ -101,14 +100,13 @@ def unpack(archive: Path, folder: Path) -> None:
 
 
 def download(name: str, root: str | Path | None = None, *, progress: Progress = silent) -> Path:
-    """Fetch data set ``name`` from its official address into the first data root (or ``root``), checking each
-    file.
+    """Download data set ``name`` from its official address into ``root``, or into the cache where None.
 
     Returns:
-        the folder it lies in.
+        the folder of the data set.
 
     Raises:
-        InputError: the data set has no official download, the network gave nothing, or a checksum is wrong.
+        InputError: the data set has no official download, the network fails, or a checksum is wrong.
     """
     if name not in CATALOGUE or not CATALOGUE[name].remotes:
         known = ", ".join(entry.name for entry in CATALOGUE.values() if entry.remotes)
@@ -124,7 +122,7 @@ def download(name: str, root: str | Path | None = None, *, progress: Progress = 
 
 
 class _Bar:
-    """Adapter from pooch's progress bar to a ``Progress``."""
+    """A progress bar, as pooch wants it, that reports to a ``Progress``."""
 
     def __init__(self, task: str, progress: Progress) -> None:
         self.task, self.progress, self.total, self.done = task, progress, 0, 0

@@ -1,4 +1,4 @@
-"""Arrays in a NumPy archive."""
+"""Images from arrays in a NumPy archive."""
 
 from pathlib import Path
 from typing import Any
@@ -15,36 +15,35 @@ __all__ = ["load_npz"]
 
 
 def load_npz(path: Path, *, held_out: bool = True) -> Splits:
-    """``x_train, y_train, x_test, y_test``, or ``x, y`` (``image, label``) of which a fifth is held out for
-    testing.
+    """Images from the arrays ``x_train, y_train, x_test, y_test``, or ``x, y``, or ``image, label``.
 
-    Images are (N, K, H, W), (N, H, W, K) or (N, H, W); bytes, or floats in [0, 1]. Pickled entries are
-    refused.
+    Without test arrays a fifth of the images is held out for testing. Images are (N, K, H, W), (N, H, W, K)
+    or (N, H, W); bytes, or floats in [0, 1]. Pickled entries are refused.
 
     Raises:
-        InputError: no such file, entries missing, or values not as described.
+        InputError: no such file, missing entries, or values that are not as described.
     """
     try:
         check_archive(path)
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
-        if odd := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
-            raise ValueError(f"{odd[0]} is no array")
+        if others := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+            raise ValueError(f"{others[0]} is no array")
     except InputError:
         raise
     except Exception as error:  # a damaged archive can fail in any way
         raise InputError(
             f"{path.name}: expected an .npz of plain arrays, got one that cannot be read ({error})"
         ) from None
-    if {"image", "label"} <= arrays.keys():  # as generated images are published
+    if {"image", "label"} <= arrays.keys():  # the names under which generated images are published
         arrays = {"x": arrays["image"], "y": arrays["label"]}
     if {"x_train", "y_train", "x_test", "y_test"} <= arrays.keys():
         train = _images(path, arrays["x_train"], arrays["y_train"])
         test = _images(path, arrays["x_test"], arrays["y_test"])
         return Splits(path.stem, train, Images(test.pixels, test.y, train.classes))
     if {"x", "y"} <= arrays.keys() and not held_out:
-        everything = _images(path, arrays["x"], arrays["y"])
-        return Splits(path.stem, everything, everything.first(1))
+        train = _images(path, arrays["x"], arrays["y"])
+        return Splits(path.stem, train, train.first(1))
     if {"x", "y"} <= arrays.keys():
         train, test = _images(path, arrays["x"], arrays["y"]).hold_out(0.2, Seed(("npz", "test")))
         return Splits(path.stem, train, test, "no test arrays: a random fifth was held out for testing")
@@ -55,6 +54,7 @@ def load_npz(path: Path, *, held_out: bool = True) -> Splits:
 
 
 def _images(path: Path, x: Any, y: Any) -> Images:
+    """Images of two arrays, brought to (N, K, H, W)."""
     if x.ndim == 3:
         x = x[:, None]
     elif x.ndim == 4 and x.shape[1] not in (1, 3) and x.shape[3] in (1, 3):

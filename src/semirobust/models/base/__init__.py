@@ -1,1 +1,1 @@
-"""What architectures share, how they are built, and how weights are read and written."""
+"""What architectures share, how they are built, and their checkpoints."""

@@ -22,7 +22,7 @@ def build_model(
     seed: int | Seed = 0,
     **options: Any,
 ) -> Classifier:
-    """A freshly initialised architecture in eval mode; training switches the mode itself.
+    """A newly initialised architecture in eval mode; training switches the mode itself.
 
     Args:
         name: one of ``semirobust.models.MODELS.names()``, such as ``resnet18`` or ``wrn_34_10``.
@@ -30,12 +30,12 @@ def build_model(
         width: factor on all channel counts; 0.25 suits a CPU.
         in_channels: K.
         image_size: H = W.
-        mean, std: the normalisation inside the model.
-        seed: of the initial weights; the global generator is left as it was.
-        options: what the architecture takes besides, such as ``scale`` of ``capacity_cnn``.
+        mean, std: the normalisation inside the model, by channel; 0.5 and 0.25 where None.
+        seed: of the initial weights; the global generators are restored afterwards.
+        options: further options of the architecture, such as ``scale`` of ``capacity_cnn``.
 
     Raises:
-        InputError: unknown name or option, or a value out of range.
+        InputError: an unknown name or option, or a value out of range.
     """
     if num_classes < 2:
         raise InputError(f"num_classes: expected at least 2, got {num_classes}")

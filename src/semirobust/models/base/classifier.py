@@ -1,4 +1,4 @@
-"""What all architectures share: normalisation inside, and channels scaled by a width factor."""
+"""What all architectures share: normalisation inside the model, and channels scaled by a width."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ __all__ = ["Classifier", "Normalise", "Normalised", "channels"]
 
 
 class Normalise(nn.Module):
-    """(x - mean) / std by channel, with mean and std kept in the checkpoint.
+    """(x - mean) / std by channel; mean and std are part of the checkpoint.
 
     Args:
-        mean, std: one number for each channel, in pixel units; broadcast over (N, K, H, W).
+        mean, std: one number for each channel, in pixel units.
     """
 
     mean: Tensor
@@ -41,7 +41,7 @@ class Classifier(nn.Module):
     Args:
         network: takes normalised images.
         in_channels: K.
-        mean, std: the normalisation by channel; 0.5 and 0.25 where not given, close to most natural images.
+        mean, std: the normalisation by channel; 0.5 and 0.25, about those of natural images, where None.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ class Classifier(nn.Module):
 
 
 class Normalised(nn.Sequential):
-    """Puts the normalisation in front of a model that expects normalised images.
+    """A model that expects normalised images, with the normalisation in front of it.
 
-    ``Normalised(model, mean, std)`` takes pixels in [0, 1], as everything here does.
+    ``Normalised(model, mean, std)`` takes pixels in [0, 1], as all models of this library do.
     """
 
     def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -79,5 +79,5 @@ class Normalised(nn.Sequential):
 
 
 def channels(count: int, width: float, *, multiple_of: int = 1) -> int:
-    """``count`` scaled by ``width`` and rounded to a multiple, at least one of them."""
+    """``count * width`` rounded to a positive multiple of ``multiple_of``."""
     return max(1, round(count * width / multiple_of)) * multiple_of

@@ -14,15 +14,17 @@ __all__ = ["from_factory"]
 
 
 def from_factory(spec: str, *, seed: int | Seed = 0) -> nn.Module:
-    """Import ``package.module`` and call ``factory()`` in it, which returns a module that takes pixels in [0,
-    1].
+    """Import ``package.module`` and return ``factory()`` of it in eval mode.
 
-    The working directory is searched first, as ``python -m`` does. This runs the user's code: only a name
-    given on the command line or in Python reaches it, never one from a file. ``seed`` is that of the initial
-    weights.
+    The working directory is searched first, as by ``python -m``. This runs the user's code, so the name must
+    come from the command line or from Python, never from a file.
+
+    Args:
+        spec: ``package.module:factory``; the factory returns a module that takes pixels in [0, 1].
+        seed: of the initial weights.
 
     Raises:
-        InputError: not of this form, nothing of that name, or something else than a module came back.
+        InputError: ``spec`` is not of this form or names nothing, or the factory fails or returns no module.
     """
     module_name, _, attribute = spec.partition(":")
     if not module_name or not attribute:

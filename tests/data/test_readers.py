@@ -172,11 +172,11 @@ def test_imagenet_layout(tmp_path):
 def test_many_pictures_are_decoded_when_wanted(tmp_path, monkeypatch):
     from semirobust.data import folder
 
-    monkeypatch.setattr(folder, "_IN_MEMORY", 0)
+    monkeypatch.setattr(folder, "_MAX_IN_MEMORY", 0)
     _pictures(tmp_path / "all")
     lazy = sr.load_data(str(tmp_path / "all"), image_size=16)
     assert not isinstance(lazy.train.pixels, torch.Tensor)
-    monkeypatch.setattr(folder, "_IN_MEMORY", 1 << 30)
+    monkeypatch.setattr(folder, "_MAX_IN_MEMORY", 1 << 30)
     for a, b in zip(
         lazy.train.all(), sr.load_data(str(tmp_path / "all"), image_size=16).train.all(), strict=True
     ):

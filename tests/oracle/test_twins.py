@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import semirobust as sr
-from semirobust.adapters.twin_norm import TwinNorm, halves, twin_norms
+from semirobust.adapters.twin_norm import TwinNorm, split_batches, twin_norms
 from semirobust.fast.copy import Faster
 from semirobust.objectives.base.objective import Step
 from semirobust.objectives.twins import TWINS
@@ -50,12 +50,12 @@ def test_outside_all_is_as_before():
         assert list(model.state_dict()) == keys and any(isinstance(m, TwinNorm) for m in model.modules())
         torch.testing.assert_close(model(x), before)
         model.bn1.running_mean += 1.0
-        with halves(model):
+        with split_batches(model):
             split = model(x)
         torch.testing.assert_close(split[:3], before[:3])  # the first half does not see it
         assert not torch.allclose(split[3:], before[3:])
         fast = Faster(model, x, torch.float32)
-        with halves(fast.network):
+        with split_batches(fast.network):
             torch.testing.assert_close(fast.network(x), split, rtol=1e-3, atol=1e-4)
     assert not any(isinstance(m, TwinNorm) for m in model.modules())
     assert {type(m) for m in model.modules() if isinstance(m, nn.BatchNorm2d)} == {nn.BatchNorm2d}

@@ -16,12 +16,12 @@ __all__ = [
     "LowRankConv2d",
     "LowRankLinear",
     "branch",
+    "effective_weights",
     "low_rank",
+    "merge_updates",
     "merged",
     "on_branch",
-    "whole_weights",
     "without_branch",
-    "without_updates",
 ]
 
 _DOWN, _UP = "down", "up"
@@ -166,7 +166,7 @@ def _updated(module: nn.Module, rank: int, scale: float, seed: Seed) -> _LowRank
     return copy
 
 
-def without_updates(model: nn.Module) -> None:
+def merge_updates(model: nn.Module) -> None:
     """Replace the modules with updates by plain ones with the effective weights; ``model`` is changed."""
     for name, module in list(model.named_modules()):
         if isinstance(module, _LowRank):
@@ -178,7 +178,7 @@ def without_updates(model: nn.Module) -> None:
             replace_module(model, name, plain)
 
 
-def whole_weights(model: nn.Module) -> dict[str, Tensor]:
+def effective_weights(model: nn.Module) -> dict[str, Tensor]:
     """The effective weight of each module with an update, by the name of its weight."""
     return {
         f"{name}.weight": module.effective_weight

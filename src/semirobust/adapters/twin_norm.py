@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from semirobust.adapters.replace import replaced_modules
 
-__all__ = ["TwinNorm", "halves", "twin_norms"]
+__all__ = ["TwinNorm", "split_batches", "twin_norms"]
 
 
 class TwinNorm(nn.BatchNorm2d):
@@ -65,7 +65,7 @@ def _twin(module: nn.Module) -> TwinNorm:
 
 
 @contextmanager
-def halves(model: nn.Module) -> Iterator[None]:
+def split_batches(model: nn.Module) -> Iterator[None]:
     """Inside, the twin norms of ``model`` split each batch."""
     twins = [module for module in model.modules() if isinstance(module, TwinNorm)]
     try:

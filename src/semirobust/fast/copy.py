@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from semirobust.adapters.low_rank import whole_weights, without_updates
+from semirobust.adapters.low_rank import effective_weights, merge_updates
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.fast.fold import fold_batch_norm, fold_input_scale, run_before
@@ -42,7 +42,7 @@ class Faster:
     def __init__(self, model: nn.Module, x: Tensor, dtype: torch.dtype) -> None:
         self._model = model
         self.network = copy.deepcopy(model).eval().requires_grad_(False)
-        without_updates(self.network)
+        merge_updates(self.network)
         if not any(isinstance(module, nn.Conv2d) for module in self.network.modules()):
             raise InputError("model: expected convolutions, found none")
         self._norms, self._scale = fold_batch_norm(self.network, x), fold_input_scale(self.network, x)
@@ -129,7 +129,7 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
         model.named_parameters(remove_duplicate=False),
         model.named_buffers(remove_duplicate=False),
     )
-    return {**dict(parameters), **dict(buffers), **whole_weights(model)}
+    return {**dict(parameters), **dict(buffers), **effective_weights(model)}
 
 
 def _fused(model: nn.Module, conv: str, norm: str) -> tuple[Tensor, Tensor]:
@@ -137,7 +137,7 @@ def _fused(model: nn.Module, conv: str, norm: str) -> tuple[Tensor, Tensor]:
     assert isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d)
     mean, variance = second.running_mean, second.running_var
     assert mean is not None and variance is not None
-    weight = whole_weights(first).get(".weight", first.weight)
+    weight = effective_weights(first).get(".weight", first.weight)
     return nn.utils.fuse_conv_bn_weights(
         weight, first.bias, mean, variance, second.eps, second.weight, second.bias
     )

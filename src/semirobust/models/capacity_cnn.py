@@ -27,8 +27,8 @@ def capacity_cnn(
     """Two convolutions and one hidden layer, scale 0 to 5: filters (2, 4) to (64, 128), hidden 100 to 3200.
 
     Source: the capacity study of "Lighter robust model", section IV. The paper gives no kernel sizes. Ours
-    are 5x5 without padding, each followed by ReLU and 2x2 max pooling, as in the MNIST network of Madry et al.
-    (2018), which pads.
+    are 5x5 without padding, each followed by ReLU and 2x2 max pooling. The MNIST network of Madry et al.
+    (2018) is alike, but pads.
     """
     if not 0 <= scale <= 5:
         raise InputError(f"scale: expected 0 to 5, got {scale}")

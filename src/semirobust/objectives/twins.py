@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn import functional as F
 
-from semirobust.adapters.twin_norm import halves
+from semirobust.adapters.twin_norm import split_batches
 from semirobust.core.errors import InputError
 from semirobust.objectives import OBJECTIVES
 from semirobust.objectives.base.objective import AbstractObjective, Step
@@ -37,13 +37,13 @@ class TWINS(AbstractObjective):
 
     def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
         def loss(x_adv: Tensor) -> Tensor:
-            with halves(step.model):
+            with split_batches(step.model):
                 return F.cross_entropy(step.model(x_adv), step.y, reduction="none")
 
         return loss
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
-        with halves(step.model):
+        with split_batches(step.model):
             losses = F.cross_entropy(step.model(x_adv), step.y, reduction="none")
         n = len(losses) // 2
         if n == 0:

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from semirobust.cli.app import main as program
 from semirobust.core.tensor_files import read_metadata, read_tensors
-from semirobust.experiments.reproduce.runner import reproduce
+from semirobust.experiments.queue.runner import reproduce
 from semirobust.training.training import Training
 
 __all__ = ["main"]
@@ -254,7 +254,8 @@ def _call(arguments: list[str]) -> int:
 
 
 def _reproduced() -> int:
-    reproduce("lighter", "cpu", Path("runs/out"), only=_UNITS, workers=1, changes=_SMALL)
+    study = Path(__file__).resolve().parents[1] / "papers" / "lighter"
+    reproduce(study, "cpu", Path("runs/out"), only=_UNITS, workers=1, changes=_SMALL)
     return 0
 
 

@@ -43,6 +43,7 @@ from .measures.connectivity import connectivity as connectivity
 from .measures.criticality import criticality as criticality
 from .measures.semirobustness import semirobustness as semirobustness
 from .measures.stability import stability as stability
+from .measures.usefulness import Usefulness as Usefulness
 from .measures.usefulness import usefulness as usefulness
 from .models.base.build import build_model as build_model
 from .models.base.checkpoint import load_checkpoint as load_checkpoint
@@ -100,6 +101,7 @@ __all__ = [
     "StAdv",
     "Standard",
     "Training",
+    "Usefulness",
     "adapt",
     "build_model",
     "connectivity",

@@ -26,7 +26,9 @@ from semirobust.threats import NORMS, THREATS
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "semirobust"
-FILES = sorted(SOURCE.rglob("*.py"))
+PAPERS = sorted((ROOT / "papers").rglob("*.py"))
+FILES = [*sorted(SOURCE.rglob("*.py")), *PAPERS]
+ROOMS = sorted(file.parent for file in SOURCE.glob("*/__init__.pyi"))
 FAMILIES = (
     ATTACKS,
     AUGMENTATIONS,
@@ -60,7 +62,8 @@ def test_every_file_of_a_family_registers_a_member(family):
 def test_a_class_is_abstract_or_final():
     """What is shared is composed, or stands in an abstract class: no concrete dataclass is subclassed."""
     for file in FILES:
-        name = ".".join(file.relative_to(SOURCE.parent).with_suffix("").parts)
+        root = SOURCE.parent if file.is_relative_to(SOURCE) else ROOT
+        name = ".".join(file.relative_to(root).with_suffix("").parts)
         if file.name in ("__init__.py", "__main__.py"):
             continue
         for cls in vars(importlib.import_module(name)).values():
@@ -147,6 +150,39 @@ def test_every_public_name_exists_and_is_typed():
     assert set(re.findall(r'^    "(\w+)",$', text, re.M)) == set(sr.__all__)
     with pytest.raises(AttributeError, match="No semirobust attribute nope"):
         _ = sr.nope
+
+
+@pytest.mark.parametrize("room", ROOMS, ids=lambda room: room.name)
+def test_every_public_name_of_a_room_exists_and_is_no_file_of_it(room):
+    """A name that a file of the room has too would be the function or the module, as imports happened."""
+    package = importlib.import_module(f"semirobust.{room.name}")
+    text = (room / "__init__.pyi").read_text()
+    assert all(getattr(package, name) is not None for name in package.__all__)
+    assert set(re.findall(r"import \w+ as (\w+)$", text, re.M)) == set(package.__all__)
+    assert set(re.findall(r'^    "(\w+)",$', text, re.M)) == set(package.__all__)
+    assert not set(package.__all__) & {path.stem for path in room.iterdir()}
+
+
+def test_papers_use_public_names_only():
+    """Names in ``__all__`` of semirobust or of one of its rooms, files of their own folder, other libraries."""
+    for file in PAPERS:
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                assert not any(alias.name.startswith(("semirobust", "papers")) for alias in node.names), file
+            elif isinstance(node, ast.ImportFrom) and node.level:
+                assert node.level == 1 and (file.parent / f"{node.module}.py").is_file(), (file, node.module)
+            elif isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == "semirobust":
+                assert node.module.count(".") <= 1, (file, node.module)
+                public = importlib.import_module(node.module).__all__
+                assert {alias.name for alias in node.names} <= set(public), (file, node.module)
+
+
+def test_the_library_knows_no_paper():
+    for file in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            assert not any(name.partition(".")[0] == "papers" for name in names), file
 
 
 def test_the_project_speaks_of_itself_alone():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from semirobust.experiments.reproduce.runner import write_page
+from semirobust.experiments.queue.runner import write_page
 from tests.docs.tables import PAGE, render
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,14 +15,12 @@ def test_method_tables_are_those_of_the_code():
     assert PAGE.read_text() == render(), "run `make docs`"
 
 
-@pytest.mark.parametrize(
-    "folder", sorted((ROOT / "docs/reproduced").glob("*/records")), ids=lambda f: f.parent.name
-)
-def test_reproduced_tables_are_those_of_the_records(folder, tmp_path):
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/reproduced").glob("*.md")), ids=lambda f: f.stem)
+def test_reproduced_tables_are_those_of_the_records(page, tmp_path):
     """The pages are rendered, not written."""
-    name, _, scale = folder.parent.name.rpartition("-")
-    page = write_page(name, scale, ROOT / "docs/reproduced", tmp_path / "page.md")
-    assert page.read_text() == (ROOT / f"docs/reproduced/{name}-{scale}.md").read_text()
+    name, _, scale = page.stem.rpartition("-")
+    write_page(ROOT / "papers" / name, scale, tmp_path, tmp_path / "page.md")
+    assert (tmp_path / "page.md").read_text() == page.read_text()
 
 
 def _blocks(page: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -10,57 +9,60 @@ import pytest
 
 from semirobust.core.errors import InputError
 from semirobust.experiments.launch import LAUNCHERS
-from semirobust.experiments.reproduce import REPRODUCTIONS
-from semirobust.experiments.reproduce.base import AbstractReproduction, Unit
-from semirobust.experiments.reproduce.runner import Failed, reproduce, status
-from semirobust.records.schema import Number, Origin, Settings
+from semirobust.experiments.queue.runner import Failed, reproduce, status
 
-_AT = Origin(version="0", config="0", seed="0", device="cpu")
+LIGHTER = Path(__file__).resolve().parents[2] / "papers" / "lighter"
+_TOY = '''
+"""Five runs of no cost: c needs b needs a."""
+
+from functools import partial
+
+from semirobust import InputError
+from semirobust.experiments import AbstractStudy, Unit
+from semirobust.records import Number, Origin, Settings
+
+AT = Origin(version="0", config="0", seed="0", device="cpu")
 
 
-def _work(name, home, folder, progress):
+def work(name, home, folder, progress):
     """Notes that it ran; one of them fails until a file says otherwise."""
     with (folder / "ran").open("a") as file:
         file.write("x")
     if name == "b" and not (home / "mended").exists():
-        raise RuntimeError("the disk burnt\nand more")
+        raise RuntimeError("the disk burnt\\nand more")
     if name == "wrong":
         raise InputError("settings: expected others")
-    return [
-        Settings(stage="toy", settings={}, origin=_AT),
-        Number(name="n", value=1, labels={"arm": "x"}, origin=_AT),
-    ]
+    numbers = [Number(name="n", value=1, labels={"arm": "x"}, origin=AT)]
+    return [Settings(stage="toy", settings={}, origin=AT), *numbers]
 
 
-@dataclass(frozen=True)
-class Toy(AbstractReproduction):
-    """Five runs of no cost: c needs b needs a."""
-
+class Toy(AbstractStudy):
     paper = "none"
     scales = {"cpu": "toy"}
 
     def units(self, scale, seeds, changes):
         def unit(name, *needs):
             own = tuple(f"net/seed-0/{n}" for n in needs)
-            return Unit(f"net/seed-0/{name}", 0, (), f"key-{name}", partial(_work, name), own, ())
+            return Unit(f"net/seed-0/{name}", 0, (), f"key-{name}", partial(work, name), own, ())
 
         extra = [unit("wrong")] if changes.get("wrong") else []
         return [unit("a"), unit("b", "a"), unit("c", "b"), unit("d"), *extra]
 
     def page(self, source, scale):
         return ""
+'''
 
 
 @pytest.fixture
-def toy():
-    REPRODUCTIONS.names()
-    REPRODUCTIONS._members["toy"] = Toy
-    yield
-    del REPRODUCTIONS._members["toy"]
+def toy(tmp_path):
+    folder = tmp_path / "toy"
+    folder.mkdir()
+    (folder / "study.py").write_text(_TOY)
+    return folder
 
 
-def _states(out, **changes):
-    return {s.unit.name.rpartition("/")[2]: s.state for s in status("toy", "cpu", out, changes=changes)}
+def _states(toy, out, **changes):
+    return {s.unit.name.rpartition("/")[2]: s.state for s in status(toy, "cpu", out, changes=changes)}
 
 
 def _ran(out, name):
@@ -69,24 +71,24 @@ def _ran(out, name):
 
 def test_what_fails_is_tried_again_and_the_others_go_on(toy, tmp_path):
     with pytest.raises(Failed, match=r"net/seed-0/b: the disk burnt; the runs that do not need it are done"):
-        reproduce("toy", "cpu", tmp_path, workers=1, retries=2)
-    assert _states(tmp_path) == {"a": "done", "b": "failed", "c": "open", "d": "done"}
+        reproduce(toy, "cpu", tmp_path, workers=1, retries=2)
+    assert _states(toy, tmp_path) == {"a": "done", "b": "failed", "c": "open", "d": "done"}
     assert _ran(tmp_path, "b") == 3 and _ran(tmp_path, "a") == 1
     assert "RuntimeError" in json.loads((tmp_path / "toy-cpu/net/seed-0/b/failed.json").read_text())["trace"]
     (tmp_path / "toy-cpu/mended").touch()
-    reproduce("toy", "cpu", tmp_path, workers=1)
+    reproduce(toy, "cpu", tmp_path, workers=1)
     assert (
-        set(_states(tmp_path).values()) == {"done"} and _ran(tmp_path, "a") == 1
+        set(_states(toy, tmp_path).values()) == {"done"} and _ran(tmp_path, "a") == 1
     )  # what is done is not done again
     with pytest.raises(Failed, match="expected others"):
-        reproduce("toy", "cpu", tmp_path, workers=1, retries=5, changes={"wrong": True})
+        reproduce(toy, "cpu", tmp_path, workers=1, retries=5, changes={"wrong": True})
     assert _ran(tmp_path, "wrong") == 1  # wrong settings stay wrong
 
 
 def test_workers_take_one_run_each(run, tmp_path):
     """Two processes and real runs: every one is done once, and the table says so."""
     only = "capacity-mnist/seed-0/standard-0,capacity-mnist/seed-0/fgsm-0,capacity-mnist/seed-1/standard-0"
-    arguments = ["reproduce", "lighter", "--out", "runs", "--only", only]
+    arguments = ["reproduce", str(LIGHTER), "--out", "runs", "--only", only]
     changes = {
         "data.source": "digits",
         "model.name": "resnet8",
@@ -95,11 +97,11 @@ def test_workers_take_one_run_each(run, tmp_path):
         "evaluate.examples": 20,
     }
     home = reproduce(
-        "lighter", "cpu", tmp_path, only=only.split(","), workers=2, changes={**changes, "model.width": 0.25}
+        LIGHTER, "cpu", tmp_path, only=only.split(","), workers=2, changes={**changes, "model.width": 0.25}
     )
     assert len(list((home / "records").iterdir())) == 3
     with pytest.raises(InputError, match="workers"):
-        reproduce("lighter", "cpu", tmp_path, workers=0)
+        reproduce(LIGHTER, "cpu", tmp_path, workers=0)
     assert "launcher" in run(*arguments, "--launcher", "none", code=2)[1]
 
 

@@ -145,6 +145,8 @@ _COMMANDS = {
         "--only",
         "--seeds",
         "--page",
+        "--packed",
+        "--unpack",
         "--workers",
         "--launcher",
         "--launcher-set",

@@ -82,9 +82,16 @@ def recover(
 
 def reproduce(
     name: Annotated[
-        str, typer.Argument(help="Which paper: semirobustness, clat or lighter.", metavar="PAPER")
+        str,
+        typer.Argument(
+            help="Which study: the name of an installed one or of a folder in papers/, or the path of a"
+            " folder with study.py, whose code is run.",
+            metavar="NAME_OR_PATH",
+        ),
     ],
-    scale: Annotated[str, typer.Option("--scale", help="cpu, or paper for the full setting.")] = "cpu",
+    scale: Annotated[
+        str, typer.Option("--scale", help="One that the study has: cpu, or paper for the full setting.")
+    ] = "cpu",
     out: Annotated[Path, typer.Option("--out", help="Where networks and records go.")] = Path(
         "runs/reproduced"
     ),
@@ -97,8 +104,27 @@ def reproduce(
     ] = None,
     page: Annotated[
         Path | None,
-        typer.Option("--page", help="Render the tables from the records into this Markdown file."),
+        typer.Option(
+            "--page",
+            help="Render the tables into this Markdown file: from the runs below --out, or where there are"
+            " none from the records that come with the study.",
+        ),
     ] = None,
+    packed: Annotated[
+        bool,
+        typer.Option("--packed", help="With --page: from the records that come with the study in any case."),
+    ] = False,
+    pack: Annotated[
+        bool,
+        typer.Option("--pack", help="Put the records of the runs below --out into the study's folder."),
+    ] = False,
+    unpack: Annotated[
+        bool,
+        typer.Option(
+            "--unpack",
+            help="Put the records that come with the study below --out, so that they count as done.",
+        ),
+    ] = False,
     workers: Annotated[
         int | None, typer.Option("--workers", help="How many; one for each core by default.")
     ] = None,
@@ -115,16 +141,26 @@ def reproduce(
     data_root: o.DataRoot = None,
     json: o.Json = False,
 ) -> None:
-    """Make the tables and figures of a paper again: runs what is not done, goes on where it was interrupted.
+    """Make the tables and figures of a paper again: runs what is not done, resumes what was interrupted.
 
     Several of these may run at once with the same --out, on machines that share it.
     """
     from semirobust.cli.console import bars, print_json, show_table, tell
-    from semirobust.experiments.reproduce.runner import reproduce as run
-    from semirobust.experiments.reproduce.runner import status, write_page
+    from semirobust.experiments.queue.archive import pack_runs, unpack_runs
+    from semirobust.experiments.queue.find import find_study
+    from semirobust.experiments.queue.runner import reproduce as run
+    from semirobust.experiments.queue.runner import runs_of_page, status, write_page
 
+    study = find_study(name)
+    if pack:
+        tell(f"wrote {pack_runs(study, scale, out)}")
+    if unpack:
+        tell(f"unpacked into {unpack_runs(study, scale, out)}")
     if page is not None:
-        tell(f"wrote {write_page(name, scale, out, page)}")
+        home = runs_of_page(name, scale, out, packed=packed)
+        source = "the records that come with the study" if home is None else f"the runs in {home}"
+        tell(f"wrote {write_page(name, scale, out, page, packed=packed)} from {source}")
+    if pack or unpack or page is not None:
         return
     changes = {"data.root": data_root}
     if not list_:
@@ -155,15 +191,15 @@ def reproduce(
                 (f"{network}: {rest.rpartition('/')[2]}", ", ".join(entry.unit.items)), []
             ).append(entry.state)
         rows = [(run, items, _counted(each)) for (run, items), each in states.items()]
-        show_table(f"{name}, scale {scale}", ("run", "for", "seeds"), rows)
+        show_table(f"{study.name}, scale {scale}", ("run", "for", "seeds"), rows)
         done = sum(s.state == "done" for s in found)
-        tell(f"{done} of {len(found)} runs are done; records in {out / f'{name}-{scale}' / 'records'}")
+        tell(f"{done} of {len(found)} runs are done; records in {out / f'{study.name}-{scale}' / 'records'}")
 
 
 @contextmanager
 def _failures() -> Iterator[None]:
     """Runs that failed are said, with code 1: what was typed is not wrong."""
-    from semirobust.experiments.reproduce.runner import Failed
+    from semirobust.experiments.queue.runner import Failed
 
     try:
         yield

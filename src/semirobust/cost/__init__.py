@@ -1,1 +1,8 @@
-"""What an attack, a training step or a network costs in time and memory."""
+"""What an attack, a training step or a network costs in time and memory.
+
+The public names stand in ``__init__.pyi``; each is imported when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

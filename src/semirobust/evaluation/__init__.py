@@ -1,1 +1,8 @@
-"""Verdicts on examples: accuracy, clean and under attack."""
+"""Verdicts on examples: accuracy, clean and under attack.
+
+The public names stand in ``__init__.pyi``; each is imported when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

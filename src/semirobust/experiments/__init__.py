@@ -1,1 +1,8 @@
-"""One file per command: read artefacts, call the library, write artefacts and records."""
+"""One file for each command, and studies of many runs: read files, call the library, write records.
+
+The public names stand in ``__init__.pyi``; each is imported when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

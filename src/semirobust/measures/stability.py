@@ -214,7 +214,8 @@ def stability(
     x: Tensor,
     y: Tensor,
     *,
-    threat: AbstractBall,
+    threat: AbstractBall | None = None,
+    attack: AbstractAttack | None = None,
     batches: Sequence[int] = (10, 30, 50, 100),
     draws: int = 200,
     k: int | None = None,
@@ -230,11 +231,16 @@ def stability(
         model: gives logits (N, C); in eval mode. It is left as it was.
         x, y: (N, ...) pixels in [0, 1] and (N,) labels.
         threat: the perturbations allowed; PGD-10 looks for them.
+        attack: another attack, in place of ``threat``.
         seed: of attacks and draws; the rest as in :class:`Stability`.
     """
     check_mode(model)
     check_examples(x, y)
-    if not isinstance(threat, AbstractBall):
-        raise InputError(f"threat: expected a threat model such as Linf(8/255), got {threat!r}")
+    if attack is None:
+        if not isinstance(threat, AbstractBall):
+            raise InputError(f"threat: expected a threat model such as Linf(8/255), got {threat!r}")
+        attack = PGD(threat, steps=10)
+    elif threat is not None:
+        raise InputError("threat: expected a threat model such as Linf(8/255), or an attack; got both")
     measure = Stability(batches, draws, k, attacks, scale, at, form)
-    return measure.measure(model, layer_map(model, x), x, y, attack=PGD(threat, steps=10), seed=as_seed(seed))
+    return measure.measure(model, layer_map(model, x), x, y, attack=attack, seed=as_seed(seed))

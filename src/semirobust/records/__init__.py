@@ -1,1 +1,8 @@
-"""Every number with its unit, interval and origin, as lines of JSON."""
+"""Every number with its unit, interval and origin, as lines of JSON.
+
+The public names stand in ``__init__.pyi``; each is imported when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

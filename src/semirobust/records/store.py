@@ -1,22 +1,32 @@
 """Files of records."""
 
+import lzma
 from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from semirobust.core.errors import InputError
-from semirobust.core.files import write_atomically
+from semirobust.core.files import check_size, write_atomically
 from semirobust.records.schema import Finding, LayerEntry, Number, Picture, Settings, parse_record
 
 __all__ = ["AnyRecord", "read_records", "write_records"]
+
+_COMPRESSED = ".xz"
+_LIMIT = 1 << 28  # bytes that unpacking may claim beyond the text itself
 
 AnyRecord = Number | LayerEntry | Picture | Finding | Settings
 
 
 def write_records(path: Path, records: Iterable[AnyRecord]) -> None:
-    """Write records as lines of JSON, whole or not at all."""
-    write_atomically(path, "".join(record.model_dump_json() + "\n" for record in records).encode())
+    """Write records as lines of JSON, whole or not at all; compressed where the name ends in ``.xz``."""
+    text = "".join(record.model_dump_json() + "\n" for record in records).encode()
+    write_atomically(path, _compressed(text) if path.suffix == _COMPRESSED else text)
+
+
+def _compressed(text: bytes) -> bytes:
+    """Equal text gives equal bytes: the format holds no time and no name."""
+    return lzma.compress(text, preset=9 | lzma.PRESET_EXTREME)
 
 
 def read_records(source: Path) -> list[AnyRecord]:
@@ -34,7 +44,8 @@ def read_records(source: Path) -> list[AnyRecord]:
     )
     if not files:
         raise InputError(
-            f"records: expected a run folder with records/*.jsonl or a .jsonl file at {source}, found none"
+            f"records: expected a run folder with records/*.jsonl, or a file .jsonl or .jsonl.xz, at"
+            f" {source}; found none"
         )
     return [record for file in files for record in _read(file)]
 
@@ -42,8 +53,8 @@ def read_records(source: Path) -> list[AnyRecord]:
 def _read(file: Path) -> list[AnyRecord]:
     records = []
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = _text(file).decode("utf-8").splitlines()
+    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
         raise InputError(
             f"{file.name}: expected lines of JSON, got a file that cannot be read ({type(error).__name__})"
         ) from None
@@ -56,3 +67,18 @@ def _read(file: Path) -> list[AnyRecord]:
                 f"{file.name}, line {number}: expected a record, got something else ({problem})"
             ) from None
     return records
+
+
+def _text(file: Path) -> bytes:
+    """The bytes of a file; of a compressed one what it unpacks to, which is bounded."""
+    content = file.read_bytes()
+    if file.suffix != _COMPRESSED:
+        return content
+    unpacked, unpacker = bytearray(), lzma.LZMADecompressor(memlimit=_LIMIT)
+    while not unpacker.eof:
+        unpacked += unpacker.decompress(content, max_length=1 << 20)
+        content = b""
+        check_size(file, len(unpacked))
+        if unpacker.needs_input and not unpacker.eof:
+            raise EOFError
+    return bytes(unpacked)

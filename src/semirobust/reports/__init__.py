@@ -1,1 +1,8 @@
-"""Pages from records alone: they need no model and no torch."""
+"""Pages from records alone: they need no model and no torch.
+
+The public names stand in ``__init__.pyi``; each is imported when it is first used.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -8,7 +8,7 @@ from semirobust.core.interval import mean_interval
 from semirobust.records.schema import Finding, LayerEntry, Number, Picture, Settings
 from semirobust.records.store import AnyRecord, read_records
 
-__all__ = ["Cell", "Source", "read_source"]
+__all__ = ["Cell", "Source", "read_source", "source_of"]
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,13 @@ def read_source(folders: Sequence[Path]) -> Source:
     for folder, name in zip(folders, _names(folders), strict=True):
         records = read_records(folder)
         _add(source, _with_run(records, name) if len(folders) > 1 else records)
+    return source
+
+
+def source_of(records: Iterable[AnyRecord]) -> Source:
+    """The records of one run, or of many runs that tell themselves apart."""
+    source = Source()
+    _add(source, records)
     return source
 
 

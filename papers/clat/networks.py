@@ -1,0 +1,101 @@
+"""The networks that the runs of the CLAT paper start from, and what is run from each."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["NETWORKS", "Network"]
+
+_CPU_LATE = {"data.train": 2500, "train.epochs": 40, "train.augment": "none", "harden.augment": "none"}
+_PAPER_LATE = {"train.epochs": 150, "train.augment": "none", "harden.augment": "none"}
+
+
+@dataclass(frozen=True)
+class Network:
+    """How a base is trained and which groups of runs go on from it.
+
+    Attributes:
+        groups: of the runs in ``study.py``.
+        changes: to the scale's recipe.
+        weight: lambda of CLAT, scale-free: of the sweep's the best on held-out images.
+        seeds: how many, where fewer than the scale asks for.
+        start: the file that all arms start from: the last epoch's, or the best one's, which is averaged where
+            weights are.
+        goes_on: options of the control that goes on as the base was trained, and entries of the recipe that
+            only it has.
+    """
+
+    groups: tuple[str, ...]
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    weight: float = 1.0
+    seeds: int | None = None
+    start: str = "last.safetensors"
+    goes_on: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
+
+
+def _bases(late: Mapping[str, Any], weight: float) -> dict[str, Network]:
+    """Table 1, 2, 11, 18 and 19: CLAT after other ways to train."""
+
+    def base(
+        changes: Mapping[str, Any], *, objective: str = "", start: str = "last.safetensors", **only: Any
+    ) -> Network:
+        own = {"train.objective": objective} if objective else {}
+        options = {"objective": objective} if objective else {}
+        entries = {f"harden__{key}": value for key, value in only.items()}
+        return Network(("base", "compared"), {**late, **own, **changes}, weight, 1, start, (options, entries))
+
+    rs = {"train.attack": "fgsm-rs", "train.judge": "pgd-10"}
+    swa = {"train.average": "swa", "train.average_from": 0.275}
+    return {
+        "late-trades": base({}, objective="trades"),
+        "late-mart": base({}, objective="mart"),
+        "late-score": base({}, objective="score"),
+        "late-awp": base({"train.awp": 0.01}, awp=0.01),
+        "late-swa": base(swa, start="model.safetensors", average="swa", average_from=0.275),
+        "late-fast": base(rs, attack="fgsm-rs", judge="pgd-10"),
+        "late-augmented": base({"train.augment": "idbh-weak", "harden.augment": "idbh-weak"}),
+        "late-standard": base({}, objective="standard"),
+    }
+
+
+def _architectures(late: Mapping[str, Any], weight: float) -> dict[str, Network]:
+    """Tables 1, 4, 8 and 9: CLAT in other architectures."""
+    groups = ("base", "compared", "index", "each", "across")
+    names = ("vgg19", "preact_resnet18", "densenet121")
+    return {f"late-{name}": Network(groups, {**late, "model.name": name}, weight, 1) for name in names}
+
+
+def _allocations(late: Mapping[str, Any], weight: float) -> dict[str, Network]:
+    """Figures 2 and 5: how many of all epochs train the base."""
+    total, found = late["train.epochs"] + 5, {}
+    for share in (0, 1, 2):
+        before = total * share // 4
+        changes = {**late, "train.epochs": before, "harden.epochs": total - before}
+        found[f"late-after-{before}"] = Network(("base", "allocated"), changes, weight, 1)
+    return found
+
+
+_ALL = ("base", "main", "ablations", "rivals", "index", "each", "attacks", "sweep")
+
+NETWORKS: dict[str, dict[str, Network]] = {
+    "cpu": {
+        "early": Network(_ALL),
+        "late": Network((*_ALL, "paper's form"), _CPU_LATE, 3.0),
+        **_bases(_CPU_LATE, 3.0),
+        **_architectures(_CPU_LATE, 3.0),
+        **_allocations(_CPU_LATE, 3.0),
+    },
+    "paper": {
+        "early": Network(_ALL),
+        "late": Network((*_ALL, "paper's form"), _PAPER_LATE),
+        "early-cifar100": Network(
+            ("base", "main", "ablations", "index"), {"data.source": "cifar100"}, seeds=1
+        ),
+        **_bases(_PAPER_LATE, 1.0),
+        **_architectures(_PAPER_LATE, 1.0),
+        "early-wrn_34_10": Network(
+            ("base", "main", "index", "attacks"), {"model.name": "wrn_34_10"}, seeds=1
+        ),
+        **_allocations(_PAPER_LATE, 1.0),
+    },
+}

@@ -1,0 +1,388 @@
+"""The page of the semirobustness paper: its tables with ours beside them."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from semirobust.records import Number
+from semirobust.reports import Seeds, Source, by_seed, cells, paired, percent, plain, points, render, table
+
+__all__ = ["page"]
+
+_Floats = NDArray[np.float64]
+_Point = tuple[int, float, float]
+
+# Tables 1 and 3: A*, A before training, A after it, in per cent, by network, attack and size of the suffix.
+_PAPER = {
+    "resnet18-cifar10": {
+        ("autoattack", 4): (39.45, 32.12, 39.57), ("autoattack", 12): (39.45, 16.6, 40.13),
+        ("pgd", 4): (38.5, 29.8, 36.5), ("pgd", 12): (38.5, 16.9, 33.7),
+        ("fgsm", 4): (43.1, 34.4, 41.3), ("fgsm", 12): (43.1, 22.5, 38.1),
+        ("clean", 4): (69.7, 67.7, 71.4), ("clean", 12): (69.7, 62.5, 66.3),
+    },
+    "resnet18-cifar100": {
+        ("autoattack", 4): (17.38, 14.65, 18.4), ("autoattack", 12): (17.38, 1.16, 17.9),
+        ("pgd", 4): (16.0, 12.3, 15.9), ("pgd", 12): (16.0, 5.5, 16.3),
+        ("fgsm", 4): (19.8, 14.9, 19.2), ("fgsm", 12): (19.8, 7.6, 18.5),
+        ("clean", 4): (46.8, 39.5, 46.4), ("clean", 12): (46.8, 31.4, 42.2),
+    },
+    "wrn34-10-cifar10": {
+        ("autoattack", 4): (41.66, 33.85, 41.76), ("autoattack", 12): (41.66, 28.32, 43.29),
+        ("pgd", 4): (43.2, 34.5, 42.8), ("pgd", 12): (43.2, 30.3, 41.4),
+        ("fgsm", 4): (50.1, 39.8, 49.8), ("fgsm", 12): (50.1, 34.9, 45.8),
+        ("clean", 4): (81.3, 74.2, 81.6), ("clean", 12): (81.3, 68.9, 77.7),
+    },
+    "wrn34-10-cifar100": {
+        ("autoattack", 4): (20.32, 4.68, 21.34), ("autoattack", 12): (20.32, 0.07, 21.5),
+        ("pgd", 4): (20.4, 17.0, 19.6), ("pgd", 12): (20.4, 11.1, 20.5),
+        ("fgsm", 4): (24.5, 19.3, 23.9), ("fgsm", 12): (24.5, 13.8, 23.4),
+        ("clean", 4): (56.2, 46.4, 55.9), ("clean", 12): (56.2, 40.0, 52.0),
+    },
+}  # fmt: skip
+# Table 1: rho of the last pair of layers and of every fourth before it, in bits, by size of the suffix.
+_RHO = {
+    "resnet18-cifar10": {4: {0: 3.31, 3: 6.16}, 12: {0: 3.19, 3: 5.46, 7: 7.41, 11: 7.80}},
+    "resnet18-cifar100": {4: {0: 3.51, 3: 4.66}, 12: {0: 3.15, 3: 4.54, 7: 4.84, 11: 5.11}},
+    "wrn34-10-cifar10": {4: {0: 3.70, 3: 7.43}, 12: {0: 3.48, 3: 7.65, 7: 8.36, 11: 9.05}},
+    "wrn34-10-cifar100": {4: {0: 3.90, 3: 5.56}, 12: {0: 3.73, 3: 5.35, 7: 5.54, 11: 5.63}},
+}
+# Table 2: accuracy of the network, of the read-out and of random weights under PGD, in per cent, by prefix.
+_READOUT = {"resnet18-cifar10": {17: (38.63, 40.41, 8.91), 13: (38.63, 40.13, 10.1), 9: (38.63, 39.47, 6.82)}}
+_DECIDED = 12  # the suffix at which variants are compared
+_PERMUTATIONS = 9999
+
+
+def page(source: Source, scale: str, what: str) -> str:
+    """The whole page in Markdown: a part for each network."""
+    networks = source.values_of("train.loss", "network")
+    parts = [
+        _part(replace(source, numbers=[n for n in source.numbers if n.labels.get("network") == name]), name)
+        for name in networks
+    ]
+    return render(Path(__file__).with_name("page.md.j2"), scale=scale, what=what, parts=parts)
+
+
+def _part(source: Source, network: str) -> dict[str, object]:
+    """The tables of one network."""
+    rho, null = (_mean(source.named(f"validation.rho{name}")) for name in ("", ".null"))
+    attacks = {a: _examples(source, a) for a in ("autoattack", _pgd(source))}
+    return {
+        "network": network,
+        "pgd": _pgd(source),
+        "attacks": [f"{name} on {n:,}" for name, n in attacks.items() if n],
+        "deciding": next((n.n for n in source.named("recover.difference")), 0),
+        "recovery": _recovery(source, network),
+        "controls": _controls(source),
+        "frontier": _frontier(source),
+        "thresholds": _thresholds(source, network),
+        "null": null,
+        "excess": rho - null,
+        "predictors": _predictors(source),
+        "readouts": _readouts(source, network),
+        "layers": _depth(source),
+        "prefixes": _prefixes(source),
+        "bounds": _bounds(source),
+        "variants": _variants(source),
+    }
+
+
+def _pgd(source: Source) -> str:
+    """The PGD that this scale evaluates with."""
+    names = (str(n.labels["attack"]) for n in source.named("accuracy") if n.labels.get("arm") == "suffix")
+    return next((name for name in names if name.startswith("pgd")), "pgd-20")
+
+
+def _examples(source: Source, attack: str) -> int:
+    found = (
+        n
+        for n in source.named("accuracy")
+        if n.labels.get("attack") == attack and n.labels.get("arm") == "suffix"
+    )
+    return next((n.n or 0 for n in found), 0)
+
+
+def _sizes(source: Source) -> list[int]:
+    return sorted({int(n.labels["suffix"]) for n in source.named("recover.difference")})
+
+
+def _depth(source: Source) -> int:
+    return max((int(n.labels["layer"]) for n in source.named("recover.threshold")), default=0)
+
+
+def _accuracy(
+    source: Source, arm: str, attack: str, size: int | None = None, unit: str | None = None
+) -> Seeds:
+    """Of f* and the controls without a size; of a suffix, before (``start``) or after training, with one."""
+    if attack == "autoattack" and any(n.labels["unit"] == "autoattack" for n in source.named("accuracy")):
+        unit = "autoattack"
+    if size is None:
+        return cells(
+            source,
+            "accuracy",
+            arm=arm,
+            attack=attack,
+            unit=unit or ("references" if arm == "robust" else "controls"),
+        )
+    return cells(source, "accuracy", arm=arm, attack=attack, suffix=size, unit=unit or f"suffix-{size}")
+
+
+def _gap(source: Source, size: int) -> Seeds:
+    """Accuracy under PGD after training less that of f*."""
+    pgd = _pgd(source)
+    return paired(_accuracy(source, "suffix", pgd, size), _accuracy(source, "robust", pgd))
+
+
+def _recovery(source: Source, network: str) -> str:
+    rows = []
+    for name in ("autoattack", "pgd", "fgsm", "clean"):
+        attack = _pgd(source) if name == "pgd" else name
+        star = _accuracy(source, "robust", attack)
+        for size in _sizes(source):
+            start, end = (_accuracy(source, arm, attack, size) for arm in ("start", "suffix"))
+            if not end:
+                continue
+            back = cells(source, "recover.epochs", suffix=size, unit=f"suffix-{size}")
+            paper = _PAPER.get(network, {}).get((name, size))
+            theirs = (
+                "–" if paper is None else f"{paper[0]} → {paper[1]} → {paper[2]} ({paper[2] - paper[0]:+.2f})"
+            )
+            came = f"{len(back.values)} of {len(end.values)}" if name == "pgd" else ""
+            found = (percent(star), percent(start), percent(end), points(paired(end, star)))
+            rows.append((attack, size, *found, came, theirs))
+    head = (
+        "attack",
+        "suffix",
+        "f*",
+        "before",
+        "after",
+        "difference",
+        "seeds that came back",
+        "paper: f* → before → after",
+    )
+    return table(head, rows)
+
+
+def _controls(source: Source) -> str:
+    pgd = _pgd(source)
+    star, everything = _accuracy(source, "robust", pgd), _accuracy(source, "everything", pgd)
+    behind = _accuracy(source, "suffix", pgd, _DECIDED)
+    arms = {
+        f"suffix of {_DECIDED} behind the robust prefix": behind.only(everything.values),
+        f"suffix of {_DECIDED} behind the normal prefix": _accuracy(
+            source, f"normal prefix, suffix {_DECIDED}", pgd
+        ),
+        "everything, from f*": everything,
+    }
+    rows = [(name, percent(found), points(paired(found, star))) for name, found in arms.items() if found]
+    return table(("what trains", f"{pgd}", "less f*"), rows)
+
+
+def _frontier(source: Source) -> str:
+    rows = []
+    everything = _parameters(source, "normal")
+    for size in _sizes(source):
+        gap = _gap(source, size)
+        low = gap.interval[0] if gap else -math.inf
+        share = f"{100 * _parameters(source, f'suffix-{size}') / everything:.0f} %" if everything else "–"
+        lost = f"{-100 * low:.1f}" if math.isfinite(low) else "–"
+        rows.append((_depth(source) - size, size, share, points(gap), lost))
+    head = (
+        "robust prefix, layers",
+        "suffix",
+        "parameters that train",
+        f"{_pgd(source)} less f*",
+        "points lost at most (95 %)",
+    )
+    return table(head, rows)
+
+
+def _parameters(source: Source, unit: str) -> float:
+    return next((n.value for n in source.named("train.parameters") if n.labels["unit"] == unit), 0.0)
+
+
+def _thresholds(source: Source, network: str) -> str:
+    rows = []
+    for size in _sizes(source):
+        found = [n for n in source.named("recover.threshold") if n.labels["unit"] == f"suffix-{size}"]
+        layers = sorted({int(n.labels["layer"]) for n in found}, reverse=True)
+        for position in sorted({0, 3, 7, 11, size - 1} & set(range(len(layers)))):
+            layer = layers[position]
+            rho = by_seed(n for n in found if int(n.labels["layer"]) == layer)
+            start, end = (_rho(source, size, layer, last=last) for last in (False, True))
+            theirs = _RHO.get(network, {}).get(size, {}).get(position, "–")
+            rows.append(
+                (size, layer, plain(rho), plain(start), plain(end), plain(paired(end, start)), theirs)
+            )
+    head = (
+        "suffix",
+        "layer j",
+        "ρ_j, bits",
+        "before training",
+        "after the last epoch",
+        "change",
+        "paper's ρ_j",
+    )
+    return table(head, rows)
+
+
+def _rho(source: Source, size: int, layer: int, *, last: bool) -> Seeds:
+    labels = {"unit": f"suffix-{size}", "layer": layer, "arm": "suffix"}
+    found = [
+        n for n in source.named("validation.rho") if all(n.labels.get(k) == v for k, v in labels.items())
+    ]
+    wanted = max((int(n.labels["epoch"]) for n in found), default=0) if last else 0
+    return by_seed(n for n in found if int(n.labels["epoch"]) == wanted)
+
+
+def _predictors(source: Source) -> str:
+    numbers = [n for n in source.named("layer.connectivity") if n.labels["unit"] == "dependences"]
+    names = list(dict.fromkeys(str(n.labels["by"]) for n in numbers))
+    rows = [(name, *_correlations(source, [n for n in numbers if n.labels["by"] == name])) for name in names]
+    head = (
+        "measure",
+        "before training, across the cut",
+        "before, mean of the suffix",
+        "its change in training",
+    )
+    return table(head, rows)
+
+
+def _correlations(source: Source, numbers: Sequence[Number]) -> list[str]:
+    """Of each kind of dependence with the gap that is left: triples of cut, dependence, gap."""
+    kinds: tuple[list[_Point], ...] = ([], [], [])
+    for size in _sizes(source):
+        first = _depth(source) - size + 1
+        here = [n for n in numbers if int(n.labels["suffix"]) == size and int(n.labels["layer"]) >= first]
+        for seed, gap in _gap(source, size).values.items():
+            own = [n for n in here if int(n.labels["seed"]) == seed]
+            before, after = ([n for n in own if n.labels["arm"] == when] for when in ("start", "end"))
+            across = [n.value for n in before if int(n.labels["layer"]) == first]
+            if across and after:
+                found = (across[0], _mean(before), _mean(after) - _mean(before))
+                for points_, value in zip(kinds, found, strict=True):
+                    points_.append((size, value, gap))
+    return [_rank_correlation(points_) for points_ in kinds]
+
+
+def _rank_correlation(points_: Sequence[_Point]) -> str:
+    """Spearman's over the means of the cuts; and within cuts, with the p-value of permuting seeds within
+    them.
+    """
+    cuts = sorted({cut for cut, _, _ in points_})
+    if len(cuts) < 3 or len(points_) <= len(cuts):
+        return "–"
+    groups = [np.array([(value, gap) for c, value, gap in points_ if c == cut]) for cut in cuts]
+    between = spearmanr([g[:, 0].mean() for g in groups], [g[:, 1].mean() for g in groups]).statistic
+    values, gaps = ([g[:, side] - g[:, side].mean() for g in groups] for side in (0, 1))
+    within = _correlation(values, gaps)
+    random = np.random.default_rng(0)
+    null = [_correlation([random.permutation(v) for v in values], gaps) for _ in range(_PERMUTATIONS)]
+    p = (1 + sum(abs(found) >= abs(within) - 1e-12 for found in null)) / (1 + _PERMUTATIONS)
+    return f"{between:+.2f} / {within:+.2f} (p {p:.2f})"
+
+
+def _correlation(values: Sequence[_Floats], gaps: Sequence[_Floats]) -> float:
+    a, b = np.concatenate(values), np.concatenate(gaps)
+    size = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(a @ b) / size if size else 0.0
+
+
+def _mean(numbers: Sequence[Number]) -> float:
+    return sum(n.value for n in numbers) / len(numbers) if numbers else 0.0
+
+
+def _readouts(source: Source, network: str) -> str:
+    rows = []
+    paper = _READOUT.get(network, {})
+    forms = (".network", ".paper", "", ".attacked", ".random")
+    for layer in sorted({int(n.labels["layer"]) for n in source.named("layer.readout")}, reverse=True):
+        found = [percent(cells(source, f"layer.readout{form}", arm="robust", layer=layer)) for form in forms]
+        rows.append((layer, *found, " / ".join(map(str, paper[layer])) if layer in paper else "–"))
+    ours = (
+        "f* itself",
+        "paper's form, in sample",
+        "ridge, on the other half",
+        "ridge, attacked itself",
+        "random weights",
+    )
+    return table(("prefix", *ours, "paper: f* / read-out / random"), rows)
+
+
+def _prefixes(source: Source) -> str:
+    rows = []
+    for layer in sorted({int(n.labels["layer"]) for n in source.named("layer.semirobustness")}):
+        row: list[object] = [layer]
+        for arm in ("robust", "normal"):
+            row.append(plain(cells(source, "layer.semirobustness", arm=arm, layer=layer), 3))
+            row.append(percent(cells(source, "layer.semirobustness.accuracy", arm=arm, layer=layer)))
+        rows.append(row)
+    return table(
+        ("prefix", "f*: γ", "f*: head right under attack, %", "F: γ", "F: head right under attack, %"), rows
+    )
+
+
+def _bounds(source: Source) -> str:
+    rows = []
+    for size in _sizes(source):
+        for when, name in (("start", "before"), ("end", "after")):
+            labels = {"suffix": size, "when": when, "unit": f"suffix-{size}"}
+            loss, slope, quadratic, output, peeling = (
+                cells(source, f"bound.{kind}", **labels)
+                for kind in ("loss", "slope", "quadratic", "output", "peeling")
+            )
+            if loss:
+                numbers = (plain(loss), plain(slope), plain(quadratic, 0), plain(output))
+                rows.append((size, name, *numbers, f"{peeling.mean:.0e}"))
+    head = (
+        "suffix",
+        "training",
+        "loss less f*'s, nats",
+        "linear term",
+        "bound (a)",
+        "distance of logits",
+        "bound (b)",
+    )
+    return table(head, rows)
+
+
+def _variants(source: Source) -> str:
+    names = {
+        "": "plain",
+        "-hsic": "+ HSIC between consecutive layers",
+        "-stored": "4 stored attack steps for 10 fresh ones",
+        "-long": "4 stored steps, as many epochs as f* had",
+    }
+    star = _accuracy(source, "robust", _pgd(source))
+    rows, pgd, base = [], _pgd(source), f"suffix-{_DECIDED}"
+    for ending, name in names.items():
+        found, clean = (
+            _accuracy(source, "suffix", attack, _DECIDED, base + ending) for attack in (pgd, "clean")
+        )
+        precise, reference = (
+            cells(source, "accuracy", arm=arm, attack=pgd, unit="precise") for arm in (base + ending, base)
+        )
+        if found:
+            gains = [
+                points(paired(found, _accuracy(source, "suffix", pgd, _DECIDED))),
+                points(paired(precise, reference), 2),
+            ]
+            shown = gains if ending else ("", "")
+            rows.append(
+                (name, len(found.values), percent(clean), percent(found), points(paired(found, star)), *shown)
+            )
+    more = next((n.n for n in source.named("accuracy") if n.labels["unit"] == "precise"), 0)
+    head = (
+        "training of the suffix",
+        "seeds",
+        "clean",
+        pgd,
+        "less f*",
+        "less plain",
+        f"less plain, on {more:,} images",
+    )
+    return table(head, rows)

@@ -1,0 +1,203 @@
+"""What the runs of the semirobustness paper do."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from semirobust import PGD, AutoAttack, Recovery, layer_map
+from semirobust.core import Progress, as_seed
+from semirobust.dependence import DEPENDENCES
+from semirobust.experiments import (
+    Devices,
+    Inputs,
+    Part,
+    Recipe,
+    Subject,
+    accuracy_records,
+    build_subject,
+    harden_subject,
+    layer_scores,
+    make_fabric,
+    origin_of,
+    read_recipe,
+    recover_subject,
+    score_records,
+    settings_record,
+    threat_of,
+    train,
+)
+from semirobust.measures import MEASURES
+from semirobust.records import AnyRecord, Label, Number, Origin, read_records
+
+__all__ = [
+    "Work",
+    "run_autoattack",
+    "run_dependences",
+    "run_normal",
+    "run_precise",
+    "run_prefixes",
+    "run_recover",
+    "run_robust",
+]
+
+Work = Callable[..., Sequence[AnyRecord]]
+"""Recipe, place of the network and seed, folder of all units, own folder, progress; and what the unit adds.
+"""
+
+
+def run_normal(
+    recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress
+) -> Sequence[AnyRecord]:
+    """F: the network trained on clean images."""
+    train(recipe, folder, progress=progress)
+    return read_records(folder)
+
+
+def run_robust(
+    recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress
+) -> Sequence[AnyRecord]:
+    """f*: F trained on by PGD-AT."""
+    return harden_subject(_trained(recipe, place, home, "normal").under(recipe), folder, progress=progress)
+
+
+def run_recover(
+    recipe: Recipe,
+    place: str,
+    home: Path,
+    folder: Path,
+    progress: Progress,
+    *,
+    parts: tuple[Part, ...],
+    layers: tuple[int, ...] = (),
+    **changes: Any,
+) -> Sequence[AnyRecord]:
+    """Algorithm 1 at the given cuts, or its references, or its controls.
+
+    Among the changes to the recipe, ``recover__epochs`` stands for ``recover.epochs``.
+    """
+    robust, normal = (_trained(recipe, place, home, name) for name in ("robust", "normal"))
+    own = {key.replace("__", "."): value for key, value in changes.items()}
+    changed = read_recipe(None, {**own, **({"recover.layers": layers} if layers else {})}, recipe)
+    return recover_subject(robust.under(changed), normal, folder, parts=parts, progress=progress)
+
+
+def run_prefixes(
+    recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress, *, cuts: tuple[int, ...]
+) -> Sequence[AnyRecord]:
+    """Heads and read-outs of the prefixes that the cuts leave, and of all layers but the last; of f* and of
+    F.
+    """
+    images, attack = (
+        Inputs.of(recipe).test.first(recipe.evaluate.examples),
+        PGD(threat_of(recipe), steps=10),
+    )
+    at, seed, records = _origin(recipe), as_seed(recipe.seed) / "prefixes", list[AnyRecord]()
+    for name in ("robust", "normal"):
+        model = _trained(recipe, place, home, name).model
+        x, _ = images.batch(torch.tensor([0]), _device())
+        n = len(layer_map(model, x))
+        lasts = sorted({n, *(n - size for size in (1, *cuts))})
+        measures = [MEASURES.make("semirobustness", {"layers": lasts}), MEASURES.make("readout")]
+        _, scores = layer_scores(model, images, measures, attack, seed=seed, progress=progress)
+        records += score_records(scores, at, {"arm": name})
+    return [settings_record(recipe, "prefixes", at), *records]
+
+
+def run_dependences(
+    recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress, *, cuts: tuple[int, ...]
+) -> Sequence[AnyRecord]:
+    """Every measure of dependence on the semirobust networks before and after training, on the images that
+    decided.
+    """
+    images = Inputs.of(recipe).held_out
+    images = images.first(min(recipe.recover.validation_examples, len(images)))
+    robust, normal = (_trained(recipe, place, home, name).model for name in ("robust", "normal"))
+    attack, at, records = PGD(threat_of(recipe), steps=10), _origin(recipe), list[AnyRecord]()
+    layers = layer_map(robust, images.batch(torch.tensor([0]), _device())[0])
+    for size in cuts:
+        networks = {"start": Recovery(layers=size).start(robust, normal, layers)}
+        networks["end"] = _trained(recipe, place, home, f"suffix-{size}").model
+        for when, model in networks.items():
+            for name in DEPENDENCES.names():
+                if (
+                    name != "infonce"
+                ):  # it trains a critic for each pair and class: hours for what the others do in minutes
+                    options = {"dependence": name, "settings": {"permutations": 0}}
+                    measure = MEASURES.make("connectivity", options)
+                    _, scores = layer_scores(
+                        model, images, [measure], attack, seed=as_seed(recipe.seed) / "dependences"
+                    )
+                    records += score_records(scores, at, {"arm": when, "suffix": size})
+            progress("dependences", 2 * cuts.index(size) + 1 + (when == "end"), 2 * len(cuts))
+    return [settings_record(recipe, "dependences", at), *(r for r in records if isinstance(r, Number))]
+
+
+def run_autoattack(
+    recipe: Recipe,
+    place: str,
+    home: Path,
+    folder: Path,
+    progress: Progress,
+    *,
+    cuts: tuple[int, ...],
+    examples: int,
+) -> Sequence[AnyRecord]:
+    """AutoAttack on the first test images: f*, and each network before and after its suffix was trained."""
+    images, attacks = Inputs.of(recipe).test.first(examples), [AutoAttack(threat_of(recipe))]
+    robust, normal = (_trained(recipe, place, home, name).model for name in ("robust", "normal"))
+    at, seed = _origin(recipe), as_seed(recipe.seed) / "autoattack"
+    layers = layer_map(robust, images.batch(torch.tensor([0]), _device())[0])
+    networks: list[tuple[nn.Module, dict[str, Label]]] = [(robust, {"arm": "robust"})]
+    for size in cuts:
+        networks.append(
+            (Recovery(layers=size).start(robust, normal, layers), {"arm": "start", "suffix": size})
+        )
+        networks.append(
+            (_trained(recipe, place, home, f"suffix-{size}").model, {"arm": "suffix", "suffix": size})
+        )
+    records: list[AnyRecord] = [settings_record(recipe, "autoattack", at)]
+    for model, labels in networks:
+        records += accuracy_records(model, images, attacks, at, seed=seed, labels=labels, progress=progress)[
+            0
+        ]
+    return records
+
+
+def run_precise(
+    recipe: Recipe,
+    place: str,
+    home: Path,
+    folder: Path,
+    progress: Progress,
+    *,
+    networks: tuple[str, ...],
+    examples: int,
+) -> Sequence[AnyRecord]:
+    """PGD-20 on more test images, where half a point is to be decided."""
+    images = Inputs.of(read_recipe(None, {"data.test": examples}, recipe)).test
+    at, seed, records = _origin(recipe), as_seed(recipe.seed) / "precise", list[AnyRecord]()
+    for name in networks:
+        model = _trained(recipe, place, home, name).model
+        attacks = [PGD(threat_of(recipe), steps=20)]
+        records += accuracy_records(
+            model, images, attacks, at, seed=seed, labels={"arm": name}, progress=progress
+        )[0]
+    return [settings_record(recipe, "precise", at), *records]
+
+
+def _trained(recipe: Recipe, place: str, home: Path, name: str) -> Subject:
+    """The network of another unit, where there is most to compute with."""
+    subject = build_subject(str(home / place / name), None, None, None, {"data.root": recipe.data.root})
+    return replace(subject, model=subject.model.to(_device()))
+
+
+def _device() -> torch.device:
+    return make_fabric(Devices(), "32-true").device
+
+
+def _origin(recipe: Recipe) -> Origin:
+    return origin_of(recipe, "recover", device=_device())

@@ -1,0 +1,13 @@
+"""The public names of this room; ``__init__.py`` imports each from here when it is first used."""
+
+from .memory import footprint as footprint
+from .memory import largest_batch as largest_batch
+from .time import Cost as Cost
+from .time import costs as costs
+
+__all__ = [
+    "Cost",
+    "costs",
+    "footprint",
+    "largest_batch",
+]

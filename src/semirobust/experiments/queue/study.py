@@ -1,0 +1,84 @@
+"""The form of every study: all runs behind the tables of one paper, and the page that shows them."""
+
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from semirobust.core.errors import InputError
+from semirobust.core.progress import Progress
+from semirobust.experiments.recipe import Recipe, read_recipe
+from semirobust.records.store import AnyRecord
+from semirobust.reports.source import Source
+
+__all__ = ["AbstractStudy", "Unit", "Work"]
+
+Work = Callable[[Path, Path, Progress], Sequence[AnyRecord]]
+"""Does one unit: the folder of all units, its own folder, progress; returns its records."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One run of a study, done once.
+
+    Attributes:
+        name: its folder among the others: network, seed, run.
+        seed: the seed that its numbers belong to.
+        items: the tables and figures that need it.
+        key: hash of all settings that it depends on; another key makes it run again.
+        work: does it. One of the records that it returns is a :class:`Settings`.
+        needs: units whose files it reads.
+        leaves: files in its folder that others read; a run that is done is done again where these are missing
+            and still needed.
+    """
+
+    name: str
+    seed: int
+    items: tuple[str, ...]
+    key: str
+    work: Work = field(repr=False)
+    needs: tuple[str, ...] = ()
+    leaves: tuple[str, ...] = ("model.safetensors", "settings.json")
+
+
+@dataclass(frozen=True)
+class AbstractStudy(ABC):
+    """All runs behind the tables and figures of one paper.
+
+    Attributes:
+        paper: its title and authors.
+        scales: name -> what it is, for the list.
+        left_out: names of records that no table needs.
+    """
+
+    paper: ClassVar[str]
+    scales: ClassVar[dict[str, str]]
+    left_out: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def units(self, scale: str, seeds: int | None, changes: dict[str, Any]) -> list[Unit]:
+        """All units at a scale, those that others need first; None seeds for as many as the scale asks
+        for.
+        """
+
+    @abstractmethod
+    def page(self, source: Source, scale: str) -> str:
+        """The paper's tables with ours beside them, in Markdown."""
+
+    @property
+    def folder(self) -> Path:
+        """Where the code of the study lies, and beside it its recipes, its template and its records."""
+        return Path(inspect.getfile(type(self))).resolve().parent
+
+    def recipe(self, scale: str, changes: dict[str, Any], prefix: str = "") -> Recipe:
+        """The recipe ``SCALE.toml`` beside the code, or ``PREFIX-SCALE.toml``, with changes by dotted key.
+
+        Raises:
+            InputError: an unknown scale, or a change that no recipe has.
+        """
+        if scale not in self.scales:
+            raise InputError(f"scale: expected one of {', '.join(self.scales)}; got {scale!r}")
+        name = f"{prefix}-{scale}" if prefix else scale
+        return read_recipe(self.folder / f"{name}.toml", changes)

@@ -1,0 +1,31 @@
+"""The public names of this room; ``__init__.py`` imports each from here when it is first used."""
+
+from .markdown import Seeds as Seeds
+from .markdown import by_seed as by_seed
+from .markdown import cells as cells
+from .markdown import paired as paired
+from .markdown import percent as percent
+from .markdown import plain as plain
+from .markdown import points as points
+from .markdown import render as render
+from .markdown import table as table
+from .source import Cell as Cell
+from .source import Source as Source
+from .source import read_source as read_source
+from .source import source_of as source_of
+
+__all__ = [
+    "Cell",
+    "Seeds",
+    "Source",
+    "by_seed",
+    "cells",
+    "paired",
+    "percent",
+    "plain",
+    "points",
+    "read_source",
+    "render",
+    "source_of",
+    "table",
+]

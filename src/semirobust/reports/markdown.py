@@ -1,0 +1,121 @@
+"""Pages in Markdown: tables of numbers over seeds, and the template that they go into."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from semirobust.core.interval import mean_interval
+from semirobust.records.schema import Number
+from semirobust.reports.source import Source
+
+__all__ = ["Seeds", "by_seed", "cells", "paired", "percent", "plain", "points", "render", "table"]
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """One number for each seed.
+
+    Attributes:
+        values: seed -> value.
+    """
+
+    values: dict[int, float]
+
+    @property
+    def mean(self) -> float:
+        """Over seeds."""
+        return sum(self.values.values()) / len(self.values)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 %, by Student's t over seeds; infinite for one."""
+        return mean_interval(list(self.values.values()))
+
+    def only(self, seeds: Iterable[int]) -> "Seeds":
+        """Those of some seeds."""
+        wanted = set(seeds)
+        return Seeds({seed: value for seed, value in self.values.items() if seed in wanted})
+
+    def __bool__(self) -> bool:
+        return bool(self.values)
+
+
+def by_seed(numbers: Iterable[Number], keep: Callable[[Number], bool] = lambda number: True) -> Seeds:
+    """The numbers that pass, by their seed; the mean where a seed has several."""
+    found: dict[int, list[float]] = {}
+    for number in numbers:
+        if keep(number):
+            found.setdefault(int(number.labels["seed"]), []).append(number.value)
+    return Seeds({seed: sum(values) / len(values) for seed, values in sorted(found.items())})
+
+
+def cells(source: Source, name: str, **labels: object) -> Seeds:
+    """The numbers called ``name`` with just these labels among those asked for; None means that a label is
+    absent.
+    """
+    return by_seed(
+        source.named(name), lambda n: all(_label(n, key) == _text(value) for key, value in labels.items())
+    )
+
+
+def _label(number: Number, key: str) -> str | None:
+    return str(number.labels[key]) if key in number.labels else None
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def paired(one: Seeds, other: Seeds) -> Seeds:
+    """One less the other, on the seeds that both have."""
+    return Seeds(
+        {seed: one.values[seed] - other.values[seed] for seed in one.values.keys() & other.values.keys()}
+    )
+
+
+def percent(found: Seeds, digits: int = 1) -> str:
+    """``27.1 (25.9 to 28.3)``: the mean over seeds in per cent with its interval, which for shares ends at 0
+    and 100.
+    """
+    shares = all(0 <= value <= 1 for value in found.values.values())
+    return _written(found, lambda v: f"{100 * (min(max(v, 0.0), 1.0) if shares else v):.{digits}f}")
+
+
+def points(found: Seeds, digits: int = 1) -> str:
+    """A difference of shares, in points with its sign."""
+    return _written(found, lambda v: f"{100 * v:+.{digits}f}")
+
+
+def plain(found: Seeds, digits: int = 2) -> str:
+    """The mean over seeds with its interval."""
+    return _written(found, lambda v: f"{v:.{digits}f}")
+
+
+def _written(found: Seeds, text: Callable[[float], str]) -> str:
+    if not found:
+        return "–"
+    if len(found.values) < 2:
+        return f"{text(found.mean)} (one seed)"
+    low, high = found.interval
+    return f"{text(found.mean)} ({text(low)} to {text(high)})"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table in Markdown; without rows nothing."""
+    lines = [head, ["---"] * len(head), *rows]
+    if len(lines) == 2:
+        return ""
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+
+
+def render(template: Path, **values: object) -> str:
+    """The page that a Jinja template makes of ``values``, with one end of line at its end.
+
+    A name in the template that ``values`` lacks is an error; the tag of a block takes no line of its own.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(template.parent), undefined=StrictUndefined, trim_blocks=True
+    )
+    return environment.get_template(template.name).render(values).rstrip() + "\n"

@@ -50,6 +50,7 @@ class _LowRank(nn.Module):
         """Give the module an update of this rank, or of full rank where that is smaller."""
         outputs, fan_in = len(self.weight), self.weight[0].numel()
         r = min(rank, outputs, fan_in)
+        # With `up` at 0 the layer computes as before until the first step.
         noise = torch.randn(r, fan_in, generator=seed.generator()).to(self.weight) / math.sqrt(fan_in)
         self.down, self.up = nn.Parameter(noise), nn.Parameter(self.weight.new_zeros(outputs, r))
         self.scale = scale
@@ -96,6 +97,7 @@ def low_rank(model: nn.Module, names: Iterable[str], rank: int, scale: float, se
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     model.requires_grad_(False)
     try:
+        # Modules with buffers are those with statistics, which would change in train mode.
         with (
             replaced_modules(model, updated),
             stays_in_eval(
@@ -160,6 +162,7 @@ def _with_updates(
 def _updated(module: nn.Module, rank: int, scale: float, seed: Seed) -> _LowRank:
     """A copy of ``module`` with an update; its own parameters are the same tensors."""
     low_rank_class = _KINDS[type(module)]
+    # Made without `__init__`, which would draw new weights from the global generator.
     copy = low_rank_class.__new__(low_rank_class)
     copy.__dict__.update({**module.__dict__, "_parameters": dict(module._parameters)})
     copy.attach(rank, scale, seed)

@@ -1,6 +1,6 @@
-"""What can be said about, or done to, the layers of any module.
+"""The layers of any module: numbering, features, freezing, cutting and copying them.
 
-The public names stand in ``__init__.pyi``; each is imported when it is first used.
+The public names are in ``__init__.pyi``; each is imported when it is first used.
 """
 
 import lazy_loader

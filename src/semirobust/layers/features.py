@@ -117,6 +117,7 @@ def _recording(
     handles = [model.register_forward_pre_hook(clear)]
     try:
         for index in wanted:
+            # F_i is the input of layer i+1, so it includes functional code behind layer i, such as ReLU.
             if at == "conv":
                 handles.append(named[layers.at(index).name].register_forward_hook(after(index, clone=True)))
             elif index == len(layers):

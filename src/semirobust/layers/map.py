@@ -172,6 +172,7 @@ def layer_map(
             f"model: expected a convolution or linear module to run, found none in {type(model).__name__}"
         )
     _assign_projections(trace)
+    # The first recorded shape is the input of layer 1; the feature of layer i is the input of layer i+1.
     shapes = [_batch_dim(a, b) for a, b in zip(trace.features[1:], twice.features[1:], strict=True)]
     ends = _block_ends(model, trace.order)
     modules: dict[int, list[str]] = {}
@@ -349,6 +350,7 @@ def _assign_projections(trace: _Trace) -> None:
 
 def _block_ends(model: nn.Module, order: Sequence[str]) -> dict[str, tuple[str, bool]]:
     """Layer name -> its block, and whether it is the last layer of the block."""
+    # A class that occurs once is the whole network or a stage; containers are stages of blocks.
     named = dict(model.named_modules())
     occurrences = Counter(type(module) for module in named.values())
     result = {}

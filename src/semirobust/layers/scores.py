@@ -89,5 +89,5 @@ class LayerScores:
         return len(self.indices)
 
     def ranking(self) -> tuple[int, ...]:
-        """Layer indices by falling value; ties go to the earlier layer."""
+        """Layer indices by falling value; of equal values the earlier layer comes first."""
         return tuple(self.indices[i] for i in np.argsort(-self.values, kind="stable"))

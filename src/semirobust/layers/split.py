@@ -39,7 +39,7 @@ class _Entry:
     """The outermost running module that has F_j among its arguments, and which arguments these are."""
 
     name: str
-    places: tuple[int | str, ...]
+    keys: tuple[int | str, ...]  # positions and keywords
 
 
 @dataclass
@@ -79,9 +79,9 @@ class Prefix:
 
         def before(name: str) -> Any:
             def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-                places: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
-                given = {place: v for place, v in places if isinstance(v, Tensor)}
-                running.append((name, given))
+                arguments: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+                tensors = {key: value for key, value in arguments if isinstance(value, Tensor)}
+                running.append((name, tensors))
                 if name == following:
                     feature.append(first_tensor((*args, *kwargs.values())))
                     raise _CutReached
@@ -109,14 +109,18 @@ class Prefix:
         finally:
             for handle in handles:
                 handle.remove()
+        # The version tells whether functional code changed the tensor in place after the module returned it.
         for recorded in (r for calls in outputs.values() for r in calls):
             same = recorded.original is feature[0] and recorded.version == feature[0]._version
             recorded.is_feature, recorded.original = same, None
+        # `running` has the modules that had begun but not finished, the outermost first. The suffix will run
+        # them again, and the first of them that got F_j is where it enters.
         entries = (
-            (name, tuple(key for key, v in given.items() if v is feature[0])) for name, given in running
+            (name, tuple(key for key, value in tensors.items() if value is feature[0]))
+            for name, tensors in running
         )
-        name, places = next((name, places) for name, places in entries if places)
-        return Cut(feature[0], x, outputs, _Entry(name, places))
+        name, keys = next((name, keys) for name, keys in entries if keys)
+        return Cut(feature[0], x, outputs, _Entry(name, keys))
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ class Suffix:
         new = cut.feature if feature is None else feature
         with (
             _replaying(self.model, cut, new),
-            _replacing(self.model.get_submodule(cut.entry.name), cut.entry.places, new),
+            _replacing(self.model.get_submodule(cut.entry.name), cut.entry.keys, new),
         ):
             logits: Tensor = self.model(cut.x)
         return logits
@@ -178,6 +182,7 @@ def _replaying(model: nn.Module, cut: Cut, feature: Tensor) -> Iterator[None]:
         for name, calls in cut.outputs.items():
             module = model.get_submodule(name)
             forward = replay(module, calls)
+            # `forward` is set on the instance, so that hooks and `__call__` work as before.
             patched.append((module, module.__dict__.get("forward")))
             module.__dict__["forward"] = forward
         yield
@@ -190,16 +195,16 @@ def _replaying(model: nn.Module, cut: Cut, feature: Tensor) -> Iterator[None]:
 
 
 @contextmanager
-def _replacing(module: nn.Module, places: tuple[int | str, ...], feature: Tensor) -> Iterator[None]:
-    """At the first call of ``module``, put ``feature`` at these places among its arguments."""
+def _replacing(module: nn.Module, keys: tuple[int | str, ...], feature: Tensor) -> Iterator[None]:
+    """Inside, the first call of ``module`` gets ``feature`` at these positions and keywords."""
     pending = [feature]
 
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not pending:
             return None
         new = pending.pop()
-        swapped = tuple(new if position in places else value for position, value in enumerate(args))
-        return swapped, {key: new if key in places else value for key, value in kwargs.items()}
+        swapped = tuple(new if position in keys else value for position, value in enumerate(args))
+        return swapped, {key: new if key in keys else value for key, value in kwargs.items()}
 
     handle = module.register_forward_pre_hook(hook, with_kwargs=True)
     try:

@@ -32,7 +32,7 @@ def capacity_cnn(
     """
     if not 0 <= scale <= 5:
         raise InputError(f"scale: expected 0 to 5, got {scale}")
-    side = ((image_size - _KERNEL + 1) // 2 - _KERNEL + 1) // 2
+    side = ((image_size - _KERNEL + 1) // 2 - _KERNEL + 1) // 2  # after both convolutions and poolings
     if side < 1:
         raise InputError(f"image_size: capacity_cnn expects at least 16 pixels, got {image_size}")
     first, second = channels(2 * 2**scale, width), channels(4 * 2**scale, width)

@@ -38,6 +38,7 @@ class Transition(nn.Module):
         self.conv = nn.Conv2d(inputs, outputs, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        # Rounded up, so that images of odd sides keep their last row and column.
         return F.avg_pool2d(self.conv(F.relu(self.bn(x))), 2, ceil_mode=True)
 
 

@@ -22,6 +22,7 @@ class PreActBlock(nn.Module):
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        # The identity takes the input before norm and ReLU, the projection takes it after them.
         self.projects = stride != 1 or inputs != outputs
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if self.projects else nn.Identity()
 
@@ -101,7 +102,7 @@ def wrn(
     """
     if depth < 10 or (depth - 4) % 6 or factor < 1:
         raise InputError(f"wrn_D_K: expected D = 6n + 4 from 10 on and K from 1 on, got wrn_{depth}_{factor}")
-    count = (depth - 4) // 6
+    count = (depth - 4) // 6  # three stages of blocks of two convolutions, a stem and three projections
     planes = [channels(p * factor, width) for p in (16, 32, 64)]
     network = PreActResNet(
         channels(16, width), (count,) * 3, planes, in_channels=in_channels, num_classes=num_classes

@@ -82,6 +82,7 @@ class ResNet(nn.Module):
         num_classes: int,
     ) -> None:
         super().__init__()
+        # The stem for ImageNet, a 7x7 convolution of stride 2 and a pooling, leaves little of small images.
         self.conv1 = nn.Conv2d(in_channels, planes[0], 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(planes[0])
         stages: list[nn.Module] = []
@@ -106,6 +107,7 @@ class ResNet(nn.Module):
 def _register(
     name: str, block: type[BasicBlock] | type[Bottleneck], blocks: Sequence[int], planes: Sequence[int]
 ) -> None:
+    # A builder for each name; its docstring becomes the row of the network in the documentation.
     def build(
         *,
         num_classes: int,

@@ -31,7 +31,7 @@ def vgg19(
     inputs = in_channels
     for stage, planes in enumerate(_PLANES):
         if stage:
-            modules.append(nn.MaxPool2d(2, ceil_mode=True))
+            modules.append(nn.MaxPool2d(2, ceil_mode=True))  # rounded up, for images below 32 pixels
         for plane in planes:
             outputs = channels(plane, width)
             modules += [nn.Conv2d(inputs, outputs, 3, 1, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]

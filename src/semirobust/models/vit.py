@@ -93,7 +93,7 @@ def vit_small(
     if patch < 1 or depth < 1 or image_size % patch:
         raise InputError(f"image_size: vit_small expects a multiple of its patch {patch}, got {image_size}")
     network = VisionTransformer(
-        size=channels(384, width, multiple_of=6),
+        size=channels(384, width, multiple_of=6),  # the heads divide it among them
         heads=6,
         depth=depth,
         patch=patch,

@@ -1,6 +1,6 @@
-"""Fewer weights: which go, what happens to those that stay, and how they are held at 0.
+"""Removing weights: masks that hold them at 0, saliencies that choose them, and whole channels.
 
-The public names stand in ``__init__.pyi``; each is imported when it is first used.
+The public names are in ``__init__.pyi``; each is imported when it is first used.
 """
 
 import lazy_loader

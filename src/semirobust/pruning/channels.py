@@ -81,6 +81,7 @@ class Channels:
         before = sum(macs_by_module(model, x).values())
         modules = {f"{layer.name}.weight": small.get_submodule(layer.name) for layer in layers}
         importance = _Importance({id(m): name for name, m in modules.items()}, self.saliency.comparable)
+        # A group of torch-pruning may have more channels than a layer can lose, so `_remove` enforces this.
         min_channels = {
             module: max(1, math.ceil(self.min_fraction * model.get_parameter(name).shape[0]))
             for name, module in modules.items()
@@ -130,7 +131,7 @@ class Channels:
         removable = len(module.weight) - min_channels.get(module, 1)
         if len(channels) > removable:
             scores = importance(group)
-            removable -= removable % self.multiple
+            removable -= removable % self.multiple  # what stays must remain a multiple
             if removable <= 0 or scores is None:
                 return
             lowest = torch.argsort(scores, stable=True)[:removable].tolist()
@@ -155,12 +156,14 @@ class _Importance:
     def __call__(self, group: "Sequence[tuple[Any, Sequence[int]]]") -> Tensor | None:
         by_layer = []
         for dependency, channels in group:
+            # Only removals of outputs count: the next layer's inputs are removed with them.
             name = self.names.get(id(dependency.target.module))
             if name is None or not dependency.handler.__name__.startswith("prune_out"):
                 continue
             scores = self.scores[name].flatten(1).mean(1)[list(channels)]
             by_layer.append(scores if self.comparable else scores / self.scores[name].mean().clamp_min(1e-30))
         sizes = {len(scores) for scores in by_layer}
+        # Layers that lose different numbers of channels have no common average.
         return torch.stack(by_layer).mean(0) if len(sizes) == 1 else None
 
 
@@ -230,6 +233,7 @@ def without_features(model: nn.Module, removed: Tensor, x: Tensor) -> nn.Module:
         graph = torch_pruning.DependencyGraph().build_dependency(small, example_inputs=x[:1])
         indices = removed.nonzero().flatten().tolist()
         graph.get_pruning_group(classifier, torch_pruning.prune_linear_in_channels, indices).prune()
+        # torch-pruning also removes what depends on the features; equal logits show that it was right.
         with quiet(model), torch.no_grad():
             same = torch.allclose(small(x), model(x), rtol=1e-4, atol=1e-5)
     except _FAILURES as error:

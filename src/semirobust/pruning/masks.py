@@ -197,6 +197,7 @@ class Masks:
         mask = torch.cat([self.by_name[name].flatten() for name in names])
         values = torch.cat([scores[name].detach().to(mask.device).flatten() for name in names]).double()
         remaining = mask.nonzero().flatten()
+        # A sort rather than a threshold, which equal scores would make inexact.
         order = torch.argsort(values[remaining], stable=True)
         mask = mask.clone()
         mask[remaining[order[: round(fraction * len(remaining))]]] = False

@@ -123,6 +123,7 @@ class Images:
         if not 0 <= count < len(self):
             raise InputError(f"validation: expected less than the {len(self)} images there are, got {part}")
         order = torch.randperm(len(self), generator=seed.generator())
+        # Sorted, so that both parts keep the order of the source.
         return self.subset(order[count:].sort().values), self.subset(order[:count].sort().values)
 
 

@@ -140,7 +140,7 @@ class _Bar:
 
 def _fetch(remote: Remote, folder: Path, progress: Progress) -> None:
     downloader = pooch.HTTPDownloader(progressbar=_Bar(remote.filename, progress), timeout=30)
-    pooch.get_logger().setLevel("ERROR")
+    pooch.get_logger().setLevel("ERROR")  # its progress is reported through `_Bar`
     try:
         pooch.retrieve(
             remote.url, f"md5:{remote.md5}", fname=remote.filename, path=folder, downloader=downloader

@@ -30,6 +30,7 @@ class Normalise(nn.Module):
         self.register_buffer("std", torch.tensor(list(std)).view(-1, 1, 1))
 
     def forward(self, x_NKHW: Tensor) -> Tensor:
+        # Broadcasting would quietly turn grey images into three channels.
         if x_NKHW.dim() == 4 and x_NKHW.shape[1] != len(self.mean) != 1:
             raise InputError(f"x: expected images of {len(self.mean)} channels, got {x_NKHW.shape[1]}")
         return (x_NKHW - self.mean) / self.std

@@ -29,8 +29,8 @@ def from_factory(spec: str, *, seed: int | Seed = 0) -> nn.Module:
     module_name, _, attribute = spec.partition(":")
     if not module_name or not attribute:
         raise InputError(f"model: expected package.module:factory, got {spec!r}")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
+    working_directory = str(Path.cwd())
+    sys.path.insert(0, working_directory)
     try:
         module = importlib.import_module(module_name)
     except Exception as error:  # a user's module can fail in any way
@@ -38,7 +38,7 @@ def from_factory(spec: str, *, seed: int | Seed = 0) -> nn.Module:
             f"model: cannot import {module_name} ({first_line(error, with_type=True)}); is it on PYTHONPATH?"
         ) from None
     finally:
-        sys.path.remove(here)
+        sys.path.remove(working_directory)
     factory = getattr(module, attribute, None)
     if not callable(factory):
         raise InputError(f"model: expected a function {attribute} in {module_name}, found none")

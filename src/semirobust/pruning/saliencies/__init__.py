@@ -1,4 +1,4 @@
-"""What a weight is worth."""
+"""Saliencies: how important each weight is; the least important are pruned first."""
 
 from semirobust.core.registry import Registry
 from semirobust.pruning.saliencies.base.saliency import AbstractSaliency

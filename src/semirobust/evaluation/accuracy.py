@@ -123,10 +123,11 @@ class Evaluation:
         clean: (N,) whether the clean example is classified correctly.
         robust: attack name -> (N,) whether it is and the attack found no perturbation that changes that.
         rejected: attack name -> how many perturbations failed the final check and were not counted.
-        inference: how logits were computed while searching; verdicts are always those of the model itself.
-        threats: attack name -> what it was allowed to do, as printed.
-        cumulative: each attack saw only what withstood those of its threat model before it, so its verdict is
-            of all of them.
+        inference: the form of the model in which attacks searched; verdicts are always those of the model
+            itself.
+        threats: attack name -> its threat model, as printed.
+        cumulative: each attack got only the examples that stayed correct under those of its threat model
+            before it, so its verdict is that of all of them together.
     """
 
     clean: Tensor
@@ -138,7 +139,7 @@ class Evaluation:
 
     @property
     def worst(self) -> Tensor:
-        """(N,) whether the example withstood every attack."""
+        """(N,) whether the example stays correctly classified under every attack."""
         return torch.stack([self.clean, *self.robust.values()]).all(0)
 
     def summary(self) -> Summary:
@@ -172,9 +173,9 @@ def evaluate(
 ) -> Evaluation:
     """Clean accuracy of ``model`` and its accuracy under each attack.
 
-    Only examples classified correctly are attacked; one that is misclassified once is done. The parts of an
-    ensemble run one after the other on all examples that are left, so that batches stay full. Every success
-    is checked again at the end: in the threat model, in [0, 1], and really misclassified by the model.
+    Only correctly classified examples are attacked, each until it is fooled. The parts of an ensemble run one
+    after the other on all examples that are left, so that batches stay full. In the end every success is
+    checked: it must be within the threat model and [0, 1], and the model itself must misclassify it.
 
     Args:
         model: gives logits (N, C); in eval mode. It is left as it was.
@@ -186,14 +187,14 @@ def evaluate(
         fast: ``auto`` searches with a faster copy of the model where it agrees with the model
             (:func:`semirobust.fast.policy.fast_model`) and enough examples are attacked; ``off`` with the
             model as it is.
-        worst_case: run the attacks of each threat model cheapest first, each only on the examples that
-            withstood those before. The last accuracy is the same, and comes sooner; those before are of the
-            attack and all cheaper ones.
-        state: a file in which the verdicts are kept after each batch. An evaluation that was interrupted goes
-            on from it and ends as if it had not been; delete it afterwards. Of several processes each has
-            one, by its number.
-        processes: those that evaluate the same; each attacks some of the batches, and all get the
-            same verdicts, which are those of a single process.
+        worst_case: run the attacks of each threat model cheapest first, each only on the examples that stay
+            correct under those before. The last accuracy is the same and takes less time; each one before is
+            that of the attack and all cheaper ones together.
+        state: a file that stores the verdicts after each batch. An interrupted evaluation resumes from it and
+            ends with the same result; delete the file afterwards. Each of several processes has a file, with
+            its number in the name.
+        processes: those that evaluate together. Each attacks some of the batches, and all get the same
+            verdicts, which are those of a single process.
         progress: told after each batch.
 
     Raises:
@@ -205,42 +206,35 @@ def evaluate(
         raise InputError(f"batch_size: expected at least 1, got {batch_size}")
     named = named_attacks(attacks)
     if worst_case:
-        models = list(dict.fromkeys(str(attack.threat) for attack in named.values()))
-        named = dict(
-            sorted(named.items(), key=lambda item: (models.index(str(item[1].threat)), item[1].cost))
-        )
+        named = _cheapest_first(named)
     device = device_of(model, x.device)
     with quiet(model):
         probe(model, x[:1].to(device), y[:1].to(device))
-        clean = torch.cat(
-            [
-                correct(model, x[r].to(device), y[r].to(device), check=True)
-                for r in _slices(len(x), batch_size)
-            ]
-        )
+        batches = ((x[rows].to(device), y[rows].to(device)) for rows in _slices(len(x), batch_size))
+        clean = torch.cat([correct(model, *batch, check=True) for batch in batches])
         form = fast_for_evaluation(model, x[clean.to(x.device)], fast=fast) if named else None
         inference = AS_IT_IS if form is None else form.description
-        settings = (named, str(as_seed(seed)), batch_size, fast, worst_case, inference)
-        key = (
-            evaluation_key(
-                model, x, y, (*settings, *([processes.rank, processes.count] if processes.count > 1 else []))
-            )
-            if state
-            else ""
-        )
-        ledger = Ledger(_of_process(Path(state), processes) if state else None, key)
+        ledger = Ledger(None, "")
+        if state:
+            settings = (named, str(as_seed(seed)), batch_size, fast, worst_case, inference)
+            place = (processes.rank, processes.count) if processes.count > 1 else ()
+            key = evaluation_key(model, x, y, (*settings, *place))
+            ledger = Ledger(_of_process(Path(state), processes), key)
         runner = _Runner(model, x, y, device, form, as_seed(seed), batch_size, ledger, processes, progress)
-        robust, rejected, standing = dict[str, Tensor](), dict[str, int](), dict[str, Tensor]()
+        robust, rejected = dict[str, Tensor](), dict[str, int]()
         threats = {name: str(attack.threat) for name, attack in named.items()}
+        still_correct: dict[str, Tensor] = {}  # by threat model, where attacks build on each other
         for name, attack in named.items():
-            robust[name], rejected[name] = runner.run(name, attack, standing.get(threats[name], clean))
-            standing |= {threats[name]: robust[name]} if worst_case else {}
+            before = still_correct.get(threats[name], clean)
+            robust[name], rejected[name] = runner.run(name, attack, before)
+            if worst_case:
+                still_correct[threats[name]] = robust[name]
     return Evaluation(clean, ByAttack(robust, named), rejected, inference, threats, worst_case)
 
 
 @dataclass(frozen=True)
 class _Runner:
-    """Runs one attack after the other on the examples that are left."""
+    """Runs attacks on the examples that are still correctly classified."""
 
     model: nn.Module
     x: Tensor
@@ -253,19 +247,23 @@ class _Runner:
     processes: Processes
     progress: Progress
 
-    def run(self, name: str, attack: AbstractAttack, standing: Tensor) -> tuple[Tensor, int]:
-        """Who stands after the attack (N,), and how many of its successes were refused."""
-        refused = 0
+    def run(self, name: str, attack: AbstractAttack, before: Tensor) -> tuple[Tensor, int]:
+        """Attack the examples that are correct ``before`` (N,).
+
+        Returns:
+            which examples are correct after the attack (N,), and how many of its successes were rejected.
+        """
+        after, rejected = before, 0
         for part in attack.parts:
             label = name if len(attack.parts) == 1 else f"{name}: {part.name}"
-            standing, more = self._run_part(label, part, self.seed / name / part.name, standing)
-            refused += more
-        return standing, refused
+            after, more = self._run_part(label, part, self.seed / name / part.name, after)
+            rejected += more
+        return after, rejected
 
     def _run_part(
-        self, label: str, attack: AbstractAttack, seed: Seed, standing: Tensor
+        self, label: str, attack: AbstractAttack, seed: Seed, correct_before: Tensor
     ) -> tuple[Tensor, int]:
-        before, stands, done, refused = self.ledger.open(label, standing)
+        before, after, done, rejected = self.ledger.open(label, correct_before)
         left = before.nonzero().flatten()
         for number, rows in enumerate(_slices(len(left), self.batch_size)):
             if rows.start < done or not self.processes.takes(number):
@@ -276,14 +274,19 @@ class _Runner:
             x_adv = attack.fool(self.model, part_x, part_y, seed=seed / rows.start, form=self.form)
             fooled = ~correct(self.model, x_adv, part_y)
             valid = attack.threat.contains(part_x, x_adv).cpu()
-            stands[chosen] = ~(fooled & valid)
-            refused += int((fooled & ~valid).sum())
-            self.ledger.keep(label, before, stands, rows.stop, refused)
+            after[chosen] = ~(fooled & valid)
+            rejected += int((fooled & ~valid).sum())
+            self.ledger.keep(label, before, after, rows.stop, rejected)
             self.progress(label, rows.stop, len(left))
-        fallen = (
-            self.processes.sum((before & ~stands).int()) > 0
-        )  # each example is in one batch, and so with one process
-        return before & ~fallen, int(self.processes.sum(torch.tensor(refused)))
+        # Each example is in one batch, and so only one process can have fooled it.
+        fooled_by_any = self.processes.sum((before & ~after).int()) > 0
+        return before & ~fooled_by_any, int(self.processes.sum(torch.tensor(rejected)))
+
+
+def _cheapest_first(named: Mapping[str, AbstractAttack]) -> dict[str, AbstractAttack]:
+    """Threat models in the order given; the attacks of each by rising cost."""
+    threats = list(dict.fromkeys(str(attack.threat) for attack in named.values()))
+    return dict(sorted(named.items(), key=lambda item: (threats.index(str(item[1].threat)), item[1].cost)))
 
 
 def _of_process(state: Path, processes: Processes) -> Path:
@@ -291,7 +294,7 @@ def _of_process(state: Path, processes: Processes) -> Path:
 
 
 def named_attacks(attacks: Attacks) -> dict[str, AbstractAttack]:
-    """The attacks by name; of equal names the later get a mark."""
+    """The attacks by name; attacks of equal names are told apart by ``'``, as ``pgd-20'``."""
     if isinstance(attacks, AbstractAttack):
         attacks = [attacks]
     for attack in attacks.values() if isinstance(attacks, Mapping) else attacks:
@@ -315,7 +318,10 @@ def _slices(n: int, size: int) -> Iterator[slice]:
 
 
 def correct(model: nn.Module, x: Tensor, y: Tensor, *, check: bool = False) -> Tensor:
-    """Whether each example is classified correctly: (n,) on the CPU. The caller keeps the model quiet."""
+    """Whether each example is classified correctly: (n,) on the CPU.
+
+    The model must be in eval mode; with ``check`` its logits are checked too.
+    """
     with torch.no_grad():
         logits = model(x)
     if check:

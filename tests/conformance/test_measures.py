@@ -12,7 +12,7 @@ from semirobust.core.tensor_files import write_tensors
 from semirobust.layers.map import layer_map
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES, MeasureContext
-from semirobust.measures.base.profile_cache import ScoreLedger
+from semirobust.measures.base.profile_cache import ProfileCache
 from tests.helpers import untouched
 
 _QUICK = {"semirobustness": {"layers": [2, 4], "rounds": 1, "decays": [0.1], "resamples": 50}}
@@ -61,7 +61,7 @@ def test_it_is_kept_and_read_again_to_the_last_bit(name, tmp_path):
         assert len(scores.values) == len(scores.low) == len(scores.high) == len(scores.indices)
         known = np.isfinite(scores.low) & np.isfinite(scores.high)
         assert (scores.low[known] <= scores.high[known]).all()
-    ledger = ScoreLedger(tmp_path / "profile", "key")
+    ledger = ProfileCache(tmp_path / "profile", "key")
     ledger.scores(name, lambda: found)
     again = ledger.scores(name, lambda: pytest.fail("done twice"))
     for one, other in zip(found, again, strict=True):
@@ -71,11 +71,11 @@ def test_it_is_kept_and_read_again_to_the_last_bit(name, tmp_path):
 
 
 def test_what_is_of_others_or_damaged_is_made_again(tmp_path):
-    ledger = ScoreLedger(tmp_path / "profile", "key")
+    ledger = ProfileCache(tmp_path / "profile", "key")
     image = torch.rand(2, 1, 4, 4)
     assert torch.equal(ledger.images(lambda: image), image)
     assert torch.equal(ledger.images(lambda: pytest.fail("done twice")), image)
-    assert torch.equal(ScoreLedger(tmp_path / "profile", "other").images(lambda: image + 1), image + 1)
+    assert torch.equal(ProfileCache(tmp_path / "profile", "other").images(lambda: image + 1), image + 1)
     (file,) = tmp_path.iterdir()
     file.write_bytes(file.read_bytes()[:-5])
     assert torch.equal(ledger.images(lambda: image), image)

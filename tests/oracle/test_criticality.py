@@ -144,7 +144,7 @@ def test_curvature_is_the_slope_of_half_the_squared_distance(make, at):
     x_adv = (x + 0.05 * torch.randn_like(x)).clamp(0, 1)
     layers = sr.layer_map(model, x)
     with untouched(model):
-        result, _ = Criticality(at=at, form="curvature").by_example(model, layers, x, x_adv)
+        result, _ = Criticality(at=at, form="curvature").per_example(model, layers, x, x_adv)
     indices = layers.block_ends if at == "block" else layers.indices
     step, position, pixels = 1e-5, [0, -1], x[0].numel()
     nudges = step * torch.eye(pixels, dtype=x.dtype).view(pixels, 1, *x.shape[1:])
@@ -207,7 +207,7 @@ def test_stability_of_a_clear_choice():
         and found.between_seeds == 1.0
     )
     assert found.chance == pytest.approx(1 / 3)
-    np.testing.assert_allclose(found.shares[5], [0, 1, 0])
+    np.testing.assert_allclose(found.fractions[5], [0, 1, 0])
 
 
 def test_stability_of_a_choice_by_chance():
@@ -233,7 +233,7 @@ def test_stability_of_a_choice_by_chance():
         model, layers, x, y, attack=sr.PGD(sr.Linf(0.1)), seed=sr.Seed(("n",))
     )
     assert 0.15 < found.agreement[2] < 0.55
-    assert found.shares[2].sum() == pytest.approx(1)
+    assert found.fractions[2].sum() == pytest.approx(1)
 
 
 def test_what_stability_refuses():

@@ -1,4 +1,4 @@
-"""Numbers about a trained model, which they leave as it was."""
+"""Measures of a trained model by layer; none of them changes the model."""
 
 from semirobust.core.registry import Registry
 from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext

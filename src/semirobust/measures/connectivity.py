@@ -41,10 +41,10 @@ class ConnectivityResult:
 
     Attributes:
         indices: the layers, ascending.
-        before: for each the layer that it was measured against: the one before it, or the end of the block
-            before.
-        estimates: of each, class by class inside.
-        notes: what the reader must know: classes and layers left out, estimates that say little.
+        before: for each of them the layer that it was measured against: the one before, or the end of the
+            block before.
+        estimates: of each layer, with those of each class inside.
+        notes: sentences on classes and layers that were left out, and on estimates that say little.
         examples: how many examples were given.
         layers: how many layers the model has.
     """
@@ -95,20 +95,18 @@ class ConnectivityResult:
 @MEASURES.register("connectivity")
 @dataclass(frozen=True)
 class Connectivity(AbstractLayerMeasure):
-    """rho_j = sum_c pi(c) I(F_{j-1}; F_j | Y = c), with what the estimator reads when the examples are
-    permuted.
+    """rho_j = sum_c pi(c) I(F_{j-1}; F_j | Y = c), beside the value of the estimator on permuted examples.
 
-    Source: the semirobustness paper, assumption A1, which estimates it by EDGE on adversarial test images and
-    the raw outputs of convolutions and linear modules; those are the defaults. Classes are gone through one
-    after the other and
-    features in batches, of which only what the estimator needs is kept: two forward passes for EDGE, one for
-        the others.
+    Source: the semirobustness paper, assumption A1. It estimates rho_j by EDGE on adversarial test images and
+    the raw outputs of convolutions and linear modules; those are the defaults. Classes are measured one after
+    the other. Their features come in batches, of which only what the estimator needs is stored. That takes
+    two forward passes for EDGE and one for the others.
 
     Args:
-        dependence: the estimator's name.
-        settings: its own arguments; of EDGE, ``version = "paper"`` where none is given.
-        at: where features are taken, ``conv``, ``input`` of the next layer, or ends of a ``block``.
-        inputs: ``adversarial``, or ``clean``.
+        dependence: the name of the estimator.
+        settings: its fields; ``version = "paper"`` is the default for EDGE.
+        at: where features are taken: ``conv``, ``input`` of the next layer, or ends of a ``block``.
+        inputs: ``adversarial`` or ``clean``.
         batch_size: examples in a forward pass.
     """
 
@@ -140,7 +138,7 @@ class Connectivity(AbstractLayerMeasure):
 
 @dataclass(frozen=True)
 class _Spots:
-    """Which features, and how many examples at a time."""
+    """The features that are measured, and how many examples are passed at a time."""
 
     layers: LayerMap
     at: Place
@@ -157,20 +155,18 @@ class _Spots:
 
     @property
     def pairs(self) -> dict[int, int]:
-        """Layer -> the one measured before it."""
+        """Layer -> the layer that it is measured against."""
         return dict(zip(self.indices[1:], self.indices, strict=False))
 
     def each(self, model: nn.Module, x: Tensor, see: Callable[[int, Tensor], None]) -> None:
-        """Run the model over ``x`` and show ``see`` the (n, D) feature of every layer, of which nothing is
-        kept.
-        """
+        """Run the model over ``x`` and give the (n, D) feature of every layer to ``see``; none is stored."""
         with torch.no_grad():
             for batch in x.split(self.batch_size):
 
                 def show(index: int, feature: Tensor, n: int = len(batch)) -> Tensor:
                     rows = self.layers.at(index).per_example(feature, n, raw=self.at == "conv")
                     see(index, flat(rows, f"layer {index}"))
-                    return feature.new_empty(0)
+                    return feature.new_empty(0)  # what the tape would store
 
                 with features(model, self.layers, self.indices, at=self.at, transform=show):
                     model(batch)
@@ -186,70 +182,66 @@ def _measured(
     progress: Progress,
 ) -> ConnectivityResult:
     labels, counts = torch.unique(y, return_counts=True)
-    found: dict[int, dict[int, tuple[Raw, int]]] = {j: {} for j in spots.pairs}
+    measured: dict[int, dict[int, tuple[Raw, int]]] = {j: {} for j in spots.pairs}
     left_out: dict[int, dict[int, str]] = {j: {} for j in spots.pairs}
     done = 0
     with quiet(model):
         for label, n in zip(labels.tolist(), counts.tolist(), strict=True):
             done += n
-            here: Mapping[int, Raw | str]
+            results: Mapping[int, Raw | str]
             if n < estimator.min_examples:
-                here = dict.fromkeys(
-                    found, f"fewer than the {estimator.min_examples} examples that {estimator.name} needs"
-                )
+                reason = f"fewer than the {estimator.min_examples} examples that {estimator.name} needs"
+                results = dict.fromkeys(measured, reason)
             else:
-                here = _within(model, spots, x[(y == label).to(x.device)], estimator, seed / label)
-            for j, raw in here.items():
-                if isinstance(raw, str):
-                    left_out[j][label] = raw
+                results = _within(model, spots, x[(y == label).to(x.device)], estimator, seed / label)
+            for j, result in results.items():
+                if isinstance(result, str):
+                    left_out[j][label] = result
                 else:
-                    found[j][label] = raw, n
+                    measured[j][label] = result, n
             progress("connectivity", done, len(y))
-    kept = tuple(j for j in found if found[j])
+    indices = tuple(j for j in measured if measured[j])
     estimates = tuple(
-        combine(estimator.name, estimator.unit, found[j], left_out[j], conditional=True) for j in kept
+        combine(estimator.name, estimator.unit, measured[j], left_out[j], conditional=True) for j in indices
     )
-    notes = tuple(_notes(tuple(found), kept, estimates, left_out))
+    notes = tuple(_notes(tuple(measured), indices, estimates, left_out))
     return ConnectivityResult(
-        kept, tuple(spots.pairs[j] for j in kept), estimates, notes, len(x), len(spots.layers)
+        indices, tuple(spots.pairs[j] for j in indices), estimates, notes, len(x), len(spots.layers)
     )
 
 
 def _within(
     model: nn.Module, spots: _Spots, x: Tensor, estimator: AbstractDependence, seed: Seed
 ) -> Mapping[int, Raw | str]:
-    """What was found in one class for each layer but the first, or why nothing was."""
+    """The result in one class for each layer but the first, or the reason why there is none."""
     moments = {index: Moments() for index in spots.indices}
-    first = x if estimator.moments else x[:1]  # the widths at least must be known before anything is kept
+    first = x if estimator.moments else x[:1]  # one example tells the widths, which reductions need
     spots.each(model, first, lambda index, rows: moments[index].see(rows, spread=estimator.moments))
-    # All pairs share one seed, so that equal layers are reduced alike.
+    # All pairs have the same seed, so that equal layers have equal reductions.
     samples = {
         j: Sample(estimator, seed / "reduce", (moments[i], moments[j])) for j, i in spots.pairs.items()
     }
-    behind = {i: j for j, i in spots.pairs.items()}
+    following = {i: j for j, i in spots.pairs.items()}
 
-    def keep(index: int, rows: Tensor) -> None:
+    def store(index: int, rows: Tensor) -> None:
         if not estimator.moments:
             moments[index].see(rows, spread=False)
-        if index in behind:
-            samples[behind[index]].add(0, rows)
+        # A layer is the second side of its own pair and the first side of the next.
+        if index in following:
+            samples[following[index]].add(0, rows)
         if index in samples:
             samples[index].add(1, rows)
 
-    spots.each(model, x, keep)
+    spots.each(model, x, store)
     result: dict[int, Raw | str] = {}
     for j in spots.pairs:
         sample = samples.pop(j)
-        before, own = sample.shapes
+        before, layer = sample.shapes
+        if before.constant or layer.constant:
+            result[j] = f"the layer {'before ' if before.constant else ''}is constant"
+            continue
         try:
-            constant = (
-                "the layer before is constant"
-                if before.constant
-                else "the layer is constant"
-                if own.constant
-                else ""
-            )
-            result[j] = constant or sample.measured(seed / j)
+            result[j] = sample.measured(seed / j)
         except InputError as error:
             result[j] = str(error)
     return result
@@ -257,11 +249,11 @@ def _within(
 
 def _notes(
     asked: tuple[int, ...],
-    kept: tuple[int, ...],
+    measured: tuple[int, ...],
     estimates: tuple[Estimate, ...],
     left_out: Mapping[int, Mapping[int, str]],
 ) -> Iterator[str]:
-    """Sentences on what was left out and on estimates that say little."""
+    """Sentences on what was left out, and on estimates that say little."""
     where: dict[tuple[int, str], list[int]] = {}
     for j, reasons in left_out.items():
         for label, text in reasons.items():
@@ -269,10 +261,10 @@ def _notes(
     groups: dict[tuple[str, tuple[int, ...]], list[int]] = {}
     for (label, text), spots in where.items():
         groups.setdefault((text, tuple(spots)), []).append(label)
-    for (text, there), classes in groups.items():
-        in_layers = "" if there == asked else f" in {_list(there, 'layer')}"
+    for (text, layers), classes in groups.items():
+        in_layers = "" if layers == asked else f" in {_list(layers, 'layer')}"
         yield f"connectivity: {_list(classes, 'class')} left out{in_layers} ({text})"
-    if missing := [j for j in asked if j not in kept]:
+    if missing := [j for j in asked if j not in measured]:
         yield f"connectivity: nothing could be measured in {_list(missing, 'layer')}"
     for verdict, meaning in (
         ("indistinguishable from independence", "the same data with its rows permuted reads as much"),
@@ -285,8 +277,9 @@ def _notes(
         ),
         ("not tested", "that takes 19 permutations or more"),
     ):
-        if found := [j for j, e in zip(kept, estimates, strict=True) if e.verdict == verdict]:
-            yield f"connectivity: {estimates[0].measure} is {verdict} in {_list(found, 'layer')}; {meaning}"
+        if concerned := [j for j, e in zip(measured, estimates, strict=True) if e.verdict == verdict]:
+            layers_ = _list(concerned, "layer")
+            yield f"connectivity: {estimates[0].measure} is {verdict} in {layers_}; {meaning}"
 
 
 def _list(numbers: Iterable[int], noun: str) -> str:
@@ -324,10 +317,10 @@ def connectivity(
         x: (N, ...) pixels in [0, 1].
         y: (N,) true labels.
         dependence: any measure of dependence; EDGE as the semirobustness paper runs it where None.
-        threat: with it, measured on the adversarial examples that PGD-10 finds; on ``x`` itself without. Not
-            with ``x_adv``.
+        threat: with it, measured on adversarial examples by PGD-10; without it on ``x``. Not together with
+            ``x_adv``.
         seed: of the attack, the permutations and the estimator.
-        x_adv: perturbed inputs to use instead.
+        x_adv: perturbed inputs to use in place of ``x``.
         layers: a layer map, where another than ``layer_map(model, x)`` is wanted.
         at, batch_size: as in :class:`Connectivity`.
         progress: told after each class.

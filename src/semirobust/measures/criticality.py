@@ -1,4 +1,4 @@
-"""Layer criticality: how much a layer adds to the weakness of the feature before it."""
+"""Layer criticality: by which factor a layer changes the weakness of the feature before it."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -41,7 +41,7 @@ class CriticalityResult:
         indices: (L,) the layers, from 1.
         values: (L,) criticality C_i; the product of the first i of them is the weakness of layer i.
         low, high: (L,) 95 % interval of C_i, by a bootstrap over batches.
-        weakness: (L,) epsilon-weakness W(F_i).
+        weakness: (L,) epsilon-weakness W(F_i): how far the attack moves the feature of layer i.
         examples: how many examples it was measured on.
         layers: how many layers the model has.
     """
@@ -78,22 +78,21 @@ class Criticality(AbstractLayerMeasure):
     """C_1 = W(F_1), C_i = W(F_i) / W(F_{i-1}), W(F_i) = 1/N_i E_x ||F_i(x + delta) - F_i(x)||_2.
 
     Source: CLAT (Gopal et al.), equations 2 and 3, with one delta for all layers: the perturbation of an
-    attack on the model's output. Two forward passes.
+    attack on the model's output. It takes two forward passes.
 
     The form ``curvature`` (equation 9) has ||J_i(x')^T (F_i(x') - F_i(x))||_2 / ||x' - x||_2 in place of the
-    distance, with the
-    Jacobian J_i of F_i: exactly, by one vector-Jacobian product for each layer. The paper derives the
-    distance from it and leaves it for networks of mixed layers, such as transformers, to future work. It
-    grows with N_i, not its root.
+    distance, J_i the Jacobian of F_i. It is computed exactly, by one vector-Jacobian product for each layer.
+    The paper derives the distance from it and leaves its use in networks of mixed layers, such as
+    transformers, to future work. It grows with N_i and not with its root.
 
     Args:
         form: ``distance`` or ``curvature``.
-        scale: ``paper`` divides by N_i, the feature's size. A 2-norm grows with the root of N_i, so a layer
-            that shrinks its feature scores high for that alone; ``rms`` divides by the root of N_i and
-            ``relative`` by E ||F_i(x)||_2 instead (ours). Curvature: ``paper`` and ``rms`` divide by N_i,
-            ``relative`` by E ||F_i(x)||_2^2.
-        at: where the feature of layer i is taken: the ``input`` of layer i+1, the raw ``conv`` output, or
-            ``input`` at ends of a ``block`` only, where i-1 then is the end of the block before.
+        scale: ``paper`` divides by N_i, the size of the feature. A 2-norm grows with the root of N_i, so a
+            layer with a smaller feature than the one before scores high for that alone. ``rms`` divides by
+            the root of N_i and ``relative`` by E ||F_i(x)||_2 instead (ours). For the curvature ``paper`` and
+            ``rms`` divide by N_i, ``relative`` by E ||F_i(x)||_2^2.
+        at: where the feature of layer i is taken: the ``input`` of layer i+1, the raw ``conv`` output, or the
+            ``input`` behind the ends of a ``block`` only; i-1 is then the end of the block before.
         batch_size: examples in a forward pass, and the unit that the bootstrap draws; with fewer than eight
             batches it draws single examples.
         resamples: of the bootstrap.
@@ -146,13 +145,14 @@ class Criticality(AbstractLayerMeasure):
         progress: Progress = silent,
     ) -> CriticalityResult:
         """Criticality from clean ``x`` and perturbed ``x_adv`` (N, ...)."""
-        moved, size = self.by_example(model, layers, x, x_adv, progress)
+        changes, size = self.per_example(model, layers, x, x_adv, progress)
         indices = layers.block_ends if self.at == "block" else layers.indices
         divisor = self._divisors([layers.at(index) for index in indices])
+        # With few batches a bootstrap over them would be too coarse.
         unit = self.batch_size if len(x) >= 8 * self.batch_size else 1
-        draws = _bootstrap_sums(np.stack([moved, size]), unit, self.resamples, seed)
+        draws = _bootstrap_sums(np.stack([changes, size]), unit, self.resamples, seed)
         boot = self._ratios(draws[0], draws[1], divisor)
-        weakness = self._weakness(moved.sum(0), size.sum(0), divisor, len(x))
+        weakness = self._weakness(changes.sum(0), size.sum(0), divisor, len(x))
         return CriticalityResult(
             indices=indices,
             values=_ratio(weakness),
@@ -163,33 +163,37 @@ class Criticality(AbstractLayerMeasure):
             layers=len(layers),
         )
 
-    def index(self, layers: LayerMap, moved: Floats, size: Floats) -> LayerScores:
-        """The index, without an interval, from some rows of what :meth:`by_example` gave."""
+    def index(self, layers: LayerMap, changes: Floats, size: Floats) -> LayerScores:
+        """The criticality, without an interval, from some rows of what :meth:`per_example` gives."""
         indices = layers.block_ends if self.at == "block" else layers.indices
         divisor = self._divisors([layers.at(index) for index in indices])
-        values = _ratio(self._weakness(moved.sum(0), size.sum(0), divisor, len(moved)))
+        values = _ratio(self._weakness(changes.sum(0), size.sum(0), divisor, len(changes)))
         return LayerScores.without_interval(
-            "criticality", values, indices=indices, examples=len(moved), layers=len(layers)
+            "criticality", values, indices=indices, examples=len(changes), layers=len(layers)
         )
 
-    def by_example(
+    def per_example(
         self, model: nn.Module, layers: LayerMap, x: Tensor, x_adv: Tensor, progress: Progress = silent
     ) -> tuple[Floats, Floats]:
-        """Numerator of the weakness and size of the feature, of each example and layer: (N, L) each."""
-        moved, size = [], []
+        """Change and size of the feature for each example and layer: (N, L) each.
+
+        The change is the numerator of the weakness: the distance, or the curvature.
+        """
+        changes, sizes = [], []
         with quiet(model), features(model, layers, at=self.at) as tape:
             for start in range(0, len(x), self.batch_size):
                 rows = slice(start, start + self.batch_size)
                 with torch.no_grad():
                     model(x[rows])
                 clean = dict(tape)
-                moved.append(torch.stack(self._moved(model, layers, tape, clean, x[rows], x_adv[rows]), 1))
+                change = self._changes(model, layers, tape, clean, x[rows], x_adv[rows])
+                changes.append(torch.stack(change, 1))
                 lengths = torch.stack([self._length(layers.at(i), clean[i], len(x[rows])) for i in clean], 1)
-                size.append(lengths if self.form == "distance" else lengths.square())
+                sizes.append(lengths if self.form == "distance" else lengths.square())
                 progress("criticality", min(start + self.batch_size, len(x)), len(x))
-        return torch.cat(moved).cpu().numpy(), torch.cat(size).cpu().numpy()
+        return torch.cat(changes).cpu().numpy(), torch.cat(sizes).cpu().numpy()
 
-    def _moved(
+    def _changes(
         self,
         model: nn.Module,
         layers: LayerMap,
@@ -198,21 +202,23 @@ class Criticality(AbstractLayerMeasure):
         x: Tensor,
         x_adv: Tensor,
     ) -> list[Tensor]:
-        """For each layer the distance of each example's feature, or the curvature along it: (n,)."""
+        """For each layer the distance between the features of each example, or the curvature: (n,)."""
         if self.form == "distance":
             with torch.no_grad():
                 model(x_adv)
             return [self._length(layers.at(i), tape[i] - clean[i], len(x)) for i in clean]
-        here = x_adv.detach().requires_grad_()
+        inputs = x_adv.detach().requires_grad_()
         with torch.enable_grad():
-            model(here)
-        way = torch.linalg.vector_norm((x_adv - x).flatten(1).double(), dim=1)
-        found = []
+            model(inputs)
+        distance = torch.linalg.vector_norm((x_adv - x).flatten(1).double(), dim=1)
+        curvatures = []
         for i, feature in dict(tape).items():
-            (product,) = torch.autograd.grad(feature, here, (feature - clean[i]).detach(), retain_graph=True)
+            difference = (feature - clean[i]).detach()
+            (product,) = torch.autograd.grad(feature, inputs, difference, retain_graph=True)
             length = torch.linalg.vector_norm(product.flatten(1).double(), dim=1)
-            found.append(torch.where(way > 0, length / way, 0.0))
-        return found
+            # An example that the attack did not change has no direction, and counts 0.
+            curvatures.append(torch.where(distance > 0, length / distance, 0.0))
+        return curvatures
 
     def _length(self, layer: Layer, feature: Tensor, n: int) -> Tensor:
         return torch.linalg.vector_norm(layer.per_example(feature, n, raw=self.at == "conv").double(), dim=1)
@@ -221,12 +227,12 @@ class Criticality(AbstractLayerMeasure):
         counts = np.array([_size(layer, self.at) for layer in layers], dtype=np.float64)
         return counts if self.scale == "paper" or self.form == "curvature" else np.sqrt(counts)
 
-    def _weakness(self, moved: Floats, size: Floats, divisor: Floats, n: int) -> Floats:
-        """W of each layer from sums over ``n`` examples; leading dimensions are kept."""
-        return moved / np.maximum(size, 1e-300) if self.scale == "relative" else moved / n / divisor
+    def _weakness(self, changes: Floats, size: Floats, divisor: Floats, n: int) -> Floats:
+        """W (..., L) of each layer from sums (..., L) over ``n`` examples."""
+        return changes / np.maximum(size, 1e-300) if self.scale == "relative" else changes / n / divisor
 
-    def _ratios(self, moved: Floats, size: Floats, divisor: Floats) -> Floats:
-        return _ratio(self._weakness(moved, size, divisor, 1))
+    def _ratios(self, changes: Floats, size: Floats, divisor: Floats) -> Floats:
+        return _ratio(self._weakness(changes, size, divisor, 1))
 
 
 def _size(layer: Layer, at: Place) -> int:
@@ -234,13 +240,17 @@ def _size(layer: Layer, at: Place) -> int:
 
 
 def _ratio(weakness: Floats) -> Floats:
-    """C from W along the last dimension; 0/0 is 0: a layer behind a dead one adds nothing."""
+    """C from W along the last dimension. 0 / 0 is 0, since a layer behind a dead one adds nothing."""
     before = np.concatenate([np.ones_like(weakness[..., :1]), weakness[..., :-1]], -1)
     return np.divide(weakness, before, out=np.where(weakness > 0, np.inf, 0.0), where=before > 0)
 
 
 def _bootstrap_sums(values: Floats, unit: int, resamples: int, seed: Seed) -> Floats:
-    """Means per example of resampled units: (Q, N, L) -> (Q, resamples, L)."""
+    """Means per example in each resample: (Q, N, L) -> (Q, resamples, L).
+
+    Units of ``unit`` consecutive examples are drawn with replacement. A resample is a weight for each unit,
+    so that all of them are one product.
+    """
     n = values.shape[1]
     starts = np.arange(0, n, unit)
     sums = np.add.reduceat(values, starts, axis=1)
@@ -271,10 +281,9 @@ def criticality(
         model: gives logits (N, C); in eval mode. It is left as it was.
         x: (N, ...) pixels in [0, 1] (any finite values where ``x_adv`` is given).
         y: (N,) true labels.
-        threat: the perturbations allowed; PGD-10 with a random start looks for them. Not needed with
-            ``x_adv``.
+        threat: the perturbations allowed; PGD-10 with a random start attacks. Not needed with ``x_adv``.
         seed: of the attack and the bootstrap.
-        x_adv: perturbed inputs to use instead of an attack of its own.
+        x_adv: perturbed inputs to use in place of an attack.
         layers: a layer map, where another than ``layer_map(model, x)`` is wanted.
         scale, at, form, batch_size: as in :class:`Criticality`.
 

@@ -1,4 +1,4 @@
-"""How strongly the robust loss pulls at a layer's weights."""
+"""The gradient of the robust loss in the weights of each layer, relative to these."""
 
 import math
 from dataclasses import dataclass
@@ -23,11 +23,11 @@ class GradientNorm(AbstractLayerMeasure):
     """||g_l|| / ||w_l||, g_l the gradient of the mean cross entropy on adversarial examples in the weight of
     layer l; eval mode.
 
-    Source: the relative gradient norm by which Lee et al. (2023, "Surgical fine-tuning") choose what to tune,
-    here of the robust loss. The interval is a bootstrap over parts of the examples.
+    Source: the relative gradient norm by which Lee et al. (2023, "Surgical fine-tuning") choose the layers to
+    tune, here of the robust loss. The interval is by a bootstrap over parts of the examples.
 
     Args:
-        parts: how many; each keeps one gradient of all weights.
+        parts: number of parts; of each the gradient of all weights is stored.
         resamples: of the bootstrap.
     """
 
@@ -51,9 +51,9 @@ class GradientNorm(AbstractLayerMeasure):
             for number, (a, b) in enumerate(zip(context.x_adv.split(size), y.split(size), strict=True), 1):
                 with torch.enable_grad():
                     loss = F.cross_entropy(model(a), b, reduction="sum") / len(x)
-                    found = torch.autograd.grad(loss, weights)
-                for kept, gradient in zip(gradients, found, strict=True):
-                    kept.append(gradient.flatten())
+                    new = torch.autograd.grad(loss, weights)
+                for parts, gradient in zip(gradients, new, strict=True):
+                    parts.append(gradient.flatten())
                 context.progress("gradient-norm", number, self.parts)
         count = len(gradients[0])
         rng = np.random.default_rng(context.seed.integer)
@@ -61,8 +61,9 @@ class GradientNorm(AbstractLayerMeasure):
             [np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(self.resamples)]
         )
         rows = []
-        for kept, weight in zip(gradients, weights, strict=True):
-            stacked = torch.stack(kept).double()
+        for parts, weight in zip(gradients, weights, strict=True):
+            stacked = torch.stack(parts).double()
+            # Norms of sums of parts follow from the products between parts.
             products = (stacked @ stacked.T).cpu().numpy() / float(weight.detach().double().square().sum())
             boot = np.sqrt(np.maximum(np.einsum("ri,ij,rj->r", draws, products, draws), 0))
             rows.append((math.sqrt(max(float(products.sum()), 0.0)), *np.quantile(boot, (0.025, 0.975))))

@@ -1,6 +1,4 @@
-"""Algorithm 2 of the semirobustness paper: a robust network's logits as a linear map of what its prefix
-computes.
-"""
+"""Algorithm 2 of the semirobustness paper: the logits of a robust network as a linear map of its prefix."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -25,7 +23,7 @@ from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContex
 __all__ = ["Readout", "ReadoutMeasure", "pseudoinverse_readout", "ridge_readout"]
 
 _STRENGTHS = tuple(10.0**e for e in range(-4, 5))  # of the ridge, relative to the mean eigenvalue
-_RANDOM = 10  # draws of the control
+_RANDOM = 10  # draws of random weights, for the control
 
 
 class Readout(nn.Module):
@@ -34,7 +32,7 @@ class Readout(nn.Module):
     Args:
         model, layers: the network and its layer map.
         prefix: j.
-        reductions: by layer, what is kept of its output; all of it where empty.
+        reductions: of the output of each layer; empty for whole outputs.
     """
 
     def __init__(
@@ -65,20 +63,21 @@ class Readout(nn.Module):
 def pseudoinverse_readout(
     model: nn.Module, layers: LayerMap, prefix: int, x: Tensor, *, batch_size: int = 100
 ) -> Readout:
-    """The paper's form: the mean over batches of A^+ O, least squares of minimum norm, in double precision,
-    no intercept.
+    """The paper's form: the mean over batches of A^+ O, least squares of minimum norm, in double precision
+    and without intercept.
 
-    A batch has far fewer examples than A has columns, so each solution fits its own batch exactly; only (n,
-    n) Gram matrices are inverted. It is scored on the examples it was fitted to, and says nothing about
-    others."""
-    found = Readout(model, layers, prefix)
+    A batch has far fewer examples than A has columns, so each solution fits its batch exactly. Only (n, n)
+    Gram matrices are inverted. The paper scores it on the examples of the fit, which says nothing about
+    others.
+    """
+    readout = Readout(model, layers, prefix)
     total, count = torch.zeros(0), 0
-    for parts, logits in _each(found, x, batch_size):
+    for parts, logits in _each(readout, x, batch_size):
         a = torch.cat(parts, 1).cpu().double()
         solution = a.T @ (torch.linalg.pinv(a @ a.T, hermitian=True) @ logits.cpu().double())
         total, count = (solution if not count else total + solution), count + 1
-    found.weight, found.bias = total / count, total.new_zeros(total.shape[1])
-    return found
+    readout.weight, readout.bias = total / count, total.new_zeros(total.shape[1])
+    return readout
 
 
 def ridge_readout(
@@ -93,28 +92,27 @@ def ridge_readout(
 ) -> Readout:
     """Ridge regression on a count sketch of each layer, from streamed normal equations (ours).
 
-    Its strength is the one that predicts the logits of every fifth batch best, from a fit to the others; then
-    all are used. Only a (D', D') matrix is kept, D' = width times the layers of the prefix."""
+    The strength is the one whose fit to four fifths of the batches predicts the logits of every fifth batch
+    best; the final fit uses all. Only a (D', D') matrix is stored, D' = width times the layers of the prefix.
+    """
     moments = [Moments() for _ in range(prefix)]
     whole = Readout(model, layers, prefix)
     for parts, _ in _each(whole, x[:1], 1):
         for moment, rows in zip(moments, parts, strict=True):
             moment.see(rows, spread=False)
-    found = Readout(model, layers, prefix, [sketch(m, width, seed / i) for i, m in enumerate(moments)])
+    readout = Readout(model, layers, prefix, [sketch(m, width, seed / i) for i, m in enumerate(moments)])
     fit, check = _Normal(), _Normal()
-    for number, (parts, logits) in enumerate(_each(found, x, batch_size)):
+    for number, (parts, logits) in enumerate(_each(readout, x, batch_size)):
         (check if number % 5 == 4 else fit).see(torch.cat(parts, 1).cpu().double(), logits.cpu().double())
     if check.n == 0:
         raise InputError(f"examples: expected at least {4 * batch_size + 1} to fit a ridge to, got {len(x)}")
     errors = {s: check.error(*fit.solved(s)) for s in _STRENGTHS}
-    found.weight, found.bias = (fit + check).solved(min(errors, key=lambda s: errors[s]))
-    return found
+    readout.weight, readout.bias = (fit + check).solved(min(errors, key=lambda s: errors[s]))
+    return readout
 
 
 class _Normal:
-    """Sums of a least squares problem with an intercept: what batches of (n, D) and targets (n, C) add up
-    to.
-    """
+    """The sums of a least squares problem with intercept, over batches (n, D) with targets (n, C)."""
 
     def __init__(self) -> None:
         self.n, self.sums = 0, tuple[Tensor, ...]()
@@ -125,15 +123,16 @@ class _Normal:
         self.n += len(a)
 
     def __add__(self, other: "_Normal") -> "_Normal":
-        found = _Normal()
-        found.n, found.sums = (
-            self.n + other.n,
-            tuple(s + t for s, t in zip(self.sums, other.sums, strict=True)),
-        )
-        return found
+        both = _Normal()
+        both.n = self.n + other.n
+        both.sums = tuple(s + t for s, t in zip(self.sums, other.sums, strict=True))
+        return both
 
     def solved(self, strength: float) -> tuple[Tensor, Tensor]:
-        """Weight (D, C) and bias (C,); columns of no spread get no weight."""
+        """Weight (D, C) and bias (C,) for a strength relative to the mean eigenvalue.
+
+        Columns are standardised first; constant ones get weight 0.
+        """
         gram, cross, a, o, _ = self.sums
         a, o = a / self.n, o / self.n
         centred, target = gram / self.n - torch.outer(a, a), cross / self.n - torch.outer(a, o)
@@ -161,16 +160,20 @@ def _each(readout: Readout, x: Tensor, size: int) -> Iterator[tuple[list[Tensor]
 @MEASURES.register("readout")
 @dataclass(frozen=True)
 class ReadoutMeasure(AbstractLayerMeasure):
-    """Accuracy of the linear read-out of each prefix on the network's adversarial examples: half of them fit,
-    half score.
+    """Accuracy of the linear read-out of each prefix on the network's adversarial examples, held out from its
+    fit.
 
-    Source: the semirobustness paper, algorithm 2 and theorem 3. By-products: ``paper`` fits and scores on all
-    examples, as the paper does; ``attacked`` is the ridge's accuracy when the attack is on the read-out
-    itself, since examples made against another network flatter it; ``random`` has random weights of the size
-    of the ridge's; ``network`` is the network's own accuracy on the scored half.
+    Source: the semirobustness paper, algorithm 2 and theorem 3. One half of the examples is for the fit, the
+    other for the accuracy. By-products:
+
+    - ``paper`` fits and scores on all examples, as the paper does;
+    - ``attacked`` attacks the read-out itself, since its accuracy on examples made against another network is
+      too high;
+    - ``random`` has random weights of the same norm;
+    - ``network`` is the accuracy of the network on the half that scores.
 
     Args:
-        prefixes: their last layers; the paper's three, that leave 1, 5 and 9 layers, where None.
+        prefixes: the last layer of each; None for the paper's three, which leave 1, 5 and 9 layers.
         batch_size: examples in one least squares problem of the paper's form.
         width: numbers to which the ridge sketches each layer.
     """
@@ -212,9 +215,8 @@ class ReadoutMeasure(AbstractLayerMeasure):
         """Each accuracy by name for the prefix of j layers; the first ``half`` of the examples fit."""
         model, layers, seed = context.model, context.layers, context.seed
         x, y, x_adv = context.x, context.y, context.x_adv
-        size = min(
-            self.batch_size, max(half // 5, 1)
-        )  # so that every fifth batch can choose the ridge's strength
+        # At least five batches, so that every fifth can choose the strength of the ridge.
+        size = min(self.batch_size, max(half // 5, 1))
         ridge = ridge_readout(
             model, layers, j, x_adv[:half], width=self.width, batch_size=size, seed=seed / "sketch"
         ).eval()
@@ -232,7 +234,7 @@ class ReadoutMeasure(AbstractLayerMeasure):
         yield "readout.network", _accuracy(model, *held)
 
     def _random(self, ridge: Readout, x: Tensor, y: Tensor, seed: Seed) -> tuple[float, float, float]:
-        """Mean over draws of random weights, with its interval."""
+        """Mean accuracy over draws of random weights, with its interval."""
         weight, values = ridge.weight, []
         for number in range(_RANDOM):
             drawn = torch.randn(weight.shape, generator=(seed / number).generator(), dtype=weight.dtype)

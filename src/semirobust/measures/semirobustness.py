@@ -1,4 +1,4 @@
-"""How robust a prefix is by itself: whether some classifier of its feature can be."""
+"""Semirobustness of a prefix: whether some classifier of its feature can be robust."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -47,16 +47,15 @@ class Headed(nn.Module):
 
     def feature(self, x: Tensor) -> Tensor:
         """(N, d), pooled."""
-        found = forward_to(self.model, self.layers, x, self.after)[self.after]
-        found = found.movedim(self.layers.at(self.after).batch_dim, 0)
-        if not self.pool or found.dim() < 3:
-            return found.reshape(len(x), -1)
-        # What a linear module takes has its channels last, as tokens have; what a convolution takes has them
-        # second.
-        last = found.dim() == 3 or (
+        feature = forward_to(self.model, self.layers, x, self.after)[self.after]
+        feature = feature.movedim(self.layers.at(self.after).batch_dim, 0)
+        if not self.pool or feature.dim() < 3:
+            return feature.reshape(len(x), -1)
+        # The input of a linear module has its channels last, as tokens have; that of a convolution second.
+        last = feature.dim() == 3 or (
             self.after < len(self.layers) and self.layers.at(self.after + 1).kind == "Linear"
         )
-        return found.mean(tuple(range(1, found.dim() - 1)) if last else tuple(range(2, found.dim())))
+        return feature.mean(tuple(range(1, feature.dim() - 1)) if last else tuple(range(2, feature.dim())))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ...) pixels to (N, C) logits."""
@@ -65,8 +64,9 @@ class Headed(nn.Module):
 
 @dataclass(frozen=True)
 class _Head:
-    """The convex problem min_G mean_i max_r CE(G(z_ir), y_i) + decay / 2 |G|^2 over the features z (R, N, d)
-    seen so far.
+    """The convex problem min_G mean_i max_r CE(G(z_ir), y_i) + decay / 2 |G|^2 over features z (R, N, d).
+
+    R counts the points that the rounds have collected of each example.
     """
 
     features: Tensor
@@ -74,7 +74,7 @@ class _Head:
     classes: int
 
     def best(self, weight: Tensor, bias: Tensor, decays: Sequence[float]) -> tuple[Tensor, Tensor]:
-        """The head with the decay that generalises best, fitted to all examples."""
+        """The head for the decay that generalises best, fitted to all examples."""
         check = torch.arange(len(self.y)) % 4 == 3
         if len(decays) == 1 or not check.any():
             return self.solved(weight, bias, decays[0])
@@ -88,13 +88,13 @@ class _Head:
         return self.solved(weight, bias, min(decays, key=worst))
 
     def solved(self, weight: Tensor, bias: Tensor, decay: float) -> tuple[Tensor, Tensor]:
-        """The head of the lowest loss, from one to begin with, by L-BFGS (SciPy)."""
+        """The head with the lowest loss, by L-BFGS (SciPy) from a given one."""
         from scipy.optimize import minimize
 
         z = self.features.double()
         flat_z = z.flatten(0, 1)
         mean, std = flat_z.mean(0), flat_z.std(0)
-        std = torch.where(std > 1e-6 * std.max(), std, torch.inf)  # a channel that never moves says nothing
+        std = torch.where(std > 1e-6 * std.max(), std, torch.inf)  # a constant channel gets weight 0
         z = (z - mean) / std
         shape = (z.shape[2] + 1, self.classes)
         scaled = torch.where(std.isfinite()[:, None], weight.double() * std[:, None], 0.0)
@@ -104,13 +104,13 @@ class _Head:
             head = torch.from_numpy(flat.copy()).view(shape).requires_grad_()
             with torch.enable_grad():
                 total = _worst_loss(z @ head[:-1] + head[-1], self.y) + decay / 2 * head[:-1].square().sum()
-                (slope,) = torch.autograd.grad(total, head)
-            return float(total.detach()), slope.flatten().numpy()
+                (gradient,) = torch.autograd.grad(total, head)
+            return float(total.detach()), gradient.flatten().numpy()
 
         result = minimize(loss, start.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": 200})
-        found = torch.from_numpy(result.x).view(shape)
-        scaled = found[:-1] / std[:, None]
-        return scaled, found[-1] - mean @ scaled
+        solution = torch.from_numpy(result.x).view(shape)
+        scaled = solution[:-1] / std[:, None]
+        return scaled, solution[-1] - mean @ scaled
 
 
 @MEASURES.register("semirobustness")
@@ -120,40 +120,43 @@ class Semirobustness(AbstractLayerMeasure):
     trained for it.
 
     Source: the semirobustness paper, definition 1, whose y G(F) for labels of -1 and 1 this extends to many
-    classes (ours). A true gamma_j is the best over all heads and the worst over all perturbations, so what is
-    measured is a lower bound from the head's side and an upper bound from the attack's.
+    classes (ours). The true gamma_j is the best over all heads and the worst over all perturbations. The
+    measured one is a lower bound as to the head, and an upper bound as to the attack.
 
-    The head is linear on the averaged feature. It is fitted to one half of the examples and scored on the
-    other: in each round the attack goes through the frozen prefix against the head of the round before, what
-    it finds joins the features that the head must classify, and the head minimises the mean over examples of
-    the highest loss among them (cutting planes for the min-max problem, which is convex in a linear head).
-    By-products: the margin on clean inputs; the share that the head classifies correctly under attack, which
-    tells prefixes apart where all margins are near 0; and how much of that share each prefix loses against
-    the one measured before it (``drop``; ours), which is a criterion of layers.
+    The head is linear on the averaged feature. It is fitted to one part of the examples and scored on the
+    other. In each round the attack goes through the frozen prefix against the head of the round before. The
+    resulting points join the features that the head must classify, and the head minimises the mean over
+    examples of the highest loss among their points. (These are cutting planes for the min-max problem, which
+    is convex in a linear head.)
+
+    By-products: the margin on clean inputs; the fraction that the head classifies correctly under attack,
+    which tells prefixes apart where all margins are near 0; and how much of that fraction each prefix loses
+    against the one measured before it (``drop``; ours), which is a criterion of layers.
 
     Args:
-        layers: the prefixes' last layers; all where None.
+        layers: the last layer of each prefix; all where None.
         rounds: of attack and fit.
-        share: of the examples that the heads are fitted to.
-        decays: weight decays of the head, on standardised features; the one of the lowest worst-case loss on
-            every fourth example of the fitted half is taken, since a head that knows its examples by heart
-            errs with confidence on others.
+        fraction: of the examples that the heads are fitted to.
+        decays: weight decays of the head, on standardised features. The one with the lowest worst-case loss
+        on
+            every fourth example of the fit is taken, since an overfitted head is confident and wrong on
+            others.
         pool: average the feature over positions; False takes it whole, which needs many examples.
-        resamples: of the bootstrap over the scored examples.
+        resamples: of the bootstrap over the examples that score.
     """
 
     layers: Sequence[int] | None = None
     rounds: int = 4
-    share: float = 0.5
+    fraction: float = 0.5
     decays: Sequence[float] = (1e-3, 1e-2, 1e-1, 1.0)
     pool: bool = True
     resamples: int = 1000
 
     def __post_init__(self) -> None:
         check_counts(1, rounds=self.rounds, resamples=self.resamples)
-        if not 0 < self.share < 1 or not self.decays or min(self.decays) < 0:
+        if not 0 < self.fraction < 1 or not self.decays or min(self.decays) < 0:
             raise InputError(
-                f"share and decays: expected between 0 and 1, and some of at least 0; got {self.share},"
+                f"fraction and decays: expected between 0 and 1, and some of at least 0; got {self.fraction},"
                 f" {self.decays}"
             )
 
@@ -166,7 +169,7 @@ class Semirobustness(AbstractLayerMeasure):
             else tuple(sorted({layers.at(i).index for i in self.layers}))
         )
         order = torch.randperm(len(x), generator=(seed / "halves").generator())
-        cut = round(self.share * len(x))
+        cut = round(self.fraction * len(x))
         if not indices:
             raise InputError("layers: expected at least one, got none")
         if not 0 < cut < len(x):
@@ -251,7 +254,7 @@ def _worst_loss(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def _margin(p: Tensor, y: Tensor) -> Tensor:
-    """p_y less the largest of the others: (..., N, C) to (..., N)."""
+    """p_y minus the largest of the others: (..., N, C) to (..., N)."""
     index = y[:, None].expand(*p.shape[:-1], 1)
     return p.gather(-1, index).squeeze(-1) - p.scatter(-1, index, -1.0).amax(-1)
 
@@ -259,16 +262,17 @@ def _margin(p: Tensor, y: Tensor) -> Tensor:
 def _margins(
     head: Headed, x: Tensor, y: Tensor, x_adv: Tensor, attack: AbstractAttack, seed: Seed
 ) -> tuple[Floats, Floats]:
-    """(N,) margins at the worst of: the attack on the head, the perturbation of the whole network, none; and
-    at none.
+    """(N,) margins at the worst of three points, and at the clean one.
+
+    The points are the clean input, the perturbation of the whole network, and the attack on the head.
     """
     points = [x, x_adv, attack.in_batches(head, x, y, seed=seed)]
-    found = []
+    margins = []
     for point in points:
         with torch.no_grad():
             p = torch.cat([head(part) for part in point.split(_BATCH)]).cpu().double().softmax(1)
-        found.append(_margin(p, y.cpu()).numpy())
-    return np.min(found, axis=0), found[0]
+        margins.append(_margin(p, y.cpu()).numpy())
+    return np.min(margins, axis=0), margins[0]
 
 
 def semirobustness(
@@ -289,12 +293,12 @@ def semirobustness(
         model: gives logits (N, C); in eval mode. It is left as it was.
         x: (N, ...) pixels in [0, 1]; heads are fitted to a half of them and scored on the other.
         y: (N,) true labels.
-        threat: the perturbations allowed; PGD-20 looks for them.
+        threat: the perturbations allowed; PGD-20 attacks.
         attack: another attack, in place of ``threat``.
-        layers: the prefixes' last layers; all where None.
-        seed: of halves, attacks and bootstrap.
+        layers: the last layer of each prefix; all where None.
+        seed: of the split of examples, the attacks and the bootstrap.
         progress: told after each prefix.
-        measure: settings of its own, whose ``layers`` then count.
+        measure: other settings; its ``layers`` then replace the argument.
     """
     check_examples(x, y)
     check_mode(model)

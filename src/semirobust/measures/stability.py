@@ -1,4 +1,4 @@
-"""Does the choice of critical layers depend on the batch it was made on, or on the attack's seed?"""
+"""Stability of the choice of critical layers over batches and over seeds of the attack."""
 
 import math
 from collections.abc import Sequence
@@ -33,19 +33,19 @@ class StabilityResult:
     Attributes:
         indices: (L,) the layers that can be chosen, from 1; the classifier is not among them.
         chosen: the k most critical layers by all examples and attacks together.
-        shares: batch size -> (L,) share of batches in which the layer is among the k.
-        agreement: batch size -> mean share of ``chosen`` that a batch finds.
-        same: batch size -> share of batches that choose just those.
+        fractions: batch size -> (L,) fraction of batches in which the layer is among the k.
+        agreement: batch size -> mean fraction of ``chosen`` that a batch chooses.
+        same: batch size -> fraction of batches that choose exactly these.
         chance: the agreement of layers chosen at random, k / L: the null.
         between_seeds: the agreement of the choices on all examples under attacks of different seeds; 1.0 for
             one attack.
-        draws: batches of each size.
-        examples: how many examples there were.
+        draws: number of batches of each size.
+        examples: how many examples it was measured on.
     """
 
     indices: tuple[int, ...]
     chosen: tuple[int, ...]
-    shares: dict[int, Floats]
+    fractions: dict[int, Floats]
     agreement: dict[int, float]
     same: dict[int, float]
     chance: float
@@ -54,7 +54,7 @@ class StabilityResult:
     examples: int
 
     def sentences(self) -> tuple[str, ...]:
-        """What a reader should know."""
+        """The result in sentences, for notes."""
         layers, k = ", ".join(map(str, self.chosen)), len(self.chosen)
         by_size = [
             f"{size} images {self.agreement[size]:.0%} ({self.same[size]:.0%} just the same)"
@@ -72,16 +72,16 @@ class StabilityResult:
 @MEASURES.register("stability")
 @dataclass(frozen=True)
 class Stability(AbstractLayerMeasure):
-    """Share of small batches in which a layer is among the k most critical (CLAT, section 4.4 and table 10).
+    """Fraction of small batches in which a layer is among the k most critical (CLAT, section 4.4, table 10).
 
-    All examples are attacked and measured once for each attack seed; a batch is a draw without replacement
-    from these, so that hundreds of batches cost no more than one pass.
+    All examples are attacked and measured once for each seed of the attack. A batch is drawn from these
+    without replacement, so that hundreds of batches cost no more than one pass.
 
     Args:
-        batches: sizes; a table-10 comparison with the paper has 10, 30, 50 and 100.
-        draws: batches of each size.
+        batches: sizes of batches; table 10 of the paper has 10, 30, 50 and 100.
+        draws: number of batches of each size.
         k: how many layers; None for 5 % of all, rounded up.
-        attacks: how many attacks, each with a seed of its own.
+        attacks: number of attacks, each with another seed.
         scale, at, form: as in :class:`semirobust.measures.criticality.Criticality`.
     """
 
@@ -95,19 +95,19 @@ class Stability(AbstractLayerMeasure):
 
     def __post_init__(self) -> None:
         if not self.batches or min(self.batches) < 1 or self.draws < 1 or self.attacks < 1:
-            found = (list(self.batches), self.draws, self.attacks)
+            given = (list(self.batches), self.draws, self.attacks)
             raise InputError(
                 "batches, draws and attacks: expected at least one size and numbers of at least 1, got"
-                f" {found}"
+                f" {given}"
             )
-        _ = self._index  # which refuses what it does not know
+        _ = self._criticality  # checks scale, at and form
 
     @property
     def min_examples(self) -> int:
         return max(self.batches)
 
     @property
-    def _index(self) -> Criticality:
+    def _criticality(self) -> Criticality:
         return Criticality(scale=self.scale, at=self.at, form=self.form)
 
     def scores(self, context: MeasureContext) -> list[LayerScores]:
@@ -122,17 +122,17 @@ class Stability(AbstractLayerMeasure):
             progress=context.progress,
         )
         scores = []
-        for size, shares in found.shares.items():
+        for size, fractions in found.fractions.items():
             ends = np.array(
-                [proportion_interval(round(share * found.draws), found.draws) for share in shares]
+                [proportion_interval(round(fraction * found.draws), found.draws) for fraction in fractions]
             )
-            notes = found.sentences() if size == min(found.shares) else ()
+            notes = found.sentences() if size == min(found.fractions) else ()
             scores.append(
                 LayerScores(
                     measure=f"stability.{size}",
                     unit="1",
                     indices=found.indices,
-                    values=shares,
+                    values=fractions,
                     low=ends[:, 0],
                     high=ends[:, 1],
                     examples=len(context.x),
@@ -154,34 +154,36 @@ class Stability(AbstractLayerMeasure):
         x_adv: Tensor | None = None,
         progress: Progress = silent,
     ) -> StabilityResult:
-        """From ``x`` (N, ...) with labels ``y``; ``x_adv`` is taken for the first attack where it is
-        given.
+        """The stability on ``x`` (N, ...) with labels ``y``; a given ``x_adv`` is the result of the first
+        attack.
         """
         if max(self.batches) > len(x):
             raise InputError(
                 f"batches: expected sizes up to the {len(x)} examples there are, got {max(self.batches)}"
             )
-        moved, size = [], []
+        changes, sizes = [], []
         for number in range(self.attacks):
-            first = x_adv if number == 0 else None
-            at = attack.in_batches(model, x, y, seed=seed / "attack" / number) if first is None else first
-            a, b = self._index.by_example(model, layers, x, at, progress)
-            moved.append(a)
-            size.append(b)
-        whole = self._top(layers, np.concatenate(moved), np.concatenate(size))
-        each = [set(self._top(layers, a, b)) for a, b in zip(moved, size, strict=True)]
+            perturbed = x_adv if number == 0 else None
+            if perturbed is None:
+                perturbed = attack.in_batches(model, x, y, seed=seed / "attack" / number)
+            change, size = self._criticality.per_example(model, layers, x, perturbed, progress)
+            changes.append(change)
+            sizes.append(size)
+        whole = self._top(layers, np.concatenate(changes), np.concatenate(sizes))
+        each = [set(self._top(layers, a, b)) for a, b in zip(changes, sizes, strict=True)]
         pairs = [len(a & b) / len(whole) for i, a in enumerate(each) for b in each[:i]]
+        # Each draw takes its rows from one of the attacks in turn.
         rng, drawn = np.random.default_rng(seed.integer), dict[int, list[tuple[int, ...]]]()
         for count in sorted(set(self.batches)):
             drawn[count] = []
             for draw in range(self.draws):
                 rows, which = rng.choice(len(x), count, replace=False), draw % self.attacks
-                drawn[count].append(self._top(layers, moved[which][rows], size[which][rows]))
+                drawn[count].append(self._top(layers, changes[which][rows], sizes[which][rows]))
         candidates = tuple(i for i in self._indices(layers) if i != len(layers))
         return StabilityResult(
             indices=candidates,
             chosen=whole,
-            shares={n: _shares(tops, candidates) for n, tops in drawn.items()},
+            fractions={n: _fractions(tops, candidates) for n, tops in drawn.items()},
             agreement={
                 n: float(np.mean([len({*top} & {*whole}) / len(whole) for top in tops]))
                 for n, tops in drawn.items()
@@ -196,16 +198,16 @@ class Stability(AbstractLayerMeasure):
     def _indices(self, layers: LayerMap) -> tuple[int, ...]:
         return layers.block_ends if self.at == "block" else layers.indices
 
-    def _top(self, layers: LayerMap, moved: Floats, size: Floats) -> tuple[int, ...]:
+    def _top(self, layers: LayerMap, changes: Floats, size: Floats) -> tuple[int, ...]:
         """The k most critical layers, most critical first."""
-        ranking = [i for i in self._index.index(layers, moved, size).ranking() if i != len(layers)]
+        ranking = [i for i in self._criticality.index(layers, changes, size).ranking() if i != len(layers)]
         k = math.ceil(0.05 * len(layers)) if self.k is None else self.k
         if not 1 <= k <= len(ranking):
             raise InputError(f"k: expected 1 to {len(ranking)} layers, got {k}")
         return tuple(ranking[:k])
 
 
-def _shares(tops: Sequence[tuple[int, ...]], candidates: Sequence[int]) -> NDArray[np.float64]:
+def _fractions(tops: Sequence[tuple[int, ...]], candidates: Sequence[int]) -> NDArray[np.float64]:
     return np.array([np.mean([index in top for top in tops]) for index in candidates])
 
 

@@ -1,4 +1,4 @@
-"""What each feature in front of the classifier is worth, and what is left of it under attack."""
+"""Usefulness of each input of the classifier, without and under attack."""
 
 import math
 from collections.abc import Callable
@@ -25,20 +25,20 @@ __all__ = ["FeatureAttack", "FeatureUsefulness", "Usefulness", "usefulness"]
 
 @dataclass(frozen=True)
 class Usefulness:
-    """Of each of d features; all numbers are means over examples, and over classes where there are more than
-    two.
+    """Usefulness of each of d features: means over examples, and over classes where there are more than two.
 
     Attributes:
         useful: E[t (2 s(w f) - 1)], t = 1 for the class and -1 for the rest, s the logistic function, f the
             normalised feature and w its weight for the class against the mean of the others: from -1 to 1.
         robust: the same at the worst point of the ball for this feature alone.
-        original: |E[t f]| (Ilyas et al. 2019), and ``original_robust`` at the worst point.
+        original: |E[t f]| (Ilyas et al. 2019).
+        original_robust: the same at the worst point.
         actual: w E[t f], what the feature adds to the margin.
-        low, high, robust_low, robust_high: 95 % intervals over examples of the first two.
-        active: share of examples on which the feature is not 0.
-        mean, robust_mean: of the first two over the features, with their intervals over examples.
+        low, high, robust_low, robust_high: 95 % intervals of ``useful`` and ``robust`` over examples.
+        active: fraction of examples on which the feature is not 0.
+        mean, robust_mean: means of ``useful`` and ``robust`` over features, with intervals over examples.
         examples: how many.
-        attack: what looked for the worst point, in words.
+        attack: the attack in words.
     """
 
     useful: Floats = field(repr=False)
@@ -61,7 +61,7 @@ class Usefulness:
 
     @property
     def robustly_useful(self) -> int:
-        """How many features keep a robust usefulness above 0."""
+        """How many features have a robust usefulness above 0."""
         return int((self.robust > 0).sum())
 
 
@@ -79,25 +79,25 @@ def usefulness(
 ) -> Usefulness:
     """Usefulness and robust usefulness of the inputs of the last linear layer of ``model``.
 
-    Source: "Lighter robust model", section IV. With two classes it is the paper's formula with w the
-    difference of the two rows of weights; with more, each class against the mean of the others, averaged over
-    classes (ours). Features have mean 0 and deviation 1 on ``reference``, the training images in the paper; w
-    is the weight of that normalised feature.
+    Source: "Lighter robust model", section IV. With two classes it is the paper's formula, w the difference
+    of the two rows of weights. With more, each class is taken against the mean of the others, and the average
+    over classes is returned (ours). Features have mean 0 and standard deviation 1 on ``reference``, which is
+    the training images in the paper; w is the weight of the normalised feature.
 
     Args:
         model: gives logits (N, C) by a linear layer at its end; in eval mode. It is left as it was.
         x: (N, ...) pixels in [0, 1].
         y: (N,) labels.
-        threat: the perturbations allowed; :class:`FeatureAttack` as it comes looks for them.
-        attack: another one, in place of ``threat``. Without either nothing is attacked, and what is robust is
-            NaN.
+        threat: the perturbations allowed; :class:`FeatureAttack` attacks with its defaults.
+        attack: another attack, in place of ``threat``. Without either nothing is attacked, and robust
+            usefulness is NaN.
         reference: images that features are normalised on; ``x`` where None.
-        layers: its layer map, if at hand.
+        layers: its layer map, where it is known.
         seed: of random starts.
         progress: told of every batch.
 
     Raises:
-        InputError: the last layer is not linear, or arguments not as described.
+        InputError: the last layer is not linear, or an argument is not as described.
     """
     check_examples(x, y)
     check_mode(model)
@@ -116,11 +116,10 @@ def usefulness(
 @MEASURES.register("usefulness")
 @dataclass(frozen=True)
 class FeatureUsefulness(AbstractLayerMeasure):
-    """Usefulness and robust usefulness of the features that the classifier takes (:func:`usefulness`), by
-    feature and on average.
+    """Usefulness and robust usefulness of the inputs of the classifier (:func:`usefulness`), each and on
+    average.
 
-    Source: "Lighter robust model", section IV. The perturbations allowed are those of the attack of the
-        profile.
+    Source: "Lighter robust model", section IV. The perturbations allowed are those of the profile's attack.
 
     Args:
         steps, step_size, random_start, lift: as in :class:`FeatureAttack`.
@@ -185,42 +184,46 @@ def _measured(
     t = 2.0 * nn.functional.one_hot(y.cpu(), head.weight.shape[0]).double() - 1  # (N, C)
     z = (f.cpu().double() - head.mean) / head.deviation
     sums = (t[:, :, None] * z[:, None, :]).mean(0)  # (C, d)
-    turn = torch.where(sums >= 0, 1.0, -1.0).double()
-    # t w f is lowest at the lowest f where t w > 0, and at the highest where it is negative; likewise t f.
-    falls = (t[:, :, None] * head.weight) > 0
-    falls_too = (t[:, :, None] * turn) > 0
-    lower, upper = (falls | falls_too).any(1), (~falls | ~falls_too).any(1)
+    sign = torch.where(sums >= 0, 1.0, -1.0).double()
+    # t w f is minimal at the minimum of f where t w > 0, and at the maximum elsewhere; likewise t f.
+    at_minimum = (t[:, :, None] * head.weight) > 0
+    original_at_minimum = (t[:, :, None] * sign) > 0
+    lower = (at_minimum | original_at_minimum).any(1)
+    upper = (~at_minimum | ~original_at_minimum).any(1)
     if attack is None:
         low, high = torch.full_like(f, torch.nan), torch.full_like(f, torch.nan)
     else:
         low, high = extremes(head, x, f, lower, upper, attack, seed, progress)
     low, high = ((v.cpu().double() - head.mean) / head.deviation for v in (low, high))
     useful = _of_classes(t, head.weight, lambda c: z)
-    robust = _of_classes(t, head.weight, lambda c: torch.where(falls[:, c], low, high))
+    robust = _of_classes(t, head.weight, lambda c: torch.where(at_minimum[:, c], low, high))
     worst = torch.stack(
-        [torch.where(falls_too[:, c], low, high) * t[:, c, None] * turn[c] for c in range(t.shape[1])]
+        [
+            torch.where(original_at_minimum[:, c], low, high) * t[:, c, None] * sign[c]
+            for c in range(t.shape[1])
+        ]
     )
     (u, u_low, u_high), (r, r_low, r_high) = _interval(useful), _interval(robust)
     return Usefulness(
-        u,
-        r,
-        sums.abs().mean(0).numpy(),
-        worst.mean(1).mean(0).numpy(),
-        (head.weight * sums).mean(0).numpy(),
-        u_low,
-        u_high,
-        r_low,
-        r_high,
-        (f != 0).double().mean(0).cpu().numpy(),
-        _over_features(useful),
-        _over_features(robust),
-        len(x),
-        "none" if attack is None else attack.words,
+        useful=u,
+        robust=r,
+        original=sums.abs().mean(0).numpy(),
+        original_robust=worst.mean(1).mean(0).numpy(),
+        actual=(head.weight * sums).mean(0).numpy(),
+        low=u_low,
+        high=u_high,
+        robust_low=r_low,
+        robust_high=r_high,
+        active=(f != 0).double().mean(0).cpu().numpy(),
+        mean=_over_features(useful),
+        robust_mean=_over_features(robust),
+        examples=len(x),
+        attack="none" if attack is None else attack.words,
     )
 
 
 def _of_classes(t: Tensor, weight: Tensor, value: Callable[[int], Tensor]) -> Tensor:
-    """(N, d): t (2 s(w f) - 1), mean over classes."""
+    """(N, d): t (2 s(w f) - 1), mean over classes, where 2 s(z) - 1 = tanh(z / 2)."""
     classes = t.shape[1]
     return (
         sum((t[:, c, None] * torch.tanh(weight[c] * value(c) / 2) for c in range(classes)), torch.zeros(()))
@@ -230,8 +233,8 @@ def _of_classes(t: Tensor, weight: Tensor, value: Callable[[int], Tensor]) -> Te
 
 def _interval(values: Tensor) -> tuple[Floats, Floats, Floats]:
     """Mean over examples with its 95 % interval, by the normal approximation."""
-    mean, reach = values.mean(0).numpy(), 1.96 * values.std(0, correction=0).numpy() / np.sqrt(len(values))
-    return mean, mean - reach, mean + reach
+    mean, half = values.mean(0).numpy(), 1.96 * values.std(0, correction=0).numpy() / np.sqrt(len(values))
+    return mean, mean - half, mean + half
 
 
 def _over_features(values: Tensor) -> tuple[float, float, float]:

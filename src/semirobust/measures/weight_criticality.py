@@ -1,4 +1,4 @@
-"""How much worse a layer's weights could make the robust loss: RiFT's module robust criticality."""
+"""By how much small changes of a layer's weights can raise the robust loss: module robust criticality."""
 
 import copy
 from dataclasses import dataclass
@@ -25,18 +25,17 @@ class WeightCriticality(AbstractLayerMeasure):
     """MRC_l = max over ||v||_F <= radius ||w_l||_F of L(w + v in layer l) - L(w), L the loss on adversarial
     examples of w.
 
-    Source: RiFT (Zhu et al. 2023), equation 2, as its code computes it: the weight tensor of the layer (no
-    bias, no norm) ascends the cross entropy on one fixed set of adversarial examples by plain gradient steps
-    in eval mode, is projected onto the ball after each pass over the set, and the highest loss after any pass
-    counts. Low values mean that the layer has room to be tuned without losing robustness. Theirs attacks the
-    test images once; here it is the images that are given. The interval is over these, at the perturbation
-    that was found.
+    Source: RiFT (Zhu et al. 2023), equation 2, as its code computes it. The weight tensor of the layer (no
+    bias, no norm) ascends the cross entropy on one fixed set of adversarial examples, by plain gradient steps
+    in eval mode. After each pass over the set it is projected onto the ball; the highest loss after any pass
+    counts. A low value means that the layer can be tuned without loss of robustness. The authors attack the
+    test images once; here the given images are taken. The interval is over these, at the worst weights.
 
     Args:
-        radius: of the ball, a share of the weight's norm; 0.1 in the authors' code.
-        passes: over the examples; 10 there.
-        rate: of the ascent; 1 there.
-        batch_size: of the ascent; 512 there.
+        radius: of the ball, as a fraction of the weight's norm; 0.1 in the authors' code.
+        passes: over the examples; 10 in the authors' code.
+        rate: step size of the ascent; 1 in the authors' code.
+        batch_size: of the ascent; 512 in the authors' code.
     """
 
     radius: float = 0.1
@@ -46,8 +45,8 @@ class WeightCriticality(AbstractLayerMeasure):
 
     def __post_init__(self) -> None:
         if not self.radius > 0 or self.passes < 1 or not self.rate > 0 or self.batch_size < 1:
-            found = (self.radius, self.passes, self.rate, self.batch_size)
-            raise InputError(f"radius, passes, rate and batch_size: expected positive numbers, got {found}")
+            given = (self.radius, self.passes, self.rate, self.batch_size)
+            raise InputError(f"radius, passes, rate and batch_size: expected positive numbers, got {given}")
 
     def scores(self, context: MeasureContext) -> list[LayerScores]:
         model, layers, y, x_adv = context.model, context.layers, context.y, context.x_adv
@@ -83,11 +82,12 @@ class WeightCriticality(AbstractLayerMeasure):
             for rows in order.split(self.batch_size):
                 weight.requires_grad_(True)
                 with torch.enable_grad():
-                    (slope,) = torch.autograd.grad(F.cross_entropy(other(x[rows]), y[rows]), weight)
+                    (gradient,) = torch.autograd.grad(F.cross_entropy(other(x[rows]), y[rows]), weight)
                 weight.requires_grad_(False)
-                weight.add_(slope, alpha=self.rate)
-            away = weight - start
-            weight.copy_(start + away * min(1.0, radius / max(float(away.norm()), 1e-30)))
+                weight.add_(gradient, alpha=self.rate)
+            # Back onto the ball.
+            change = weight - start
+            weight.copy_(start + change * min(1.0, radius / max(float(change.norm()), 1e-30)))
             losses = _losses(other, x, y, self.batch_size)
             worst = losses if worst is None or losses.mean() > worst.mean() else worst
         assert worst is not None

@@ -23,7 +23,7 @@ from semirobust.experiments.subject import Subject
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES, AbstractLayerMeasure, MeasureContext
-from semirobust.measures.base.profile_cache import ScoreLedger
+from semirobust.measures.base.profile_cache import ProfileCache
 from semirobust.records.schema import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord
 
@@ -54,7 +54,7 @@ def profile(
     ledger = None
     if out is not None:
         key = evaluation_key(model, *test.all(), (at.config, at.seed, at.device))
-        ledger = ScoreLedger(out / "profile-state", key)
+        ledger = ProfileCache(out / "profile-state", key)
     layers, scores = layer_scores(
         model,
         test,
@@ -91,14 +91,14 @@ def layer_scores(
     *,
     seed: Seed,
     processes: Processes = ALONE,
-    ledger: ScoreLedger | None = None,
+    ledger: ProfileCache | None = None,
     progress: Progress = silent,
 ) -> tuple[LayerMap, list[LayerScores]]:
     """All measures on the same images under the same perturbation.
 
     Several ``processes`` attack some of the images each, and then take some of the measures each.
     What a ``ledger`` has is not done again."""
-    kept = ledger or ScoreLedger(None, "")
+    kept = ledger or ProfileCache(None, "")
     device = next(model.parameters()).device
     x, y = images.all(device)
     layers = layer_map(model, x)

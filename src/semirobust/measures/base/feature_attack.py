@@ -1,4 +1,4 @@
-"""The lowest and the highest that each feature in front of the classifier can be brought to."""
+"""The minimum and the maximum that each input of the classifier can be brought to."""
 
 from dataclasses import dataclass, field, replace
 
@@ -17,30 +17,29 @@ from semirobust.threats import AbstractBall
 
 __all__ = ["FeatureAttack", "Head", "extremes"]
 
-_BATCH, _LOOKED_AT, _AGREE = 256, 32, 1e-5
+_BATCH = 256
+_COMPARED, _TOLERANCE = 32, 1e-5  # images on which a fast copy must agree, and how closely
 
 
 @dataclass(frozen=True)
 class FeatureAttack:
-    """Looks for the point of the ball at which one feature is lowest, or highest: plain steps along its own
-    gradient.
+    """The attack that minimises or maximises one feature within the ball, by plain steps along its gradient.
 
-    Source: "Lighter robust model", section IV: 3 steps of 0.01 with radius 0.3, which are the defaults;
-    ``steps=40`` with ``step_size=None`` is the converged attack to compare with. The lowest (highest) value
-    on the way counts, the start's included, so a feature is never called more robust than it was seen to be
-    (ours).
+    Source: "Lighter robust model", section IV: 3 steps of 0.01 with radius 0.3, which are the defaults.
+    ``steps=40`` with ``step_size=None`` is a converged attack to compare with. The minimum (maximum) over all
+    points on the way counts, the start included (ours; it can only lower the robustness).
 
-    Where features are the ReLU of what a layer gives, ``lift`` climbs what the layer gives. The feature
-    itself has no slope where it is 0, so that an attack along it never raises it, and it looks more robust
-    than it is (ours; the paper climbs the feature).
+    Where features are the ReLU of a layer's output, ``lift`` ascends the output in front of the ReLU (ours;
+    the paper ascends the feature). The gradient of the feature is 0 where the feature is 0, so an attack
+    along it never raises such a feature, which then looks more robust than it is.
 
     Args:
         threat: the perturbations allowed.
         steps: gradient steps.
         step_size: in pixel units; None for 2.5 * epsilon / steps.
         random_start: start at a uniform point of the ball.
-        lift: climb in front of the ReLU; False for the paper's attack.
-        rows: pairs of an image and a feature that go through the model at once.
+        lift: ascend in front of the ReLU; False for the paper's attack.
+        rows: pairs of an image and a feature in a forward pass.
     """
 
     threat: AbstractBall
@@ -62,7 +61,7 @@ class FeatureAttack:
 
     @property
     def words(self) -> str:
-        """What it does, for a table."""
+        """The attack in words, for a table."""
         return f"{self.steps} steps of {self.step:g}{'' if self.lift else ' behind the ReLU'}, {self.threat}"
 
 
@@ -100,39 +99,38 @@ class Head:
                 " and no others"
             )
         deviation = f.std(0, correction=0)
-        deviation = torch.where(
-            deviation > 0, deviation, torch.inf
-        )  # what never moves is worth nothing: 0, with weight 0
+        # A constant feature is useless: normalised it is 0, with weight 0.
+        deviation = torch.where(deviation > 0, deviation, torch.inf)
         classes = last.out_features
         rows = last.weight.detach().double()
-        against = (rows - rows.mean(0)) * classes / (classes - 1)  # a class less the mean of the others
+        against = (rows - rows.mean(0)) * classes / (classes - 1)  # a class minus the mean of the others
         weight = against * torch.where(deviation.isfinite(), deviation, 0.0)
         return cls(model, layers, len(layers) - 1, weight.cpu(), f.mean(0).cpu(), deviation.cpu())
 
     def faster(self, x: Tensor) -> "Head":
-        """The same in a faster copy of the model, where that gives the same features."""
+        """The same head on a fast copy of the model, where that gives the same features."""
         if x.dim() != 4 or not any(isinstance(module, nn.Conv2d) for module in self.model.modules()):
             return self
         if (copy := fast_copy(self.model, x[:1])) is None:
             return self
         fast = replace(self, model=copy.network)
-        mine, theirs = self.features(x[:_LOOKED_AT]), fast.features(x[:_LOOKED_AT])
-        close = (mine - theirs).abs().amax() <= _AGREE * mine.abs().amax()
+        exact, quick = self.features(x[:_COMPARED]), fast.features(x[:_COMPARED])
+        close = (exact - quick).abs().amax() <= _TOLERANCE * exact.abs().amax()
         return fast if close else self
 
     def features(self, x: Tensor) -> Tensor:
-        """(N, d)."""
+        """(N, d) features, batch by batch."""
         with torch.no_grad():
             return torch.cat([self(part) for part in x.split(_BATCH)])
 
     def __call__(self, x: Tensor, *, raw: bool = False) -> Tensor:
-        """(N, d); with ``raw`` what the layer gives, in front of what follows it."""
+        """(N, d) features; with ``raw`` the output of the layer itself, in front of a ReLU behind it."""
         return forward_to(self.model, self.layers, x, self.index, at="conv" if raw else "input")[
             self.index
         ].flatten(1)
 
     def gated(self, x: Tensor) -> bool:
-        """Whether the features are the ReLU of what the layer gives: then one that is 0 has no slope."""
+        """Whether the features are the ReLU of the layer's output, so that the gradient of one at 0 is 0."""
         with torch.no_grad(), features(self.model, self.layers, [self.index], at="conv") as tape:
             self.model(x)
             return torch.equal(tape[self.index].flatten(1).relu(), self(x))
@@ -148,20 +146,27 @@ def extremes(
     seed: Seed,
     progress: Progress = silent,
 ) -> tuple[Tensor, Tensor]:
-    """(N, d) lowest and highest value found of each feature; f itself where ``lower`` (``upper``) does not
-    ask for it.
+    """(N, d) minimum and maximum of each feature under the attack.
 
-    All pairs of an image and a feature go through the model side by side, and a pair leaves as soon as its
-    feature is as low as
-    a ReLU gets or has no slope left: no later step would change what is found, which is what a loop over
-    features finds."""
+    Pairs of an image and a feature go through the model side by side. A pair is done as soon as its feature
+    is at the minimum of a ReLU, or its gradient is 0: no later step would change the result, which is that of
+    a loop over features.
+
+    Args:
+        head: gives the features.
+        x: (N, ...) images.
+        f: (N, d) their features.
+        lower, upper: (N, d) for which the minimum (maximum) is wanted; the others stay at f.
+        attack: the attack.
+        seed: of random starts.
+        progress: told after each batch of pairs.
+    """
     keep_freed_memory()
-    found, gated, parts = (f.clone(), f.clone()), head.gated(x[:1]), []
+    results, gated, parts = (f.clone(), f.clone()), head.gated(x[:1]), []
     for side, (sign, wanted) in enumerate(((-1.0, lower), (1.0, upper))):
         pairs = wanted.nonzero()
-        if gated and (
-            side == 0 or not (attack.lift or attack.random_start)
-        ):  # no lower than 0, and no slope there
+        # A ReLU at 0 cannot get lower, and its gradient there is 0.
+        if gated and (side == 0 or not (attack.lift or attack.random_start)):
             pairs = pairs[f.cpu()[pairs[:, 0], pairs[:, 1]] != 0]
         parts += [
             (side, sign, number, part) for number, part in enumerate(pairs.split(attack.rows)) if len(part)
@@ -169,57 +174,49 @@ def extremes(
 
     for done, (side, sign, number, part) in enumerate(parts, 1):
         n, i = part.to(x.device).unbind(1)
-        reached = _climb(head, x[n], i, sign, attack, gated, seed / side / number)
+        reached = _ascend(head, x[n], i, sign, attack, gated, seed / side / number)
         if gated and attack.lift:
             reached = sign * (sign * reached).relu()
-        found[side][n, i] = sign * torch.maximum(sign * f[n, i], reached)
+        results[side][n, i] = sign * torch.maximum(sign * f[n, i], reached)
         progress("usefulness", done, len(parts))
-    return found
+    return results
 
 
-def _climb(
+def _ascend(
     head: Head, x: Tensor, i: Tensor, sign: float, attack: FeatureAttack, gated: bool, seed: Seed
 ) -> Tensor:
-    """The highest ``sign`` * feature i on the way from each x."""
+    """(n,) maximum over the steps from each x of ``sign`` * feature i."""
     threat, step, lifted = attack.threat, attack.step, gated and attack.lift
-    frame, now = (
-        threat.frame(x),
-        threat.restrict(x, x + threat.sample(x, seed)) if attack.random_start else x.clone(),
-    )
-    best, here = (
-        torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device),
-        torch.arange(len(x), device=x.device),
-    )
+    frame = threat.frame(x)
+    x_adv = threat.restrict(x, x + threat.sample(x, seed)) if attack.random_start else x.clone()
+    best = torch.full((len(x),), -torch.inf, dtype=x.dtype, device=x.device)
+    rows = torch.arange(len(x), device=x.device)  # of the pairs that are not done
     for number in range(attack.steps + 1):
         last = number == attack.steps
         with torch.set_grad_enabled(not last):
-            now.requires_grad_(not last)
-            values = sign * head(now, raw=lifted).gather(1, i[here, None])[:, 0]
-        best[here] = torch.maximum(best[here], values.detach())
+            x_adv.requires_grad_(not last)
+            values = sign * head(x_adv, raw=lifted).gather(1, i[rows, None])[:, 0]
+        best[rows] = torch.maximum(best[rows], values.detach())
         if last:
             break
-        (slope,) = torch.autograd.grad(values.sum(), now)
-        if lifted and sign < 0:  # below 0 the feature is 0, and no lower
-            alive = values.detach() < 0
+        (gradient,) = torch.autograd.grad(values.sum(), x_adv)
+        if lifted and sign < 0:  # below 0 the feature is 0 and cannot get lower
+            going = values.detach() < 0
         else:
-            alive = values.detach() != 0 if gated and not lifted else slope.flatten(1).any(1)
-        moving = alive.nonzero().flatten()
-        now = now.detach()
-        if len(moving) < len(here):
-            here, now, slope, frame = (
-                here[moving],
-                now[moving],
-                slope[moving],
-                tuple(part[moving] for part in frame),
-            )
-            if len(here) == 0:
+            going = values.detach() != 0 if gated and not lifted else gradient.flatten(1).any(1)
+        chosen = going.nonzero().flatten()
+        x_adv = x_adv.detach()
+        if len(chosen) < len(rows):
+            rows, x_adv, gradient = rows[chosen], x_adv[chosen], gradient[chosen]
+            frame = tuple(part[chosen] for part in frame)
+            if len(rows) == 0:
                 break
-        before, now = now, threat.restrict_in(frame, threat.ascent(slope).mul_(step).add_(now))
-        moved = (
-            (now != before).flatten(1).any(1).nonzero().flatten()
-        )  # what stands still would do so for ever
-        if len(moved) < len(here):
-            here, now, frame = here[moved], now[moved], tuple(part[moved] for part in frame)
-            if len(here) == 0:
+        before, x_adv = x_adv, threat.restrict_in(frame, threat.ascent(gradient).mul_(step).add_(x_adv))
+        # A pair that a step did not change would not change later either.
+        chosen = (x_adv != before).flatten(1).any(1).nonzero().flatten()
+        if len(chosen) < len(rows):
+            rows, x_adv = rows[chosen], x_adv[chosen]
+            frame = tuple(part[chosen] for part in frame)
+            if len(rows) == 0:
                 break
     return best

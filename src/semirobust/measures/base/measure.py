@@ -1,4 +1,4 @@
-"""The form of every measure by layer."""
+"""The abstract class of every measure by layer, and the context in which one is taken."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
@@ -50,4 +50,4 @@ class AbstractLayerMeasure(ABC):
 
     @abstractmethod
     def scores(self, context: MeasureContext) -> list[LayerScores]:
-        """The measure itself first; then what it computes on the way and is worth showing."""
+        """The measure itself first, then its by-products."""

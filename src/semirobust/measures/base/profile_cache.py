@@ -1,4 +1,4 @@
-"""What a profile has measured so far, kept in files so that it can be taken up again."""
+"""Files with the results of a profile so far, from which an interrupted profile resumes."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -14,17 +14,19 @@ from semirobust.core.processes import ALONE, Processes
 from semirobust.core.tensor_files import read_checked, write_checked
 from semirobust.layers.scores import LayerScores
 
-__all__ = ["ScoreLedger"]
+__all__ = ["ProfileCache"]
 
-_Found = tuple[dict[str, Any], dict[str, Tensor]]
+_Entry = tuple[dict[str, Any], dict[str, Tensor]]
 
 
-class ScoreLedger:
-    """The perturbed images and the scores of each measure, in a file each; one that is damaged is made again.
+class ProfileCache:
+    """The perturbed images and the scores of each measure, each in a file.
+
+    A file that is damaged, or of another profile, is ignored and written again.
 
     Args:
-        stem: what the names of the files begin with; None keeps nothing.
-        key: of the profile; what belongs to another is made again.
+        stem: the beginning of the names of the files; None stores nothing.
+        key: of the profile.
     """
 
     def __init__(self, stem: Path | None, key: str) -> None:
@@ -32,26 +34,28 @@ class ScoreLedger:
 
     def images(self, make: Callable[[], Tensor], processes: Processes = ALONE) -> Tensor:
         """The perturbed images (N, ...); all ``processes`` make them together, or none does."""
-        found = self._read("images")
-        if int(processes.sum(torch.tensor(int(found is not None)))) == processes.count and found is not None:
-            return found[1]["images"]
-        x_adv = make().contiguous()  # as it is read again: sums over another layout end in other digits
+        entry = self._read("images")
+        if int(processes.sum(torch.tensor(int(entry is not None)))) == processes.count and entry is not None:
+            return entry[1]["images"]
+        # Contiguous, as it will be read: sums over another memory layout give other last digits.
+        x_adv = make().contiguous()
         if processes.rank == 0:
             self._write("images", {"images": x_adv}, {})
         return x_adv
 
     def scores(self, name: str, make: Callable[[], Sequence[LayerScores]]) -> list[LayerScores]:
         """The scores of the measure ``name``."""
-        if (found := self._read(name)) is not None:
-            return [_unpacked(entry, found[1], f"{i}/") for i, entry in enumerate(found[0]["scores"])]
+        if (stored := self._read(name)) is not None:
+            entries, tensors = stored
+            return [_unpacked(entry, tensors, f"{i}/") for i, entry in enumerate(entries["scores"])]
         scores = list(make())
-        packed = [_packed(own, f"{i}/") for i, own in enumerate(scores)]
-        tensors = {name: tensor for _, own in packed for name, tensor in own.items()}
+        packed = [_packed(score, f"{i}/") for i, score in enumerate(scores)]
+        tensors = {name: tensor for _, arrays in packed for name, tensor in arrays.items()}
         self._write(name, tensors, {"scores": [entry for entry, _ in packed]})
         return scores
 
     def forget(self) -> None:
-        """Delete the files: the profile is done."""
+        """Delete the files, after the profile is done."""
         if self.stem is not None:
             for file in self.stem.parent.glob(f"{self.stem.name}.*.safetensors"):
                 file.unlink(missing_ok=True)
@@ -64,7 +68,7 @@ class ScoreLedger:
                 {"key": self.key, **entries},
             )
 
-    def _read(self, name: str) -> _Found | None:
+    def _read(self, name: str) -> _Entry | None:
         if self.stem is None:
             return None
         try:
@@ -74,8 +78,8 @@ class ScoreLedger:
         return (entries, tensors) if entries.get("key") == self.key else None
 
 
-def _packed(scores: LayerScores, place: str) -> _Found:
-    """Arrays as tensors, the rest as what JSON can hold."""
+def _packed(scores: LayerScores, place: str) -> _Entry:
+    """Arrays as tensors, the other fields as JSON."""
     fields = {field.name: getattr(scores, field.name) for field in dataclasses.fields(scores)}
     features = {f"features/{layer}": values for layer, values in fields.pop("features").items()}
     arrays = {name: value for name, value in fields.items() if isinstance(value, np.ndarray)}
@@ -84,6 +88,7 @@ def _packed(scores: LayerScores, place: str) -> _Found:
 
 
 def _unpacked(entry: dict[str, Any], tensors: dict[str, Tensor], place: str) -> LayerScores:
+    """The inverse of :func:`_packed`."""
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in entry.items()
     }

@@ -220,11 +220,11 @@ def test_stability_of_a_choice_by_chance():
 
     class Noise(Stability):
         @property
-        def _index(self):
+        def _criticality(self):
             noise = np.cumprod(np.exp(3 * rng.standard_normal((400, 4))), 1)
 
             class Index(Criticality):
-                def by_example(self, *args):
+                def per_example(self, *args):
                     return noise, noise
 
             return Index()

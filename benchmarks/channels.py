@@ -1,4 +1,4 @@
-"""Half of the multiplications away: what the clock says, by how numbers of channels are rounded."""
+"""Channels removed until half of the MACs are left: the time, by how numbers of channels are rounded."""
 
 from collections.abc import Iterator
 
@@ -24,11 +24,11 @@ def run(runs: int, width: float = 0.5) -> Iterator[str]:
         small = {f"multiples of {m}": Channels(macs=0.5, multiple=m)(model, images) for m in (1, 8, 16)}
         found = costs({"whole": model, **small}, x, runs=5 * runs)
         for way, cost in found.items():
-            share, parameters = (
-                getattr(cost, key) / getattr(found["whole"], key) for key in ("multiplications", "parameters")
+            macs, parameters = (
+                getattr(cost, key) / getattr(found["whole"], key) for key in ("macs", "parameters")
             )
             yield (
                 f"{name} of width {width:g}, {way:<15} {1e3 * cost.seconds:7.1f} ms  {1 / cost.ratio:.2f}"
-                f" times as fast ({1 / cost.high:.2f} to {1 / cost.low:.2f}), {share:.2f} of the"
-                f" multiplications, {parameters:.2f} of the parameters, {cost.megabytes:.1f} MB"
+                f" times as fast ({1 / cost.high:.2f} to {1 / cost.low:.2f}), {macs:.2f} of the"
+                f" MACs, {parameters:.2f} of the parameters, {cost.megabytes:.1f} MB"
             )

@@ -68,8 +68,8 @@ def main() -> None:
     sizes = sorted(sum(named[name].numel() for name in layer.parameters) for layer in layers)
     chosen = math.ceil(0.05 * len(layers)) * sizes[len(sizes) // 2]
     print(
-        f"WRN-50-2, 224 pixels: {len(layers)} layers, {parameters:,} parameters, {macs / 1e9:.2f} G"
-        " multiplications an image"
+        f"WRN-50-2, 224 pixels: {len(layers)} layers, {parameters:,} parameters, {macs / 1e9:.2f}"
+        " GMACs an image"
     )
     for name, objective in (("attack", None), ("PGD-AT", sr.Adversarial()), ("TRADES", sr.TRADES(6))):
         counted = sr.footprint(model, x, _BATCH, objective=objective)

@@ -62,7 +62,7 @@ def main() -> None:
         sum(macs_by_module(_model(1, 16, layers, 10)[0], torch.rand(1, 3, 16, 16)).values())
         for layers in _AXES["layers"]
     ]
-    print(f"multiplications by layers: exponent {_fit(_AXES['layers'], counts)[0]:.2f}")
+    print(f"MACs by layers: exponent {_fit(_AXES['layers'], counts)[0]:.2f}")
 
 
 def _timed(works: Sequence[Callable[[], object]]) -> list[float]:

@@ -1,5 +1,6 @@
 """The public names of this room; ``__init__.py`` imports each from here when it is first used."""
 
+from .accuracy import ByAttack as ByAttack
 from .accuracy import Evaluation as Evaluation
 from .accuracy import Proportion as Proportion
 from .accuracy import evaluate as evaluate
@@ -9,6 +10,7 @@ from .sanity import Check as Check
 from .sanity import sanity_checks as sanity_checks
 
 __all__ = [
+    "ByAttack",
     "Check",
     "Evaluation",
     "PerformanceBounds",

@@ -212,6 +212,7 @@ def evaluate(
         probe(model, x[:1].to(device), y[:1].to(device))
         batches = ((x[rows].to(device), y[rows].to(device)) for rows in _slices(len(x), batch_size))
         clean = torch.cat([correct(model, *batch, check=True) for batch in batches])
+        # The fast copy is compared with the model on examples that will be attacked.
         form = fast_for_evaluation(model, x[clean.to(x.device)], fast=fast) if named else None
         inference = AS_IT_IS if form is None else form.description
         ledger = Ledger(None, "")
@@ -266,6 +267,7 @@ class _Runner:
         before, after, done, rejected = self.ledger.open(label, correct_before)
         left = before.nonzero().flatten()
         for number, rows in enumerate(_slices(len(left), self.batch_size)):
+            # Done before an interruption, or the batch of another process.
             if rows.start < done or not self.processes.takes(number):
                 continue
             chosen = left[rows]
@@ -276,6 +278,7 @@ class _Runner:
             valid = attack.threat.contains(part_x, x_adv).cpu()
             after[chosen] = ~(fooled & valid)
             rejected += int((fooled & ~valid).sum())
+            # Seeds go by batch, so a resumed evaluation draws what an uninterrupted one would have drawn.
             self.ledger.keep(label, before, after, rows.stop, rejected)
             self.progress(label, rows.stop, len(left))
         # Each example is in one batch, and so only one process can have fooled it.

@@ -196,6 +196,7 @@ def _product(
     model: nn.Module, x: Tensor, y: Tensor, parameters: Sequence[nn.Parameter], vector: Tensor
 ) -> Tensor:
     """Hessian times vector, both flat, in float64."""
+    # The derivative of the gradient's product with the vector is the Hessian's product with it.
     parts = vector.split([p.numel() for p in parameters])
     along = [part.view(p.shape).to(p.dtype).to(p.device) for part, p in zip(parts, parameters, strict=True)]
     total = torch.zeros_like(vector)
@@ -263,6 +264,7 @@ def _peeling(
     norms = {i: float(w.cpu().double().norm()) for i, w in old.items()}
     norms_new = {i: float(w.cpu().double().norm()) for i, w in new.items()}
     distances = {j: float((new[j].cpu().double() - old[j].cpu().double()).norm()) for j in changed}
+    # The paper's form divides the product of all norms by that of each changed layer.
     product = math.prod(norms.values())
     ratios = sum(distances[j] / norms[j] for j in changed if norms[j])
     # Layer by layer: old weights before j, new weights behind it.

@@ -1,6 +1,5 @@
 """Checks that the field asks for before a robust accuracy is believed: signs that it is too high."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -122,6 +121,7 @@ def _gradients(model: nn.Module, x: Tensor, y: Tensor) -> Check:
 
 
 def _growing(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed: Seed) -> Check:
+    # Three radii around that of the evaluation, by PGD with the same seed.
     sizes = [threat.epsilon * factor for factor in (0.5, 1, 2)]
     counts = [_correct_after(model, x, y, PGD(replace(threat, epsilon=e), steps=10), seed) for e in sizes]
     # One example may be fooled, or not, by the random start alone.
@@ -135,7 +135,8 @@ def _growing(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed:
 
 
 def _unbounded(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed: Seed) -> Check:
-    whole = {"Linf": 1.0, "L2": math.sqrt(x[0].numel())}.get(threat.norm, float(x[0].numel()))
+    # The largest distance between two images in [0, 1]: in a ball of that radius every pixel is free.
+    whole = float(threat.size(torch.ones_like(x[:1], dtype=torch.float64, device="cpu")))
     left = _correct_after(
         model, x, y, PGD(replace(threat, epsilon=whole), steps=50, step_size=whole / 10), seed
     )

@@ -79,6 +79,7 @@ def transfer(
     if not models:
         raise InputError("models: expected at least one, got none")
     clean = {name: evaluate(model, x, y, batch_size=batch_size).clean for name, model in models.items()}
+    # One attack on a source serves all targets.
     parts: dict[tuple[str, str], list[Tensor]] = {(s, t): [] for s in models for t in models}
     for number, (source, model) in enumerate(models.items(), 1):
         for start in range(0, len(x), batch_size):

@@ -254,6 +254,7 @@ def _notes(
     left_out: Mapping[int, Mapping[int, str]],
 ) -> Iterator[str]:
     """Sentences on what was left out, and on estimates that say little."""
+    # One sentence for all classes that are left out of the same layers for the same reason.
     where: dict[tuple[int, str], list[int]] = {}
     for j, reasons in left_out.items():
         for label, text in reasons.items():

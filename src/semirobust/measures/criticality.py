@@ -224,6 +224,7 @@ class Criticality(AbstractLayerMeasure):
         return torch.linalg.vector_norm(layer.per_example(feature, n, raw=self.at == "conv").double(), dim=1)
 
     def _divisors(self, layers: list[Layer]) -> Floats:
+        # A distance grows with the root of the number of values, a curvature with the number itself.
         counts = np.array([_size(layer, self.at) for layer in layers], dtype=np.float64)
         return counts if self.scale == "paper" or self.form == "curvature" else np.sqrt(counts)
 

@@ -74,6 +74,7 @@ def pseudoinverse_readout(
     total, count = torch.zeros(0), 0
     for parts, logits in _each(readout, x, batch_size):
         a = torch.cat(parts, 1).cpu().double()
+        # A^+ = A' (A A')^+, which inverts an (n, n) matrix in place of one as large as A is wide.
         solution = a.T @ (torch.linalg.pinv(a @ a.T, hermitian=True) @ logits.cpu().double())
         total, count = (solution if not count else total + solution), count + 1
     readout.weight, readout.bias = total / count, total.new_zeros(total.shape[1])
@@ -136,6 +137,7 @@ class _Normal:
         gram, cross, a, o, _ = self.sums
         a, o = a / self.n, o / self.n
         centred, target = gram / self.n - torch.outer(a, a), cross / self.n - torch.outer(a, o)
+        # Columns below this fraction of the largest spread are constant up to rounding.
         scale = centred.diagonal().clamp_min(0).sqrt()
         scale = torch.where(scale > 1e-9 * scale.max(), scale, torch.inf)
         centred = centred / torch.outer(scale, scale) + strength * torch.eye(

@@ -75,6 +75,7 @@ class _Head:
 
     def best(self, weight: Tensor, bias: Tensor, decays: Sequence[float]) -> tuple[Tensor, Tensor]:
         """The head for the decay that generalises best, fitted to all examples."""
+        # Every fourth example chooses the decay; the seeded split before makes that a random quarter.
         check = torch.arange(len(self.y)) % 4 == 3
         if len(decays) == 1 or not check.any():
             return self.solved(weight, bias, decays[0])
@@ -93,6 +94,7 @@ class _Head:
 
         z = self.features.double()
         flat_z = z.flatten(0, 1)
+        # Standardised, since one decay is for all channels and L-BFGS converges faster.
         mean, std = flat_z.mean(0), flat_z.std(0)
         std = torch.where(std > 1e-6 * std.max(), std, torch.inf)  # a constant channel gets weight 0
         z = (z - mean) / std
@@ -198,6 +200,7 @@ class Semirobustness(AbstractLayerMeasure):
             problem = _Head(torch.stack(seen).cpu(), y.cpu(), len(head.bias))
             weight, bias = problem.best(head.weight.cpu(), head.bias.cpu(), self.decays)
             head.weight, head.bias = weight.to(head.weight), bias.to(head.bias)
+            # The last head is not attacked here but on the examples that score.
             if number + 1 < self.rounds:
                 seen.append(_feature(head, attack.in_batches(head, x, y, seed=seed / number)))
 

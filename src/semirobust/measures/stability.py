@@ -179,6 +179,7 @@ class Stability(AbstractLayerMeasure):
             for draw in range(self.draws):
                 rows, which = rng.choice(len(x), count, replace=False), draw % self.attacks
                 drawn[count].append(self._top(layers, changes[which][rows], sizes[which][rows]))
+        # The classifier is measured but never chosen, as in CLAT.
         candidates = tuple(i for i in self._indices(layers) if i != len(layers))
         return StabilityResult(
             indices=candidates,
@@ -232,7 +233,7 @@ def stability(
     Args:
         model: gives logits (N, C); in eval mode. It is left as it was.
         x, y: (N, ...) pixels in [0, 1] and (N,) labels.
-        threat: the perturbations allowed; PGD-10 looks for them.
+        threat: the perturbations allowed; PGD-10 attacks.
         attack: another attack, in place of ``threat``.
         seed: of attacks and draws; the rest as in :class:`Stability`.
     """

@@ -182,6 +182,7 @@ def _measured(
     head: Head, f: Tensor, x: Tensor, y: Tensor, attack: FeatureAttack | None, seed: Seed, progress: Progress
 ) -> Usefulness:
     t = 2.0 * nn.functional.one_hot(y.cpu(), head.weight.shape[0]).double() - 1  # (N, C)
+    # Small arrays, in double precision on the CPU.
     z = (f.cpu().double() - head.mean) / head.deviation
     sums = (t[:, :, None] * z[:, None, :]).mean(0)  # (C, d)
     sign = torch.where(sums >= 0, 1.0, -1.0).double()

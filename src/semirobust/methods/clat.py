@@ -32,6 +32,7 @@ class CriticalFineTuning(AbstractMethod):
 
     def plan(self, context: Context) -> Plan:
         objective = CLAT(self.weight, self.scale_free, self.cross_entropy)
+        # With a high weight the accuracy can collapse; such a run is stopped.
         return Plan(objective, self.choice.trainable(context), collapse=0.5)
 
     def with_random_layers(self) -> "CriticalFineTuning":

@@ -63,7 +63,7 @@ class RiFT(AbstractMethod):
                 "method rift: expected held-out images, since they choose how far it goes back; got none"
             )
         scores = validated_line(trained, start, self.steps, validate, seed)
-        before = scores[0][1]
+        before = scores[0][1]  # alpha 0, so that at least the start is allowed
         allowed = [(a, point) for a, point in scores if point["robust"] >= before["robust"] - self.tolerance]
         # Of equal clean accuracies the one nearest to the start.
         alpha, after = max(allowed, key=lambda candidate: (candidate[1]["clean"], -candidate[0]))

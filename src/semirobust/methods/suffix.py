@@ -43,6 +43,7 @@ class SuffixAdversarial(AbstractMethod):
         if self.prefix_epochs < 0:
             raise InputError(f"prefix_epochs: expected at least 0, got {self.prefix_epochs}")
         suffix = self.suffix(context.layers)
+        # None stands for all layers: these train in the first epochs, the suffix in the others.
         trainable = Replayed((*(None,) * self.prefix_epochs, suffix)) if self.prefix_epochs else Fixed(suffix)
         objective: AbstractObjective = Adversarial()
         if self.dependence != "none":

@@ -50,10 +50,11 @@ class WeightInterpolation(AbstractMethod):
             )
         line = validated_line(trained, start, self.steps, validate, seed)
         robust = {alpha: scores["robust"] for alpha, scores in line}
+        # Among equal accuracies the smallest alpha changes the network least.
         alpha = max(robust, key=lambda alpha: (robust[alpha], -alpha))
-        before, here, end = (f"{robust[at]:.1%}" for at in (0.0, alpha, 1.0))
+        before, chosen, end = (f"{robust[at]:.1%}" for at in (0.0, alpha, 1.0))
         note = (
-            f"alpha {alpha:g} of the way: robust on held-out images {before} before, {here} here,"
+            f"alpha {alpha:g} of the way: robust on held-out images {before} before, {chosen} here,"
             f" {end} at its end"
         )
         return replace(trained, best=interpolated(start, trained.best, alpha), notes=(*trained.notes, note))

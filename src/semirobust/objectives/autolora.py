@@ -44,5 +44,6 @@ class AutoLoRA(AbstractObjective):
             clean = step.model(step.x)
         perturbed = step.model(x_adv)
         p = (clean.argmax(1) == step.y).to(clean.dtype).mean()
+        # An accuracy has no gradient, so p is a constant of the step.
         losses = (1 - p) * F.cross_entropy(clean, step.y) + p * F.cross_entropy(perturbed, step.y)
         return losses + self.weight * p * divergence(clean, perturbed).mean()

@@ -53,7 +53,7 @@ class CLAT(AbstractObjective):
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         with features(step.model, step.layers, step.selected) as tape:
             logits = step.model(step.x)
-            clean = dict(tape)
+            clean = dict(tape)  # a copy, since the next pass overwrites the tape
             if self.cross_entropy == "clean":
                 loss = F.cross_entropy(logits, step.y)
                 perturbed = None
@@ -65,6 +65,7 @@ class CLAT(AbstractObjective):
                     if self.cross_entropy == "adversarial"
                     else (loss_adv + F.cross_entropy(logits, step.y)) / 2
                 )
+        # Without logits of the perturbed images the pass may stop at the deepest selected layer.
         if perturbed is None:
             perturbed = forward_to(step.model, step.layers, x_adv, step.selected)
         scale = step.reference if self.scale_free else 1.0
@@ -84,7 +85,7 @@ class CLAT(AbstractObjective):
 
 
 def _distance(clean: dict[int, Tensor], perturbed: dict[int, Tensor], step: Step) -> Tensor:
-    """sum_i ||moved_i - clean_i||_2 of each example: (N,)."""
+    """sum_i ||perturbed_i - clean_i||_2 of each example: (N,)."""
     lengths = [
         torch.linalg.vector_norm(step.layers.at(i).per_example(perturbed[i] - clean[i], len(step.x)), dim=1)
         for i in clean

@@ -44,7 +44,8 @@ class MART(AbstractObjective):
         loss = F.cross_entropy(perturbed, step.y)
         if self.margin:
             p = perturbed.softmax(1)
-            rival = p.scatter(1, step.y[:, None], -1.0).amax(1)
+            rival = p.scatter(1, step.y[:, None], -1.0).amax(1)  # the largest of the wrong classes
             loss = loss - torch.log(1.0001 - rival).mean()
+        # The less certain an image is without an attack, the more it counts.
         doubt = 1 - clean.softmax(1).gather(1, step.y[:, None]).squeeze(1)
         return loss + self.beta * (divergence(clean, perturbed) * doubt).mean()

@@ -37,6 +37,7 @@ class Mixed(AbstractObjective):
         return cross_entropy_of(step)
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
+        # One pass, so that batch norm sees both kinds of images together.
         both = step.model(torch.cat([x_adv, step.x]))
         perturbed, clean = both.split(len(step.x))
         return (1 - self.clean) * F.cross_entropy(perturbed, step.y) + self.clean * F.cross_entropy(

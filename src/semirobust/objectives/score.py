@@ -53,7 +53,7 @@ class SCORE(AbstractObjective):
         clean, perturbed = step.model(step.x).softmax(1), step.model(x_adv).softmax(1)
         classes = clean.shape[1]
         onehot = F.one_hot(step.y, classes).to(clean.dtype)
-        rest = self.smoothing / (classes - 1) if classes > 1 else 0.0
+        rest = self.smoothing / (classes - 1) if classes > 1 else 0.0  # the target of each wrong class
         target = onehot * (1 - rest * classes) + rest
         distance = (perturbed - clean).square().sum(1)
         return (clean - target).square().sum(1).mean() + self.beta * F.relu(distance - self.clip).mean()

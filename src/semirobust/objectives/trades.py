@@ -39,6 +39,7 @@ class TRADES(AbstractObjective):
             raise InputError(f"beta: expected at least 0, got {self.beta}")
 
     def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
+        # The model does not change during the attack, so one pass over the clean images is enough.
         with torch.no_grad():
             clean = step.model(step.x)
         return lambda x_adv: divergence(clean, step.model(x_adv))

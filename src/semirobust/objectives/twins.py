@@ -45,6 +45,7 @@ class TWINS(AbstractObjective):
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         with split_batches(step.model):
             losses = F.cross_entropy(step.model(x_adv), step.y, reduction="none")
+        # The frozen branch gets the first half; a single image has no such half.
         n = len(losses) // 2
         if n == 0:
             return losses.mean()

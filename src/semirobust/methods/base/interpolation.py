@@ -33,5 +33,5 @@ def validated_line(
     for step in range(steps + 1):
         model.load_state_dict(interpolated(start, trained.best, step / steps))
         scores.append((step / steps, validate(model.eval(), seed)))
-    model.load_state_dict(last)
+    model.load_state_dict(last)  # as the model was before
     return scores

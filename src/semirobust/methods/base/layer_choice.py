@@ -105,7 +105,7 @@ class LayerChoice:
 def _attacked(
     attack: AbstractAttack, network: nn.Module, model: nn.Module, x: Tensor, y: Tensor, seed: Seed
 ) -> Tensor:
-    """``x_adv`` found in ``network``, which stands in for ``model``."""
+    """``x_adv`` by the attack on ``network``, a fast copy of ``model`` or the model itself."""
     if network is model:
         return attack.in_batches(model, x, y, seed=seed)
     parts = zip(x.split(_BATCH), y.split(_BATCH), strict=True)

@@ -30,6 +30,7 @@ class AbstractSelection(ABC):
             InputError: there are fewer layers to choose from than ``k``.
         """
         count = math.ceil(0.05 * scores.layers) if self.k is None else self.k
+        # ``ranking`` runs from the highest score to the lowest.
         candidates = tuple(i for i in scores.ranking() if self.classifier or i != scores.layers)
         if not 1 <= count <= len(candidates):
             raise InputError(f"k: expected 1 to {len(candidates)} layers, got {count}")

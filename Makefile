@@ -53,7 +53,6 @@ house: .venv/.installed-dev
 	@$(BIN)/python -m scripts.house
 
 wheel: .venv/.installed-dev
-	@$(INSTALL) build
 	@$(BIN)/python -m scripts.wheel
 
 hooks: .venv/.installed-dev

@@ -428,6 +428,7 @@ def test_the_demo_in_small(tmp_path):
     assert sum(r.kind == "finding" and r.name == "verdict" for r in records) == 4
 
 
+@pytest.mark.slow
 def test_real_checkpoints_reach_their_accuracy(run, shared, tmp_path):
     from semirobust.data.base.locate import unpack
 

@@ -34,7 +34,9 @@ def _setting(name, width=0.125):
     return model, sr.images_from_tensors(x, torch.arange(8) % 4)
 
 
-@pytest.mark.parametrize("name", _NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n == "densenet121" else []) for n in _NAMES]
+)
 def test_a_smaller_network_has_less_work_and_comes_back_from_its_weights(name):
     model, images = _setting(name)
     x = images.all()[0]

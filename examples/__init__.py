@@ -1,0 +1,1 @@
+"""Three short scripts; each runs in seconds on a CPU, and the tests run them."""

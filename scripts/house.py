@@ -6,7 +6,7 @@ It prints a table and judges nothing. What counts how:
   benchmarks or scripts. Lines are lines of a file, blank ones too.
 - typed: every argument but ``self`` and ``cls`` is annotated, and what is returned. Keyword-only: at least
   one argument can be given by name alone.
-- docstring share: lines of docstrings over lines, blank ones left out of both.
+- docstring share: lines of docstrings of functions and classes over the lines that are not blank.
 - exempted files: files of a family's folder in which no member is registered, ``base/`` aside.
 - dotted names outside the schema: names of quantities such as "train.loss" as literals outside ``records/``.
 - files to add a member: in how many files of ``src/`` the rarest member of the family is named, by its class
@@ -37,7 +37,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SOURCE, PAPERS, TESTS = ROOT / "src" / "semirobust", ROOT / "papers", ROOT / "tests"
 _DOTTED = re.compile(r"[a-z]+(\.[a-z][a-z0-9-]*)+")
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
-_DOCUMENTED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef | ast.Module
+_DOCUMENTED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,9 +64,9 @@ class File:
         return sum(token.type == tokenize.COMMENT for token in tokens)
 
     def docstring_lines(self) -> int:
-        """Lines of docstrings that are not blank."""
+        """Lines of the docstrings of its functions and classes."""
         documented = (node for node in ast.walk(self.tree) if isinstance(node, _DOCUMENTED))
-        return sum(_filled(ast.get_docstring(node, clean=False) or "") for node in documented)
+        return sum(len((ast.get_docstring(node) or "").splitlines()) for node in documented)
 
     def literals(self) -> set[str]:
         """Its strings, docstrings among them."""

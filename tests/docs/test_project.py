@@ -28,10 +28,10 @@ def test_every_room_is_on_the_page():
 
 
 def test_the_report_of_the_house_counts_as_it_says(tmp_path):
-    text = '"""One.\n\nTwo."""\n\n\nclass A:\n    x: int = 0\n\n    def f(self, y: int, *, z=1) -> int:\n        return y  # why\n'
+    text = '"""One.\n\nTwo."""\n\n\nclass A:\n    """A\n\n    thing."""\n    x: int = 0\n\n    def f(self, y: int, *, z=1) -> int:\n        return y  # why\n'
     (tmp_path / "a.py").write_text(text)
     file = File.read(tmp_path / "a.py")
-    assert (file.docstring_lines(), file.comments(), len(file.functions())) == (2, 1, 1)
+    assert (file.docstring_lines(), file.comments(), len(file.functions())) == (3, 1, 1)
     assert file.declared() == {"x"} and {"A", "y"} <= file.names()
     assert isinstance(file.tree, ast.Module)
 

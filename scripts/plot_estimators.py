@@ -11,6 +11,8 @@ from typing import Any
 import matplotlib
 import matplotlib.pyplot as plt
 
+from scripts.svg import save_figure
+
 __all__ = ["main"]
 
 Row = dict[str, Any]
@@ -108,7 +110,7 @@ def _finish(figure: Any, axes: Any, x: str, y: str, path: Path, *, legend: bool 
     if legend:
         figure.legend(*axes[0][1].get_legend_handles_labels(), loc="upper center", ncols=5, frameon=False)
     figure.tight_layout(rect=(0, 0, 1, 0.95 if legend else 1))
-    figure.savefig(path, metadata={"Date": None})
+    save_figure(figure, path)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import importlib
 import sys
 from pathlib import Path
 
+from scripts.svg import save_figure
 from semirobust.experiments import study_source
 
 __all__ = ["draw"]
@@ -36,7 +37,7 @@ def draw(name: str, scale: str = "cpu", out: Path | None = None, pages: Path = _
             for panel, part in zip(panels, parts, strict=True):
                 part(panel, source)
         figure.tight_layout()
-        figure.savefig(pages / f"{name}-{scale}{end}.svg", metadata={"Date": None})
+        save_figure(figure, pages / f"{name}-{scale}{end}.svg")
         plt.close(figure)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import matplotlib
 import matplotlib.pyplot as plt
 
+from scripts.svg import save_figure
+
 __all__ = ["main"]
 
 matplotlib.rcParams.update({"svg.hashsalt": "semirobust", "svg.fonttype": "none", "font.size": 9})
@@ -35,7 +37,7 @@ def main() -> None:
     panels[0][0].set_ylabel("loss, nats")
     figure.legend(*panels[0][0].get_legend_handles_labels(), loc="upper center", ncols=3, frameon=False)
     figure.tight_layout(rect=(0, 0, 1, 0.92))
-    figure.savefig(sys.argv[2], metadata={"Date": None})
+    save_figure(figure, Path(sys.argv[2]))
 
 
 if __name__ == "__main__":

@@ -1,21 +1,16 @@
 """The page of the semirobustness paper: its tables with ours beside them."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import spearmanr
-
-from semirobust.records import Number
 from semirobust.reports import Seeds, Source, by_seed, cells, paired, percent, plain, points, render, table
+
+from .numbers import accuracy, example_count, gap_to_robust, layer_count, mean, pgd_name, suffix_sizes
+from .predictors import predictors
 
 __all__ = ["page"]
 
-_Floats = NDArray[np.float64]
-_Point = tuple[int, float, float]
 
 # Tables 1 and 3: A*, A before training, A after it, in per cent, by network, attack and size of the suffix.
 _PAPER = {
@@ -54,7 +49,6 @@ _RHO = {
 # Table 2: accuracy of the network, of the read-out and of random weights under PGD, in per cent, by prefix.
 _READOUT = {"resnet18-cifar10": {17: (38.63, 40.41, 8.91), 13: (38.63, 40.13, 10.1), 9: (38.63, 39.47, 6.82)}}
 _DECIDED = 12  # the suffix at which variants are compared
-_PERMUTATIONS = 9999
 
 
 def page(source: Source, scale: str, what: str) -> str:
@@ -69,11 +63,11 @@ def page(source: Source, scale: str, what: str) -> str:
 
 def _part(source: Source, network: str) -> dict[str, object]:
     """The tables of one network."""
-    rho, null = (_mean(source.named(f"validation.rho{name}")) for name in ("", ".null"))
-    attacks = {a: _examples(source, a) for a in ("autoattack", _pgd(source))}
+    rho, null = (mean(source.named(f"validation.rho{name}")) for name in ("", ".null"))
+    attacks = {a: example_count(source, a) for a in ("autoattack", pgd_name(source))}
     return {
         "network": network,
-        "pgd": _pgd(source),
+        "pgd": pgd_name(source),
         "attacks": [f"{name} on {n:,}" for name, n in attacks.items() if n],
         "deciding": next((n.n for n in source.named("recover.difference")), 0),
         "recovery": _recovery(source, network),
@@ -82,68 +76,22 @@ def _part(source: Source, network: str) -> dict[str, object]:
         "thresholds": _thresholds(source, network),
         "null": null,
         "excess": rho - null,
-        "predictors": _predictors(source),
+        "predictors": predictors(source),
         "readouts": _readouts(source, network),
-        "layers": _depth(source),
+        "layers": layer_count(source),
         "prefixes": _prefixes(source),
         "bounds": _bounds(source),
         "variants": _variants(source),
     }
 
 
-def _pgd(source: Source) -> str:
-    """The PGD that this scale evaluates with."""
-    names = (str(n.labels["attack"]) for n in source.named("accuracy") if n.labels.get("arm") == "suffix")
-    return next((name for name in names if name.startswith("pgd")), "pgd-20")
-
-
-def _examples(source: Source, attack: str) -> int:
-    found = (
-        n
-        for n in source.named("accuracy")
-        if n.labels.get("attack") == attack and n.labels.get("arm") == "suffix"
-    )
-    return next((n.n or 0 for n in found), 0)
-
-
-def _sizes(source: Source) -> list[int]:
-    return sorted({int(n.labels["suffix"]) for n in source.named("recover.difference")})
-
-
-def _depth(source: Source) -> int:
-    return max((int(n.labels["layer"]) for n in source.named("recover.threshold")), default=0)
-
-
-def _accuracy(
-    source: Source, arm: str, attack: str, size: int | None = None, unit: str | None = None
-) -> Seeds:
-    """Of f* and the controls without a size; of a suffix, before (``start``) or after training, with one."""
-    if attack == "autoattack" and any(n.labels["unit"] == "autoattack" for n in source.named("accuracy")):
-        unit = "autoattack"
-    if size is None:
-        return cells(
-            source,
-            "accuracy",
-            arm=arm,
-            attack=attack,
-            unit=unit or ("references" if arm == "robust" else "controls"),
-        )
-    return cells(source, "accuracy", arm=arm, attack=attack, suffix=size, unit=unit or f"suffix-{size}")
-
-
-def _gap(source: Source, size: int) -> Seeds:
-    """Accuracy under PGD after training less that of f*."""
-    pgd = _pgd(source)
-    return paired(_accuracy(source, "suffix", pgd, size), _accuracy(source, "robust", pgd))
-
-
 def _recovery(source: Source, network: str) -> str:
     rows = []
     for name in ("autoattack", "pgd", "fgsm", "clean"):
-        attack = _pgd(source) if name == "pgd" else name
-        star = _accuracy(source, "robust", attack)
-        for size in _sizes(source):
-            start, end = (_accuracy(source, arm, attack, size) for arm in ("start", "suffix"))
+        attack = pgd_name(source) if name == "pgd" else name
+        star = accuracy(source, "robust", attack)
+        for size in suffix_sizes(source):
+            start, end = (accuracy(source, arm, attack, size) for arm in ("start", "suffix"))
             if not end:
                 continue
             back = cells(source, "recover.epochs", suffix=size, unit=f"suffix-{size}")
@@ -168,12 +116,12 @@ def _recovery(source: Source, network: str) -> str:
 
 
 def _controls(source: Source) -> str:
-    pgd = _pgd(source)
-    star, everything = _accuracy(source, "robust", pgd), _accuracy(source, "everything", pgd)
-    behind = _accuracy(source, "suffix", pgd, _DECIDED)
+    pgd = pgd_name(source)
+    star, everything = accuracy(source, "robust", pgd), accuracy(source, "everything", pgd)
+    behind = accuracy(source, "suffix", pgd, _DECIDED)
     arms = {
         f"suffix of {_DECIDED} behind the robust prefix": behind.only(everything.values),
-        f"suffix of {_DECIDED} behind the normal prefix": _accuracy(
+        f"suffix of {_DECIDED} behind the normal prefix": accuracy(
             source, f"normal prefix, suffix {_DECIDED}", pgd
         ),
         "everything, from f*": everything,
@@ -185,17 +133,17 @@ def _controls(source: Source) -> str:
 def _frontier(source: Source) -> str:
     rows = []
     everything = _parameters(source, "normal")
-    for size in _sizes(source):
-        gap = _gap(source, size)
+    for size in suffix_sizes(source):
+        gap = gap_to_robust(source, size)
         low = gap.interval[0] if gap else -math.inf
         share = f"{100 * _parameters(source, f'suffix-{size}') / everything:.0f} %" if everything else "–"
         lost = f"{-100 * low:.1f}" if math.isfinite(low) else "–"
-        rows.append((_depth(source) - size, size, share, points(gap), lost))
+        rows.append((layer_count(source) - size, size, share, points(gap), lost))
     head = (
         "robust prefix, layers",
         "suffix",
         "parameters that train",
-        f"{_pgd(source)} less f*",
+        f"{pgd_name(source)} less f*",
         "points lost at most (95 %)",
     )
     return table(head, rows)
@@ -207,7 +155,7 @@ def _parameters(source: Source, unit: str) -> float:
 
 def _thresholds(source: Source, network: str) -> str:
     rows = []
-    for size in _sizes(source):
+    for size in suffix_sizes(source):
         found = [n for n in source.named("recover.threshold") if n.labels["unit"] == f"suffix-{size}"]
         layers = sorted({int(n.labels["layer"]) for n in found}, reverse=True)
         for position in sorted({0, 3, 7, 11, size - 1} & set(range(len(layers)))):
@@ -237,63 +185,6 @@ def _rho(source: Source, size: int, layer: int, *, last: bool) -> Seeds:
     ]
     wanted = max((int(n.labels["epoch"]) for n in found), default=0) if last else 0
     return by_seed(n for n in found if int(n.labels["epoch"]) == wanted)
-
-
-def _predictors(source: Source) -> str:
-    numbers = [n for n in source.named("layer.connectivity") if n.labels["unit"] == "dependences"]
-    names = list(dict.fromkeys(str(n.labels["by"]) for n in numbers))
-    rows = [(name, *_correlations(source, [n for n in numbers if n.labels["by"] == name])) for name in names]
-    head = (
-        "measure",
-        "before training, across the cut",
-        "before, mean of the suffix",
-        "its change in training",
-    )
-    return table(head, rows)
-
-
-def _correlations(source: Source, numbers: Sequence[Number]) -> list[str]:
-    """Of each kind of dependence with the gap that is left: triples of cut, dependence, gap."""
-    kinds: tuple[list[_Point], ...] = ([], [], [])
-    for size in _sizes(source):
-        first = _depth(source) - size + 1
-        here = [n for n in numbers if int(n.labels["suffix"]) == size and int(n.labels["layer"]) >= first]
-        for seed, gap in _gap(source, size).values.items():
-            own = [n for n in here if int(n.labels["seed"]) == seed]
-            before, after = ([n for n in own if n.labels["arm"] == when] for when in ("start", "end"))
-            across = [n.value for n in before if int(n.labels["layer"]) == first]
-            if across and after:
-                found = (across[0], _mean(before), _mean(after) - _mean(before))
-                for points_, value in zip(kinds, found, strict=True):
-                    points_.append((size, value, gap))
-    return [_rank_correlation(points_) for points_ in kinds]
-
-
-def _rank_correlation(points_: Sequence[_Point]) -> str:
-    """Spearman's over the means of the cuts; and within cuts, with the p-value of permuting seeds within
-    them.
-    """
-    cuts = sorted({cut for cut, _, _ in points_})
-    if len(cuts) < 3 or len(points_) <= len(cuts):
-        return "–"
-    groups = [np.array([(value, gap) for c, value, gap in points_ if c == cut]) for cut in cuts]
-    between = spearmanr([g[:, 0].mean() for g in groups], [g[:, 1].mean() for g in groups]).statistic
-    values, gaps = ([g[:, side] - g[:, side].mean() for g in groups] for side in (0, 1))
-    within = _correlation(values, gaps)
-    random = np.random.default_rng(0)
-    null = [_correlation([random.permutation(v) for v in values], gaps) for _ in range(_PERMUTATIONS)]
-    p = (1 + sum(abs(found) >= abs(within) - 1e-12 for found in null)) / (1 + _PERMUTATIONS)
-    return f"{between:+.2f} / {within:+.2f} (p {p:.2f})"
-
-
-def _correlation(values: Sequence[_Floats], gaps: Sequence[_Floats]) -> float:
-    a, b = np.concatenate(values), np.concatenate(gaps)
-    size = float(np.linalg.norm(a) * np.linalg.norm(b))
-    return float(a @ b) / size if size else 0.0
-
-
-def _mean(numbers: Sequence[Number]) -> float:
-    return sum(n.value for n in numbers) / len(numbers) if numbers else 0.0
 
 
 def _readouts(source: Source, network: str) -> str:
@@ -328,7 +219,7 @@ def _prefixes(source: Source) -> str:
 
 def _bounds(source: Source) -> str:
     rows = []
-    for size in _sizes(source):
+    for size in suffix_sizes(source):
         for when, name in (("start", "before"), ("end", "after")):
             labels = {"suffix": size, "when": when, "unit": f"suffix-{size}"}
             loss, slope, quadratic, output, peeling = (
@@ -357,18 +248,18 @@ def _variants(source: Source) -> str:
         "-stored": "4 stored attack steps for 10 fresh ones",
         "-long": "4 stored steps, as many epochs as f* had",
     }
-    star = _accuracy(source, "robust", _pgd(source))
-    rows, pgd, base = [], _pgd(source), f"suffix-{_DECIDED}"
+    star = accuracy(source, "robust", pgd_name(source))
+    rows, pgd, base = [], pgd_name(source), f"suffix-{_DECIDED}"
     for ending, name in names.items():
         found, clean = (
-            _accuracy(source, "suffix", attack, _DECIDED, base + ending) for attack in (pgd, "clean")
+            accuracy(source, "suffix", attack, _DECIDED, base + ending) for attack in (pgd, "clean")
         )
         precise, reference = (
             cells(source, "accuracy", arm=arm, attack=pgd, unit="precise") for arm in (base + ending, base)
         )
         if found:
             gains = [
-                points(paired(found, _accuracy(source, "suffix", pgd, _DECIDED))),
+                points(paired(found, accuracy(source, "suffix", pgd, _DECIDED))),
                 points(paired(precise, reference), 2),
             ]
             shown = gains if ending else ("", "")

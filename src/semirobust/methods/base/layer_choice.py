@@ -22,7 +22,8 @@ from semirobust.training.trainable import AbstractTrainable, Fixed, Reselected, 
 
 __all__ = ["LayerChoice"]
 
-_BATCH, _LOOKED_AT = 256, 32
+_BATCH = 256
+_COMPARED = 32  # images on which a fast copy must agree with the model
 
 
 @dataclass(frozen=True)
@@ -81,12 +82,13 @@ class LayerChoice:
             order = torch.randperm(len(context.images), generator=(seed / "examples").generator())
             x, y = context.images.batch(order[: self.examples], device)
             model.eval()  # between epochs, where the loop sets the mode anew before each step
-            form, threat = FastFollower(model, context.fast), getattr(context.attack, "threat", None)
-            some, labels = x[:_LOOKED_AT], y[:_LOOKED_AT]
-            if isinstance(threat, AbstractBall):
+            form = FastFollower(model, context.fast)
+            # Forms are compared by a step within a ball; for other threat models the model itself is used.
+            if isinstance(threat := context.attack.threat, AbstractBall):
+                labels = y[:_COMPARED]
                 form.choose(
                     lambda f: lambda z: F.cross_entropy(f(z), labels, reduction="none"),
-                    some,
+                    x[:_COMPARED],
                     threat,
                     seed / "search",
                 )

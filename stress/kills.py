@@ -84,11 +84,11 @@ STAGES: Mapping[str, list[str]] = {
         "--set",
         "prune.rewind_epoch=1",
     ],
-    "prune --operations": [
+    "prune --macs": [
         "prune",
         "--from",
         "runs/base",
-        "--operations",
+        "--macs",
         "0.5",
         "--epochs",
         "3",

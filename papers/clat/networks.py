@@ -44,7 +44,7 @@ def _bases(late: Mapping[str, Any], weight: float) -> dict[str, Network]:
         entries = {f"harden__{key}": value for key, value in only.items()}
         return Network(("base", "compared"), {**late, **own, **changes}, weight, 1, start, (options, entries))
 
-    rs = {"train.attack": "fgsm-rs", "train.judge": "pgd-10"}
+    rs = {"train.attack": "fgsm-rs", "train.attack_options": {}, "train.validation_attack": "pgd-10"}
     swa = {"train.average": "swa", "train.average_from": 0.275}
     return {
         "late-trades": base({}, objective="trades"),
@@ -52,7 +52,7 @@ def _bases(late: Mapping[str, Any], weight: float) -> dict[str, Network]:
         "late-score": base({}, objective="score"),
         "late-awp": base({"train.awp": 0.01}, awp=0.01),
         "late-swa": base(swa, start="model.safetensors", average="swa", average_from=0.275),
-        "late-fast": base(rs, attack="fgsm-rs", judge="pgd-10"),
+        "late-fast": base(rs, attack="fgsm-rs", attack_options={}, validation_attack="pgd-10"),
         "late-augmented": base({"train.augment": "idbh-weak", "harden.augment": "idbh-weak"}),
         "late-standard": base({}, objective="standard"),
     }

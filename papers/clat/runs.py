@@ -8,14 +8,13 @@ from typing import Any, Literal
 from torch import nn
 
 from semirobust import L2, PGD, evaluate, layer_map, load_checkpoint, save_model, stability, sweep, transfer
-from semirobust.attacks import AbstractAttack
+from semirobust.attacks import ATTACKS, AbstractAttack
 from semirobust.core import Progress, as_seed, slug
 from semirobust.experiments import (
     Arm,
     Recipe,
     Trial,
     accuracy_records,
-    attack_of,
     budget_of,
     build_subject,
     evaluation_records,
@@ -188,7 +187,7 @@ def run_attacks(
     at, seed = origin_of(recipe, "clat"), as_seed(recipe.seed) / "attacks"
     images, threat = budget_of(recipe).test.first(examples), threat_of(recipe)
     x, y = images.all()
-    kinds: dict[str, AbstractAttack] = {name: attack_of(name, {}, threat) for name in attacks}
+    kinds: dict[str, AbstractAttack] = {name: ATTACKS.make(name, threat=threat) for name in attacks}
     if "pgd-100" in kinds:  # table 17 gives l2 the radius of Linf; a usual one is beside it
         kinds |= {f"pgd-10 l2 {e:g}": PGD(L2(e), steps=10) for e in (threat.epsilon, 0.5)}
     records: list[AnyRecord] = [settings_record(recipe, "clat", at)]

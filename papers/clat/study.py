@@ -192,11 +192,12 @@ class _Units:
             ("clat, rate / 10", "clat", self._chosen()),
         ]
         yield self._arms(
-            "slower", "figure 6", slower, harden__learning_rate=self.recipe.harden.learning_rate / 10
+            "slower", "figure 6", slower, harden__learning_rate=self.recipe.harden.training.learning_rate / 10
         )
         yield self._arms(
             "clat-fast", "table 1", [("clat-fast", "clat", self._clat(layers=layer))], harden__attack="pgd-1",
-            harden__attack_options={"step_size": 1.25 * self.recipe.threat.epsilon}, harden__judge="pgd-10",
+            harden__attack_options={"step_size": 1.25 * self.recipe.threat.epsilon},
+            harden__validation_attack="pgd-10",
         )  # fmt: skip
 
     def _rivals(self) -> Iterator[Unit]:

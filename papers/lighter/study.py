@@ -242,9 +242,7 @@ def _layers(scale: str) -> Iterator[_Run]:
         changes = {"prune.saliency": "layered", "prune.saliency_options": options}
         yield _Run(name, "ours", "prune", run_pruned, changes, ("base",))
         if name in _SHRUNK:
-            yield _Run(
-                f"half-{name}", "ours", "prune", run_shrunk, {**changes, "prune.operations": 0.5}, ("base",)
-            )
+            yield _Run(f"half-{name}", "ours", "prune", run_shrunk, {**changes, "prune.macs": 0.5}, ("base",))
     yield _Run("narrow", "ours", "train", run_narrow, _NARROW[scale])
 
 

@@ -114,7 +114,7 @@ def run_dependences(
     decided.
     """
     images = Inputs.of(recipe).held_out
-    images = images.first(min(recipe.recover.validation_examples, len(images)))
+    images = images.first(min(recipe.recover.validation.validation_examples, len(images)))
     robust, normal = (_trained(recipe, place, home, name).model for name in ("robust", "normal"))
     attack, at, records = PGD(threat_of(recipe), steps=10), _origin(recipe), list[AnyRecord]()
     layers = layer_map(robust, images.batch(torch.tensor([0]), _device())[0])

@@ -122,17 +122,18 @@ class _Units:
         """Other ways to train the suffix at which they are compared, and those that cost less, precisely."""
         same: dict[str, Any] = {"parts": ("trials",), "layers": (_DECIDED,)}
         cheap: dict[str, Any] = {
-            "recover__start": "stored", "recover__attack": "pgd-4", "recover__judge": "pgd-10",
+            "recover__start": "stored", "recover__attack": "pgd-4", "recover__validation_attack": "pgd-10",
         }  # fmt: skip
-        name, harden = f"suffix-{_DECIDED}", self.recipe.harden
+        name = f"suffix-{_DECIDED}"
+        epochs = self.recipe.harden.training.epochs  # as many as f* had
         hsic = {"dependence": "hsic", "weight": 0.5}  # a weight that was not tuned
         items = ["dependency-enforcing training"]
         yield self._recovery(f"{name}-hsic", items, **same, recover__method_options=hsic)
         yield self._recovery(f"{name}-stored", ["cost"], **same, **cheap)
         rivals = (name, f"{name}-stored")
         yield self._unit("precise", ["cost"], run_precise, *_BOTH, *rivals, networks=rivals, examples=5000)
-        if self.whole and self.recipe.recover.epochs < harden.epochs:  # as many epochs as f* had
-            yield self._recovery(f"{name}-long", ["cost"], **same, **cheap, recover__epochs=harden.epochs)
+        if self.whole and self.recipe.recover.recovery.training.epochs < epochs:
+            yield self._recovery(f"{name}-long", ["cost"], **same, **cheap, recover__epochs=epochs)
 
     def _measured(self) -> Iterator[Unit]:
         """What is measured on the networks of other units."""
@@ -140,7 +141,7 @@ class _Units:
         trained = tuple(f"suffix-{size}" for size in cuts)
         yield self._unit("prefixes", ["table 2", "definition 1"], run_prefixes, *_BOTH, cuts=cuts)
         yield self._unit("dependences", ["which dependence"], run_dependences, *_BOTH, *trained, cuts=cuts)
-        if "autoattack" not in self.recipe.evaluate.attacks:
+        if "autoattack" not in self.recipe.plain()["evaluate"]["attacks"]:
             tables = tuple(size for size in cuts if size in (4, _DECIDED))  # those of the paper's tables
             more: dict[str, Any] = {"cuts": tables, "examples": 200}
             yield self._unit("autoattack", ["table 1"], run_autoattack, *_BOTH, *trained, **more)

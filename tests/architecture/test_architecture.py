@@ -201,9 +201,12 @@ def test_the_project_speaks_of_itself_alone():
 
 
 def test_the_commands_are_a_frozen_set():
-    from semirobust.cli.app import app
+    from semirobust.cli.app import COMMANDS, app
 
-    assert {c.callback.__name__ for c in app.registered_commands} == {
+    for name, line in COMMANDS.items():
+        command = app.get_command(None, name)
+        assert command.name == name and command.get_short_help_str(500).startswith(line.rstrip("?.")), name
+    assert set(COMMANDS) == {
         "data",
         "demo",
         "evaluate",
@@ -213,5 +216,6 @@ def test_the_commands_are_a_frozen_set():
         "recover",
         "report",
         "reproduce",
+        "settings",
         "train",
     }

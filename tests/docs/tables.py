@@ -9,9 +9,11 @@ from pathlib import Path
 from semirobust.attacks import ATTACKS
 from semirobust.augment import AUGMENTATIONS
 from semirobust.core.registry import Registry
+from semirobust.core.settings import settings_of
 from semirobust.data import SOURCES
 from semirobust.dependence import DEPENDENCES
-from semirobust.experiments.recipe import shipped
+from semirobust.experiments.listing import shown
+from semirobust.experiments.recipe import SECTIONS, shipped
 from semirobust.measures import MEASURES
 from semirobust.methods import METHODS
 from semirobust.models import MODELS
@@ -20,7 +22,8 @@ from semirobust.pruning.saliencies import SALIENCIES
 from semirobust.selection import SELECTIONS
 from semirobust.threats import NORMS, THREATS
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "methods.md"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+PAGE, SETTINGS = DOCS / "methods.md", DOCS / "settings.md"
 FAMILIES = {
     "Threat models: norms": NORMS,
     "Threat models of one attack": THREATS,
@@ -60,5 +63,44 @@ def render() -> str:
     return re.sub(r" +\|$", " |", "\n".join(parts), flags=re.M)
 
 
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def render_settings() -> str:
+    """The page of settings as it should be."""
+    parts = [
+        "# Settings\n\nDrawn from the code, as `semirobust settings` is. A recipe (`--recipe FILE.toml`) has these"
+        " sections; `--set train.epochs=5` sets one,\nand every setting of a command's own section is a flag of"
+        ' it. Numbers may be fractions: `"8/255"`.\n'
+    ]
+    used: dict[str, Registry] = {}
+    for name, section in SECTIONS.items():
+        rows = []
+        for s in settings_of(section):
+            names = f" One of {', '.join(f'`{n}`' for n in s.family.names())}." if s.family else ""
+            if s.options_of and s.family:
+                used[s.family.family] = s.family
+                names = ""
+            default = f"`{shown(s.default)}`" if shown(s.default) else ""
+            rows.append(f"| `{name}.{s.name}` | {s.kind} | {default} | {_cell(s.meaning)}{names} |")
+        first = inspect.getdoc(section).split("\n\n")[0].replace("\n", " ")
+        parts.append(
+            f"## {name}\n\n{first}\n\n| setting | type | default | meaning |\n|---|---|---|---|\n"
+            + "\n".join(rows)
+            + "\n"
+        )
+    for title, family in sorted(used.items()):
+        rows = [
+            f"| `{member}` | `{s.name}` | {s.kind} | {f'`{shown(s.default)}`' if shown(s.default) else ''} | {_cell(s.meaning)} |"
+            for member in family.names()
+            for s in family.options_of(member)
+        ]
+        head = "| member | option | type | default | meaning |\n|---|---|---|---|---|\n"
+        parts.append(f"## Options: {title}\n\n{head}" + "\n".join(rows) + "\n")
+    return re.sub(r" +\|$", " |", "\n".join(parts), flags=re.M)
+
+
 if __name__ == "__main__":
     PAGE.write_text(render())
+    SETTINGS.write_text(render_settings())

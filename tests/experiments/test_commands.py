@@ -197,7 +197,7 @@ WRONG = {
     "epsilon by zero": (["train", "--eps", "8/0", "--out", "o"], "threat.epsilon"),
     "unknown entry": (
         ["train", "--set", "train.speed=9", "--out", "o"],
-        "recipe: unknown option train.speed; expected one of attack",
+        "recipe: unknown option train.speed; expected one of objective",
     ),
     "unknown section": (
         ["train", "--set", "trian.epochs=9", "--out", "o"],

@@ -166,7 +166,7 @@ def test_a_training_that_stops_ends_with_1(run):
         "prune",
         "--from",
         "runs/a",
-        "--operations",
+        "--macs",
         "0.6",
         "--epochs",
         "1",
@@ -281,7 +281,7 @@ def test_a_smaller_network_is_a_run_like_any_other(run, tmp_path):
         "prune",
         "--from",
         "runs/a",
-        "--operations",
+        "--macs",
         "0.6",
         "--epochs",
         "1",
@@ -328,11 +328,10 @@ def test_a_smaller_network_is_a_run_like_any_other(run, tmp_path):
     )
     assert (
         "cannot be reached"
-        in run("prune", "--from", "runs/a", "--operations", "0.0001", "--out", "runs/u", code=2)[1]
+        in run("prune", "--from", "runs/a", "--macs", "0.0001", "--out", "runs/u", code=2)[1]
     )
     assert (
-        "--operations"
-        in run("prune", "--from", "runs/a", "--export", "runs/x.pt2", "--out", "runs/v", code=2)[1]
+        "--macs" in run("prune", "--from", "runs/a", "--export", "runs/x.pt2", "--out", "runs/v", code=2)[1]
     )
 
 

@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+import semirobust as sr
 from semirobust.core.errors import InputError
 from semirobust.experiments.commands.train import train
 from semirobust.experiments.recipe import read_recipe, shipped
+from semirobust.methods import METHODS
 from semirobust.records.schema import Number
 from semirobust.records.store import read_records
 
@@ -20,7 +22,10 @@ def test_every_shipped_recipe_trains(name, tmp_path):
     """Two epochs on digits; an average that begins after half of them has begun."""
     text = shipped()[name].read_text()
     assert text.startswith("# ") and "[train]" in text
-    changes = {**TINY, "train.attack": {"pgd-10": "pgd-2"}.get(read_recipe(shipped()[name]).train.attack)}
+    changes = {
+        **TINY,
+        "train.attack": {"pgd-10": "pgd-2"}.get(read_recipe(shipped()[name]).plain()["train"]["attack"]),
+    }
     if name == "extra-data-at":
         np.savez(
             tmp_path / "made.npz",
@@ -39,8 +44,9 @@ def test_a_file_goes_on_from_a_shipped_recipe(tmp_path):
     file = tmp_path / "mine.toml"
     file.write_text('recipe = "trades"\n[train]\nepochs = 7\n[harden]\nmethod = "clat"\n')
     recipe = read_recipe(file)
-    assert (recipe.train.objective, recipe.train.epochs, recipe.train.weight_decay) == ("trades", 7, 2e-4)
-    assert recipe.harden.method == "clat"
+    training = recipe.train.training
+    assert (training.objective, training.epochs, training.weight_decay) == (sr.TRADES(), 7, 2e-4)
+    assert METHODS.name_of(recipe.harden.method) == "clat"
     file.write_text('recipe = "tradess"\n')
     with pytest.raises(InputError, match="expected one of awp, .*trades"):
         read_recipe(file)

@@ -133,7 +133,7 @@ _COMMANDS = {
         "--fraction",
         "--saliency",
         "--rewind",
-        "--operations",
+        "--macs",
         "--export",
         "--set",
         "--seeds",

@@ -119,8 +119,9 @@ def test_an_interrupted_run_goes_on(tmp_path):
     for parts in ((3,), (1, 3)):
         for epochs in parts:
             model = copy.deepcopy(start)
-            options = {"epochs": epochs, "batch_size": 10, "schedule": "constant"}
-            training, plan = planned(model, images, LoRA(rank=1), PGD(sr.Linf(4 / 255), steps=2), **options)
+            attack = PGD(sr.Linf(4 / 255), steps=2)
+            base = sr.Training(attack=attack, epochs=epochs, batch_size=10, schedule="constant")
+            training, plan = planned(model, images, LoRA(rank=1), base)
             file = tmp_path / f"{len(parts)}.safetensors"
             trained = carry_out(training, plan, model, images, seed=0, state_file=file)
         losses.append([log.loss for log in trained.logs])

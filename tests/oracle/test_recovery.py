@@ -32,18 +32,17 @@ def _setting(n=40):
 def test_a_trial_starts_semirobust_ends_recovered_and_touches_no_argument():
     robust, normal, images = _setting()
     layers = sr.layer_map(robust, images.all()[0])
-    recovery = sr.Recovery(
-        layers=3, trials=2, training={"epochs": 6, "learning_rate": 0.01, "batch_size": 20}
-    )
+    attack = PGD(sr.Linf(0.03), steps=1)
+    training = sr.Training(attack=attack, epochs=6, learning_rate=0.01, batch_size=20)
+    recovery = sr.Recovery(layers=3, trials=2, training=training)
     start = recovery.start(robust, normal, layers)
     for name, value in start.state_dict().items():
         owner = name.rpartition(".")[0]
         source = normal if owner in layers.modules(recovery.suffix(layers)) else robust
         assert torch.equal(value, source.state_dict()[name]), name
-    attack = PGD(sr.Linf(0.03), steps=1)
     seen = iter([0.5, 0.1, 0.3, 0.6, 0.1, 0.2, 0.3, 0.35, 0.4, 0.41, 0.42])
     with untouched(robust), untouched(normal):
-        found = recovery(robust, normal, images, attack, lambda m, s: {"robust": next(seen), "rho@6": 2.0})
+        found = recovery(robust, normal, images, lambda m, s: {"robust": next(seen), "rho@6": 2.0})
     assert [trial.converged for trial in found.trials] == [2, None]
     assert [len(trial.trained.logs) for trial in found.trials] == [
         2,

@@ -51,11 +51,13 @@ def bars(*, quiet: bool = False) -> Iterator[Any]:
         yield update
 
 
-def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on standard output."""
+def show_table(
+    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, left: bool = False
+) -> None:
+    """A table on standard output; numbers stand at the right, and words, with ``left``, at the left."""
     table = Table(title=title, title_justify="left")
     for position, name in enumerate(header):
-        table.add_column(name, justify="left" if position == 0 else "right", overflow="fold")
+        table.add_column(name, justify="left" if left or position == 0 else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     _output.print(table)

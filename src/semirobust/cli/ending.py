@@ -5,7 +5,7 @@ import sys
 import threading
 from types import ModuleType
 
-import typer
+import click
 
 from semirobust.core.errors import InputError
 
@@ -16,7 +16,7 @@ _GOES_ON = "a run that keeps its state goes on when started again"
 _STOPPED = f"interrupted; {_GOES_ON}"
 
 
-def carry_out(app: typer.Typer) -> None:
+def carry_out(app: click.Command) -> None:
     """Run a command line; wrong input ends with one sentence and code 2, a lost process with 1, Ctrl-C 130,
     SIGTERM 143.
     """
@@ -27,14 +27,14 @@ def carry_out(app: typer.Typer) -> None:
         _await_others()
     except InputError as error:
         _fail(str(error))
-    except typer.Exit as leave:
+    except click.exceptions.Exit as leave:
         code = leave.exit_code
-    except (KeyboardInterrupt, typer.Abort):
+    except (KeyboardInterrupt, click.exceptions.Abort):
         code = _INTERRUPTED
     except OSError as error:
         _fail(f"{error.filename or 'file'}: {error.strerror or error}")
     except Exception as error:
-        if type(error).__module__.startswith(("click", "typer")) and hasattr(error, "format_message"):
+        if isinstance(error, click.ClickException):
             _fail(error.format_message())
         if not _lost_another(error):
             raise

@@ -1,37 +1,24 @@
-"""From what was typed to what the stages take."""
+"""From what was typed to what the commands take, and how they end."""
 
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+
+import torch
+from click.exceptions import Exit
 
 from semirobust.core.errors import InputError
+from semirobust.experiments.build import Devices
+from semirobust.records.store import AnyRecord
 
-__all__ = ["compute", "layers_of", "subject_of"]
+__all__ = ["compute", "end_of", "layers_of"]
 
 
-def compute(device: str, devices: int = 1, threads: int | None = None, nodes: int = 1) -> Any:
+def compute(device: str = "auto", devices: int = 1, threads: int | None = None, nodes: int = 1) -> Devices:
     """Where to compute, with so many threads."""
-    import torch
-
-    from semirobust.experiments.build import Devices
-
     if threads is not None:
         if threads < 1:
             raise InputError(f"threads: expected at least 1, got {threads}")
         torch.set_num_threads(threads)
     return Devices(device, devices, nodes)
-
-
-def subject_of(
-    target: str | None,
-    model: str | None,
-    checkpoint: Path | None,
-    recipe: Path | None,
-    changes: dict[str, Any],
-) -> Any:
-    """The model that a command names."""
-    from semirobust.experiments.subject import build_subject
-
-    return build_subject(target, model, checkpoint, recipe, changes)
 
 
 def layers_of(text: str | None) -> list[int] | None:
@@ -42,3 +29,9 @@ def layers_of(text: str | None) -> list[int] | None:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise InputError(f"--layers: expected numbers with commas, such as 7,9; got {text!r}") from None
+
+
+def end_of(records: Sequence[AnyRecord]) -> None:
+    """Leave with exit code 1 where a training stopped."""
+    if any(record.kind == "finding" and record.name == "stopped" for record in records):
+        raise Exit(1)

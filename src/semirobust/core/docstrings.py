@@ -1,6 +1,7 @@
 """What a docstring says of each field."""
 
 import functools
+import importlib
 import inspect
 import re
 
@@ -34,7 +35,16 @@ def _entries(text: str) -> dict[str, str]:
             found |= dict.fromkeys(names, start.group(2))
         elif line.startswith("     "):
             found |= {name: f"{found[name]} {line.strip()}" for name in names}
-    return {name: _readable(entry) for name, entry in found.items()}
+    return {name: _followed(name, entry) for name, entry in found.items()}
+
+
+def _followed(name: str, text: str) -> str:
+    """The entry; where it only says "as in" another class, which it names in full, what that one says."""
+    other = re.match(r"as in :class:`~?([\w.]+)\.(\w+)`", text)
+    if other is None:
+        return _readable(text)
+    cls = getattr(importlib.import_module(other.group(1)), other.group(2))
+    return meanings(cls).get(name) or _readable(text)
 
 
 def _readable(text: str) -> str:

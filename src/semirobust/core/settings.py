@@ -15,6 +15,7 @@ TOML file, a flag or JSON can hold:
 import dataclasses
 import functools
 import inspect
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -48,6 +49,9 @@ class Family(Protocol):
     def make(self, name: str, options: Mapping[str, Any] | None = None, **given: Any) -> Any:
         """The member with these options."""
 
+    def options_of(self, name: str) -> "tuple[Setting, ...]":
+        """The options of a member."""
+
 
 FAMILIES: dict[type, Family] = {}
 """Abstract class -> the registry of its family."""
@@ -62,10 +66,17 @@ class _Declared:
     options: str = ""
     flag: str = ""
     without: tuple[str, ...] = ()
+    names: Family | None = None
 
 
 def setting(
-    *, recipe: bool = True, name: str = "", options: str = "", flag: str = "", without: Sequence[str] = ()
+    *,
+    recipe: bool = True,
+    name: str = "",
+    options: str = "",
+    flag: str = "",
+    without: Sequence[str] = (),
+    names: Family | None = None,
 ) -> Mapping[str, Any]:
     """What a dataclass field says of itself as a setting: ``field(default=..., metadata=setting(...))``.
 
@@ -76,8 +87,9 @@ def setting(
         options: the key of a member's options, where it is not ``NAME_options``.
         flag: its name on the command line, where that is not ``--NAME``.
         without: for a dataclass inside another: its settings that are left out.
+        names: for a string: the family whose members it may name.
     """
-    return {_META: _Declared(recipe, name, options, flag, tuple(without))}
+    return {_META: _Declared(recipe, name, options, flag, tuple(without), names)}
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,7 @@ class Setting:
         hint: the annotation that a value must fit.
         default: in plain form; ``dataclasses.MISSING`` where one must be given.
         meaning: its entry in the docstring.
-        flag: its name on the command line.
+        flag: its name on the command line, where that is not ``--NAME``.
         family: the family whose members it names, or whose members' options it holds.
         options_of: the setting whose options it holds; empty for all others.
         member: the one member whose options it holds, where that is certain.
@@ -103,6 +115,11 @@ class Setting:
     family: Family | None = None
     options_of: str = ""
     member: str = ""
+
+    @property
+    def brief(self) -> str:
+        """The first sentence of its meaning."""
+        return re.split(r"(?<=[a-z0-9)])[.;] ", self.meaning, maxsplit=1)[0].rstrip(".")
 
     @property
     def kind(self) -> str:
@@ -230,13 +247,12 @@ class _Field:
         return self.declared.options or f"{self.name}_options"
 
     def settings(self, default: Any, meaning: str) -> list[Setting]:
-        flag = self.declared.flag or f"--{self.name.replace('_', '-')}"
-        more = f"--{self.options.replace('_', '-')}"
+        flag, more = self.declared.flag, ""
         if self.certain is not None:
             member = self.certain.name_of(self.hint)
             return [Setting(self.options, dict[str, Any], {}, meaning, more, self.certain, self.name, member)]
         if self.family is None:
-            return [Setting(self.name, self.hint, as_json(default), meaning, flag)]
+            return [Setting(self.name, self.hint, as_json(default), meaning, flag, self.declared.names)]
         hint: Any = tuple[str, ...] if self.many else str
         if type(None) in get_args(self.hint):
             hint = str | None
@@ -252,12 +268,14 @@ class _Field:
     def _default_name(self, default: Any) -> Any:
         """The default in plain form: of one member or of several."""
         assert self.family is not None
-        if default is dataclasses.MISSING:
-            return self.declared.name or default
+        declared = self.declared.name
+        if self.many and declared:
+            return declared.split(",")
+        if declared or default is dataclasses.MISSING:
+            return declared or default
         if self.many:
-            names = tuple(part for part in self.declared.name.split(",") if part)
-            return list(names or map(self.family.name_of, default))
-        return self.declared.name or ("" if default is None else self.family.name_of(default))
+            return [self.family.name_of(each) for each in default]
+        return "" if default is None else self.family.name_of(default)
 
     def value(self, tree: Mapping[str, Any], given: Mapping[str, Any], default: Any) -> Any:
         """What the settings in plain form give for this field."""

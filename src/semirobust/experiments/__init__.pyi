@@ -1,7 +1,6 @@
 """The public names of this room; ``__init__.py`` imports each from here when it is first used."""
 
 from .build import Devices as Devices
-from .build import attack_of as attack_of
 from .build import load_best as load_best
 from .build import make_fabric as make_fabric
 from .build import threat_of as threat_of
@@ -47,7 +46,6 @@ __all__ = [
     "Unit",
     "Work",
     "accuracy_records",
-    "attack_of",
     "attacks_of",
     "budget_of",
     "build_subject",

@@ -3,43 +3,27 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from semirobust.attacks import ATTACKS, AbstractAttack
 from semirobust.core.errors import InputError
-from semirobust.core.processes import Processes
-from semirobust.core.seed import Seed
 from semirobust.core.text import first_line
-from semirobust.data.base.images import Images
-from semirobust.evaluation.accuracy import evaluate
 from semirobust.experiments.recipe import Recipe
-from semirobust.experiments.settings import FitSettings, PruneSettings, TrainSettings
-from semirobust.layers.map import layer_map
-from semirobust.layers.quiet import device_of
-from semirobust.measures import MEASURES, MeasureContext
-from semirobust.objectives import OBJECTIVES
 from semirobust.records.schema import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord
-from semirobust.threats import NORMS, AbstractBall
+from semirobust.threats import AbstractBall
 from semirobust.training.state import EpochLog, TrainState
-from semirobust.training.training import Trained, Training, Validate
+from semirobust.training.training import Trained
 
 __all__ = [
     "Devices",
-    "attack_of",
-    "fit_options",
-    "judge_of",
     "log_records",
     "make_fabric",
     "score_record",
     "tensorboard_log",
     "threat_of",
-    "training_of",
-    "validation_of",
 ]
 
 
@@ -81,80 +65,7 @@ def make_fabric(where: Devices, precision: str) -> Fabric:
 
 def threat_of(recipe: Recipe) -> AbstractBall:
     """The threat model of a recipe."""
-    return NORMS.make(recipe.threat.norm, {"epsilon": recipe.threat.epsilon})
-
-
-def attack_of(name: str, options: Mapping[str, Any], threat: AbstractBall) -> AbstractAttack:
-    """The attack called ``name`` under ``threat``."""
-    return ATTACKS.make(name, options, threat=threat)
-
-
-def judge_of(settings: FitSettings, threat: AbstractBall) -> AbstractAttack:
-    """The attack that validates."""
-    if settings.judge:
-        return attack_of(settings.judge, {}, threat)
-    return attack_of(settings.attack, settings.attack_options, threat)
-
-
-def fit_options(settings: FitSettings) -> dict[str, Any]:
-    """The fields of :class:`Training` that a recipe sets directly."""
-    names = [
-        "epochs",
-        "batch_size",
-        "learning_rate",
-        "schedule",
-        "momentum",
-        "weight_decay",
-        "nesterov",
-        "augment",
-        "start",
-    ]
-    names += ["awp", "awp_warm_up", "average", "average_decay", "average_from", "fast", "replays"]
-    return {name: getattr(settings, name) for name in names}
-
-
-def training_of(settings: TrainSettings | PruneSettings, threat: AbstractBall) -> Training:
-    """The course of training that a section with an objective of its own describes."""
-    return Training(
-        objective=OBJECTIVES.make(settings.objective, settings.objective_options),
-        attack=attack_of(settings.attack, settings.attack_options, threat),
-        **fit_options(settings),
-    )
-
-
-def validation_of(
-    settings: FitSettings, images: Images, threat: AbstractBall, fabric: Fabric | None = None
-) -> Validate | None:
-    """Clean and robust accuracy on the first held-out images, and there the measures to watch; None where
-    nothing was held out.
-
-    A measure by layer becomes one score for each layer, such as ``criticality@7``. The processes of a
-    ``fabric`` attack a part of the images each."""
-    if len(images) == 0 or settings.validation_examples == 0:
-        return None
-    part, attack = images.first(min(settings.validation_examples, len(images))), judge_of(settings, threat)
-    measures = [MEASURES.make(name) for name in settings.watch]
-    for name, measure in zip(settings.watch, measures, strict=True):
-        if measure.min_examples > len(part):
-            raise InputError(f"watch: {name} needs {measure.min_examples} held-out images, got {len(part)}")
-
-    def validate(model: nn.Module, seed: Seed) -> Mapping[str, float]:
-        x, y = part.all(device_of(model, torch.device("cpu")))
-        shares = evaluate(model, x, y, {"robust": attack}, seed=seed, processes=Processes(fabric)).summary()
-        found = {"clean": float(shares["clean"]), "robust": float(shares["robust"])}
-        if measures:
-            layers = layer_map(model, x)
-            x_adv = attack.in_batches(model, x, y, seed=seed / "watch")
-            context = MeasureContext(model, layers, x, y, x_adv, attack, seed / "measure")
-            for measure in measures:
-                for score in measure.scores(context):
-                    found |= {
-                        f"{score.measure}@{i}": float(v)
-                        for i, v in zip(score.indices, score.values, strict=True)
-                    }
-        return found
-
-    return validate
+    return recipe.threat.ball
 
 
 def log_records(trained: Trained, at: Origin, examples: int, labels: Mapping[str, Label]) -> list[AnyRecord]:

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from lightning_fabric import Fabric
 from torch import nn
@@ -17,7 +16,6 @@ from semirobust.core.seed import Seed
 from semirobust.core.text import slug
 from semirobust.data.base.images import Images
 from semirobust.experiments import build
-from semirobust.experiments.build import threat_of
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
 from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.recipe import Recipe
@@ -27,7 +25,7 @@ from semirobust.procedures.harden import carry_out, planned
 from semirobust.records.schema import Finding, Label, Origin
 from semirobust.records.store import AnyRecord
 from semirobust.training.trainable import Replayed
-from semirobust.training.training import Trained, Validate
+from semirobust.training.training import Trained, Training, Validate
 
 __all__ = ["Arm", "Budget", "Trial", "budget_of", "controls_of", "run_arms"]
 
@@ -53,8 +51,7 @@ class Budget:
 
     Attributes:
         images: the training images.
-        attack: the inner maximisation.
-        options: fields of :class:`Training`.
+        training: which gives the attack and the budget; the objective and the layers are the method's.
         validate: the validation that chooses the best epoch, and on how many images.
         test: the images to evaluate on, under ``attacks``.
         fabric: devices, precision and processes; one CPU process where None.
@@ -62,14 +59,20 @@ class Budget:
     """
 
     images: Images = field(repr=False)
-    attack: AbstractAttack
-    options: Mapping[str, Any]
+    training: Training
     validate: Validate | None
     validation_images: int
     test: Images = field(repr=False)
     attacks: Sequence[AbstractAttack]
     fabric: Fabric | None = field(default=None, repr=False)
     note: str = ""
+
+    @property
+    def attack(self) -> AbstractAttack:
+        """The inner maximisation."""
+        attack = self.training.attack
+        assert attack is not None
+        return attack
 
     @property
     def processes(self) -> Processes:
@@ -99,14 +102,13 @@ class Trial:
 def budget_of(recipe: Recipe, inputs: Inputs | None = None, fabric: Fabric | None = None) -> Budget:
     """What the section ``harden`` of a recipe gives to every arm."""
     inputs = inputs or Inputs.of(recipe)
-    settings, threat, note = recipe.harden, threat_of(recipe), inputs.splits.note
+    settings, note = recipe.harden, inputs.splits.note
     images, held_out = inputs.train, inputs.held_out
     return Budget(
         images=images,
-        attack=build.attack_of(settings.attack, settings.attack_options, threat),
-        options=build.fit_options(settings),
-        validate=build.validation_of(settings, held_out, threat, fabric),
-        validation_images=min(len(held_out), settings.validation_examples),
+        training=settings.training,
+        validate=settings.validation.on(held_out, settings.training.attack, fabric),
+        validation_images=min(len(held_out), settings.validation.validation_examples),
         test=inputs.test.first(recipe.evaluate.examples),
         attacks=attacks_of(recipe),
         fabric=fabric,
@@ -160,7 +162,7 @@ def _train(
     model: nn.Module, arm: Arm, budget: Budget, trial: Trial, done: Mapping[str, Trained], progress: Progress
 ) -> Trained:
     method = arm.method or METHODS.make("adversarial")
-    training, plan = planned(model, budget.images, method, budget.attack, **budget.options)
+    training, plan = planned(model, budget.images, method, budget.training)
     if arm.method is None:
         if arm.same_as not in done:
             raise InputError(

@@ -34,7 +34,7 @@ def read_run(folder: Path) -> tuple[Recipe, ModelSpec]:
     """
     try:
         content = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
-        return Recipe.model_validate(content["recipe"]), _SPEC.validate_python(content["model"])
+        return Recipe(content["recipe"]), _SPEC.validate_python(content["model"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = type(error).__name__
         text = f"{folder}: expected the settings of a run, got a file that cannot be read ({reason})"
@@ -65,7 +65,7 @@ def prepare_folder(folder: Path, stage: str) -> Path:
 def save_run(folder: Path, model: nn.Module, spec: ModelSpec, recipe: Recipe, stage: str) -> None:
     """Write the weights and what is needed to build the model again."""
     save_model(model, folder / MODEL_FILE, {"stage": stage, "model": asdict(spec)})
-    content = {"stage": stage, "model": asdict(spec), "recipe": recipe.model_dump(mode="json")}
+    content = {"stage": stage, "model": asdict(spec), "recipe": recipe.plain()}
     write_atomically(folder / SETTINGS_FILE, json.dumps(content, indent=1).encode())
 
 

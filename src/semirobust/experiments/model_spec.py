@@ -9,7 +9,7 @@ from torch import nn
 
 from semirobust.core.errors import InputError
 from semirobust.data.base.images import Images, Splits
-from semirobust.experiments.settings import ModelSettings
+from semirobust.experiments.sections import Model
 from semirobust.models.base.build import build_model
 from semirobust.models.base.classifier import Normalised
 from semirobust.models.base.factory import from_factory
@@ -57,7 +57,7 @@ class ModelSpec:
         )
 
 
-def spec_for(settings: ModelSettings, splits: Splits) -> ModelSpec:
+def spec_for(settings: Model, splits: Splits) -> ModelSpec:
     """The spec of a new model for these images; a registered one is normalised by what the training images
     measure.
     """

@@ -28,7 +28,7 @@ def origin_of(
 
 def settings_record(recipe: Recipe, stage: str, at: Origin, **more: object) -> Settings:
     """The settings of a command as a record; folders of this machine are left out."""
-    settings = recipe.model_dump(mode="json")
+    settings = recipe.plain()
     settings["data"].pop("root", None)
     return Settings(stage=stage, settings={**settings, **more}, origin=at)
 

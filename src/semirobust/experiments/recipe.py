@@ -1,51 +1,130 @@
 """All settings of a run, from a TOML file and flags, checked as one."""
 
 import tomllib
+import typing
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
-
 from semirobust.core.errors import InputError
-from semirobust.experiments.settings import (
-    DataSettings,
-    EvaluateSettings,
-    HardenSettings,
-    ModelSettings,
-    ProfileSettings,
-    PruneSettings,
-    RecoverSettings,
-    Settings,
-    ThreatSettings,
-    TrainSettings,
+from semirobust.core.settings import build, plain, settings_of
+from semirobust.core.values import Misfit, as_json, checked
+from semirobust.experiments.sections import (
+    Data,
+    Evaluate,
+    Harden,
+    Model,
+    Profile,
+    Prune,
+    Recover,
+    Threat,
+    Train,
 )
 
-__all__ = ["Recipe", "read_recipe", "shipped"]
+__all__ = ["SECTIONS", "Recipe", "read_recipe", "shipped"]
 
 
-class Recipe(Settings):
-    """All settings of a run."""
+class Recipe:
+    """All settings of a run.
 
-    seed: int = 0
-    data: DataSettings = DataSettings()
-    model: ModelSettings = ModelSettings()
-    threat: ThreatSettings = ThreatSettings()
-    train: TrainSettings = TrainSettings()
-    harden: HardenSettings = HardenSettings()
-    recover: RecoverSettings = RecoverSettings()
-    prune: PruneSettings = PruneSettings()
-    profile: ProfileSettings = ProfileSettings()
-    evaluate: EvaluateSettings = EvaluateSettings()
+    Every section holds real objects, made under the recipe's threat model: ``recipe.train.training`` is the
+    training that it describes.
+
+    Args:
+        tree: settings in plain form, section by section; those left out have their defaults.
+
+    Raises:
+        InputError: an unknown setting, or a value that does not fit.
+    """
+
+    seed: int
+    data: Data
+    model: Model
+    threat: Threat
+    train: Train
+    harden: Harden
+    recover: Recover
+    prune: Prune
+    profile: Profile
+    evaluate: Evaluate
+
+    def __init__(self, tree: Mapping[str, Any] | None = None) -> None:
+        tree = dict(tree or {})
+        for key in tree:
+            if key not in ("seed", *SECTIONS):
+                raise InputError(f"recipe: unknown option {key}; expected one of {', '.join(_KEYS)}")
+        self._plain: dict[str, Any] = {"seed": _checked("seed", int, tree.get("seed", 0))}
+        self.seed = self._plain["seed"]
+        given: dict[str, Any] = {}
+        for name in ("threat", *(name for name in SECTIONS if name != "threat")):
+            self._plain[name], section = _section(name, tree.get(name, {}), given)
+            if isinstance(section, Threat):
+                given["threat"] = section.ball
+            setattr(self, name, section)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Recipe) and self._plain == other._plain
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Recipe({self.changed()!r})"
+
+    def __reduce__(self) -> tuple[type["Recipe"], tuple[dict[str, Any]]]:
+        return Recipe, (self._plain,)
+
+    def plain(self) -> dict[str, Any]:
+        """All settings in plain form, as JSON and TOML have them."""
+        return {key: as_json(self._plain[key]) for key in _KEYS}
+
+    def changed(self) -> dict[str, Any]:
+        """The settings in plain form that differ from their defaults."""
+        found: dict[str, Any] = {"seed": self.seed} if self.seed else {}
+        for name, cls in SECTIONS.items():
+            defaults = {s.name: s.default for s in settings_of(cls)}
+            section = {key: value for key, value in self.plain()[name].items() if value != defaults[key]}
+            found |= {name: section} if section else {}
+        return found
 
     def for_hash(self, *parts: str) -> dict[str, Any]:
         """The settings that differ from the defaults, of the given sections; places on this machine left
         out.
         """
-        settings = self.model_dump(mode="json", exclude_defaults=True)
+        settings = self.changed()
         settings.get("data", {}).pop("root", None)
         return {key: settings[key] for key in ("seed", *parts) if settings.get(key) not in (None, {})}
+
+
+_HINTS: dict[str, Any] = typing.get_type_hints(Recipe)
+SECTIONS: dict[str, type] = {name: cls for name, cls in _HINTS.items() if name != "seed"}
+"""Name -> dataclass."""
+_KEYS = ("seed", *SECTIONS)
+
+
+def _checked(key: str, hint: Any, value: Any) -> Any:
+    try:
+        return checked(key, hint, value)
+    except Misfit as error:
+        raise InputError(f"recipe: {key}: {error.text}") from None
+
+
+def _section(name: str, tree: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """A section in plain form, and what it describes."""
+    cls = SECTIONS[name]
+    tree = _checked(name, dict[str, Any], tree)
+    try:
+        whole = plain(cls, tree)
+        return whole, build(cls, whole, given)
+    except Misfit as error:
+        if error.text:
+            raise InputError(f"recipe: {name}.{error.key}: {error.text}") from None
+        known = ", ".join(error.known)
+        raise InputError(f"recipe: unknown option {name}.{error.key}; expected one of {known}") from None
+    except InputError as error:
+        key = str(error).partition(":")[0].partition(" ")[0].rstrip(",")
+        where = f"{name}." if key in {s.name for s in settings_of(cls)} else f"{name}: "
+        raise InputError(f"recipe: {where}{error}") from None
 
 
 def shipped() -> dict[str, Path]:
@@ -69,7 +148,7 @@ def read_recipe(
     Raises:
         InputError: no such file, no TOML, an unknown key or a value of the wrong type.
     """
-    tree: dict[str, Any] = base.model_dump(mode="json") if base is not None else {}
+    tree: dict[str, Any] = base.plain() if base is not None else {}
     if path is not None:
         own = _read_toml(_found(path))
         if (start := own.pop("recipe", None)) is not None:
@@ -83,14 +162,7 @@ def read_recipe(
     for key, value in (changes or {}).items():
         if value is not None:
             _put(tree, key, value)
-    try:
-        return Recipe.model_validate(tree)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        if first["type"] == "extra_forbidden":
-            raise InputError(f"recipe: unknown option {where}; {_known(first['loc'])}") from None
-        raise InputError(f"recipe: {where}: {first['msg'].lower()}; got {first['input']!r}") from None
+    return Recipe(tree)
 
 
 def _found(path: Path) -> Path:
@@ -131,12 +203,3 @@ def _put(tree: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(tree, dict):
             raise InputError(f"recipe: unknown option {key}")
     tree[last] = value
-
-
-def _known(location: tuple[int | str, ...]) -> str:
-    model: type[BaseModel] = Recipe
-    for part in location[:-1]:
-        annotation = model.model_fields[str(part)].annotation
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            model = annotation
-    return f"expected one of {', '.join(model.model_fields)}"

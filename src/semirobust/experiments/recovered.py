@@ -40,7 +40,7 @@ def summary_records(found: Recovered, labels: Mapping[str, Label], n: int, at: O
 
 def smallest_prefix(found: Mapping[int, Recovered], n: int, recipe: Recipe, at: Origin) -> list[AnyRecord]:
     """The smallest prefix that recovered, in the words of the question."""
-    tolerance = recipe.recover.tolerance
+    tolerance = recipe.recover.recovery.tolerance
     back = [
         size for size, result in found.items() if any(trial.converged is not None for trial in result.trials)
     ]

@@ -1,7 +1,7 @@
 """Hardening a model in one call."""
 
-import dataclasses
 from contextlib import nullcontext
+from dataclasses import fields, replace
 from typing import Any
 
 from lightning_fabric import Fabric
@@ -22,19 +22,28 @@ __all__ = ["carry_out", "harden", "hardening", "planned"]
 
 
 def planned(
-    model: nn.Module, images: Images, method: AbstractMethod, attack: AbstractAttack, **options: Any
+    model: nn.Module, images: Images, method: AbstractMethod, training: Training
 ) -> tuple[Training, Plan]:
-    """The training that ``method`` makes of ``model``, with ``options`` as fields of :class:`Training`, and
-    its plan.
+    """What ``method`` makes of a training of ``model``, and its plan.
+
+    Args:
+        model, images: what is trained, and on which images.
+        method: which gives the objective and the layers that train.
+        training: which gives the attack and everything else.
+
+    Returns:
+        the training to run, and what the method does before and after it.
     """
+    if training.attack is None:
+        raise InputError("attack: expected the attack of training, got none")
     device = next(model.parameters()).device
     x, _ = images.batch(images.y.new_tensor([0]), device)
-    plan = method.plan(Context(layer_map(model, x), images, attack, options.get("fast", "auto")))
-    training = Training(
+    plan = method.plan(Context(layer_map(model, x), images, training.attack, training.fast))
+    training = replace(
+        training,
         objective=plan.objective,
-        attack=attack,
         trainable=plan.trainable,
-        **{"collapse": plan.collapse, **options},
+        collapse=training.collapse or plan.collapse,
     )
     if 0 < training.epochs <= plan.prefix_epochs:
         raise InputError(
@@ -44,11 +53,9 @@ def planned(
     return training, plan
 
 
-def hardening(
-    model: nn.Module, images: Images, method: AbstractMethod, attack: AbstractAttack, **options: Any
-) -> Training:
+def hardening(model: nn.Module, images: Images, method: AbstractMethod, training: Training) -> Training:
     """The training alone."""
-    return planned(model, images, method, attack, **options)[0]
+    return planned(model, images, method, training)[0]
 
 
 def carry_out(
@@ -109,10 +116,10 @@ def harden(
         chosen = METHODS.make(method, {key: options.pop(key) for key in list(options) if key in names})
     else:
         chosen = method
-    known = {f.name for f in dataclasses.fields(Training)}
+    known = {f.name for f in fields(Training)}
     if unknown := sorted(options.keys() - known):
         raise InputError(f"harden: unknown option {unknown[0]!r} for the method {method!r}")
-    training, plan = planned(
-        model, images, chosen, attack, epochs=epochs, learning_rate=learning_rate, **options
-    )
+    base = Training(attack=attack, epochs=epochs, learning_rate=learning_rate, **options)
+    training, plan = planned(model, images, chosen, base)
+    training = replace(training, collapse=options.get("collapse", training.collapse))  # 0 turns it off
     return carry_out(training, plan, model, images, seed=seed, validate=validate, fabric=fabric)

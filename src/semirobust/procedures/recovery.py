@@ -2,15 +2,13 @@
 
 import copy
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from semirobust.attacks import AbstractAttack
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
@@ -20,7 +18,7 @@ from semirobust.layers.quiet import device_of
 from semirobust.layers.transplant import transplant
 from semirobust.methods.suffix import SuffixAdversarial
 from semirobust.procedures.harden import hardening
-from semirobust.training.training import Trained
+from semirobust.training.training import Trained, Training
 
 __all__ = ["Recovered", "Recovery", "Score", "Trial"]
 
@@ -30,6 +28,7 @@ at layer 7.
 """
 
 _RHO, _PLAIN = "rho@", SuffixAdversarial()
+_TRAINING = Training(epochs=10, learning_rate=0.001, schedule="constant")
 
 
 @dataclass(frozen=True)
@@ -110,17 +109,15 @@ class Recovery:
         tolerance: k, a share; a trial has converged where its robust accuracy is at least A* - k.
         stop: end a trial there; otherwise it goes on for all epochs.
         method: how the suffix is trained, where not by plain PGD-AT; its ``layers`` are overridden.
-        training: fields of :class:`semirobust.training.training.Training`.
+        training: with the attack of training; its objective and its layers are those of the method.
     """
 
-    layers: int
+    layers: int = 4
     trials: int = 1
     tolerance: float = 0.0
     stop: bool = True
     method: SuffixAdversarial = _PLAIN
-    training: Mapping[str, Any] = field(
-        default_factory=lambda: {"epochs": 10, "learning_rate": 0.001, "schedule": "constant"}
-    )
+    training: Training = _TRAINING
 
     def __post_init__(self) -> None:
         if self.trials < 1:
@@ -143,7 +140,6 @@ class Recovery:
         robust: nn.Module,
         normal: nn.Module,
         images: Images,
-        attack: AbstractAttack,
         score: Score,
         *,
         seed: int | Seed = 0,
@@ -159,7 +155,6 @@ class Recovery:
             robust: f*, trained adversarially.
             normal: F, trained on clean images; of the same build.
             images: the training images.
-            attack: the inner maximisation.
             score: the accuracies and the dependences, on the images that decide.
             seed: of trials and attacks.
             reference: what ``score`` gave for ``robust``, where it is known.
@@ -176,9 +171,9 @@ class Recovery:
         for number in range(self.trials):
             model = self.start(robust, normal, layers)
             start = dict(score(model, seed / "start"))
-            options = {**self.training, "until": aim} if self.stop else dict(self.training)
+            base = replace(self.training, until=aim) if self.stop else self.training
             method = self.method.of(self.layers)
-            training = hardening(model, images, method, attack, **options)
+            training = hardening(model, images, method, base)
             trained = training(
                 model,
                 images,

@@ -16,9 +16,11 @@ from semirobust.core.errors import InputError
 from semirobust.core.processes import Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.settings import setting
 from semirobust.data.base.images import Images
 from semirobust.fast.policy import Fast, check_fast
 from semirobust.objectives import AbstractObjective
+from semirobust.objectives.adversarial import Adversarial
 from semirobust.training.engine import Run, Validate
 from semirobust.training.hooks.awp import AWP
 from semirobust.training.schedules import schedule
@@ -27,7 +29,7 @@ from semirobust.training.trainable import AbstractTrainable, All
 
 __all__ = ["Trained", "Training", "Validate"]
 
-_EVERYTHING = All()
+_ADVERSARIAL, _EVERYTHING = Adversarial(), All()
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class Training:
 
     Args:
         objective: the two losses.
-        attack: the inner maximisation; None only for an objective without one.
+        attack: the inner maximisation, such as ``pgd-10``; None only for an objective without one.
         trainable: which layers train.
         epochs: passes over the training images.
         batch_size: images in a step, over all processes together.
@@ -76,8 +78,9 @@ class Training:
             none.
         awp_warm_up: epochs before it begins.
         average: judge and keep averaged weights (:class:`semirobust.training.hooks.averaging.Average`):
-            ``ema`` over steps with ``average_decay``, ``swa`` over the ends of epochs from ``average_from``
-            (a share of all) on.
+            ``ema`` over steps, ``swa`` over the ends of epochs.
+        average_decay: of the average ``ema``.
+        average_from: where the average ``swa`` begins, as a fraction of all epochs.
         fast: what the attack searches (:class:`semirobust.fast.policy.FastFollower`): ``auto`` is a faster
             copy where it agrees with the network, ``off`` the network itself.
         until: stop as soon as that score is so high.
@@ -85,12 +88,12 @@ class Training:
             never.
     """
 
-    objective: AbstractObjective
-    attack: AbstractAttack | None = None
-    trainable: AbstractTrainable = _EVERYTHING
+    objective: AbstractObjective = _ADVERSARIAL
+    attack: AbstractAttack | None = field(default=None, metadata=setting(name="pgd-10"))
+    trainable: AbstractTrainable = field(default=_EVERYTHING, metadata=setting(recipe=False))
     epochs: int = 30
     batch_size: int = 128
-    learning_rate: float = 0.1
+    learning_rate: float = field(default=0.1, metadata=setting(flag="--lr"))
     schedule: str = "cosine"
     momentum: float = 0.9
     weight_decay: float = 5e-4
@@ -105,7 +108,7 @@ class Training:
     average_decay: float = 0.999
     average_from: float = 0.0
     fast: Fast = "auto"
-    until: float = math.inf
+    until: float = field(default=math.inf, metadata=setting(recipe=False))
     collapse: float = 0.0
 
     def __post_init__(self) -> None:
@@ -143,6 +146,9 @@ class Training:
             )
         if self.nesterov and not self.momentum > 0:
             raise InputError(f"nesterov: expected a momentum above 0, got {self.momentum}")
+        if not (0 <= self.momentum < 1 and self.weight_decay >= 0):
+            found = f"{self.momentum} and {self.weight_decay}"
+            raise InputError(f"momentum and weight_decay: expected below 1, and at least 0; got {found}")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate: expected a positive number, got {self.learning_rate}")
 

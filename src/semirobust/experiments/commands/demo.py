@@ -1,6 +1,7 @@
 """``semirobust demo``: the whole job on small real data."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import as_seed
 from semirobust.experiments import build
-from semirobust.experiments.build import threat_of
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of, example_pictures
 from semirobust.experiments.commands.profile import layer_scores, score_records
 from semirobust.experiments.comparison import Budget, Trial, controls_of, run_arms
@@ -23,13 +23,10 @@ from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.verdict import verdict
 from semirobust.measures.criticality import Criticality
-from semirobust.methods import METHODS
 from semirobust.models.base.checkpoint import save_model
-from semirobust.objectives.adversarial import Adversarial
 from semirobust.records.schema import Label, Number
 from semirobust.records.store import AnyRecord
 from semirobust.reports.page import write_report
-from semirobust.training.training import Training
 
 __all__ = ["DEMO", "demo"]
 
@@ -105,19 +102,16 @@ def _seed(recipe: Recipe, out: Path, number: int, progress: Progress) -> list[An
     images, held_out = inputs.train, inputs.held_out
     seed = as_seed(recipe.seed + number)
     at = origin_of(recipe, "train", "harden", "evaluate", seed=seed)
-    attack = build.attack_of(settings.attack, settings.attack_options, threat_of(recipe))
     budget = Budget(
         images=images,
-        attack=attack,
-        options=build.fit_options(recipe.harden),
-        validate=build.validation_of(settings, held_out, threat_of(recipe)),
+        training=replace(recipe.harden.training, attack=settings.training.attack),
+        validate=settings.validation.on(held_out, settings.training.attack),
         validation_images=len(held_out),
         test=inputs.test.first(recipe.evaluate.examples),
         attacks=attacks_of(recipe),
     )
     spec = spec_for(recipe.model, inputs.splits)
-    training = Training(objective=Adversarial(), attack=attack, **build.fit_options(settings))
-    trained = training(
+    trained = settings.training(
         spec.build(recipe.seed + number),
         images,
         seed=seed / "train",
@@ -132,7 +126,7 @@ def _seed(recipe: Recipe, out: Path, number: int, progress: Progress) -> list[An
     records += accuracy_records(start, budget.test, budget.attacks, at, seed=trial.evaluation, labels=labels)[
         0
     ]
-    arms = controls_of("clat", METHODS.make("clat", recipe.harden.options))
+    arms = controls_of("clat", recipe.harden.method)
     found, models = run_arms(
         start, arms, budget, trial, progress=lambda task, i, n: progress(f"seed {number + 1}: {task}", i, n)
     )

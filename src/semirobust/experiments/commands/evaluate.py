@@ -214,7 +214,7 @@ def _finding(check: Check, at: Origin) -> Finding:
 
 def attacks_of(recipe: Recipe) -> list[AbstractAttack]:
     """The attacks that a recipe evaluates with."""
-    return [build.attack_of(name, {}, threat_of(recipe)) for name in recipe.evaluate.attacks]
+    return list(recipe.evaluate.attacks)
 
 
 def accuracy_records(

@@ -13,7 +13,7 @@ from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import as_seed
 from semirobust.experiments import build
 from semirobust.experiments.commands.evaluate import accuracy_records, example_pictures
-from semirobust.experiments.commands.profile import layer_scores, measures_of, score_records
+from semirobust.experiments.commands.profile import layer_scores, score_records
 from semirobust.experiments.commands.train import train
 from semirobust.experiments.comparison import Arm, Budget, Trial, budget_of, controls_of, run_arms
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
@@ -59,7 +59,7 @@ def harden_subject(
     if seeds < 1:
         raise InputError(f"seeds: expected at least 1, got {seeds}")
     check_split(subject)
-    fabric = build.make_fabric(devices, recipe.harden.precision)
+    fabric = build.make_fabric(devices, recipe.harden.numerics.precision)
     fabric.launch()
     start = copy.deepcopy(subject.model).to(fabric.device)
     at = origin_of(recipe, "harden", device=fabric.device)
@@ -137,9 +137,10 @@ def _take_suffix(start: nn.Module, subject: Subject, budget: Budget) -> None:
     recipe = subject.recipe
     if not recipe.harden.suffix_from:
         return
-    method = METHODS.make(recipe.harden.method, recipe.harden.options)
+    method = recipe.harden.method
     if not isinstance(method, SuffixAdversarial):
-        raise InputError(f"harden.suffix_from: expected with the method suffix, got {recipe.harden.method}")
+        name = METHODS.name_of(method)
+        raise InputError(f"harden.suffix_from: expected with the method suffix, got {name}")
     factory = subject.spec.name if ":" in subject.spec.name else None
     donor = build_subject(recipe.harden.suffix_from, factory, None, None, {"data.root": recipe.data.root})
     x, _ = budget.images.batch(torch.tensor([0]), device_of(start, torch.device("cpu")))
@@ -151,15 +152,11 @@ def _arms(recipe: Recipe, start: nn.Module, budget: Budget) -> Sequence[Arm]:
     """The method and its controls, planned once so that a layer or k out of range is refused before any
     work.
     """
-    method = METHODS.make(recipe.harden.method, recipe.harden.options)
-    arms = (
-        controls_of(recipe.harden.method, method)
-        if recipe.harden.controls
-        else [Arm(recipe.harden.method, method)]
-    )
+    method, name = recipe.harden.method, METHODS.name_of(recipe.harden.method)
+    arms = controls_of(name, method) if recipe.harden.controls else [Arm(name, method)]
     for arm in arms:
         if arm.method is not None:
-            hardening(start, budget.images, arm.method, budget.attack, **budget.options)
+            hardening(start, budget.images, arm.method, budget.training)
     return arms
 
 
@@ -167,7 +164,7 @@ def _profile(
     start: nn.Module, budget: Budget, recipe: Recipe, at: Origin, progress: Progress
 ) -> list[AnyRecord]:
     images, seed = budget.test.first(recipe.profile.examples), as_seed(recipe.seed) / "profile"
-    measures, processes = measures_of(recipe), budget.processes
+    measures, processes = recipe.profile.measures, budget.processes
     layers, scores = layer_scores(
         start, images, measures, budget.attack, seed=seed, processes=processes, progress=progress
     )

@@ -7,17 +7,14 @@ from pathlib import Path
 from torch import nn
 
 from semirobust.attacks import AbstractAttack
-from semirobust.core.errors import InputError
 from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images
 from semirobust.evaluation.resume import evaluation_key
 from semirobust.experiments import build
-from semirobust.experiments.build import threat_of
 from semirobust.experiments.folder import write_stage
 from semirobust.experiments.provenance import layer_entries, origin_of, settings_record
-from semirobust.experiments.recipe import Recipe
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import Subject
 from semirobust.layers.map import LayerMap, layer_map
@@ -27,7 +24,7 @@ from semirobust.measures.base.profile_cache import ProfileCache
 from semirobust.records.schema import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord
 
-__all__ = ["layer_scores", "measures_of", "profile", "score_records"]
+__all__ = ["layer_scores", "profile", "score_records"]
 
 
 @claims_out
@@ -44,8 +41,6 @@ def profile(
     """
     recipe = subject.recipe
     settings = recipe.profile
-    measures = measures_of(recipe)
-    attack = build.attack_of(settings.attack, {}, threat_of(recipe))
     test = subject.inputs.test.first(settings.examples)
     fabric = build.make_fabric(devices, "32-true")
     fabric.launch()
@@ -58,8 +53,8 @@ def profile(
     layers, scores = layer_scores(
         model,
         test,
-        measures,
-        attack,
+        settings.measures,
+        settings.attack,
         seed=seed,
         processes=Processes(fabric),
         ledger=ledger,
@@ -72,15 +67,6 @@ def profile(
         fabric.barrier()
         ledger.forget()
     return layers, scores
-
-
-def measures_of(recipe: Recipe) -> list[AbstractLayerMeasure]:
-    """The measures that a recipe profiles with."""
-    if unknown := sorted(recipe.profile.options.keys() - set(recipe.profile.measures)):
-        raise InputError(
-            f"profile.options: {unknown[0]!r} is not among the measures {', '.join(recipe.profile.measures)}"
-        )
-    return [MEASURES.make(name, recipe.profile.options.get(name, {})) for name in recipe.profile.measures]
 
 
 def layer_scores(

@@ -15,15 +15,13 @@ from semirobust.core.seed import Seed, as_seed
 from semirobust.core.text import slug
 from semirobust.data.base.images import Images
 from semirobust.experiments import build
-from semirobust.experiments.build import threat_of
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.model_spec import ModelSpec, spec_for
 from semirobust.experiments.provenance import data_notes, origin_of, settings_record
-from semirobust.experiments.recipe import Recipe
+from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.run_lock import claims_out
-from semirobust.experiments.settings import PruneSettings
 from semirobust.experiments.subject import Subject, check_fits, check_out, check_split
 from semirobust.layers.map import layer_map
 from semirobust.procedures.lottery import Level, Lottery
@@ -80,10 +78,7 @@ def prune_subject(
 
 def pruned_levels(recipe: Recipe) -> Lottery:
     """The lottery that the section ``prune`` of a recipe describes."""
-    settings = recipe.prune
-    saliency = SALIENCIES.make(settings.saliency, settings.saliency_options)
-    names = ("levels", "fraction", "scope", "rewind", "rewind_epoch", "classifier", "whole")
-    return Lottery(saliency=saliency, **{name: getattr(settings, name) for name in names})
+    return recipe.prune.lottery
 
 
 @dataclass(frozen=True)
@@ -117,8 +112,7 @@ class _Job:
         progress: Progress,
     ) -> "_Job":
         settings = recipe.prune
-        fabric = build.make_fabric(devices, settings.precision)
-        training = build.training_of(settings, threat_of(recipe))
+        fabric = build.make_fabric(devices, settings.numerics.precision)
         test = inputs.test.first(recipe.evaluate.examples)
         at = origin_of(recipe, "prune", "evaluate", device=fabric.device)
         return cls(
@@ -128,7 +122,7 @@ class _Job:
             inputs.train,
             inputs.held_out,
             test,
-            training,
+            settings.training,
             fabric,
             out,
             at,
@@ -140,8 +134,10 @@ class _Job:
         if seeds < 1:
             raise InputError(f"seeds: expected at least 1, got {seeds}")
         arms, keep = self._arms(), self.recipe.prune.keep
-        if isinstance(keep, int) and keep > self.recipe.prune.levels:
-            raise InputError(f"keep: expected one of the levels 0 to {self.recipe.prune.levels}, got {keep}")
+        if isinstance(keep, int) and keep > self.recipe.prune.lottery.levels:
+            raise InputError(
+                f"keep: expected one of the levels 0 to {self.recipe.prune.lottery.levels}, got {keep}"
+            )
         prepare_folder(self.out, "prune")
         records: list[AnyRecord] = [settings_record(self.recipe, "prune", self.at), *self.notes]
         for number in range(seeds):
@@ -178,7 +174,7 @@ class _Job:
             self.images,
             self.training,
             seed=seed / "prune",
-            validate=build.validation_of(self.recipe.prune, self.held_out, threat_of(self.recipe)),
+            validate=self.recipe.prune.validation.on(self.held_out, self.training.attack),
             fresh=lambda s: self.spec.build(s.integer % 2**31),
             zeros=self.model is not None,
             fabric=self.fabric,
@@ -205,17 +201,16 @@ class _Job:
 
     def _config(self) -> str:
         """What the levels depend on: not which of them is kept."""
-        plain = self.recipe.prune.model_copy(
-            update={"keep": "sparsest", "tolerance": PruneSettings().tolerance}
-        )
-        return origin_of(self.recipe.model_copy(update={"prune": plain}), "prune", "evaluate").config
+        default = Recipe().prune
+        alike = {"prune.keep": default.keep, "prune.tolerance": default.tolerance}
+        return origin_of(read_recipe(None, alike, self.recipe), "prune", "evaluate").config
 
     def _kept(self, records: Sequence[AnyRecord], levels: Sequence[Level]) -> tuple[Level, str]:
         """The level that becomes the run's network and why; no reason where none was judged."""
         keep = self.recipe.prune.keep
         if isinstance(keep, int):
             return levels[keep], "the one asked for"
-        if len(self.held_out) == 0 or self.recipe.prune.validation_examples == 0:
+        if len(self.held_out) == 0 or self.recipe.prune.validation.validation_examples == 0:
             return levels[0], ""
         broken = {
             r.labels["level"] for r in records if isinstance(r, Finding) and r.name in ("empty", "stopped")
@@ -240,7 +235,11 @@ class _Job:
     def _save(self, model: nn.Module, kept: Level, labels: Mapping[str, Label]) -> list[AnyRecord]:
         """Write the network that is kept, without the features that went where they can be taken out."""
         spec, found = self.spec, list[AnyRecord]()
-        gone = ~self._classifier_mask(kept, model).any(0) if self.recipe.prune.scope == "features" else None
+        gone = (
+            ~self._classifier_mask(kept, model).any(0)
+            if self.recipe.prune.lottery.scope == "features"
+            else None
+        )
         if gone is not None and bool(gone.any()):
             before = sum(parameter.numel() for parameter in model.parameters())
             try:
@@ -298,9 +297,9 @@ class _Job:
             )
             records.append(Finding(name="empty", text=text, level="warning", labels=here, origin=at))
         assert level.trained is not None
-        examples = min(len(self.held_out), self.recipe.prune.validation_examples)
+        examples = min(len(self.held_out), self.recipe.prune.validation.validation_examples)
         records += build.log_records(level.trained, at, examples, here)
-        validate = build.validation_of(self.recipe.prune, self.held_out, threat_of(self.recipe))
+        validate = self.recipe.prune.validation.on(self.held_out, self.training.attack)
         if (
             not level.trained.logs and validate is not None
         ):  # not trained, but what later levels are compared with
@@ -310,7 +309,7 @@ class _Job:
 
     def _features(self, level: Level, model: nn.Module, labels: Mapping[str, Label]) -> list[AnyRecord]:
         """How many features the classifier still takes, where those are what goes."""
-        if self.recipe.prune.scope != "features":
+        if self.recipe.prune.lottery.scope != "features":
             return []
         mask = self._classifier_mask(level, model)
         left = int(mask.any(0).sum())

@@ -20,7 +20,6 @@ from semirobust.data.base.images import Images
 from semirobust.evaluation.accuracy import correct
 from semirobust.evaluation.bounds import PerformanceBounds, performance_bounds, sharpness
 from semirobust.experiments import build
-from semirobust.experiments.build import threat_of
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
 from semirobust.experiments.commands.profile import score_records
 from semirobust.experiments.comparison import Arm, Budget, run_arms
@@ -85,12 +84,14 @@ def recover_subject(
     check_split(
         replace(normal, recipe=recipe)
     )  # held out for both, or the normal suffix would know the images that decide
-    job = _Job.of(robust, normal, recipe, build.make_fabric(devices, recipe.recover.precision), out, progress)
+    job = _Job.of(
+        robust, normal, recipe, build.make_fabric(devices, recipe.recover.numerics.precision), out, progress
+    )
     sizes = () if recipe.recover.layers == "auto" else tuple(sorted(set(recipe.recover.layers)))
     for size in sizes or (1,):  # what does not fit is said before any work
         recovery = job.recovery(size)
         recovery.suffix(job.layers)
-        hardening(job.robust, job.images, recovery.method.of(size), job.attack, **recovery.training)
+        hardening(job.robust, job.images, recovery.method.of(size), recovery.training)
     prepare_folder(out, "recover")
     parts = parts or ("references", "trials", *(("controls",) if recipe.recover.controls else ()))
     records: list[AnyRecord] = [
@@ -124,7 +125,6 @@ class _Job:
     deciding: Images
     test: Images
     attack: AbstractAttack
-    judge: AbstractAttack
     attacks: Sequence[AbstractAttack]
     fabric: Fabric
     at: Origin
@@ -142,13 +142,9 @@ class _Job:
         inputs, settings = robust.inputs, recipe.recover
         images, held_out = inputs.train, inputs.held_out
         deciding = inputs.test if settings.protocol == "paper" else held_out
-        if len(deciding) == 0 or settings.validation_examples == 0:
+        if len(deciding) == 0 or settings.validation.validation_examples == 0:
             raise InputError(
                 "data.validation: expected images held out, since they decide when a trial is over; got none"
-            )
-        if settings.watch:
-            raise InputError(
-                "recover.watch: expected none, since rho_j is followed here; name it with recover.dependence"
             )
         model = robust.model.to(fabric.device)
         x, _ = images.batch(torch.tensor([0]), fabric.device)
@@ -160,10 +156,9 @@ class _Job:
             recipe=recipe,
             layers=layer_map(model, x),
             images=images,
-            deciding=deciding.first(min(settings.validation_examples, len(deciding))),
+            deciding=deciding.first(min(settings.validation.validation_examples, len(deciding))),
             test=inputs.test.first(recipe.evaluate.examples),
-            attack=build.attack_of(settings.attack, settings.attack_options, threat_of(recipe)),
-            judge=build.judge_of(settings, threat_of(recipe)),
+            attack=settings.validation.attack(settings.recovery.training.attack),
             attacks=attacks_of(recipe),
             fabric=fabric,
             at=origin_of(recipe, "recover", device=fabric.device),
@@ -178,7 +173,7 @@ class _Job:
     def score(self, model: nn.Module, seed: Seed) -> Mapping[str, float]:
         """Accuracies, loss and rho on the images that decide."""
         x, y = self.deciding.all(self.fabric.device)
-        x_adv = self.judge.in_batches(model, x, y, seed=seed / "attack")
+        x_adv = self.attack.in_batches(model, x, y, seed=seed / "attack")
         with quiet(model):
             clean = torch.cat(
                 [correct(model, *rows) for rows in zip(x.split(_BATCH), y.split(_BATCH), strict=True)]
@@ -203,7 +198,7 @@ class _Job:
         )
         if rho and self.recipe.recover.dependence:
             x, y = self.test.all(self.fabric.device)
-            x_adv = self.judge.in_batches(model, x, y, seed=seed / "rho" / "attack")
+            x_adv = self.attack.in_batches(model, x, y, seed=seed / "rho" / "attack")
             found = score_records(self._dependence(model, x, y, x_adv, seed), self.at, labels)
             # What the reader must know of the measure is alike for every network, and is said once.
             records += found if labels.get("arm") == "robust" else [r for r in found if isinstance(r, Number)]
@@ -214,7 +209,7 @@ class _Job:
         if not settings.dependence:
             return []
         measure = Connectivity(settings.dependence, settings.dependence_options)
-        return measure.scores(MeasureContext(model, self.layers, x, y, x_adv, self.judge, seed))
+        return measure.scores(MeasureContext(model, self.layers, x, y, x_adv, self.attack, seed))
 
     def all_cuts(self, sizes: Sequence[int]) -> tuple[dict[int, Recovered], list[AnyRecord]]:
         """Algorithm 1 at each size of the suffix; without sizes a bisection for the largest that recovers."""
@@ -243,22 +238,14 @@ class _Job:
     def recovery(self, size: int) -> Recovery:
         """Algorithm 1 at one cut, as the recipe wants it."""
         settings = self.recipe.recover
-        method = METHODS.make("suffix", settings.method_options)
-        assert isinstance(method, SuffixAdversarial)
-        return Recovery(
-            layers=size,
-            trials=settings.trials,
-            tolerance=settings.tolerance,
-            stop=settings.stop and not settings.controls,  # or the controls would train for longer
-            method=method,
-            training=build.fit_options(settings),
-        )
+        stop = settings.recovery.stop and not settings.controls  # or the controls would train for longer
+        return replace(settings.recovery, layers=size, stop=stop)
 
     def recover(self, size: int, reference: Mapping[str, float]) -> tuple[Recovered, list[AnyRecord]]:
         """All trials at one cut, with their records."""
         settings, recovery = self.recipe.recover, self.recovery(size)
         found = recovery(
-            self.robust, self.normal, self.images, self.attack, self.scored_at(recovery.suffix(self.layers)),
+            self.robust, self.normal, self.images, self.scored_at(recovery.suffix(self.layers)),
             seed=self.seed, reference=reference,
             fabric=self.fabric, folder=self.out, key=self.at.config, progress=self.progress,
         )  # fmt: skip
@@ -306,7 +293,7 @@ class _Job:
             return None
         x, y = self.deciding.first(min(count, len(self.deciding))).all(self.fabric.device)
         if self.examples is None:
-            self.examples = self.judge.in_batches(self.robust, x, y, seed=self.seed / "bounds" / "attack")
+            self.examples = self.attack.in_batches(self.robust, x, y, seed=self.seed / "bounds" / "attack")
         if suffix not in self.curvatures:
             names = self.layers.parameters(suffix)
             self.curvatures[suffix] = sharpness(
@@ -340,8 +327,7 @@ class _Job:
         """
         budget = Budget(
             images=self.images,
-            attack=self.attack,
-            options=build.fit_options(self.recipe.recover),
+            training=self.recipe.recover.recovery.training,
             validate=self.score,
             validation_images=len(self.deciding),
             test=self.test,

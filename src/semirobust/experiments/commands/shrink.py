@@ -1,4 +1,4 @@
-"""``semirobust prune --operations``: a network that is really smaller, trained again, and what that cost and
+"""``semirobust prune --macs``: a network that is really smaller, trained again, and what that cost and
 gained.
 """
 
@@ -17,16 +17,13 @@ from semirobust.core.text import first_line
 from semirobust.cost.time import costs
 from semirobust.data.base.images import Images
 from semirobust.experiments import build
-from semirobust.experiments.build import threat_of
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.provenance import data_notes, origin_of, settings_record
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import Subject, check_out, check_split
 from semirobust.layers.quiet import quiet
-from semirobust.pruning.channels import Channels
 from semirobust.pruning.resize import resized
-from semirobust.pruning.saliencies import SALIENCIES
 from semirobust.records.schema import Label, Number, Origin
 from semirobust.records.store import AnyRecord
 from semirobust.training.state import forget
@@ -41,12 +38,12 @@ _BEFORE, _CUT, _AFTER = "before", "channels removed", "trained again"
 def shrink_subject(
     subject: Subject, out: Path, *, devices: build.Devices = build.Devices(), progress: Progress = silent
 ) -> list[AnyRecord]:
-    """Remove channels until the recipe's share of multiplications is left, train what remains, and compare.
+    """Remove channels until the recipe's fraction of MACs is left, train what remains, and compare.
 
     The smaller network becomes the model of the run folder ``out``.
 
     Returns:
-        the records written: accuracies before, after the cut and after training; seconds, operations,
+        the records written: accuracies before, after the cut and after training; seconds, MACs,
             parameters, megabytes.
 
     Raises:
@@ -54,21 +51,15 @@ def shrink_subject(
     """
     recipe, settings = subject.recipe, subject.recipe.prune
     check_out(subject, out, "prune")
-    if settings.operations is None:
-        raise InputError(
-            "prune.operations: expected the share of multiplications that is to be left, got none"
-        )
+    if settings.macs is None:
+        raise InputError("prune.macs: expected the fraction of MACs that is to be left, got none")
     check_split(subject)
-    fabric = build.make_fabric(devices, settings.precision)
+    fabric = build.make_fabric(devices, settings.numerics.precision)
     inputs, at, seed = subject.inputs, origin_of(recipe, "prune", device=fabric.device), as_seed(recipe.seed)
     images, held_out = inputs.train, inputs.held_out
-    test, training = (
-        inputs.test.first(recipe.evaluate.examples),
-        build.training_of(settings, threat_of(recipe)),
-    )
+    test, training = inputs.test.first(recipe.evaluate.examples), settings.training
     before = subject.model.to(fabric.device)
-    saliency = SALIENCIES.make(settings.saliency, settings.saliency_options)
-    channels = Channels(settings.operations, saliency, multiple=settings.multiple)
+    channels = replace(settings.channels, macs=settings.macs, saliency=settings.lottery.saliency)
     small = channels(before, images, training.attack, seed=seed / "channels")
     _check_returns(subject, small, test)
     prepare_folder(out, "prune")
@@ -77,7 +68,7 @@ def shrink_subject(
         small,
         images,
         seed=seed / "prune",
-        validate=build.validation_of(settings, held_out, threat_of(recipe)),
+        validate=settings.validation.on(held_out, training.attack),
         fabric=fabric,
         state_file=out / "state.safetensors",
         key=at.config,
@@ -86,7 +77,7 @@ def shrink_subject(
     small = build.load_best(trained)
     records: list[AnyRecord] = [settings_record(recipe, "prune", at), *data_notes(inputs.splits, at)]
     records += build.log_records(
-        trained, at, min(len(held_out), settings.validation_examples), {"arm": _AFTER, "seed": 0}
+        trained, at, min(len(held_out), settings.validation.validation_examples), {"arm": _AFTER, "seed": 0}
     )
     for name, model in ((_BEFORE, before), (_CUT, cut), (_AFTER, small)):
         records += accuracy_records(

@@ -7,7 +7,6 @@ import torch
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import as_seed
 from semirobust.experiments import build
-from semirobust.experiments.build import threat_of
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.model_spec import spec_for
@@ -35,19 +34,18 @@ def train(
     inputs = Inputs.of(recipe)
     settings, seed = recipe.train, as_seed(recipe.seed)
     images, held_out = inputs.train, inputs.held_out
-    training = build.training_of(settings, threat_of(recipe))
-    fabric = build.make_fabric(devices, settings.precision)
+    fabric = build.make_fabric(devices, settings.numerics.precision)
     fabric.launch()
     spec = spec_for(recipe.model, inputs.splits)
     model = spec.build(recipe.seed)
     at = origin_of(recipe, "train", device=fabric.device)
     check_fits(model, inputs.splits)
     prepare_folder(out, "train")
-    trained = training(
+    trained = settings.training(
         model,
         images,
         seed=seed / "train",
-        validate=build.validation_of(settings, held_out, threat_of(recipe), fabric),
+        validate=settings.validation.on(held_out, settings.training.attack, fabric),
         fabric=fabric,
         state_file=out / "state.safetensors",
         key=at.config,
@@ -64,7 +62,7 @@ def train(
             *layer_entries(model, layer_map(model, x), at),
             Number(name="model.parameters", value=sum(p.numel() for p in model.parameters()), origin=at),
             *build.log_records(
-                trained, at, min(len(held_out), settings.validation_examples), {"arm": "train"}
+                trained, at, min(len(held_out), settings.validation.validation_examples), {"arm": "train"}
             ),
         ]
         records += data_notes(inputs.splits, at)

@@ -1,0 +1,28 @@
+"""``semirobust data``."""
+
+import click
+
+from semirobust.cli import flags
+from semirobust.cli.console import bars, tell
+from semirobust.cli.output import show_catalogue
+from semirobust.data.base.locate import download
+
+__all__ = ["command"]
+
+
+def data(fetch: str | None, data_root: str | None, as_json: bool) -> None:
+    """Data sets known by name: where they are looked for, their size and licence."""
+    if fetch is None:
+        show_catalogue(data_root, as_json=as_json)
+        return
+    with bars(quiet=as_json) as progress:
+        folder = download(fetch, data_root, progress=progress)
+    tell(f"{fetch} is in {folder}")
+
+
+command = flags.command(
+    data,
+    click.Option(["--fetch"], help="Download this data set from its official address."),
+    click.Option(["--data-root"], help="Folder in which a known data set lies."),
+    flags.AS_JSON,
+)

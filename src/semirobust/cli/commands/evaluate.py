@@ -1,0 +1,67 @@
+"""``semirobust evaluate``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from semirobust.cli import flags
+from semirobust.cli.console import bars
+from semirobust.cli.output import show_accuracy
+from semirobust.cli.parse import compute
+from semirobust.cli.section_flags import SHARED, section
+from semirobust.experiments.commands.evaluate import evaluate_subject
+from semirobust.experiments.subject import build_subject
+
+__all__ = ["command"]
+
+
+def evaluate(
+    changes: dict[str, Any],
+    target: str | None,
+    out: Path | None,
+    recipe: Path | None,
+    model: str | None,
+    checkpoint: Path | None,
+    transfer: Sequence[Path],
+    as_json: bool,
+    **where: Any,
+) -> None:
+    """Accuracy of a model, clean and under attack, with intervals.
+
+    MODEL is a run folder, an architecture, or package.module:factory.
+    """
+    subject = build_subject(target, model, checkpoint, recipe, changes)
+    names = [folder.name for folder in transfer]
+    others = {
+        folder.name if names.count(folder.name) == 1 else str(folder): build_subject(
+            str(folder), None, None, None, {}
+        ).model
+        for folder in transfer
+    }
+    with bars(quiet=as_json) as progress:
+        found = evaluate_subject(
+            subject, out or subject.folder, others=others, devices=compute(**where), progress=progress
+        )
+    show_accuracy(found, subject.recipe, as_json=as_json)
+
+
+command = flags.command(
+    evaluate,
+    flags.TARGET,
+    flags.RUN_OUT,
+    flags.RECIPE,
+    flags.MODEL,
+    flags.CHECKPOINT,
+    SHARED,
+    section("evaluate"),
+    click.Option(
+        ["--transfer"],
+        type=click.Path(path_type=Path),
+        multiple=True,
+        help="Run to make a transfer matrix with. Repeatable.",
+    ),
+    flags.COMPUTE,
+    flags.AS_JSON,
+)

@@ -1,0 +1,48 @@
+"""``semirobust profile``."""
+
+from pathlib import Path
+from typing import Any
+
+from semirobust.cli import flags
+from semirobust.cli.console import bars
+from semirobust.cli.output import show_profile
+from semirobust.cli.parse import compute
+from semirobust.cli.section_flags import SHARED, section
+from semirobust.experiments.commands.profile import profile as run
+from semirobust.experiments.subject import build_subject
+
+__all__ = ["command"]
+
+
+def profile(
+    changes: dict[str, Any],
+    target: str | None,
+    out: Path | None,
+    recipe: Path | None,
+    model: str | None,
+    checkpoint: Path | None,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    """What each layer of a model adds to its weakness.
+
+    MODEL is a run folder, an architecture, or package.module:factory.
+    """
+    subject = build_subject(target, model, checkpoint, recipe, changes)
+    with bars(quiet=as_json) as progress:
+        layers, scores = run(subject, out or subject.folder, devices=compute(**where), progress=progress)
+    show_profile(layers, scores, as_json=as_json)
+
+
+command = flags.command(
+    profile,
+    flags.TARGET,
+    flags.RUN_OUT,
+    flags.RECIPE,
+    flags.MODEL,
+    flags.CHECKPOINT,
+    SHARED,
+    section("profile"),
+    flags.COMPUTE,
+    flags.AS_JSON,
+)

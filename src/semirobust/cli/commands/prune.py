@@ -1,0 +1,163 @@
+"""``semirobust prune``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from semirobust.cli import flags
+from semirobust.cli.console import bars, print_json, show_table, tell
+from semirobust.cli.output import percent, show_comparison
+from semirobust.cli.parse import compute, end_of
+from semirobust.cli.section_flags import SHARED, section
+from semirobust.core.errors import InputError
+from semirobust.experiments.build import Devices
+from semirobust.experiments.commands.prune import prune_fresh, prune_subject
+from semirobust.experiments.commands.shrink import export as write_program
+from semirobust.experiments.commands.shrink import shrink_subject
+from semirobust.experiments.recipe import read_recipe
+from semirobust.experiments.subject import Subject, build_subject
+from semirobust.records.schema import Finding, Number
+from semirobust.records.store import AnyRecord
+from semirobust.reports.pruning import pruned_rows
+from semirobust.reports.source import Source
+
+__all__ = ["command"]
+
+
+def prune(
+    changes: dict[str, Any],
+    out: Path,
+    target: str | None,
+    recipe: Path | None,
+    model: str | None,
+    checkpoint: Path | None,
+    export: Path | None,
+    seeds: int,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    """Prune a model level by level, train what is left, and evaluate each level. An interrupted run continues
+    where it was.
+
+    Without --from and --checkpoint the model starts fresh, and with rewinding its levels are lottery tickets.
+    With --macs whole channels go at once, and the network is really smaller.
+    """
+    devices = compute(**where)
+    asked = changes.get("prune.macs") is not None or (recipe and read_recipe(recipe, changes).prune.macs)
+    if asked:
+        if seeds != 1:
+            raise InputError(f"seeds: expected one with --macs, got {seeds}")
+        subject = build_subject(target, model, checkpoint, recipe, changes)
+        _shrink(subject, out, devices, export, as_json=as_json)
+        return
+    if export is not None:
+        raise InputError("--export: expected with --macs; a pruned weight that is 0 makes no smaller program")
+    with bars(quiet=as_json) as progress:
+        if target is None and checkpoint is None:
+            settings = read_recipe(recipe, {**changes, "model.name": model})
+            records = prune_fresh(settings, out, seeds=seeds, devices=devices, progress=progress)
+        else:
+            subject = build_subject(target, model, checkpoint, recipe, changes)
+            records = prune_subject(subject, out, seeds=seeds, devices=devices, progress=progress)
+    _show(records, out, as_json=as_json)
+    end_of(records)
+
+
+def _shrink(subject: Subject, out: Path, devices: Devices, file: Path | None, *, as_json: bool) -> None:
+
+    with bars(quiet=as_json) as progress:
+        records = shrink_subject(subject, out, devices=devices, progress=progress)
+    if file is not None:
+        name = subject.spec.name if ":" in subject.spec.name else None
+        x, _ = subject.inputs.test.first(2).all()
+        write_program(
+            build_subject(str(out), name, None, None, {"data.root": subject.recipe.data.root}).model, x, file
+        )
+    found = [r for r in records if isinstance(r, Number) and r.name.startswith("cost.")]
+    arms = list(dict.fromkeys(str(n.labels["arm"]) for n in found))
+    cost = {arm: {n.name.removeprefix("cost."): n for n in found if n.labels["arm"] == arm} for arm in arms}
+    if as_json:
+        print_json(
+            {
+                "out": str(out),
+                "cost": {arm: {k: n.value for k, n in own.items()} for arm, own in cost.items()},
+            }
+        )
+        end_of(records)
+        return
+    rows = []
+    for arm, own in cost.items():
+        ratio, low, high = (f"{v:.2f}" for v in (own[f"ratio{end}"].value for end in ("", ".least", ".most")))
+        sizes = [f"{own[key].value:,.0f}" for key in ("parameters", "multiplications")]
+        rows.append(
+            (
+                arm,
+                *sizes,
+                f"{own['megabytes'].value:.1f}",
+                f"{1e3 * own['seconds'].value:.1f}",
+                f"{ratio} ({low} to {high})",
+            )
+        )
+    batch = found[0].labels["batch"]
+    show_table(
+        f"Cost, batches of {batch}",
+        ("", "parameters", "multiplications", "MB", "ms", "time, before = 1"),
+        rows,
+    )
+    show_comparison(records, out, as_json=False)
+    if file is not None:
+        tell(f"wrote {file}")
+    end_of(records)
+
+
+def _show(records: Sequence[AnyRecord], out: Path, *, as_json: bool) -> None:
+    """One row for each level of each arm, then what was found."""
+
+    findings = [record for record in records if isinstance(record, Finding)]
+    rows = pruned_rows(
+        Source(numbers=[record for record in records if isinstance(record, Number)], findings=findings)
+    )
+    if as_json:
+        levels = [
+            {
+                "arm": arm,
+                "left": left,
+                "accuracy": {
+                    name: {"value": c.value, "low": c.low, "high": c.high} for name, c in cells.items()
+                },
+            }
+            for arm, left, cells in rows
+        ]
+        notes = [{"name": f.name, "level": f.level, "text": f.text} for f in findings]
+        print_json({"out": str(out), "levels": levels, "findings": notes})
+        return
+    attacks = list(rows[0][2]) if rows else []
+    lines = []
+    for arm, left, cells in rows:
+        shown = [cells[name] for name in attacks if name in cells]
+        lines.append((arm, f"{100 * left:.3g}", *map(percent, shown)))
+    show_table("Accuracy by weights left, %", ("", "left", *attacks), lines)
+    for finding in findings:
+        tell(f"{finding.text}.")
+    tell(f"wrote {out}; go on with `semirobust evaluate {out}`, `report {out}`")
+
+
+command = flags.command(
+    prune,
+    flags.OUT,
+    flags.START,
+    flags.RECIPE,
+    flags.MODEL,
+    flags.CHECKPOINT,
+    SHARED,
+    section("prune"),
+    click.Option(
+        ["--export"], type=click.Path(path_type=Path), help="Write the network for torch.export.load, too."
+    ),
+    flags.SEEDS,
+    section("evaluate", only=("attacks", "examples")),
+    flags.COMPUTE,
+    flags.AS_JSON,
+)

@@ -1,0 +1,170 @@
+"""Flags that many commands have, and a command from its function and its flags."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
+
+import click
+
+from semirobust.core.errors import InputError
+from semirobust.core.settings import Setting
+from semirobust.core.values import words
+
+__all__ = [
+    "AS_JSON",
+    "CHECKPOINT",
+    "COMPUTE",
+    "MODEL",
+    "OUT",
+    "RECIPE",
+    "RUN_OUT",
+    "SEEDS",
+    "START",
+    "TARGET",
+    "SettingFlag",
+    "command",
+    "entries",
+]
+
+_Path = click.Path(path_type=Path)
+
+OUT = click.Option(["--out"], type=_Path, required=True, help="Run folder to write.")
+RUN_OUT = click.Option(
+    ["--out"], type=_Path, help="Run folder for the records; that of the model by default."
+)
+RECIPE = click.Option(
+    ["--recipe"], type=_Path, help="TOML file of settings, or a name such as trades; flags override it."
+)
+MODEL = click.Option(["--model"], help="Architecture by name, or package.module:factory.")
+CHECKPOINT = click.Option(["--checkpoint"], type=_Path, help="Weights: safetensors or a PyTorch state dict.")
+TARGET = click.Argument(["target"], required=False, metavar="[MODEL]")
+START = click.Option(["--from", "target"], help="Run folder to start from; see above for none.")
+SEEDS = click.Option(
+    ["--seeds"], type=int, default=1, help="Repeat with so many seeds; a verdict needs several."
+)
+AS_JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, and no progress bars.")
+_SET = click.Option(
+    ["--set", "set_"], multiple=True, help="Any setting, such as --set train.momentum=0.8. Repeatable."
+)
+COMPUTE = (
+    click.Option(["--device"], default="auto", help="auto, cpu, cuda or mps."),
+    click.Option(["--devices"], type=int, default=1, help="Number of devices, and so of processes."),
+    click.Option(["--nodes"], type=int, default=1, help="Number of machines; by torchrun or SLURM."),
+    click.Option(["--threads"], type=int, help="CPU threads; all cores by default."),
+)
+
+
+class SettingFlag(click.Option):
+    """The flag of one setting.
+
+    Attributes:
+        path: the setting in a recipe, such as ``train.epochs``.
+        hint: the annotation that its value must fit.
+    """
+
+    def __init__(self, flag: str, path: str, setting: Setting) -> None:
+        self.path, self.hint = path, setting.hint
+        name = path.replace(".", "__")
+        negation = f"/--no-{flag.removeprefix('--')}" if setting.hint is bool else ""
+        super().__init__(
+            [flag + negation, name], default=None, help=_help(setting), metavar=_metavar(setting)
+        )
+
+    def plain(self, value: Any) -> Any:
+        """What was typed, as the recipe takes it: a list of what stands between commas where it is one."""
+        choices = [
+            str(each) for part in _parts(self.hint) if get_origin(part) is Literal for each in get_args(part)
+        ]
+        if not isinstance(value, str) or value in choices or not any(map(_is_list, _parts(self.hint))):
+            return value
+        return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def command(
+    function: Callable[..., None], *groups: click.Parameter | Sequence[click.Parameter]
+) -> click.Command:
+    """A command.
+
+    Args:
+        function: does it. It gets what was typed by name, and all settings together as ``changes``, by dotted
+            key; its docstring is the help, with what the parameter ``changes`` asks for.
+        groups: its parameters; those of settings bring ``--seed`` and ``--set`` with them.
+    """
+    parameters = [p for group in groups for p in (group if isinstance(group, Sequence) else (group,))]
+    flags: dict[str, SettingFlag] = {}
+    if any(isinstance(parameter, SettingFlag) for parameter in parameters):
+        parameters += [_SEED, _SET]
+        flags = {str(p.name): p for p in parameters if isinstance(p, SettingFlag)}
+
+    def call(**values: Any) -> None:
+        changes = {
+            flag.path: flag.plain(value)
+            for name, flag in flags.items()
+            if (value := values.pop(name)) is not None
+        }
+        if flags:
+            values["changes"] = {**changes, **entries(values.pop("set_"))}
+        function(**values)
+
+    name = function.__name__.rstrip("_")
+    return click.Command(name, callback=call, params=parameters, help=function.__doc__)
+
+
+def entries(texts: Sequence[str]) -> dict[str, Any]:
+    """Settings by key from ``key=value``, the value in JSON or as it is.
+
+    Raises:
+        InputError: an entry without a key or a value.
+    """
+    found: dict[str, Any] = {}
+    for entry in texts:
+        key, equals, text = entry.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set: expected section.key=value, got {entry!r}")
+        try:
+            found[key.strip()] = json.loads(text)
+        except (json.JSONDecodeError, RecursionError):
+            found[key.strip()] = text
+    return found
+
+
+def _help(setting: Setting) -> str:
+    """Its meaning, the names that it takes and its default."""
+    text = setting.brief[:1].upper() + setting.brief[1:]
+    names = f": {', '.join(setting.family.names())}" if setting.family is not None else ""
+    default = setting.default
+    shown = ", ".join(map(str, default)) if isinstance(default, list) else default
+    quiet = shown in (None, "", False) or (isinstance(default, list) and not default)
+    return f"{text}{names}.{'' if quiet else f'  [default: {_number(shown)}]'}"
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _metavar(setting: Setting) -> str | None:
+    if setting.hint is bool:
+        return None
+    if setting.family is not None:
+        return "NAMES" if _is_list(setting.hint) else "NAME"
+    kinds = {"int": "INTEGER", "number": "NUMBER", "text": "TEXT"}
+    parts = [words(part) for part in _parts(setting.hint)]
+    return "|".join(
+        kinds.get(part) or ("LIST" if part.startswith("list") else re.sub(", | or ", "|", part))
+        for part in parts
+    )
+
+
+def _parts(hint: Any) -> list[Any]:
+    """The alternatives of an annotation, None left out."""
+    union = not isinstance(hint, type) and get_origin(hint) not in (None, Literal, tuple, dict, list)
+    return [part for part in get_args(hint) if part is not type(None)] if union else [hint]
+
+
+def _is_list(hint: Any) -> bool:
+    return words(hint).startswith("list")
+
+
+_SEED = SettingFlag("--seed", "seed", Setting("seed", int, 0, "Seed of all randomness.", ""))

@@ -1,0 +1,294 @@
+"""The sections of a recipe: the library's own dataclasses, put together for each command."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from semirobust.attacks import AbstractAttack
+from semirobust.core.checks import check_counts
+from semirobust.core.errors import InputError
+from semirobust.core.settings import setting
+from semirobust.data import SOURCES
+from semirobust.dependence import DEPENDENCES
+from semirobust.experiments.validation import Validation
+from semirobust.fast.policy import Fast
+from semirobust.measures import AbstractLayerMeasure
+from semirobust.measures.criticality import Criticality
+from semirobust.methods import AbstractMethod
+from semirobust.methods.clat import CriticalFineTuning
+from semirobust.models import MODELS
+from semirobust.procedures.lottery import Lottery
+from semirobust.procedures.recovery import Recovery
+from semirobust.pruning.channels import Channels
+from semirobust.threats import NORMS, AbstractBall
+from semirobust.training.training import Training
+
+__all__ = [
+    "Data",
+    "Evaluate",
+    "Harden",
+    "Model",
+    "Numerics",
+    "Profile",
+    "Prune",
+    "Recover",
+    "Threat",
+    "Train",
+]
+
+_OF_LEVELS = ("saliency", "saliency_options", "steps", "min_fraction")  # or left at their defaults
+_NO_OBJECTIVE = ("objective", "objective_options")
+
+
+def _counts(minimum: int, **values: int | None) -> None:
+    check_counts(minimum, **{name: value for name, value in values.items() if value is not None})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which images.
+
+    Attributes:
+        source: a known data set (see ``semirobust data``), an .npz file, or a folder of pictures.
+        root: the folder in which a known data set lies.
+        image_size: the side to which pictures of a folder are brought.
+        classes: only images of these, by number and renumbered in this order; all where empty.
+        train, test: how many images at most.
+        validation: fraction (or number) of training images held out to choose the best epoch.
+        split_seed: seed of that choice; that of the run where none is given. What continues a run keeps the
+            run's.
+        extra: other training images to mix in, named like ``source``.
+        extra_share: the fraction of every batch that is of ``extra``; 0.7 where none is given.
+    """
+
+    source: str = field(default="digits", metadata=setting(flag="--data", names=SOURCES))
+    root: str | None = field(default=None, metadata=setting(flag="--data-root"))
+    image_size: int | None = field(default=None, metadata=setting(flag="--image-size"))
+    classes: tuple[int, ...] = ()
+    train: int | None = None
+    test: int | None = None
+    validation: float = 0.1
+    split_seed: int | None = None
+    extra: str = ""
+    extra_share: float | None = None
+
+    def __post_init__(self) -> None:
+        _counts(1, image_size=self.image_size, train=self.train, test=self.test)
+        if min(self.classes, default=0) < 0:
+            raise InputError(f"classes: expected numbers from 0 on, got {self.classes}")
+        if self.validation < 0:
+            raise InputError(f"validation: expected a fraction or a number of images, got {self.validation}")
+        if self.extra_share is not None and not 0 <= self.extra_share < 1:
+            raise InputError(f"extra_share: expected from 0 to below 1, got {self.extra_share}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """Which architecture.
+
+    Attributes:
+        name: the architecture; on the command line also package.module:factory.
+        width: factor on the architecture's channels, such as 0.25.
+        options: what the architecture takes besides.
+        mean, std: normalisation by channel; that of the training images where none is given.
+    """
+
+    name: str = field(default="resnet18", metadata=setting(flag="--model", names=MODELS))
+    width: float = field(default=1.0, metadata=setting(flag="--width"))
+    options: Mapping[str, Any] = field(default_factory=dict)
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if not self.width > 0:
+            raise InputError(f"width: expected a positive number, got {self.width}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threat:
+    """What to be robust against.
+
+    Attributes:
+        norm: the norm of the ball.
+        epsilon: its radius in pixel units, such as 8/255.
+    """
+
+    norm: str = field(default="linf", metadata=setting(flag="--norm", names=NORMS))
+    epsilon: float = field(default=8 / 255, metadata=setting(flag="--eps"))
+
+    def __post_init__(self) -> None:
+        if self.epsilon < 0:
+            raise InputError(f"epsilon: expected a radius from 0 on, got {self.epsilon}")
+        _ = self.ball  # an unknown norm is said here
+
+    @property
+    def ball(self) -> AbstractBall:
+        """The norm ball."""
+        return NORMS.make(self.norm, {"epsilon": self.epsilon})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Numerics:
+    """With which numbers a network is trained.
+
+    Attributes:
+        precision: ``32-true``, or ``bf16-mixed`` for a forward pass in bfloat16.
+    """
+
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Training from scratch.
+
+    Attributes:
+        tensorboard: write a TensorBoard log.
+    """
+
+    training: Training = Training()
+    validation: Validation = Validation()
+    numerics: Numerics = Numerics()
+    tensorboard: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Harden:
+    """Hardening by a method, at a budget of epochs.
+
+    Attributes:
+        method: how the model is hardened.
+        controls: run the controls at equal budget beside the method.
+        suffix_from: for the method ``suffix``, a run folder whose network gives the suffix to start from.
+    """
+
+    method: AbstractMethod = field(default=CriticalFineTuning(), metadata=setting(options="options"))
+    training: Training = field(
+        default=Training(epochs=10, learning_rate=0.01), metadata=setting(without=_NO_OBJECTIVE)
+    )
+    validation: Validation = Validation()
+    numerics: Numerics = Numerics()
+    controls: bool = False
+    suffix_from: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recover:
+    """Algorithm 1 of the semirobustness paper at several cuts.
+
+    Attributes:
+        layers: sizes of the suffix, in layers from the output, such as 4,8,12; ``auto`` looks for the largest
+            that recovers by bisection.
+        protocol: which images decide: ``holdout`` uses held-out training images and touches the test images
+            once at the end, ``paper`` selects and stops on the test images themselves.
+        controls: train also everything from the robust network, and the suffix behind a normal prefix; all
+            trials then train for all epochs.
+        dependence: the measure of dependence whose rho_j is followed; empty for none.
+        dependence_options: its options.
+        sharpness_examples: adversarial examples for bound (a); 0 leaves the bounds out.
+    """
+
+    layers: Literal["auto"] | tuple[int, ...] = (4, 8, 12)
+    recovery: Recovery = field(default=Recovery(trials=3), metadata=setting(without=_NO_OBJECTIVE))
+    protocol: Literal["holdout", "paper"] = "holdout"
+    controls: bool = False
+    dependence: str = field(default="edge", metadata=setting(names=DEPENDENCES))
+    dependence_options: Mapping[str, Any] = field(default_factory=dict)
+    sharpness_examples: int = 256
+    validation: Validation = Validation()
+    numerics: Numerics = Numerics()
+
+    def __post_init__(self) -> None:
+        _counts(0, sharpness_examples=self.sharpness_examples)
+        if self.layers != "auto" and (not self.layers or min(self.layers) < 1):
+            raise InputError(f"layers: expected auto, or numbers from 1 on; got {self.layers!r}")
+        if self.validation.watch:
+            raise InputError("watch: expected none, since rho_j is followed here; name it with dependence")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prune:
+    """Iterative pruning, the training of every level, and which level is kept.
+
+    Attributes:
+        controls: beside it also fresh weights at every level, and weights pruned at random.
+        keep: which level becomes the run's network: the ``sparsest`` that is good enough, the ``most-robust``
+            on held-out images, or the one of that number. Another one may be asked for later; no level then
+            runs again.
+        tolerance: accuracy on held-out images, clean and under attack, that the sparsest may lose against the
+            whole network.
+        macs: remove whole channels instead, until this fraction of the MACs is left, and train what remains;
+            the settings of levels then say nothing, but for the saliency.
+    """
+
+    lottery: Lottery = Lottery()
+    channels: Channels = field(default=Channels(), metadata=setting(without=_OF_LEVELS))
+    controls: bool = False
+    keep: Literal["sparsest", "most-robust"] | int = "sparsest"
+    tolerance: float = 0.01
+    macs: float | None = None
+    training: Training = Training(epochs=12)
+    validation: Validation = Validation()
+    numerics: Numerics = Numerics()
+
+    def __post_init__(self) -> None:
+        if isinstance(self.keep, int):
+            _counts(0, keep=self.keep)
+        if not 0 <= self.tolerance <= 1:
+            raise InputError(f"tolerance: expected a fraction from 0 to 1, got {self.tolerance}")
+        if self.macs is not None and not 0 < self.macs < 1:
+            raise InputError(f"macs: expected a fraction above 0 and below 1, got {self.macs}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Measures by layer on test images.
+
+    Attributes:
+        measures: which, with commas.
+        attack: what perturbs the images.
+        examples: the number of test images.
+    """
+
+    measures: tuple[AbstractLayerMeasure, ...] = field(
+        default=(Criticality(),), metadata=setting(options="options")
+    )
+    attack: AbstractAttack = field(metadata=setting(name="pgd-10"))
+    examples: int = 512
+
+    def __post_init__(self) -> None:
+        _counts(1, examples=self.examples)
+        if not self.measures:
+            raise InputError("measures: expected at least one, got none")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """How a model is evaluated.
+
+    Attributes:
+        attacks: which, with commas, such as fgsm,pgd-20x2 (20 steps, 2 restarts).
+        each: run every attack on all images, and not only on those still correct under the cheaper ones.
+        sweep: radii of a security curve under these attacks, such as 2/255,4/255,8/255.
+        examples: the number of test images.
+        pictures: how many adversarial examples to keep as pictures.
+        checks: on how many images the sanity checks run; 0 for none.
+        fast: what the attacks search: ``auto`` is a faster copy where it agrees with the model, ``off`` the
+            model itself.
+    """
+
+    attacks: tuple[AbstractAttack, ...] = field(metadata=setting(name="fgsm,pgd-20x2"))
+    each: bool = False
+    sweep: tuple[float, ...] = ()
+    examples: int = 1000
+    pictures: int = 8
+    checks: int = 100
+    fast: Fast = "auto"
+
+    def __post_init__(self) -> None:
+        _counts(1, examples=self.examples)
+        _counts(0, pictures=self.pictures, checks=self.checks)
+        if not self.attacks:
+            raise InputError("attacks: expected at least one, got none")
+        if min(self.sweep, default=0.0) < 0:
+            raise InputError(f"sweep: expected radii from 0 on, got {self.sweep}")

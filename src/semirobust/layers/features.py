@@ -2,20 +2,31 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
 from semirobust.layers.map import LayerMap, first_tensor
 
-__all__ = ["Place", "features", "forward_to"]
+__all__ = ["Place", "check_place", "features", "forward_to", "indices_at"]
 
 Place = Literal["input", "conv", "block"]
 """Where the feature of layer i is taken.
 
 ``input``: the input of layer i+1, of the last layer the logits. ``conv``: the raw output of the convolution
 or linear module of layer i. ``block``: like ``input``, but only at the ends of blocks."""
+
+
+def check_place(at: str) -> None:
+    """Raise ``InputError`` where features cannot be taken at a place of that name."""
+    if at not in get_args(Place):
+        raise InputError(f"at: expected input, conv or block; got {at!r}")
+
+
+def indices_at(layers: LayerMap, at: Place) -> tuple[int, ...]:
+    """The layers that have a feature at this place: all, or the ends of blocks."""
+    return layers.block_ends if at == "block" else layers.indices
 
 
 class _DeepestReached(Exception):
@@ -71,7 +82,7 @@ def forward_to(
 
 
 def _check_wanted(layers: LayerMap, indices: Iterable[int] | None, at: Place) -> tuple[int, ...]:
-    allowed = layers.block_ends if at == "block" else layers.indices
+    allowed = indices_at(layers, at)
     wanted = allowed if indices is None else tuple(sorted(set(indices)))
     for index in wanted:
         layers.at(index)

@@ -24,7 +24,7 @@ from semirobust.dependence.base.dependence import Sample
 from semirobust.dependence.base.estimate import Estimate, Raw, combine
 from semirobust.dependence.base.reduction import Moments, flat
 from semirobust.dependence.edge import EDGE
-from semirobust.layers.features import Place, features
+from semirobust.layers.features import Place, check_place, features, indices_at
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import LayerScores
@@ -145,13 +145,12 @@ class _Spots:
     batch_size: int
 
     def __post_init__(self) -> None:
-        if self.at not in ("input", "conv", "block"):
-            raise InputError(f"at: expected input, conv or block; got {self.at!r}")
+        check_place(self.at)
         check_counts(1, batch_size=self.batch_size)
 
     @property
     def indices(self) -> tuple[int, ...]:
-        return self.layers.block_ends if self.at == "block" else self.layers.indices
+        return indices_at(self.layers, self.at)
 
     @property
     def pairs(self) -> dict[int, int]:

@@ -19,7 +19,7 @@ from semirobust.core.checks import (
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
-from semirobust.layers.features import Place, features
+from semirobust.layers.features import Place, check_place, features, indices_at
 from semirobust.layers.map import Layer, LayerMap, layer_map
 from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import Floats, LayerScores
@@ -113,8 +113,7 @@ class Criticality(AbstractLayerMeasure):
             raise InputError(
                 f"batch_size and resamples: expected at least 1, got {self.batch_size} and {self.resamples}"
             )
-        if self.at not in ("input", "conv", "block"):
-            raise InputError(f"at: expected input, conv or block; got {self.at!r}")
+        check_place(self.at)
 
     def scores(self, context: MeasureContext) -> list[LayerScores]:
         result = self.measure(
@@ -146,7 +145,7 @@ class Criticality(AbstractLayerMeasure):
     ) -> CriticalityResult:
         """Criticality from clean ``x`` and perturbed ``x_adv`` (N, ...)."""
         changes, size = self.per_example(model, layers, x, x_adv, progress)
-        indices = layers.block_ends if self.at == "block" else layers.indices
+        indices = indices_at(layers, self.at)
         divisor = self._divisors([layers.at(index) for index in indices])
         # With few batches a bootstrap over them would be too coarse.
         unit = self.batch_size if len(x) >= 8 * self.batch_size else 1
@@ -165,7 +164,7 @@ class Criticality(AbstractLayerMeasure):
 
     def index(self, layers: LayerMap, changes: Floats, size: Floats) -> LayerScores:
         """The criticality, without an interval, from some rows of what :meth:`per_example` gives."""
-        indices = layers.block_ends if self.at == "block" else layers.indices
+        indices = indices_at(layers, self.at)
         divisor = self._divisors([layers.at(index) for index in indices])
         values = _ratio(self._weakness(changes.sum(0), size.sum(0), divisor, len(changes)))
         return LayerScores.without_interval(

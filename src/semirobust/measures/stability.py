@@ -15,7 +15,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.interval import proportion_interval
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
-from semirobust.layers.features import Place
+from semirobust.layers.features import Place, indices_at
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.scores import Floats, LayerScores
 from semirobust.measures import MEASURES
@@ -180,7 +180,7 @@ class Stability(AbstractLayerMeasure):
                 rows, which = rng.choice(len(x), count, replace=False), draw % self.attacks
                 drawn[count].append(self._top(layers, changes[which][rows], sizes[which][rows]))
         # The classifier is measured but never chosen, as in CLAT.
-        candidates = tuple(i for i in self._indices(layers) if i != len(layers))
+        candidates = tuple(i for i in indices_at(layers, self.at) if i != len(layers))
         return StabilityResult(
             indices=candidates,
             chosen=whole,
@@ -195,9 +195,6 @@ class Stability(AbstractLayerMeasure):
             draws=self.draws,
             examples=len(x),
         )
-
-    def _indices(self, layers: LayerMap) -> tuple[int, ...]:
-        return layers.block_ends if self.at == "block" else layers.indices
 
     def _top(self, layers: LayerMap, changes: Floats, size: Floats) -> tuple[int, ...]:
         """The k most critical layers, most critical first."""

@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,19 +12,23 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)
 
 _BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
-SHARED = Path(os.environ.get("SEMIROBUST_DATA") or _BESIDE).resolve()
+_DATA = Path(os.environ.get("SEMIROBUST_DATA") or _BESIDE).resolve()
 
 
 @pytest.fixture
-def shared() -> Path:
-    """The folder of real data: ``$SEMIROBUST_DATA``, or ``shared/data`` beside the checkout.
+def real_data() -> Callable[..., Path]:
+    """``real_data("mnist")``: the folder that holds what is named, or the test is skipped.
 
-    It holds ``mnist``, ``fashion-mnist``, ``cifar10-sample.tar.gz`` and ``checkpoints``; a test that needs
-    any of them is skipped where the folder is absent.
+    The folder is ``$SEMIROBUST_DATA``, or ``shared/data`` beside the checkout. Tests know ``mnist``,
+    ``fashion-mnist``, ``cifar10-sample.tar.gz`` and ``checkpoints``.
     """
-    if not SHARED.is_dir():
-        pytest.skip("needs real data: name their folder by SEMIROBUST_DATA")
-    return SHARED
+
+    def find(*names: str) -> Path:
+        if missing := [name for name in names if not (_DATA / name).exists()]:
+            pytest.skip(f"needs real data: {', '.join(missing)} in the folder that SEMIROBUST_DATA names")
+        return _DATA
+
+    return find
 
 
 @pytest.fixture

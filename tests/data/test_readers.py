@@ -319,16 +319,17 @@ def test_the_catalogue_is_complete():
         assert all(len(remote.md5) == 32 for remote in entry.remotes)
 
 
-def test_real_mnist_and_fashion(shared):
+def test_real_mnist_and_fashion(real_data):
+    root = real_data("mnist", "fashion-mnist")
     for name, mean in (("mnist", 0.1307), ("fashion-mnist", 0.2860)):
-        splits = sr.load_data(name, root=shared)
+        splits = sr.load_data(name, root=root)
         x, _ = splits.train.all()
         assert len(splits.train) == 60_000 and len(splits.test) == 10_000
         assert float(x.mean()) == pytest.approx(mean, abs=1e-3)
 
 
-def test_real_cifar_sample_from_its_archive(shared, tmp_path):
-    unpack(shared / "cifar10-sample.tar.gz", tmp_path)
+def test_real_cifar_sample_from_its_archive(real_data, tmp_path):
+    unpack(real_data("cifar10-sample.tar.gz") / "cifar10-sample.tar.gz", tmp_path)
     splits = sr.load_data("cifar10", root=tmp_path)
     assert len(splits.train) == 10_000 and len(splits.test) == 2_000
     assert splits.test.all()[0].mean((0, 2, 3)).tolist() == pytest.approx([0.494, 0.484, 0.450], abs=0.02)

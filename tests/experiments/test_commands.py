@@ -429,9 +429,10 @@ def test_the_demo_in_small(tmp_path):
 
 
 @pytest.mark.slow
-def test_real_checkpoints_reach_their_accuracy(run, shared, tmp_path):
+def test_real_checkpoints_reach_their_accuracy(run, real_data, tmp_path):
     from semirobust.data.base.locate import unpack
 
+    shared = real_data("checkpoints", "cifar10-sample.tar.gz")
     sys.path.insert(0, str(shared / "checkpoints"))
     try:
         unpack(shared / "cifar10-sample.tar.gz", tmp_path)

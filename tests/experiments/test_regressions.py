@@ -41,8 +41,8 @@ def test_a_state_belongs_to_its_start_and_its_images(tmp_path):
     training(_small(0), _images(), state_file=state, key="k")
 
 
-def test_mnist_is_not_taken_from_the_folder_of_fashion_mnist(shared, tmp_path):
-    (tmp_path / "fashion-mnist").symlink_to(shared / "fashion-mnist")
+def test_mnist_is_not_taken_from_the_folder_of_fashion_mnist(real_data, tmp_path):
+    (tmp_path / "fashion-mnist").symlink_to(real_data("fashion-mnist") / "fashion-mnist")
     sr.load_data("fashion-mnist", root=tmp_path)
     with pytest.raises(InputError, match="expected train-images-idx3-ubyte.gz"):
         sr.load_data("mnist", root=tmp_path)

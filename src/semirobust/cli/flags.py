@@ -17,6 +17,7 @@ __all__ = [
     "CHECKPOINT",
     "COMPUTE",
     "MODEL",
+    "ONE_PROCESS",
     "OUT",
     "RECIPE",
     "RUN_OUT",
@@ -48,11 +49,14 @@ AS_JSON = click.Option(["--json", "as_json"], is_flag=True, help="Print JSON, an
 _SET = click.Option(
     ["--set", "set_"], multiple=True, help="Any setting, such as --set train.momentum=0.8. Repeatable."
 )
-COMPUTE = (
+ONE_PROCESS = (
     click.Option(["--device"], default="auto", help="auto, cpu, cuda or mps."),
+    click.Option(["--threads"], type=int, help="CPU threads; all cores by default."),
+)
+COMPUTE = (
+    *ONE_PROCESS,
     click.Option(["--devices"], type=int, default=1, help="Number of devices, and so of processes."),
     click.Option(["--nodes"], type=int, default=1, help="Number of machines; by torchrun or SLURM."),
-    click.Option(["--threads"], type=int, help="CPU threads; all cores by default."),
 )
 
 
@@ -88,8 +92,8 @@ def command(
     """A command.
 
     Args:
-        function: does it. It gets what was typed by name, and all settings together as ``changes``, by dotted
-            key; its docstring is the help, with what the parameter ``changes`` asks for.
+        function: what it does. It takes the values of the parameters by name, and those of all settings
+            together as ``changes``, by dotted key. Its docstring is the help.
         groups: its parameters; those of settings bring ``--seed`` and ``--set`` with them.
     """
     parameters = [p for group in groups for p in (group if isinstance(group, Sequence) else (group,))]
@@ -118,16 +122,16 @@ def entries(texts: Sequence[str]) -> dict[str, Any]:
     Raises:
         InputError: an entry without a key or a value.
     """
-    found: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
     for entry in texts:
         key, equals, text = entry.partition("=")
         if not equals or not key.strip():
             raise InputError(f"--set: expected section.key=value, got {entry!r}")
         try:
-            found[key.strip()] = json.loads(text)
+            changes[key.strip()] = json.loads(text)
         except (json.JSONDecodeError, RecursionError):
-            found[key.strip()] = text
-    return found
+            changes[key.strip()] = text
+    return changes
 
 
 def _help(setting: Setting) -> str:

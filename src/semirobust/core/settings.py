@@ -138,16 +138,16 @@ def settings_of(cls: type, start: Any = None, without: frozenset[str] = frozense
         start: an instance that gives the defaults, where they are not those of the class.
         without: settings to leave out.
     """
-    found: list[Setting] = []
+    settings: list[Setting] = []
     texts, hidden = meanings(cls), without | _own_names(cls)
     for field in _fields(cls):
         default = _default(field) if start is None else getattr(start, field.name)
         if field.inside:
             inner = None if default is dataclasses.MISSING else default
-            found += settings_of(field.hint, inner, hidden | frozenset(field.declared.without))
+            settings += settings_of(field.hint, inner, hidden | frozenset(field.declared.without))
         elif field.name not in without:
-            found += field.settings(default, texts.get(field.name, ""))
-    return tuple(found)
+            settings += field.settings(default, texts.get(field.name, ""))
+    return tuple(settings)
 
 
 def plain(cls: type, tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What training and hardening share: devices, validation, logs as records."""
+"""What training and hardening share: devices, logs as records."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

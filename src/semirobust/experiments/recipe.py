@@ -80,12 +80,12 @@ class Recipe:
 
     def changed(self) -> dict[str, Any]:
         """The settings in plain form that differ from their defaults."""
-        found: dict[str, Any] = {"seed": self.seed} if self.seed else {}
+        changed: dict[str, Any] = {"seed": self.seed} if self.seed else {}
         for name, cls in SECTIONS.items():
             defaults = {s.name: s.default for s in settings_of(cls)}
             section = {key: value for key, value in self.plain()[name].items() if value != defaults[key]}
-            found |= {name: section} if section else {}
-        return found
+            changed |= {name: section} if section else {}
+        return changed
 
     def for_hash(self, *parts: str) -> dict[str, Any]:
         """The settings that differ from the defaults, of the given sections; places on this machine left
@@ -140,7 +140,7 @@ def read_recipe(
 
     Args:
         path: a file with the sections of :class:`Recipe`, or the name of a recipe that comes with the
-            package; None for the defaults. A file that says ``recipe = "NAME"`` at its top goes on from that
+            package; None for the defaults. A file that says ``recipe = "NAME"`` at its top starts from that
             one.
         changes: values by dotted key, such as ``{"train.epochs": 5}``; None values are skipped.
         base: the settings to start from, where not the defaults.
@@ -150,22 +150,22 @@ def read_recipe(
     """
     tree: dict[str, Any] = base.plain() if base is not None else {}
     if path is not None:
-        own = _read_toml(_found(path))
-        if (start := own.pop("recipe", None)) is not None:
+        content = _read_toml(_file_of(path))
+        if (start := content.pop("recipe", None)) is not None:
             _merge(tree, _read_toml(_named(start)))
-        model = own.get("model", {})
+        model = content.get("model", {})
         if isinstance(model, Mapping) and ":" in str(model.get("name", "")):
             raise InputError(
                 f"{path.name}: model.name names code to import; give it on the command line with --model"
             )
-        _merge(tree, own)
+        _merge(tree, content)
     for key, value in (changes or {}).items():
         if value is not None:
             _put(tree, key, value)
     return Recipe(tree)
 
 
-def _found(path: Path) -> Path:
+def _file_of(path: Path) -> Path:
     """The file, or the shipped recipe of that name where there is no such file."""
     return shipped().get(str(path), path) if not path.is_file() else path
 

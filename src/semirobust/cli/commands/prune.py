@@ -158,6 +158,6 @@ command = flags.command(
     ),
     flags.SEEDS,
     section("evaluate", only=("attacks", "examples")),
-    flags.COMPUTE,
+    flags.ONE_PROCESS,
     flags.AS_JSON,
 )

@@ -97,6 +97,6 @@ command = flags.command(
     SHARED,
     section("recover"),
     section("evaluate", only=("attacks", "examples")),
-    flags.COMPUTE,
+    flags.ONE_PROCESS,
     flags.AS_JSON,
 )

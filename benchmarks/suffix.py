@@ -11,6 +11,7 @@ from semirobust.attacks.pgd import PGD
 from semirobust.layers.macs import macs_by_module
 from semirobust.layers.map import LayerMap
 from semirobust.objectives.adversarial import Adversarial
+from semirobust.training.hooks.stored_starts import StoredStarts
 from semirobust.training.trainable import All, Fixed
 from semirobust.training.training import Training
 
@@ -45,7 +46,7 @@ def run(runs: int, width: float = 0.25) -> Iterator[str]:
     for count in (4, 8, 12, 16):
         ways[f"suffix of {count}, 10 steps"] = replace(base, trainable=Fixed(layers.indices[-count:]))
     for steps in (4, 2):
-        stored = replace(base, attack=PGD(sr.Linf(8 / 255), steps=steps), start="stored")
+        stored = replace(base, attack=PGD(sr.Linf(8 / 255), steps=steps), hooks=(StoredStarts(),))
         for count in (4, 12):
             ways[f"suffix of {count}, {steps} stored steps"] = replace(
                 stored, trainable=Fixed(layers.indices[-count:])

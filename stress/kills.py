@@ -46,9 +46,7 @@ STAGES: Mapping[str, list[str]] = {
         "--epochs",
         "8",
         "--set",
-        "train.start=stored",
-        "--set",
-        "train.average=ema",
+        "train.hooks=stored-starts,ema",
         "--out",
         "runs/out",
     ],
@@ -159,7 +157,7 @@ def main() -> None:
     chance = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
     stages = [name for name in STAGES if len(sys.argv) < 4 or sys.argv[3] in name]
     share, done, unequal = -(-kills // len(stages)), 0, 0
-    Training.__call__.__kwdefaults__["keep_every"] = 0.0  # every child is a fork of this process
+    Training.__call__.__kwdefaults__["save_every"] = 0.0  # every child is a fork of this process
     with tempfile.TemporaryDirectory() as place:
         base = _bases(Path(place))
         for name in stages:

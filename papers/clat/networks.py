@@ -33,6 +33,11 @@ class Network:
     goes_on: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
 
 
+def _train(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in the section of the base."""
+    return {f"train.{key}": value for key, value in settings.items()}
+
+
 def _bases(late: Mapping[str, Any], weight: float) -> dict[str, Network]:
     """Table 1, 2, 11, 18 and 19: CLAT after other ways to train."""
 
@@ -45,13 +50,14 @@ def _bases(late: Mapping[str, Any], weight: float) -> dict[str, Network]:
         return Network(("base", "compared"), {**late, **own, **changes}, weight, 1, start, (options, entries))
 
     rs = {"train.attack": "fgsm-rs", "train.attack_options": {}, "train.validation_attack": "pgd-10"}
-    swa = {"train.average": "swa", "train.average_from": 0.275}
+    awp: dict[str, Any] = {"hooks": ["awp"], "hooks_options": {"awp": {"gamma": 0.01}}}
+    swa: dict[str, Any] = {"hooks": ["swa"], "hooks_options": {"swa": {"after": 0.275}}}
     return {
         "late-trades": base({}, objective="trades"),
         "late-mart": base({}, objective="mart"),
         "late-score": base({}, objective="score"),
-        "late-awp": base({"train.awp": 0.01}, awp=0.01),
-        "late-swa": base(swa, start="model.safetensors", average="swa", average_from=0.275),
+        "late-awp": base(_train(awp), **awp),
+        "late-swa": base(_train(swa), start="model.safetensors", **swa),
         "late-fast": base(rs, attack="fgsm-rs", attack_options={}, validation_attack="pgd-10"),
         "late-augmented": base({"train.augment": "idbh-weak", "harden.augment": "idbh-weak"}),
         "late-standard": base({}, objective="standard"),

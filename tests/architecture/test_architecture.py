@@ -23,6 +23,7 @@ from semirobust.objectives import OBJECTIVES
 from semirobust.pruning.saliencies import SALIENCIES
 from semirobust.selection import SELECTIONS
 from semirobust.threats import NORMS, THREATS
+from semirobust.training.hooks import HOOKS
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "semirobust"
@@ -33,6 +34,7 @@ FAMILIES = (
     ATTACKS,
     AUGMENTATIONS,
     DEPENDENCES,
+    HOOKS,
     MEASURES,
     METHODS,
     MODELS,

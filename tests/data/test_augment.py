@@ -13,6 +13,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.mixture import mixture
 from semirobust.objectives.adversarial import Adversarial
+from semirobust.training.hooks.stored_starts import StoredStarts
 from semirobust.training.training import Training
 
 SEED = Seed(("augment",))
@@ -147,7 +148,10 @@ def test_mixtures_that_are_refused():
 def test_stored_perturbations_need_an_augmentation_that_only_moves():
     with pytest.raises(InputError, match="only moves pixels"):
         Training(
-            objective=Adversarial(), attack=sr.PGD(sr.Linf(8 / 255)), start="stored", augment="idbh-weak"
+            objective=Adversarial(),
+            attack=sr.PGD(sr.Linf(8 / 255)),
+            hooks=(StoredStarts(),),
+            augment="idbh-weak",
         )
 
 

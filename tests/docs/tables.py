@@ -21,6 +21,7 @@ from semirobust.objectives import OBJECTIVES
 from semirobust.pruning.saliencies import SALIENCIES
 from semirobust.selection import SELECTIONS
 from semirobust.threats import NORMS, THREATS
+from semirobust.training.hooks import HOOKS
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE, SETTINGS = DOCS / "methods.md", DOCS / "settings.md"
@@ -29,6 +30,7 @@ FAMILIES = {
     "Threat models of one attack": THREATS,
     "Attacks": ATTACKS,
     "Training objectives": OBJECTIVES,
+    "Training hooks": HOOKS,
     "Ways to harden": METHODS,
     "Measures by layer": MEASURES,
     "Measures of dependence": DEPENDENCES,

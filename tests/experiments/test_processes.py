@@ -16,6 +16,9 @@ from pathlib import Path
 from lightning_fabric import Fabric
 import semirobust as sr
 from semirobust.core.errors import InputError
+from semirobust.training.hooks.awp import AWP
+from semirobust.training.hooks.ema import EMA
+from semirobust.training.hooks.stored_starts import StoredStarts
 from semirobust.training.training import Training
 
 torch.set_num_threads(1)
@@ -28,9 +31,9 @@ class Broken(sr.Adversarial):
         return super().outer(step, x_adv) * (float("nan") if fabric.global_rank == 1 else 1.0)
 
 CASES = {
-    "awp": {"awp": 0.01},
+    "awp": {"hooks": (AWP(0.01),)},
     "clat": {"objective": sr.CLAT(0.5)},
-    "ema": {"start": "stored", "average": "ema"},
+    "ema": {"hooks": (StoredStarts(), EMA())},
     "nan": {"objective": Broken()},
     "apart": {},
 }

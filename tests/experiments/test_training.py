@@ -13,6 +13,11 @@ import semirobust as sr
 from semirobust.core.errors import InputError
 from semirobust.layers.scores import LayerScores
 from semirobust.selection import SELECTIONS
+from semirobust.training.hooks.awp import AWP
+from semirobust.training.hooks.ema import EMA
+from semirobust.training.hooks.free import Free
+from semirobust.training.hooks.stored_starts import StoredStarts
+from semirobust.training.hooks.swa import SWA
 from semirobust.training.schedules import SCHEDULES, schedule
 from semirobust.training.trainable import AbstractTrainable, All, Choice, Fixed, Replayed, Reselected
 from semirobust.training.training import Training
@@ -89,9 +94,9 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(tmp_path, trainab
     "options",
     [
         {"trainable": _Wandering(), "objective": sr.CLAT(0.5)},
-        {"start": "stored", "average": "ema", "awp": 0.01},
-        {"start": "free", "replays": 2},
-        {"average": "swa", "fast": "off"},
+        {"hooks": (StoredStarts(), EMA(), AWP(0.01))},
+        {"hooks": (Free(replays=2),)},
+        {"hooks": (SWA(),), "fast": "off"},
     ],
 )
 @pytest.mark.parametrize("stop_after", [2, 7, 11])
@@ -112,7 +117,7 @@ def test_a_run_resumed_within_an_epoch_equals_an_uninterrupted_one(tmp_path, opt
             validate=_validate,
             state_file=state,
             key="k",
-            keep_every=0,
+            save_every=0,
             on_step=kill,
         )
     left = 20 - stop_after

@@ -29,7 +29,8 @@ from semirobust.experiments.subject import build_subject
 from semirobust.records.schema import Finding, LayerEntry, Number, Origin, Picture, Settings
 from semirobust.records.store import read_records, write_records
 from semirobust.reports.page import write_report
-from semirobust.training.state import TrainState, restore, store
+from semirobust.training.state import TrainState
+from semirobust.training.state_file import read_state, write_state
 
 __all__ = ["READERS", "Reader"]
 
@@ -167,7 +168,9 @@ def _report(folder: Path) -> object:
 
 def _state(folder: Path) -> None:
     model = _model().state_dict()
-    store(folder / "s.safetensors", TrainState(epoch=1), {"model": model, "best": model, "momentum": {}}, "k")
+    write_state(
+        folder / "s.safetensors", TrainState(epoch=1), {"model": model, "best": model, "momentum": {}}, "k"
+    )
 
 
 def _archive(folder: Path) -> None:
@@ -217,5 +220,5 @@ READERS: dict[str, Reader] = {
     "settings.json": Reader("settings.json", _run, _subject),
     "run's weights": Reader("model.safetensors", _run, _subject),
     "records": Reader("records/3.jsonl", _records, _report),
-    "state": Reader("s.safetensors", _state, lambda folder: restore(folder / "s.safetensors", "k")),
+    "state": Reader("s.safetensors", _state, lambda folder: read_state(folder / "s.safetensors", "k")),
 }

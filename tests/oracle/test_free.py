@@ -14,6 +14,7 @@ from semirobust.objectives.adversarial import Adversarial
 from semirobust.objectives.clat import CLAT
 from semirobust.objectives.score import SCORE
 from semirobust.objectives.trades import TRADES
+from semirobust.training.hooks.free import Free
 from semirobust.training.trainable import Fixed
 from semirobust.training.training import Training
 
@@ -49,8 +50,7 @@ def test_free_training_is_its_authors():
         batch_size=20,
         learning_rate=0.05,
         schedule="constant",
-        start="free",
-        replays=4,
+        hooks=(Free(replays=4),),
     )
     loss = training(model, images, seed=2).logs[0].loss
     order = list(images.batches(20, seed=as_seed(2) / "epoch" / 0 / "order"))
@@ -67,8 +67,7 @@ def test_free_training_goes_on_where_it_was(tmp_path):
         "objective": Adversarial(),
         "attack": sr.PGD(sr.Linf(8 / 255)),
         "batch_size": 10,
-        "start": "free",
-        "replays": 2,
+        "hooks": (Free(replays=2),),
     }
     whole = Training(epochs=3, schedule="constant", **options)(
         sr.build_model("resnet8", 3, 0.125, image_size=8), images
@@ -96,10 +95,10 @@ def test_fast_training_steps_one_and_a_quarter_radii_from_a_random_point():
 
 
 def test_what_free_training_refuses():
-    with pytest.raises(InputError, match="start: expected an attack within a norm ball"):
-        Training(objective=Adversarial(), start="free")
+    with pytest.raises(InputError, match="free: expected an attack within a norm ball"):
+        Training(objective=Adversarial(), hooks=(Free(),))
     with pytest.raises(InputError, match="replays: expected at least 1"):
-        Training(objective=Adversarial(), attack=sr.PGD(sr.Linf(8 / 255)), replays=0)
+        Training(objective=Adversarial(), attack=sr.PGD(sr.Linf(8 / 255)), hooks=(Free(replays=0),))
     with pytest.raises(InputError, match="factor: expected a positive number"):
         RandomFGSM(sr.Linf(8 / 255), factor=0)
 
@@ -122,8 +121,7 @@ def test_losses_that_are_flat_at_the_image_start_elsewhere(objective):
         epochs=2,
         batch_size=10,
         learning_rate=0.01,
-        start="free",
-        replays=2,
+        hooks=(Free(replays=2),),
         **options,
     )
     training(sr.build_model("resnet8", 3, 0.25, image_size=8), images)

@@ -23,6 +23,10 @@ from semirobust.pruning.saliencies.gradient import Gradient
 from semirobust.pruning.saliencies.layered import Layered
 from semirobust.pruning.saliencies.magnitude import Magnitude
 from semirobust.pruning.saliencies.usefulness import Useful
+from semirobust.training.hooks.awp import AWP
+from semirobust.training.hooks.ema import EMA
+from semirobust.training.hooks.free import Free
+from semirobust.training.hooks.swa import SWA
 from semirobust.training.training import Training
 from tests.helpers import SmallResidual, untouched
 
@@ -176,7 +180,7 @@ def test_what_was_pruned_before_stays_out():
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"awp": 0.01}, {"average": "ema", "average_decay": 0.5}, {"start": "free", "replays": 2}]
+    "options", [{}, {"hooks": (AWP(0.01),)}, {"hooks": (EMA(0.5),)}, {"hooks": (Free(replays=2),)}]
 )
 def test_a_pruned_weight_is_0_in_every_step(options, monkeypatch):
     """Weight, gradient and momentum, at each step of the optimiser, whatever else treats the weights."""
@@ -215,7 +219,7 @@ def test_a_pruned_weight_is_0_in_every_step(options, monkeypatch):
     assert not any(p._backward_hooks for p in model.parameters())
 
 
-@pytest.mark.parametrize("options", [{}, {"awp": 0.01}, {"average": "swa"}])
+@pytest.mark.parametrize("options", [{}, {"hooks": (AWP(0.01),)}, {"hooks": (SWA(),)}])
 def test_a_lottery_from_which_nothing_is_pruned_is_plain_training(options):
     training = Training(
         objective=sr.Adversarial(),

@@ -11,12 +11,13 @@ import semirobust as sr
 from semirobust.attacks.pgd import PGD
 from semirobust.augment.crop_flip import CropFlip
 from semirobust.core.errors import InputError
+from semirobust.core.processes import Processes
 from semirobust.core.seed import as_seed
 from semirobust.methods.suffix import SuffixAdversarial
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.objectives.dependent import Dependent, alignment
 from semirobust.procedures.recovery import Recovered, Trial
-from semirobust.training.hooks.warm_start import Stored
+from semirobust.training.hooks.stored_starts import Perturbations, StoredStarts
 from semirobust.training.state import EpochLog
 from semirobust.training.training import Trained, Training
 from tests.helpers import untouched
@@ -101,12 +102,12 @@ def test_a_perturbation_comes_back_where_it_was(augment):
     image.
     """
     epsilon, g = 0.1, torch.Generator().manual_seed(0)
-    stored = Stored(6, (3, 8, 8), epsilon)
+    stored = Perturbations(6, (3, 8, 8), epsilon)
     delta, rows = (torch.rand(6, 3, 8, 8, generator=g) * 2 - 1) * epsilon, torch.arange(6)
     move = (lambda t: t) if augment is None else (lambda t: augment(t, as_seed(1)))
     inside = move(torch.ones(6, 3, 8, 8)) > 0  # of what the shift brought in from outside nothing is kept
     stored.keep(rows, delta, move)
-    stored.turn(Fabric(accelerator="cpu", devices=1))
+    stored.end_epoch(Processes(Fabric(accelerator="cpu", devices=1)))
     again = stored.of(rows, move, torch.device("cpu"))
     torch.testing.assert_close(again[inside], delta[inside], atol=epsilon / 254 + 1e-7, rtol=0)
     assert float(again[~inside].abs().sum()) == 0
@@ -125,7 +126,12 @@ def test_a_stored_start_is_where_the_last_attack_ended():
 
     attack = PGD(sr.Linf(0.1), steps=1, step_size=1e-9)
     Training(
-        objective=Watching(), attack=attack, epochs=2, batch_size=40, start="stored", learning_rate=1e-6
+        objective=Watching(),
+        attack=attack,
+        epochs=2,
+        batch_size=40,
+        hooks=(StoredStarts(),),
+        learning_rate=1e-6,
     )(model, images)
     first, second = (d.flatten(1).sort(0).values for d in seen)  # the order of images differs
     assert float(first.abs().max()) > 0.05
@@ -139,7 +145,7 @@ def test_a_stored_run_goes_on_as_if_it_had_not_stopped(tmp_path):
         attack=PGD(sr.Linf(0.05), steps=2),
         epochs=3,
         batch_size=20,
-        start="stored",
+        hooks=(StoredStarts(),),
         augment="crop-flip",
     )
     whole = training(_setting()[0], images)
@@ -159,9 +165,9 @@ def test_a_stored_run_goes_on_as_if_it_had_not_stopped(tmp_path):
 
 def test_stored_starts_need_an_attack_that_can_start_there():
     with pytest.raises(InputError, match="norm ball"):
-        Training(objective=Adversarial(), attack=sr.StAdv(), start="stored")
+        Training(objective=Adversarial(), attack=sr.StAdv(), hooks=(StoredStarts(),))
     with pytest.raises(InputError, match="stored perturbations"):
-        Training(objective=Adversarial(), attack=sr.FGSM(sr.Linf(0.1)), epochs=2, start="stored")
+        Training(objective=Adversarial(), attack=sr.FGSM(sr.Linf(0.1)), epochs=2, hooks=(StoredStarts(),))
 
 
 @pytest.mark.parametrize("kernel", ["hsic", "cka"])

@@ -13,7 +13,10 @@ from semirobust.attacks.pgd import PGD
 from semirobust.core.errors import InputError
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.objectives.standard import Standard
+from semirobust.training.hooks import HOOKS
 from semirobust.training.hooks.awp import AWP
+from semirobust.training.hooks.ema import EMA
+from semirobust.training.hooks.swa import SWA
 from semirobust.training.training import Training
 from tests.helpers import SmallResidual
 
@@ -64,9 +67,14 @@ def test_a_step_with_awp_is_the_plain_one():
     """perturb, loss, step, take back; against the same written out."""
     images, model = _setting()
     theirs = copy.deepcopy(model)
-    Training(objective=Standard(), epochs=1, batch_size=40, learning_rate=0.1, schedule="constant", awp=0.02)(
-        model, images, seed=3
-    )
+    Training(
+        objective=Standard(),
+        epochs=1,
+        batch_size=40,
+        learning_rate=0.1,
+        schedule="constant",
+        hooks=(AWP(0.02),),
+    )(model, images, seed=3)
     order = next(iter(images.batches(40, seed=_seed())))
     x, y = images.batch(order)
     offsets = _plain_offsets(theirs, x, y, 0.02)
@@ -96,11 +104,11 @@ def test_no_radius_is_no_perturbation_and_frozen_weights_stay():
     plain, other = copy.deepcopy(model), copy.deepcopy(model)
     base = Training(objective=Adversarial(), attack=PGD(sr.Linf(0.03), steps=1), epochs=1, batch_size=20)
     base(plain, images)
-    dataclasses.replace(base, awp=0.05, awp_warm_up=1)(other, images)
+    dataclasses.replace(base, hooks=(AWP(0.05, warm_up=1),))(other, images)
     assert all(torch.equal(v, other.state_dict()[n]) for n, v in plain.state_dict().items())
     before = copy.deepcopy(model.state_dict())
     layers = sr.layer_map(model, images.all()[0])
-    sr.harden(model, images, "suffix", layers=2, threat=sr.Linf(0.03), epochs=1, awp=0.05)
+    sr.harden(model, images, "suffix", layers=2, threat=sr.Linf(0.03), epochs=1, hooks=(AWP(0.05),))
     owners = layers.modules(layers.indices[-2:])
     assert all(
         torch.equal(v, before[n]) for n, v in model.state_dict().items() if n.rpartition(".")[0] not in owners
@@ -115,8 +123,7 @@ def test_the_exponential_average_is_the_plain_recursion():
         epochs=3,
         batch_size=40,
         learning_rate=0.1,
-        average="ema",
-        average_decay=0.6,
+        hooks=(EMA(0.6),),
         schedule="constant",
     )
     expected = None
@@ -126,7 +133,7 @@ def test_the_exponential_average_is_the_plain_recursion():
         validate=lambda m, s: seen.append(copy.deepcopy(m.state_dict())) or {"clean": float(len(seen))},
     )
     plain = _setting()[1]
-    dataclasses.replace(training, average="none")(plain, images, validate=_collect(expected_list := []))
+    dataclasses.replace(training, hooks=())(plain, images, validate=_collect(expected_list := []))
     for state in expected_list:
         if expected is None:  # the first update takes the weights as they are
             expected = {n: v.clone() for n, v in state.items()}
@@ -152,7 +159,7 @@ def test_the_mean_of_epochs_has_statistics_of_its_own():
     images, model = _setting()
     averaged, raw = [], []
     base = Training(objective=Standard(), epochs=4, batch_size=40, learning_rate=0.1, schedule="constant")
-    dataclasses.replace(base, average="swa", average_from=0.5)(model, images, validate=_collect(averaged))
+    dataclasses.replace(base, hooks=(SWA(0.5),))(model, images, validate=_collect(averaged))
     base(_setting()[1], images, validate=_collect(raw))
     name = (
         "network.conv1.weight"
@@ -168,9 +175,7 @@ def test_the_mean_of_epochs_has_statistics_of_its_own():
 
 def test_an_averaged_run_goes_on_as_if_it_had_not_stopped(tmp_path):
     images, _ = _setting()
-    training = Training(
-        objective=Standard(), epochs=3, batch_size=20, learning_rate=0.05, average="ema", average_decay=0.5
-    )
+    training = Training(objective=Standard(), epochs=3, batch_size=20, learning_rate=0.05, hooks=(EMA(0.5),))
     score = lambda m, s: {"clean": float(m.state_dict()[next(iter(m.state_dict()))].sum())}  # noqa: E731
     whole = training(_setting()[1], images, validate=score)
 
@@ -187,11 +192,19 @@ def test_an_averaged_run_goes_on_as_if_it_had_not_stopped(tmp_path):
 
 def test_bad_settings_are_refused():
     with pytest.raises(InputError, match="gamma"):
-        Training(objective=Standard(), awp=-1.0)
-    with pytest.raises(InputError, match="average: expected"):
-        Training(objective=Standard(), average="mean")
-    with pytest.raises(InputError, match="average_decay"):
-        Training(objective=Standard(), average="ema", average_decay=1.0)
+        Training(objective=Standard(), hooks=(AWP(-1.0),))
+    with pytest.raises(InputError, match="hook: expected one of awp, ema, free, stored-starts, swa"):
+        HOOKS.make("mean")
+    with pytest.raises(InputError, match="decay"):
+        Training(objective=Standard(), hooks=(EMA(1.0),))
+    with pytest.raises(InputError, match="hooks: expected a tuple of hooks"):
+        Training(objective=Standard(), hooks=("ema",))
+    with pytest.raises(InputError, match="hooks: expected each once, got AWP twice"):
+        Training(objective=Standard(), hooks=(AWP(), AWP(0.02)))
+    with pytest.raises(
+        InputError, match="at most one that gives the network that is validated, got EMA and SWA"
+    ):
+        Training(objective=Standard(), hooks=(EMA(), SWA()))
 
 
 def test_the_perturbed_weights_are_seen_in_half_precision_too():
@@ -201,7 +214,9 @@ def test_the_perturbed_weights_are_seen_in_half_precision_too():
         for gamma in (0.0, 0.5):
             images, model = _setting()
             fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
-            training = Training(objective=Standard(), epochs=1, batch_size=40, learning_rate=0.1, awp=gamma)
+            training = Training(
+                objective=Standard(), epochs=1, batch_size=40, learning_rate=0.1, hooks=(AWP(gamma),)
+            )
             losses[precision, gamma] = training(model, images, fabric=fabric).logs[0].loss
     for gamma in (0.0, 0.5):
         assert losses["bf16-mixed", gamma] == pytest.approx(losses["32-true", gamma], rel=0.03)

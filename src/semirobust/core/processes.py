@@ -48,6 +48,14 @@ class Processes:
         assert isinstance(result, Tensor)
         return result.to(values.device)
 
+    def max(self, values: Tensor) -> Tensor:
+        """The largest over all processes of integers of at most 32 bits (...), like ``values`` otherwise."""
+        if self.fabric is None or self.count == 1:
+            return values
+        result = self.fabric.all_reduce(values.to(self.fabric.device, torch.int32), reduce_op="max")
+        assert isinstance(result, Tensor)
+        return result.to(values.device, values.dtype)
+
     def mean_(self, tensors: Iterable[Tensor]) -> None:
         """Overwrite each tensor with its mean over all processes; tensors of one dtype, on one device.
 

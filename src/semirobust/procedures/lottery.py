@@ -21,7 +21,8 @@ from semirobust.layers.quiet import device_of
 from semirobust.pruning.masks import Masks, Scope
 from semirobust.pruning.saliencies.base.saliency import AbstractSaliency
 from semirobust.pruning.saliencies.magnitude import Magnitude
-from semirobust.training.state import EpochLog, TrainState, digest, forget, snapshot
+from semirobust.training.state import EpochLog, TrainState, digest, snapshot
+from semirobust.training.state_file import delete_state
 from semirobust.training.training import Trained, Training, Validate
 
 __all__ = ["Level", "Lottery", "Rewind", "read_level"]
@@ -260,7 +261,7 @@ class _Run:
         tensors |= {f"last/{name}": tensor for name, tensor in level.last.items()}
         tensors |= {f"mask/{name}": mask for name, mask in level.masks.by_name.items()}
         write_tensors(self._file(level.number), tensors, {"key": self.key})
-        forget(self.folder / f"level-{level.number}.state.safetensors")
+        delete_state(self.folder / f"level-{level.number}.state.safetensors")
 
     def kept(self, number: int) -> Level | None:
         """The level that :meth:`keep` wrote, if it is there.
@@ -272,7 +273,9 @@ class _Run:
         if file is None or not file.is_file():
             return None
         assert self.folder is not None
-        forget(self.folder / f"level-{number}.state.safetensors")  # a run that was killed just then left it
+        delete_state(
+            self.folder / f"level-{number}.state.safetensors"
+        )  # a run that was killed just then left it
         if read_metadata(file).get("key") != self.key:
             raise InputError(
                 f"{file.parent}: holds levels with other settings; choose another folder or delete it"

@@ -1,16 +1,14 @@
-"""The one training loop."""
+"""Training: its settings, and what a run gives."""
 
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
-from semirobust.attacks.base.attack import AbstractBallAttack
 from semirobust.augment import augmentation
 from semirobust.core.errors import InputError
 from semirobust.core.processes import Processes
@@ -21,11 +19,14 @@ from semirobust.data.base.images import Images
 from semirobust.fast.policy import Fast, check_fast
 from semirobust.objectives import AbstractObjective
 from semirobust.objectives.adversarial import Adversarial
-from semirobust.training.engine import Run, Validate
-from semirobust.training.hooks.awp import AWP
+from semirobust.training import engine
+from semirobust.training.hooks import AbstractHook
+from semirobust.training.run import Run
 from semirobust.training.schedules import schedule
-from semirobust.training.state import EpochLog, TrainState, digest, kept, settle, store
+from semirobust.training.state import EpochLog, TrainState, digest
+from semirobust.training.state_file import delete_previous, has_state, write_state
 from semirobust.training.trainable import AbstractTrainable, All
+from semirobust.training.validation import Validate
 
 __all__ = ["Trained", "Training", "Validate"]
 
@@ -68,19 +69,8 @@ class Training:
         momentum, weight_decay, nesterov: of the descent; only what trains has a momentum or decays.
         augment: the augmentation by name.
         best_by: the validation score that decides which epoch was best; None for the objective's own.
-        start: where the attack starts: at its own ``random`` point, or where it ended on the same image in
-            the epoch before, ``stored`` (:class:`semirobust.training.hooks.warm_start.Stored`); or, in the
-            attack's threat model, no attack at all but the gradients that train the weights, ``free``
-            (:class:`semirobust.training.hooks.free_at.Free`).
-        replays: steps in a row on each batch, each with a perturbation of its own; an epoch costs so many
-            times more.
-        awp: radius of the adversarial weight perturbation (:class:`semirobust.training.hooks.awp.AWP`); 0 for
-            none.
-        awp_warm_up: epochs before it begins.
-        average: judge and keep averaged weights (:class:`semirobust.training.hooks.averaging.Average`):
-            ``ema`` over steps, ``swa`` over the ends of epochs.
-        average_decay: of the average ``ema``.
-        average_from: where the average ``swa`` begins, as a fraction of all epochs.
+        hooks: what takes part in the steps besides (:mod:`semirobust.training.hooks`), in this order: weight
+            perturbation, averages of the weights, free adversarial training and the like.
         fast: what the attack searches (:class:`semirobust.fast.policy.FastFollower`): ``auto`` is a faster
             copy where it agrees with the network, ``off`` the network itself.
         until: stop as soon as that score is so high.
@@ -100,13 +90,7 @@ class Training:
     nesterov: bool = False
     augment: str = "none"
     best_by: str | None = None
-    start: Literal["random", "stored", "free"] = "random"
-    replays: int = 1
-    awp: float = 0.0
-    awp_warm_up: int = 0
-    average: Literal["none", "ema", "swa"] = "none"
-    average_decay: float = 0.999
-    average_from: float = 0.0
+    hooks: tuple[AbstractHook, ...] = ()
     fast: Fast = "auto"
     until: float = field(default=math.inf, metadata=setting(recipe=False))
     collapse: float = 0.0
@@ -114,32 +98,7 @@ class Training:
     def __post_init__(self) -> None:
         schedule(self.schedule)
         augmentation(self.augment)
-        AWP(self.awp, self.awp_warm_up)
-        if self.average not in ("none", "ema", "swa"):
-            raise InputError(f"average: expected none, ema or swa; got {self.average!r}")
-        if not (0 <= self.average_decay < 1 and 0 <= self.average_from < 1):
-            found = f"{self.average_decay} and {self.average_from}"
-            raise InputError(f"average_decay and average_from: expected from 0 to below 1, got {found}")
         check_fast(self.fast)
-        if self.start not in ("random", "stored", "free"):
-            raise InputError(f"start: expected random, stored or free; got {self.start!r}")
-        if self.replays < 1:
-            raise InputError(f"replays: expected at least 1, got {self.replays}")
-        if self.start == "free" and not isinstance(self.attack, AbstractBallAttack):
-            raise InputError("start: expected an attack within a norm ball, whose radius free training takes")
-        if self.start == "stored":
-            if not isinstance(self.attack, AbstractBallAttack):
-                raise InputError("start: expected an attack within a norm ball to store perturbations of")
-            if type(self.attack).go_on is AbstractAttack.go_on:
-                raise InputError(
-                    f"start: {self.attack.name} cannot start from stored perturbations; expected one such as"
-                    " pgd-4"
-                )
-            if (augment := augmentation(self.augment)) is not None and not augment.only_moves:
-                raise InputError(
-                    "augment: expected one that only moves pixels beside stored perturbations, got"
-                    f" {self.augment}"
-                )
         if self.epochs < 0 or self.batch_size < 1:
             raise InputError(
                 f"epochs and batch_size: expected at least 0 and 1, got {self.epochs} and {self.batch_size}"
@@ -151,6 +110,20 @@ class Training:
             raise InputError(f"momentum and weight_decay: expected below 1, and at least 0; got {found}")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate: expected a positive number, got {self.learning_rate}")
+        self._check_hooks()
+
+    def _check_hooks(self) -> None:
+        if not isinstance(self.hooks, tuple) or not all(isinstance(h, AbstractHook) for h in self.hooks):
+            raise InputError(f"hooks: expected a tuple of hooks such as (EMA(),), got {self.hooks!r}")
+        for i, hook in enumerate(self.hooks):
+            hook.check(self)
+            for other in self.hooks[:i]:
+                if hook.name == other.name:
+                    raise InputError(f"hooks: expected each once, got {hook.name} twice")
+                if hook.role and hook.role == other.role:
+                    raise InputError(
+                        f"hooks: expected at most one that {hook.role}, got {other.name} and {hook.name}"
+                    )
 
     def __call__(
         self,
@@ -161,7 +134,7 @@ class Training:
         validate: Validate | None = None,
         fabric: Fabric | None = None,
         state_file: Path | None = None,
-        keep_every: float = 600.0,
+        save_every: float = 600.0,
         key: str = "",
         on_step: Progress = silent,
         on_epoch: Callable[[EpochLog, TrainState], None] | None = None,
@@ -175,9 +148,9 @@ class Training:
                 resumed run equals an uninterrupted one bit for bit on a CPU.
             validate: scores after each epoch.
             fabric: devices, precision and processes; one CPU process where None.
-            state_file: where the state is kept after each epoch, and within one; a file already there is
-                resumed.
-            keep_every: seconds within an epoch after which a single process keeps it again.
+            state_file: where the state is saved after each epoch, and within one; a run whose file is already
+                there continues from it.
+            save_every: seconds within an epoch after which a single process saves it again.
             key: what must be equal for a state to be resumed, such as a hash of the settings; the initial
                 weights and the training images must be equal in any case.
             on_step: told of every step.
@@ -185,28 +158,31 @@ class Training:
         """
         if validate is None and (self.until < math.inf or self.best_by is not None):
             raise InputError("until and best_by: expected a validation whose scores they are about, got none")
-        if state_file is not None:
-            key = f"{key}/{digest(model.state_dict(), images)}"
-
-        def keep(run: Run) -> None:
-            if state_file is not None and run.fabric.is_global_zero:
-                store(state_file, run.state, run.groups(), key)
-
         where = fabric or Fabric(accelerator="cpu", devices=1)
-        run = Run(self, model, images, as_seed(seed), where, on_step, keep, keep_every)
-        note = run.resume(state_file, key) if state_file is not None and kept(state_file) else ""
         if state_file is not None:
+            names = ",".join(hook.name for hook in self.hooks)
+            key = f"{key}/{names}/{digest(model.state_dict(), images)}"
+
+        def save(run: Run) -> None:
+            if state_file is not None and where.is_global_zero:
+                write_state(state_file, run.state, engine.tensors(run), key)
+
+        run = engine.begin(self, model, images, as_seed(seed), where)
+        note = ""
+        if state_file is not None:
+            note = engine.resume(run, state_file, key) if has_state(state_file) else ""
             Processes(where).check_equal(
                 f"{run.state.epoch} epochs", "state: expected a folder that all processes share"
             )
+        callbacks = engine.Callbacks(on_step, save, save_every)
         while run.state.epoch < self.epochs and not run.state.stopped and run.state.best < self.until:
-            log = run.epoch(validate)
+            log = engine.run_epoch(run, validate, callbacks)
             if log is not None and on_epoch is not None:
                 on_epoch(log, run.state)
-            keep(run)
+            save(run)
         run.model.eval()
-        if state_file is not None and run.fabric.is_global_zero:
-            settle(state_file)
+        if state_file is not None and where.is_global_zero:
+            delete_previous(state_file)
         return Trained(
             run.model,
             run.best,

@@ -30,6 +30,7 @@ from semirobust.pruning.saliencies import SALIENCIES
 from semirobust.records.schema import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord, read_records, write_records
 from semirobust.training.training import Training
+from semirobust.training.validation import as_scores
 
 __all__ = ["prune_fresh", "prune_subject", "pruned_levels"]
 
@@ -303,7 +304,7 @@ class _Job:
         if (
             not level.trained.logs and validate is not None
         ):  # not trained, but what later levels are compared with
-            scores = validate(network, seed / "validate").items()
+            scores = as_scores(validate(network, seed / "validate")).metrics.items()
             records += [build.score_record(name, value, examples, here, at) for name, value in scores]
         write_records(folder / f"level-{level.number}.jsonl", records)
 

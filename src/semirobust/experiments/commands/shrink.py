@@ -26,7 +26,7 @@ from semirobust.layers.quiet import quiet
 from semirobust.pruning.resize import resized
 from semirobust.records.schema import Label, Number, Origin
 from semirobust.records.store import AnyRecord
-from semirobust.training.state import forget
+from semirobust.training.state_file import delete_state
 
 __all__ = ["export", "shrink_subject"]
 
@@ -92,7 +92,7 @@ def shrink_subject(
     records += _cost_records(before, small, test.first(_TIMED).all(fabric.device)[0], at)
     save_run(out, small, replace(subject.spec, smaller=True), recipe, "prune")
     write_stage(out, "1-prune", records)
-    forget(out / "state.safetensors")
+    delete_state(out / "state.safetensors")
     return records
 
 

@@ -1,0 +1,1 @@
+"""The form of every hook, and what several of them share."""

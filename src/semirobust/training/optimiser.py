@@ -1,0 +1,50 @@
+"""The optimiser of a run: it is made anew when other layers train, and momentum goes on by parameter name."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from semirobust.core.errors import InputError
+from semirobust.training.run import Run
+
+__all__ = ["momentum_by_name", "prepare_optimiser"]
+
+
+def prepare_optimiser(run: Run) -> torch.optim.SGD:
+    """The optimiser of what trains now; a parameter that trained before keeps its momentum.
+
+    Raises:
+        InputError: nothing trains.
+    """
+    if run.optimiser is not None:
+        return run.optimiser
+    named = {name: p for name, p in run.model.named_parameters() if p.requires_grad}
+    if not named:
+        raise InputError(
+            "layers: expected some with parameters to train, but none of the chosen ones has any"
+        )
+    t = run.training
+    optimiser = torch.optim.SGD(
+        named.values(),
+        t.learning_rate,
+        momentum=t.momentum,
+        weight_decay=t.weight_decay,
+        nesterov=t.nesterov,
+    )
+    for name, parameter in named.items():
+        if name in run.momentum:
+            optimiser.state[parameter]["momentum_buffer"] = run.momentum[name].to(parameter.device)
+    run.optimiser = optimiser
+    return optimiser
+
+
+def momentum_by_name(run: Run) -> Mapping[str, Tensor]:
+    """The momentum of each parameter that has one."""
+    if run.optimiser is None:
+        return run.momentum
+    buffers = (
+        (name, run.optimiser.state.get(p, {}).get("momentum_buffer"))
+        for name, p in run.model.named_parameters()
+    )
+    return {name: buffer for name, buffer in buffers if buffer is not None}

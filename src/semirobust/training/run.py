@@ -1,0 +1,96 @@
+"""One training run: what it trains, on what, and how far it has come."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from semirobust.augment import AbstractAugmentation
+from semirobust.core.processes import Processes
+from semirobust.core.seed import Seed
+from semirobust.data.base.images import Images
+from semirobust.fast.policy import FastFollower
+from semirobust.layers.map import LayerMap
+from semirobust.training.hooks.base.hook import AbstractHookState
+from semirobust.training.state import TrainState
+
+if TYPE_CHECKING:
+    from semirobust.training.training import Training
+
+__all__ = ["Batch", "Move", "Run"]
+
+Move = Callable[[Tensor], Tensor]
+"""An augmentation with its randomness drawn, so that two calls move pixels alike."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step trains on.
+
+    Attributes:
+        number: of the step in its epoch, from 0.
+        rows: (N,) which training images.
+        move: how they were augmented.
+        x: (N, K, H, W) the images, augmented.
+        y: (N,) their labels.
+    """
+
+    number: int
+    rows: Tensor
+    move: Move
+    x: Tensor
+    y: Tensor
+
+
+@dataclass
+class Run:
+    """One run of a :class:`Training`. Hooks read it; only the engine changes it.
+
+    Attributes:
+        training: the settings.
+        model: the network, on its device.
+        layers: its layer map.
+        images: what it trains on.
+        seed: of the run.
+        fabric: device, precision and processes.
+        augment: the augmentation; None for none.
+        steps: in one epoch.
+        fast: the form of the network in which the attack runs.
+        state: how far the run has come.
+        best: the weights of its best epoch so far.
+        momentum: by parameter name, of what trained until layers were chosen last.
+        optimiser: of what trains now; None until an epoch begins after a choice.
+        hooks: the states of the training's hooks, in their order.
+    """
+
+    training: "Training"
+    model: nn.Module
+    layers: LayerMap
+    images: Images
+    seed: Seed
+    fabric: Fabric
+    augment: AbstractAugmentation | None
+    steps: int
+    fast: FastFollower
+    state: TrainState
+    best: Mapping[str, Tensor]
+    momentum: Mapping[str, Tensor] = field(default_factory=dict)
+    optimiser: torch.optim.SGD | None = None
+    hooks: tuple[AbstractHookState, ...] = ()
+
+    @property
+    def processes(self) -> Processes:
+        """The processes that train together."""
+        return Processes(self.fabric)
+
+    @property
+    def selected(self) -> tuple[int, ...]:
+        """The layers that train."""
+        return self.layers.indices if self.state.layers is None else self.state.layers
+
+    def is_after(self, fraction: float) -> bool:
+        """Whether the epoch under way ends after this fraction of all epochs."""
+        return (self.state.epoch + 1) > fraction * self.training.epochs

@@ -1,0 +1,120 @@
+"""The file from which an interrupted training run continues as if it had never stopped."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from semirobust.core.errors import InputError
+from semirobust.core.tensor_files import read_checked, write_checked
+from semirobust.training.state import EpochLog, EpochProgress, TrainState
+
+__all__ = ["delete_previous", "delete_state", "has_state", "read_state", "write_state"]
+
+_FORMAT = 2
+"""Goes up when the content of the file changes, so that an older file is refused as one of other settings."""
+
+
+def write_state(path: Path, state: TrainState, groups: Mapping[str, Mapping[str, Tensor]], key: str) -> None:
+    """Write everything into one safetensors file, whole or not at all, and keep the one before it.
+
+    ``groups`` are tensors by group and name. A checksum over all of it is kept too.
+    """
+    tensors = {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
+    content = {"state": _plain(state), "key": key, "format": _FORMAT}
+    if path.exists():
+        path.replace(_previous(path))
+    write_checked(path, tensors, content)
+
+
+def has_state(path: Path) -> bool:
+    """Whether there is a state to continue from."""
+    return path.exists() or _previous(path).exists()
+
+
+def delete_state(path: Path) -> None:
+    """Delete the state and the one before it."""
+    path.unlink(missing_ok=True)
+    delete_previous(path, even_if_last=True)
+
+
+def delete_previous(path: Path, *, even_if_last: bool = False) -> None:
+    """Delete the state before the last one; a run that is done needs it no more.
+
+    It stays where there is no other, unless ``even_if_last``.
+    """
+    if even_if_last or path.exists():
+        _previous(path).unlink(missing_ok=True)
+
+
+def read_state(path: Path, key: str) -> tuple[TrainState, dict[str, dict[str, Tensor]], str]:
+    """What :func:`write_state` wrote last; where that is damaged, what it wrote before, and a sentence that
+    says so.
+
+    Raises:
+        InputError: both are damaged, or they belong to a run with other settings (``key``).
+    """
+    files = [file for file in (path, _previous(path)) if file.exists()]
+    for file in files:
+        try:
+            metadata, tensors = read_checked(file)
+        except InputError:
+            continue
+        if metadata["key"] != key or metadata.get("format") != _FORMAT:
+            raise InputError(
+                f"{path.parent}: holds a run with other settings; choose another folder or delete it"
+            )
+        groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "momentum": {}}
+        for name, tensor in tensors.items():
+            group, _, rest = name.partition("/")
+            groups.setdefault(group, {})[rest] = tensor
+        state = _state(metadata["state"])
+        if file == path:
+            return state, groups, ""
+        # Damaged: it must not take the place of the whole one when the next is written.
+        path.unlink(missing_ok=True)
+        damaged = f"{path.name} is damaged; it went on from the state before it, epoch {state.epoch}"
+        return state, groups, damaged if len(files) > 1 else ""
+    raise InputError(f"{path}: damaged, and there is no whole state before it; delete it to begin again")
+
+
+def _previous(path: Path) -> Path:
+    return path.with_name(f"{path.stem}.before{path.suffix}")
+
+
+def _plain(state: TrainState) -> dict[str, Any]:
+    """The state as JSON has it, whose keys are text."""
+    entries = asdict(state)
+    for log in entries["logs"]:
+        log["by_layer"] = {
+            name: {str(layer): value for layer, value in values.items()}
+            for name, values in log["by_layer"].items()
+        }
+    return entries
+
+
+def _state(entries: dict[str, Any]) -> TrainState:
+    logs = [_log(log) for log in entries.pop("logs")]
+    underway = entries.pop("underway")
+    return TrainState(
+        **{
+            **entries,
+            "layers": _tuple(entries["layers"]),
+            "logs": logs,
+            "underway": EpochProgress(**underway) if underway else None,
+        }
+    )
+
+
+def _log(entries: dict[str, Any]) -> EpochLog:
+    by_layer = {
+        name: {int(layer): value for layer, value in values.items()}
+        for name, values in entries["by_layer"].items()
+    }
+    return EpochLog(**{**entries, "layers": _tuple(entries["layers"]), "by_layer": by_layer})
+
+
+def _tuple(layers: list[int] | None) -> tuple[int, ...] | None:
+    return None if layers is None else tuple(layers)

@@ -122,8 +122,10 @@ class _Units:
         """Other ways to train the suffix at which they are compared, and those that cost less, precisely."""
         same: dict[str, Any] = {"parts": ("trials",), "layers": (_DECIDED,)}
         cheap: dict[str, Any] = {
-            "recover__hooks": ["stored-starts"], "recover__attack": "pgd-4", "recover__validation_attack": "pgd-10",
-        }  # fmt: skip
+            "recover__hooks": ["stored-starts"],
+            "recover__attack": "pgd-4",
+            "recover__validation_attack": "pgd-10",
+        }
         name = f"suffix-{_DECIDED}"
         epochs = self.recipe.harden.training.epochs  # as many as f* had
         hsic = {"dependence": "hsic", "weight": 0.5}  # a weight that was not tuned

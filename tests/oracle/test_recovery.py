@@ -20,6 +20,7 @@ from semirobust.procedures.recovery import Recovered, Trial
 from semirobust.training.hooks.stored_starts import Perturbations, StoredStarts
 from semirobust.training.state import EpochLog
 from semirobust.training.training import Trained, Training
+from semirobust.training.validation import ValidationScores
 from tests.helpers import untouched
 
 
@@ -43,7 +44,12 @@ def test_a_trial_starts_semirobust_ends_recovered_and_touches_no_argument():
         assert torch.equal(value, source.state_dict()[name]), name
     seen = iter([0.5, 0.1, 0.3, 0.6, 0.1, 0.2, 0.3, 0.35, 0.4, 0.41, 0.42])
     with untouched(robust), untouched(normal):
-        found = recovery(robust, normal, images, lambda m, s: {"robust": next(seen), "rho@6": 2.0})
+        found = recovery(
+            robust,
+            normal,
+            images,
+            lambda m, s: ValidationScores({"robust": next(seen)}, {"rho": {6: 2.0}}),
+        )
     assert [trial.converged for trial in found.trials] == [2, None]
     assert [len(trial.trained.logs) for trial in found.trials] == [
         2,
@@ -58,15 +64,17 @@ def test_a_trial_starts_semirobust_ends_recovered_and_touches_no_argument():
 
 
 def _trial(converged, rho, robust=0.3):
-    log = EpochLog(1, 0.0, 0.1, 1.0, (3,), True, 1, {"robust": robust, "rho@3": rho})
-    return Trial({"robust": 0.1}, Trained(torch.nn.Identity(), {}, 1, (log,), ""), converged)
+    log = EpochLog(1, 0.0, 0.1, 1.0, (3,), True, 1, {"robust": robust}, {"rho": {3: rho}})
+    return Trial(
+        ValidationScores({"robust": 0.1}), Trained(torch.nn.Identity(), {}, 1, (log,), ""), converged
+    )
 
 
 def test_thresholds_are_the_smallest_of_what_converged_or_the_largest_of_all():
     trials = (_trial(1, 3.0), _trial(None, 1.0), _trial(1, 2.0))
-    assert Recovered((3,), 0.3, {"robust": 0.3}, trials).thresholds() == {3: 2.0}
+    assert Recovered((3,), 0.3, ValidationScores({"robust": 0.3}), trials).thresholds() == {3: 2.0}
     trials = (_trial(None, 3.0), _trial(None, 1.0))
-    found = Recovered((3,), 0.9, {"robust": 0.9}, trials)
+    found = Recovered((3,), 0.9, ValidationScores({"robust": 0.9}), trials)
     assert found.thresholds() == {3: 3.0} and found.epochs is None
 
 

@@ -148,7 +148,7 @@ def show_training(trained: "Trained", out: Path, *, as_json: bool) -> None:
     last = trained.logs[-1] if trained.logs else None
     if as_json:
         epochs = [
-            {"epoch": log.epoch, "loss": log.loss, "seconds": log.seconds, **log.metrics}
+            {"epoch": log.epoch, "loss": log.loss, "seconds": log.seconds, **log.metrics, **log.by_layer}
             for log in trained.logs
         ]
         print_json(
@@ -162,7 +162,7 @@ def show_training(trained: "Trained", out: Path, *, as_json: bool) -> None:
         )
         return
     if last is not None:
-        metrics = ", ".join(f"{name} {value:.1%}" for name, value in last.metrics.items() if "@" not in name)
+        metrics = ", ".join(f"{name} {value:.1%}" for name, value in last.metrics.items())
         tell(
             f"{len(trained.logs)} epochs, loss {last.loss:.4f}; validation: {metrics or 'none'}; best epoch"
             f" {trained.best_epoch}"

@@ -16,14 +16,15 @@ from semirobust.records.store import AnyRecord
 from semirobust.threats import AbstractBall
 from semirobust.training.state import EpochLog, TrainState
 from semirobust.training.training import Trained
+from semirobust.training.validation import ValidationScores
 
 __all__ = [
     "Devices",
     "log_records",
     "make_fabric",
-    "score_record",
     "tensorboard_log",
     "threat_of",
+    "validation_records",
 ]
 
 
@@ -82,7 +83,7 @@ def log_records(trained: Trained, at: Origin, examples: int, labels: Mapping[str
             Number(name=f"train.{k}", value=v, unit=u, labels=here, origin=at) for k, (v, u) in values.items()
         ]
         records.append(Number(name="train.parameters", value=log.trained_parameters, labels=here, origin=at))
-        records += [score_record(name, value, examples, here, at) for name, value in log.metrics.items()]
+        records += validation_records(log.scores, examples, here, at)
         # Which layers trained, where not all did.
         records += [
             Number(name="train.layer", value=1, labels={**here, "layer": i}, origin=at)
@@ -97,11 +98,20 @@ def log_records(trained: Trained, at: Origin, examples: int, labels: Mapping[str
     return records
 
 
-def score_record(name: str, value: float, examples: int, labels: Mapping[str, Label], at: Origin) -> Number:
-    """A score on held-out images; ``rho@7`` is that of layer 7."""
-    what, _, layer = name.partition("@")
-    here = {**labels, "layer": int(layer)} if layer else dict(labels)
-    return Number(name=f"validation.{what}", value=value, n=examples, labels=here, origin=at)
+def validation_records(
+    scores: ValidationScores, examples: int, labels: Mapping[str, Label], at: Origin
+) -> list[Number]:
+    """Scores on so many held-out images as records, one for each metric and for each layer of a measure."""
+    by_layer = [
+        (name, value, {**labels, "layer": layer})
+        for name, values in scores.by_layer.items()
+        for layer, value in values.items()
+    ]
+    metrics = [(name, value, dict(labels)) for name, value in scores.metrics.items()]
+    return [
+        Number(name=f"validation.{name}", value=value, n=examples, labels=here, origin=at)
+        for name, value, here in (*metrics, *by_layer)
+    ]
 
 
 def tensorboard_log(folder: Path) -> Callable[[EpochLog, TrainState], None]:
@@ -121,6 +131,9 @@ def tensorboard_log(folder: Path) -> Callable[[EpochLog, TrainState], None]:
     def write(log: EpochLog, state: TrainState) -> None:
         for name, value in {"loss": log.loss, "learning_rate": log.learning_rate, **log.metrics}.items():
             writer.add_scalar(name, value, log.epoch)
+        for name, values in log.by_layer.items():
+            for layer, value in values.items():
+                writer.add_scalar(f"{name}/{layer}", value, log.epoch)
         writer.flush()
 
     return write

@@ -2,27 +2,19 @@
 
 from collections.abc import Mapping
 
-from semirobust.experiments import build
 from semirobust.experiments.recipe import Recipe
 from semirobust.procedures.recovery import Recovered
 from semirobust.records.schema import Finding, Label, Number, Origin
 from semirobust.records.store import AnyRecord
 
-__all__ = ["score_records_of", "smallest_prefix", "summary_records"]
-
-
-def score_records_of(
-    scores: Mapping[str, float], labels: Mapping[str, Label], n: int, at: Origin
-) -> list[AnyRecord]:
-    """Scores as :func:`semirobust.experiments.build.log_records` writes those of an epoch."""
-    return [build.score_record(name, value, n, labels, at) for name, value in scores.items()]
+__all__ = ["smallest_prefix", "summary_records"]
 
 
 def summary_records(found: Recovered, labels: Mapping[str, Label], n: int, at: Origin) -> list[AnyRecord]:
     """A*, A, their difference, epochs and thresholds of one cut, as a row of the paper's table 1 has them."""
     converged = sum(trial.converged is not None for trial in found.trials)
     values = {
-        "recover.reference": found.reference["robust"],
+        "recover.reference": found.reference.metrics["robust"],
         "recover.difference": found.difference,
         "recover.trials_converged": float(converged),
     }

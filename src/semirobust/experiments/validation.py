@@ -17,7 +17,7 @@ from semirobust.evaluation.accuracy import evaluate
 from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import device_of
 from semirobust.measures import MEASURES, AbstractLayerMeasure, MeasureContext
-from semirobust.training.training import Validate
+from semirobust.training.validation import Validate, ValidationScores
 
 __all__ = ["Validation"]
 
@@ -56,8 +56,7 @@ class Validation:
     ) -> Validate | None:
         """The validation on the first of the held-out ``images``; None where there are none.
 
-        A measure by layer becomes one score for each layer, such as ``criticality@7``. The processes of a
-        ``fabric`` attack a part of the images each.
+        The processes of a ``fabric`` attack a part of the images each.
 
         Args:
             images: those held out.
@@ -77,20 +76,19 @@ class Validation:
                     f"watch: {name} needs {measure.min_examples} held-out images, got {len(part)}"
                 )
 
-        def validate(model: nn.Module, seed: Seed) -> Mapping[str, float]:
+        def validate(model: nn.Module, seed: Seed) -> ValidationScores:
             x, y = part.all(device_of(model, torch.device("cpu")))
             summary = evaluate(
                 model, x, y, {"robust": attack}, seed=seed, processes=Processes(fabric)
             ).summary()
-            scores = {"clean": float(summary["clean"]), "robust": float(summary["robust"])}
+            metrics = {"clean": float(summary["clean"]), "robust": float(summary["robust"])}
+            by_layer: dict[str, Mapping[int, float]] = {}
             if self.watch:
                 layers = layer_map(model, x)
                 x_adv = attack.in_batches(model, x, y, seed=seed / "watch")
                 context = MeasureContext(model, layers, x, y, x_adv, attack, seed / "measure")
                 for measure in self.watch:
-                    for score in measure.scores(context):
-                        by_layer = zip(score.indices, score.values, strict=True)
-                        scores |= {f"{score.measure}@{i}": float(v) for i, v in by_layer}
-            return scores
+                    by_layer |= {scores.measure: scores.by_index() for scores in measure.scores(context)}
+            return ValidationScores(metrics, by_layer)
 
         return validate

@@ -43,6 +43,10 @@ class LayerScores:
     details: Mapping[str, Sequence[str | int | float]] = field(default_factory=dict)
     features: Mapping[int, Floats] = field(default_factory=dict, repr=False)
 
+    def by_index(self) -> dict[int, float]:
+        """The value of each layer, by its index."""
+        return {i: float(value) for i, value in zip(self.indices, self.values, strict=True)}
+
     @classmethod
     def from_rows(
         cls,

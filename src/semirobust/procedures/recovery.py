@@ -1,7 +1,6 @@
 """Algorithm 1 of the semirobustness paper: does training the suffix alone recover a robust network?"""
 
 import copy
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,16 +17,15 @@ from semirobust.layers.quiet import device_of
 from semirobust.layers.transplant import transplant
 from semirobust.methods.suffix import SuffixAdversarial
 from semirobust.procedures.harden import hardening
-from semirobust.training.training import Trained, Training
+from semirobust.training.training import Trained, Training, Validate
+from semirobust.training.validation import ValidationScores, as_scores
 
-__all__ = ["Recovered", "Recovery", "Score", "Trial"]
+__all__ = ["RHO", "Recovered", "Recovery", "Trial"]
 
-Score = Callable[[nn.Module, Seed], Mapping[str, float]]
-"""Scores of a network by name; ``robust`` is its accuracy under attack, ``rho@7`` for example the dependence
-at layer 7.
-"""
+RHO = "rho"
+"""The name by which scores by layer have the dependence rho_j."""
 
-_RHO, _PLAIN = "rho@", SuffixAdversarial()
+_PLAIN = SuffixAdversarial()
 _TRAINING = Training(epochs=10, learning_rate=0.001, schedule="constant")
 
 
@@ -41,20 +39,20 @@ class Trial:
         converged: the first epoch whose robust accuracy reached the aim; None where none did.
     """
 
-    start: Mapping[str, float]
+    start: ValidationScores
     trained: Trained = field(repr=False)
     converged: int | None
 
-    def scores(self) -> Mapping[str, float]:
+    def scores(self) -> ValidationScores:
         """Those of the epoch that reached the aim, or else of the best one."""
         logs = self.trained.logs
         number = self.converged or self.trained.best_epoch
-        return logs[number - 1].metrics if number else self.start
+        return logs[number - 1].scores if number else self.start
 
     @property
     def best(self) -> float:
         """Highest robust accuracy after any epoch."""
-        return max((log.metrics["robust"] for log in self.trained.logs), default=self.start["robust"])
+        return max((log.metrics["robust"] for log in self.trained.logs), default=self.start.metrics["robust"])
 
 
 @dataclass(frozen=True)
@@ -70,13 +68,13 @@ class Recovered:
 
     layers: tuple[int, ...]
     aim: float
-    reference: Mapping[str, float]
+    reference: ValidationScores
     trials: tuple[Trial, ...]
 
     @property
     def difference(self) -> float:
         """A - A*, of the best trial."""
-        return max(trial.best for trial in self.trials) - self.reference["robust"]
+        return max(trial.best for trial in self.trials) - self.reference.metrics["robust"]
 
     @property
     def epochs(self) -> float | None:
@@ -90,7 +88,8 @@ class Recovered:
         """
         converged = [trial.scores() for trial in self.trials if trial.converged is not None]
         scores, choose = (converged, min) if converged else ([trial.scores() for trial in self.trials], max)
-        found = {j: [s[f"{_RHO}{j}"] for s in scores if f"{_RHO}{j}" in s] for j in self.layers}
+        by_layer = [s.by_layer.get(RHO, {}) for s in scores]
+        found = {j: [rho[j] for rho in by_layer if j in rho] for j in self.layers}
         return {j: choose(values) for j, values in found.items() if values}
 
 
@@ -140,10 +139,10 @@ class Recovery:
         robust: nn.Module,
         normal: nn.Module,
         images: Images,
-        score: Score,
+        score: Validate,
         *,
         seed: int | Seed = 0,
-        reference: Mapping[str, float] | None = None,
+        reference: ValidationScores | None = None,
         fabric: Fabric | None = None,
         folder: Path | None = None,
         key: str = "",
@@ -155,7 +154,8 @@ class Recovery:
             robust: f*, trained adversarially.
             normal: F, trained on clean images; of the same build.
             images: the training images.
-            score: the accuracies and the dependences, on the images that decide.
+            score: the metric ``robust``, accuracy under attack, and by layer the dependence ``rho``, on the
+                images that decide.
             seed: of trials and attacks.
             reference: what ``score`` gave for ``robust``, where it is known.
             fabric: devices and precision.
@@ -165,12 +165,12 @@ class Recovery:
         seed = as_seed(seed)
         x, _ = images.batch(torch.tensor([0]), device_of(robust, torch.device("cpu")))
         layers = layer_map(robust, x)
-        found = dict(score(robust, seed / "reference")) if reference is None else dict(reference)
-        aim = found["robust"] - self.tolerance
+        found = as_scores(score(robust, seed / "reference")) if reference is None else reference
+        aim = found.metrics["robust"] - self.tolerance
         trials = []
         for number in range(self.trials):
             model = self.start(robust, normal, layers)
-            start = dict(score(model, seed / "start"))
+            start = as_scores(score(model, seed / "start"))
             base = replace(self.training, until=aim) if self.stop else self.training
             method = self.method.of(self.layers)
             training = hardening(model, images, method, base)

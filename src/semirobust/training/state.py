@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from semirobust.core.tensor_files import bytes_of
 from semirobust.data.base.images import Images
+from semirobust.training.validation import ValidationScores
 
 __all__ = ["EpochLog", "EpochProgress", "TrainState", "digest", "snapshot"]
 
@@ -38,6 +39,11 @@ class EpochLog:
     trained_parameters: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     by_layer: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+
+    @property
+    def scores(self) -> ValidationScores:
+        """What validation gave."""
+        return ValidationScores(self.metrics, self.by_layer)
 
 
 @dataclass

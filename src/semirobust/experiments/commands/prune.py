@@ -304,8 +304,8 @@ class _Job:
         if (
             not level.trained.logs and validate is not None
         ):  # not trained, but what later levels are compared with
-            scores = as_scores(validate(network, seed / "validate")).metrics.items()
-            records += [build.score_record(name, value, examples, here, at) for name, value in scores]
+            scores = as_scores(validate(network, seed / "validate"))
+            records += build.validation_records(scores, examples, here, at)
         write_records(folder / f"level-{level.number}.jsonl", records)
 
     def _features(self, level: Level, model: nn.Module, labels: Mapping[str, Label]) -> list[AnyRecord]:

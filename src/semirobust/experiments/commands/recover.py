@@ -27,7 +27,7 @@ from semirobust.experiments.comparison import Trial as ArmTrial
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.provenance import layer_entries, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe
-from semirobust.experiments.recovered import score_records_of, smallest_prefix, summary_records
+from semirobust.experiments.recovered import smallest_prefix, summary_records
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import Subject, check_split
 from semirobust.layers.map import LayerMap, layer_map
@@ -37,9 +37,10 @@ from semirobust.measures.connectivity import Connectivity
 from semirobust.methods import METHODS
 from semirobust.methods.suffix import SuffixAdversarial
 from semirobust.procedures.harden import hardening
-from semirobust.procedures.recovery import Recovered, Recovery, Score
+from semirobust.procedures.recovery import RHO, Recovered, Recovery
 from semirobust.records.schema import Label, Number, Origin
 from semirobust.records.store import AnyRecord
+from semirobust.training.validation import Validate, ValidationScores
 
 __all__ = ["Part", "recover_subject"]
 
@@ -170,7 +171,7 @@ class _Job:
     def seed(self) -> Seed:
         return as_seed(self.recipe.seed) / "recover"
 
-    def score(self, model: nn.Module, seed: Seed) -> Mapping[str, float]:
+    def score(self, model: nn.Module, seed: Seed) -> ValidationScores:
         """Accuracies, loss and rho on the images that decide."""
         x, y = self.deciding.all(self.fabric.device)
         x_adv = self.attack.in_batches(model, x, y, seed=seed / "attack")
@@ -180,15 +181,16 @@ class _Job:
             )
             with torch.no_grad():
                 logits = torch.cat([model(part) for part in x_adv.split(_BATCH)])
-        scores = {
+        metrics = {
             "clean": float(clean.float().mean()),
             "robust": float((logits.argmax(1) == y).float().mean()),
             "loss": float(F.cross_entropy(logits, y)),
         }
-        for score in self._dependence(model, x, y, x_adv, seed / "rho"):
-            name = score.measure.replace("connectivity", "rho")
-            scores |= {f"{name}@{j}": float(v) for j, v in zip(score.indices, score.values, strict=True)}
-        return scores
+        by_layer = {
+            score.measure.replace("connectivity", RHO): score.by_index()
+            for score in self._dependence(model, x, y, x_adv, seed / "rho")
+        }
+        return ValidationScores(metrics, by_layer)
 
     def tested(self, model: nn.Module, labels: Mapping[str, Label], *, rho: bool = False) -> list[AnyRecord]:
         """Accuracies on the test images, and there also the dependence between layers."""
@@ -214,7 +216,7 @@ class _Job:
     def all_cuts(self, sizes: Sequence[int]) -> tuple[dict[int, Recovered], list[AnyRecord]]:
         """Algorithm 1 at each size of the suffix; without sizes a bisection for the largest that recovers."""
         reference, found, records = (
-            dict(self.score(self.robust, self.seed / "reference")),
+            self.score(self.robust, self.seed / "reference"),
             dict[int, Recovered](),
             list[AnyRecord](),
         )
@@ -241,7 +243,7 @@ class _Job:
         stop = settings.recovery.stop and not settings.controls  # or the controls would train for longer
         return replace(settings.recovery, layers=size, stop=stop)
 
-    def recover(self, size: int, reference: Mapping[str, float]) -> tuple[Recovered, list[AnyRecord]]:
+    def recover(self, size: int, reference: ValidationScores) -> tuple[Recovered, list[AnyRecord]]:
         """All trials at one cut, with their records."""
         settings, recovery = self.recipe.recover, self.recovery(size)
         found = recovery(
@@ -250,39 +252,39 @@ class _Job:
             fabric=self.fabric, folder=self.out, key=self.at.config, progress=self.progress,
         )  # fmt: skip
         here: dict[str, Label] = {"arm": "suffix", "suffix": size, "protocol": settings.protocol}
-        records = score_records_of(found.reference, {**here, "arm": "robust"}, len(self.deciding), self.at)
+        n = len(self.deciding)
+        records: list[AnyRecord] = [
+            *build.validation_records(found.reference, n, {**here, "arm": "robust"}, self.at)
+        ]
         semirobust = recovery.start(self.robust, self.normal, self.layers)
         records += self.tested(semirobust, {**here, "arm": "start"})
         for number, trial in enumerate(found.trials):
             labels: dict[str, Label] = {**here, "trial": number}
-            records += score_records_of(trial.start, {**labels, "epoch": 0}, len(self.deciding), self.at)
-            records += build.log_records(trial.trained, self.at, len(self.deciding), labels)
+            records += build.validation_records(trial.start, n, {**labels, "epoch": 0}, self.at)
+            records += build.log_records(trial.trained, self.at, n, labels)
             model = build.load_best(trial.trained)
             records += self.tested(model, labels, rho=True)
             records += self._bounds(model, semirobust, found.layers, labels)
             reached = {} if trial.converged is None else {"recover.converged": float(trial.converged)}
-            values = {"recover.best": trial.best, "recover.start": trial.start["robust"], **reached}
+            values = {"recover.best": trial.best, "recover.start": trial.start.metrics["robust"], **reached}
             records += [
-                Number(name=k, value=v, n=len(self.deciding), labels=labels, origin=self.at)
-                for k, v in values.items()
+                Number(name=k, value=v, n=n, labels=labels, origin=self.at) for k, v in values.items()
             ]
             if trial.best > self.highest:
                 self.best, self.highest = model, trial.best
-        return found, [*records, *summary_records(found, here, len(self.deciding), self.at)]
+        return found, [*records, *summary_records(found, here, n, self.at)]
 
-    def scored_at(self, suffix: tuple[int, ...]) -> Score:
+    def scored_at(self, suffix: tuple[int, ...]) -> Validate:
         """Scores after each epoch, with the loss less that of f* and bound (a) on it, of the suffix that
         trains.
         """
 
-        def score(model: nn.Module, seed: Seed) -> Mapping[str, float]:
-            found = self._compared(model, suffix)
-            own = (
-                {}
-                if found is None
-                else {"difference": found.loss, "bound": found.quadratic, "distance": found.distance}
-            )
-            return {**self.score(model, seed), **own}
+        def score(model: nn.Module, seed: Seed) -> ValidationScores:
+            found, scores = self._compared(model, suffix), self.score(model, seed)
+            if found is None:
+                return scores
+            bounds = {"difference": found.loss, "bound": found.quadratic, "distance": found.distance}
+            return replace(scores, metrics={**scores.metrics, **bounds})
 
         return score
 

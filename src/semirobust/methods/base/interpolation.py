@@ -8,6 +8,7 @@ from torch import Tensor
 
 from semirobust.core.seed import Seed
 from semirobust.training.training import Trained, Validate
+from semirobust.training.validation import as_scores
 
 __all__ = ["interpolated", "validated_line"]
 
@@ -32,6 +33,6 @@ def validated_line(
     scores: list[tuple[float, Mapping[str, float]]] = []
     for step in range(steps + 1):
         model.load_state_dict(interpolated(start, trained.best, step / steps))
-        scores.append((step / steps, validate(model.eval(), seed)))
+        scores.append((step / steps, as_scores(validate(model.eval(), seed)).metrics))
     model.load_state_dict(last)  # as the model was before
     return scores

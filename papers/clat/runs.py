@@ -227,7 +227,7 @@ def run_across(
     x, y = budget_of(recipe).test.first(examples).all()
     found = transfer(models, x, y, PGD(threat_of(recipe), steps=20), seed=seed, progress=progress)
     records: list[AnyRecord] = [settings_record(recipe, "clat", at)]
-    for made_for, seen_by in found.stands:
+    for made_for, seen_by in found.correct:
         labels: dict[str, Label] = {"source": made_for, "target": seen_by}
         share = found.accuracy(made_for, seen_by)
         records.append(Number(name="across", value=float(share), n=share.n, labels=labels, origin=at))

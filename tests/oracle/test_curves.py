@@ -100,13 +100,13 @@ def test_a_security_curve_of_a_linear_model(linear, images):
     radius = gaps.nan_to_num(torch.inf, torch.inf).where(gaps != 0, torch.inf).amin(0)
     radii = [0.02, 0.05, 0.1, 0.2]
     curve = sr.sweep(linear, x, y, sr.APGD(sr.Linf(1.0), loss="dlr-targeted"), [0.2, 0.02, 0.1, 0.05, 0])
-    assert curve.epsilons == (0.0, *radii) and curve.stands[0].all()
-    for row, epsilon in zip(curve.stands[1:], radii, strict=True):
+    assert curve.epsilons == (0.0, *radii) and curve.correct[0].all()
+    for row, epsilon in zip(curve.correct[1:], radii, strict=True):
         sure = (radius - epsilon).abs() > 0.01 * epsilon
         room = x.flatten(1).amin(1) > epsilon  # away from the ends of the pixel range
         room &= x.flatten(1).amax(1) < 1 - epsilon
         assert torch.equal(row[sure & room], (radius > epsilon)[sure & room])
-    assert all((b <= a).all() for a, b in zip(curve.stands[:-1], curve.stands[1:], strict=True))
+    assert all((b <= a).all() for a, b in zip(curve.correct[:-1], curve.correct[1:], strict=True))
     assert "Linf 0.05" in str(curve) and curve.accuracies[0] == 1
 
 
@@ -129,9 +129,9 @@ def test_transfer_between_equal_models_is_the_attack_itself(trained):
     attack = sr.PGD(THREAT, steps=10)
     with untouched(model):
         matrix = sr.transfer({"a": model, "twin": model, "other": other.eval()}, x, y, attack, seed=1)
-    assert torch.equal(matrix.stands["a", "a"], matrix.stands["a", "twin"])
+    assert torch.equal(matrix.correct["a", "a"], matrix.correct["a", "twin"])
     own = sr.evaluate(model, x, y, [attack]).robust["pgd-10"]
-    assert int((matrix.stands["a", "a"] != own).sum()) <= 3
+    assert int((matrix.correct["a", "a"] != own).sum()) <= 3
     assert matrix.accuracy("other", "a") > matrix.accuracy("a", "a")
     assert torch.equal(matrix.clean["a"], model(x).argmax(1) == y) and matrix.names == ("a", "twin", "other")
     assert "made for" in str(matrix) and matrix.attack == "pgd-10"
@@ -143,7 +143,7 @@ def test_transfer_does_not_count_what_leaves_the_threat_model(trained):
     model, x, y = trained
     black = sr.adapt(lambda model, x, y: torch.zeros_like(x), sr.Linf(0.01), name="black")
     matrix = sr.transfer({"a": model}, x, y, black)
-    assert torch.equal(matrix.stands["a", "a"], matrix.clean["a"])
+    assert torch.equal(matrix.correct["a", "a"], matrix.clean["a"])
 
 
 def test_models_on_the_same_images_only(trained):
@@ -164,7 +164,7 @@ def test_attacks_of_one_name_are_told_apart(trained):
     two = [sr.Square(THREAT, queries=200), sr.Square(THREAT, queries=2)]
     assert [attack.name for attack in two] == ["square-200", "square-2"]
     curve = sr.sweep(model, x, y, two, [0.1])
-    assert int(curve.stands[1].sum()) <= int(sr.evaluate(model, x, y, two[0]).worst.sum()) + 3
+    assert int(curve.correct[1].sum()) <= int(sr.evaluate(model, x, y, two[0]).worst.sum()) + 3
 
 
 def test_resuming_with_another_attack_of_the_same_name_is_refused(trained, tmp_path):

@@ -72,7 +72,7 @@ def _evaluated(found: "Evaluated") -> dict[str, Any]:
     if found.transfer is not None:
         content["transfer"] = [
             {"source": s, "target": t, **_share(found.transfer.accuracy(s, t))}
-            for s, t in found.transfer.stands
+            for s, t in found.transfer.correct
         ]
     return content
 

@@ -62,12 +62,24 @@ class Proportion(float):
         return f"{self:.1%} [{self.low:.1%}, {self.high:.1%}]"
 
 
-class Summary(dict[str, Proportion]):
-    """Accuracies by name; prints as a table."""
+class Summary(Mapping[str, Proportion]):
+    """Accuracies by name, which cannot be changed; prints as a table."""
+
+    def __init__(self, accuracies: Mapping[str, Proportion]) -> None:
+        self._accuracies = dict(accuracies)
+
+    def __getitem__(self, name: str) -> Proportion:
+        return self._accuracies[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._accuracies)
+
+    def __len__(self) -> int:
+        return len(self._accuracies)
 
     def __str__(self) -> str:
         width = max(map(len, self))
-        return "\n".join(f"{name:<{width}}  {share}" for name, share in self.items())
+        return "\n".join(f"{name:<{width}}  {accuracy}" for name, accuracy in self.items())
 
 
 class ByAttack(Mapping[str, Tensor]):

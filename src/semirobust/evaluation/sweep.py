@@ -25,19 +25,19 @@ class Sweep:
     Attributes:
         norm: of the threat model.
         epsilons: the radii, rising; the first is 0, which is clean accuracy.
-        stands: (E, N) whether an example is classified correctly and nothing was found up to that radius.
+        correct: (E, N) whether an example is classified correctly and nothing was found up to that radius.
         attacks: their names.
     """
 
     norm: str
     epsilons: tuple[float, ...]
-    stands: Tensor
+    correct: Tensor
     attacks: tuple[str, ...]
 
     @property
     def accuracies(self) -> tuple[Proportion, ...]:
         """The accuracy at each radius, with interval."""
-        return tuple(Proportion.of(row) for row in self.stands)
+        return tuple(Proportion.of(row) for row in self.correct)
 
     def __str__(self) -> str:
         return "\n".join(
@@ -82,10 +82,10 @@ def sweep(
     if not radii:
         raise InputError("epsilons: expected at least one radius above 0")
     clean = evaluate(model, x, y, batch_size=batch_size).clean
-    stands = [clean]
+    correct = [clean]
     for number, epsilon in enumerate(radii, 1):
         # Only what no smaller radius fooled is attacked.
-        left, row = stands[-1].nonzero().flatten(), stands[-1].clone()
+        left, row = correct[-1].nonzero().flatten(), correct[-1].clone()
         if len(left):
             strong = [replace(a, threat=replace(a.threat, epsilon=epsilon)) for a in balls]
             part = x[left.to(x.device)], y[left.to(y.device)]
@@ -94,6 +94,6 @@ def sweep(
                 model, *part, strong, seed=path, batch_size=batch_size, fast=fast, worst_case=True
             )
             row[left] = found.worst
-        stands.append(row)
+        correct.append(row)
         progress("strengths", number, len(radii))
-    return Sweep(balls[0].threat.norm, (0.0, *radii), torch.stack(stands), tuple(a.name for a in balls))
+    return Sweep(balls[0].threat.norm, (0.0, *radii), torch.stack(correct), tuple(a.name for a in balls))

@@ -24,13 +24,13 @@ class Transfer:
     Attributes:
         attack: its name.
         clean: model name -> (N,) whether the clean example is classified correctly.
-        stands: (source, target) -> (N,) whether target classifies both the clean example and the one made
+        correct: (source, target) -> (N,) whether target classifies both the clean example and the one made
             for source correctly.
     """
 
     attack: str
     clean: Mapping[str, Tensor]
-    stands: Mapping[tuple[str, str], Tensor]
+    correct: Mapping[tuple[str, str], Tensor]
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -39,7 +39,7 @@ class Transfer:
 
     def accuracy(self, source: str, target: str) -> Proportion:
         """Accuracy of ``target`` on examples made for ``source``, with interval."""
-        return Proportion.of(self.stands[source, target])
+        return Proportion.of(self.correct[source, target])
 
     def __str__(self) -> str:
         width = max(map(len, self.names)) + 2
@@ -95,5 +95,5 @@ def transfer(
                 # What is outside the threat model counts as no success.
                 parts[source, target].append(right | ~valid)
         progress("models attacked", number, len(models))
-    stands = {(s, t): torch.cat(verdicts) & clean[t] for (s, t), verdicts in parts.items()}
-    return Transfer(attack.name, clean, stands)
+    still_correct = {(s, t): torch.cat(verdicts) & clean[t] for (s, t), verdicts in parts.items()}
+    return Transfer(attack.name, clean, still_correct)

@@ -186,7 +186,7 @@ def _records(found: Evaluated, at: Origin) -> list[AnyRecord]:
         for epsilon, share in zip(found.sweep.epsilons, found.sweep.accuracies, strict=True):
             records.append(_number("accuracy.sweep", share, {**under, "epsilon": epsilon}, at))
     if found.transfer is not None:
-        for source, target in found.transfer.stands:
+        for source, target in found.transfer.correct:
             labels: dict[str, Label] = {"attack": found.transfer.attack, "source": source, "target": target}
             records.append(_number("accuracy.transfer", found.transfer.accuracy(source, target), labels, at))
     return records

@@ -1,5 +1,7 @@
 """What every registered attack must do, on odd batch sizes and for every norm."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +9,8 @@ from torch import nn
 import semirobust as sr
 from semirobust.attacks import ATTACKS
 from semirobust.core.errors import InputError
-from semirobust.threats import NORMS
+from semirobust.threats import NORMS, AbstractBall
+from semirobust.threats.base.ball import per_example
 from tests.helpers import SmallResidual, untouched
 
 EVERY = pytest.mark.parametrize("name", ATTACKS.names())
@@ -22,7 +25,7 @@ QUICK = {
     "square": {"queries": 60},
     "autoattack": {"steps": 5, "queries": 30},
 }
-MINIMISERS = {"fab", "autoattack"}  # they give back x where they cannot mislead
+MINIMISERS = {"fab", "autoattack"}  # they give back x where they cannot fool
 FREE = {"stadv", "pixle"}  # bound by no norm
 
 
@@ -114,7 +117,7 @@ def test_the_quick_form_has_the_same_verdict(name):
     attack = _attack(name, "linf", 0.1)
     full = model(attack(model, x, y, seed=2)).argmax(1) != y
     quick = model(attack.fool(model, x, y, seed=2)).argmax(1) != y
-    assert (quick | ~full).all()  # whoever ends misled was misled on the way
+    assert (quick | ~full).all()  # whoever ends fooled was fooled on the way
 
 
 BAD = {
@@ -150,6 +153,65 @@ def test_bad_models_are_one_sentence(name):
         attack(nn.Sequential(_model(), nn.Softmax(1)).eval(), x, y)
     with pytest.raises(InputError, match="expected logits of shape"):
         attack(nn.Flatten(0), x, y)
+
+
+@dataclass(frozen=True)
+class _Ellipsoid(AbstractBall):
+    """A norm that no attack knows: ||delta / axes||_2, the first channel counting double."""
+
+    @property
+    def norm(self):
+        return "ellipsoid"
+
+    def _axes(self, like):
+        axes = torch.ones_like(like)
+        axes[:, 0] = 0.5
+        return axes
+
+    def size(self, delta):
+        return (delta / self._axes(delta)).flatten(1).norm(dim=1)
+
+    def dual(self, gradient):
+        return (gradient * self._axes(gradient)).flatten(1).norm(dim=1)
+
+    def project_ball(self, delta):  # towards the centre, which is enough here
+        return delta * per_example((self.epsilon / self.size(delta).clamp_min(1e-12)).clamp_max(1), delta)
+
+    def steepest(self, gradient):
+        axes = self._axes(gradient)
+        return gradient * axes**2 / per_example(self.dual(gradient).clamp_min(1e-12), gradient)
+
+    def to_hyperplane(self, t, w, c):
+        return self.steepest(w) * per_example(c / self.dual(w).clamp_min(1e-12), w)
+
+    def sample(self, x, seed):
+        noise = torch.randn(x.shape, generator=seed.generator(x.device))
+        return self.project_ball(noise)
+
+
+@EVERY
+def test_a_ball_of_another_norm_is_attacked_as_it_says_or_refused(name):
+    """Never taken for one of the norms there are: squares are made for these alone."""
+    if name in FREE:
+        return
+    threat, x, y = _Ellipsoid(0.5), torch.rand(9, 3, 5, 5), torch.arange(9) % 3
+    if name in ("square", "autoattack"):
+        with pytest.raises(InputError, match="threat: expected a ball of the l-infinity, l2 or l1 norm"):
+            ATTACKS.make(name, QUICK.get(name), threat=threat)
+        return
+    attack = ATTACKS.make(name, QUICK.get(name), threat=threat)
+    model = _model()
+    x_adv = attack(model, x, y)
+    assert threat.contains(x, x_adv).all()
+    assert name in MINIMISERS or not torch.equal(x_adv, x)
+
+
+@EVERY_NORM
+def test_the_whole_ball_allows_everything(norm):
+    x, other = torch.zeros(2, 3, 5, 5), torch.ones(2, 3, 5, 5)
+    radius = NORMS.make(norm, {"epsilon": 1}).whole(x)
+    assert NORMS.make(norm, {"epsilon": radius}).contains(x, other).all()
+    assert not NORMS.make(norm, {"epsilon": 0.99 * radius}).contains(x, other).any()
 
 
 def test_bad_settings_are_one_sentence():

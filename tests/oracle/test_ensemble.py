@@ -12,8 +12,7 @@ from torch import nn
 
 import semirobust as sr
 from semirobust.attacks.apgd import likeliest_others
-from semirobust.attacks.base.active import Active
-from semirobust.attacks.base.goals import Mislead
+from semirobust.attacks.base.goals import Fool
 from semirobust.attacks.base.losses import dlr, dlr_targeted, margin
 from semirobust.attacks.base.steps import HalvedStep
 from semirobust.core.errors import InputError
@@ -162,7 +161,7 @@ def test_checkpoints_are_those_of_the_paper():
 
 def test_targets_are_the_likeliest_other_classes():
     logits = torch.tensor([[5.0, 1, 3, 2], [0, 9, 1, 8]])
-    goal = Mislead(lambda x: logits, torch.tensor([0, 3]))
+    goal = Fool(lambda x: logits, torch.tensor([0, 3]))
     assert [t.tolist() for t in likeliest_others(goal, torch.zeros(2, 1), 9)] == [[2, 1], [3, 2], [1, 0]]
 
 
@@ -252,25 +251,11 @@ def test_a_step_is_halved_only_where_it_stops_paying():
     threat = sr.Linf(0.1)
     rule = HalvedStep(threat, 0.75)
     x = torch.full((2, 3), 0.5)
-    a = Active(
-        torch.arange(2),
-        x=x,
-        frame=threat.frame(x),
-        x_adv=x,
-        before=x,
-        slope=x,
-        top=x.clone(),
-        top_slope=x.clone(),
-        top_loss=torch.zeros(2),
-        last=torch.zeros(2),
-        **rule.begin(x, x),
-    )
-    a.set(checked=a.top_loss.clone())
+    a = rule.begin(x, x, torch.ones_like(x), torch.zeros(2))
+    a.memory = a.memory._replace(checked=a.top_loss.clone())
     checkpoints, halved = rule.checkpoints(100), 0
     for i in range(1, 101):
-        loss = torch.tensor([float(i), 0.0])
-        a.set(raised=a.raised + (loss > a.last), last=loss)
-        a.put(loss > a.top_loss, top=a.x_adv, top_slope=a.slope, top_loss=loss)
+        a.record(a.gradient, torch.tensor([float(i), 0.0]))
         if i in checkpoints:
             rule.check(a, checkpoints[i])
             halved += 1

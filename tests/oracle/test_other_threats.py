@@ -12,7 +12,7 @@ from scipy.ndimage import map_coordinates
 from torch import nn
 
 import semirobust as sr
-from semirobust.attacks.base.goals import Ascend
+from semirobust.attacks.base.goals import Maximise
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from tests.helpers import SmallResidual, untouched
@@ -144,7 +144,7 @@ def test_bad_settings_are_one_sentence():
         with pytest.raises(InputError, match="expected at least"):
             make()
     with pytest.raises(InputError, match="cannot raise other losses"):
-        sr.Pixle().search(Ascend(lambda x: x.sum((1, 2, 3))), torch.rand(1, 1, 4, 4), Seed(("a",)))
+        sr.Pixle().search(Maximise(lambda x: x.sum((1, 2, 3))), torch.rand(1, 1, 4, 4), Seed(("a",)))
 
 
 def test_foolbox_attacks_can_be_used(trained):

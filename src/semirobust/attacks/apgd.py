@@ -7,20 +7,19 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.base.active import Active, Best, all_rows, together
+from semirobust.attacks.base.active import Best, all_rows, runs_per_batch
 from semirobust.attacks.base.attack import AbstractBallAttack
-from semirobust.attacks.base.goals import AbstractGoal, Mislead, gradient, repeated
+from semirobust.attacks.base.goals import AbstractGoal, Fool, gradient, repeated
 from semirobust.attacks.base.losses import LogitLoss, cross_entropy, dlr, dlr_targeted
-from semirobust.attacks.base.steps import AbstractStep, HalvedStep, SparseStep
+from semirobust.attacks.base.steps import AbstractStep, HalvedStep, Memory, SparseStep
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.threats.base.ball import AbstractBall, per_example
-from semirobust.threats.l1 import L1
 
 __all__ = ["APGD", "likeliest_others"]
 
 _LOSSES: dict[str, LogitLoss] = {"ce": cross_entropy, "dlr": dlr, "dlr-targeted": dlr_targeted}
-# Under l1: (radius in epsilons, share of the steps).
+# Under l1: (radius in epsilons, fraction of the steps).
 _STAGES = ((3.0, 0.3), (2.0, 0.3), (1.0, 0.4))
 
 
@@ -31,7 +30,7 @@ class APGD(AbstractBallAttack):
 
     z <- restrict(z + step * steepest(gradient)); x_adv <- restrict(x_adv + 0.75 (z - x_adv) + 0.25 (x_adv -
     before)). At checkpoints (after 22 % of the steps, then at intervals that shrink by 3 % down to 6 %) a
-    step is halved, and the run goes on from the best point so far, where fewer than ``rho`` of the steps
+    step is halved, and the run continues from the best point so far, where fewer than ``rho`` of the steps
     since raised the loss, or where neither the step nor the best loss changed since the checkpoint before.
     Source: Croce & Hein 2020, algorithm 1.
 
@@ -45,7 +44,7 @@ class APGD(AbstractBallAttack):
             classes.
         restarts: independent runs.
         targets: of the targeted loss; fewer where there are fewer classes.
-        rho: share of successful steps below which a step is halved.
+        rho: fraction of successful steps below which a step is halved.
         eot: gradients averaged in each step, for models that answer at random.
     """
 
@@ -76,21 +75,22 @@ class APGD(AbstractBallAttack):
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         best, runs, number = Best(x), self._runs(goal, x), 0
-        while number < len(runs) and len(rows := best.open_rows(leave=goal.leave)):
-            # Few examples are attacked by several runs at once.
+        while number < len(runs) and len(rows := best.open_rows(early_exit=goal.early_exit)):
+            # Few examples are attacked by several runs in one batch, which keeps the processor busy.
             left = len(runs) - number
-            count = together(goal.batch_rows, len(rows), left) if isinstance(goal, Mislead) else 1
+            count = runs_per_batch(goal.batch_rows, len(rows), left) if isinstance(goal, Fool) else 1
             merged = repeated(runs[number : number + count], rows)
-            found = self._run(merged, torch.cat([x[rows]] * count), len(rows), seed / number)
+            result = self._run(merged, torch.cat([x[rows]] * count), len(rows), seed / number)
             for part in range(count):
-                here = slice(part * len(rows), (part + 1) * len(rows))
-                best.keep(rows, found.x_adv[here], found.loss[here], found.reached[here])
+                rows_of_run = slice(part * len(rows), (part + 1) * len(rows))
+                points, losses = result.x_adv[rows_of_run], result.loss[rows_of_run]
+                best.keep(rows, points, losses, result.reached[rows_of_run])
             number += count
         return best.x_adv
 
     def _runs(self, goal: AbstractGoal, x: Tensor) -> list[AbstractGoal]:
         """The goals to try one after the other."""
-        if not isinstance(goal, Mislead):
+        if not isinstance(goal, Fool):
             return [goal] * self.restarts
         goal = replace(goal, loss=_LOSSES[self.loss])
         if self.loss != "dlr-targeted":
@@ -100,69 +100,66 @@ class APGD(AbstractBallAttack):
 
     def _run(self, goal: AbstractGoal, x: Tensor, examples: int, seed: Seed) -> Best:
         """One run on ``x``, in which row i stands for example i modulo ``examples``."""
-        if not isinstance(self.threat, L1):
-            step = HalvedStep(self.threat, self.rho)
-            return self._climb(goal, x, _random_start(self.threat, x, seed), step, self.steps, examples)[0]
+        if not self.threat.sparse:
+            rule = HalvedStep(self.threat, self.rho)
+            return self._climb(goal, x, _random_start(self.threat, x, seed), rule, self.steps, examples)[0]
         noise = torch.randn(x.shape, generator=seed.generator(x.device), device=x.device, dtype=x.dtype)
         start, left = x + noise, self.steps
-        for radius, share in _STAGES:
+        for radius, fraction in _STAGES:
             threat = replace(self.threat, epsilon=radius * self.threat.epsilon)
             last = radius == 1
-            count = left if last else min(-int(-share * self.steps // 1), left)
+            count = left if last else min(-int(-fraction * self.steps // 1), left)
             left -= count
-            # A success outside the ball is none.
-            found, start = self._climb(
+            # Successes in the larger balls do not count.
+            result, start = self._climb(
                 goal, x, threat.restrict(x, start), SparseStep(threat), count, examples if last else 0
             )  # fmt: skip
-        return found
+        return result
 
     def _climb(
-        self, goal: AbstractGoal, x: Tensor, x_adv: Tensor, rule: AbstractStep, steps: int, examples: int
+        self,
+        goal: AbstractGoal,
+        x: Tensor,
+        x_adv: Tensor,
+        rule: AbstractStep[Memory],
+        steps: int,
+        examples: int,
     ) -> tuple[Best, Tensor]:
         """Ascend from ``x_adv``; ``examples`` 0 ignores successes. Also the points of highest loss."""
-        found, summit = Best(x), x_adv.clone()
-        a = Active(
-            all_rows(x), x=x, x_adv=x_adv, before=x_adv, frame=rule.threat.frame(x), **rule.begin(x, x_adv)
-        )
+        best, summit = Best(x), x_adv.clone()
+        grad, loss, reached = self._gradient(goal, x_adv, all_rows(x))
+        a = rule.begin(x, x_adv, grad, loss)
         checkpoints = rule.checkpoints(steps)
         for i in range(steps + 1):
             if i:
                 rule.move(a, first=i == 1)
-            slope, loss, reached = self._gradient(goal, a.x_adv, a.rows)
-            if i:
-                a.set(slope=slope, raised=a.raised + (loss > a.last), last=loss)
-                a.put(loss > a.top_loss, top=a.x_adv, top_slope=slope, top_loss=loss)
-            else:
-                a.set(
-                    slope=slope, last=loss, top=x_adv.clone(), top_slope=slope.clone(), top_loss=loss.clone()
-                )
+                grad, loss, reached = self._gradient(goal, a.x_adv, a.rows)
+                a.record(grad, loss)
             if examples and reached is not None and bool(reached.any()):
                 where = reached.nonzero().flatten()
-                if (
-                    self.eot > 1
-                ):  # a model that answers at random: the latest success is worth more than a lucky one
-                    found.loss[a.rows[where]] = -torch.inf
-                found.keep(a.rows[where], a.x_adv[where], loss[where], reached[where])
-                if (
-                    goal.leave
-                    and self.eot == 1
-                    and a.drop(torch.isin(a.rows % examples, a.rows[where] % examples))
-                ):
-                    return found, summit
+                # Of a model that answers at random the latest success is worth more than one of high loss.
+                if self.eot > 1:
+                    best.loss[a.rows[where]] = -torch.inf
+                best.keep(a.rows[where], a.x_adv[where], loss[where], reached[where])
+                if goal.early_exit and self.eot == 1:
+                    done = torch.isin(a.rows % examples, a.rows[where] % examples)
+                    if a.drop(done):
+                        return best, summit
             if i in checkpoints:
                 rule.check(a, checkpoints[i])
-        found.keep(a.rows, a.top, a.top_loss, torch.zeros_like(a.rows, dtype=torch.bool))
+        best.keep(a.rows, a.top, a.top_loss, None)
         summit[a.rows] = a.top
-        return found, summit
+        return best, summit
 
     def _gradient(
         self, goal: AbstractGoal, x_adv: Tensor, rows: Tensor
     ) -> tuple[Tensor, Tensor, Tensor | None]:
-        slope, loss, reached = gradient(goal, x_adv, rows)
+        """As :func:`gradient`, the gradients of ``eot`` passes added up."""
+        grad, loss, reached = gradient(goal, x_adv, rows)
         for _ in range(self.eot - 1):
             more, loss, reached = gradient(goal, x_adv, rows)
-            slope = slope + more
-        return slope, loss, reached
+            grad = grad + more
+        return grad, loss, reached
 
 
 def _random_start(threat: AbstractBall, x: Tensor, seed: Seed) -> Tensor:
@@ -172,7 +169,7 @@ def _random_start(threat: AbstractBall, x: Tensor, seed: Seed) -> Tensor:
     return threat.restrict(x, x + direction * per_example(scale, x))
 
 
-def likeliest_others(goal: Mislead, x: Tensor, count: int) -> list[Tensor]:
+def likeliest_others(goal: Fool, x: Tensor, count: int) -> list[Tensor]:
     """For rank 1, 2, ... the class of that rank among the wrong ones at clean ``x``: up to ``count`` tensors
     (N,).
     """

@@ -9,12 +9,11 @@ from torch import Tensor
 from semirobust.attacks import ATTACKS
 from semirobust.attacks.apgd import APGD
 from semirobust.attacks.base.attack import AbstractAttack, AbstractBallAttack, Precision
-from semirobust.attacks.base.goals import AbstractGoal, to_mislead
+from semirobust.attacks.base.goals import AbstractGoal, expect_fool
 from semirobust.attacks.fab import FAB
 from semirobust.attacks.square import Square
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
-from semirobust.threats.l1 import L1
 
 __all__ = ["AutoAttack"]
 
@@ -24,7 +23,7 @@ Preset = Literal["standard", "plus", "rand", "clat"]
 @ATTACKS.register("autoattack")
 @dataclass(frozen=True)
 class AutoAttack(AbstractBallAttack):
-    """Several attacks one after the other, each on the examples that withstood those before.
+    """Several attacks one after the other, each on the examples that are still correctly classified.
 
     Source: Croce & Hein 2020, section 6, with the settings of the authors' code.
 
@@ -52,6 +51,7 @@ class AutoAttack(AbstractBallAttack):
         AbstractBallAttack.__post_init__(self)
         if self.preset not in ("standard", "plus", "rand", "clat"):
             raise InputError(f"preset: expected standard, plus, rand or clat; got {self.preset!r}")
+        _ = self.parts  # whose settings are checked when they are made
 
     @property
     def name(self) -> str:
@@ -65,7 +65,7 @@ class AutoAttack(AbstractBallAttack):
 
     @property
     def parts(self) -> tuple[AbstractAttack, ...]:
-        t, steps, sparse = self.threat, self.steps, isinstance(self.threat, L1)
+        t, steps, sparse = self.threat, self.steps, self.threat.sparse
         first, square = APGD(t, steps, restarts=5 if sparse else 1), Square(t, self.queries)
         targeted = APGD(t, steps, loss="dlr-targeted", targets=5 if sparse else 9)
         match self.preset:
@@ -84,17 +84,17 @@ class AutoAttack(AbstractBallAttack):
                 return *many, square, targeted, FAB(t, steps)
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
-        goal = to_mislead(goal, "autoattack")
+        goal = expect_fool(goal, "autoattack")
         x_adv = x.clone()
         with torch.no_grad():
-            standing = (~goal.fooled(goal.model(x), x, goal.y)).nonzero().flatten()
+            correct = (~goal.fooled(goal.model(x), x, goal.y)).nonzero().flatten()
         for attack in self.parts:
-            if len(standing) == 0:
+            if len(correct) == 0:
                 break
-            part = replace(goal, y=goal.y[standing], leave=True)
-            found = attack.search(part, x[standing], seed / attack.name)
+            part = replace(goal, y=goal.y[correct], early_exit=True)
+            points = attack.search(part, x[correct], seed / attack.name)
             with torch.no_grad():
-                fooled = part.fooled(goal.model(found), found, part.y)
-            x_adv[standing[fooled]] = found[fooled]
-            standing = standing[~fooled]
+                fooled = part.fooled(goal.model(points), points, part.y)
+            x_adv[correct[fooled]] = points[fooled]
+            correct = correct[~fooled]
         return x_adv

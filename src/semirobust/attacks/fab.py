@@ -8,9 +8,9 @@ from torch import Tensor
 
 from semirobust.attacks import ATTACKS
 from semirobust.attacks.apgd import likeliest_others
-from semirobust.attacks.base.active import Active, all_rows, together
+from semirobust.attacks.base.active import AbstractActive, all_rows, runs_per_batch
 from semirobust.attacks.base.attack import AbstractBallAttack, Precision
-from semirobust.attacks.base.goals import AbstractGoal, Mislead, repeated, to_mislead
+from semirobust.attacks.base.goals import AbstractGoal, Fool, expect_fool, repeated
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.threats.base.ball import flat, per_example
@@ -18,7 +18,29 @@ from semirobust.threats.base.ball import flat, per_example
 __all__ = ["FAB"]
 
 
+# Fraction of points that must cross in a step for a look before the gradient to pay.
 _OFTEN = 0.4
+
+
+@dataclass
+class _Points(AbstractActive):
+    """Points on their way to a boundary.
+
+    Attributes:
+        x, z: (n, ...) the clean examples and the points.
+        y, target: (n,) classes on the two sides.
+        gradient, difference: of f_target - f_y at z.
+        crossed: (n,) whether the point was across, and went back towards x.
+    """
+
+    rows: Tensor
+    x: Tensor
+    z: Tensor
+    y: Tensor
+    target: Tensor
+    gradient: Tensor
+    difference: Tensor
+    crossed: Tensor
 
 
 @ATTACKS.register("fab", pattern=r"fab(?:-(?P<steps>\d+))?")
@@ -30,7 +52,7 @@ class FAB(AbstractBallAttack):
     (linearised, inside [0, 1]), alpha = min(|d1| / (|d1| + |d2|), alpha_max): z <- clamp((1 - alpha)(z + eta
     d1) + alpha (x + eta d2)). A point across the boundary is kept if it is nearer than the ones before, and
     the search goes back to x + beta (z - x). Source: Croce & Hein 2020b, algorithm 1, in the targeted form
-    that AutoAttack uses. A found point farther than epsilon is not a success.
+    that AutoAttack uses. A point farther than epsilon is not a success.
 
     Args:
         threat: the norm, and the radius within which a point counts.
@@ -69,7 +91,7 @@ class FAB(AbstractBallAttack):
         return 3 * self.steps * self.restarts * (self.targets or 10)
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
-        goal = to_mislead(goal, "fab")
+        goal = expect_fool(goal, "fab")
         nearest = x.clone()
         distance = torch.full((len(x),), torch.inf, device=x.device, dtype=x.dtype)
         wrong = goal.fooled(torch.cat([_logits(goal, part) for part in x.split(256)]), x, goal.y)
@@ -80,20 +102,21 @@ class FAB(AbstractBallAttack):
         ]
         number = 0
         while number < len(runs):
-            rows = (distance > (self.threat.epsilon if goal.leave else 0)).nonzero().flatten()
+            rows = (distance > (self.threat.epsilon if goal.early_exit else 0)).nonzero().flatten()
             if len(rows) == 0:
                 break
-            group = runs[number : number + together(goal.batch_rows, len(rows), len(runs) - number)]
+            group = runs[number : number + runs_per_batch(goal.batch_rows, len(rows), len(runs) - number)]
             many, origin = repeated([run for run, _ in group], rows), torch.cat([x[rows]] * len(group))
             starts = [
                 x[rows] if restart == 0 else self._start(x[rows], seed / (number + i))
                 for i, (_, restart) in enumerate(group)
             ]
-            found, size = self._run(many, origin, torch.cat(starts), len(rows))
+            points, size = self._run(many, origin, torch.cat(starts), len(rows))
             for part in range(len(group)):
-                here = slice(part * len(rows), (part + 1) * len(rows))
-                closer = (size[here] < distance[rows]).nonzero().flatten()
-                nearest[rows[closer]], distance[rows[closer]] = found[here][closer], size[here][closer]
+                rows_of_run = slice(part * len(rows), (part + 1) * len(rows))
+                closer = (size[rows_of_run] < distance[rows]).nonzero().flatten()
+                nearest[rows[closer]] = points[rows_of_run][closer]
+                distance[rows[closer]] = size[rows_of_run][closer]
             number += len(group)
         inside = per_example(distance <= self.threat.epsilon, x)
         return torch.where(inside, nearest, x)
@@ -101,69 +124,78 @@ class FAB(AbstractBallAttack):
     def _start(self, x: Tensor, seed: Seed) -> Tensor:
         return self.threat.restrict(x, x + self.threat.sample(x, seed) / 2)
 
-    def _run(self, goal: Mislead, x: Tensor, z: Tensor, examples: int) -> tuple[Tensor, Tensor]:
+    def _run(self, goal: Fool, x: Tensor, z: Tensor, examples: int) -> tuple[Tensor, Tensor]:
         """One run from ``z``, row i for example i modulo ``examples``: the nearest point across the boundary.
 
         Also how far it is; infinity where there is none.
         """
         nearest, distance = x.clone(), torch.full((len(x),), torch.inf, device=x.device, dtype=x.dtype)
-        a = Active(all_rows(x), x=x, z=z, y=goal.y, target=goal.target)
+        assert goal.target is not None
+        a = _Points(
+            rows=all_rows(x),
+            x=x,
+            z=z,
+            y=goal.y,
+            target=goal.target,
+            gradient=torch.zeros_like(z),
+            difference=torch.zeros_like(distance),
+            crossed=torch.zeros_like(goal.y, dtype=torch.bool),
+        )
         often = False  # whether most points cross, so that a look before the gradient pays
         for _ in range(self.steps):
             if often:
-                went_back = self._record(goal, a, _logits(goal, a.z), nearest, distance)
+                any_crossed = self._record(goal, a, _logits(goal, a.z), nearest, distance)
             else:
-                slope, difference, logits = self._boundary(goal, a)
-                a.set(slope=slope, difference=difference)
-                went_back = self._record(goal, a, logits, nearest, distance)
-            if went_back and goal.leave and self._leave(a, distance, examples):
+                a.gradient, a.difference, logits = self._boundary(goal, a.z, a.y, a.target)
+                any_crossed = self._record(goal, a, logits, nearest, distance)
+            if any_crossed and goal.early_exit and self._drop_done(a, distance, examples):
                 return nearest, distance
-            back = a.went_back.nonzero().flatten()  # they start again from nearer to x
+            back = a.crossed.nonzero().flatten()  # they start again from nearer to x
             if often:
-                slope, difference, _ = self._boundary(goal, a)
-                a.set(slope=slope, difference=difference)
+                a.gradient, a.difference, _ = self._boundary(goal, a.z, a.y, a.target)
             elif len(back):
-                part = Active(a.rows[back], z=a.z[back], y=a.y[back], target=a.target[back])
-                a.slope[back], a.difference[back], _ = self._boundary(goal, part)
+                a.gradient[back], a.difference[back], _ = self._boundary(
+                    goal, a.z[back], a.y[back], a.target[back]
+                )
             often = len(back) > _OFTEN * len(a)
             self._move(a)
         self._record(goal, a, _logits(goal, a.z), nearest, distance)
         return nearest, distance
 
-    def _leave(self, a: Active, distance: Tensor, examples: int) -> bool:
-        """Drop the examples that are done, in all their rows; True if none is left."""
+    def _drop_done(self, a: _Points, distance: Tensor, examples: int) -> bool:
+        """Drop the examples that were fooled within epsilon, in all their rows; True if none is left."""
         done = a.rows[distance[a.rows] <= self.threat.epsilon] % examples
         return len(done) > 0 and a.drop(torch.isin(a.rows % examples, done))
 
-    def _boundary(self, goal: Mislead, a: Active) -> tuple[Tensor, Tensor, Tensor]:
-        """Gradient and value of f_target - f_y at z, and the logits."""
-        z = a.z.detach().requires_grad_()
+    def _boundary(self, goal: Fool, z: Tensor, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Gradient and value of f_target - f_y at ``z``, and the logits."""
+        z = z.detach().requires_grad_()
         with torch.enable_grad():
             logits = goal.model(z)
-            own = logits.gather(1, a.y[:, None])
+            of_label = logits.gather(1, y[:, None])
             if self.targets:
-                difference = (logits.gather(1, a.target[:, None]) - own)[:, 0]
-                (slope,) = torch.autograd.grad(difference.sum(), z)
+                difference = (logits.gather(1, target[:, None]) - of_label)[:, 0]
+                (grad,) = torch.autograd.grad(difference.sum(), z)
             else:
-                slope, difference = self._nearest(logits - own, z, a.y)
-        return slope.detach(), difference.detach(), logits.detach()
+                grad, difference = self._nearest(logits - of_label, z, y)
+        return grad.detach(), difference.detach(), logits.detach()
 
     def _nearest(self, differences: Tensor, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Of all classes the one whose linearised boundary is nearest: its gradient and difference."""
-        slope, best = torch.zeros_like(z), torch.full((len(z),), torch.inf, device=z.device, dtype=z.dtype)
+        grad, best = torch.zeros_like(z), torch.full((len(z),), torch.inf, device=z.device, dtype=z.dtype)
         chosen = torch.zeros_like(best)
         for k in range(differences.shape[1]):
             (g,) = torch.autograd.grad(differences[:, k].sum(), z, retain_graph=True)
-            way = differences[:, k].detach().abs() / (self.threat.dual(g) + 1e-12)
-            nearer = (way < best) & (y != k)
-            slope = torch.where(per_example(nearer, z), g, slope)
+            length = differences[:, k].detach().abs() / (self.threat.dual(g) + 1e-12)
+            nearer = (length < best) & (y != k)
+            grad = torch.where(per_example(nearer, z), g, grad)
             best, chosen = (
-                torch.where(nearer, way, best),
+                torch.where(nearer, length, best),
                 torch.where(nearer, differences[:, k].detach(), chosen),
             )
-        return slope, chosen
+        return grad, chosen
 
-    def _record(self, goal: Mislead, a: Active, logits: Tensor, nearest: Tensor, distance: Tensor) -> bool:
+    def _record(self, goal: Fool, a: _Points, logits: Tensor, nearest: Tensor, distance: Tensor) -> bool:
         """Keep nearer points across the boundary, and go back towards x from there; whether any did."""
         size = self.threat.size(a.z - a.x)
         # Beyond epsilon a point is only a step on the way: logits are enough. Within, the verdict counts.
@@ -175,22 +207,22 @@ class FAB(AbstractBallAttack):
         nearest[a.rows[closer]], distance[a.rows[closer]] = a.z[closer], size[closer]
         z = a.z.clone()
         z[where] = a.x[where] + (a.z[where] - a.x[where]) * self.beta
-        a.set(z=z, went_back=crossed)
+        a.z, a.crossed = z, crossed
         return len(where) > 0
 
-    def _move(self, a: Active) -> None:
+    def _move(self, a: _Points) -> None:
         """One biased step; ``difference`` = f_target - f_y at z, to be brought to 0."""
-        slope, difference = a.slope, a.difference
-        from_x = difference + flat((a.x - a.z).mul_(slope)).sum(1)
-        d1 = self.threat.to_hyperplane(a.z, slope, -difference)
-        d2 = self.threat.to_hyperplane(a.x, slope, -from_x)
+        grad, difference = a.gradient, a.difference
+        from_x = difference + flat((a.x - a.z).mul_(grad)).sum(1)
+        d1 = self.threat.to_hyperplane(a.z, grad, -difference)
+        d2 = self.threat.to_hyperplane(a.x, grad, -from_x)
         s1, s2 = self.threat.size(d1).clamp_min_(1e-8), self.threat.size(d2).clamp_min_(1e-8)
         alpha = per_example((s1 / (s1 + s2)).clamp_(max=self.alpha_max), a.x)
         z = d1.mul_(self.eta).add_(a.z)
         z.lerp_(d2.mul_(self.eta).add_(a.x), alpha)
-        a.set(z=z.clamp_(0, 1))
+        a.z = z.clamp_(0, 1)
 
 
-def _logits(goal: Mislead, z: Tensor) -> Tensor:
+def _logits(goal: Fool, z: Tensor) -> Tensor:
     with torch.no_grad():
         return goal.model(z)

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
+from semirobust.attacks.base.active import all_rows
 from semirobust.attacks.base.attack import AbstractBallAttack
 from semirobust.attacks.base.goals import AbstractGoal, gradient
 from semirobust.core.seed import Seed
@@ -34,5 +34,5 @@ class FGSM(AbstractBallAttack):
         return 2
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
-        slope, _, _ = gradient(goal, x, torch.arange(len(x), device=x.device))
-        return self.threat.restrict(x, x + self.threat.epsilon * self.threat.ascent(slope))
+        grad, _, _ = gradient(goal, x, all_rows(x))
+        return self.threat.restrict(x, x + self.threat.epsilon * self.threat.ascent(grad))

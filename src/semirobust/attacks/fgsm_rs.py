@@ -19,9 +19,9 @@ __all__ = ["RandomFGSM"]
 class RandomFGSM(AbstractBallAttack):
     """x_adv = restrict(x + u + factor * epsilon * steepest(gradient at x + u)), u uniform in the ball.
 
-    The inner maximisation of Fast-AT (Wong et al. 2020, algorithm 3) and of CLAT(Fast). For training: too
-    weak to judge by, and training against it can collapse to a network that withstands it alone, so validate
-    with a stronger attack.
+    The inner maximisation of Fast-AT (Wong et al. 2020, algorithm 3) and of CLAT(Fast). For training only: it
+    is too weak to evaluate with, and training against it can collapse to a network that is robust to this
+    attack alone, so validate with a stronger one.
 
     Args:
         threat: the perturbations allowed.

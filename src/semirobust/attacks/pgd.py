@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
+from semirobust.attacks.base.active import Best, all_rows
 from semirobust.attacks.base.attack import AbstractBallAttack
-from semirobust.attacks.base.goals import AbstractGoal, Ascend, gradient
+from semirobust.attacks.base.goals import AbstractGoal, Maximise, gradient
 from semirobust.core.allocator import keep_freed_memory
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
@@ -56,36 +57,23 @@ class PGD(AbstractBallAttack):
         return 2 * self.steps * self.restarts
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
-        rows = torch.arange(len(x), device=x.device)
         if self.restarts == 1:
-            return self._run(goal, x, rows, seed / 0)
-        best = x.clone()
-        highest = torch.full((len(x),), -torch.inf, device=x.device, dtype=x.dtype)
-        fooled = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+            return self._run(goal, x, all_rows(x), seed / 0)
+        best = Best(x)
         for restart in range(self.restarts):
+            rows = best.open_rows(early_exit=goal.early_exit)
+            if len(rows) == 0:
+                break
             x_adv = self._run(goal, x[rows], rows, seed / restart)
             with torch.no_grad():
                 loss, reached = goal(x_adv, rows)
-            reached = torch.zeros_like(fooled[rows]) if reached is None else reached
-            before = fooled[rows]
-            better = (reached & ~before) | ((reached == before) & (loss > highest[rows]))
-            chosen = rows[better]
-            best[chosen], highest[chosen], fooled[chosen] = (
-                x_adv[better],
-                loss[better].to(x.dtype),
-                reached[better],
-            )
-            if goal.leave:
-                rows = torch.arange(len(x), device=x.device)[~fooled]
-            if len(rows) == 0:
-                break
-        return best
+            best.keep(rows, x_adv, loss, reached)
+        return best.x_adv
 
-    def go_on(self, loss: Callable[[Tensor], Tensor], x: Tensor, start: Tensor) -> Tensor:
+    def continue_from(self, loss: Callable[[Tensor], Tensor], x: Tensor, start: Tensor) -> Tensor:
         """One run from ``start`` (N, ...), whatever ``restarts`` and ``random_start`` say."""
         keep_freed_memory()
-        rows = torch.arange(len(x), device=x.device)
-        return self._ascend(Ascend(loss), x, rows, self.threat.restrict(x, start))
+        return self._ascend(Maximise(loss), x, all_rows(x), self.threat.restrict(x, start))
 
     def _run(self, goal: AbstractGoal, x: Tensor, rows: Tensor, seed: Seed) -> Tensor:
         """One run on the examples ``rows`` of the batch: where each of them ended."""
@@ -95,19 +83,19 @@ class PGD(AbstractBallAttack):
     def _ascend(self, goal: AbstractGoal, x: Tensor, rows: Tensor, x_adv: Tensor) -> Tensor:
         step = 2.5 * self.threat.epsilon / self.steps if self.step_size is None else self.step_size
         result, frame = x_adv, self.threat.frame(x)
-        here = torch.arange(len(x), device=x.device)  # the examples still moving
+        moving = all_rows(x)  # all but those that reached the goal, where they may exit early
         for _ in range(self.steps):
-            slope, _, reached = gradient(goal, x_adv, rows[here])
-            if goal.leave and reached is not None and bool(reached.any()):
+            grad, _, reached = gradient(goal, x_adv, rows[moving])
+            if goal.early_exit and reached is not None and bool(reached.any()):
                 result = result.clone() if result is x_adv else result
-                result[here[reached]] = x_adv[reached]
+                result[moving[reached]] = x_adv[reached]
                 left = (~reached).nonzero().flatten()
-                here, x_adv, slope = here[left], x_adv[left], slope[left]
+                moving, x_adv, grad = moving[left], x_adv[left], grad[left]
                 frame = tuple(part[left] for part in frame)
-                if len(here) == 0:
+                if len(moving) == 0:
                     return result
-            x_adv = self.threat.restrict_in(frame, self.threat.ascent(slope).mul_(step).add_(x_adv))
-        if len(here) == len(x):
+            x_adv = self.threat.restrict_in(frame, self.threat.ascent(grad).mul_(step).add_(x_adv))
+        if len(moving) == len(x):
             return x_adv
-        result[here] = x_adv
+        result[moving] = x_adv
         return result

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.base.active import Active, all_rows, together
+from semirobust.attacks.base.active import AbstractActive, all_rows, runs_per_batch
 from semirobust.attacks.base.attack import AbstractAttack
-from semirobust.attacks.base.goals import AbstractGoal, Mislead, to_mislead
+from semirobust.attacks.base.goals import AbstractGoal, Fool, expect_fool
 from semirobust.core.checks import check_images
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
@@ -16,6 +16,16 @@ from semirobust.threats.base.ball import per_example
 from semirobust.threats.rearrangement import Rearrangement
 
 __all__ = ["Pixle"]
+
+
+@dataclass
+class _Images(AbstractActive):
+    """Clean images, the best rearrangement of each and its loss."""
+
+    rows: Tensor
+    x: Tensor
+    best: Tensor
+    loss: Tensor
 
 
 @ATTACKS.register("pixle")
@@ -26,7 +36,7 @@ class Pixle(AbstractAttack):
 
     A try is kept where it lowers the probability of the true class, -log softmax(z)_y being the loss. Source:
     Pomponi et al. 2022, algorithm 1 with random mapping; sizes and numbers of tries are those of its authors.
-    Ours: all tries of a round, and all examples, at once; places are drawn without repetition.
+    Ours: all tries of a round, and all examples, in one batch; places are drawn without repetition.
 
     Args:
         rounds: the best try of a round is where the next one starts.
@@ -57,20 +67,20 @@ class Pixle(AbstractAttack):
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         check_images(x, "pixle")
-        goal = to_mislead(goal, "pixle")
+        goal = expect_fool(goal, "pixle")
         generator = seed.generator(x.device)
         result = x.clone()
         with torch.no_grad():
             loss, reached = goal(x, all_rows(x))
         assert reached is not None
-        a = Active(all_rows(x), x=x, best=x.clone(), loss=loss)
+        a = _Images(all_rows(x), x=x, best=x.clone(), loss=loss)
         if a.drop(reached):
             return result
         for _ in range(self.rounds):
             base, done = a.best.clone(), torch.zeros_like(a.rows, dtype=torch.bool)
             left = self.tries
             while left:
-                count = together(goal.batch_rows, len(a), left)
+                count = runs_per_batch(goal.batch_rows, len(a), left)
                 done |= self._try(goal, a, base, count, generator)
                 left -= count
             result[a.rows] = a.best
@@ -78,8 +88,8 @@ class Pixle(AbstractAttack):
                 break
         return result
 
-    def _try(self, goal: Mislead, a: Active, base: Tensor, count: int, generator: torch.Generator) -> Tensor:
-        """``count`` tries of each example from ``base``; keeps the best and says who is misled (n,)."""
+    def _try(self, goal: Fool, a: _Images, base: Tensor, count: int, generator: torch.Generator) -> Tensor:
+        """``count`` tries of each example from ``base``: keeps the best. Which examples are fooled: (n,)."""
         n = len(a)
         candidates = self._rearranged(torch.cat([a.x] * count), torch.cat([base] * count), generator)
         with torch.no_grad():
@@ -89,10 +99,8 @@ class Pixle(AbstractAttack):
         highest, which = value.max(0)
         better = highest > a.loss
         chosen = candidates.view(count, n, *a.x.shape[1:])[which, torch.arange(n, device=which.device)]
-        a.set(
-            best=torch.where(per_example(better, base), chosen, a.best),
-            loss=torch.where(better, highest, a.loss),
-        )
+        a.best = torch.where(per_example(better, base), chosen, a.best)
+        a.loss = torch.where(better, highest, a.loss)
         return a.loss == torch.inf
 
     def _rearranged(self, source: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:

@@ -1,5 +1,6 @@
 """Random search with squares; needs no gradient."""
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -7,22 +8,52 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.base.active import Active, all_rows, together
+from semirobust.attacks.base.active import AbstractActive, all_rows, runs_per_batch
 from semirobust.attacks.base.attack import AbstractBallAttack, Precision
-from semirobust.attacks.base.goals import AbstractGoal, Mislead, to_mislead
+from semirobust.attacks.base.goals import AbstractGoal, Fool, expect_fool
 from semirobust.attacks.base.squares import Colours, moved_mass, square_side, starting_pyramids
 from semirobust.core.checks import check_images
 from semirobust.core.errors import InputError
 from semirobust.core.margin import margin
 from semirobust.core.seed import Seed
 from semirobust.threats.base.ball import per_example
-from semirobust.threats.linf import Linf
 
 __all__ = ["Square"]
 
 # Proposals computed ahead, for each that is accepted on the way.
 _AHEAD = 0.3
+# Proposals over which the rate of acceptance is averaged.
 _MEMORY = 50
+
+
+@dataclass
+class _Colours(AbstractActive):
+    """A run under l-infinity.
+
+    Attributes:
+        examples: (n,) their numbers in the goal.
+        best, margin: (n, K, H, W) and (n,) the point of lowest margin.
+        query: (n,) the next proposal.
+        frame: what the ball needs of the clean examples.
+    """
+
+    rows: Tensor
+    examples: Tensor
+    best: Tensor
+    margin: Tensor
+    query: Tensor
+    frame: tuple[Tensor, ...]
+
+
+@dataclass
+class _Pyramids(AbstractActive):
+    """A run under l2 or l1, likewise."""
+
+    rows: Tensor
+    examples: Tensor
+    best: Tensor
+    margin: Tensor
+    x: Tensor
 
 
 @ATTACKS.register("square", pattern=r"square(?:-(?P<queries>\d+))?")
@@ -35,15 +66,15 @@ class Square(AbstractBallAttack):
     Andriushchenko et al. 2020, algorithms 1 to 3; place and side are drawn once for all examples of a batch,
     as in the authors' code.
 
-    Few examples are attacked with several proposals at once, all from the same point; those behind the first
-    that is kept are tried again from there, so the course is that of one proposal after the other (ours).
+    Few examples are attacked with several proposals in one batch, all from the same point. Those behind the
+    first that is kept are tried again from there, so the result is that of one proposal after another (ours).
 
     Args:
         threat: the perturbations allowed.
         queries: forward passes for each example.
-        p_init: share of the image that the first squares cover.
+        p_init: fraction of the image that the first squares cover.
         restarts: independent runs.
-        rescale: stretch the course of the side over the queries; AutoAttack does not.
+        rescale: stretch the schedule of the side over the queries; AutoAttack does not.
     """
 
     # A square moves the margin by less than half precision can tell.
@@ -58,7 +89,12 @@ class Square(AbstractBallAttack):
         AbstractBallAttack.__post_init__(self)
         if min(self.queries, self.restarts) < 1 or not 0 < self.p_init <= 1:
             raise InputError(
-                "queries, restarts and p_init: expected at least 1, at least 1, and a share in (0, 1]"
+                "queries, restarts and p_init: expected at least 1, at least 1, and a fraction in (0, 1]"
+            )
+        if self.threat.search_order is None:
+            raise InputError(
+                f"threat: expected a ball of the l-infinity, l2 or l1 norm, for which squares are defined;"
+                f" got {self.threat}"
             )
 
     @property
@@ -71,24 +107,24 @@ class Square(AbstractBallAttack):
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         check_images(x, "square")
-        goal = to_mislead(goal, "square")
+        goal = expect_fool(goal, "square")
         best, lowest = x.clone(), torch.full((len(x),), torch.inf, device=x.device)
-        run = self._run_colours if isinstance(self.threat, Linf) else self._run_pyramids
+        run = self._run_colours if self.threat.search_order == math.inf else self._run_pyramids
         for restart in range(self.restarts):
-            rows = (lowest >= 0).nonzero().flatten() if goal.leave else all_rows(x)
+            rows = (lowest >= 0).nonzero().flatten() if goal.early_exit else all_rows(x)
             if len(rows) == 0:
                 break
-            found, value = run(goal, x[rows], rows, (seed / restart).generator(x.device))
+            points, value = run(goal, x[rows], rows, (seed / restart).generator(x.device))
             better = (value < lowest[rows]).nonzero().flatten()
-            best[rows[better]], lowest[rows[better]] = found[better], value[better]
+            best[rows[better]], lowest[rows[better]] = points[better], value[better]
         return best
 
     def _side(self, query: int, size: tuple[int, int]) -> int:
         scaled = int(query / self.queries * 10_000) if self.rescale else query
-        return square_side(self.p_init, scaled, size, odd=not isinstance(self.threat, Linf))
+        return square_side(self.p_init, scaled, size, odd=self.threat.search_order != math.inf)
 
     def _run_colours(
-        self, goal: Mislead, x: Tensor, rows: Tensor, generator: torch.Generator
+        self, goal: Fool, x: Tensor, rows: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """One run under l-infinity: the best point and its margin z_y - max z_k, negative where
         misclassified.
@@ -99,9 +135,9 @@ class Square(AbstractBallAttack):
         )
         result = colours.start(x, generator)
         lowest = _margin(goal, result, rows, torch.full((len(x),), torch.inf, device=x.device))
-        a = Active(
-            all_rows(x),
-            rows_of=rows,
+        a = _Colours(
+            rows=all_rows(x),
+            examples=rows,
             best=result.clone(),
             margin=lowest.clone(),
             query=torch.zeros_like(rows),
@@ -110,7 +146,7 @@ class Square(AbstractBallAttack):
         a.drop(lowest < 0)  # who is misclassified needs no further query, in either form
         rate = 1.0
         while len(a):
-            ahead = max(1, together(goal.batch_rows, len(a), int(_AHEAD / max(rate, 1e-2))))
+            ahead = max(1, runs_per_batch(goal.batch_rows, len(a), int(_AHEAD / max(rate, 1e-2))))
             accepted, tried = self._try(goal, a, colours, ahead)
             rate += min(ahead / _MEMORY, 1) * (accepted / tried - rate)
             done = (a.margin < 0) | (a.query >= self.queries)
@@ -119,7 +155,7 @@ class Square(AbstractBallAttack):
                 a.drop(done)
         return result, lowest
 
-    def _try(self, goal: Mislead, a: Active, colours: Colours, ahead: int) -> tuple[int, int]:
+    def _try(self, goal: Fool, a: _Colours, colours: Colours, ahead: int) -> tuple[int, int]:
         """Try the next ``ahead`` proposals of each example: how many examples moved, and how many proposals
         counted.
         """
@@ -128,7 +164,7 @@ class Square(AbstractBallAttack):
             max=self.queries - 1
         )  # (ahead, n)
         candidates = colours.apply(a.best, a.frame, query)
-        values = _margin(goal, candidates, a.rows_of.repeat(ahead), a.margin.repeat(ahead)).view(ahead, n)
+        values = _margin(goal, candidates, a.examples.repeat(ahead), a.margin.repeat(ahead)).view(ahead, n)
         better = values < a.margin
         moves, first = better.any(0), better.to(torch.int8).argmax(0)
         counted = torch.where(moves, first + 1, ahead)
@@ -136,28 +172,26 @@ class Square(AbstractBallAttack):
         if len(where):
             a.best[where] = candidates[first[where] * n + where]
             a.margin[where] = values[first[where], where]
-        a.set(query=a.query + counted)
+        a.query = a.query + counted
         return len(where), int(counted.sum())
 
     def _run_pyramids(
-        self, goal: Mislead, x: Tensor, rows: Tensor, generator: torch.Generator
+        self, goal: Fool, x: Tensor, rows: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
         """One run under another norm, likewise."""
         result = starting_pyramids(x, self.threat, generator)
         lowest = _margin(goal, result, rows, torch.full((len(x),), torch.inf, device=x.device))
-        a = Active(all_rows(x), x=x, rows_of=rows, best=result.clone(), margin=lowest.clone())
+        a = _Pyramids(all_rows(x), examples=rows, best=result.clone(), margin=lowest.clone(), x=x)
         a.drop(lowest < 0)
         for query in range(self.queries):
             if len(a) == 0:
                 return result, lowest
             side = self._side(query, (x.shape[2], x.shape[3]))
             point = moved_mass(a.x, a.best, side, self.threat, generator)
-            value = _margin(goal, point, a.rows_of, a.margin)
+            value = _margin(goal, point, a.examples, a.margin)
             better = value < a.margin
-            a.set(
-                best=torch.where(per_example(better, point), point, a.best),
-                margin=torch.where(better, value, a.margin),
-            )
+            a.best = torch.where(per_example(better, point), point, a.best)
+            a.margin = torch.where(better, value, a.margin)
             done = a.margin < 0
             if bool(done.any()):
                 result[a.rows[done]], lowest[a.rows[done]] = a.best[done], a.margin[done]
@@ -166,7 +200,7 @@ class Square(AbstractBallAttack):
         return result, lowest
 
 
-def _margin(goal: Mislead, point: Tensor, rows: Tensor, limit: Tensor) -> Tensor:
+def _margin(goal: Fool, point: Tensor, rows: Tensor, limit: Tensor) -> Tensor:
     """z_y - max z_k, below 0 just where the verdict is that the example is misclassified.
 
     The verdict is asked for where the margin fell below ``limit``, since no other point is kept, and where it

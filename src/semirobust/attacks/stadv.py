@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.base.active import Active, all_rows
+from semirobust.attacks.base.active import AbstractActive, Best, all_rows
 from semirobust.attacks.base.attack import AbstractAttack
-from semirobust.attacks.base.goals import AbstractGoal, Mislead, gradient
+from semirobust.attacks.base.goals import AbstractGoal, Fool, gradient
 from semirobust.core.checks import check_images
 from semirobust.core.errors import InputError
 from semirobust.core.margin import margin
@@ -22,18 +22,33 @@ _MOMENTS = (0.9, 0.999)
 _START = 0.1
 
 
+@dataclass
+class _Flows(AbstractActive):
+    """Clean images, the flow of each, its gradient, and Adam's two moments of that.
+
+    All but the images are (n, 2, H, W).
+    """
+
+    rows: Tensor
+    x: Tensor
+    flow: Tensor
+    gradient: Tensor
+    mean: Tensor
+    square: Tensor
+
+
 @ATTACKS.register("stadv", pattern=r"stadv(?:-(?P<steps>\d+))?")
 @dataclass(frozen=True)
 class StAdv(AbstractAttack):
-    """Ascends margin(warp(x, flow)) in the flow, from near 0; while an example is misled its flow is made
-    smoother instead.
+    """Ascends margin(warp(x, flow)) in the flow, from near 0; while an example fools the model its flow is
+    made smoother instead.
 
     margin = max_{k != y} z_k - z_y; flow (N, 2, H, W) in pixels; smoother means a smaller sum_i sum_{j next
-    to i} ||flow_i - flow_j||_2. Each example succeeds by itself: it keeps the smoothest flow that misled, and
-    the one of highest margin where none did. Source: Xiao et al. 2018, equations 2 to 4. Ours: the bound on
-    the displacement, without which every model is misled in the end; the order of the two aims in place of
-    their weighted sum, whose weight would decide how strong the attack is; Adam on the whole batch in place
-    of L-BFGS.
+    to i} ||flow_i - flow_j||_2. Each example succeeds by itself: it keeps the smoothest flow that fooled the
+    model, and the one of highest margin where none did. Source: Xiao et al. 2018, equations 2 to 4. Ours: the
+    bound on the displacement, without which every model is fooled in the end; the order of the two aims in
+    place of their weighted sum, whose weight would decide how strong the attack is; Adam on the whole batch
+    in place of L-BFGS.
 
     Args:
         steps: each costs one forward and one backward pass.
@@ -62,33 +77,26 @@ class StAdv(AbstractAttack):
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         check_images(x, "stadv")
-        if isinstance(goal, Mislead):
+        if isinstance(goal, Fool):
             goal = replace(goal, loss=margin)
-        # Between two pixels the gradient knows of both; a flow of 0 lies on one.
+        # At a flow of 0 bilinear interpolation sees one pixel; next to it the gradient sees both neighbours.
         uniform = torch.rand(
             (len(x), 2, *x.shape[2:]), generator=seed.generator(x.device), device=x.device, dtype=x.dtype
         )
         flow = (2 * uniform - 1) * _START * self.limit
-        zero = torch.zeros(len(x), device=x.device, dtype=x.dtype)
-        result, score = x.clone(), zero - torch.inf
-        reached_before = torch.zeros_like(zero, dtype=torch.bool)
-        a = Active(all_rows(x), x=x, flow=flow, mean=torch.zeros_like(flow), square=torch.zeros_like(flow))
+        zero = torch.zeros_like(flow)
+        best, a = Best(x), _Flows(all_rows(x), x=x, flow=flow, gradient=zero, mean=zero, square=zero)
         for step in range(self.steps + 1):
-            x_adv, slope, loss, unevenness, reached = self._slope(goal, a)
+            x_adv, a.gradient, loss, unevenness, reached = self._gradient(goal, a)
             # A success beats none; among successes the smoothest, else the highest loss.
-            value, before = torch.where(reached, -unevenness, loss), reached_before[a.rows]
-            better = (reached & ~before) | ((reached == before) & (value > score[a.rows]))
-            where = better.nonzero().flatten()
-            rows = a.rows[where]
-            result[rows], score[rows], reached_before[rows] = x_adv[where], value[where], reached[where]
-            a.set(slope=slope)
-            if goal.leave and a.drop(reached):
+            best.keep(a.rows, x_adv, torch.where(reached, -unevenness, loss), reached)
+            if goal.early_exit and a.drop(reached):
                 break
             if step < self.steps:
                 self._move(a, step + 1)
-        return result
+        return best.x_adv
 
-    def _slope(self, goal: AbstractGoal, a: Active) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def _gradient(self, goal: AbstractGoal, a: _Flows) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """The warped images, the gradient in the flow, the goal's loss, the flow's unevenness, and who
         reached the goal.
         """
@@ -99,19 +107,17 @@ class StAdv(AbstractAttack):
             reached = torch.zeros_like(loss, dtype=torch.bool) if reached is None else reached
             unevenness = _unevenness(flow)
             aims = torch.where(reached, -unevenness, (x_adv * inner).flatten(1).sum(1))
-            (slope,) = torch.autograd.grad(aims.sum(), flow)
-        return x_adv.detach(), slope, loss, unevenness.detach(), reached
+            (grad,) = torch.autograd.grad(aims.sum(), flow)
+        return x_adv.detach(), grad, loss, unevenness.detach(), reached
 
-    def _move(self, a: Active, step: int) -> None:
-        """One step of Adam, each example by itself: its gradient is first brought to length 1 by its largest
-        value.
-        """
-        largest = a.slope.abs().flatten(1).amax(1).clamp_min(torch.finfo(a.x.dtype).tiny)
-        slope = a.slope / per_example(largest, a.slope)
-        mean = a.mean.lerp(slope, 1 - _MOMENTS[0])
-        square = a.square.lerp(slope**2, 1 - _MOMENTS[1])
-        way = (mean / (1 - _MOMENTS[0] ** step)) / ((square / (1 - _MOMENTS[1] ** step)).sqrt() + 1e-8)
-        a.set(mean=mean, square=square, flow=(a.flow + self.rate * way).clamp_(-self.limit, self.limit))
+    def _move(self, a: _Flows, step: int) -> None:
+        """One step of Adam, each example by itself: its gradient is first divided by its largest value."""
+        largest = a.gradient.abs().flatten(1).amax(1).clamp_min(torch.finfo(a.x.dtype).tiny)
+        scaled = a.gradient / per_example(largest, a.gradient)
+        a.mean = a.mean.lerp(scaled, 1 - _MOMENTS[0])
+        a.square = a.square.lerp(scaled**2, 1 - _MOMENTS[1])
+        mean, square = a.mean / (1 - _MOMENTS[0] ** step), a.square / (1 - _MOMENTS[1] ** step)
+        a.flow = (a.flow + self.rate * (mean / (square.sqrt() + 1e-8))).clamp_(-self.limit, self.limit)
 
 
 def _unevenness(flow: Tensor) -> Tensor:

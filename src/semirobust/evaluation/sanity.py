@@ -135,8 +135,7 @@ def _growing(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed:
 
 
 def _unbounded(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed: Seed) -> Check:
-    # The largest distance between two images in [0, 1]: in a ball of that radius every pixel is free.
-    whole = float(threat.size(torch.ones_like(x[:1], dtype=torch.float64, device="cpu")))
+    whole = threat.whole(x)
     left = _correct_after(
         model, x, y, PGD(replace(threat, epsilon=whole), steps=50, step_size=whole / 10), seed
     )

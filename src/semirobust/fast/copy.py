@@ -79,8 +79,8 @@ class Faster:
         """
         model = self._model if source is None else source
         merged = {name for pair in self._norms for name in pair}
-        given, own = _tensors(model), _tensors(self.network)
-        for name, tensor in own.items():
+        given = _tensors(model)
+        for name, tensor in _tensors(self.network).items():
             if name in given and name.rpartition(".")[0] not in merged:
                 tensor.copy_(given[name])
         for conv, norm in self._norms:

@@ -18,7 +18,7 @@ def fold_batch_norm(model: nn.Module, x: Tensor) -> tuple[tuple[str, str], ...]:
     """Fold each batch norm whose input is the very tensor that a convolution returned, and that nobody else
     gets.
 
-    Whether somebody else gets it, a shortcut for example, is found by giving not-a-numbers to all but the
+    Whether somebody else gets it, a shortcut for example, is found by giving NaN to all but the
     batch norm.
 
     Returns:
@@ -108,14 +108,14 @@ def _to_norms_alone(model: nn.Module, x: Tensor, pairs: list[_Pair]) -> list[_Pa
     try:
         with quiet(model), torch.enable_grad():
             logits = model(x[:1])
-            slopes = torch.autograd.grad(
+            grads = torch.autograd.grad(
                 logits.square().sum(), [others[conv] for conv, _ in pairs], allow_unused=True
             )
     finally:
         for pair in hooks:
             for handle in pair:
                 handle.remove()
-    return [pair for pair, slope in zip(pairs, slopes, strict=True) if slope is None]
+    return [pair for pair, grad in zip(pairs, grads, strict=True) if grad is None]
 
 
 def _names(model: nn.Module) -> dict[nn.Module, list[str]]:

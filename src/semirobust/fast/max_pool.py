@@ -26,8 +26,9 @@ def _suits(module: nn.Module) -> bool:
 
 
 class Pool(nn.Module):
-    """2x2 max pooling with stride 2: two maxima of neighbours. As PyTorch's, it sends the slope to the first
-    of equal values.
+    """2x2 max pooling with stride 2, as two maxima of neighbours.
+
+    As in PyTorch's, the first of equal values gets the gradient.
     """
 
     def __init__(self, *, ceil: bool) -> None:
@@ -51,19 +52,19 @@ class _Function(torch.autograd.Function):
         return torch.maximum(upper, lower)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         first, above = ctx.saved_tensors
-        across = torch.empty_like(first, dtype=slope.dtype)
-        torch.mul(slope, above, out=across[..., ::2, :])
-        torch.sub(slope, across[..., ::2, :], out=across[..., 1::2, :])
+        across = torch.empty_like(first, dtype=grad.dtype)
+        torch.mul(grad, above, out=across[..., ::2, :])
+        torch.sub(grad, across[..., ::2, :], out=across[..., 1::2, :])
         last = (
-            slope.dim() == 4
-            and slope.is_contiguous(memory_format=torch.channels_last)
-            and not slope.is_contiguous()
+            grad.dim() == 4
+            and grad.is_contiguous(memory_format=torch.channels_last)
+            and not grad.is_contiguous()
         )
         form = torch.channels_last if last else torch.contiguous_format
         shape = (*first.shape[:-1], 2 * first.shape[-1])
-        found = torch.empty(shape, dtype=slope.dtype, device=slope.device, memory_format=form)
-        torch.mul(across, first, out=found[..., ::2])
-        torch.sub(across, found[..., ::2], out=found[..., 1::2])
-        return found
+        result = torch.empty(shape, dtype=grad.dtype, device=grad.device, memory_format=form)
+        torch.mul(across, first, out=result[..., ::2])
+        torch.sub(across, result[..., ::2], out=result[..., 1::2])
+        return result

@@ -34,8 +34,8 @@ def _suits(module: nn.Module) -> bool:
         return False
     plain = module.stride == (1, 1) and module.dilation == (1, 1)
     reaches = all(p < k for p, k in zip(module.padding, module.kernel_size, strict=True))
-    least = 1 if torch.backends.cpu.get_cpu_capability().startswith("AVX512") else _MANY_OUT
-    return plain and reaches and module.in_channels <= _FEW_IN and module.out_channels >= least
+    min_channels = 1 if torch.backends.cpu.get_cpu_capability().startswith("AVX512") else _MANY_OUT
+    return plain and reaches and module.in_channels <= _FEW_IN and module.out_channels >= min_channels
 
 
 class Narrow(nn.Conv2d):
@@ -65,13 +65,13 @@ class _Function(torch.autograd.Function):
         return F.conv2d(x.contiguous(), conv.weight.contiguous(), conv.bias, 1, conv.padding)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         conv, weight = ctx.conv, ctx.conv.weight
-        kernel, padding, slope = conv.kernel_size, conv.padding, slope.contiguous()
+        kernel, padding, grad = conv.kernel_size, conv.padding, grad.contiguous()
         if conv.out_channels <= _FEW_OUT:
             turned = weight.flip(2, 3).transpose(0, 1).contiguous()
             return F.conv2d(
-                slope, turned, padding=(kernel[0] - 1 - padding[0], kernel[1] - 1 - padding[1])
+                grad, turned, padding=(kernel[0] - 1 - padding[0], kernel[1] - 1 - padding[1])
             ), None
-        columns = torch.matmul(weight.reshape(len(weight), -1).t(), slope.flatten(2))
+        columns = torch.matmul(weight.reshape(len(weight), -1).t(), grad.flatten(2))
         return F.fold(columns, tuple(ctx.size), kernel, padding=padding), None

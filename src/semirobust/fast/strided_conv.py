@@ -91,11 +91,11 @@ class _Function(torch.autograd.Function):
         return F.conv2d(x, conv.weight, conv.bias, conv.stride, conv.padding)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         conv, (h, w), s = ctx.conv, ctx.size, ctx.conv.stride[0]
         rows, columns = -(-h // s), -(-w // s)
-        right, below = columns + conv.last - slope.shape[3], rows + conv.last - slope.shape[2]
-        phases = F.conv2d(F.pad(slope, (-conv.first, right, -conv.first, below)), conv.phases)
-        n, k = len(slope), conv.in_channels
+        right, below = columns + conv.last - grad.shape[3], rows + conv.last - grad.shape[2]
+        phases = F.conv2d(F.pad(grad, (-conv.first, right, -conv.first, below)), conv.phases)
+        n, k = len(grad), conv.in_channels
         pixels = phases.permute(0, 2, 3, 1).reshape(n, rows, columns, s, s * k).transpose(2, 3)
         return pixels.reshape(n, s * rows, s * columns, k)[:, :h, :w].permute(0, 3, 1, 2), None

@@ -21,7 +21,7 @@ class Flow(AbstractThreat):
     direction.
 
     Whether an image arose so cannot be told from it; :meth:`contains` asks for what must hold if it did: each
-    value lies between the least and the greatest within ``limit`` pixels, rounded up, of its place.
+    value lies between the minimum and the maximum within ``limit`` pixels, rounded up, of its place.
     Source: the perturbations of StAdv (Xiao et al. 2018), bounded (ours).
 
     Args:
@@ -38,14 +38,14 @@ class Flow(AbstractThreat):
         slack = max(2e-6, 2 * torch.finfo(x_adv.dtype).eps)
         x, x_adv = x.float(), x_adv.float()
         reach = math.ceil(self.limit)
-        greatest = F.max_pool2d(x, 2 * reach + 1, 1, reach)
-        least = -F.max_pool2d(-x, 2 * reach + 1, 1, reach)
-        inside = ((x_adv >= least - slack) & (x_adv <= greatest + slack)).flatten(1).all(1)
+        maximum = F.max_pool2d(x, 2 * reach + 1, 1, reach)
+        minimum = -F.max_pool2d(-x, 2 * reach + 1, 1, reach)
+        inside = ((x_adv >= minimum - slack) & (x_adv <= maximum + slack)).flatten(1).all(1)
         return inside & in_pixel_range(x_adv)
 
     def warp(self, x: Tensor, flow: Tensor) -> Tensor:
         """x_adv(i, j) = x(i + flow_1(i, j), j + flow_0(i, j)) for a flow (N, 2, H, W) in pixels; the border
-        goes on outside.
+        is repeated outside.
         """
         h, w = x.shape[2:]
         columns = torch.arange(w, device=x.device, dtype=x.dtype) + flow[:, 0]

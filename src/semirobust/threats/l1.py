@@ -1,6 +1,7 @@
 """The l1 ball: all changes together add up to at most epsilon."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from semirobust.threats.base.ball import AbstractBall, flat, norms, per_example,
 
 __all__ = ["L1", "sparse_ascent"]
 
-_SHARE = 0.05
+_FRACTION = 0.05  # of the values, that plain ascent changes
 _BISECTIONS = 60
 
 
@@ -24,6 +25,9 @@ class L1(AbstractBall):
     :meth:`restrict` is the exact projection onto the intersection of the ball with [0, 1], not one after the
     other, which would leave much of epsilon unused. Source: Croce & Hein 2021, "Mind the box"; the sparse
     steps are those of Tramer & Boneh 2019."""
+
+    sparse: ClassVar[bool] = True
+    search_order: ClassVar[float | None] = 1
 
     @property
     def norm(self) -> str:
@@ -49,7 +53,7 @@ class L1(AbstractBall):
         return one.view_as(gradient)
 
     def ascent(self, gradient: Tensor) -> Tensor:
-        return sparse_ascent(gradient, torch.full((len(gradient),), _SHARE, device=gradient.device))
+        return sparse_ascent(gradient, torch.full((len(gradient),), _FRACTION, device=gradient.device))
 
     def to_hyperplane(self, t: Tensor, w: Tensor, c: Tensor) -> Tensor:
         # The steepest values go first, each as far as it can.
@@ -58,9 +62,9 @@ class L1(AbstractBall):
         steepest, order = weight.sort(dim=1, descending=True, stable=True)
         gain = steepest * space.gather(1, order)
         before = gain.cumsum(1) - gain
-        share = ((c.abs()[:, None] - before) / gain.clamp_min(torch.finfo(t.dtype).tiny)).clamp_(0, 1)
-        way = torch.zeros_like(space).scatter_(1, order, share) * space
-        return way.view(t.shape) * direction
+        part = ((c.abs()[:, None] - before) / gain.clamp_min(torch.finfo(t.dtype).tiny)).clamp_(0, 1)
+        length = torch.zeros_like(space).scatter_(1, order, part) * space
+        return length.view(t.shape) * direction
 
     def sample(self, x: Tensor, seed: Seed) -> Tensor:
         generator, n, d = seed.generator(x.device), len(x), x[0].numel()
@@ -71,23 +75,24 @@ class L1(AbstractBall):
         return (parts[:, :d] / parts.sum(1, keepdim=True) * signs * self.epsilon).view(x.shape)
 
 
-def sparse_ascent(gradient: Tensor, share: Tensor) -> Tensor:
-    """The signs of the steepest ``share`` (N,) of the values of each example, of l1 length 1; 0 where the
+def sparse_ascent(gradient: Tensor, fraction: Tensor) -> Tensor:
+    """The signs of the steepest ``fraction`` (N,) of the values of each example, of l1 length 1; 0 where the
     gradient is 0.
     """
     values = gradient.flatten(1)
     steepness, d = values.abs(), values.shape[1]
-    rank = (d - (share * d).long()).clamp(1, d) - 1
-    least = steepness.sort(dim=1).values.gather(1, rank[:, None])
-    chosen = values.sign() * (steepness >= least)
+    rank = (d - (fraction * d).long()).clamp(1, d) - 1
+    minimum = steepness.sort(dim=1).values.gather(1, rank[:, None])
+    chosen = values.sign() * (steepness >= minimum)
     return (chosen / chosen.abs().sum(1, keepdim=True).clamp_min(1)).view_as(gradient)
 
 
 def _shrunk(delta: Tensor, space: Tensor, epsilon: float) -> Tensor:
     """argmin_d ||d - delta||_2 s.t. ||d||_1 <= epsilon and |d_i| <= space_i, with the signs of delta.
 
-    |d_i| = min(max(|delta_i| - m, 0), space_i) for the least m >= 0 that brings the sum to epsilon: Newton's
-    method inside a bracket that is halved where a step would leave it."""
+    |d_i| = min(max(|delta_i| - m, 0), space_i) for the smallest m >= 0 that brings the sum to epsilon, by
+    Newton's method inside a bracket that is halved where a step would leave it.
+    """
     if not (
         delta.is_contiguous() or (delta.dim() == 4 and delta.is_contiguous(memory_format=torch.channels_last))
     ):

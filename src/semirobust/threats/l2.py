@@ -1,6 +1,7 @@
 """The l2 ball: the Euclidean length of the change is at most epsilon."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ __all__ = ["L2"]
 @dataclass(frozen=True)
 class L2(AbstractBall):
     """||delta||_2 <= epsilon. The steepest direction is the gradient divided by its length."""
+
+    search_order: ClassVar[float | None] = 2
 
     @property
     def norm(self) -> str:

@@ -1,6 +1,8 @@
 """The l-infinity ball: every pixel may change by epsilon."""
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -16,6 +18,8 @@ __all__ = ["Linf"]
 @dataclass(frozen=True)
 class Linf(AbstractBall):
     """||delta||_inf <= epsilon. The steepest direction is the sign of the gradient."""
+
+    search_order: ClassVar[float | None] = math.inf
 
     @property
     def norm(self) -> str:

@@ -17,8 +17,8 @@ class Rearrangement(AbstractThreat):
     """Each pixel of the image becomes a copy of some pixel of the same image (Pixle, Pomponi et al. 2022)."""
 
     def contains(self, x: Tensor, x_adv: Tensor) -> Tensor:
-        own = [self._colours(a, b) for a, b in zip(x, x_adv, strict=True)]
-        return torch.tensor(own, device=x.device, dtype=torch.bool) & in_pixel_range(x_adv)
+        inside = [self._colours(a, b) for a, b in zip(x, x_adv, strict=True)]
+        return torch.tensor(inside, device=x.device, dtype=torch.bool) & in_pixel_range(x_adv)
 
     def _colours(self, x: Tensor, x_adv: Tensor) -> bool:
         """Whether the image (K, H, W) has no colour that the other lacks."""

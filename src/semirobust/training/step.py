@@ -111,7 +111,7 @@ def _attack(run: Run, step: Step, batch: Batch, seed: Seed) -> tuple[Step, Tenso
         if start is None:
             x_adv = attack.maximise(inner, batch.x, seed=seed)
         else:
-            x_adv = attack.go_on(inner, batch.x, start)
+            x_adv = attack.continue_from(inner, batch.x, start)
         return _with_reference(run, step, x_adv), x_adv
 
 

@@ -1,87 +1,70 @@
-"""Keeping only the examples on which an attack still works, and the batch full."""
+"""Keeping a batch to the examples on which an attack still works, and the best point of each."""
 
-from typing import Any
+from abc import ABC
+from dataclasses import fields
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
-__all__ = ["Active", "Best", "all_rows", "together"]
+__all__ = ["AbstractActive", "Best", "all_rows", "runs_per_batch"]
 
 
-class Active:
-    """Per-example tensors of the examples still attacked; the others are dropped from all of them at once.
+class AbstractActive(ABC):
+    """What an attack holds of the examples that it still attacks: tensors, or tuples of tensors, of n rows.
+
+    A concrete one is a dataclass that declares them as fields, ``rows`` first; :meth:`keep` and :meth:`drop`
+    treat all of them alike.
 
     Attributes:
-        rows: (n,) the examples of the batch that are left.
+        rows: (n,) which examples of the batch they are.
     """
 
-    def __init__(self, rows: Tensor, **state: Any) -> None:
-        self.rows = rows
-        self.state = state
+    rows: Tensor
 
-    def __getattr__(self, name: str) -> Any:
-        try:
-            return self.__dict__["state"][name]
-        except KeyError:
-            raise AttributeError(name) from None
-
-    def set(self, **state: Any) -> None:
-        """Replace some of the tensors, or tuples of tensors."""
-        self.state.update(state)
+    def keep(self, kept: Tensor) -> None:
+        """Keep only the rows whose numbers ``kept`` (m,) gives."""
+        for field in fields(cast(Any, self)):
+            setattr(self, field.name, _part(getattr(self, field.name), kept))
 
     def drop(self, done: Tensor) -> bool:
-        """Drop the examples ``done`` (n,) marks; True if none is left."""
+        """Drop the rows that ``done`` (n,) marks; True if none is left."""
         if bool(done.any()):
-            keep = (~done).nonzero().flatten()
-            self.rows = self.rows[keep]
-            self.state = {name: _kept(value, keep) for name, value in self.state.items()}
-        return len(self.rows) == 0
-
-    def put(self, mask: Tensor, **values: Tensor) -> None:
-        """Overwrite the tensors at the examples that ``mask`` (n,) marks with theirs from ``values``, which
-        are whole.
-        """
-        where = mask.nonzero().flatten()
-        for name, value in values.items():
-            self.state[name][where] = value[where].to(self.state[name].dtype)
-
-    def go_back(self, mask: Tensor) -> None:
-        """Put the marked examples back to their best point."""
-        where = mask.nonzero().flatten()
-        x_adv, slope = self.x_adv.clone(), self.slope.clone()
-        x_adv[where], slope[where] = self.top[where], self.top_slope[where]
-        self.set(x_adv=x_adv, slope=slope)
+            self.keep((~done).nonzero().flatten())
+        return len(self) == 0
 
     def __len__(self) -> int:
         return len(self.rows)
 
 
 class Best:
-    """For each example the point that reached the goal, and the one of highest loss among equals."""
+    """The best point of each example: one that reached the goal, and of highest loss among equals."""
 
     def __init__(self, x: Tensor) -> None:
         self.x_adv = x.clone()
-        self.loss = torch.full((len(x),), -torch.inf, device=x.device)
+        precise = torch.promote_types(x.dtype, torch.float32)
+        self.loss = torch.full((len(x),), -torch.inf, device=x.device, dtype=precise)
         self.reached = torch.zeros(len(x), dtype=torch.bool, device=x.device)
 
-    def open_rows(self, *, leave: bool) -> Tensor:
-        """The examples still to be attacked: all, unless they may leave."""
-        return (~self.reached).nonzero().flatten() if leave else all_rows(self.x_adv)
+    def open_rows(self, *, early_exit: bool) -> Tensor:
+        """The examples still to be attacked: all, or with an early exit those that did not reach the goal."""
+        return (~self.reached).nonzero().flatten() if early_exit else all_rows(self.x_adv)
 
-    def keep(self, rows: Tensor, x_adv: Tensor, loss: Tensor, reached: Tensor) -> None:
-        """Take what is better of these points of the examples ``rows``."""
-        loss, before = loss.float(), self.reached[rows]
+    def keep(self, rows: Tensor, x_adv: Tensor, loss: Tensor, reached: Tensor | None) -> None:
+        """Keep what is better of these points of the examples ``rows``; None reaches nothing."""
+        loss, before = loss.to(self.loss.dtype), self.reached[rows]
+        reached = torch.zeros_like(before) if reached is None else reached
         better = ((reached & ~before) | ((reached == before) & (loss > self.loss[rows]))).nonzero().flatten()
         chosen = rows[better]
-        self.x_adv[chosen], self.loss[chosen], self.reached[chosen] = (
-            x_adv[better],
-            loss[better],
-            reached[better],
-        )
+        self.x_adv[chosen] = x_adv[better]
+        self.loss[chosen], self.reached[chosen] = loss[better], reached[better]
 
 
-def _kept(value: Any, keep: Tensor) -> Any:
-    return tuple(part[keep] for part in value) if isinstance(value, tuple) else value[keep]
+def _part(value: Any, kept: Tensor) -> Any:
+    if not isinstance(value, tuple):
+        return value[kept]
+    parts = [tensor[kept] for tensor in value]
+    return value._make(parts) if hasattr(value, "_make") else tuple(parts)  # a NamedTuple stays one
 
 
 def all_rows(x: Tensor) -> Tensor:
@@ -89,9 +72,9 @@ def all_rows(x: Tensor) -> Tensor:
     return torch.arange(len(x), device=x.device)
 
 
-def together(enough: int, n: int, runs: int) -> int:
-    """How many of ``runs`` on ``n`` examples to do at once, so that the processor has ``enough`` rows each
-    time.
+def runs_per_batch(batch_rows: int, examples: int, runs: int) -> int:
+    """How many of ``runs`` on each of ``examples`` to put into one batch, so that it has about ``batch_rows``
+    rows.
     """
-    turns = max(1, round(n * runs / enough))
-    return max(1, -(-runs // turns))
+    batches = max(1, round(examples * runs / batch_rows))
+    return max(1, -(-runs // batches))

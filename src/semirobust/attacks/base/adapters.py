@@ -21,8 +21,8 @@ __all__ = ["Foreign", "adapt"]
 def adapt(attack: Any, threat: AbstractThreat, *, name: str | None = None) -> "Foreign":
     """An attack of torchattacks or foolbox, or any ``attack(model, x, y) -> x_adv``, as one of ours.
 
-    What leaves ``threat`` or [0, 1], or does not mislead, is not counted by :func:`semirobust.evaluate`, and
-    reported.
+    What leaves ``threat`` or [0, 1], or does not fool the model, is not counted by
+    :func:`semirobust.evaluate`, and reported.
 
     Args:
         attack: an object of torchattacks (made for any model; it is used on the one that is evaluated), an
@@ -61,10 +61,10 @@ class Foreign(AbstractAttack):
         return self.called
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
-        raise InputError(f"{self.called}: expected a classifier to mislead; it cannot raise other losses")
+        raise InputError(f"{self.called}: expected a classifier to fool; it cannot raise other losses")
 
     def perturb(
-        self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, leave: bool, form: FastModel | None
+        self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, early_exit: bool, form: FastModel | None
     ) -> Tensor:
         with seed.globally():
             x_adv = self._runner(model, x.device)(x.detach().clone(), y)

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from semirobust.attacks.base.goals import AbstractGoal, Ascend, Mislead
+from semirobust.attacks.base.goals import AbstractGoal, Fool, Maximise
 from semirobust.core.allocator import keep_freed_memory
 from semirobust.core.checks import check_examples, check_mode, probe
 from semirobust.core.errors import InputError
@@ -60,8 +60,8 @@ class AbstractAttack(ABC):
 
     @property
     def parts(self) -> "tuple[AbstractAttack, ...]":
-        """The attacks it consists of, each for the examples that withstood those before; itself for a single
-        one.
+        """The attacks it consists of, each for the examples that are still correctly classified; itself for a
+        single one.
         """
         return (self,)
 
@@ -84,7 +84,7 @@ class AbstractAttack(ABC):
         Raises:
             InputError: one of the arguments is not as described.
         """
-        return self._on_model(model, x, y, as_seed(seed), leave=False, form=None)
+        return self._on_model(model, x, y, as_seed(seed), early_exit=False, form=None)
 
     def in_batches(
         self,
@@ -116,16 +116,16 @@ class AbstractAttack(ABC):
 
         ``form`` is what to search with in place of ``model``, which still decides who is misclassified.
         """
-        return self._on_model(model, x, y, as_seed(seed), leave=True, form=form)
+        return self._on_model(model, x, y, as_seed(seed), early_exit=True, form=form)
 
     def maximise(self, loss: Callable[[Tensor], Tensor], x: Tensor, *, seed: int | Seed = 0) -> Tensor:
         """Raise any ``loss(x_adv) -> (N,)``, a feature distance for example. The caller keeps the model
         quiet.
         """
         keep_freed_memory()
-        return self.search(Ascend(loss), x, as_seed(seed))
+        return self.search(Maximise(loss), x, as_seed(seed))
 
-    def go_on(self, loss: Callable[[Tensor], Tensor], x: Tensor, start: Tensor) -> Tensor:
+    def continue_from(self, loss: Callable[[Tensor], Tensor], x: Tensor, start: Tensor) -> Tensor:
         """Like :meth:`maximise`, from given points ``start`` (N, ...) of the threat model instead of its own.
 
         Raises:
@@ -136,18 +136,18 @@ class AbstractAttack(ABC):
         )
 
     def _on_model(
-        self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, leave: bool, form: FastModel | None
+        self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, early_exit: bool, form: FastModel | None
     ) -> Tensor:
         check_examples(x, y)
         check_mode(model)
         keep_freed_memory()
         with quiet(model):
             probe(model, x, y)
-            x_adv = self.perturb(model, x, y, seed, leave=leave, form=form).detach()
+            x_adv = self.perturb(model, x, y, seed, early_exit=early_exit, form=form).detach()
         return x_adv.contiguous() if x.is_contiguous() else x_adv
 
     def perturb(
-        self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, leave: bool, form: FastModel | None
+        self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, early_exit: bool, form: FastModel | None
     ) -> Tensor:
         """``x_adv`` for arguments that were checked, the model already quiet: :meth:`search` for a
         misclassification.
@@ -158,13 +158,13 @@ class AbstractAttack(ABC):
         layout = torch.channels_last if form is None else form.layout
         work = x.contiguous(memory_format=layout) if x.dim() == 4 else x
         if x.dtype in (torch.float16, torch.bfloat16):  # small steps would drown in the rounding
-            goal = Mislead(lambda z: model(z.to(x.dtype)).float(), y, leave)
+            goal = Fool(lambda z: model(z.to(x.dtype)).float(), y, early_exit)
             return self._finish(x, self.search(goal, work.float(), seed))
         if form is None or not form.is_copy:
-            return self.search(Mislead(model, y, leave), work, seed)
+            return self.search(Fool(model, y, early_exit), work, seed)
         if self.precision == "full":
             form = form.in_full_precision()
-        goal = Mislead(form.logits, y, leave, verdict=form.fooled, batch_rows=form.batch_rows)
+        goal = Fool(form.logits, y, early_exit, verdict=form.fooled, batch_rows=form.batch_rows)
         return self.search(goal, work, seed)
 
     def _finish(self, x: Tensor, x_adv: Tensor) -> Tensor:

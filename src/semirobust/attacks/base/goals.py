@@ -11,7 +11,7 @@ from torch import Tensor
 from semirobust.attacks.base.losses import LogitLoss, cross_entropy
 from semirobust.core.errors import InputError
 
-__all__ = ["AbstractGoal", "Ascend", "Mislead", "gradient", "repeated", "to_mislead"]
+__all__ = ["AbstractGoal", "Fool", "Maximise", "expect_fool", "gradient", "repeated"]
 
 
 Goal = TypeVar("Goal", bound="AbstractGoal")
@@ -23,10 +23,10 @@ class AbstractGoal(ABC):
     """A loss to raise, and perhaps a point at which an example is done.
 
     Attributes:
-        leave: an attack may drop an example once it reached the goal.
+        early_exit: an attack may drop an example once it reached the goal.
     """
 
-    leave: bool = False
+    early_exit: bool = False
 
     @abstractmethod
     def __call__(self, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -43,7 +43,7 @@ class AbstractGoal(ABC):
 
 
 @dataclass(frozen=True)
-class Ascend(AbstractGoal):
+class Maximise(AbstractGoal):
     """Raise ``loss(x_adv) -> (N,)`` on the whole batch; there is no point at which it is enough.
 
     A loss that is flat at x itself, as a feature distance is, needs an attack with a random start.
@@ -56,13 +56,13 @@ class Ascend(AbstractGoal):
 
 
 @dataclass(frozen=True)
-class Mislead(AbstractGoal):
-    """Raise a loss on the logits of ``model`` for the labels ``y`` (N,); reached where the prediction is not
-    y.
+class Fool(AbstractGoal):
+    """Raise a loss on the logits of ``model`` for the labels ``y`` (N,); reached where the example is
+    misclassified.
 
     Args:
-        leave: an attack may drop an example once it is misclassified. The verdict on it is the same; its
-            perturbation is the first that misleads rather than the worst.
+        early_exit: an attack may drop an example once it is misclassified. The verdict on it is the same; its
+            perturbation is the first that fools rather than the worst.
         loss: what is raised.
         target: (N,) the class to go for, where the loss has one; any misclassification counts as reached all
             the same.
@@ -74,7 +74,7 @@ class Mislead(AbstractGoal):
 
     model: Callable[[Tensor], Tensor] = field(repr=False)
     y: Tensor = field(repr=False)
-    leave: bool = False
+    early_exit: bool = False
     loss: LogitLoss = cross_entropy
     target: Tensor | None = field(default=None, repr=False)
     verdict: Verdict | None = field(default=None, repr=False)
@@ -90,21 +90,21 @@ class Mislead(AbstractGoal):
         return logits.argmax(1) != y if self.verdict is None else self.verdict(logits, x_adv, y)
 
 
-def to_mislead(goal: AbstractGoal, name: str) -> Mislead:
+def expect_fool(goal: AbstractGoal, name: str) -> Fool:
     """``goal`` for an attack called ``name`` that needs a classifier; InputError for any other."""
-    if not isinstance(goal, Mislead):
-        raise InputError(f"{name}: expected a classifier to mislead; it cannot raise other losses")
+    if not isinstance(goal, Fool):
+        raise InputError(f"{name}: expected a classifier to fool; it cannot raise other losses")
     return goal
 
 
 def repeated(goals: Sequence[Goal], rows: Tensor) -> Goal:
-    """One goal for several runs on the examples ``rows``, run after run; more than one must mislead the same
+    """One goal for several runs on the examples ``rows``, run after run; more than one must fool the same
     model.
     """
     first = goals[0]
-    if not isinstance(first, Mislead):
+    if not isinstance(first, Fool):
         return first
-    targets = [g.target[rows] for g in goals if isinstance(g, Mislead) and g.target is not None]
+    targets = [g.target[rows] for g in goals if isinstance(g, Fool) and g.target is not None]
     merged = replace(
         first, y=first.y[rows].repeat(len(goals)), target=torch.cat(targets) if targets else None
     )
@@ -121,5 +121,5 @@ def gradient(goal: AbstractGoal, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, T
                 "model: its output has no gradient in its input; use an attack that needs none, such as"
                 " square"
             )
-        (slope,) = torch.autograd.grad(loss.sum(), x_adv)
-    return slope.detach(), loss.detach(), reached
+        (grad,) = torch.autograd.grad(loss.sum(), x_adv)
+    return grad.detach(), loss.detach(), reached

@@ -10,14 +10,14 @@ from semirobust.threats.base.ball import AbstractBall, per_example, random_signs
 
 __all__ = ["Colours", "moved_mass", "square_side", "starting_pyramids"]
 
-# Queries (of 10,000) after which the share of the image that a square covers is halved again.
+# Queries (of 10,000) after which the fraction of the image that a square covers is halved again.
 _HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
-def square_side(share: float, query: int, size: tuple[int, int], *, odd: bool) -> int:
-    """Side of the square of a query, the first of which covers ``share`` of the image."""
-    share /= 2 ** sum(query > limit for limit in _HALVINGS)
-    side = round(math.sqrt(share * size[0] * size[1]))
+def square_side(fraction: float, query: int, size: tuple[int, int], *, odd: bool) -> int:
+    """Side of the square of a query; the first covers ``fraction`` of the image."""
+    fraction /= 2 ** sum(query > limit for limit in _HALVINGS)
+    side = round(math.sqrt(fraction * size[0] * size[1]))
     if odd:
         side = max(side, 3)
         side += 1 - side % 2
@@ -114,8 +114,9 @@ def moved_mass(
     return _to_sphere(x, delta, threat)
 
 
-def _order(threat: AbstractBall) -> int:
-    return 1 if threat.norm == "L1" else 2
+def _order(threat: AbstractBall) -> float:
+    assert threat.search_order is not None
+    return threat.search_order
 
 
 def _to_sphere(x: Tensor, delta: Tensor, threat: AbstractBall) -> Tensor:
@@ -131,11 +132,11 @@ def _place(side: int, height: int, width: int, x: Tensor, generator: torch.Gener
     return slice(None), slice(None), slice(top, top + side), slice(left, left + side)
 
 
-def _length(window: Tensor, order: int) -> Tensor:
+def _length(window: Tensor, order: float) -> Tensor:
     return window.abs().pow(order).sum((2, 3), keepdim=True).pow(1 / order)
 
 
-def _pyramids(side: int, x: Tensor, order: int, generator: torch.Generator) -> Tensor:
+def _pyramids(side: int, x: Tensor, order: float, generator: torch.Generator) -> Tensor:
     """Two opposed pyramids that fill a window, of unit length, lying or standing: (1, 1, side, side)."""
     upper = side // 2
     shape = torch.cat([_pyramid(upper, side, x, order), -_pyramid(side - upper, side, x, order)])
@@ -144,7 +145,7 @@ def _pyramids(side: int, x: Tensor, order: int, generator: torch.Generator) -> T
     return (shape.T if turned else shape)[None, None]
 
 
-def _pyramid(height: int, width: int, x: Tensor, order: int) -> Tensor:
+def _pyramid(height: int, width: int, x: Tensor, order: float) -> Tensor:
     """Sum of rectangles that grow from the middle, the r-th of weight 1/r^2, or 1/r^4 under l1."""
     shape = torch.zeros(height, width, device=x.device, dtype=x.dtype)
     top, left = height // 2, width // 2

@@ -3,6 +3,7 @@
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -22,7 +23,16 @@ class AbstractBall(AbstractThreat):
 
     Args:
         epsilon: the radius, in pixel units where 1 is the whole range; 0 allows nothing.
+
+    Attributes:
+        sparse: the perturbations that gain most change few values, so auto-PGD takes sparse steps and starts
+            from larger balls.
+        search_order: p of the norm, for which random search with squares is defined (1, 2 or infinity); None
+            where it is not, and then such attacks refuse the ball.
     """
+
+    sparse: ClassVar[bool] = False
+    search_order: ClassVar[float | None] = None
 
     epsilon: float
 
@@ -89,6 +99,12 @@ class AbstractBall(AbstractThreat):
         """
         return (x + self.project_ball(x_adv - x)).clamp_(0, 1)
 
+    def whole(self, x: Tensor) -> float:
+        """The radius at which every pixel of images like ``x`` (N, ...) is free: the largest distance between
+        two images in [0, 1].
+        """
+        return float(self.size(torch.ones_like(x[:1], dtype=torch.float64, device="cpu")))
+
     def frame(self, x: Tensor) -> tuple[Tensor, ...]:
         """What :meth:`restrict_in` needs of ``x``, for a loop that restricts often."""
         return (x,)
@@ -122,7 +138,7 @@ def fill(space: Tensor, weight: Tensor, pace: Tensor | None, goal: Tensor) -> Te
     where there is none.
 
     The sum is concave in m, so the secant method from 0 climbs to the root and never past it, in three or
-    four steps. Rows that need more go on alone.
+    four steps. Rows that need more continue alone.
 
     Args:
         pace: (N, D), or None for 1 everywhere.
@@ -133,10 +149,10 @@ def fill(space: Tensor, weight: Tensor, pace: Tensor | None, goal: Tensor) -> Te
     rows, m = torch.arange(len(space), device=space.device), result.clone()
     before, below = torch.zeros_like(m), torch.zeros_like(m)
     for _ in range(_SECANTS):
-        way = m[:, None] if pace is None else m[:, None] * pace
-        reached = torch.minimum(space, way).mul_(weight).sum(1)
-        missing, slope = goal - reached, (reached - below) / (m - before)
-        growth = torch.where(slope > 0, missing / slope, 0).clamp_min_(0).nan_to_num_(0, 0, 0)
+        length = m[:, None] if pace is None else m[:, None] * pace
+        reached = torch.minimum(space, length).mul_(weight).sum(1)
+        missing, growth_rate = goal - reached, (reached - below) / (m - before)
+        growth = torch.where(growth_rate > 0, missing / growth_rate, 0).clamp_min_(0).nan_to_num_(0, 0, 0)
         before, below, m = m, reached, m + growth
         result[rows] = m
         going = growth > 1e-5 * m

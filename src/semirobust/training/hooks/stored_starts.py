@@ -41,7 +41,7 @@ class StoredStarts(AbstractHook):
         attack = training.attack
         if not isinstance(attack, AbstractBallAttack):
             raise InputError("stored-starts: expected an attack within a norm ball to store perturbations of")
-        if type(attack).go_on is AbstractAttack.go_on:
+        if type(attack).continue_from is AbstractAttack.continue_from:
             raise InputError(
                 f"stored-starts: {attack.name} cannot start from stored perturbations; expected one such as"
                 " pgd-4"

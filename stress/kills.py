@@ -13,6 +13,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -230,6 +231,7 @@ def _carry_out(work: Callable[[], int], folder: Path, kill_after: float | None) 
         try:
             os._exit(work())
         except BaseException:
+            traceback.print_exc()
             os._exit(1)
     began = time.monotonic()
     while kill_after is None or time.monotonic() - began < kill_after:

@@ -118,15 +118,10 @@ def test_off_takes_the_model_itself(trained):
         sr.evaluate(model, x, y, [sr.FGSM(sr.Linf(0.1))], fast="quick")
 
 
-@pytest.mark.parametrize("candidate", CANDIDATES)
-def test_verdicts_are_those_of_the_search_in_the_model_itself(monkeypatch, trained, candidate):
-    """Each faster form, forced, against the exact search: at most one of 200 verdicts apart."""
-    if candidate.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
-        pytest.skip("needs a processor with bfloat16")
+@pytest.fixture(scope="module")
+def exact_search(trained):
+    """Attacks, and their verdicts when they search in the network itself."""
     model, x, y = trained
-    full = policy._uncompared(CANDIDATES[-1], model, x)
-    forced = lambda m, z, fast: dataclasses.replace(policy._uncompared(candidate, m, z), full=full)  # noqa: E731
-    monkeypatch.setattr(policy, "fast_model", forced)
     threat = sr.Linf(0.12)
     attacks = [
         sr.PGD(threat, steps=20),
@@ -134,10 +129,22 @@ def test_verdicts_are_those_of_the_search_in_the_model_itself(monkeypatch, train
         sr.FAB(threat, steps=20, targets=3),
         sr.Square(threat, queries=300),
     ]
+    return attacks, sr.evaluate(model, x, y, attacks, fast="off")
+
+
+@pytest.mark.xdist_group("inference")
+@pytest.mark.parametrize("candidate", CANDIDATES)
+def test_verdicts_are_those_of_the_search_in_the_model_itself(monkeypatch, trained, exact_search, candidate):
+    """Each faster form, forced, against the exact search: at most one of 200 verdicts apart."""
+    if candidate.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("needs a processor with bfloat16")
+    model, x, y = trained
+    full = policy._uncompared(CANDIDATES[-1], model, x)
+    forced = lambda m, z, fast: dataclasses.replace(policy._uncompared(candidate, m, z), full=full)  # noqa: E731
+    monkeypatch.setattr(policy, "fast_model", forced)
+    attacks, exact = exact_search
     with untouched(model):
         fast = sr.evaluate(model, x, y, attacks)
-    monkeypatch.undo()
-    exact = sr.evaluate(model, x, y, attacks, fast="off")
     assert fast.inference != exact.inference
     for name in exact.robust:
         assert 0.2 < float(exact.robust[name].float().mean()) < 0.98

@@ -172,7 +172,7 @@ def test_lighter_models_are_reproduced_in_small(tmp_path):
         "data.validation": 0,
         "data.classes": [],
         "evaluate.attacks": ["fgsm", "pgd-40", "pgd-20"],
-        "evaluate.examples": 40,
+        "evaluate.examples": 16,
         "train.epochs": 1,
         "train.watch": [],
         "train.augment": "none",

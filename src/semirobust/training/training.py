@@ -69,8 +69,8 @@ class Training:
         momentum, weight_decay, nesterov: of the descent; only what trains has a momentum or decays.
         augment: the augmentation by name.
         best_by: the validation score that decides which epoch was best; None for the objective's own.
-        hooks: what takes part in the steps besides (:mod:`semirobust.training.hooks`), in this order: weight
-            perturbation, averages of the weights, free adversarial training and the like.
+        hooks: what takes part in the steps, in this order (:mod:`semirobust.training.hooks`), such as weight
+            perturbation or an average of the weights.
         fast: what the attack searches (:class:`semirobust.fast.policy.FastFollower`): ``auto`` is a faster
             copy where it agrees with the network, ``off`` the network itself.
         until: stop as soon as that score is so high.

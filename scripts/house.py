@@ -10,7 +10,8 @@ It prints a table and judges nothing. What counts how:
 - exempted files: files of a family's folder in which no member is registered, ``base/`` aside.
 - dotted names outside the schema: names of quantities such as "train.loss" as literals outside ``records/``.
 - files to add a member: in how many files of ``src/`` the rarest member of the family is named, by its class
-  or as a literal. Of an option: in how many files the fields of ``Training`` are declared, the median.
+  or as a literal. Of an option: in how many files the rarest field of ``Training`` is declared (others
+  share their names with fields of other things).
   Of a study: its folder, and the files of ``src/`` that know its name.
 """
 
@@ -105,7 +106,7 @@ def report(*, sizes: bool = True) -> Iterator[tuple[str, str]]:
     yield "dotted names outside the schema", str(len(_dotted([*source, *papers])))
     for family in ("method", "measure", "attack", "objective"):
         yield f"files to add a member: {family}", str(_files_of_a_member(family, source))
-    yield "files to add a training option", f"{_files_of_an_option(source):g}"
+    yield "files to add a training option", str(_files_of_an_option(source))
     yield "folders (files of src/) to add a study", f"1 ({_files_of_a_study(source)})"
     if sizes:
         yield "clone, MB: history + files", "{:.1f} + {:.1f}".format(*_clone())
@@ -197,12 +198,12 @@ def _files_of_a_member(family: str, files: list[File]) -> int:
     return min(sum(bool(called & words) for words in known) for called in names.values())
 
 
-def _files_of_an_option(files: list[File]) -> float:
+def _files_of_an_option(files: list[File]) -> int:
     from semirobust.training.training import Training
 
     declared = [file.declared() for file in files]
     fields = [field.name for field in dataclasses.fields(Training)]
-    return median(sum(field in names for names in declared) for field in fields)
+    return min(sum(field in names for names in declared) for field in fields)
 
 
 def _files_of_a_study(files: list[File]) -> int:

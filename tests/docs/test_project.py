@@ -40,4 +40,4 @@ def test_nothing_is_exempted_and_a_member_is_one_file():
     rows = dict(report(sizes=False))
     assert rows["exempted files"] == "0"
     assert rows["typed"] == "100 %" and rows["files to add a member: method"] == "1"
-    assert rows["files to add a member: measure"] == "1"
+    assert rows["files to add a member: measure"] == rows["files to add a training option"] == "1"

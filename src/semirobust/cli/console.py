@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.progress import (
@@ -57,7 +57,8 @@ def show_table(
     """A table on standard output; numbers stand at the right, and words, with ``left``, at the left."""
     table = Table(title=title, title_justify="left")
     for position, name in enumerate(header):
-        table.add_column(name, justify="left" if left or position == 0 else "right", overflow="fold")
+        side: Literal["left", "right"] = "left" if left or position == 0 else "right"
+        table.add_column(name, justify=side, overflow="fold", no_wrap=left and position == 0)
     for row in rows:
         table.add_row(*row)
     _output.print(table)

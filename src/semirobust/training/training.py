@@ -9,7 +9,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
-from semirobust.augment import augmentation
+from semirobust.augment import AUGMENTATIONS, augmentation
 from semirobust.core.errors import InputError
 from semirobust.core.processes import Processes
 from semirobust.core.progress import Progress, silent
@@ -64,18 +64,21 @@ class Training:
         trainable: which layers train.
         epochs: passes over the training images.
         batch_size: images in a step, over all processes together.
-        learning_rate: at factor 1 of the schedule.
-        schedule: its course (``semirobust.training.schedules``).
-        momentum, weight_decay, nesterov: of the descent; only what trains has a momentum or decays.
-        augment: the augmentation by name.
+        learning_rate: the learning rate at factor 1 of the schedule.
+        schedule: how the learning rate changes: ``constant``, ``step``, ``cosine``, ``cyclic``, or
+            ``drops-50-75``, which divides it by ten after those percentages of the epochs.
+        momentum: momentum of the gradient descent; only what trains has one.
+        weight_decay: weight decay of the gradient descent; only what trains decays.
+        nesterov: use Nesterov's momentum.
+        augment: the augmentation of the training images.
         best_by: the validation score that decides which epoch was best; None for the objective's own.
         hooks: what takes part in the steps, in this order (:mod:`semirobust.training.hooks`), such as weight
             perturbation or an average of the weights.
-        fast: what the attack searches (:class:`semirobust.fast.policy.FastFollower`): ``auto`` is a faster
-            copy where it agrees with the network, ``off`` the network itself.
+        fast: what the attack searches: ``auto`` is a faster copy where it agrees with the network
+            (:class:`semirobust.fast.policy.FastFollower`), ``off`` the network itself.
         until: stop as soon as that score is so high.
-        collapse: stop when the validation score ``clean`` falls below this share of its highest value; 0 for
-            never.
+        collapse: stop when the validation score ``clean`` falls below this fraction of its highest value; 0
+            for never.
     """
 
     objective: AbstractObjective = _ADVERSARIAL
@@ -88,7 +91,7 @@ class Training:
     momentum: float = 0.9
     weight_decay: float = 5e-4
     nesterov: bool = False
-    augment: str = "none"
+    augment: str = field(default="none", metadata=setting(names=AUGMENTATIONS))
     best_by: str | None = None
     hooks: tuple[AbstractHook, ...] = ()
     fast: Fast = "auto"

@@ -8,7 +8,8 @@ It prints a table and judges nothing. What counts how:
   one argument can be given by name alone.
 - docstring share: lines of docstrings of functions and classes over the lines that are not blank.
 - exempted files: files of a family's folder in which no member is registered, ``base/`` aside.
-- dotted names outside the schema: names of quantities such as "train.loss" as literals outside ``records/``.
+- quantities named by literals: strings outside ``records/`` that name what a record holds, where the schema
+  has a constant; its older names such as "train.loss" too.
 - files to add a member: in how many files of ``src/`` the rarest member of the family is named, by its class
   or as a literal. Of an option: in how many files the rarest field of ``Training`` is declared (others
   share their names with fields of other things).
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE, PAPERS, TESTS = ROOT / "src" / "semirobust", ROOT / "papers", ROOT / "tests"
-_DOTTED = re.compile(r"[a-z]+(\.[a-z][a-z0-9-]*)+")
+_DOTTED = re.compile(r"[a-z]+(\.[a-z][a-z0-9_-]*)+")
 _FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 _DOCUMENTED = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
@@ -103,7 +104,7 @@ def report(*, sizes: bool = True) -> Iterator[tuple[str, str]]:
     tests = sum(len(path.read_text().splitlines()) for path in TESTS.rglob("*.py"))
     yield "test / source lines", f"{tests / sum(len(f.text.splitlines()) for f in (*source, *papers)):.2f}"
     yield "exempted files", str(len(_exempted()))
-    yield "dotted names outside the schema", str(len(_dotted([*source, *papers])))
+    yield "quantities named by literals", str(len(_by_literal([*source, *papers])))
     for family in ("method", "measure", "attack", "objective"):
         yield f"files to add a member: {family}", str(_files_of_a_member(family, source))
     yield "files to add a training option", str(_files_of_an_option(source))
@@ -177,18 +178,33 @@ def _exempted() -> list[str]:
     ]
 
 
-def _dotted(files: Iterable[File]) -> list[str]:
-    """Where a quantity of the schema is named by a literal."""
-    schema = SOURCE / "records" / "quantity.py"
-    if not schema.is_file():
-        return ["the schema has no closed list of quantities yet"]
-    quantities = {text for text in File.read(schema).literals() if _DOTTED.fullmatch(text)}
+def _by_literal(files: Iterable[File]) -> list[str]:
+    """Where a record's quantity is named by a string instead of the schema's constant."""
+    schema = SOURCE / "records"
+    old = {
+        text
+        for path in schema.glob("legacy*.py")
+        for text in File.read(path).literals()
+        if _DOTTED.fullmatch(text)
+    }
     return [
         f"{file.path.relative_to(ROOT)}: {text}"
         for file in files
-        if schema.parent not in file.path.parents
-        for text in sorted(file.literals() & quantities)
+        if schema not in file.path.parents
+        for text in [*sorted(file.literals() & old), *_given(file.tree)]
     ]
+
+
+def _given(tree: ast.Module) -> Iterator[str]:
+    """Strings given as ``quantity=...`` or ``Number(name=...)``, or compared with ``.quantity``."""
+    for node in ast.walk(tree):
+        values: list[ast.expr] = []
+        if isinstance(node, ast.Call):
+            names = {"quantity"} | ({"name"} if ast.unparse(node.func) == "Number" else set())
+            values = [keyword.value for keyword in node.keywords if keyword.arg in names]
+        elif isinstance(node, ast.Compare) and ast.unparse(node.left).endswith(".quantity"):
+            values = node.comparators
+        yield from (v.value for v in values if isinstance(v, ast.Constant) and isinstance(v.value, str))
 
 
 def _files_of_a_member(family: str, files: list[File]) -> int:
@@ -241,7 +257,7 @@ def main() -> None:
         print(f"| {name} | {value} |", flush=True)
     if "--list" in sys.argv:
         files = [File.read(path) for root in (SOURCE, PAPERS) for path in sorted(root.rglob("*.py"))]
-        print("\n".join([*_exempted(), *_dotted(files)]))
+        print("\n".join([*_exempted(), *_by_literal(files)]))
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ def test_a_damaged_state_is_noticed_and_the_one_before_it_taken(tmp_path, harm):
         state.write_bytes({"cut": bytes(content[:-30]), "empty": b"", "one bit": bytes(content)}[harm])
     resumed = _training(epochs=4)(_model(), _images(), seed=1, state_file=state, key="k")
     assert _equal(whole.model, resumed.model) and len(resumed.logs) == 4
-    said = "state.safetensors is damaged; it went on from the state before it, epoch 2"
+    said = "state.safetensors is damaged; the run continued from the state before it, epoch 2"
     assert resumed.notes == (() if harm == "gone" else (said,))
     assert {p.name for p in tmp_path.iterdir()} == {"state.safetensors"}
 

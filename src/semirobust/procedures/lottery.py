@@ -52,7 +52,7 @@ class Level:
 
 @dataclass(frozen=True)
 class Lottery:
-    """Train, prune the lowest share of what is left, go back to the weights of the beginning, and again.
+    """Train, prune the lowest fraction of what is left, rewind to the initial weights, and repeat.
 
     Source: Frankle & Carbin (2019), as "Lighter robust model", section V, runs it under adversarial training:
     30 % at a time, 12 epochs a level, all layers together. Level 0 is the whole network, and every level has
@@ -65,7 +65,7 @@ class Lottery:
         scope: ``global`` compares all layers' weights with each other, ``layer`` prunes each layer by that
             fraction, ``features`` takes away that fraction of the features in front of the classifier and
             nothing else.
-        saliency: what a weight is worth.
+        saliency: the score of each weight; the lowest are pruned.
         rewind: back to the ``initial`` weights (a ticket), to fresh ones at each level (``reinitialise``: the
             paper's baseline; from level 2 on its masks come from its own weights), or not at all (``none``:
             iterative pruning with fine-tuning).
@@ -130,7 +130,7 @@ class Lottery:
             images, training, seed, validate, fabric, key: as in :class:`Training`.
             fresh: builds the model with other initial weights; needed for ``reinitialise``.
             folder: where levels are kept as they end; those already there are read and not run again, and one
-                that was interrupted goes on from its last epoch.
+                that was interrupted continues from its last epoch.
             on_level: told of every level that ran, before it is kept.
             zeros: weights of the model that are 0 were pruned before, and stay out.
             progress: told of every step.
@@ -146,23 +146,23 @@ class Lottery:
                 f"rewind_epoch: expected at most the {training.epochs} epochs of a level, got"
                 f" {self.rewind_epoch}"
             )
-        own = _key(key, self, training, digest(snapshot(model), images), seed)
-        run = _Run(self, model, images, training, as_seed(seed), folder, own, zeros)
-        found: list[Level] = []
+        level_key = _key(key, self, training, digest(snapshot(model), images), seed)
+        run = _Run(self, model, images, training, as_seed(seed), folder, level_key, zeros)
+        levels: list[Level] = []
         for number in range(self.levels + 1):
-            level = run.kept(number)
+            level = run.read(number)
             if level is None:
                 if number == 0:
-                    run.rehearse()
-                masks, start = run.begin(number, found[-1] if found else None, fresh)
+                    run.check_prunable()
+                masks, start = run.begin(number, levels[-1] if levels else None, fresh)
                 level = run.train(number, masks, start, validate, fabric, progress)
                 if on_level is not None:
                     on_level(level)
-                run.keep(level)
-            found.append(level)
-        model.load_state_dict(found[-1].last)
+                run.write(level)
+            levels.append(level)
+        model.load_state_dict(levels[-1].last)
         model.eval()
-        return found
+        return levels
 
 
 def _key(*parts: object) -> str:
@@ -206,7 +206,7 @@ class _Run:
             return masks, snapshot(fresh(self.seed / "initialise" / number))
         return masks, self.initial if not lottery.rewind_epoch else self._late()
 
-    def rehearse(self) -> None:
+    def check_prunable(self) -> None:
         """Ask for the first pruning before anything trains, so that what cannot be pruned is said at once."""
         masks = self._whole()
         if self.lottery.levels:
@@ -253,7 +253,7 @@ class _Run:
             )
         return Level(number, masks, trained.best, snapshot(self.model), trained)
 
-    def keep(self, level: Level) -> None:
+    def write(self, level: Level) -> None:
         """Write the level; its training state is needed no more."""
         if self.folder is None:
             return
@@ -263,8 +263,8 @@ class _Run:
         write_tensors(self._file(level.number), tensors, {"key": self.key})
         delete_state(self.folder / f"level-{level.number}.state.safetensors")
 
-    def kept(self, number: int) -> Level | None:
-        """The level that :meth:`keep` wrote, if it is there.
+    def read(self, number: int) -> Level | None:
+        """The level that :meth:`write` wrote, if it is there.
 
         Raises:
             InputError: it belongs to other settings.

@@ -79,8 +79,8 @@ class Recovered:
     @property
     def epochs(self) -> float | None:
         """Mean epochs to reach the aim, over the trials that did; None where none did."""
-        found = [trial.converged for trial in self.trials if trial.converged is not None]
-        return sum(found) / len(found) if found else None
+        epochs = [trial.converged for trial in self.trials if trial.converged is not None]
+        return sum(epochs) / len(epochs) if epochs else None
 
     def thresholds(self) -> dict[int, float]:
         """rho_j of each trained layer: the smallest over the trials that converged, the largest over all
@@ -89,8 +89,8 @@ class Recovered:
         converged = [trial.scores() for trial in self.trials if trial.converged is not None]
         scores, choose = (converged, min) if converged else ([trial.scores() for trial in self.trials], max)
         by_layer = [s.by_layer.get(RHO, {}) for s in scores]
-        found = {j: [rho[j] for rho in by_layer if j in rho] for j in self.layers}
-        return {j: choose(values) for j, values in found.items() if values}
+        rho_by_layer = {j: [rho[j] for rho in by_layer if j in rho] for j in self.layers}
+        return {j: choose(values) for j, values in rho_by_layer.items() if values}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,8 +105,8 @@ class Recovery:
     Args:
         layers: how many layers from the output are the suffix.
         trials: repetitions, which differ in their order of images and their attacks.
-        tolerance: k, a share; a trial has converged where its robust accuracy is at least A* - k.
-        stop: end a trial there; otherwise it goes on for all epochs.
+        tolerance: k, a fraction; a trial has converged where its robust accuracy is at least A* - k.
+        stop: end a trial there; otherwise it trains for all epochs.
         method: how the suffix is trained, where not by plain PGD-AT; its ``layers`` are overridden.
         training: with the attack of training; its objective and its layers are those of the method.
     """
@@ -122,7 +122,7 @@ class Recovery:
         if self.trials < 1:
             raise InputError(f"trials: expected at least 1, got {self.trials}")
         if not 0 <= self.tolerance <= 1:
-            raise InputError(f"tolerance: expected a share from 0 to 1, got {self.tolerance}")
+            raise InputError(f"tolerance: expected a fraction from 0 to 1, got {self.tolerance}")
 
     def suffix(self, layers: LayerMap) -> tuple[int, ...]:
         """The layers that train."""
@@ -165,8 +165,8 @@ class Recovery:
         seed = as_seed(seed)
         x, _ = images.batch(torch.tensor([0]), device_of(robust, torch.device("cpu")))
         layers = layer_map(robust, x)
-        found = as_scores(score(robust, seed / "reference")) if reference is None else reference
-        aim = found.metrics["robust"] - self.tolerance
+        scores = as_scores(score(robust, seed / "reference")) if reference is None else reference
+        aim = scores.metrics["robust"] - self.tolerance
         trials = []
         for number in range(self.trials):
             model = self.start(robust, normal, layers)
@@ -190,4 +190,4 @@ class Recovery:
             )
             reached = (log.epoch for log in trained.logs if log.metrics["robust"] >= aim)
             trials.append(Trial(start, trained, next(reached, None)))
-        return Recovered(self.suffix(layers), aim, found, tuple(trials))
+        return Recovered(self.suffix(layers), aim, scores, tuple(trials))

@@ -1,4 +1,4 @@
-"""Naming the cause when a loss is no number any more."""
+"""What made a loss NaN or infinite."""
 
 from typing import Any
 
@@ -22,12 +22,12 @@ def cause_of_nan(model: nn.Module, x: Tensor) -> str:
         if float(parameter.detach().abs().max()) > _EXPLODED:
             largest = float(parameter.detach().abs().max())
             return f"the weights {name} have grown to {largest:.1e}; the learning rate is probably too high"
-    found: list[str] = []
+    first_bad: list[str] = []
 
     def watch(name: str) -> Any:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and not found and not torch.isfinite(output).all():
-                found.append(
+            if isinstance(output, Tensor) and not first_bad and not torch.isfinite(output).all():
+                first_bad.append(
                     f"the output of {name or 'the model'} ({type(module).__name__}) is the first that is not"
                     " finite"
                 )
@@ -41,4 +41,4 @@ def cause_of_nan(model: nn.Module, x: Tensor) -> str:
     finally:
         for handle in handles:
             handle.remove()
-    return found[0] if found else "the logits are finite, so it is the loss itself"
+    return first_bad[0] if first_bad else "the logits are finite, so it is the loss itself"

@@ -1,4 +1,4 @@
-"""The optimiser of a run: it is made anew when other layers train, and momentum goes on by parameter name."""
+"""The optimiser of a run. It is made anew when other layers train; momentum is carried over by name."""
 
 from collections.abc import Mapping
 

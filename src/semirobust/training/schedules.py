@@ -1,4 +1,4 @@
-"""Learning rate over the course of training."""
+"""Schedules of the learning rate, by name."""
 
 import math
 import re
@@ -51,10 +51,10 @@ SCHEDULES: dict[str, Schedule] = {
 
 
 def drops(at: Sequence[float]) -> Schedule:
-    """1, then a tenth of it from each of these shares of training on: ``drops-75-90`` (in per cent) for
+    """1, then a tenth of it from each of these fractions of training on: ``drops-75-90`` (in per cent) for
     TRADES.
     """
-    return lambda progress: float(0.1 ** sum(progress >= share for share in at))
+    return lambda progress: float(0.1 ** sum(progress >= fraction for fraction in at))
 
 
 def schedule(name: str) -> Schedule:

@@ -100,12 +100,12 @@ def digest(weights: Mapping[str, Tensor], images: Images) -> str:
     """What a run starts from, in twelve hex digits: its weights, its labels and its pixels (of files: some of
     them).
     """
-    found = hashlib.sha256()
+    checksum = hashlib.sha256()
     pixels = (
         images.pixels
         if isinstance(images.pixels, Tensor)
         else images.pixels[torch.arange(min(64, len(images)))]
     )
     for tensor in (*weights.values(), images.y, pixels):
-        found.update(bytes_of(tensor))
-    return found.hexdigest()[:12]
+        checksum.update(bytes_of(tensor))
+    return checksum.hexdigest()[:12]

@@ -20,7 +20,7 @@ _FORMAT = 2
 def write_state(path: Path, state: TrainState, groups: Mapping[str, Mapping[str, Tensor]], key: str) -> None:
     """Write everything into one safetensors file, whole or not at all, and keep the one before it.
 
-    ``groups`` are tensors by group and name. A checksum over all of it is kept too.
+    ``groups`` are tensors by group and name. A checksum over all of it is written too.
     """
     tensors = {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
     content = {"state": _plain(state), "key": key, "format": _FORMAT}
@@ -75,7 +75,7 @@ def read_state(path: Path, key: str) -> tuple[TrainState, dict[str, dict[str, Te
             return state, groups, ""
         # Damaged: it must not take the place of the whole one when the next is written.
         path.unlink(missing_ok=True)
-        damaged = f"{path.name} is damaged; it went on from the state before it, epoch {state.epoch}"
+        damaged = f"{path.name} is damaged; the run continued from the state before it, epoch {state.epoch}"
         return state, groups, damaged if len(files) > 1 else ""
     raise InputError(f"{path}: damaged, and there is no whole state before it; delete it to begin again")
 

@@ -30,11 +30,11 @@ class Choice:
 
 
 class AbstractTrainable(ABC):
-    """Says at the start of an epoch which layers train from here on."""
+    """Says at the start of an epoch which layers train from then on."""
 
     @abstractmethod
     def __call__(self, epoch: int, model: nn.Module, seed: Seed) -> Choice | None:
-        """A choice; None to go on with the last one. Epoch 0 must choose."""
+        """A choice; None keeps the last one. Epoch 0 must choose."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ _ADVERSARIAL, _EVERYTHING = Adversarial(), All()
 
 @dataclass(frozen=True)
 class Trained:
-    """What a run leaves.
+    """The result of a run.
 
     Attributes:
         model: the trained module, in eval mode, at its last epoch.
@@ -109,8 +109,8 @@ class Training:
         if self.nesterov and not self.momentum > 0:
             raise InputError(f"nesterov: expected a momentum above 0, got {self.momentum}")
         if not (0 <= self.momentum < 1 and self.weight_decay >= 0):
-            found = f"{self.momentum} and {self.weight_decay}"
-            raise InputError(f"momentum and weight_decay: expected below 1, and at least 0; got {found}")
+            values = f"{self.momentum} and {self.weight_decay}"
+            raise InputError(f"momentum and weight_decay: expected below 1, and at least 0; got {values}")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate: expected a positive number, got {self.learning_rate}")
         self._check_hooks()
@@ -161,20 +161,20 @@ class Training:
         """
         if validate is None and (self.until < math.inf or self.best_by is not None):
             raise InputError("until and best_by: expected a validation whose scores they are about, got none")
-        where = fabric or Fabric(accelerator="cpu", devices=1)
+        devices = fabric or Fabric(accelerator="cpu", devices=1)
         if state_file is not None:
             names = ",".join(hook.name for hook in self.hooks)
             key = f"{key}/{names}/{digest(model.state_dict(), images)}"
 
         def save(run: Run) -> None:
-            if state_file is not None and where.is_global_zero:
+            if state_file is not None and devices.is_global_zero:
                 write_state(state_file, run.state, engine.tensors(run), key)
 
-        run = engine.begin(self, model, images, as_seed(seed), where)
+        run = engine.begin(self, model, images, as_seed(seed), devices)
         note = ""
         if state_file is not None:
             note = engine.resume(run, state_file, key) if has_state(state_file) else ""
-            Processes(where).check_equal(
+            Processes(devices).check_equal(
                 f"{run.state.epoch} epochs", "state: expected a folder that all processes share"
             )
         callbacks = engine.Callbacks(on_step, save, save_every)
@@ -184,7 +184,7 @@ class Training:
                 on_epoch(log, run.state)
             save(run)
         run.model.eval()
-        if state_file is not None and where.is_global_zero:
+        if state_file is not None and devices.is_global_zero:
             delete_previous(state_file)
         return Trained(
             run.model,

@@ -95,8 +95,8 @@ class Perturbations:
 
     def end_epoch(self, processes: Processes = ALONE) -> None:
         """What all processes kept in this epoch is what the next one starts from."""
-        found = processes.max(self.this_epoch)
-        self.last_epoch, self.this_epoch = found, torch.full_like(found, _UNSEEN)
+        self.last_epoch = processes.max(self.this_epoch)
+        self.this_epoch = torch.full_like(self.last_epoch, _UNSEEN)
 
 
 class _State(AbstractHookState):

@@ -149,7 +149,7 @@ _SMALL = {
     "prune.epochs": 1,
 }
 _UNITS = ["capacity-mnist/seed-0/fgsm-0", "lottery-fgsm/seed-0/ticket", "features-pgd/seed-0/features"]
-_TIMED = ("seconds", "cost.")
+_TIMED = ("seconds", "inference_ratio")
 
 
 def main() -> None:
@@ -271,7 +271,9 @@ def _content(folder: Path) -> dict[str, object]:
             found[name] = (tensors, _timeless(read_metadata(file)))
         elif file.suffix == ".jsonl":
             records = [json.loads(line) for line in file.read_text().splitlines()]
-            found[name] = [r for r in records if not any(word in str(r.get("name", "")) for word in _TIMED)]
+            found[name] = [
+                r for r in records if not any(word in str(r.get("quantity", "")) for word in _TIMED)
+            ]
         else:
             found[name] = file.read_bytes()
     return found

@@ -2,69 +2,71 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass
 from statistics import median
 
-from semirobust.records import Number
-from semirobust.reports import Seeds, Source, by_seed, paired, percent, points, table
+from semirobust.records import Number, Quantity
+from semirobust.reports import Seeds, Source, by_seed, cells, paired, percent, points, table
 
 __all__ = [
+    "Pick",
     "allocated",
     "arms",
     "attacks",
     "compared",
     "crossed",
     "curve",
-    "of_network",
     "pgd_of",
     "sweep",
     "versus",
 ]
 
 _COLLAPSED = 0.8
+_ATTACKS = ("attacks", "autoattack")  # units of other attacks than the one that compares arms
 
 
-def of_network(source: Source, network: str) -> Source:
-    """The numbers of one network alone."""
-    return replace(source, numbers=[n for n in source.numbers if n.labels.get("network") == network])
+@dataclass(frozen=True)
+class Pick:
+    """An arm, and its unit where several units have one of that name."""
+
+    arm: str
+    unit: str | None = None
+
+    def of(self, number: Number) -> bool:
+        """Whether a number belongs to it."""
+        return number.about.arm == self.arm and self.unit in (None, number.about.unit)
+
+
+_START, _BEST, _CONTINUED = Pick("start"), Pick("best"), Pick("continued")
 
 
 def pgd_of(source: Source) -> str:
     """The attack that all arms were evaluated under."""
-    names = [str(n.labels["attack"]) for n in source.named("accuracy") if n.labels.get("unit") == "start"]
+    names = [str(n.about.attack) for n in source.of(Quantity.ACCURACY, unit="start")]
     return next(
         (name for name in names if name.startswith("pgd")),
         next((name for name in names if name != "clean"), "pgd-20"),
     )
 
 
-def _accuracy(source: Source, arm: str, attack: str) -> Seeds:
-    """Of an arm, which may be named with its unit: ``arm@unit``."""
-    numbers = (n for n in source.named("accuracy") if n.labels.get("unit") not in ("attacks", "autoattack"))
-    return by_seed(n for n in numbers if n.labels.get("attack") == attack and _of(n, arm))
+def _accuracy(source: Source, arm: Pick, attack: str) -> Seeds:
+    numbers = source.of(Quantity.ACCURACY, attack=attack)
+    return by_seed(n for n in numbers if n.about.unit not in _ATTACKS and arm.of(n))
 
 
-def _of(number: Number, arm: str) -> bool:
-    name, _, unit = arm.partition("@")
-    return number.labels.get("arm") == name and (not unit or number.labels.get("unit") == unit)
-
-
-def arms(source: Source, names: Mapping[str, str], *, cost: bool = False) -> str:
-    """Accuracy, gains and what trained; ``names`` gives each arm its words, ``arm@unit`` where several units
-    have it.
-    """
+def arms(source: Source, names: Mapping[Pick, str], *, cost: bool = False) -> str:
+    """Accuracy, gains and what trained; ``names`` gives each arm its words."""
     pgd, rows = pgd_of(source), []
-    start, continued = (_accuracy(source, arm, pgd) for arm in ("start", "continued"))
-    seconds = _seconds(source, "continued")
+    start, continued = (_accuracy(source, arm, pgd) for arm in (_START, _CONTINUED))
+    seconds = _seconds(source, _CONTINUED)
     for arm, name in names.items():
         found, clean = _accuracy(source, arm, pgd), _accuracy(source, arm, "clean")
         if not found:
             continue
         gains = [
-            points(paired(found, other)) if arm not in ("start", "best") else ""
-            for other in (start, continued)
+            points(paired(found, other)) if arm not in (_START, _BEST) else "" for other in (start, continued)
         ]
-        gains = [gains[0], "" if arm == "continued" else gains[1]]
+        gains = [gains[0], "" if arm == _CONTINUED else gains[1]]
         trains = [_layers(source, arm), _trained(source, arm)]
         costs = [_ratio(_seconds(source, arm), seconds)] if cost else []
         rows.append((name, len(found.values), percent(clean), percent(found), *gains, *trains, *costs))
@@ -72,7 +74,7 @@ def arms(source: Source, names: Mapping[str, str], *, cost: bool = False) -> str
     return table([*head, *(["epoch, PGD-AT's = 1"] if cost else [])], rows)
 
 
-def versus(source: Source, arm: str, names: Mapping[str, str]) -> str:
+def versus(source: Source, arm: Pick, names: Mapping[Pick, str]) -> str:
     """One arm less each of the others, clean and under attack."""
     pgd, rows = pgd_of(source), []
     for other, name in names.items():
@@ -85,12 +87,12 @@ def versus(source: Source, arm: str, names: Mapping[str, str]) -> str:
     return table(("less", "seeds", "clean", pgd), rows)
 
 
-def _seconds(source: Source, arm: str) -> dict[int, float]:
+def _seconds(source: Source, arm: Pick) -> dict[int, float]:
     """Seed -> median seconds of an epoch."""
     found: dict[int, list[float]] = {}
-    for n in source.named("train.seconds"):
-        if _of(n, arm):
-            found.setdefault(int(n.labels["seed"]), []).append(n.value)
+    for n in source.of(Quantity.EPOCH_SECONDS):
+        if arm.of(n):
+            found.setdefault(n.about.seed or 0, []).append(n.value)
     return {seed: median(values) for seed, values in found.items()}
 
 
@@ -100,37 +102,41 @@ def _ratio(one: Mapping[int, float], other: Mapping[int, float]) -> str:
     return f"{median(ratios):.2f}" if ratios else ""
 
 
-def _trained(source: Source, arm: str) -> str:
-    found = [n.value for n in source.named("train.parameters") if _of(n, arm)]
+def _trained(source: Source, arm: Pick) -> str:
+    found = [n.value for n in source.of(Quantity.TRAINED_PARAMETERS) if arm.of(n)]
     return f"{sum(found) / len(found):,.0f}" if found else ""
 
 
-def _layers(source: Source, arm: str) -> str:
+def _layers(source: Source, arm: Pick) -> str:
     """The layers that trained in most epochs, seed by seed."""
-    found = [n for n in source.named("train.layer") if _of(n, arm)]
+    found = [n.about for n in source.of(Quantity.TRAINED_LAYER) if arm.of(n)]
     chosen = []
-    for seed in sorted({int(n.labels["seed"]) for n in found}):
-        counts = Counter(int(n.labels["layer"]) for n in found if int(n.labels["seed"]) == seed)
-        most = max(counts.values())
-        own = [str(layer) for layer, count in sorted(counts.items()) if count == most]
-        chosen.append("+".join(own) if len(own) <= 6 else f"{len(own)} layers")
+    for seed in sorted({about.seed or 0 for about in found}):
+        counts = Counter(about.layer for about in found if about.seed == seed)
+        layers = sorted(layer or 0 for layer, count in counts.items() if count == max(counts.values()))
+        chosen.append("+".join(map(str, layers)) if len(layers) <= 6 else f"{len(layers)} layers")
     return ", ".join(chosen) if chosen else "all"
 
 
 def sweep(source: Source) -> str:
     """What each weight of CLAT's term gains, by its form and layer."""
     pgd, rows = pgd_of(source), []
-    start, clean = _accuracy(source, "start", pgd), _accuracy(source, "start", "clean")
-    found = [n for n in source.named("accuracy") if str(n.labels["unit"]).startswith("lambda-")]
-    weights = sorted({float(str(n.labels["arm"]).split()[1]) for n in found})
-    groups = {tuple(str(n.labels["unit"]).split("-")[1:3]) for n in found}
-    for form, layer in sorted(groups, key=lambda group: (group[0], int(group[1]))):
-        own = [n for n in found if str(n.labels["unit"]).split("-")[1:3] == [form, layer]]
+    start, clean = _accuracy(source, _START, pgd), _accuracy(source, _START, "clean")
+    swept = source.only(variant="sweep")
+    weights = sorted(swept.values(Quantity.ACCURACY, lambda about: about.loss_weight))
+    groups = {(n.about.loss_form or "", n.about.tuned_layer or 0) for n in swept.of(Quantity.ACCURACY)}
+    for form, layer in sorted(groups):
         row: list[object] = [{"free": "scale-free", "paper": "paper"}[form], layer]
         for weight in weights:
-            arm = f"{form} {weight}"
             robust, plainly = (
-                by_seed(n for n in own if n.labels["arm"] == arm and n.labels["attack"] == attack)
+                cells(
+                    swept,
+                    Quantity.ACCURACY,
+                    loss_form=form,
+                    tuned_layer=layer,
+                    loss_weight=weight,
+                    attack=attack,
+                )
                 for attack in (pgd, "clean")
             )
             if not robust:
@@ -154,16 +160,16 @@ def compared(source: Source, networks: Mapping[str, str]) -> str:
     """
     rows = []
     for network, name in networks.items():
-        own = of_network(source, network)
+        own = source.only(network=network)
         pgd = pgd_of(own)
         names = {
-            "start": "start",
-            "continued": "continued",
-            "clat": "clat@clat",
-            "PGD-AT as clat": "PGD-AT as clat",
-            "rift": "rift",
+            "start": _START,
+            "continued": _CONTINUED,
+            "clat": Pick("clat", "clat"),
+            "PGD-AT as clat": Pick("PGD-AT as clat"),
+            "rift": Pick("rift"),
         }
-        found = {arm: _accuracy(own, name, pgd) for arm, name in names.items()}
+        found = {arm: _accuracy(own, pick, pgd) for arm, pick in names.items()}
         if not found["clat"]:
             continue
         clean = [_accuracy(own, names[arm], "clean") for arm in ("start", "continued", "clat")]
@@ -175,7 +181,7 @@ def compared(source: Source, networks: Mapping[str, str]) -> str:
         gains = [
             points(paired(found["clat"], found[arm])) for arm in ("start", "continued", "PGD-AT as clat")
         ]
-        rows.append((name, *pairs, *others, *gains, _layers(own, "clat@clat")))
+        rows.append((name, *pairs, *others, *gains, _layers(own, names["clat"])))
     head = (
         "base",
         "start",
@@ -191,15 +197,15 @@ def compared(source: Source, networks: Mapping[str, str]) -> str:
     return table(head, rows)
 
 
-def allocated(source: Source, networks: Mapping[str, str]) -> str:
+def allocated(source: Source, networks: Mapping[str, int]) -> str:
     """Epochs of the base against epochs of CLAT in one sum."""
     rows = []
     for network, name in networks.items():
-        own = of_network(source, network)
+        own, clat = source.only(network=network), Pick("clat")
         pgd = pgd_of(own)
-        start, found = _accuracy(own, "start", pgd), _accuracy(own, "clat", pgd)
+        start, found = _accuracy(own, _START, pgd), _accuracy(own, clat, pgd)
         if found:
-            rows.append((name, percent(start), percent(_accuracy(own, "clat", "clean")), percent(found)))
+            rows.append((name, percent(start), percent(_accuracy(own, clat, "clean")), percent(found)))
     return table(("epochs of PGD-AT + CLAT", "start, under attack", "clean", "under attack"), rows)
 
 
@@ -207,13 +213,13 @@ def attacks(source: Source, names: Mapping[str, str]) -> str:
     """Each attack on all images, arm by arm; the last column is the gain of the last arm over the one before
     it.
     """
-    found = [n for n in source.named("accuracy") if n.labels.get("unit") in ("attacks", "autoattack")]
+    found = [n for n in source.of(Quantity.ACCURACY, cumulative=None) if n.about.unit in _ATTACKS]
     rows = []
-    for unit, attack in dict.fromkeys((str(n.labels["unit"]), str(n.labels["attack"])) for n in found):
-        if attack.startswith(("+ ", "worst")):
+    for unit, attack in dict.fromkeys((n.about.unit, n.about.attack) for n in found):
+        if attack == "worst":
             continue
-        here = [n for n in found if (n.labels["unit"], n.labels["attack"]) == (unit, attack)]
-        values = [by_seed(n for n in here if n.labels["arm"] == arm) for arm in names]
+        here = [n for n in found if (n.about.unit, n.about.attack) == (unit, attack)]
+        values = [by_seed(n for n in here if n.about.arm == arm) for arm in names]
         gains = [points(paired(values[-1], other)) for other in values[:-1]]
         rows.append((attack, next((n.n for n in here), "–"), *map(percent, values), *gains))
     last = list(names.values())[-1]
@@ -228,30 +234,22 @@ def attacks(source: Source, names: Mapping[str, str]) -> str:
 
 def curve(source: Source, names: Mapping[str, str]) -> str:
     """Accuracy under PGD-10 by radius."""
-    found = source.named("curve")
-    radii = sorted({float(n.labels["epsilon"]) for n in found})
+    quantity = Quantity.ACCURACY_BY_EPSILON
+    radii = sorted(source.values(quantity, lambda about: about.epsilon))
     if not radii:
         return ""
     rows = []
     for arm, name in names.items():
-        own = [n for n in found if n.labels["arm"] == arm]
-        rows.append(
-            (name, *(percent(by_seed(n for n in own if float(n.labels["epsilon"]) == r)) for r in radii))
-        )
+        rows.append((name, *(percent(cells(source, quantity, arm=arm, epsilon=r)) for r in radii)))
     return table(("arm", *(f"{255 * r:.0f}/255" for r in radii)), rows)
 
 
 def crossed(source: Source) -> str:
     """Accuracy of each network on what was made for each other."""
-    found = source.named("across")
-    names = list(dict.fromkeys(str(n.labels["source"]) for n in found))
+    quantity = Quantity.TRANSFER_ACCURACY
+    names = source.values(quantity, lambda about: about.source)
     rows = []
     for made_for in names:
-        own = [n for n in found if n.labels["source"] == made_for]
-        rows.append(
-            (
-                made_for,
-                *(percent(by_seed(n for n in own if n.labels["target"] == seen_by)) for seen_by in names),
-            )
-        )
+        row = [percent(cells(source, quantity, source=made_for, target=seen_by)) for seen_by in names]
+        rows.append((made_for, *row))
     return table(("made for", *names), rows)

@@ -5,18 +5,19 @@ from collections.abc import Mapping
 import numpy as np
 from scipy.stats import spearmanr
 
-from semirobust.records import Number
+from semirobust.records import Number, Quantity
 from semirobust.reports import Seeds, Source, paired, plain, points, table
 
 __all__ = ["agreement", "choices", "index_name", "layer_gains"]
 
 _SCALES = {"paper": "1/N", "rms": "1/√N", "relative": "relative"}
-_OTHERS = {
-    "weight-criticality": "RiFT's weight criticality, lowest first",
-    "gradient-norm": "gradient norm",
-    "connectivity": "connectivity",
-    "connectivity.excess": "connectivity, excess over its null",
-    "semirobustness.drop": "drop of semirobust accuracy",
+# Measure and its part -> words.
+_OTHERS: dict[tuple[str | None, str | None], str] = {
+    ("weight-criticality", None): "RiFT's weight criticality, lowest first",
+    ("gradient-norm", None): "gradient norm",
+    ("connectivity", None): "connectivity",
+    ("connectivity", "excess"): "connectivity, excess over its null",
+    ("semirobustness", "drop"): "drop of semirobust accuracy",
 }
 _COMPARED = (
     "distance, 1/N, input",
@@ -31,40 +32,39 @@ Scores = dict[str, dict[tuple[str, int], dict[int, float]]]
 """Criterion -> network and seed -> layer -> score, the higher the sooner it is chosen."""
 
 
-def index_name(form: str, scale: str, at: str) -> str:
+def index_name(form: str | None, scale: str | None, place: str | None) -> str:
     """``distance, 1/N, input``; of the curvature form 1/√N is the same as 1/N, and left out: ``""``."""
-    return "" if (form, scale) == ("curvature", "rms") else f"{form}, {_SCALES[scale]}, {at}"
+    return "" if (form, scale) == ("curvature", "rms") else f"{form}, {_SCALES[scale or '']}, {place}"
 
 
 def _gains(source: Source, unit: str, attack: str) -> dict[tuple[str, int], dict[int, float]]:
     """Network and seed -> layer -> gain under attack, over the start, of a method with that layer alone."""
-    under = [n for n in source.named("accuracy") if n.labels.get("attack") == attack]
-    start = {_place(n): n.value for n in under if n.labels.get("arm") == n.labels.get("unit") == "start"}
+    starts = source.of(Quantity.ACCURACY, attack=attack, arm="start", unit="start")
+    start = {_place(n): n.value for n in starts}
     found: dict[tuple[str, int], dict[int, float]] = {}
-    for n in under:
-        name = str(n.labels.get("arm", ""))
-        if n.labels.get("unit") == unit and name.startswith("layer ") and _place(n) in start:
-            found.setdefault(_place(n), {})[int(name.split()[1])] = n.value - start[_place(n)]
+    for n in source.of(Quantity.ACCURACY, attack=attack, unit=unit):
+        if n.about.tuned_layer is not None and _place(n) in start:
+            found.setdefault(_place(n), {})[n.about.tuned_layer] = n.value - start[_place(n)]
     return found
 
 
 def _place(n: Number) -> tuple[str, int]:
-    return str(n.labels["network"]), int(n.labels["seed"])
+    return n.about.network or "", n.about.seed or 0
 
 
 def _scores(source: Source) -> Scores:
     found: Scores = {}
-    for n in source.numbers:
-        if not n.name.startswith("layer.") or n.labels.get("unit") not in ("index", "criteria"):
+    for n in source.of(Quantity.MEASURE):
+        about = n.about
+        if about.unit not in ("index", "criteria"):
             continue
-        kind = n.name.removeprefix("layer.")
-        if kind == "criticality":
-            name = index_name(*(str(n.labels[key]) for key in ("form", "scale", "at")))
+        if about.measure == "criticality":
+            name = index_name(about.form, about.scale, about.place)
         else:
-            name = _OTHERS.get(kind, "")
+            name = _OTHERS.get((about.measure, about.part), "")
         if name:
-            sign = -1 if kind == "weight-criticality" else 1
-            found.setdefault(name, {}).setdefault(_place(n), {})[int(n.labels["layer"])] = sign * n.value
+            sign = -1 if about.measure == "weight-criticality" else 1
+            found.setdefault(name, {}).setdefault(_place(n), {})[about.layer or 0] = sign * n.value
     return {
         name: {place: _inner(values) for place, values in places.items()} for name, places in found.items()
     }

@@ -3,36 +3,37 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from semirobust.records import Quantity
 from semirobust.reports import Source, cells, paired
+
+from .arms import Pick
 
 __all__ = ["FIGURES", "HEIGHT"]
 
 HEIGHT = 4.2  # of a row, in inches
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#5b6670"
 _ARMS = {
-    "continued@continued": "PGD-AT continued",
-    "clat@clat": "CLAT, 1/N",
-    "PGD-AT as clat@clat": "its layers, PGD-AT",
-    "clat-11@clat-11": "CLAT, layer 11",
-    "PGD-AT as clat-11@clat-11": "layer 11, PGD-AT",
-    "clat-fixed@clat-fixed": "CLAT, chosen once",
-    "clat-random@clat-random": "CLAT, random layers",
-    "clat-smallest@clat-smallest": "CLAT, least critical",
-    "rift@rift": "RiFT",
-    "lora@lora": "LoRA",
-    "suffix@suffix": "last 4 layers, PGD-AT",
+    Pick("continued", "continued"): "PGD-AT continued",
+    Pick("clat", "clat"): "CLAT, 1/N",
+    Pick("PGD-AT as clat", "clat"): "its layers, PGD-AT",
+    Pick("clat-11", "clat-11"): "CLAT, layer 11",
+    Pick("PGD-AT as clat-11", "clat-11"): "layer 11, PGD-AT",
+    Pick("clat-fixed", "clat-fixed"): "CLAT, chosen once",
+    Pick("clat-random", "clat-random"): "CLAT, random layers",
+    Pick("clat-smallest", "clat-smallest"): "CLAT, least critical",
+    Pick("rift", "rift"): "RiFT",
+    Pick("lora", "lora"): "LoRA",
+    Pick("suffix", "suffix"): "last 4 layers, PGD-AT",
 }
 
 
 def _gains(panel: Any, source: Source) -> None:
     """Accuracy under PGD-20 less that of the start, by arm and regime."""
     for regime, colour, shift in (("early", _BLUE, -0.12), ("late", _ORANGE, 0.12)):
-        start = cells(source, "accuracy", arm="start", attack="pgd-20", network=regime)
+        start = cells(source, Quantity.ACCURACY, arm="start", attack="pgd-20", network=regime)
         for position, entry in enumerate(_ARMS):
-            arm, _, unit = entry.partition("@")
-            found = paired(
-                cells(source, "accuracy", arm=arm, attack="pgd-20", network=regime, unit=unit), start
-            )
+            here = source.only(arm=entry.arm, unit=entry.unit)
+            found = paired(cells(here, Quantity.ACCURACY, attack="pgd-20", network=regime), start)
             if len(found.values) > 1:
                 low, high = found.interval
                 at = position + shift
@@ -55,13 +56,23 @@ def _gains(panel: Any, source: Source) -> None:
 
 def _sweep(panel: Any, source: Source) -> None:
     """Points gained after CLAT with one layer by the weight of its term, late."""
-    start = {a: cells(source, "accuracy", arm="start", attack=a, network="late") for a in ("pgd-20", "clean")}
+    start = {
+        a: cells(source, Quantity.ACCURACY, arm="start", attack=a, network="late")
+        for a in ("pgd-20", "clean")
+    }
     for layer, colour in ((4, _GREEN), (11, _BLUE), (17, _ORANGE)):
         for attack, style in (("pgd-20", "-"), ("clean", ":")):
             points = []
             for weight in (0.1, 0.3, 1.0, 3.0):
-                labels = {"arm": f"free {weight}", "unit": f"lambda-free-{layer}", "network": "late"}
-                found = paired(cells(source, "accuracy", attack=attack, **labels), start[attack])
+                gained = cells(
+                    source.only(network="late", variant="sweep"),
+                    Quantity.ACCURACY,
+                    loss_form="free",
+                    loss_weight=weight,
+                    tuned_layer=layer,
+                    attack=attack,
+                )
+                found = paired(gained, start[attack])
                 if found:
                     points.append((weight, 100 * found.mean))
             if points:

@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterable
 
 from scipy.stats import spearmanr
 
-from semirobust.records import Number
+from semirobust.records import Number, Quantity
 from semirobust.reports import Seeds, Source, cells, percent, plain, points, table
 
 from .criteria import index_name
@@ -16,16 +16,14 @@ def overfitting(source: Source) -> str:
     """How far the base's robust accuracy fell behind its best epoch, on held-out images."""
     falls, epochs = dict[int, float](), dict[int, float]()
     for seed in seeds_of(source):
-        robust = _course(source, "validation.robust", seed)
+        robust = _by_epoch(source, Quantity.VALIDATION_ROBUST, seed)
         if robust:
             best = max(robust, key=lambda epoch: robust[epoch])
             falls[seed], epochs[seed] = robust[max(robust)] - robust[best], float(best)
     if not falls:
         return "–"
-    last = max(
-        int(n.labels["epoch"]) for n in source.named("validation.robust") if n.labels["unit"] == "base"
-    )
-    ends = {seed: _course(source, "train.loss", seed)[last] for seed in falls}
+    last = max(n.about.epoch or 0 for n in source.of(Quantity.VALIDATION_ROBUST, unit="base"))
+    ends = {seed: _by_epoch(source, Quantity.TRAINING_LOSS, seed)[last] for seed in falls}
     return (
         f"On held-out images the base's accuracy under attack after its last epoch, {last}, is"
         f" {points(Seeds(falls))} points from its best one, which is epoch {plain(Seeds(epochs), 0)}; its"
@@ -35,32 +33,30 @@ def overfitting(source: Source) -> str:
 
 def seeds_of(source: Source) -> list[int]:
     """All seeds, ascending."""
-    return sorted({int(n.labels["seed"]) for n in source.numbers})
+    return sorted({n.about.seed or 0 for n in source.numbers})
 
 
-def _course(source: Source, name: str, seed: int) -> dict[int, float]:
+def _by_epoch(source: Source, quantity: Quantity, seed: int) -> dict[int, float]:
     """A number of the base by epoch."""
-    found = (n for n in source.named(name) if n.labels["unit"] == "base" and int(n.labels["seed"]) == seed)
-    return {int(n.labels["epoch"]): n.value for n in found}
+    found = source.of(quantity, unit="base", seed=seed)
+    return {n.about.epoch: n.value for n in found if n.about.epoch is not None}
 
 
 def index(source: Source, listed: Collection[int]) -> str:
     """The five highest layers in every form, and how many of those that the paper lists are among them."""
-    found, rows = source.named("layer.criticality"), []
-    for form, scale, at in dict.fromkeys(
-        (str(n.labels["form"]), str(n.labels["scale"]), str(n.labels["at"])) for n in found
-    ):
-        name = index_name(form, scale, at)
+    found, rows = source.of(Quantity.MEASURE, measure="criticality"), []
+    for kind in dict.fromkeys((n.about.form, n.about.scale, n.about.place) for n in found):
+        name = index_name(*kind)
         if not name:
             continue
-        own = [n for n in found if (n.labels["form"], n.labels["scale"], n.labels["at"]) == (form, scale, at)]
+        own = [n for n in found if (n.about.form, n.about.scale, n.about.place) == kind]
         tops, hits = [], dict[int, float]()
         for seed in seeds_of(source):
-            top = _top([n for n in own if int(n.labels["seed"]) == seed])
+            top = _top([n for n in own if n.about.seed == seed])
             if top:
                 tops.append(", ".join(map(str, top)))
                 hits[seed] = float(len(set(top) & set(listed)))
-        candidates = sorted({int(n.labels["layer"]) for n in own})[:-1]
+        candidates = sorted({n.about.layer or 0 for n in own})[:-1]
         chance = 5 * len(set(candidates) & set(listed)) / len(candidates)
         rows.append((name, "; ".join(tops), plain(Seeds(hits), 1), f"{chance:.1f}"))
     return table(
@@ -70,23 +66,24 @@ def index(source: Source, listed: Collection[int]) -> str:
 
 def _top(numbers: Iterable[Number], k: int = 5) -> list[int]:
     numbers = list(numbers)
-    last = max((int(n.labels["layer"]) for n in numbers), default=0)
-    ranked = sorted((n for n in numbers if int(n.labels["layer"]) != last), key=lambda n: -n.value)
-    return [int(n.labels["layer"]) for n in ranked[:k]]
+    last = max((n.about.layer or 0 for n in numbers), default=0)
+    ranked = sorted((n for n in numbers if n.about.layer != last), key=lambda n: -n.value)
+    return [n.about.layer or 0 for n in ranked[:k]]
 
 
 def stability(source: Source) -> str:
     """Share of the top layers that a batch finds."""
-    found, rows = source.named("stability.agreement"), []
-    sizes = sorted({int(n.labels["size"]) for n in found})
-    for scale, k in dict.fromkeys((str(n.labels["scale"]), int(n.labels["k"])) for n in found):
+    rows = []
+    sizes = sorted(source.values(Quantity.STABILITY, lambda about: about.batch))
+    for scale, k in source.values(Quantity.STABILITY, lambda about: (about.scale, about.k)):
         agreement = [
-            percent(cells(source, "stability.agreement", scale=scale, k=k, size=size), 0) for size in sizes
+            percent(cells(source, Quantity.STABILITY, scale=scale, k=k, batch=size), 0) for size in sizes
         ]
         ends = [
-            percent(cells(source, f"stability.{name}", scale=scale, k=k), 0) for name in ("seeds", "chance")
+            percent(cells(source, quantity, scale=scale, k=k), 0)
+            for quantity in (Quantity.STABILITY_SEEDS, Quantity.STABILITY_CHANCE)
         ]
-        rows.append(({"paper": "1/N", "rms": "1/√N"}[scale], k, *agreement, *ends))
+        rows.append(({"paper": "1/N", "rms": "1/√N"}[scale or ""], k, *agreement, *ends))
     return table(
         (
             "scale",
@@ -101,8 +98,8 @@ def stability(source: Source) -> str:
 
 def drift(source: Source) -> str:
     """The first layer after each epoch of the base."""
-    found = [n for n in source.named("validation.criticality") if n.labels["unit"] == "base"]
-    epochs = sorted({int(n.labels["epoch"]) for n in found})
+    found = source.of(Quantity.VALIDATION_MEASURE, measure="criticality", unit="base")
+    epochs = sorted({n.about.epoch or 0 for n in found})
     shown = (
         sorted({epochs[round(share * (len(epochs) - 1))] for share in (0, 0.1, 0.25, 0.5, 0.75, 1)})
         if epochs
@@ -126,5 +123,5 @@ def drift(source: Source) -> str:
 
 
 def _by_layer(numbers: Iterable[Number], seed: int, epoch: int) -> dict[int, float]:
-    own = (n for n in numbers if int(n.labels["seed"]) == seed and int(n.labels["epoch"]) == epoch)
-    return {int(n.labels["layer"]): n.value for n in own}
+    own = (n for n in numbers if n.about.seed == seed and n.about.epoch == epoch)
+    return {n.about.layer or 0: n.value for n in own}

@@ -2,22 +2,24 @@
 
 from pathlib import Path
 
+from semirobust.records import Quantity
 from semirobust.reports import Source, render
 
 from .arms import (
+    Pick,
     allocated,
     arms,
     attacks,
     compared,
     crossed,
     curve,
-    of_network,
     pgd_of,
     sweep,
     versus,
 )
 from .criteria import agreement, choices, layer_gains
 from .layers import drift, index, overfitting, stability
+from .networks import NETWORKS
 
 __all__ = ["page"]
 
@@ -51,58 +53,58 @@ _BASES = {
     "early-cifar100": "PGD-AT, CIFAR-100",
 }
 _MAIN = {
-    "start": "the base, last epoch",
-    "best": "the base, best epoch",
-    "continued": "PGD-AT continued",
-    "clat@clat": "CLAT, 1/N",
-    "PGD-AT as clat": "– its layers, plain PGD-AT",
-    "clat-11": "CLAT, layer 11 (the paper's)",
-    "PGD-AT as clat-11": "– layer 11, plain PGD-AT",
-    "clat-rms": "CLAT, 1/√N",
-    "PGD-AT as clat-rms": "– its layers, plain PGD-AT",
+    Pick("start"): "the base, last epoch",
+    Pick("best"): "the base, best epoch",
+    Pick("continued"): "PGD-AT continued",
+    Pick("clat", "clat"): "CLAT, 1/N",
+    Pick("PGD-AT as clat"): "– its layers, plain PGD-AT",
+    Pick("clat-11"): "CLAT, layer 11 (the paper's)",
+    Pick("PGD-AT as clat-11"): "– layer 11, plain PGD-AT",
+    Pick("clat-rms"): "CLAT, 1/√N",
+    Pick("PGD-AT as clat-rms"): "– its layers, plain PGD-AT",
 }
 _RIVALS = {
-    "continued": "PGD-AT continued",
-    "clat@clat": "CLAT, 1/N",
-    "clat-11": "CLAT, layer 11",
-    "rift": "RiFT",
-    "lora": "LoRA, rank 8",
-    "suffix": "PGD-AT of the last 4 layers",
-    "wise": "PGD-AT continued, interpolated with the start",
-    "twins": "TWINS",
-    "autolora": "AutoLoRA, rank 8",
-    "clat@autolora-clat": "AutoLoRA, then CLAT as long again",
+    Pick("continued"): "PGD-AT continued",
+    Pick("clat", "clat"): "CLAT, 1/N",
+    Pick("clat-11"): "CLAT, layer 11",
+    Pick("rift"): "RiFT",
+    Pick("lora"): "LoRA, rank 8",
+    Pick("suffix"): "PGD-AT of the last 4 layers",
+    Pick("wise"): "PGD-AT continued, interpolated with the start",
+    Pick("twins"): "TWINS",
+    Pick("autolora"): "AutoLoRA, rank 8",
+    Pick("clat", "autolora-clat"): "AutoLoRA, then CLAT as long again",
 }
 _AGAINST = {
-    "start": "the base, last epoch",
-    "best": "the base, best epoch",
-    "continued": "PGD-AT continued",
-    "PGD-AT as clat": "its layers, plain PGD-AT",
-    "clat-fixed": "CLAT, chosen once",
-    "clat-random": "CLAT, random layers",
-    "clat-smallest": "CLAT, least critical layers",
-    "rift": "RiFT",
-    "lora": "LoRA",
-    "suffix": "PGD-AT of the last 4 layers",
-    "twins": "TWINS",
-    "autolora": "AutoLoRA",
-    "wise": "PGD-AT continued, interpolated",
+    Pick("start"): "the base, last epoch",
+    Pick("best"): "the base, best epoch",
+    Pick("continued"): "PGD-AT continued",
+    Pick("PGD-AT as clat"): "its layers, plain PGD-AT",
+    Pick("clat-fixed"): "CLAT, chosen once",
+    Pick("clat-random"): "CLAT, random layers",
+    Pick("clat-smallest"): "CLAT, least critical layers",
+    Pick("rift"): "RiFT",
+    Pick("lora"): "LoRA",
+    Pick("suffix"): "PGD-AT of the last 4 layers",
+    Pick("twins"): "TWINS",
+    Pick("autolora"): "AutoLoRA",
+    Pick("wise"): "PGD-AT continued, interpolated",
 }
 _ABLATIONS = {
-    "clat@clat": "CLAT, 1/N, chosen again every few epochs",
-    "clat-fixed": "chosen once",
-    "clat-random": "random layers",
-    "clat-smallest": "least critical layers",
-    "clat k=2": "2 layers",
-    "clat k=3": "3 layers",
-    "clat k=5": "5 layers",
-    "clat k=9": "9 layers",
-    "clat-11": "layer 11",
-    "clat-adversarial": "layer 11, CE on adversarial images",
-    "clat-both": "layer 11, CE on both",
-    "clat-fast": "layer 11, one step (Fast)",
-    "clat, rate / 10": "1/N, a tenth of the rate",
-    "continued, rate / 10": "PGD-AT continued, a tenth of the rate",
+    Pick("clat", "clat"): "CLAT, 1/N, chosen again every few epochs",
+    Pick("clat-fixed"): "chosen once",
+    Pick("clat-random"): "random layers",
+    Pick("clat-smallest"): "least critical layers",
+    Pick("clat k=2"): "2 layers",
+    Pick("clat k=3"): "3 layers",
+    Pick("clat k=5"): "5 layers",
+    Pick("clat k=9"): "9 layers",
+    Pick("clat-11"): "layer 11",
+    Pick("clat-adversarial"): "layer 11, CE on adversarial images",
+    Pick("clat-both"): "layer 11, CE on both",
+    Pick("clat-fast"): "layer 11, one step (Fast)",
+    Pick("clat, rate / 10"): "1/N, a tenth of the rate",
+    Pick("continued, rate / 10"): "PGD-AT continued, a tenth of the rate",
 }
 _ATTACKED = {
     "start": "the base",
@@ -116,21 +118,25 @@ _EACH = {"each": "PGD-AT", "each-clat": "CLAT"}
 
 def page(source: Source, scale: str, what: str) -> str:
     """Markdown from the records of a reproduction at one scale; sections without records are left out."""
-    present = list(dict.fromkeys(str(n.labels["network"]) for n in source.numbers if "network" in n.labels))
-    examples = next((f"{n.n:,}" for n in source.named("accuracy")), "–")
-    allocations = {name: name.rpartition("-")[2] for name in present if name.startswith("late-after-")}
+    present = list(dict.fromkeys(n.about.network for n in source.numbers if n.about.network))
+    examples = next((f"{n.n:,}" for n in source.of(Quantity.ACCURACY)), "–")
+    allocations = {
+        name: network.changes["train.epochs"]
+        for name, network in NETWORKS[scale].items()
+        if "allocated" in network.groups and name in present
+    }
     return render(
         Path(__file__).with_name("page.md.j2"),
         scale=scale,
         what=what,
-        parts=[_part(of_network(source, name), name) for name in _WHAT if name in present],
+        parts=[_part(source.only(network=name), name) for name in _WHAT if name in present],
         others=[
-            _layers_of(of_network(source, name), name)
+            _layers_of(source.only(network=name), name)
             for name in _BASES
             if name in present and name not in _WHAT
         ],
         compared=compared(source, {name: words for name, words in _BASES.items() if name in present}),
-        allocated=allocated(source, dict(sorted(allocations.items(), key=lambda item: int(item[1])))),
+        allocated=allocated(source, dict(sorted(allocations.items(), key=lambda item: item[1]))),
         crossed=crossed(source),
         gains=layer_gains(source, pgd_of(source), _EACH, _BASES),
         choices=choices(source, pgd_of(source), "each", _BASES),
@@ -148,7 +154,7 @@ def _part(source: Source, network: str) -> dict[str, object]:
         "overfitting": overfitting(source),
         "main": arms(source, _MAIN),
         "ablations": arms(source, _ABLATIONS),
-        "versus": versus(source, "clat@clat", _AGAINST),
+        "versus": versus(source, Pick("clat", "clat"), _AGAINST),
         "rivals": arms(source, _RIVALS, cost=True),
         "sweep": sweep(source),
         "attacks": attacks(source, _ATTACKED),

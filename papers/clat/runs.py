@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from semirobust.experiments import (
 )
 from semirobust.measures import MEASURES
 from semirobust.methods import METHODS
-from semirobust.records import AnyRecord, Label, Number, read_records
+from semirobust.records import About, AnyRecord, Number, Quantity, read_records
 
 __all__ = [
     "Runs",
@@ -78,9 +79,10 @@ def run_start(
     at, seed, records = origin_of(recipe, "clat"), as_seed(recipe.seed) / "evaluate", list[AnyRecord]()
     for arm, file in (("start", start), ("best", "model.safetensors")):
         model = _network(recipe, home / place / "base", file)
-        records += accuracy_records(
-            model, budget.test, budget.attacks, at, seed=seed, labels={"arm": arm}, progress=progress
-        )[0]
+        found, _ = accuracy_records(
+            model, budget.test, budget.attacks, at, seed=seed, about=About(arm=arm), progress=progress
+        )
+        records += found
     return [settings_record(recipe, "clat", at), *records]
 
 
@@ -98,23 +100,19 @@ def run_index(
     _, scores = layer_scores(model, images, measures, budget.attack, seed=seed, progress=progress)
     indices = [found for found in scores if found.measure == "criticality"]
     for (form, scale, where), index in zip(kinds, indices, strict=True):
-        records += score_records([index], at, {"form": form, "scale": scale, "at": where})
+        records += score_records([index], at, About(form=form, scale=scale, place=where))
     x, y = images.all()
     for scale, k in itertools.product(_SCALES[:2], (1, 5)):
         found = stability(model, x, y, attack=budget.attack, scale=scale, k=k, seed=seed / "stability")
-        here: dict[str, Label] = {"scale": scale, "k": k}
+        about = About(scale=scale, k=k)
         for size, agreement in found.agreement.items():
-            values = {"agreement": agreement, "same": found.same[size]}
+            values = {Quantity.STABILITY: agreement, Quantity.STABILITY_SAME: found.same[size]}
+            here = replace(about, batch=size)
             records += [
-                Number(
-                    name=f"stability.{name}", value=v, n=found.draws, labels={**here, "size": size}, origin=at
-                )
-                for name, v in values.items()
+                Number(quantity=q, value=v, n=found.draws, about=here, origin=at) for q, v in values.items()
             ]
-        ends = {"chance": found.chance, "seeds": found.between_seeds}
-        records += [
-            Number(name=f"stability.{name}", value=v, labels=here, origin=at) for name, v in ends.items()
-        ]
+        ends = {Quantity.STABILITY_CHANCE: found.chance, Quantity.STABILITY_SEEDS: found.between_seeds}
+        records += [Number(quantity=q, value=v, about=about, origin=at) for q, v in ends.items()]
     return records
 
 
@@ -153,7 +151,10 @@ def run_arms_of(
     if after is not None:
         unit, _, arm = after.partition("/")
         load_checkpoint(start, file_of(home / place / unit, arm))
-    arms = [Arm(name, METHODS.make(method, options)) for name, method, options in runs]
+    arms = [
+        Arm(name, METHODS.make(method, options), about=About(loss_weight=options.get("weight")))
+        for name, method, options in runs
+    ]
     if control:
         arms.append(Arm(f"PGD-AT as {runs[0][0]}", None, same_as=runs[0][0]))
     return _carried_out(recipe, start, arms, folder, progress)
@@ -173,7 +174,7 @@ def run_each(
     start = _network(recipe, home / place / "base", _LAST)
     x, _ = budget_of(recipe).test.first(1).all()
     arms = [
-        Arm(f"layer {i}", METHODS.make(method, {**options, "layers": [i]}))
+        Arm(f"layer {i}", METHODS.make(method, {**options, "layers": [i]}), about=About(tuned_layer=i))
         for i in layer_map(start, x).indices
     ]
     return _carried_out(recipe, start, arms, folder, progress)
@@ -193,7 +194,7 @@ def run_attacks(
     records: list[AnyRecord] = [settings_record(recipe, "clat", at)]
     for arm, where in arms.items():
         model = _arm(recipe, home / place, where)
-        here: dict[str, Label] = {"arm": arm}
+        here = About(arm=arm)
         found = evaluate(model, x, y, kinds, seed=seed, worst_case=False, progress=progress)
         records += evaluation_records(found, at, here)
         if epsilons:
@@ -201,8 +202,15 @@ def run_attacks(
                 model, x, y, PGD(threat, steps=10), epsilons, seed=seed / "sweep", progress=progress
             )
             for epsilon, share in zip(curve.epsilons, curve.accuracies, strict=True):
-                labels: dict[str, Label] = {**here, "epsilon": epsilon}
-                records.append(Number(name="curve", value=float(share), n=share.n, labels=labels, origin=at))
+                records.append(
+                    Number(
+                        quantity=Quantity.ACCURACY_BY_EPSILON,
+                        value=float(share),
+                        n=share.n,
+                        about=replace(here, epsilon=epsilon),
+                        origin=at,
+                    )
+                )
     return records
 
 
@@ -228,9 +236,16 @@ def run_across(
     found = transfer(models, x, y, PGD(threat_of(recipe), steps=20), seed=seed, progress=progress)
     records: list[AnyRecord] = [settings_record(recipe, "clat", at)]
     for made_for, seen_by in found.correct:
-        labels: dict[str, Label] = {"source": made_for, "target": seen_by}
         share = found.accuracy(made_for, seen_by)
-        records.append(Number(name="across", value=float(share), n=share.n, labels=labels, origin=at))
+        records.append(
+            Number(
+                quantity=Quantity.TRANSFER_ACCURACY,
+                value=float(share),
+                n=share.n,
+                about=About(source=made_for, target=seen_by),
+                origin=at,
+            )
+        )
     return records
 
 

@@ -6,8 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from semirobust.experiments import AbstractStudy, Recipe, Unit, read_recipe
-from semirobust.records import config_hash
+from semirobust.experiments import AbstractStudy, LeftOut, Recipe, Unit, read_recipe
+from semirobust.records import About, Quantity, config_hash
 from semirobust.reports import Source
 
 from .networks import NETWORKS, Network
@@ -28,6 +28,7 @@ from .runs import (
 
 __all__ = ["ClatStudy"]
 
+_ABOUT = About()
 _EVERY = {"cpu": 2, "paper": 10}  # epochs from one choice of layers to the next
 _SEEDS = {"cpu": 5, "paper": 3}
 # The paper's first choice for a ResNet-18; its third; and what the index as printed ranks first in a narrow
@@ -60,7 +61,9 @@ class ClatStudy(AbstractStudy):
         ),
         "paper": "the paper's architectures, data and epochs; a GPU",
     }
-    left_out: ClassVar[frozenset[str]] = frozenset({"train.learning_rate", "validation.weakness"})
+    left_out: ClassVar[LeftOut] = LeftOut(
+        quantities=frozenset({Quantity.LEARNING_RATE}), validated=frozenset({("weakness", None)})
+    )
 
     def units(self, scale: str, seeds: int | None, changes: dict[str, Any]) -> list[Unit]:
         base = self.recipe(scale, changes)
@@ -107,7 +110,14 @@ class _Units:
             yield from groups[group]()
 
     def _unit(
-        self, name: str, items: str, work: Work, *needs: str, leaves: tuple[str, ...] = (), **more: Any
+        self,
+        name: str,
+        items: str,
+        work: Work,
+        *needs: str,
+        leaves: tuple[str, ...] = (),
+        about: About = _ABOUT,
+        **more: Any,
     ) -> Unit:
         place = f"{self.name}/seed-{self.seed}"
         if self.network.start != "last.safetensors" and work in (run_start, run_arms_of):
@@ -121,13 +131,15 @@ class _Units:
             key = config_hash({"own": key, **before})
         self.keys[f"{place}/{name}"] = key
         return Unit(
-            f"{place}/{name}",
+            self.name,
+            name,
             self.seed,
             (items,),
             key,
             partial(work, self.recipe, place, **more),
             needed,
             leaves,
+            about,
         )
 
     def _arms(
@@ -251,7 +263,9 @@ class _Units:
         strong: Runs = [
             (f"free {w}", "clat", {"layers": [_PAPERS_LAYER], "weight": w}) for w in _STRONG[self.name]
         ]
-        yield self._arms(f"lambda-free-{_PAPERS_LAYER}-strong", "λ", strong)
+        yield self._arms(
+            f"lambda-free-{_PAPERS_LAYER}-strong", "λ", strong, about=self._swept("free", _PAPERS_LAYER)
+        )
 
     def _papers_form(self) -> Iterator[Unit]:
         yield self._weights("free", _LATE_LAYER, _SCALE_FREE)
@@ -265,4 +279,8 @@ class _Units:
         runs: Runs = [
             (f"{form} {w}", "clat", {"layers": [layer], "weight": w, "scale_free": free}) for w in weights
         ]
-        return self._arms(f"lambda-{form}-{layer}", "λ", runs)
+        return self._arms(f"lambda-{form}-{layer}", "λ", runs, about=self._swept(form, layer))
+
+    def _swept(self, form: str, layer: int) -> About:
+        """What the runs of one form of the term, on one layer, have in common."""
+        return About(variant="sweep", loss_form=form, tuned_layer=layer)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from semirobust.records import Quantity
 from semirobust.reports import Seeds, Source, cells
 
 __all__ = ["FIGURES", "HEIGHT"]
@@ -11,19 +12,18 @@ __all__ = ["FIGURES", "HEIGHT"]
 HEIGHT = 4.2  # of a row, in inches
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#5b6670"
 _NAMES = {"standard": "standard", "fgsm": "FGSM", "pgd": "PGD"}
+_FEATURES = {"features-standard": "standard", "features-pgd": "PGD"}
 
 
-def _capacity(panel: Any, source: Source, data: str, title: str) -> None:
+def _capacity(panel: Any, source: Source, network: str, title: str) -> None:
     """Accuracy by parameters, under what was trained against and under PGD-40."""
     for training, colour in (("standard", _GREY), ("fgsm", _ORANGE), ("pgd", _BLUE)):
         for attack, style in (("clean", ":"), ("fgsm", "--"), ("pgd-40", "-")):
             points = []
             for size in range(6):
-                here = {"network": f"capacity-{data}", "unit": f"{training}-{size}"}
-                found, number = (
-                    cells(source, "accuracy", attack=attack, **here),
-                    cells(source, "size.parameters", **here),
-                )
+                here = source.only(network=network, training=training, size=size)
+                found = cells(here, Quantity.ACCURACY, attack=attack)
+                number = cells(here, Quantity.PARAMETERS)
                 if found:
                     points.append((number.mean, found))
             name = f"{_NAMES[training]}-trained" if attack == "pgd-40" else None
@@ -54,18 +54,15 @@ def _shares(panel: Any, points: list[tuple[float, Seeds]], style: str, colour: s
 
 def _tickets(panel: Any, source: Source, network: str, title: str) -> None:
     """Accuracy by weights left, for tickets and fresh weights."""
-    levels = sorted(
-        {int(n.labels["level"]) for n in source.named("prune.density") if n.labels["network"] == network}
-    )
+    source = source.only(network=network)
+    levels = sorted(source.values(Quantity.DENSITY, lambda about: about.level))
     for arm, colour, words in (("ticket", _BLUE, "ticket"), ("fresh-weights", _ORANGE, "fresh weights")):
         for attack, style in (("clean", ":"), ("fgsm", "--"), ("pgd-40", "-")):
             points = []
             for level in levels:
-                here = {"network": network, "unit": arm, "level": level}
-                found, left = (
-                    cells(source, "accuracy", attack=attack, **here),
-                    cells(source, "prune.density", **here),
-                )
+                here = source.only(unit=arm, level=level)
+                found = cells(here, Quantity.ACCURACY, attack=attack)
+                left = cells(here, Quantity.DENSITY)
                 if found:
                     points.append((100 * left.mean, found))
             _shares(panel, points, style, colour, words if attack == "clean" else None)
@@ -82,31 +79,29 @@ def _legend(panel: Any, where: str) -> None:
 
 def _used(panel: Any, source: Source) -> None:
     """What each feature adds to the margin by its usefulness, of one seed."""
-    for training, colour in (("standard", _GREY), ("pgd", _BLUE)):
-        labels = {"network": f"features-{training}", "attack": "40 steps"}
-        useful, actual = (_of_features(source, kind, labels) for kind in ("original", "actual"))
-        panel.plot(
-            useful, actual, "o", markersize=3, color=colour, alpha=0.7, label=f"{_NAMES[training]}-trained"
-        )
+    for (network, name), colour in zip(_FEATURES.items(), (_GREY, _BLUE), strict=True):
+        here = source.only(network=network, attack="40 steps")
+        useful, actual = (_of_features(here, part) for part in ("original", "actual"))
+        panel.plot(useful, actual, "o", markersize=3, color=colour, alpha=0.7, label=f"{name}-trained")
     panel.axhline(0, color=_GREY, linewidth=0.8, linestyle=":")
     panel.set(xlabel="usefulness of Ilyas et al.", ylabel="actual usefulness (figure 7)")
     panel.legend(frameon=False)
 
 
-def _of_features(source: Source, kind: str, labels: Mapping[str, object]) -> list[float]:
-    found = [n for n in source.named(f"feature.{kind}") if labels.items() <= n.labels.items()]
-    return [n.value for n in sorted(found, key=lambda n: int(n.labels["feature"]))]
+def _of_features(source: Source, part: str | None) -> list[float]:
+    found = source.of(Quantity.FEATURE, part=part)
+    return [n.value for n in sorted(found, key=lambda n: n.about.feature or 0)]
 
 
-def _worths(panel: Any, source: Source, kind: str, title: str, attack: str = "40 steps") -> None:
+def _worths(panel: Any, source: Source, part: str | None, title: str, attack: str = "40 steps") -> None:
     """A histogram over the 100 features of one seed, by training, in bins that both share."""
     by_training = {
-        t: _of_features(source, kind, {"network": f"features-{t}", "attack": attack})
-        for t in ("standard", "pgd")
+        name: _of_features(source.only(network=network, attack=attack), part)
+        for network, name in _FEATURES.items()
     }
     every = [value for found in by_training.values() for value in found]
-    for (training, found), colour in zip(by_training.items(), (_GREY, _BLUE), strict=True):
-        words = f"{_NAMES[training]}-trained"
+    for (name, found), colour in zip(by_training.items(), (_GREY, _BLUE), strict=True):
+        words = f"{name}-trained"
         panel.hist(found, bins=30, range=(min(every), max(every)), color=colour, alpha=0.55, label=words)
     panel.axvline(0, color=_GREY, linewidth=0.8, linestyle=":")
     panel.set(xlabel=title, ylabel="features, of 100")
@@ -116,9 +111,9 @@ def _worths(panel: Any, source: Source, kind: str, title: str, attack: str = "40
 FIGURES: Mapping[str, Sequence[Sequence[Callable[[Any, Source], None]]]] = {
     "": (
         (
-            partial(_capacity, data="mnist", title="MNIST, 0.3"),
-            partial(_capacity, data="fashion-mnist", title="Fashion-MNIST, 0.1"),
-            partial(_capacity, data="cifar10", title="CIFAR-10, 8/255"),
+            partial(_capacity, network="capacity-mnist", title="MNIST, 0.3"),
+            partial(_capacity, network="capacity-fashion-mnist", title="Fashion-MNIST, 0.1"),
+            partial(_capacity, network="capacity-cifar10", title="CIFAR-10, 8/255"),
         ),
         (
             partial(_tickets, network="lottery-standard", title="tickets, standard training"),
@@ -128,19 +123,19 @@ FIGURES: Mapping[str, Sequence[Sequence[Callable[[Any, Source], None]]]] = {
     ),
     "-features": (
         (
-            partial(_worths, kind="original", title="usefulness of Ilyas et al. (figure 5)"),
-            partial(_worths, kind="actual", title="actual usefulness (figure 6)"),
+            partial(_worths, part="original", title="usefulness of Ilyas et al. (figure 5)"),
+            partial(_worths, part="actual", title="actual usefulness (figure 6)"),
             _used,
         ),
         (
-            partial(_worths, kind="useful", title="usefulness behind the logistic function"),
+            partial(_worths, part=None, title="usefulness behind the logistic function"),
             partial(
                 _worths,
-                kind="robust",
+                part="robust",
                 attack="3 steps of 0.01",
                 title="robust usefulness, 3 steps of 0.01 (figure 8)",
             ),
-            partial(_worths, kind="robust", title="robust usefulness, 40 steps"),
+            partial(_worths, part="robust", title="robust usefulness, 40 steps"),
         ),
     ),
 }

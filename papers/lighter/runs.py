@@ -1,6 +1,7 @@
 """What the runs of the paper on lighter robust models do."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from semirobust.experiments import (
 )
 from semirobust.layers import macs_by_module
 from semirobust.procedures import read_level
-from semirobust.records import AnyRecord, Label, Number, Origin, read_records
+from semirobust.records import About, AnyRecord, Number, Origin, Quantity, read_records
 
 __all__ = [
     "Work",
@@ -65,7 +66,8 @@ def run_capacity(
 ) -> Sequence[AnyRecord]:
     """Train one network and attack its last epoch, as the paper does: nothing is chosen."""
     found = _judged(train(recipe, folder, progress=progress).model, recipe, progress)
-    losses = [n for n in read_records(folder) if isinstance(n, Number) and n.name == "train.loss"]
+    numbers = [record for record in read_records(folder) if isinstance(record, Number)]
+    losses = [number for number in numbers if number.quantity is Quantity.TRAINING_LOSS]
     return [*found, *losses[-1:]]
 
 
@@ -88,7 +90,7 @@ def run_features(
         worth = usefulness(
             model, x, y, attack=attack, reference=reference, seed=seed / "features", progress=progress
         )
-        records += _worths(worth, at, {"attack": name}, single=recipe.seed == 0)
+        records += _worths(worth, at, About(attack=name), single=recipe.seed == 0)
     return records
 
 
@@ -104,15 +106,14 @@ def run_decided(
     at, images = origin_of(recipe, "prune", "evaluate"), Inputs.of(recipe).test.first(_DECIDED)
     attacks, seed = [AutoAttack(threat_of(recipe))], as_seed(recipe.seed) / "autoattack"
     records: list[AnyRecord] = [settings_record(recipe, "autoattack", at)]
-    networks: list[tuple[str, int, dict[str, Label]]] = [("ticket", n, {"level": n}) for n in _DECIDED_LEVELS]
-    networks.append(("whole-more-epochs", 0, {"whole": "more epochs"}))
-    for unit, number, labels in networks:
+    networks = [("ticket", n, About(level=n)) for n in _DECIDED_LEVELS]
+    networks.append(("whole-more-epochs", 0, About(arm="whole-more-epochs")))
+    for unit, number, about in networks:
         level = read_level(home / place / unit / "seed-0" / "ticket", number)
         model.load_state_dict(level.best)
-        records.append(Number(name="decided.density", value=level.masks.density, labels=labels, origin=at))
-        records += accuracy_records(model, images, attacks, at, seed=seed, labels=labels, progress=progress)[
-            0
-        ]
+        records.append(Number(quantity=Quantity.DENSITY, value=level.masks.density, about=about, origin=at))
+        found, _ = accuracy_records(model, images, attacks, at, seed=seed, about=about, progress=progress)
+        records += found
     return records
 
 
@@ -161,34 +162,53 @@ def _judged(model: nn.Module, recipe: Recipe, progress: Progress) -> list[AnyRec
     return [settings_record(recipe, "train", at), *_sizes(model, test.first(1).all()[0], at), *found]
 
 
-def _worths(found: Usefulness, at: Origin, labels: Mapping[str, Label], *, single: bool) -> list[AnyRecord]:
+def _worths(found: Usefulness, at: Origin, about: About, *, single: bool) -> list[AnyRecord]:
     """Over all features; with ``single`` also of each."""
-    kinds = {"useful": found.useful, "robust": found.robust, "actual": found.actual}
-    kinds |= {"original": found.original, "original-robust": found.original_robust}
+    parts = {
+        None: found.useful,
+        "robust": found.robust,
+        "actual": found.actual,
+        "original": found.original,
+        "original-robust": found.original_robust,
+    }
     live = found.original > 0
     weights = (
         abs(found.actual[live]) / found.original[live]
     )  # what is actual is the product, and would agree by itself
-    values = {f"{name}.mean": float(v.mean()) for name, v in kinds.items()}
-    values["rank agreement"] = float(spearmanr(found.original, abs(found.actual)).statistic)
-    values["rank agreement.weights"] = float(spearmanr(found.original[live], weights).statistic)
-    values |= {f"{name}.positive": float((v > 0).mean()) for name, v in kinds.items()}
+    ranks = {
+        None: spearmanr(found.original, abs(found.actual)).statistic,
+        "weights": spearmanr(found.original[live], weights).statistic,
+    }
     records: list[AnyRecord] = [
-        Number(name=f"features.{name}", value=value, n=len(found), labels=dict(labels), origin=at)
-        for name, value in values.items()
+        Number(
+            quantity=Quantity.RANK_AGREEMENT,
+            value=float(value),
+            n=len(found),
+            about=replace(about, measure="usefulness", part=part),
+            origin=at,
+        )
+        for part, value in ranks.items()
     ]
-    if single:
+    for part, v in parts.items():
+        own = replace(about, measure="usefulness", part=part)
+        values = {Quantity.FEATURE_MEAN: v.mean(), Quantity.FEATURE_POSITIVE: (v > 0).mean()}
         records += [
-            Number(name=f"feature.{name}", value=float(value), labels={**labels, "feature": i}, origin=at)
-            for name, v in kinds.items()
-            for i, value in enumerate(v)
+            Number(quantity=q, value=float(value), unit="1", n=len(found), about=own, origin=at)
+            for q, value in values.items()
         ]
+        if single:
+            records += [
+                Number(
+                    quantity=Quantity.FEATURE, value=float(value), about=replace(own, feature=i), origin=at
+                )
+                for i, value in enumerate(v)
+            ]
     return records
 
 
 def _sizes(model: nn.Module, x: torch.Tensor, at: Origin) -> list[AnyRecord]:
     values = {
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "multiplications": sum(macs_by_module(model, x).values()),
+        Quantity.PARAMETERS: sum(p.numel() for p in model.parameters()),
+        Quantity.MACS: sum(macs_by_module(model, x).values()),
     }
-    return [Number(name=f"size.{name}", value=value, origin=at) for name, value in values.items()]
+    return [Number(quantity=quantity, value=value, origin=at) for quantity, value in values.items()]

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
-from semirobust.experiments import AbstractStudy, Recipe, Unit, read_recipe
-from semirobust.records import config_hash
+from semirobust.experiments import AbstractStudy, LeftOut, Recipe, Unit, read_recipe
+from semirobust.records import About, Quantity, config_hash
 from semirobust.reports import Source
 
 from .page import page
@@ -131,6 +131,7 @@ class _Run:
         items: the paper's tables and figures that need it.
         section: of the recipe, which it reads beside those that all read.
         seeds: how many, where fewer than the scale asks for.
+        about: what its records say beside the network, its name and the seed.
     """
 
     name: str
@@ -140,6 +141,7 @@ class _Run:
     changes: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     seeds: int | None = None
+    about: About = field(default_factory=About)
 
 
 @dataclass(frozen=True)
@@ -156,8 +158,15 @@ class LighterStudy(AbstractStudy):
         ),
         "paper": "all images, 50 epochs, PGD-40; 40 levels; a GPU",
     }
-    left_out: ClassVar[frozenset[str]] = frozenset(
-        {"train.learning_rate", "train.seconds", "train.best_epoch", "prune.layer"}
+    left_out: ClassVar[LeftOut] = LeftOut(
+        quantities=frozenset(
+            {
+                Quantity.LEARNING_RATE,
+                Quantity.EPOCH_SECONDS,
+                Quantity.BEST_EPOCH,
+                Quantity.PARAMETER_DENSITY,
+            }
+        )
     )
 
     def units(self, scale: str, seeds: int | None, changes: dict[str, Any]) -> list[Unit]:
@@ -169,7 +178,7 @@ class LighterStudy(AbstractStudy):
                 for run in runs:
                     if seed < (run.seeds or seed + 1):
                         recipe = read_recipe(None, {**own, **run.changes, **changes, "seed": seed}, base)
-                        found.append(_unit(f"{place}/seed-{seed}", run, seed, recipe, keys))
+                        found.append(_unit(place, run, seed, recipe, keys))
         return found
 
     def page(self, source: Source, scale: str) -> str:
@@ -200,7 +209,13 @@ def _capacity(scale: str) -> Iterator[_Run]:
             own = {"model.name": f"capacity_cnn_{size}", **changes}
             few = _LARGE[scale] if size == _SCALES[-1] else None
             yield _Run(
-                f"{name}-{size}", "tables I to III, figures 2 and 3", "train", run_capacity, own, seeds=few
+                f"{name}-{size}",
+                "tables I to III, figures 2 and 3",
+                "train",
+                run_capacity,
+                own,
+                seeds=few,
+                about=About(training=name, size=size),
             )
 
 
@@ -246,11 +261,21 @@ def _layers(scale: str) -> Iterator[_Run]:
     yield _Run("narrow", "ours", "train", run_narrow, _NARROW[scale])
 
 
-def _unit(place: str, run: _Run, seed: int, recipe: Recipe, keys: dict[str, str]) -> Unit:
+def _unit(network: str, run: _Run, seed: int, recipe: Recipe, keys: dict[str, str]) -> Unit:
+    place = f"{network}/seed-{seed}"
     needed = tuple(f"{place}/{name}" for name in run.needs)
     judged = () if run.work is run_base else ("evaluate",)
     key = config_hash(recipe.for_hash("data", "model", "threat", *judged, run.section))
     if needed:
         key = config_hash({"own": key, **{name: keys[name] for name in needed}})
     keys[f"{place}/{run.name}"] = key
-    return Unit(f"{place}/{run.name}", seed, (run.items,), key, partial(run.work, recipe, place), needed)
+    return Unit(
+        network,
+        run.name,
+        seed,
+        (run.items,),
+        key,
+        partial(run.work, recipe, place),
+        needed,
+        about=run.about,
+    )

@@ -3,7 +3,10 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from semirobust.reports import Seeds, Source, cells
+from semirobust.records import Quantity
+from semirobust.reports import Seeds, Source, by_seed, cells
+
+from .runs import PLAIN
 
 __all__ = ["FIGURES", "HEIGHT"]
 
@@ -13,9 +16,10 @@ _BLUE, _ORANGE, _GREEN, _GREY = "#0072B2", "#D55E00", "#009E73", "#5b6670"
 
 def _frontier(panel: Any, source: Source) -> None:
     """Accuracy under PGD-20 by the size of the robust prefix."""
-    sizes = sorted({int(n.labels["suffix"]) for n in source.named("recover.difference")})
-    depth = max(int(n.labels["layer"]) for n in source.named("recover.threshold"))
-    star = cells(source, "accuracy", arm="robust", attack="pgd-20", unit="references")
+    sizes = sorted(source.values(Quantity.RECOVERY_DIFFERENCE, lambda about: about.suffix))
+    depth = max(source.values(Quantity.RECOVERY_THRESHOLD, lambda about: about.layer))
+    source = source.only(attack="pgd-20")
+    star = cells(source, Quantity.ACCURACY, arm="robust", unit="references")
     panel.axhline(100 * star.mean, color=_GREY, linestyle="--", linewidth=1)
     panel.text(2, 100 * star.mean + 0.5, "f*, robust as a whole", color=_GREY)
     for arm, colour, name in (
@@ -25,12 +29,12 @@ def _frontier(panel: Any, source: Source) -> None:
         found = [
             (
                 depth - size,
-                cells(source, "accuracy", arm=arm, attack="pgd-20", suffix=size, unit=f"suffix-{size}"),
+                cells(source, Quantity.ACCURACY, arm=arm, suffix=size, variant=PLAIN),
             )
             for size in sizes
         ]
         _line(panel, [(x, value) for x, value in found if value], colour, name, 100)
-    control = cells(source, "accuracy", arm="normal prefix, suffix 12", attack="pgd-20", unit="controls")
+    control = cells(source, Quantity.ACCURACY, prefix="normal", suffix=12, unit="controls")
     if control:
         _line(panel, [(depth - 12, control)], _GREEN, "control: prefix not robust", 100)
     panel.set(
@@ -41,17 +45,11 @@ def _frontier(panel: Any, source: Source) -> None:
 
 def _rho(panel: Any, source: Source) -> None:
     """EDGE by layer for the suffix of 12, before and after, and what it reads on permuted rows."""
-    found = [
-        n
-        for n in source.named("validation.rho")
-        if n.labels["unit"] == "suffix-12" and n.labels["arm"] == "suffix"
-    ]
-    nulls = [
-        n
-        for n in source.named("validation.rho.null")
-        if n.labels["unit"] == "suffix-12" and n.labels["arm"] == "suffix"
-    ]
-    last = max(int(n.labels["epoch"]) for n in found)
+    source = source.only(arm="suffix", suffix=12, variant=PLAIN)
+    found, nulls = (
+        source.of(Quantity.VALIDATION_MEASURE, measure="connectivity", part=part) for part in (None, "null")
+    )
+    last = max(n.about.epoch or 0 for n in found)
     kinds = (
         (found, 0, _ORANGE, "before training the suffix"),
         (found, last, _BLUE, "after"),
@@ -59,13 +57,9 @@ def _rho(panel: Any, source: Source) -> None:
     )
     for numbers, epoch, colour, name in kinds:
         points = []
-        for layer in sorted({int(n.labels["layer"]) for n in numbers}):
-            own = {
-                int(n.labels["seed"]): n.value
-                for n in numbers
-                if n.labels["layer"] == layer and n.labels["epoch"] == epoch
-            }
-            points.append((layer, Seeds(own)))
+        for layer in sorted({n.about.layer or 0 for n in numbers}):
+            here = (n for n in numbers if n.about.layer == layer and n.about.epoch == epoch)
+            points.append((layer, by_seed(here)))
         _line(panel, points, colour, name, 1)
     panel.axvline(6.5, color=_GREY, linewidth=0.8, linestyle=":")
     panel.set(

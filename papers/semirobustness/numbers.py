@@ -2,53 +2,43 @@
 
 from collections.abc import Sequence
 
-from semirobust.records import Number
+from semirobust.records import Number, Quantity
 from semirobust.reports import Seeds, Source, cells, paired
+
+from .runs import PLAIN
 
 __all__ = ["accuracy", "example_count", "gap_to_robust", "layer_count", "mean", "pgd_name", "suffix_sizes"]
 
 
 def pgd_name(source: Source) -> str:
     """The PGD that this scale evaluates with."""
-    names = (str(n.labels["attack"]) for n in source.named("accuracy") if n.labels.get("arm") == "suffix")
+    names = (str(n.about.attack) for n in source.of(Quantity.ACCURACY, arm="suffix"))
     return next((name for name in names if name.startswith("pgd")), "pgd-20")
 
 
 def example_count(source: Source, attack: str) -> int:
     """How many test images suffixes were evaluated on under an attack; 0 where they were not."""
-    found = (
-        n
-        for n in source.named("accuracy")
-        if n.labels.get("attack") == attack and n.labels.get("arm") == "suffix"
-    )
-    return next((n.n or 0 for n in found), 0)
+    return next((n.n or 0 for n in source.of(Quantity.ACCURACY, attack=attack, arm="suffix")), 0)
 
 
 def suffix_sizes(source: Source) -> list[int]:
     """The sizes of the suffix that were trained."""
-    return sorted({int(n.labels["suffix"]) for n in source.named("recover.difference")})
+    return sorted(source.values(Quantity.RECOVERY_DIFFERENCE, lambda about: about.suffix))
 
 
 def layer_count(source: Source) -> int:
     """How many layers the network has."""
-    return max((int(n.labels["layer"]) for n in source.named("recover.threshold")), default=0)
+    return max(source.values(Quantity.RECOVERY_THRESHOLD, lambda about: about.layer), default=0)
 
 
-def accuracy(
-    source: Source, arm: str, attack: str, size: int | None = None, unit: str | None = None
-) -> Seeds:
+def accuracy(source: Source, arm: str, attack: str, size: int | None = None, variant: str = PLAIN) -> Seeds:
     """Of f* and the controls without a size; of a suffix, before (``start``) or after training, with one."""
-    if attack == "autoattack" and any(n.labels["unit"] == "autoattack" for n in source.named("accuracy")):
-        unit = "autoattack"
+    found = source.only(arm=arm, attack=attack)
+    if attack == "autoattack" and source.of(Quantity.ACCURACY, unit="autoattack"):
+        return cells(found, Quantity.ACCURACY, unit="autoattack", suffix=size)
     if size is None:
-        return cells(
-            source,
-            "accuracy",
-            arm=arm,
-            attack=attack,
-            unit=unit or ("references" if arm == "robust" else "controls"),
-        )
-    return cells(source, "accuracy", arm=arm, attack=attack, suffix=size, unit=unit or f"suffix-{size}")
+        return cells(found, Quantity.ACCURACY, unit="references" if arm == "robust" else "controls")
+    return cells(found, Quantity.ACCURACY, suffix=size, variant=variant)
 
 
 def gap_to_robust(source: Source, size: int) -> Seeds:

@@ -1,13 +1,14 @@
 """The page of the semirobustness paper: its tables with ours beside them."""
 
 import math
-from dataclasses import replace
 from pathlib import Path
 
+from semirobust.records import Quantity, When
 from semirobust.reports import Seeds, Source, by_seed, cells, paired, percent, plain, points, render, table
 
 from .numbers import accuracy, example_count, gap_to_robust, layer_count, mean, pgd_name, suffix_sizes
 from .predictors import predictors
+from .runs import PLAIN
 
 __all__ = ["page"]
 
@@ -48,28 +49,29 @@ _RHO = {
 }
 # Table 2: accuracy of the network, of the read-out and of random weights under PGD, in per cent, by prefix.
 _READOUT = {"resnet18-cifar10": {17: (38.63, 40.41, 8.91), 13: (38.63, 40.13, 10.1), 9: (38.63, 39.47, 6.82)}}
+_WHEN: dict[When, str] = {"start": "before", "end": "after"}
 _DECIDED = 12  # the suffix at which variants are compared
 
 
 def page(source: Source, scale: str, what: str) -> str:
     """The whole page in Markdown: a part for each network."""
-    networks = source.values_of("train.loss", "network")
-    parts = [
-        _part(replace(source, numbers=[n for n in source.numbers if n.labels.get("network") == name]), name)
-        for name in networks
-    ]
+    networks = source.values(Quantity.TRAINING_LOSS, lambda about: about.network)
+    parts = [_part(source.only(network=name), name) for name in networks]
     return render(Path(__file__).with_name("page.md.j2"), scale=scale, what=what, parts=parts)
 
 
 def _part(source: Source, network: str) -> dict[str, object]:
     """The tables of one network."""
-    rho, null = (mean(source.named(f"validation.rho{name}")) for name in ("", ".null"))
+    rho, null = (
+        mean(source.of(Quantity.VALIDATION_MEASURE, measure="connectivity", part=part))
+        for part in (None, "null")
+    )
     attacks = {a: example_count(source, a) for a in ("autoattack", pgd_name(source))}
     return {
         "network": network,
         "pgd": pgd_name(source),
         "attacks": [f"{name} on {n:,}" for name, n in attacks.items() if n],
-        "deciding": next((n.n for n in source.named("recover.difference")), 0),
+        "deciding": next((n.n for n in source.of(Quantity.RECOVERY_DIFFERENCE)), 0),
         "recovery": _recovery(source, network),
         "controls": _controls(source),
         "frontier": _frontier(source),
@@ -94,7 +96,7 @@ def _recovery(source: Source, network: str) -> str:
             start, end = (accuracy(source, arm, attack, size) for arm in ("start", "suffix"))
             if not end:
                 continue
-            back = cells(source, "recover.epochs", suffix=size, unit=f"suffix-{size}")
+            back = cells(source, Quantity.RECOVERY_EPOCHS, suffix=size, variant=PLAIN)
             paper = _PAPER.get(network, {}).get((name, size))
             theirs = (
                 "–" if paper is None else f"{paper[0]} → {paper[1]} → {paper[2]} ({paper[2] - paper[0]:+.2f})"
@@ -119,11 +121,10 @@ def _controls(source: Source) -> str:
     pgd = pgd_name(source)
     star, everything = accuracy(source, "robust", pgd), accuracy(source, "everything", pgd)
     behind = accuracy(source, "suffix", pgd, _DECIDED)
+    normal = cells(source, Quantity.ACCURACY, prefix="normal", suffix=_DECIDED, attack=pgd)
     arms = {
         f"suffix of {_DECIDED} behind the robust prefix": behind.only(everything.values),
-        f"suffix of {_DECIDED} behind the normal prefix": accuracy(
-            source, f"normal prefix, suffix {_DECIDED}", pgd
-        ),
+        f"suffix of {_DECIDED} behind the normal prefix": normal,
         "everything, from f*": everything,
     }
     rows = [(name, percent(found), points(paired(found, star))) for name, found in arms.items() if found]
@@ -132,11 +133,12 @@ def _controls(source: Source) -> str:
 
 def _frontier(source: Source) -> str:
     rows = []
-    everything = _parameters(source, "normal")
+    everything = _parameters(source.only(unit="normal"))
     for size in suffix_sizes(source):
         gap = gap_to_robust(source, size)
         low = gap.interval[0] if gap else -math.inf
-        share = f"{100 * _parameters(source, f'suffix-{size}') / everything:.0f} %" if everything else "–"
+        part = _parameters(source.only(suffix=size, variant=PLAIN))
+        share = f"{100 * part / everything:.0f} %" if everything else "–"
         lost = f"{-100 * low:.1f}" if math.isfinite(low) else "–"
         rows.append((layer_count(source) - size, size, share, points(gap), lost))
     head = (
@@ -149,18 +151,18 @@ def _frontier(source: Source) -> str:
     return table(head, rows)
 
 
-def _parameters(source: Source, unit: str) -> float:
-    return next((n.value for n in source.named("train.parameters") if n.labels["unit"] == unit), 0.0)
+def _parameters(source: Source) -> float:
+    return next((n.value for n in source.of(Quantity.TRAINED_PARAMETERS)), 0.0)
 
 
 def _thresholds(source: Source, network: str) -> str:
     rows = []
     for size in suffix_sizes(source):
-        found = [n for n in source.named("recover.threshold") if n.labels["unit"] == f"suffix-{size}"]
-        layers = sorted({int(n.labels["layer"]) for n in found}, reverse=True)
+        found = source.of(Quantity.RECOVERY_THRESHOLD, suffix=size, variant=PLAIN)
+        layers = sorted({n.about.layer or 0 for n in found}, reverse=True)
         for position in sorted({0, 3, 7, 11, size - 1} & set(range(len(layers)))):
             layer = layers[position]
-            rho = by_seed(n for n in found if int(n.labels["layer"]) == layer)
+            rho = by_seed(n for n in found if n.about.layer == layer)
             start, end = (_rho(source, size, layer, last=last) for last in (False, True))
             theirs = _RHO.get(network, {}).get(size, {}).get(position, "–")
             rows.append(
@@ -179,20 +181,29 @@ def _thresholds(source: Source, network: str) -> str:
 
 
 def _rho(source: Source, size: int, layer: int, *, last: bool) -> Seeds:
-    labels = {"unit": f"suffix-{size}", "layer": layer, "arm": "suffix"}
-    found = [
-        n for n in source.named("validation.rho") if all(n.labels.get(k) == v for k, v in labels.items())
-    ]
-    wanted = max((int(n.labels["epoch"]) for n in found), default=0) if last else 0
-    return by_seed(n for n in found if int(n.labels["epoch"]) == wanted)
+    found = source.of(
+        Quantity.VALIDATION_MEASURE,
+        measure="connectivity",
+        arm="suffix",
+        suffix=size,
+        variant=PLAIN,
+        layer=layer,
+    )
+    wanted = max((n.about.epoch or 0 for n in found), default=0) if last else 0
+    return by_seed(n for n in found if n.about.epoch == wanted)
 
 
 def _readouts(source: Source, network: str) -> str:
     rows = []
     paper = _READOUT.get(network, {})
-    forms = (".network", ".paper", "", ".attacked", ".random")
-    for layer in sorted({int(n.labels["layer"]) for n in source.named("layer.readout")}, reverse=True):
-        found = [percent(cells(source, f"layer.readout{form}", arm="robust", layer=layer)) for form in forms]
+    parts = ("network", "paper", None, "attacked", "random")
+    layers = source.only(measure="readout").values(Quantity.MEASURE, lambda about: about.layer)
+    robust = source.only(arm="robust")
+    for layer in sorted(layers, reverse=True):
+        found = [
+            percent(cells(robust, Quantity.MEASURE, measure="readout", part=part, layer=layer))
+            for part in parts
+        ]
         rows.append((layer, *found, " / ".join(map(str, paper[layer])) if layer in paper else "–"))
     ours = (
         "f* itself",
@@ -206,11 +217,15 @@ def _readouts(source: Source, network: str) -> str:
 
 def _prefixes(source: Source) -> str:
     rows = []
-    for layer in sorted({int(n.labels["layer"]) for n in source.named("layer.semirobustness")}):
+    numbers = source.only(measure="semirobustness")
+    for layer in sorted(numbers.values(Quantity.MEASURE, lambda about: about.layer)):
         row: list[object] = [layer]
         for arm in ("robust", "normal"):
-            row.append(plain(cells(source, "layer.semirobustness", arm=arm, layer=layer), 3))
-            row.append(percent(cells(source, "layer.semirobustness.accuracy", arm=arm, layer=layer)))
+            gamma, right = (
+                cells(source, Quantity.MEASURE, measure="semirobustness", part=part, arm=arm, layer=layer)
+                for part in (None, "accuracy")
+            )
+            row += [plain(gamma, 3), percent(right)]
         rows.append(row)
     return table(
         ("prefix", "f*: γ", "f*: head right under attack, %", "F: γ", "F: head right under attack, %"), rows
@@ -220,14 +235,19 @@ def _prefixes(source: Source) -> str:
 def _bounds(source: Source) -> str:
     rows = []
     for size in suffix_sizes(source):
-        for when, name in (("start", "before"), ("end", "after")):
-            labels = {"suffix": size, "when": when, "unit": f"suffix-{size}"}
-            loss, slope, quadratic, output, peeling = (
-                cells(source, f"bound.{kind}", **labels)
-                for kind in ("loss", "slope", "quadratic", "output", "peeling")
+        for when, name in _WHEN.items():
+            loss, gradient, quadratic, output, peeling = (
+                cells(source, quantity, suffix=size, when=when, variant=PLAIN)
+                for quantity in (
+                    Quantity.LOSS_DIFFERENCE,
+                    Quantity.GRADIENT_TERM,
+                    Quantity.QUADRATIC_BOUND,
+                    Quantity.OUTPUT_DISTANCE,
+                    Quantity.PEELING_BOUND,
+                )
             )
             if loss:
-                numbers = (plain(loss), plain(slope), plain(quadratic, 0), plain(output))
+                numbers = (plain(loss), plain(gradient), plain(quadratic, 0), plain(output))
                 rows.append((size, name, *numbers, f"{peeling.mean:.0e}"))
     head = (
         "suffix",
@@ -243,30 +263,30 @@ def _bounds(source: Source) -> str:
 
 def _variants(source: Source) -> str:
     names = {
-        "": "plain",
-        "-hsic": "+ HSIC between consecutive layers",
-        "-stored": "4 stored attack steps for 10 fresh ones",
-        "-long": "4 stored steps, as many epochs as f* had",
+        PLAIN: "plain",
+        "hsic": "+ HSIC between consecutive layers",
+        "stored": "4 stored attack steps for 10 fresh ones",
+        "long": "4 stored steps, as many epochs as f* had",
     }
     star = accuracy(source, "robust", pgd_name(source))
-    rows, pgd, base = [], pgd_name(source), f"suffix-{_DECIDED}"
-    for ending, name in names.items():
-        found, clean = (
-            accuracy(source, "suffix", attack, _DECIDED, base + ending) for attack in (pgd, "clean")
-        )
+    rows, pgd = [], pgd_name(source)
+    more = source.of(Quantity.ACCURACY, unit="precise")
+    for variant, name in names.items():
+        found, clean = (accuracy(source, "suffix", attack, _DECIDED, variant) for attack in (pgd, "clean"))
         precise, reference = (
-            cells(source, "accuracy", arm=arm, attack=pgd, unit="precise") for arm in (base + ending, base)
+            by_seed(n for n in more if n.about.attack == pgd and n.about.variant == other)
+            for other in (variant, PLAIN)
         )
         if found:
             gains = [
                 points(paired(found, accuracy(source, "suffix", pgd, _DECIDED))),
                 points(paired(precise, reference), 2),
             ]
-            shown = gains if ending else ("", "")
+            shown = ("", "") if variant == PLAIN else gains
             rows.append(
                 (name, len(found.values), percent(clean), percent(found), points(paired(found, star)), *shown)
             )
-    more = next((n.n for n in source.named("accuracy") if n.labels["unit"] == "precise"), 0)
+    images = next((n.n or 0 for n in more), 0)
     head = (
         "training of the suffix",
         "seeds",
@@ -274,6 +294,6 @@ def _variants(source: Source) -> str:
         pgd,
         "less f*",
         "less plain",
-        f"less plain, on {more:,} images",
+        f"less plain, on {images:,} images",
     )
     return table(head, rows)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
-from semirobust.records import Number
+from semirobust.records import Number, Quantity
 from semirobust.reports import Source, table
 
 from .numbers import gap_to_robust, layer_count, mean, suffix_sizes
@@ -21,9 +21,11 @@ _PERMUTATIONS = 9999
 
 def predictors(source: Source) -> str:
     """One row for each measure of dependence: its correlation with the gap that training leaves."""
-    numbers = [n for n in source.named("layer.connectivity") if n.labels["unit"] == "dependences"]
-    names = list(dict.fromkeys(str(n.labels["by"]) for n in numbers))
-    rows = [(name, *_correlations(source, [n for n in numbers if n.labels["by"] == name])) for name in names]
+    numbers = source.of(Quantity.MEASURE, measure="connectivity", unit="dependences")
+    names = list(dict.fromkeys(n.about.estimator for n in numbers))
+    rows = [
+        (name, *_correlations(source, [n for n in numbers if n.about.estimator == name])) for name in names
+    ]
     head = (
         "measure",
         "before training, across the cut",
@@ -38,11 +40,11 @@ def _correlations(source: Source, numbers: Sequence[Number]) -> list[str]:
     kinds: tuple[list[_Point], ...] = ([], [], [])
     for size in suffix_sizes(source):
         first = layer_count(source) - size + 1
-        here = [n for n in numbers if int(n.labels["suffix"]) == size and int(n.labels["layer"]) >= first]
+        here = [n for n in numbers if n.about.suffix == size and (n.about.layer or 0) >= first]
         for seed, gap in gap_to_robust(source, size).values.items():
-            own = [n for n in here if int(n.labels["seed"]) == seed]
-            before, after = ([n for n in own if n.labels["arm"] == when] for when in ("start", "end"))
-            across = [n.value for n in before if int(n.labels["layer"]) == first]
+            own = [n for n in here if n.about.seed == seed]
+            before, after = ([n for n in own if n.about.arm == when] for when in ("start", "end"))
+            across = [n.value for n in before if n.about.layer == first]
             if across and after:
                 found = (across[0], mean(before), mean(after) - mean(before))
                 for points_, value in zip(kinds, found, strict=True):

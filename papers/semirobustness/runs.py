@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from semirobust import PGD, AutoAttack, Recovery, layer_map
 from semirobust.core import Progress, as_seed
@@ -31,9 +30,11 @@ from semirobust.experiments import (
     train,
 )
 from semirobust.measures import MEASURES
-from semirobust.records import AnyRecord, Label, Number, Origin, read_records
+from semirobust.records import About, AnyRecord, Number, Origin, read_records
 
 __all__ = [
+    "PLAIN",
+    "RIVALS",
     "Work",
     "run_autoattack",
     "run_dependences",
@@ -43,6 +44,9 @@ __all__ = [
     "run_recover",
     "run_robust",
 ]
+
+PLAIN = "plain"  # the variant of a suffix that is trained as in the paper
+RIVALS = (PLAIN, "stored")  # the variants that are compared on more images
 
 Work = Callable[..., Sequence[AnyRecord]]
 """Recipe, place of the network and seed, folder of all units, own folder, progress; and what the unit adds.
@@ -103,7 +107,7 @@ def run_prefixes(
         lasts = sorted({n, *(n - size for size in (1, *cuts))})
         measures = [MEASURES.make("semirobustness", {"layers": lasts}), MEASURES.make("readout")]
         _, scores = layer_scores(model, images, measures, attack, seed=seed, progress=progress)
-        records += score_records(scores, at, {"arm": name})
+        records += score_records(scores, at, About(arm=name))
     return [settings_record(recipe, "prefixes", at), *records]
 
 
@@ -131,7 +135,7 @@ def run_dependences(
                     _, scores = layer_scores(
                         model, images, [measure], attack, seed=as_seed(recipe.seed) / "dependences"
                     )
-                    records += score_records(scores, at, {"arm": when, "suffix": size})
+                    records += score_records(scores, at, About(arm=when, suffix=size))
             progress("dependences", 2 * cuts.index(size) + 1 + (when == "end"), 2 * len(cuts))
     return [settings_record(recipe, "dependences", at), *(r for r in records if isinstance(r, Number))]
 
@@ -151,19 +155,18 @@ def run_autoattack(
     robust, normal = (_trained(recipe, place, home, name).model for name in ("robust", "normal"))
     at, seed = _origin(recipe), as_seed(recipe.seed) / "autoattack"
     layers = layer_map(robust, images.batch(torch.tensor([0]), _device())[0])
-    networks: list[tuple[nn.Module, dict[str, Label]]] = [(robust, {"arm": "robust"})]
+    networks = [(robust, About(arm="robust"))]
     for size in cuts:
         networks.append(
-            (Recovery(layers=size).start(robust, normal, layers), {"arm": "start", "suffix": size})
+            (Recovery(layers=size).start(robust, normal, layers), About(arm="start", suffix=size))
         )
         networks.append(
-            (_trained(recipe, place, home, f"suffix-{size}").model, {"arm": "suffix", "suffix": size})
+            (_trained(recipe, place, home, f"suffix-{size}").model, About(arm="suffix", suffix=size))
         )
     records: list[AnyRecord] = [settings_record(recipe, "autoattack", at)]
-    for model, labels in networks:
-        records += accuracy_records(model, images, attacks, at, seed=seed, labels=labels, progress=progress)[
-            0
-        ]
+    for model, about in networks:
+        found, _ = accuracy_records(model, images, attacks, at, seed=seed, about=about, progress=progress)
+        records += found
     return records
 
 
@@ -180,12 +183,11 @@ def run_precise(
     """PGD-20 on more test images, where half a point is to be decided."""
     images = Inputs.of(read_recipe(None, {"data.test": examples}, recipe)).test
     at, seed, records = _origin(recipe), as_seed(recipe.seed) / "precise", list[AnyRecord]()
-    for name in networks:
+    for name, variant in zip(networks, RIVALS, strict=True):
         model = _trained(recipe, place, home, name).model
-        attacks = [PGD(threat_of(recipe), steps=20)]
-        records += accuracy_records(
-            model, images, attacks, at, seed=seed, labels={"arm": name}, progress=progress
-        )[0]
+        attacks, about = [PGD(threat_of(recipe), steps=20)], About(arm=name, variant=variant)
+        found, _ = accuracy_records(model, images, attacks, at, seed=seed, about=about, progress=progress)
+        records += found
     return [settings_record(recipe, "precise", at), *records]
 
 

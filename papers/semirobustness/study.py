@@ -6,12 +6,14 @@ from functools import partial
 from typing import Any, ClassVar
 
 from semirobust.core import InputError
-from semirobust.experiments import AbstractStudy, Recipe, Unit, read_recipe
-from semirobust.records import config_hash
+from semirobust.experiments import AbstractStudy, LeftOut, Recipe, Unit, read_recipe
+from semirobust.records import About, Quantity, Topic, config_hash
 from semirobust.reports import Source
 
 from .page import page
 from .runs import (
+    PLAIN,
+    RIVALS,
     Work,
     run_autoattack,
     run_dependences,
@@ -35,18 +37,22 @@ _NETWORKS: dict[str, dict[str, dict[str, Any]]] = {
     },
 }
 # What no table needs; an excess is a value less its null.
-_LEFT_OUT = frozenset(
-    {
-        *(f"train.{name}" for name in ("learning_rate", "layer", "best_epoch")),
-        *(
-            f"layer.{name}"
-            for name in ("connectivity.null", "connectivity.excess", "criticality", "weakness")
-        ),
-        *("validation.rho.excess", "measure.connectivity", "network.linear"),
-    }
+_LEFT_OUT = LeftOut(
+    quantities=frozenset({Quantity.LEARNING_RATE, Quantity.TRAINED_LAYER, Quantity.BEST_EPOCH}),
+    measures=frozenset(
+        {
+            ("connectivity", "null"),
+            ("connectivity", "excess"),
+            ("criticality", None),
+            ("weakness", None),
+        }
+    ),
+    validated=frozenset({("connectivity", "excess")}),
+    topics=frozenset({Topic.MEASURE}),
 )
 _SEEDS, _WHOLE = {"cpu": 5, "paper": 3}, 3  # seeds from the fourth on run only what five seeds are to decide
 _BOTH = ("normal", "robust")
+_ABOUT = About()
 _DECIDED = 12  # the suffix at which variants are compared: the paper's larger one
 
 
@@ -68,7 +74,7 @@ class SemirobustnessStudy(AbstractStudy):
         ),
         "paper": "the paper's networks, data and epochs; a GPU",
     }
-    left_out: ClassVar[frozenset[str]] = _LEFT_OUT
+    left_out: ClassVar[LeftOut] = _LEFT_OUT
 
     def units(self, scale: str, seeds: int | None, changes: dict[str, Any]) -> list[Unit]:
         units = list[Unit]()
@@ -105,7 +111,7 @@ class _Units:
         yield self._unit("robust", [*_ALL, "table 2"], run_robust, "normal", sections=("train", "harden"))
         yield self._recovery("references", _ALL, parts=("references",))
         for size in self._sizes:
-            yield self._recovery(f"suffix-{size}", _ALL, parts=("trials",), layers=(size,))
+            yield self._trials(size, PLAIN, _ALL)
         yield from self._variants()
         if self.whole:
             yield self._recovery("controls", ["table 1"], parts=("controls",), layers=(_DECIDED,))
@@ -120,22 +126,20 @@ class _Units:
 
     def _variants(self) -> Iterator[Unit]:
         """Other ways to train the suffix at which they are compared, and those that cost less, precisely."""
-        same: dict[str, Any] = {"parts": ("trials",), "layers": (_DECIDED,)}
         cheap: dict[str, Any] = {
             "recover__hooks": ["stored-starts"],
             "recover__attack": "pgd-4",
             "recover__validation_attack": "pgd-10",
         }
-        name = f"suffix-{_DECIDED}"
         epochs = self.recipe.harden.training.epochs  # as many as f* had
         hsic = {"dependence": "hsic", "weight": 0.5}  # a weight that was not tuned
         items = ["dependency-enforcing training"]
-        yield self._recovery(f"{name}-hsic", items, **same, recover__method_options=hsic)
-        yield self._recovery(f"{name}-stored", ["cost"], **same, **cheap)
-        rivals = (name, f"{name}-stored")
+        yield self._trials(_DECIDED, "hsic", items, recover__method_options=hsic)
+        yield self._trials(_DECIDED, "stored", ["cost"], **cheap)
+        rivals = tuple(_suffix(_DECIDED, variant) for variant in RIVALS)
         yield self._unit("precise", ["cost"], run_precise, *_BOTH, *rivals, networks=rivals, examples=5000)
         if self.whole and self.recipe.recover.recovery.training.epochs < epochs:
-            yield self._recovery(f"{name}-long", ["cost"], **same, **cheap, recover__epochs=epochs)
+            yield self._trials(_DECIDED, "long", ["cost"], **cheap, recover__epochs=epochs)
 
     def _measured(self) -> Iterator[Unit]:
         """What is measured on the networks of other units."""
@@ -148,6 +152,11 @@ class _Units:
             more: dict[str, Any] = {"cuts": tables, "examples": 200}
             yield self._unit("autoattack", ["table 1"], run_autoattack, *_BOTH, *trained, **more)
 
+    def _trials(self, size: int, variant: str, items: Sequence[str], **more: Any) -> Unit:
+        """Algorithm 1 with a suffix of that size, trained in one of the ways that are compared."""
+        about, same = About(variant=variant), {"parts": ("trials",), "layers": (size,)}
+        return self._recovery(_suffix(size, variant), items, about=about, **same, **more)
+
     def _recovery(self, name: str, items: Sequence[str], **more: Any) -> Unit:
         return self._unit(name, items, run_recover, *_BOTH, **more)
 
@@ -158,10 +167,16 @@ class _Units:
         work: Work,
         *needs: str,
         sections: Sequence[str] = ("train", "harden", "recover", "evaluate"),
+        about: About = _ABOUT,
         **more: Any,
     ) -> Unit:
         place = f"{self.network}/seed-{self.seed}"
         key = config_hash({**self.recipe.for_hash("data", "model", "threat", *sections), **more})
         needed = tuple(f"{place}/{other}" for other in needs)
         done_by = partial(work, self.recipe, place, **more)
-        return Unit(f"{place}/{name}", self.seed, tuple(items), key, done_by, needed)
+        return Unit(self.network, name, self.seed, tuple(items), key, done_by, needed, about=about)
+
+
+def _suffix(size: int, variant: str) -> str:
+    """The name of the run of a suffix."""
+    return f"suffix-{size}" if variant == PLAIN else f"suffix-{size}-{variant}"

@@ -411,7 +411,9 @@ def test_the_demo_in_small(tmp_path):
 
     def numbers(found):
         return [
-            (r.name, r.value, r.labels) for r in found if r.kind == "number" and r.name != "train.seconds"
+            (r.quantity, r.value, r.about)
+            for r in found
+            if r.kind == "number" and r.quantity != "epoch_seconds"
         ]
 
     assert numbers(records) == numbers(again)  # side by side or one after the other
@@ -423,9 +425,9 @@ def test_the_demo_in_small(tmp_path):
         "report.html",
         "settings.json",
     }
-    arms = {r.labels["arm"] for r in records if r.kind == "number" and r.name == "accuracy"}
+    arms = {r.about.arm for r in records if r.kind == "number" and r.quantity == "accuracy"}
     assert arms == {"start", "clat", "PGD-AT continued", "PGD-AT of clat's layers", "clat, random layers"}
-    assert sum(r.kind == "finding" and r.name == "verdict" for r in records) == 4
+    assert sum(r.kind == "finding" and r.topic == "verdict" for r in records) == 4
 
 
 @pytest.mark.slow

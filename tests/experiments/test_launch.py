@@ -19,7 +19,7 @@ from functools import partial
 
 from semirobust import InputError
 from semirobust.experiments import AbstractStudy, Unit
-from semirobust.records import Number, Origin, Settings
+from semirobust.records import About, Number, Origin, Quantity, Settings
 
 AT = Origin(version="0", config="0", seed="0", device="cpu")
 
@@ -32,7 +32,7 @@ def work(name, home, folder, progress):
         raise RuntimeError("the disk burnt\\nand more")
     if name == "wrong":
         raise InputError("settings: expected others")
-    numbers = [Number(name="n", value=1, labels={"arm": "x"}, origin=AT)]
+    numbers = [Number(quantity=Quantity.OTHER, value=1, about=About(measure="n", arm="x"), origin=AT)]
     return [Settings(stage="toy", settings={}, origin=AT), *numbers]
 
 
@@ -43,7 +43,7 @@ class Toy(AbstractStudy):
     def units(self, scale, seeds, changes):
         def unit(name, *needs):
             own = tuple(f"net/seed-0/{n}" for n in needs)
-            return Unit(f"net/seed-0/{name}", 0, (), f"key-{name}", partial(work, name), own, ())
+            return Unit("net", name, 0, (), f"key-{name}", partial(work, name), own, ())
 
         extra = [unit("wrong")] if changes.get("wrong") else []
         return [unit("a"), unit("b", "a"), unit("c", "b"), unit("d"), *extra]

@@ -217,7 +217,7 @@ def test_a_trained_model_is_pruned_as_it_comes(run, tmp_path):
     )
     assert all(torch.equal(level[f"last/{name}"], tensor) for name, tensor in before.items())
     numbers = [r for r in read_records(tmp_path / "runs/p") if isinstance(r, Number)]
-    assert {n.labels["level"] for n in numbers if n.name == "validation.robust"} == {0, 1}
+    assert {n.about.level for n in numbers if n.quantity == "validation_robust"} == {0, 1}
     assert "another folder" in run("prune", "--from", "runs/a", "--out", "runs/a", code=2)[1]
 
 
@@ -247,7 +247,7 @@ def test_dropped_features_are_taken_out_where_they_can_be(run, tmp_path, model):
     features = [
         r.value
         for r in read_records(tmp_path / "runs/p")
-        if isinstance(r, Number) and r.name == "prune.features"
+        if isinstance(r, Number) and r.quantity == "features_left"
     ]
     if model == "resnet20":
         assert "weights of 0" in said
@@ -347,7 +347,7 @@ def test_features_are_profiled_one_by_one(run, tmp_path):
         and "keep a robust usefulness" in found["notes"][0]
     )
     numbers = [r for r in read_records(tmp_path / "runs/a") if isinstance(r, Number)]
-    each = [n for n in numbers if n.name == "feature.usefulness.robust"]
+    each = [n for n in numbers if n.quantity == "feature" and n.about.part == "robust"]
     assert abs(sum(n.value for n in each) / len(each) - layer["usefulness.robust"]["value"]) < 1e-9
     run("report", "runs/a", "--out", "runs/a.html")
     assert "What single features are worth" in (tmp_path / "runs/a.html").read_text()

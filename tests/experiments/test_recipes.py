@@ -96,13 +96,15 @@ def test_base_and_fine_tuning_in_one_recipe(run, tmp_path):
     run("harden", "--recipe", file, "--out", out)
     assert (out / "base" / "model.safetensors").read_bytes() == before
     base = [
-        r for r in read_records(out / "base") if isinstance(r, Number) and r.name == "validation.criticality"
+        r.about
+        for r in read_records(out / "base")
+        if isinstance(r, Number) and r.about.measure == "criticality"
     ]
-    assert {r.labels["layer"] for r in base} == set(range(1, 9)) and {r.labels["epoch"] for r in base} == {1}
+    assert {about.layer for about in base} == set(range(1, 9)) and {about.epoch for about in base} == {1}
     run("report", out, out / "base", "--out", tmp_path / "report.html")
     assert "epoch by epoch" in (tmp_path / "report.html").read_text()
-    hardened = [r for r in read_records(out) if isinstance(r, Number) and r.name == "train.layer"]
-    assert {r.labels["epoch"] for r in hardened} == {1, 2}
+    hardened = [r for r in read_records(out) if isinstance(r, Number) and r.quantity == "trained_layer"]
+    assert {r.about.epoch for r in hardened} == {1, 2}
 
 
 def test_a_factory_is_not_trained_on_the_way(run, tmp_path):

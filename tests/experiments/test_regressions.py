@@ -159,7 +159,7 @@ def test_the_random_control_trains_as_many_layers():
 def test_a_shared_evaluation_has_no_interval_over_seeds():
     at = Origin(config="a", version="0", device="d", seed="0")
     same = [
-        Number(name="accuracy", value=0.06, n=50, low=0.01, high=0.17, labels={"seed": s}, origin=at)
+        Number(quantity="accuracy", value=0.06, n=50, low=0.01, high=0.17, about={"seed": s}, origin=at)
         for s in range(3)
     ]
     assert (Cell.of(same).low, Cell.of(same).over) == (0.01, "50 images")
@@ -169,9 +169,10 @@ def test_one_image_decides_nothing():
     at = Origin(config="a", version="0", device="d", seed="0")
 
     def make(arm, v):
-        labels = {"arm": arm, "attack": "p"}
+        about = {"arm": arm, "attack": "p"}
         return [
-            Number(name="accuracy", value=v, n=50, labels={**labels, "seed": s}, origin=at) for s in range(3)
+            Number(quantity="accuracy", value=v, n=50, about={**about, "seed": s}, origin=at)
+            for s in range(3)
         ]
 
     _, finding = verdict([*make("clat", 0.04), *make("start", 0.06)], "clat", ["start"], "p", at)

@@ -9,7 +9,18 @@ from semirobust.core.errors import InputError
 from semirobust.experiments.recipe import read_recipe
 from semirobust.experiments.verdict import verdict
 from semirobust.records.origin import config_hash
-from semirobust.records.schema import Finding, LayerEntry, Number, Origin, Picture, Settings, parse_record
+from semirobust.records.schema import (
+    About,
+    Finding,
+    LayerEntry,
+    Number,
+    Origin,
+    Picture,
+    Quantity,
+    Settings,
+    Topic,
+    parse_record,
+)
 from semirobust.records.store import read_records, write_records
 from semirobust.reports.connectivity import connectivity_pictures
 from semirobust.reports.network import network_pictures
@@ -20,8 +31,16 @@ AT = Origin(config="abc", version="0", device="test", seed="0")
 EVIL = "<script>alert(1)</script>"
 
 
-def _number(name, value, **labels):
-    return Number(name=name, value=value, n=10, low=value - 0.1, high=value + 0.1, labels=labels, origin=AT)
+def _number(quantity, value, **about):
+    return Number(
+        quantity=quantity,
+        value=value,
+        n=10,
+        low=value - 0.1,
+        high=value + 0.1,
+        about=About(**about),
+        origin=AT,
+    )
 
 
 def _records():
@@ -32,21 +51,22 @@ def _records():
         for i in (1, 2, 3)
     ]
     scores = [
-        _number("layer.criticality", v, layer=i, arm="start") for i, v in ((1, 0.01), (2, 2.0), (3, 0.5))
+        _number(Quantity.MEASURE, v, measure="criticality", layer=i, arm="start")
+        for i, v in ((1, 0.01), (2, 2.0), (3, 0.5))
     ]
     accuracy = [
-        _number("accuracy", v, arm=a, attack=k, seed=s)
+        _number(Quantity.ACCURACY, v, arm=a, attack=k, seed=s)
         for a, v in (("start", 0.5), ("clat", 0.6))
         for k in ("clean", "pgd-3")
         for s in (0, 1)
     ]
-    epochs = [_number("validation.robust", 0.4, arm="clat", epoch=e) for e in (1, 2)] + [
-        _number("validation.clean", 0.6, arm="clat", epoch=1)
+    epochs = [_number(Quantity.VALIDATION_ROBUST, 0.4, arm="clat", epoch=e) for e in (1, 2)] + [
+        _number(Quantity.VALIDATION_CLEAN, 0.6, arm="clat", epoch=1)
     ]
     png = base64.b64encode(b"\x89PNG").decode()
     rest = [
-        Picture(name="example", png=png, caption=EVIL, origin=AT),
-        Finding(name="data", text=EVIL, origin=AT),
+        Picture(png=png, caption=EVIL, origin=AT),
+        Finding(topic=Topic.DATA, text=EVIL, origin=AT),
         Settings(stage=EVIL, settings={"data": {"source": EVIL}}, origin=AT),
     ]
     return [*layers, *scores, *accuracy, *epochs, *rest]
@@ -54,9 +74,17 @@ def _records():
 
 def test_connectivity_stands_over_its_null():
     records = _records()
-    for name, values in (("", (3.0, 3.5)), (".null", (2.9, 1.0)), (".excess", (0.1, 2.5))):
+    for part, values in ((None, (3.0, 3.5)), ("null", (2.9, 1.0)), ("excess", (0.1, 2.5))):
         records += [
-            _number(f"layer.connectivity{name}", v, layer=i, arm="start", by="EDGE")
+            _number(
+                Quantity.MEASURE,
+                v,
+                measure="connectivity",
+                part=part,
+                layer=i,
+                arm="start",
+                estimator="EDGE",
+            )
             for i, v in zip((2, 3), values)
         ]
     source = Source(
@@ -65,7 +93,11 @@ def test_connectivity_stands_over_its_null():
     )
     (picture,) = connectivity_pictures(source)
     first, second = picture.gaps
-    assert (first.entry.index, first.before) == (2, "conv1") and first.x < second.x and picture.by == "EDGE"
+    assert (
+        (first.entry.index, first.before) == (2, "conv1")
+        and first.x < second.x
+        and picture.estimator == "EDGE"
+    )
     assert second.top < first.top < first.null_top < second.null_top < picture.zero_y  # heights run downwards
     assert first.high_y < first.top < first.low_y
     page = render_report(source, "t")
@@ -74,7 +106,10 @@ def test_connectivity_stands_over_its_null():
 
 
 def test_records_survive_the_file(tmp_path):
-    records = [*_records(), Number(name="x", value=float("inf"), origin=AT)]
+    records = [
+        *_records(),
+        Number(quantity=Quantity.OTHER, value=float("inf"), about=About(measure="x"), origin=AT),
+    ]
     write_records(tmp_path / "records" / "a.jsonl", records)
     assert read_records(tmp_path) == records
     assert read_records(tmp_path / "records" / "a.jsonl") == records
@@ -87,6 +122,8 @@ def test_damaged_records_are_one_sentence(tmp_path):
         "{",
         '{"kind": "nope"}',
         '{"kind": "number", "name": "x"}',
+        '{"schema_version": 2, "kind": "number", "quantity": "acuracy", "value": 1}',
+        '{"schema_version": 2, "kind": "number", "quantity": "accuracy", "value": 1, "about": {"armm": "x"}}',
         "[]",
         '{"kind":"finding","name":"x","text":"y","level":"odd"}',
     ):
@@ -100,7 +137,8 @@ def test_damaged_records_are_one_sentence(tmp_path):
 
 def test_pages_escape_everything(tmp_path):
     write_records(
-        tmp_path / "records" / "a.jsonl", [*_records(), _number("accuracy", 0.3, arm=EVIL, attack="clean")]
+        tmp_path / "records" / "a.jsonl",
+        [*_records(), _number(Quantity.ACCURACY, 0.3, arm=EVIL, attack="clean")],
     )
     page = write_report([tmp_path], tmp_path / "r.html").read_text()
     assert EVIL not in page and "alert(1)" in page
@@ -108,7 +146,7 @@ def test_pages_escape_everything(tmp_path):
 
 
 def test_a_report_needs_only_some_records():
-    for records in ([], [_number("accuracy", 0.5, arm="m", attack="clean")], _records()[:3]):
+    for records in ([], [_number(Quantity.ACCURACY, 0.5, arm="m", attack="clean")], _records()[:3]):
         source = Source(
             numbers=[r for r in records if r.kind == "number"],
             layers=[r for r in records if r.kind == "layer"],
@@ -119,13 +157,14 @@ def test_a_report_needs_only_some_records():
 def test_intervals_are_over_seeds_where_there_are_several():
     source = Source(
         numbers=[
-            _number("accuracy", v, arm="a", attack="clean", seed=i) for i, v in enumerate((0.5, 0.6, 0.7))
+            _number(Quantity.ACCURACY, v, arm="a", attack="clean", seed=i)
+            for i, v in enumerate((0.5, 0.6, 0.7))
         ]
     )
-    cell = source.cell("accuracy", arm="a", attack="clean")
+    cell = source.cell(Quantity.ACCURACY, arm="a", attack="clean")
     assert cell.value == pytest.approx(0.6) and cell.over == "3 seeds"
     assert cell.low == pytest.approx(0.6 - 4.3027 * 0.1 / 3**0.5, abs=1e-4)
-    single = Source(numbers=source.numbers[:1]).cell("accuracy", arm="a")
+    single = Source(numbers=source.numbers[:1]).cell(Quantity.ACCURACY, arm="a")
     assert (single.low, single.high, single.over) == (0.4, 0.6, "10 images")
 
 
@@ -146,10 +185,10 @@ def test_several_runs_keep_their_names(tmp_path):
     for name in ("one", "two"):
         write_records(
             tmp_path / name / "records" / "a.jsonl",
-            [_number("accuracy", 0.5, attack="clean"), *_records()[:3]],
+            [_number(Quantity.ACCURACY, 0.5, attack="clean"), *_records()[:3]],
         )
     source = read_source([tmp_path / "one", tmp_path / "two"])
-    assert source.values_of("accuracy", "arm") == ["one", "two"] and len(source.layers) == 6
+    assert [str(arm) for arm in source.arms(Quantity.ACCURACY)] == ["one", "two"] and len(source.layers) == 6
 
 
 @pytest.mark.parametrize(
@@ -162,8 +201,8 @@ def test_several_runs_keep_their_names(tmp_path):
     ],
 )
 def test_verdicts(values, level, words):
-    records = [_number("accuracy", v, arm="clat", attack="p", seed=i) for i, v in enumerate(values)]
-    records += [_number("accuracy", 0.5, arm="start", attack="p", seed=i) for i in range(len(values))]
+    records = [_number(Quantity.ACCURACY, v, arm="clat", attack="p", seed=i) for i, v in enumerate(values)]
+    records += [_number(Quantity.ACCURACY, 0.5, arm="start", attack="p", seed=i) for i in range(len(values))]
     _, finding = verdict(records, "clat", ["start"], "p", AT)
     assert finding.level == level and words in finding.text
 

@@ -67,14 +67,20 @@ def test_recover_says_how_small_the_robust_prefix_may_be(run, tmp_path):
     assert "training the 4 layers behind it" in found["findings"][-1]
     records = read_records(tmp_path / "runs/r")
     numbers = [r for r in records if isinstance(r, Number)]
-    names = {r.name for r in numbers}
-    assert {"bound.quadratic", "bound.loss", "recover.difference", "recover.prefix", "train.seconds"} <= names
+    quantities = {r.quantity for r in numbers}
+    assert {
+        "quadratic_bound",
+        "loss_difference",
+        "recovery_difference",
+        "robust_prefix",
+        "epoch_seconds",
+    } <= quantities
     both = [
-        {r.labels["epoch"]: r.value for r in numbers if r.name == f"validation.{k}"}
-        for k in ("difference", "bound")
+        {r.about.epoch: r.value for r in numbers if r.quantity == k and r.about.when is None}
+        for k in ("loss_difference", "quadratic_bound")
     ]
     assert all(set(values) == {0, 1} for values in both)  # the bound beside what it bounds, epoch by epoch
-    arms = {r.labels["arm"] for r in numbers if r.name == "accuracy"}
+    arms = {r.about.arm for r in numbers if r.quantity == "accuracy"}
     assert arms == {
         "normal",
         "robust",
@@ -85,7 +91,7 @@ def test_recover_says_how_small_the_robust_prefix_may_be(run, tmp_path):
         "normal prefix, suffix 4",
     }
     assert {
-        r.labels["epoch"] for r in numbers if r.name == "validation.robust" and r.labels["arm"] == "suffix"
+        r.about.epoch for r in numbers if r.quantity == "validation_robust" and r.about.arm == "suffix"
     } == {0, 1}
     page, _ = run("report", "runs/r")
     assert "How small may the robust prefix be" in Path("runs/r/report.html").read_text() and "wrote" in page

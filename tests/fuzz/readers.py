@@ -26,7 +26,17 @@ from semirobust.experiments.folder import save_run
 from semirobust.experiments.model_spec import spec_for
 from semirobust.experiments.recipe import read_recipe
 from semirobust.experiments.subject import build_subject
-from semirobust.records.schema import Finding, LayerEntry, Number, Origin, Picture, Settings
+from semirobust.records.schema import (
+    About,
+    Finding,
+    LayerEntry,
+    Number,
+    Origin,
+    Picture,
+    Quantity,
+    Settings,
+    Topic,
+)
 from semirobust.records.store import read_records, write_records
 from semirobust.reports.page import write_report
 from semirobust.training.state import TrainState
@@ -137,25 +147,33 @@ def _records(folder: Path) -> None:
     (folder / "records").mkdir()
     numbers = [
         Number(
-            name="accuracy",
+            quantity=Quantity.ACCURACY,
             value=0.5,
             low=0.4,
             high=0.6,
             n=100,
-            labels={"attack": a, "threat": "Linf"},
+            about=About(attack=a, threat="Linf"),
             origin=_AT,
         )
         for a in ("clean", "pgd-10")
     ]
-    layers = [Number(name="layer.criticality", value=1.5, labels={"layer": i}, origin=_AT) for i in (1, 2)]
+    layers = [
+        Number(
+            quantity=Quantity.MEASURE,
+            value=1.5,
+            about=About(measure="criticality", layer=i),
+            origin=_AT,
+        )
+        for i in (1, 2)
+    ]
     entries = [
         LayerEntry(
             index=i, name=f"conv{i}", type="Conv2d", shape=(3, 4, 4), parameters=9, block="b", origin=_AT
         )
         for i in (1, 2)
     ]
-    picture = Picture(name="example", png="iVBORw0KGgo=", caption="3 → 5", origin=_AT)
-    finding = Finding(name="note", text="all is well", origin=_AT)
+    picture = Picture(png="iVBORw0KGgo=", caption="3 → 5", origin=_AT)
+    finding = Finding(topic=Topic.NOTE, text="all is well", origin=_AT)
     settings = Settings(stage="evaluate", settings={"seed": 0}, origin=_AT)
     write_records(folder / "records/3.jsonl", [settings, *numbers, *layers, *entries, picture, finding])
 

@@ -50,7 +50,7 @@ def test_adversarial_inputs_and_given_ones():
     wrapped = Connectivity(inputs="clean").scores(
         MeasureContext(model, sr.layer_map(model, x), x, y, 1 - x, sr.FGSM(sr.Linf(0.1)), Seed(("0",)))
     )
-    assert [s.measure for s in wrapped] == ["connectivity", "connectivity.null", "connectivity.excess"]
+    assert [s.name for s in wrapped] == ["connectivity", "connectivity.null", "connectivity.excess"]
     assert wrapped[0].unit == "bits" and tuple(wrapped[0].values) == tuple(e.value for e in clean.estimates)
 
 
@@ -107,7 +107,7 @@ def test_few_permutations_are_said_and_leave_no_holes():
     for permutations in (0, 1):
         found = sr.connectivity(model, x, y, dependence=sr.CKA(permutations=permutations))
         assert "CKA is not tested in layers 2–4; that takes 19 permutations or more" in found.notes[0]
-        assert [s.measure for s in found.scores()] == ["connectivity"]
+        assert [s.name for s in found.scores()] == ["connectivity"]
 
 
 def test_ends_of_blocks_are_measured_against_the_end_before():

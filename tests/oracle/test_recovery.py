@@ -48,7 +48,7 @@ def test_a_trial_starts_semirobust_ends_recovered_and_touches_no_argument():
             robust,
             normal,
             images,
-            lambda m, s: ValidationScores({"robust": next(seen)}, {"rho": {6: 2.0}}),
+            lambda m, s: ValidationScores({"robust": next(seen)}, {"connectivity": {6: 2.0}}),
         )
     assert [trial.converged for trial in found.trials] == [2, None]
     assert [len(trial.trained.logs) for trial in found.trials] == [
@@ -64,7 +64,7 @@ def test_a_trial_starts_semirobust_ends_recovered_and_touches_no_argument():
 
 
 def _trial(converged, rho, robust=0.3):
-    log = EpochLog(1, 0.0, 0.1, 1.0, (3,), True, 1, {"robust": robust}, {"rho": {3: rho}})
+    log = EpochLog(1, 0.0, 0.1, 1.0, (3,), True, 1, {"robust": robust}, {"connectivity": {3: rho}})
     return Trial(
         ValidationScores({"robust": 0.1}), Trained(torch.nn.Identity(), {}, 1, (log,), ""), converged
     )

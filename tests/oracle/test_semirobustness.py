@@ -168,7 +168,7 @@ def test_the_readout_measure_scores_both_forms_and_the_controls():
         found = ReadoutMeasure(prefixes=[2, 3], batch_size=15).scores(
             MeasureContext(model, layers, x, y, x_adv, attack, as_seed(0))
         )
-    by_name = {score.measure: score for score in found}
+    by_name = {score.name: score for score in found}
     assert set(by_name) == {f"readout{s}" for s in ("", ".attacked", ".random", ".paper", ".network")}
     assert by_name["readout"].indices == (2, 3) and by_name["readout.paper"].examples == 90
     assert all(((s.low <= s.values) & (s.values <= s.high)).all() for s in found)

@@ -4,19 +4,19 @@ import re
 from pathlib import Path
 
 import pytest
-from papers.clat.arms import arms, attacks
+from papers.clat.arms import Pick, arms, attacks
 from papers.clat.criteria import agreement, choices, layer_gains
 
 from semirobust.experiments.queue.runner import status
-from semirobust.records.schema import Number, Origin
+from semirobust.records.schema import About, Number, Origin, Quantity
 from semirobust.reports.source import Source
 
 CLAT = Path(__file__).resolve().parents[2] / "papers" / "clat"
 _AT = Origin(config="c", version="v", device="d", seed="0")
 
 
-def _number(name, value, **labels):
-    return Number(name=name, value=value, labels={"network": "late", **labels}, origin=_AT)
+def _number(quantity, value, **about):
+    return Number(quantity=quantity, value=value, about=About(network="late", **about), origin=_AT)
 
 
 @pytest.fixture
@@ -26,8 +26,10 @@ def source():
     """
     numbers = []
     for seed in (0, 1):
-        numbers.append(_number("accuracy", 0.10, arm="start", unit="start", attack="pgd-20", seed=seed))
-        numbers.append(_number("accuracy", 0.30, arm="start", unit="start", attack="clean", seed=seed))
+        numbers.append(
+            _number(Quantity.ACCURACY, 0.10, arm="start", unit="start", attack="pgd-20", seed=seed)
+        )
+        numbers.append(_number(Quantity.ACCURACY, 0.30, arm="start", unit="start", attack="clean", seed=seed))
         for layer, gain, high in (
             (1, 0.01, 1.0),
             (2, 0.02, 2.0),
@@ -36,12 +38,21 @@ def source():
         ):
             numbers.append(
                 _number(
-                    "accuracy", 0.10 + gain, arm=f"layer {layer}", unit="each", attack="pgd-20", seed=seed
+                    Quantity.ACCURACY,
+                    0.10 + gain,
+                    arm=f"layer {layer}",
+                    tuned_layer=layer,
+                    unit="each",
+                    attack="pgd-20",
+                    seed=seed,
                 )
             )
-            index = {"unit": "index", "form": "distance", "scale": "paper", "at": "input"}
-            numbers.append(_number("layer.criticality", high, layer=layer, seed=seed, **index))
-            numbers.append(_number("layer.weight-criticality", high, layer=layer, seed=seed, unit="criteria"))
+            index = {"unit": "index", "form": "distance", "scale": "paper", "place": "input"}
+            here = {"layer": layer, "seed": seed}
+            numbers.append(_number(Quantity.MEASURE, high, measure="criticality", **here, **index))
+            numbers.append(
+                _number(Quantity.MEASURE, high, measure="weight-criticality", unit="criteria", **here)
+            )
     return Source(numbers=numbers)
 
 
@@ -65,7 +76,7 @@ def test_gains_and_choices_are_those_of_the_records(source):
 
 def test_tables_without_records_are_left_out(source):
     assert (
-        arms(source, {"clat": "CLAT"})
+        arms(source, {Pick("clat"): "CLAT"})
         == attacks(source, {"start": "base"})
         == layer_gains(source, "pgd-20", {"none": ""}, {})
         == ""

@@ -54,11 +54,11 @@ def test_reproduce_runs_what_is_open_and_only_that(tmp_path):
     )
     assert files == {f: f.stat().st_mtime_ns for f in (home / "records").iterdir()}
     records = read_records(home)
-    assert {r.labels["layer"] for r in records if r.kind == "number" and r.name == "validation.rho"} == set(
-        range(2, 9)
-    )
+    watched = [r.about for r in records if r.kind == "number" and r.quantity == "validation_measure"]
+    assert {about.layer for about in watched} == set(range(2, 9))
+    assert {about.measure for about in watched} == {"connectivity"}
     assert all(
-        r.labels["unit"] and r.labels["network"] == "resnet18-cifar10"
+        r.about.unit and r.about.network == "resnet18-cifar10"
         for r in records
         if isinstance(r, Number | Finding)
     )
@@ -140,19 +140,19 @@ def test_clat_is_reproduced_in_small(tmp_path):
     numbers = [r for r in read_records(home) if isinstance(r, Number)]
     trained = {
         arm: {
-            (n.labels["epoch"], n.labels["layer"])
+            (n.about.epoch, n.about.layer)
             for n in numbers
-            if n.name == "train.layer" and n.labels["arm"] == arm
+            if n.quantity == "trained_layer" and n.about.arm == arm
         }
         for arm in ("clat-rms", "PGD-AT as clat-rms")
     }
     assert trained["clat-rms"] == trained["PGD-AT as clat-rms"] != set()
     seconds = {
-        n.labels["arm"]: [
-            m.value for m in numbers if m.name == "train.seconds" and m.labels.get("arm") == n.labels["arm"]
+        n.about.arm: [
+            m.value for m in numbers if m.quantity == "epoch_seconds" and m.about.arm == n.about.arm
         ]
         for n in numbers
-        if n.name == "train.seconds" and n.labels["unit"] != "base"
+        if n.quantity == "epoch_seconds" and n.about.unit != "base"
     }
     assert set(seconds) == {"continued", *trained} and {len(v) for v in seconds.values()} == {2}
     text = write_page(PAPERS / "clat", "cpu", tmp_path, tmp_path / "page.md").read_text()
@@ -199,9 +199,9 @@ def test_lighter_models_are_reproduced_in_small(tmp_path):
         PAPERS / "lighter", "cpu", tmp_path, seeds=1, only=sizes, workers=1, changes={**capacity, **larger}
     )
     numbers = [r for r in read_records(home) if isinstance(r, Number)]
-    assert {n.labels["unit"] for n in numbers if n.name == "prune.features"} == {"robust-usefulness"}
+    assert {n.about.unit for n in numbers if n.quantity == "features_left"} == {"robust-usefulness"}
     assert {
-        n.labels["arm"] for n in numbers if n.labels["network"] == "lottery-fgsm" and n.name == "accuracy"
+        n.about.arm for n in numbers if n.about.network == "lottery-fgsm" and n.quantity == "accuracy"
     } == {"ticket", "fresh weights"}
     text = write_page(PAPERS / "lighter", "cpu", tmp_path, tmp_path / "page.md").read_text()
     for words in (

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semirobust.cli.console import print_json, show_table, tell
-from semirobust.records.schema import Finding, Number
+from semirobust.records.schema import Finding, Number, Quantity
 from semirobust.records.store import AnyRecord
+from semirobust.reports.arm import Arm, AttackColumn
 from semirobust.reports.source import Cell, Source
 
 if TYPE_CHECKING:
@@ -27,16 +28,17 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool) -> Non
     """Accuracies with their intervals, the security curve, the transfer matrix, and what the checks found."""
     from semirobust.experiments.build import threat_of
 
-    summary, checks = found.summary, found.checks
+    accuracies, checks = found.accuracies, found.checks
     if as_json:
         print_json({"threat": str(threat_of(recipe)), "threats": dict(found.threats), **_evaluated(found)})
         return
-    n = next(iter(summary.values())).n
+    n = accuracies[0].value.n
     several = len(set(found.threats.values())) > 1
     rows = []
-    for name, share in summary.items():
-        threat = found.threats.get(name.removeprefix("+ "), "all of these" if name == "worst" else "")
-        rows.append((name, *[threat] * several, f"{share:.1%}", f"{share.low:.1%} to {share.high:.1%}"))
+    for accuracy in accuracies:
+        value, threat = accuracy.value, "all of these" if accuracy.attack == "worst" else accuracy.threat
+        ends = f"{value.low:.1%} to {value.high:.1%}"
+        rows.append((accuracy.name, *[threat] * several, f"{value:.1%}", ends))
     title = f"Accuracy on {n} images" + (
         "" if several else f", {next(iter(found.threats.values()), threat_of(recipe))}"
     )
@@ -63,7 +65,7 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool) -> Non
 
 def _evaluated(found: "Evaluated") -> dict[str, Any]:
     content: dict[str, Any] = {
-        "accuracy": {name: _share(share) for name, share in found.summary.items()},
+        "accuracy": {accuracy.name: _share(accuracy.value) for accuracy in found.accuracies},
         "checks": [{"name": c.name, "passed": c.passed, "text": c.text} for c in found.checks],
     }
     if found.sweep is not None:
@@ -84,7 +86,7 @@ def _share(share: "Proportion") -> dict[str, float]:
 def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json: bool) -> None:
     """The measures by layer."""
     columns = {
-        score.measure: dict(
+        score.name: dict(
             zip(score.indices, zip(score.values, score.low, score.high, strict=True), strict=True)
         )
         for score in scores
@@ -97,9 +99,7 @@ def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json
                 "name": layer.name,
                 "feature_shape": layer.feature_shape,
                 **{
-                    score.measure: _entry(score, layer.index)
-                    for score in scores
-                    if layer.index in score.indices
+                    score.name: _entry(score, layer.index) for score in scores if layer.index in score.indices
                 },
             }
             for layer in layers
@@ -182,39 +182,39 @@ def show_comparison(
 ) -> None:
     """Arms and what they reach, and the verdicts."""
     source = Source(
-        numbers=[r for r in records if isinstance(r, Number) and "arm" in r.labels],
+        numbers=[r for r in records if isinstance(r, Number) and r.about.arm is not None],
         findings=[r for r in records if isinstance(r, Finding)],
     )
-    arms, attacks = source.values_of("accuracy", "arm"), source.values_of("accuracy", "attack")
+    arms, attacks = source.arms(Quantity.ACCURACY), source.attacks()
     if as_json:
         print_json(_comparison(source, arms, attacks, out, report))
         return
-    seeds = len(source.values_of("accuracy", "seed"))
+    seeds = len(source.values(Quantity.ACCURACY, lambda about: about.seed))
     rows = []
     for arm in arms:
         layers = _trained_layers(source, arm)
-        parameters = source.cell("train.parameters", arm=arm)
-        cells = [percent(source.cell("accuracy", arm=arm, attack=attack)) for attack in attacks]
-        rows.append((arm, *cells, f"{parameters.value:,.0f}" if parameters else "–", layers))
+        parameters = source.cell(Quantity.TRAINED_PARAMETERS, arm)
+        cells = [percent(source.accuracy(arm, attack)) for attack in attacks]
+        rows.append((str(arm), *cells, f"{parameters.value:,.0f}" if parameters else "–", layers))
     over = f"mean over {seeds} seeds" if seeds > 1 else "one seed"
-    show_table(f"Accuracy, % ({over}, 95 % interval)", ("", *attacks, "trains", "layers"), rows)
+    show_table(f"Accuracy, % ({over}, 95 % interval)", ("", *map(str, attacks), "trains", "layers"), rows)
     for finding in source.findings:
         tell(f"{finding.text}.")
     tell(f"wrote {report or out}")
 
 
 def _comparison(
-    source: Source, arms: Sequence[str], attacks: Sequence[str], out: Path, report: Path | None
+    source: Source, arms: Sequence[Arm], attacks: Sequence[AttackColumn], out: Path, report: Path | None
 ) -> dict[str, Any]:
     accuracy = {}
     for arm in arms:
-        cells = {attack: source.cell("accuracy", arm=arm, attack=attack) for attack in attacks}
-        accuracy[arm] = {
+        cells = {str(attack): source.accuracy(arm, attack) for attack in attacks}
+        accuracy[str(arm)] = {
             a: {"value": c.value, "low": c.low, "high": c.high, "seeds": c.values}
             for a, c in cells.items()
             if c
         }
-    findings = [{"name": f.name, "level": f.level, "text": f.text} for f in source.findings]
+    findings = [{"name": f.topic, "level": f.level, "text": f.text} for f in source.findings]
     return {
         "out": str(out),
         "report": str(report) if report else None,
@@ -233,9 +233,9 @@ def percent(cell: Cell | None) -> str:
     return f"{100 * cell.value:.1f}{interval}"
 
 
-def _trained_layers(source: Source, arm: str) -> str:
-    layers = sorted({int(n.labels["layer"]) for n in source.named("train.layer") if n.labels["arm"] == arm})
-    return ", ".join(map(str, layers)) if layers else "–" if arm == "start" else "all"
+def _trained_layers(source: Source, arm: Arm) -> str:
+    layers = sorted({n.about.layer or 0 for n in source.of(Quantity.TRAINED_LAYER, arm)})
+    return ", ".join(map(str, layers)) if layers else "–" if arm.name == "start" else "all"
 
 
 def show_catalogue(root: str | None, *, as_json: bool) -> None:

@@ -33,5 +33,5 @@ def layers_of(text: str | None) -> list[int] | None:
 
 def end_of(records: Sequence[AnyRecord]) -> None:
     """Leave with exit code 1 where a training stopped."""
-    if any(record.kind == "finding" and record.name == "stopped" for record in records):
+    if any(record.kind == "finding" and record.topic == "stopped" for record in records):
         raise Exit(1)

@@ -19,7 +19,16 @@ from semirobust.fast.model import FastModel
 from semirobust.fast.policy import AS_IT_IS, Fast, fast_for_evaluation
 from semirobust.layers.quiet import device_of, quiet
 
-__all__ = ["ByAttack", "Evaluation", "Proportion", "Summary", "correct", "evaluate", "named_attacks"]
+__all__ = [
+    "Accuracy",
+    "ByAttack",
+    "Evaluation",
+    "Proportion",
+    "Summary",
+    "correct",
+    "evaluate",
+    "named_attacks",
+]
 
 Attacks = AbstractAttack | Sequence[AbstractAttack] | Mapping[str, AbstractAttack]
 
@@ -80,6 +89,28 @@ class Summary(Mapping[str, Proportion]):
     def __str__(self) -> str:
         width = max(map(len, self))
         return "\n".join(f"{name:<{width}}  {accuracy}" for name, accuracy in self.items())
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """One accuracy of an evaluation.
+
+    Attributes:
+        attack: the attack's name; ``clean`` for none, ``worst`` for all together.
+        value: the accuracy with its interval.
+        threat: what the attack was allowed to do; "" where there is none, or not one alone.
+        cumulative: the attack counts together with those of its threat model before it.
+    """
+
+    attack: str
+    value: Proportion
+    threat: str = ""
+    cumulative: bool = False
+
+    @property
+    def name(self) -> str:
+        """``+ attack`` where the attack counts together with those before it."""
+        return f"+ {self.attack}" if self.cumulative else self.attack
 
 
 class ByAttack(Mapping[str, Tensor]):
@@ -154,19 +185,25 @@ class Evaluation:
         """(N,) whether the example stays correctly classified under every attack."""
         return torch.stack([self.clean, *self.robust.values()]).all(0)
 
-    def summary(self) -> Summary:
-        """Accuracy with interval: clean, under each attack, and under the worst of several.
-
-        ``+ name`` stands for an attack together with those of its threat model before it.
-        """
-        parts, seen = {"clean": self.clean}, set[str]()
+    def accuracies(self) -> list[Accuracy]:
+        """Accuracy with interval: clean, under each attack, and under the worst of several."""
+        found, seen = [Accuracy("clean", Proportion.of(self.clean))], set[str]()
         for name, verdict in self.robust.items():
             threat = self.threats.get(name, "")
-            parts[f"+ {name}" if self.cumulative and threat in seen else name] = verdict
+            found.append(Accuracy(name, Proportion.of(verdict), threat, self.cumulative and threat in seen))
             seen.add(threat)
         if len(self.robust) > 1:
-            parts["worst"] = self.worst
-        return Summary({name: Proportion.of(verdict) for name, verdict in parts.items()})
+            threats = set(self.threats.values())
+            found.append(
+                Accuracy("worst", Proportion.of(self.worst), *(threats if len(threats) == 1 else ()))
+            )
+        return found
+
+    def summary(self) -> Summary:
+        """The accuracies by name; ``+ name`` is an attack together with those of its threat model before
+        it.
+        """
+        return Summary({accuracy.name: accuracy.value for accuracy in self.accuracies()})
 
 
 def evaluate(

@@ -1,7 +1,7 @@
 """What training and hardening share: devices, logs as records."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -11,7 +11,7 @@ from torch import nn
 from semirobust.core.errors import InputError
 from semirobust.core.text import first_line
 from semirobust.experiments.recipe import Recipe
-from semirobust.records.schema import Finding, Label, Number, Origin
+from semirobust.records.schema import About, Finding, Number, Origin, Quantity, Topic
 from semirobust.records.store import AnyRecord
 from semirobust.threats import AbstractBall
 from semirobust.training.state import EpochLog, TrainState
@@ -69,49 +69,65 @@ def threat_of(recipe: Recipe) -> AbstractBall:
     return recipe.threat.ball
 
 
-def log_records(trained: Trained, at: Origin, examples: int, labels: Mapping[str, Label]) -> list[AnyRecord]:
+def log_records(trained: Trained, at: Origin, examples: int, about: About) -> list[AnyRecord]:
     """The epochs of a run as records: loss, rate, seconds, validation, and which layers trained."""
     records: list[AnyRecord] = []
     for log in trained.logs:
-        here = {**labels, "epoch": log.epoch}
+        here = replace(about, epoch=log.epoch)
         values = {
-            "loss": (log.loss, "nats"),
-            "learning_rate": (log.learning_rate, "1"),
-            "seconds": (log.seconds, "s"),
+            Quantity.TRAINING_LOSS: log.loss,
+            Quantity.LEARNING_RATE: log.learning_rate,
+            Quantity.EPOCH_SECONDS: log.seconds,
+            Quantity.TRAINED_PARAMETERS: log.trained_parameters,
         }
-        records += [
-            Number(name=f"train.{k}", value=v, unit=u, labels=here, origin=at) for k, (v, u) in values.items()
-        ]
-        records.append(Number(name="train.parameters", value=log.trained_parameters, labels=here, origin=at))
+        records += [Number(quantity=q, value=v, about=here, origin=at) for q, v in values.items()]
         records += validation_records(log.scores, examples, here, at)
         # Which layers trained, where not all did.
         records += [
-            Number(name="train.layer", value=1, labels={**here, "layer": i}, origin=at)
+            Number(quantity=Quantity.TRAINED_LAYER, value=1, about=replace(here, layer=i), origin=at)
             for i in log.layers or ()
         ]
-    records.append(Number(name="train.best_epoch", value=trained.best_epoch, labels=dict(labels), origin=at))
-    records += [Finding(name="note", text=note, labels=dict(labels), origin=at) for note in trained.notes]
+    records.append(Number(quantity=Quantity.BEST_EPOCH, value=trained.best_epoch, about=about, origin=at))
+    records += [Finding(topic=Topic.NOTE, text=note, about=about, origin=at) for note in trained.notes]
     if trained.stopped:
         records.append(
-            Finding(name="stopped", text=trained.stopped, level="error", labels=dict(labels), origin=at)
+            Finding(topic=Topic.STOPPED, text=trained.stopped, level="error", about=about, origin=at)
         )
     return records
 
 
-def validation_records(
-    scores: ValidationScores, examples: int, labels: Mapping[str, Label], at: Origin
-) -> list[Number]:
+# What validation gives beside measures by layer.
+_METRICS = {
+    "clean": Quantity.VALIDATION_CLEAN,
+    "robust": Quantity.VALIDATION_ROBUST,
+    "loss": Quantity.VALIDATION_LOSS,
+    "loss_difference": Quantity.LOSS_DIFFERENCE,
+    "quadratic_bound": Quantity.QUADRATIC_BOUND,
+    "parameter_distance": Quantity.PARAMETER_DISTANCE,
+}
+
+
+def validation_records(scores: ValidationScores, examples: int, about: About, at: Origin) -> list[AnyRecord]:
     """Scores on so many held-out images as records, one for each metric and for each layer of a measure."""
-    by_layer = [
-        (name, value, {**labels, "layer": layer})
-        for name, values in scores.by_layer.items()
-        for layer, value in values.items()
-    ]
-    metrics = [(name, value, dict(labels)) for name, value in scores.metrics.items()]
-    return [
-        Number(name=f"validation.{name}", value=value, n=examples, labels=here, origin=at)
-        for name, value, here in (*metrics, *by_layer)
-    ]
+    records: list[AnyRecord] = []
+    for name, value in scores.metrics.items():
+        quantity = _METRICS.get(name, Quantity.OTHER)
+        here = replace(about, measure=name) if quantity is Quantity.OTHER else about
+        records.append(Number(quantity=quantity, value=value, n=examples, about=here, origin=at))
+    for name, values in scores.by_layer.items():
+        measure, _, part = name.partition(".")
+        here = replace(about, measure=measure, part=part or None)
+        records += [
+            Number(
+                quantity=Quantity.VALIDATION_MEASURE,
+                value=value,
+                n=examples,
+                about=replace(here, layer=layer),
+                origin=at,
+            )
+            for layer, value in values.items()
+        ]
+    return records
 
 
 def tensorboard_log(folder: Path) -> Callable[[EpochLog, TrainState], None]:

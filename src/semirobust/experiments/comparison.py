@@ -22,7 +22,7 @@ from semirobust.experiments.recipe import Recipe
 from semirobust.methods import METHODS, AbstractMethod
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.procedures.harden import carry_out, planned
-from semirobust.records.schema import Finding, Label, Origin
+from semirobust.records.schema import About, Finding, Origin, Topic
 from semirobust.records.store import AnyRecord
 from semirobust.training.trainable import Replayed
 from semirobust.training.training import Trained, Training, Validate
@@ -38,11 +38,13 @@ class Arm:
         name: as it stands in tables.
         method: the method; None repeats the layers of ``same_as`` under plain PGD-AT.
         same_as: name of an earlier arm whose layers this one trains.
+        about: what else its records say of it, beside its name and the seed.
     """
 
     name: str
     method: AbstractMethod | None
     same_as: str = ""
+    about: About = field(default_factory=About)
 
 
 @dataclass(frozen=True)
@@ -140,19 +142,19 @@ def run_arms(
     models: dict[str, nn.Module] = {}
     done: dict[str, Trained] = {}
     for arm in arms:
-        labels: dict[str, Label] = {"arm": arm.name, "seed": trial.number}
+        about = replace(arm.about, arm=arm.name, seed=trial.number)
         if arm.method is None and arm.same_as in done and not done[arm.same_as].logs:
             text = f"{arm.name} was not run, because {arm.same_as} stopped in its first epoch"
             records.append(
-                Finding(name="skipped", text=text, level="warning", labels=labels, origin=trial.at)
+                Finding(topic=Topic.SKIPPED, text=text, level="warning", about=about, origin=trial.at)
             )
             continue
         done[arm.name] = trained = _train(copy.deepcopy(start), arm, budget, trial, done, progress)
         models[arm.name] = build.load_best(trained)
-        records += build.log_records(trained, trial.at, budget.validation_images, labels)
+        records += build.log_records(trained, trial.at, budget.validation_images, about)
         found, _ = accuracy_records(
             models[arm.name], budget.test, budget.attacks, trial.at,
-            seed=trial.evaluation, labels=labels, processes=budget.processes, progress=progress,
+            seed=trial.evaluation, about=about, processes=budget.processes, progress=progress,
         )  # fmt: skip
         records += found
     return records, models

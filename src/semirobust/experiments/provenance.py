@@ -7,7 +7,7 @@ from semirobust.data.base.images import Splits
 from semirobust.experiments.recipe import Recipe
 from semirobust.layers.map import LayerMap
 from semirobust.records.origin import origin
-from semirobust.records.schema import Finding, LayerEntry, Origin, Settings
+from semirobust.records.schema import Finding, LayerEntry, Origin, Settings, Topic
 
 __all__ = ["data_notes", "layer_entries", "origin_of", "settings_record"]
 
@@ -35,7 +35,7 @@ def settings_record(recipe: Recipe, stage: str, at: Origin, **more: object) -> S
 
 def data_notes(splits: Splits, at: Origin) -> list[Finding]:
     """What the reader of numbers on these images should know."""
-    return [Finding(name="data", text=f"{splits.name}: {splits.note}", origin=at)] if splits.note else []
+    return [Finding(topic=Topic.DATA, text=f"{splits.name}: {splits.note}", origin=at)] if splits.note else []
 
 
 def layer_entries(model: nn.Module, layers: LayerMap, at: Origin) -> list[LayerEntry]:

@@ -1,9 +1,10 @@
 """What a comparison of arms over seeds allows one to say."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 from semirobust.core.interval import mean_interval
-from semirobust.records.schema import Finding, Label, Number, Origin
+from semirobust.records.schema import About, Finding, Number, Origin, Quantity, Topic
 from semirobust.records.store import AnyRecord
 
 __all__ = ["differences", "verdict"]
@@ -13,10 +14,10 @@ def differences(records: Sequence[AnyRecord], arm: str, other: str, attack: str)
     """Accuracy of ``arm`` minus that of ``other`` under ``attack``, seed by seed."""
     by_seed: dict[str, dict[int, float]] = {arm: {}, other: {}}
     for record in records:
-        if isinstance(record, Number) and record.name == "accuracy" and record.labels.get("attack") == attack:
-            name = str(record.labels.get("arm"))
-            if name in by_seed:
-                by_seed[name][int(record.labels.get("seed", 0))] = record.value
+        if isinstance(record, Number) and record.quantity is Quantity.ACCURACY:
+            about = record.about
+            if about.attack == attack and about.arm in by_seed:
+                by_seed[about.arm][about.seed or 0] = record.value
     return [by_seed[arm][s] - by_seed[other][s] for s in sorted(by_seed[arm].keys() & by_seed[other].keys())]
 
 
@@ -27,7 +28,7 @@ def verdict(
     wins.
     """
     found: list[AnyRecord] = []
-    images = [r.n for r in records if isinstance(r, Number) and r.name == "accuracy" and r.n]
+    images = [r.n for r in records if isinstance(r, Number) and r.quantity is Quantity.ACCURACY and r.n]
     resolution = 1 / min(images) if images else 0.0
     for other in others:
         gains = differences(records, arm, other, attack)
@@ -36,26 +37,26 @@ def verdict(
         mean, (low, high) = sum(gains) / len(gains), mean_interval(gains)
         # Seeds that agree by chance must not make the interval narrower than one image of the test set.
         low, high = min(low, mean - resolution), max(high, mean + resolution)
-        labels: dict[str, Label] = {"arm": arm, "other": other, "attack": attack}
+        about = About(arm=arm, other=other, attack=attack)
         bounds = (low, high) if len(gains) > 1 else (None, None)
         found.append(
             Number(
-                name="difference",
+                quantity=Quantity.ACCURACY_DIFFERENCE,
                 value=mean,
                 n=len(gains),
                 low=bounds[0],
                 high=bounds[1],
-                labels=labels,
+                about=about,
                 origin=at,
             )
         )
-        found.append(_sentence(arm, other, attack, len(gains), mean, low, high, at))
+        found.append(_sentence(about, len(gains), mean, low, high, at))
     return found
 
 
-def _sentence(
-    arm: str, other: str, attack: str, n: int, mean: float, low: float, high: float, at: Origin
-) -> Finding:
+def _sentence(about: About, n: int, mean: float, low: float, high: float, at: Origin) -> Finding:
+    arm, other, attack = about.arm, about.other, about.attack
+    level: Literal["note", "good", "warning"]
     amount = f"by {abs(mean) * 100:.1f} points under {attack}"
     spread = f"95 % interval over {n} seeds {low * 100:+.1f} to {high * 100:+.1f}"
     if n < 2:
@@ -67,4 +68,4 @@ def _sentence(
     else:
         leader = arm if mean > 0 else other
         text, level = f"{arm} and {other} cannot be told apart: {leader} leads {amount} ({spread})", "note"
-    return Finding(name="verdict", text=text, level=level, labels={"other": other}, origin=at)  # type: ignore[arg-type]
+    return Finding(topic=Topic.VERDICT, text=text, level=level, about=about, origin=at)

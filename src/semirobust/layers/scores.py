@@ -17,6 +17,7 @@ class LayerScores:
 
     Attributes:
         measure: what was measured, such as ``criticality``.
+        part: which of the numbers of that measure, such as ``excess``; "" for its main one.
         unit: its unit; "1" for a ratio.
         indices: (L,) the layers measured, from 1, ascending.
         values: (L,) one number each.
@@ -42,6 +43,12 @@ class LayerScores:
     by: str = ""
     details: Mapping[str, Sequence[str | int | float]] = field(default_factory=dict)
     features: Mapping[int, Floats] = field(default_factory=dict, repr=False)
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        """The measure, and its part behind a dot."""
+        return f"{self.measure}.{self.part}" if self.part else self.measure
 
     def by_index(self) -> dict[int, float]:
         """The value of each layer, by its index."""
@@ -58,6 +65,7 @@ class LayerScores:
         layers: int,
         unit: str = "1",
         by: str = "",
+        part: str = "",
     ) -> "LayerScores":
         """From (value, low, high) of each layer, (L, 3)."""
         values, low, high = np.array(rows, dtype=np.float64).reshape(-1, 3).T
@@ -71,6 +79,7 @@ class LayerScores:
             examples=examples,
             layers=layers,
             by=by,
+            part=part,
         )
 
     @classmethod

@@ -69,21 +69,22 @@ class ConnectivityResult:
             "p": [e.p_value for e in found],
             "singletons": [e.singletons for e in found],
         }
-        scores = [replace(self._score("connectivity", value), notes=self.notes, details=details)]
+        scores = [replace(self._score("", value), notes=self.notes, details=details)]
         if all(len(e.null) > 1 for e in found):
             null = [
                 (e.null_mean, e.null_mean - 1.96 * e.null_sd, e.null_mean + 1.96 * e.null_sd) for e in found
             ]
             excess = [(e.excess, *e.excess_interval) for e in found]
-            scores += [self._score("connectivity.null", null), self._score("connectivity.excess", excess)]
+            scores += [self._score("null", null), self._score("excess", excess)]
         return scores
 
-    def _score(self, name: str, rows: Sequence[tuple[float, float, float]]) -> LayerScores:
+    def _score(self, part: str, rows: Sequence[tuple[float, float, float]]) -> LayerScores:
         """Of (value, low, high) by layer."""
         estimates = self.estimates
         return LayerScores.from_rows(
-            name,
+            "connectivity",
             rows,
+            part=part,
             unit=estimates[0].unit if estimates else "1",
             indices=self.indices,
             examples=min((e.n for e in estimates), default=0),

@@ -200,21 +200,26 @@ class ReadoutMeasure(AbstractLayerMeasure):
         found: dict[str, list[tuple[float, float, float]]] = {}
         with quiet(model):
             for done, j in enumerate(indices):
-                for name, value in self._of(replace(context, seed=context.seed / j), j, half):
-                    found.setdefault(name, []).append(value)
+                for part, value in self._of(replace(context, seed=context.seed / j), j, half):
+                    found.setdefault(part, []).append(value)
                 context.progress("readout", done + 1, len(indices))
-        examples = {"readout.paper": len(x)}
+        examples = {"paper": len(x)}
         return [
             LayerScores.from_rows(
-                name, rows, indices=indices, examples=examples.get(name, len(x) - half), layers=n
+                "readout",
+                rows,
+                part=part,
+                indices=indices,
+                examples=examples.get(part, len(x) - half),
+                layers=n,
             )
-            for name, rows in found.items()
+            for part, rows in found.items()
         ]
 
     def _of(
         self, context: MeasureContext, j: int, half: int
     ) -> Iterator[tuple[str, tuple[float, float, float]]]:
-        """Each accuracy by name for the prefix of j layers; the first ``half`` of the examples fit."""
+        """Each part of the measure for the prefix of j layers; the first ``half`` of the examples fit."""
         model, layers, seed = context.model, context.layers, context.seed
         x, y, x_adv = context.x, context.y, context.x_adv
         # At least five batches, so that every fifth can choose the strength of the ridge.
@@ -223,17 +228,17 @@ class ReadoutMeasure(AbstractLayerMeasure):
             model, layers, j, x_adv[:half], width=self.width, batch_size=size, seed=seed / "sketch"
         ).eval()
         held = x_adv[half:], y[half:]
-        yield "readout", _accuracy(ridge, *held)
+        yield "", _accuracy(ridge, *held)
         parts = range(half, len(x), self.batch_size)
         size = self.batch_size
         own = [
             context.attack(ridge, x[i : i + size], y[i : i + size], seed=seed / "attack" / i) for i in parts
         ]
-        yield "readout.attacked", _accuracy(ridge, torch.cat(own), held[1])
-        yield "readout.random", self._random(ridge, *held, seed / "random")
+        yield "attacked", _accuracy(ridge, torch.cat(own), held[1])
+        yield "random", self._random(ridge, *held, seed / "random")
         paper = pseudoinverse_readout(model, layers, j, x_adv, batch_size=self.batch_size).eval()
-        yield "readout.paper", _accuracy(paper, x_adv, y)
-        yield "readout.network", _accuracy(model, *held)
+        yield "paper", _accuracy(paper, x_adv, y)
+        yield "network", _accuracy(model, *held)
 
     def _random(self, ridge: Readout, x: Tensor, y: Tensor, seed: Seed) -> tuple[float, float, float]:
         """Mean accuracy over draws of random weights, with its interval."""

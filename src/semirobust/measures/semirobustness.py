@@ -211,8 +211,8 @@ class Semirobustness(AbstractLayerMeasure):
         draws = np.random.default_rng((seed / "bootstrap").integer).integers(
             0, worst.shape[1], (self.resamples, worst.shape[1])
         )
-        gamma = self._interval("semirobustness", indices, worst, draws, n)
-        right = self._interval("semirobustness.accuracy", indices, (worst > 0).astype(np.float64), draws, n)
+        gamma = self._interval("", indices, worst, draws, n)
+        right = self._interval("accuracy", indices, (worst > 0).astype(np.float64), draws, n)
         details = {
             "accuracy": [float((m > 0).mean()) for m in worst],
             "clean_accuracy": [float((m > 0).mean()) for m in clean],
@@ -220,20 +220,21 @@ class Semirobustness(AbstractLayerMeasure):
         found = [
             replace(gamma, details=details),
             right,
-            self._interval("semirobustness.clean", indices, clean, draws, n),
+            self._interval("clean", indices, clean, draws, n),
         ]
         if len(indices) > 1:
             fall = (worst[:-1] > 0).astype(np.float64) - (worst[1:] > 0)
-            found.append(self._interval("semirobustness.drop", indices[1:], fall, draws, n))
+            found.append(self._interval("drop", indices[1:], fall, draws, n))
         return found
 
     def _interval(
-        self, name: str, indices: tuple[int, ...], margins: Floats, draws: NDArray[np.int64], n: int
+        self, part: str, indices: tuple[int, ...], margins: Floats, draws: NDArray[np.int64], n: int
     ) -> LayerScores:
         means = margins[:, draws].mean(2)
         low, high = np.quantile(means, [0.025, 0.975], axis=1)
         return LayerScores(
-            measure=name,
+            measure="semirobustness",
+            part=part,
             unit="1",
             indices=indices,
             values=margins.mean(1),

@@ -129,7 +129,8 @@ class Stability(AbstractLayerMeasure):
             notes = found.sentences() if size == min(found.fractions) else ()
             scores.append(
                 LayerScores(
-                    measure=f"stability.{size}",
+                    measure="stability",
+                    part=str(size),
                     unit="1",
                     indices=found.indices,
                     values=fractions,

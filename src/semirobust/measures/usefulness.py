@@ -148,22 +148,23 @@ class FeatureUsefulness(AbstractLayerMeasure):
             f"usefulness: {found.robustly_useful} of {len(found)} features keep a robust usefulness above 0"
             f" ({found.attack}); {int((found.useful > 0).sum())} are useful without an attack"
         )
-        by_name = {
-            "usefulness": (found.useful, found.mean),
-            "usefulness.robust": (found.robust, found.robust_mean),
-            "usefulness.original": (found.original, None),
-            "usefulness.original-robust": (found.original_robust, None),
-            "usefulness.actual": (found.actual, None),
+        by_part = {
+            "": (found.useful, found.mean),
+            "robust": (found.robust, found.robust_mean),
+            "original": (found.original, None),
+            "original-robust": (found.original_robust, None),
+            "actual": (found.actual, None),
         }
         index = len(layers) - 1
         scores = []
-        for name, (values, mean) in by_name.items():
+        for part, (values, mean) in by_part.items():
             ends = mean or (float(values.mean()), math.nan, math.nan)
             middle, low, high = (np.array([end]) for end in ends)
-            notes = (note,) if name == "usefulness" else ()
+            notes = () if part else (note,)
             scores.append(
                 LayerScores(
-                    measure=name,
+                    measure="usefulness",
+                    part=part,
                     unit="1",
                     indices=(index,),
                     values=middle,

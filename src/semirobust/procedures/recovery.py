@@ -22,8 +22,8 @@ from semirobust.training.validation import ValidationScores, as_scores
 
 __all__ = ["RHO", "Recovered", "Recovery", "Trial"]
 
-RHO = "rho"
-"""The name by which scores by layer have the dependence rho_j."""
+RHO = "connectivity"
+"""The measure by layer that is the dependence rho_j."""
 
 _PLAIN = SuffixAdversarial()
 _TRAINING = Training(epochs=10, learning_rate=0.001, schedule="constant")
@@ -154,8 +154,8 @@ class Recovery:
             robust: f*, trained adversarially.
             normal: F, trained on clean images; of the same build.
             images: the training images.
-            score: the metric ``robust``, accuracy under attack, and by layer the dependence ``rho``, on the
-                images that decide.
+            score: the metric ``robust``, accuracy under attack, and by layer ``connectivity``, the dependence
+                rho_j, on the images that decide.
             seed: of trials and attacks.
             reference: what ``score`` gave for ``robust``, where it is known.
             fabric: devices and precision.

@@ -1,23 +1,34 @@
-"""The kinds of record."""
+"""The kinds of record, version 2 of the schema."""
 
+import json
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from semirobust.core.errors import InputError
+from semirobust.records.about import About
+from semirobust.records.legacy import upgraded
+from semirobust.records.quantity import Quantity, Topic
 
 __all__ = [
+    "VERSION",
+    "About",
+    "AnyRecord",
     "Finding",
-    "Label",
     "LayerEntry",
     "Number",
     "Origin",
     "Picture",
-    "Record",
+    "Quantity",
     "Settings",
+    "Topic",
     "parse_record",
 ]
 
-Label = str | int | float
-"""The value of a label."""
+VERSION = 2
+_CURRENT = f'{{"schema_version":{VERSION},'
+_QUANTITIES = {str(quantity): quantity for quantity in Quantity}
 
 
 class _Base(BaseModel):
@@ -40,30 +51,57 @@ class Origin(_Base):
     seed: str
 
 
-class Number(_Base):
-    """One measured number.
+class _Record(_Base):
+    """What all records have: the version of the schema, what they speak of, and where they come from."""
 
-    Attributes:
-        name: what was measured, such as ``accuracy.clean`` or ``layer.criticality``.
-        value: the number.
-        unit: its unit; "1" for a share or ratio.
-        n: how many examples (or runs) it was measured on.
-        low, high: its 95 % interval, where it has one.
-        labels: what it was measured for: arm, attack, epoch, layer.
-    """
-
-    kind: Literal["number"] = "number"
-    name: str
-    value: float
-    unit: str = "1"
-    n: int | None = None
-    low: float | None = None
-    high: float | None = None
-    labels: dict[str, Label] = {}
+    schema_version: Literal[2] = 2
+    about: About = About()
     origin: Origin
 
 
-class LayerEntry(_Base):
+class Number(_Record):
+    """One measured number.
+
+    Attributes:
+        quantity: what was measured.
+        value: the number.
+        unit: its unit; that of the quantity, except where each record names its own.
+        n: how many examples (or runs) it was measured on.
+        low, high: its 95 % interval, where it has one.
+        about: what it was measured for: arm, attack, epoch, layer.
+        details: what a measure adds to its number, by names of its own.
+
+    Raises:
+        ValueError: a unit other than the quantity's, or ``Quantity.OTHER`` without a ``about.measure``.
+    """
+
+    kind: Literal["number"] = "number"
+    quantity: Quantity
+    value: float
+    unit: str = ""
+    n: int | None = None
+    low: float | None = None
+    high: float | None = None
+    details: Mapping[str, str | int | float] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unit_of_quantity(cls, content: object) -> object:
+        if isinstance(content, dict) and not content.get("unit"):
+            known = _QUANTITIES.get(str(content.get("quantity")))
+            return {**content, "unit": (known.unit if known else "") or "1"}
+        return content
+
+    @model_validator(mode="after")
+    def _fits(self) -> "Number":
+        if self.quantity.unit and self.unit != self.quantity.unit:
+            raise ValueError(f"{self.quantity} is measured in {self.quantity.unit}, not {self.unit}")
+        if self.quantity is Quantity.OTHER and not self.about.measure:
+            raise ValueError("the quantity other needs a name in about.measure")
+        return self
+
+
+class LayerEntry(_Record):
     """One layer of the network that the numbers speak of."""
 
     kind: Literal["layer"] = "layer"
@@ -73,46 +111,56 @@ class LayerEntry(_Base):
     shape: tuple[int, ...]
     parameters: int
     block: str
-    labels: dict[str, Label] = {}
-    origin: Origin
 
 
-class Picture(_Base):
-    """A small picture (PNG in base64) with a caption: an adversarial example beside its original."""
+class Picture(_Record):
+    """An adversarial example beside its original: a small PNG in base64 with a caption."""
 
     kind: Literal["picture"] = "picture"
-    name: str
     png: str
     caption: str
-    labels: dict[str, Label] = {}
-    origin: Origin
 
 
-class Finding(_Base):
+class Finding(_Record):
     """A sentence the reader must know: a warning, a failed check, an early stop, a verdict."""
 
     kind: Literal["finding"] = "finding"
-    name: str
+    topic: Topic
     text: str
     level: Literal["note", "good", "warning", "error"] = "note"
-    labels: dict[str, Label] = {}
-    origin: Origin
 
 
-class Settings(_Base):
+class Settings(_Record):
     """All settings of a run, written out."""
 
     kind: Literal["settings"] = "settings"
     stage: str
     settings: dict[str, object]
-    origin: Origin
 
 
-Record = Annotated[Number | LayerEntry | Picture | Finding | Settings, Field(discriminator="kind")]
+AnyRecord = Number | LayerEntry | Picture | Finding | Settings
 
-_ADAPTER: TypeAdapter[Number | LayerEntry | Picture | Finding | Settings] = TypeAdapter(Record)
+_ADAPTER: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discriminator="kind")])
 
 
-def parse_record(line: str | bytes) -> Number | LayerEntry | Picture | Finding | Settings:
-    """The record in one line of JSON; raises pydantic's ``ValidationError`` if it is none."""
+def parse_record(line: str | bytes) -> AnyRecord:
+    """The record in one line of JSON, whichever version of the schema it is of.
+
+    Raises:
+        ValueError: the line is no record (pydantic's ``ValidationError`` among others).
+        InputError: it is of a later version than this code knows.
+    """
+    if line[: len(_CURRENT)] in (_CURRENT, _CURRENT.encode()):
+        return _ADAPTER.validate_json(line)
+    content = json.loads(line)
+    if not isinstance(content, dict):
+        raise ValueError(f"expected an object, got {type(content).__name__}")
+    version = content.get("schema_version", 1)
+    if version == 1:
+        return _ADAPTER.validate_python(upgraded(content))
+    if isinstance(version, int) and version > VERSION:
+        raise InputError(
+            f"records: expected version {VERSION} of the schema or an earlier one, got version {version};"
+            " install a later semirobust"
+        )
     return _ADAPTER.validate_json(line)

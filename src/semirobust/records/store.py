@@ -8,19 +8,22 @@ from pydantic import ValidationError
 
 from semirobust.core.errors import InputError
 from semirobust.core.files import check_size, write_atomically
-from semirobust.records.schema import Finding, LayerEntry, Number, Picture, Settings, parse_record
+from semirobust.records.schema import AnyRecord, parse_record
 
-__all__ = ["AnyRecord", "read_records", "write_records"]
+__all__ = ["AnyRecord", "read_records", "record_line", "write_records"]
 
 _COMPRESSED = ".xz"
 _LIMIT = 1 << 28  # bytes that unpacking may claim beyond the text itself
 
-AnyRecord = Number | LayerEntry | Picture | Finding | Settings
+
+def record_line(record: AnyRecord) -> str:
+    """A record as a line of JSON; fields that do not apply are left out."""
+    return record.model_dump_json(exclude_none=True)
 
 
 def write_records(path: Path, records: Iterable[AnyRecord]) -> None:
     """Write records as lines of JSON, whole or not at all; compressed where the name ends in ``.xz``."""
-    text = "".join(record.model_dump_json() + "\n" for record in records).encode()
+    text = "".join(f"{record_line(record)}\n" for record in records).encode()
     write_atomically(path, _compressed(text) if path.suffix == _COMPRESSED else text)
 
 
@@ -33,7 +36,7 @@ def read_records(source: Path) -> list[AnyRecord]:
     """The records of a file, or of all ``records/*.jsonl`` of a run folder in the order of their names.
 
     Raises:
-        InputError: nothing there, or a line that is no record.
+        InputError: nothing there, a line that is no record, or one of a later version of the schema.
     """
     files = (
         sorted((source / "records").glob("*.jsonl"))
@@ -61,8 +64,10 @@ def _read(file: Path) -> list[AnyRecord]:
     for number, line in enumerate(lines, 1):
         try:
             records.append(parse_record(line))
-        except ValidationError as error:
-            problem = error.errors()[0]["msg"]
+        except InputError as error:
+            raise InputError(f"{file.name}, line {number}: {error}") from None
+        except ValueError as error:
+            problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             raise InputError(
                 f"{file.name}, line {number}: expected a record, got something else ({problem})"
             ) from None

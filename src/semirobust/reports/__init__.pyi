@@ -1,5 +1,7 @@
 """The public names of this room; ``__init__.py`` imports each from here when it is first used."""
 
+from .arm import Arm as Arm
+from .arm import AttackColumn as AttackColumn
 from .markdown import Seeds as Seeds
 from .markdown import by_seed as by_seed
 from .markdown import cells as cells
@@ -11,15 +13,19 @@ from .markdown import render as render
 from .markdown import table as table
 from .source import Cell as Cell
 from .source import Source as Source
+from .source import matches as matches
 from .source import read_source as read_source
 from .source import source_of as source_of
 
 __all__ = [
+    "Arm",
+    "AttackColumn",
     "Cell",
     "Seeds",
     "Source",
     "by_seed",
     "cells",
+    "matches",
     "paired",
     "percent",
     "plain",

@@ -3,12 +3,14 @@
 import math
 from dataclasses import dataclass
 
-from semirobust.records.schema import LayerEntry
+from semirobust.records.schema import LayerEntry, Quantity
+from semirobust.reports.arm import Arm
 from semirobust.reports.network import column_step, entries_of
 from semirobust.reports.source import Cell, Source
 
 __all__ = ["ConnectivityPicture", "Gap", "connectivity_pictures"]
 
+_MEASURE = "connectivity"
 _HEIGHT = 150.0
 _LEFT = 44.0
 
@@ -41,8 +43,8 @@ class Gap:
 class ConnectivityPicture:
     """All pairs of one arm side by side."""
 
-    arm: str
-    by: str
+    arm: Arm
+    estimator: str
     unit: str
     gaps: list[Gap]
     step: float
@@ -54,19 +56,21 @@ class ConnectivityPicture:
 
 def connectivity_pictures(source: Source) -> list[ConnectivityPicture]:
     """One picture for each arm whose connectivity was measured."""
-    pictures = (_picture(source, arm) for arm in source.values_of("layer.connectivity", "arm"))
+    pictures = (_picture(source, arm) for arm in source.arms(Quantity.MEASURE, measure=_MEASURE))
     return [picture for picture in pictures if picture is not None]
 
 
-def _picture(source: Source, arm: str) -> ConnectivityPicture | None:
-    numbers = [n for n in source.named("layer.connectivity") if n.labels["arm"] == arm]
-    entries = entries_of(source, numbers[0].labels.get("run"))
+def _picture(source: Source, arm: Arm) -> ConnectivityPicture | None:
+    numbers = source.of(Quantity.MEASURE, arm, measure=_MEASURE)
+    entries = entries_of(source, arm.run)
     names = {entry.index: entry.name for entry in entries}
-    on = {int(n.labels["layer"]): int(n.labels.get("on", int(n.labels["layer"]) - 1)) for n in numbers}
+    layers = [(n.about.layer or 0, n.about.on) for n in numbers]
+    on = {layer: layer - 1 if other is None else other for layer, other in layers}
     rows = []
     for position, entry in enumerate(entries):
         value, null, excess = (
-            source.cell(f"layer.{name}", layer=str(entry.index), arm=arm) for name in _NAMES
+            source.cell(Quantity.MEASURE, arm, measure=_MEASURE, part=part, layer=entry.index)
+            for part in (None, "null", "excess")
         )
         if value is not None and math.isfinite(value.value):
             rows.append((position, entry, value, null, excess))
@@ -97,7 +101,7 @@ def _picture(source: Source, arm: str) -> ConnectivityPicture | None:
     ]
     return ConnectivityPicture(
         arm=arm,
-        by=str(numbers[0].labels.get("by", "")),
+        estimator=numbers[0].about.estimator or "",
         unit=numbers[0].unit,
         gaps=gaps,
         step=step,
@@ -106,9 +110,6 @@ def _picture(source: Source, arm: str) -> ConnectivityPicture | None:
         zero_y=y(0),
         ticks=[(y(v), f"{v:.3g}") for v in _round_values(bottom, top)],
     )
-
-
-_NAMES = ("connectivity", "connectivity.null", "connectivity.excess")
 
 
 def _round_values(bottom: float, top: float) -> list[float]:

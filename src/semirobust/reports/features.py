@@ -3,36 +3,36 @@
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from semirobust.records.schema import Quantity
 from semirobust.reports.figures import COLOURS, styled
 from semirobust.reports.source import Source
 
 __all__ = ["features_figure"]
 
-_PANELS = {
-    "usefulness.original": "usefulness",
-    "usefulness.actual": "usefulness × weight: what a feature adds to the margin",
-    "usefulness": "usefulness behind the logistic function",
-    "usefulness.robust": "the same at the worst point of the ball",
+# Part of the measure -> title of its panel.
+_PANELS: dict[str | None, str] = {
+    "original": "usefulness",
+    "actual": "usefulness × weight: what a feature adds to the margin",
+    None: "usefulness behind the logistic function",
+    "robust": "the same at the worst point of the ball",
 }
 
 
 def features_figure(source: Source) -> go.Figure | None:
     """Four histograms over the features in front of the classifier, of each run in its own colour."""
-    found = {name: source.named(f"feature.{name}") for name in _PANELS}
-    if not any(found.values()):
+    panels = [source.of(Quantity.FEATURE, measure="usefulness", part=part) for part in _PANELS]
+    if not any(panels):
         return None
-    runs = list(
-        dict.fromkeys(str(number.labels.get("run", "")) for numbers in found.values() for number in numbers)
-    )
+    runs = list(dict.fromkeys(number.about.run or "" for numbers in panels for number in numbers))
     figure = make_subplots(
         rows=2, cols=2, subplot_titles=list(_PANELS.values()), vertical_spacing=0.2, horizontal_spacing=0.1
     )
-    for position, numbers in enumerate(found.values()):
+    for position, numbers in enumerate(panels):
         row, column = position // 2 + 1, position % 2 + 1
         for number, run in enumerate(runs):
             figure.add_trace(
                 go.Histogram(
-                    x=[n.value for n in numbers if str(n.labels.get("run", "")) == run],
+                    x=[n.value for n in numbers if (n.about.run or "") == run],
                     nbinsx=40,
                     name=run,
                     legendgroup=run,

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 
 import plotly.graph_objects as go
 
+from semirobust.records.schema import Quantity
+from semirobust.reports.arm import Arm
 from semirobust.reports.source import Cell, Source
 
 __all__ = [
@@ -18,6 +20,11 @@ __all__ = [
 
 # Okabe and Ito's palette, told apart by all kinds of colour vision.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8c6d31")
+_TRAIN = Arm("train")
+_VALIDATION = (
+    (Quantity.VALIDATION_ROBUST, "robust", "solid"),
+    (Quantity.VALIDATION_CLEAN, "clean", "dot"),
+)
 _FONT = {"family": "system-ui, -apple-system, Segoe UI, Roboto, sans-serif", "size": 13, "color": "#222"}
 
 
@@ -26,19 +33,19 @@ def accuracy_figure(source: Source) -> go.Figure | None:
 
     ``worst`` is left out: it would lie on the strongest attack.
     """
-    arms = source.values_of("accuracy", "arm")
+    arms = source.arms(Quantity.ACCURACY)
     if not arms:
         return None
     figure = go.Figure()
-    attacks = [attack for attack in source.values_of("accuracy", "attack") if attack != "worst"]
+    attacks = [attack for attack in source.attacks() if attack.name != "worst"]
     for position, attack in enumerate(attacks):
-        cells = [(arm, cell) for arm in arms if (cell := source.cell("accuracy", arm=arm, attack=attack))]
+        cells = [(arm, cell) for arm in arms if (cell := source.accuracy(arm, attack))]
         figure.add_trace(
             go.Scatter(
                 x=[100 * cell.value for _, cell in cells],
-                y=[arm for arm, _ in cells],
+                y=[str(arm) for arm, _ in cells],
                 mode="markers",
-                name=attack,
+                name=str(attack),
                 marker={"size": 10, "color": COLOURS[position % len(COLOURS)]},
                 error_x={
                     "type": "data",
@@ -47,7 +54,7 @@ def accuracy_figure(source: Source) -> go.Figure | None:
                     "arrayminus": [reach(cell, up=False) for _, cell in cells],
                     "thickness": 1.5,
                 },
-                hovertemplate="%{y}, " + attack + ": %{x:.1f} %<extra></extra>",
+                hovertemplate=f"%{{y}}, {attack}" + ": %{x:.1f} %<extra></extra>",
             )
         )
     figure.update_yaxes(autorange="reversed", automargin=True, ticklabelstandoff=6)
@@ -66,27 +73,23 @@ def reach(cell: Cell, *, up: bool) -> float:
 
 def curves_figure(source: Source) -> go.Figure | None:
     """Validation accuracy by epoch, each arm going on where training from scratch ended."""
-    arms = list(
-        dict.fromkeys(str(n.labels["arm"]) for n in source.named("validation.robust") if "epoch" in n.labels)
-    )
+    followed = [n for n in source.of(Quantity.VALIDATION_ROBUST) if n.about.epoch is not None]
+    arms = list(dict.fromkeys(source.arm_of(n) for n in followed))
     if not arms:
         return None
-    start = max(
-        (int(n.labels["epoch"]) for n in source.named("validation.robust") if n.labels["arm"] == "train"),
-        default=0,
-    )
+    start = max((n.about.epoch or 0 for n in followed if source.arm_of(n) == _TRAIN), default=0)
     figure = go.Figure()
     for position, arm in enumerate(arms):
-        offset = 0 if arm == "train" else start
-        for name, dash in (("robust", "solid"), ("clean", "dot")):
-            epochs, values = _mean_by_epoch(source, f"validation.{name}", arm)
+        offset = 0 if arm == _TRAIN else start
+        for quantity, name, dash in _VALIDATION:
+            epochs, values = _mean_by_epoch(source, quantity, arm)
             figure.add_trace(
                 go.Scatter(
                     x=[epoch + offset for epoch in epochs],
                     y=[100 * value for value in values],
                     mode="lines+markers" if len(epochs) < 3 else "lines",
-                    name=arm if name == "robust" else f"{arm}, clean",
-                    legendgroup=arm,
+                    name=str(arm) if name == "robust" else f"{arm}, clean",
+                    legendgroup=str(arm),
                     showlegend=name == "robust",
                     line={"dash": dash, "color": COLOURS[position % len(COLOURS)], "width": 2},
                     hovertemplate=f"{arm}, {name}: " + "%{y:.1f} %<extra></extra>",
@@ -99,23 +102,17 @@ def curves_figure(source: Source) -> go.Figure | None:
 
 def security_figure(source: Source) -> go.Figure | None:
     """Accuracy against the radius of the ball, each arm a curve with its interval as a band."""
-    arms = source.values_of("accuracy.sweep", "arm")
-    norms = source.values_of("accuracy.sweep", "norm")
+    quantity = Quantity.ACCURACY_BY_EPSILON
+    arms, norms = source.arms(quantity), source.values(quantity, lambda about: about.norm)
     if not arms:
         return None
     figure = go.Figure()
-    curves = [
-        (arm, norm) for arm in arms for norm in norms if source.cell("accuracy.sweep", arm=arm, norm=norm)
-    ]
+    curves = [(arm, norm) for arm in arms for norm in norms if source.cell(quantity, arm, norm=norm)]
+    radii = sorted(source.values(quantity, lambda about: about.epsilon))
     for position, (arm, norm) in enumerate(curves):
-        name = f"{arm}, {norm}" if len(norms) > 1 else arm
+        name = f"{arm}, {norm}" if len(norms) > 1 else str(arm)
         colour = COLOURS[position % len(COLOURS)]
-        radii = [float(e) for e in source.values_of("accuracy.sweep", "epsilon")]
-        cells = [
-            (e, c)
-            for e in sorted(radii)
-            if (c := source.cell("accuracy.sweep", arm=arm, norm=norm, epsilon=str(e)))
-        ]
+        cells = [(e, c) for e in radii if (c := source.cell(quantity, arm, norm=norm, epsilon=e))]
         x, y = [e for e, _ in cells], [100 * c.value for _, c in cells]
         low, high = (
             [v - reach(c, up=False) for (_, c), v in zip(cells, y)],
@@ -145,15 +142,16 @@ def security_figure(source: Source) -> go.Figure | None:
 
 def transfer_figure(source: Source) -> go.Figure | None:
     """Accuracy of each model (across) on examples made for each (down)."""
-    arms = source.values_of("accuracy.transfer", "arm")
+    quantity = Quantity.TRANSFER_ACCURACY
+    arms = source.arms(quantity)
     if not arms:
         return None
     found = {
         (arm, s, t): cell
         for arm in arms
-        for s in source.values_of("accuracy.transfer", "source")
-        for t in source.values_of("accuracy.transfer", "target")
-        if (cell := source.cell("accuracy.transfer", arm=arm, source=s, target=t))
+        for s in source.values(quantity, lambda about: about.source)
+        for t in source.values(quantity, lambda about: about.target)
+        if (cell := source.cell(quantity, arm, source=s, target=t))
     }
     # Several runs stand apart, each with its own models and attack.
     keys = list(dict.fromkeys((arm, s) for arm, s, _ in found))
@@ -181,11 +179,11 @@ def transfer_figure(source: Source) -> go.Figure | None:
     return styled(figure, 160 + 56 * len(names))
 
 
-def _mean_by_epoch(source: Source, name: str, arm: str) -> tuple[list[int], list[float]]:
+def _mean_by_epoch(source: Source, quantity: Quantity, arm: Arm) -> tuple[list[int], list[float]]:
     by_epoch: dict[int, list[float]] = {}
-    for number in source.named(name):
-        if number.labels["arm"] == arm and "epoch" in number.labels:
-            by_epoch.setdefault(int(number.labels["epoch"]), []).append(number.value)
+    for number in source.of(quantity, arm):
+        if number.about.epoch is not None:
+            by_epoch.setdefault(number.about.epoch, []).append(number.value)
     epochs = sorted(by_epoch)
     return epochs, [_mean(by_epoch[epoch]) for epoch in epochs]
 

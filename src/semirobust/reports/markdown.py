@@ -3,11 +3,13 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from semirobust.core.interval import mean_interval
-from semirobust.records.schema import Number
+from semirobust.records.about import Fields
+from semirobust.records.schema import Number, Quantity
 from semirobust.reports.source import Source
 
 __all__ = ["Seeds", "by_seed", "cells", "paired", "percent", "plain", "points", "render", "table"]
@@ -47,25 +49,13 @@ def by_seed(numbers: Iterable[Number], keep: Callable[[Number], bool] = lambda n
     found: dict[int, list[float]] = {}
     for number in numbers:
         if keep(number):
-            found.setdefault(int(number.labels["seed"]), []).append(number.value)
+            found.setdefault(number.about.seed or 0, []).append(number.value)
     return Seeds({seed: sum(values) / len(values) for seed, values in sorted(found.items())})
 
 
-def cells(source: Source, name: str, **labels: object) -> Seeds:
-    """The numbers called ``name`` with just these labels among those asked for; None means that a label is
-    absent.
-    """
-    return by_seed(
-        source.named(name), lambda n: all(_label(n, key) == _text(value) for key, value in labels.items())
-    )
-
-
-def _label(number: Number, key: str) -> str | None:
-    return str(number.labels[key]) if key in number.labels else None
-
-
-def _text(value: object) -> str | None:
-    return None if value is None else str(value)
+def cells(source: Source, quantity: Quantity, /, **fields: Unpack[Fields]) -> Seeds:
+    """The numbers of a quantity that :meth:`Source.of` selects, by their seed."""
+    return by_seed(source.of(quantity, **fields))
 
 
 def paired(one: Seeds, other: Seeds) -> Seeds:

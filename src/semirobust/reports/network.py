@@ -3,7 +3,8 @@
 import math
 from dataclasses import dataclass
 
-from semirobust.records.schema import Label, LayerEntry
+from semirobust.records.schema import LayerEntry, Quantity
+from semirobust.reports.arm import Arm
 from semirobust.reports.source import Cell, Source
 
 __all__ = ["Column", "NetworkPicture", "column_step", "entries_of", "network_pictures"]
@@ -17,6 +18,7 @@ class Column:
     """One layer: a bar above, its box below; all lengths in pixels.
 
     Attributes:
+        cell, weakness: the measure and the weakness of the layer.
         bar_top, bar_height: the bar, drawn from the line of 1.
         low_y, high_y: ends of the whisker.
         box_width, box_height: by the number of channels and the side of the image, on a root scale.
@@ -26,6 +28,7 @@ class Column:
 
     entry: LayerEntry
     cell: Cell | None
+    weakness: Cell | None
     x: float
     bar_top: float
     bar_height: float
@@ -50,7 +53,7 @@ class NetworkPicture:
     """
 
     measure: str
-    arm: str
+    arm: Arm
     columns: list[Column]
     step: float
     width: float
@@ -62,16 +65,14 @@ class NetworkPicture:
 
 
 def network_pictures(source: Source, measure: str = "criticality") -> list["NetworkPicture"]:
-    """One picture of ``layer.<measure>`` for each arm that was profiled."""
-    pictures = (_picture(source, measure, arm) for arm in source.values_of(f"layer.{measure}", "arm"))
+    """One picture of the measure for each arm that was profiled."""
+    pictures = (_picture(source, measure, arm) for arm in source.arms(Quantity.MEASURE, measure=measure))
     return [picture for picture in pictures if picture is not None]
 
 
-def entries_of(source: Source, run: Label | None) -> list[LayerEntry]:
+def entries_of(source: Source, run: str | None) -> list[LayerEntry]:
     """The layers of one run in order."""
-    return sorted(
-        (entry for entry in source.layers if entry.labels.get("run") == run), key=lambda entry: entry.index
-    )
+    return sorted((entry for entry in source.layers if entry.about.run == run), key=lambda entry: entry.index)
 
 
 def column_step(entries: list[LayerEntry]) -> float:
@@ -79,13 +80,12 @@ def column_step(entries: list[LayerEntry]) -> float:
     return max(30.0, min(64.0, 860.0 / len(entries)))
 
 
-def _picture(source: Source, measure: str, arm: str) -> NetworkPicture | None:
+def _picture(source: Source, measure: str, arm: Arm) -> NetworkPicture | None:
     """The picture of one arm, on a logarithmic scale around 1; None without its layers."""
-    numbers = [n for n in source.named(f"layer.{measure}") if n.labels["arm"] == arm]
-    run = numbers[0].labels.get("run")
-    indices = dict.fromkeys(str(n.labels["layer"]) for n in numbers)
-    cells = {int(i): source.cell(f"layer.{measure}", layer=i, arm=arm) for i in indices}
-    entries = entries_of(source, run)
+    numbers = source.of(Quantity.MEASURE, arm, measure=measure)
+    indices = dict.fromkeys(n.about.layer or 0 for n in numbers)
+    cells = {i: source.cell(Quantity.MEASURE, arm, measure=measure, layer=i) for i in indices}
+    entries = entries_of(source, arm.run)
     if not entries:
         return None
     ratios = [
@@ -98,7 +98,7 @@ def _picture(source: Source, measure: str, arm: str) -> NetworkPicture | None:
         bounded = min(max(math.log2(value) if value > 0 else bottom, bottom), top)
         return 14 + _HEIGHT * (top - bounded) / (top - bottom)
 
-    picks = _selected(source, run)
+    picks = _selected(source, arm.run)
     starts = _blocks(entries)
     columns = []
     for position, entry in enumerate(entries):
@@ -108,6 +108,7 @@ def _picture(source: Source, measure: str, arm: str) -> NetworkPicture | None:
             Column(
                 entry=entry,
                 cell=cell,
+                weakness=source.cell(Quantity.MEASURE, arm, measure="weakness", layer=entry.index),
                 x=44 + position * step,
                 bar_top=min(y(ratio), y(1)),
                 bar_height=abs(y(ratio) - y(1)),
@@ -142,17 +143,16 @@ def _shade(value: float, bottom: float, top: float) -> float:
     return max(0.0, min(1.0, (value - bottom) / (top - bottom)))
 
 
-def _selected(source: Source, run: Label | None) -> dict[int, float]:
+def _selected(source: Source, run: str | None) -> dict[int, float]:
     """Share of epochs in which the first arm that chooses layers trained each of them."""
-    trained = [number for number in source.named("train.layer") if number.labels.get("run") == run]
+    trained = source.of(Quantity.TRAINED_LAYER, run=run)
     if not trained:
         return {}
-    arm = trained[0].labels["arm"]
-    own = [n for n in trained if n.labels["arm"] == arm]
-    epochs = len({(n.labels.get("seed"), n.labels["epoch"]) for n in own})
+    first = source.of(Quantity.TRAINED_LAYER, source.arm_of(trained[0]))
+    epochs = len({(n.about.seed, n.about.epoch) for n in first})
     counts: dict[int, int] = {}
-    for number in own:
-        index = int(number.labels["layer"])
+    for number in first:
+        index = number.about.layer or 0
         counts[index] = counts.get(index, 0) + 1
     return {index: count / epochs for index, count in counts.items()}
 

@@ -11,16 +11,17 @@ from markupsafe import Markup
 
 from semirobust.core.errors import InputError
 from semirobust.core.files import write_atomically
-from semirobust.records.schema import Finding
+from semirobust.records.schema import Finding, Quantity, Topic
+from semirobust.reports.arm import Arm
 from semirobust.reports.connectivity import connectivity_pictures
 from semirobust.reports.features import features_figure
 from semirobust.reports.figures import accuracy_figure, curves_figure, security_figure, transfer_figure
 from semirobust.reports.network import network_pictures
 from semirobust.reports.prefixes import prefix_figures
 from semirobust.reports.pruning import by_level, pruning_figure
-from semirobust.reports.recovery import by_cut, recovery_figure
+from semirobust.reports.recovery import recovery_figure
 from semirobust.reports.source import Cell, Source, read_source
-from semirobust.reports.training_curve import course_figure
+from semirobust.reports.training_curve import training_curve_figure
 
 __all__ = ["render_report", "write_report"]
 
@@ -29,7 +30,7 @@ __all__ = ["render_report", "write_report"]
 class _Row:
     """One arm in the table of accuracies."""
 
-    arm: str
+    arm: Arm
     cells: list[Cell | None]
     parameters: float | None
     seconds: float | None
@@ -64,7 +65,7 @@ def write_report(folders: Sequence[Path], out: Path, *, title: str = "Robustness
 def render_report(source: Source, title: str) -> str:
     """The HTML text; everything that came from a record is escaped."""
     pruning = pruning_figure(source)
-    source = by_level(by_cut(source))
+    source = by_level(source)
     environment = Environment(
         loader=PackageLoader("semirobust.reports"),
         autoescape=True,
@@ -82,15 +83,17 @@ def render_report(source: Source, title: str) -> str:
         "pruning": pruning,
         "features": features_figure(source),
         "curves": curves_figure(source),
-        "course": course_figure(source),
+        "training_curve": training_curve_figure(source),
         **prefix_figures(source),
     }
     shown = {name: _html(figure, name) for name, figure in figures.items() if figure is not None}
     return environment.get_template("report.html.j2").render(
         title=title,
-        attacks=source.values_of("accuracy", "attack"),
-        plus=any(attack.startswith("+ ") for attack in source.values_of("accuracy", "attack")),
-        threats=source.values_of("accuracy", "threat"),
+        attacks=source.attacks(),
+        plus=any(attack.cumulative for attack in source.attacks()),
+        threats=source.values(Quantity.ACCURACY, lambda about: about.threat),
+        swept=source.values(Quantity.ACCURACY_BY_EPSILON, lambda about: about.attack),
+        transferred=source.values(Quantity.TRANSFER_ACCURACY, lambda about: about.attack),
         rows=_rows(source),
         over=next((row.cells[0].over for row in _rows(source) if row.cells and row.cells[0]), ""),
         networks=network_pictures(source),
@@ -98,13 +101,12 @@ def render_report(source: Source, title: str) -> str:
         figures=shown,
         plotly=_plotly() if shown else "",
         pictures=source.pictures,
-        verdicts=[finding for finding in source.findings if finding.name == "verdict"],
+        verdicts=[finding for finding in source.findings if finding.topic is Topic.VERDICT],
         findings=_notes(source.findings),
         settings=[
             (s.stage, json.dumps(s.settings, indent=2, default=str), s.origin) for s in source.settings
         ],
         layers=sorted(source.layers, key=lambda entry: entry.index),
-        source=source,
     )
 
 
@@ -115,28 +117,27 @@ def _notes(findings: Sequence[Finding]) -> list[Finding]:
     passed: dict[str, list[Finding]] = {}
     notes: list[Finding] = []
     for finding in findings:
-        run = str(finding.labels.get("run", ""))
-        prefix = f"{run}: " if run else ""
-        if finding.name.startswith("check.") and finding.level == "good":
+        prefix = f"{finding.about.run}: " if finding.about.run else ""
+        if finding.topic is Topic.CHECK and finding.level == "good":
             passed.setdefault(prefix, []).append(finding)
-        elif finding.name != "verdict":
+        elif finding.topic is not Topic.VERDICT:
             notes.append(finding.model_copy(update={"text": prefix + finding.text}))
     for prefix, checks in passed.items():
-        names = ", ".join(check.name.removeprefix("check.") for check in checks)
+        names = ", ".join(check.about.check or "" for check in checks)
         notes.append(checks[0].model_copy(update={"text": f"{prefix}sanity checks passed: {names}"}))
     return notes
 
 
 def _rows(source: Source) -> list[_Row]:
-    attacks = source.values_of("accuracy", "attack")
+    attacks = source.attacks()
     rows = []
-    for arm in source.values_of("accuracy", "arm"):
-        parameters = source.cell("train.parameters", arm=arm)
-        seconds = source.cell("train.seconds", arm=arm)
+    for arm in source.arms(Quantity.ACCURACY):
+        parameters = source.cell(Quantity.TRAINED_PARAMETERS, arm)
+        seconds = source.cell(Quantity.EPOCH_SECONDS, arm)
         rows.append(
             _Row(
                 arm=arm,
-                cells=[source.cell("accuracy", arm=arm, attack=attack) for attack in attacks],
+                cells=[source.accuracy(arm, attack) for attack in attacks],
                 parameters=parameters.value if parameters else None,
                 seconds=sorted(seconds.values)[len(seconds.values) // 2] if seconds else None,
             )

@@ -2,20 +2,26 @@
 
 import plotly.graph_objects as go
 
+from semirobust.records.schema import Quantity
 from semirobust.reports.figures import COLOURS, styled
 from semirobust.reports.source import Cell, Source
 
 __all__ = ["prefix_figures"]
 
-_NAMES = {
-    "layer.semirobustness": "under attack",
-    "layer.semirobustness.accuracy": "share right under attack",
-    "layer.semirobustness.clean": "clean",
-    "layer.readout": "ridge, other half",
-    "layer.readout.attacked": "ridge, attacked itself",
-    "layer.readout.paper": "as in the paper, in sample",
-    "layer.readout.random": "random weights",
-    "layer.readout.network": "the network itself",
+# Measure -> its part -> words for it.
+_WORDS: dict[str, dict[str | None, str]] = {
+    "semirobustness": {
+        None: "under attack",
+        "accuracy": "share right under attack",
+        "clean": "clean",
+    },
+    "readout": {
+        None: "ridge, other half",
+        "attacked": "ridge, attacked itself",
+        "paper": "as in the paper, in sample",
+        "random": "random weights",
+        "network": "the network itself",
+    },
 }
 
 
@@ -32,16 +38,20 @@ def prefix_figures(source: Source) -> dict[str, go.Figure]:
 
 
 def _figure(source: Source, measure: str, title: str) -> go.Figure | None:
-    kinds = [name for name in _NAMES if name.split(".")[1] == measure and source.named(name)]
-    if not kinds:
+    words = _WORDS[measure]
+    parts = [part for part in words if source.of(Quantity.MEASURE, measure=measure, part=part)]
+    if not parts:
         return None
-    arms = source.values_of(kinds[0], "arm")
+    arms = source.arms(Quantity.MEASURE, measure=measure, part=parts[0])
     factor = 100 if measure == "readout" else 1
     figure = go.Figure()
-    for position, (arm, kind) in enumerate((arm, kind) for arm in arms for kind in kinds):
-        layers = sorted({int(n.labels["layer"]) for n in source.named(kind) if n.labels["arm"] == arm})
-        found = [(layer, cell) for layer in layers if (cell := source.cell(kind, arm=arm, layer=str(layer)))]
-        name = f"{arm}: {_NAMES[kind]}" if len(arms) > 1 else _NAMES[kind]
+    for position, (arm, part) in enumerate((arm, part) for arm in arms for part in parts):
+        numbers = source.of(Quantity.MEASURE, arm, measure=measure, part=part)
+        found = [
+            (layer, Cell.of([n for n in numbers if n.about.layer == layer]))
+            for layer in sorted({n.about.layer or 0 for n in numbers})
+        ]
+        name = f"{arm}: {words[part]}" if len(arms) > 1 else words[part]
         figure.add_trace(
             go.Scatter(
                 x=[layer for layer, _ in found],

@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import plotly.graph_objects as go
 
-from semirobust.records.schema import Number
+from semirobust.records.schema import Number, Quantity
+from semirobust.reports.arm import Arm, AttackColumn
 from semirobust.reports.figures import COLOURS, reach, styled
 from semirobust.reports.source import Cell, Source
 
 __all__ = ["by_level", "pruned_rows", "pruning_figure"]
 
+_BY_LEVEL = (Quantity.ACCURACY, Quantity.TRAINED_PARAMETERS, Quantity.EPOCH_SECONDS)
 _SHOWN = 4  # levels beside the first in the table of arms
 
 
@@ -17,42 +19,38 @@ def by_level(source: Source) -> Source:
     """The same with some levels of pruning as arms of their own, named by what is left; the others and their
     epochs left out.
     """
-    levels = source.values_of("prune.density", "level")
+    levels = _levels(source)
     if not levels:
         return source
     last = len(levels) - 1
     shown = {levels[round(last * i / _SHOWN)] for i in range(_SHOWN + 1)}
-    return replace(source, numbers=[_named(n, source) for n in source.numbers if _keeps(n, shown)])
+    densities = {
+        (arm.run, arm.name, level): cell.value
+        for arm in source.arms(Quantity.DENSITY)
+        for level in levels
+        if (cell := source.cell(Quantity.DENSITY, arm, level=level))
+    }
+    return replace(source, numbers=[n for n in source.numbers if _keeps(n, shown)], densities=densities)
 
 
-def _keeps(number: Number, shown: set[str]) -> bool:
-    if "level" not in number.labels:
+def _levels(source: Source) -> list[int]:
+    return source.values(Quantity.DENSITY, lambda about: about.level)
+
+
+def _keeps(number: Number, shown: set[int]) -> bool:
+    if number.about.level is None:
         return True
-    return (
-        number.name in ("accuracy", "train.parameters", "train.seconds")
-        and str(number.labels["level"]) in shown
-    )
+    return number.quantity in _BY_LEVEL and number.about.level in shown
 
 
-def _named(number: Number, source: Source) -> Number:
-    level = number.labels.get("level")
-    if level is None:
-        return number
-    left = source.cell("prune.density", arm=str(number.labels["arm"]), level=str(level))
-    share = f", {100 * left.value:.3g} % left" if left else f", level {level}"
-    return number.model_copy(update={"labels": {**number.labels, "arm": f"{number.labels['arm']}{share}"}})
-
-
-def pruned_rows(source: Source) -> list[tuple[str, float, dict[str, Cell]]]:
-    """Arm, share of weights left, and attack -> accuracy, level by level."""
+def pruned_rows(source: Source) -> list[tuple[Arm, float, dict[AttackColumn, Cell]]]:
+    """Arm, fraction of weights left, and attack -> accuracy, level by level."""
     rows = []
-    for arm in source.values_of("prune.density", "arm"):
-        for level in source.values_of("prune.density", "level"):
-            left = source.cell("prune.density", arm=arm, level=level)
-            attacks = source.values_of("accuracy", "attack")
-            cells = {
-                attack: source.cell("accuracy", arm=arm, level=level, attack=attack) for attack in attacks
-            }
+    for arm in source.arms(Quantity.DENSITY):
+        for level in _levels(source):
+            left = source.cell(Quantity.DENSITY, arm, level=level)
+            of_level = source.only(level=level)
+            cells = {attack: of_level.accuracy(arm, attack) for attack in source.attacks()}
             if left:
                 rows.append((arm, left.value, {attack: cell for attack, cell in cells.items() if cell}))
     return rows
@@ -66,11 +64,11 @@ def pruning_figure(source: Source) -> go.Figure | None:
     if not rows:
         return None
     figure = go.Figure()
-    attacks = [attack for attack in rows[0][2] if attack != "worst"]
+    attacks = [attack for attack in rows[0][2] if attack.name != "worst"]
     for position, arm in enumerate(dict.fromkeys(row[0] for row in rows)):
-        own = [(100 * left, cells) for name, left, cells in rows if name == arm]
+        levels = [(100 * left, cells) for other, left, cells in rows if other == arm]
         for attack, dash in ((attacks[0], "dot"), (attacks[-1], "solid")):
-            found = [(left, cells[attack]) for left, cells in own if attack in cells]
+            found = [(left, cells[attack]) for left, cells in levels if attack in cells]
             figure.add_trace(
                 go.Scatter(
                     x=[left for left, _ in found],

@@ -1,42 +1,27 @@
 """How far training of a suffix came back, against what it cost."""
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from semirobust.records.schema import Number
+from semirobust.records.schema import Number, Quantity
 from semirobust.reports.figures import COLOURS, styled
 from semirobust.reports.source import Source
 
-__all__ = ["by_cut", "recovery_figure"]
-
-
-def by_cut(source: Source) -> Source:
-    """The same with the size of the suffix in the names of the arms that have one."""
-    return replace(source, numbers=[_named(number) for number in source.numbers])
-
-
-def _named(number: Number) -> Number:
-    arm, size = number.labels.get("arm"), number.labels.get("suffix")
-    if size is None or arm == "robust":
-        return number
-    name = str(arm).replace("suffix", f"suffix of {size}").replace("start", f"suffix of {size}, untrained")
-    return number.model_copy(update={"labels": {**number.labels, "arm": name}})
+__all__ = ["recovery_figure"]
 
 
 def recovery_figure(source: Source) -> go.Figure | None:
     """Accuracy under attack on the images that decide by seconds of training: a line for each cut, f* as a
     level.
     """
-    lines = sorted(
-        {(str(n.labels.get("run", "")), int(n.labels["suffix"])) for n in source.named("recover.best")}
-    )
+    lines = sorted({(n.about.run or "", n.about.suffix or 0) for n in source.of(Quantity.RECOVERY_BEST)})
     if not lines:
         return None
     layers = max((entry.index for entry in source.layers), default=0)
     figure = go.Figure()
     for position, (run, cut) in enumerate(lines):
-        x, y = _course(source, cut, run or None)
+        x, y = _curve(source, cut, run or None)
         name = f"{run}: " * bool(run) + f"suffix of {cut}" + (f", prefix of {layers - cut}" if layers else "")
         figure.add_trace(
             go.Scatter(
@@ -45,8 +30,9 @@ def recovery_figure(source: Source) -> go.Figure | None:
                 hovertemplate=f"{name}: " + "%{y:.1f} % after %{x:.0f} s<extra></extra>",
             )
         )  # fmt: skip
-    levels = {n.labels.get("run", ""): n.value for n in source.named("validation.robust") if _is_reference(n)}
-    for owner, level in levels.items():
+    scores = source.of(Quantity.VALIDATION_ROBUST, epoch=None)
+    references = {n.about.run: n.value for n in scores if n.about.suffix is not None}
+    for owner, level in references.items():
         text = f"{owner}: f*" if owner else "f*, robust as a whole"
         figure.add_hline(y=100 * level, line={"dash": "dash", "color": "#5b6670"}, annotation_text=text)
     figure.update_xaxes(title="seconds of training", rangemode="tozero")
@@ -54,15 +40,14 @@ def recovery_figure(source: Source) -> go.Figure | None:
     return styled(figure, 380)
 
 
-def _is_reference(number: Number) -> bool:
-    return "suffix" in number.labels and "epoch" not in number.labels
-
-
-def _course(source: Source, cut: int, run: object) -> tuple[list[float], list[float]]:
+def _curve(source: Source, cut: int, run: str | None) -> tuple[list[float], list[float]]:
     """Seconds so far and accuracy by epoch, means over trials; a trial that has ended stays where it came
     to.
     """
-    accuracy, seconds = (_by_trial(source, name, cut, run) for name in ("validation.robust", "train.seconds"))
+    accuracy, seconds = (
+        _by_trial(source.of(quantity, run=run, suffix=cut, prefix=None))
+        for quantity in (Quantity.VALIDATION_ROBUST, Quantity.EPOCH_SECONDS)
+    )
     x, y, spent = list[float](), list[float](), 0.0
     for epoch in range(1 + max((max(epochs) for epochs in accuracy.values()), default=-1)):
         now = [epochs[epoch] for epochs in seconds.values() if epoch in epochs]
@@ -73,9 +58,10 @@ def _course(source: Source, cut: int, run: object) -> tuple[list[float], list[fl
     return x, y
 
 
-def _by_trial(source: Source, name: str, cut: int, run: object) -> dict[object, dict[int, float]]:
-    found: dict[object, dict[int, float]] = {}
-    for n in source.named(name):
-        if n.labels.get("suffix") == cut and "epoch" in n.labels and n.labels.get("run") == run:
-            found.setdefault(n.labels.get("trial"), {})[int(n.labels["epoch"])] = n.value
+def _by_trial(numbers: Sequence[Number]) -> dict[int | None, dict[int, float]]:
+    """Trial -> epoch -> value."""
+    found: dict[int | None, dict[int, float]] = {}
+    for number in numbers:
+        if number.about.epoch is not None:
+            found.setdefault(number.about.trial, {})[number.about.epoch] = number.value
     return found

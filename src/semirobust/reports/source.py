@@ -1,14 +1,20 @@
 """Records arranged for reading."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
+from typing import TypeVar, Unpack
 
 from semirobust.core.interval import mean_interval
-from semirobust.records.schema import Finding, LayerEntry, Number, Picture, Settings
+from semirobust.records.about import Fields
+from semirobust.records.schema import About, Finding, LayerEntry, Number, Picture, Quantity, Settings
 from semirobust.records.store import AnyRecord, read_records
+from semirobust.reports.arm import Arm, AttackColumn
 
-__all__ = ["Cell", "Source", "read_source", "source_of"]
+__all__ = ["Cell", "Source", "matches", "read_source", "source_of"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -48,49 +54,98 @@ class Cell:
         return f"{len(self.values)} seeds" if len(self.values) > 1 else f"{self.n} images" if self.n else ""
 
 
+def matches(about: About, fields: Fields) -> bool:
+    """Whether ``about`` has these values. A measure that is asked for without a part is its main number."""
+    if "measure" in fields and "part" not in fields and about.part is not None:
+        return False
+    return all(getattr(about, name) == value for name, value in fields.items())
+
+
 @dataclass(frozen=True)
 class Source:
     """The records of one or several runs, sorted by kind.
 
-    With several runs, the name of the run stands before the name of each arm.
+    Attributes:
+        densities: run, arm and level of pruning -> fraction of the weights left; where it is not empty, each
+            level counts as an arm by itself.
     """
 
-    numbers: list[Number] = field(default_factory=list)
-    layers: list[LayerEntry] = field(default_factory=list)
-    pictures: list[Picture] = field(default_factory=list)
-    findings: list[Finding] = field(default_factory=list)
-    settings: list[Settings] = field(default_factory=list)
+    numbers: Sequence[Number] = ()
+    layers: Sequence[LayerEntry] = ()
+    pictures: Sequence[Picture] = ()
+    findings: Sequence[Finding] = ()
+    settings: Sequence[Settings] = ()
+    densities: Mapping[tuple[str | None, str | None, int], float] = field(default_factory=dict)
 
-    def named(self, name: str) -> list[Number]:
-        """The numbers called ``name``."""
-        return [number for number in self.numbers if number.name == name]
+    @cached_property
+    def _by_quantity(self) -> dict[Quantity, list[Number]]:
+        found: dict[Quantity, list[Number]] = {}
+        for number in self.numbers:
+            found.setdefault(number.quantity, []).append(number)
+        return found
 
-    def values_of(self, name: str, label: str) -> list[str]:
-        """The values of ``label`` among the numbers called ``name``, in order of appearance."""
-        return list(
-            dict.fromkeys(str(number.labels[label]) for number in self.named(name) if label in number.labels)
-        )
+    def of(self, quantity: Quantity, whose: Arm | None = None, /, **fields: Unpack[Fields]) -> list[Number]:
+        """The numbers of a quantity with these values in their subjects; of one arm where it is given."""
+        return [
+            number
+            for number in self._by_quantity.get(quantity, [])
+            if matches(number.about, fields) and (whose is None or self.arm_of(number) == whose)
+        ]
 
-    def cell(self, name: str, **labels: str) -> Cell | None:
-        """The number called ``name`` with these labels, over its seeds; None if there is none."""
-        found = [n for n in self.named(name) if all(str(n.labels.get(k)) == v for k, v in labels.items())]
+    def only(self, **fields: Unpack[Fields]) -> "Source":
+        """The same with the numbers alone whose subjects have these values."""
+        return replace(self, numbers=[n for n in self.numbers if matches(n.about, fields)])
+
+    def cell(self, quantity: Quantity, whose: Arm | None = None, /, **fields: Unpack[Fields]) -> Cell | None:
+        """The number that :meth:`of` selects, over its seeds; None if there is none."""
+        found = self.of(quantity, whose, **fields)
         return Cell.of(found) if found else None
+
+    def accuracy(self, arm: Arm, attack: AttackColumn) -> Cell | None:
+        """The accuracy of an arm under an attack."""
+        return self.cell(Quantity.ACCURACY, arm, attack=attack.name, cumulative=attack.cumulative)
+
+    def values(self, quantity: Quantity, of: Callable[[About], T | None]) -> list[T]:
+        """What ``of`` gives for the records of a quantity, in order of appearance, without None."""
+        found = (of(number.about) for number in self._by_quantity.get(quantity, []))
+        return list(dict.fromkeys(value for value in found if value is not None))
+
+    def arms(self, quantity: Quantity, **fields: Unpack[Fields]) -> list[Arm]:
+        """The arms that have a number of a quantity, in order of appearance."""
+        return list(dict.fromkeys(self.arm_of(number) for number in self.of(quantity, **fields)))
+
+    def arm_of(self, number: Number) -> Arm:
+        """The arm that a number belongs to."""
+        arm = Arm.of(number.about)
+        level = number.about.level
+        if not self.densities or level is None:
+            return arm
+        return replace(arm, level=level, left=self.densities.get((number.about.run, number.about.arm, level)))
+
+    def attacks(self) -> list[AttackColumn]:
+        """The attacks that accuracies were measured under, in order of appearance, ``clean`` among them."""
+        return self.values(Quantity.ACCURACY, AttackColumn.of)
 
 
 def read_source(folders: Sequence[Path]) -> Source:
-    """Records of run folders (or record files)."""
-    source = Source()
+    """Records of run folders (or record files); with several, each record has the name of its run."""
+    records: list[AnyRecord] = []
     for folder, name in zip(folders, _names(folders), strict=True):
-        records = read_records(folder)
-        _add(source, _with_run(records, name) if len(folders) > 1 else records)
-    return source
+        found = read_records(folder)
+        records += _with_run(found, name) if len(folders) > 1 else found
+    return source_of(records)
 
 
 def source_of(records: Iterable[AnyRecord]) -> Source:
     """The records of one run, or of many runs that tell themselves apart."""
-    source = Source()
-    _add(source, records)
-    return source
+    records = list(records)
+    return Source(
+        numbers=[record for record in records if isinstance(record, Number)],
+        layers=_distinct(record for record in records if isinstance(record, LayerEntry)),
+        pictures=[record for record in records if isinstance(record, Picture)],
+        findings=[record for record in records if isinstance(record, Finding)],
+        settings=[record for record in records if isinstance(record, Settings)],
+    )
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -103,32 +158,17 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 
 def _with_run(records: Iterable[AnyRecord], run: str) -> list[AnyRecord]:
-    result: list[AnyRecord] = []
-    for record in records:
-        if isinstance(record, Number | Picture | Finding | LayerEntry):
-            arm = f"{run}: {record.labels['arm']}" if "arm" in record.labels else run
-            labels = {**record.labels, "arm": arm, "run": run}
-            record = record.model_copy(update={"labels": labels})
-        result.append(record)
-    return result
+    return [
+        record
+        if isinstance(record, Settings)
+        else record.model_copy(update={"about": replace(record.about, run=run)})
+        for record in records
+    ]
 
 
-def _add(source: Source, records: Iterable[AnyRecord]) -> None:
-    known = {(entry.index, entry.name, entry.labels.get("run")) for entry in source.layers}
-    for record in records:
-        match record:
-            case Number():
-                source.numbers.append(record if "arm" in record.labels else _with_arm(record))
-            case LayerEntry() if (record.index, record.name, record.labels.get("run")) not in known:
-                source.layers.append(record)
-                known.add((record.index, record.name, record.labels.get("run")))
-            case Picture():
-                source.pictures.append(record)
-            case Finding():
-                source.findings.append(record)
-            case Settings():
-                source.settings.append(record)
-
-
-def _with_arm(number: Number) -> Number:
-    return number.model_copy(update={"labels": {**number.labels, "arm": "model"}})
+def _distinct(entries: Iterable[LayerEntry]) -> list[LayerEntry]:
+    """Each layer of each run once."""
+    first: dict[tuple[int, str, str | None], LayerEntry] = {}
+    for entry in entries:
+        first.setdefault((entry.index, entry.name, entry.about.run), entry)
+    return list(first.values())

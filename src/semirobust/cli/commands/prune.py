@@ -18,7 +18,7 @@ from semirobust.experiments.commands.shrink import export as write_program
 from semirobust.experiments.commands.shrink import shrink_subject
 from semirobust.experiments.recipe import read_recipe
 from semirobust.experiments.subject import Subject, build_subject
-from semirobust.records.schema import Finding, Number
+from semirobust.records.schema import Finding, Number, Quantity
 from semirobust.records.store import AnyRecord
 from semirobust.reports.pruning import pruned_rows
 from semirobust.reports.source import Source
@@ -65,6 +65,17 @@ def prune(
     end_of(records)
 
 
+_COST = {
+    Quantity.INFERENCE_SECONDS: "seconds",
+    Quantity.INFERENCE_RATIO: "ratio",
+    Quantity.INFERENCE_RATIO_MIN: "ratio_min",
+    Quantity.INFERENCE_RATIO_MAX: "ratio_max",
+    Quantity.MACS: "multiplications",
+    Quantity.PARAMETERS: "parameters",
+    Quantity.MEGABYTES: "megabytes",
+}
+
+
 def _shrink(subject: Subject, out: Path, devices: Devices, file: Path | None, *, as_json: bool) -> None:
 
     with bars(quiet=as_json) as progress:
@@ -75,32 +86,30 @@ def _shrink(subject: Subject, out: Path, devices: Devices, file: Path | None, *,
         write_program(
             build_subject(str(out), name, None, None, {"data.root": subject.recipe.data.root}).model, x, file
         )
-    found = [r for r in records if isinstance(r, Number) and r.name.startswith("cost.")]
-    arms = list(dict.fromkeys(str(n.labels["arm"]) for n in found))
-    cost = {arm: {n.name.removeprefix("cost."): n for n in found if n.labels["arm"] == arm} for arm in arms}
+    found = [r for r in records if isinstance(r, Number) and r.about.batch is not None]
+    cost: dict[str, dict[Quantity, float]] = {}
+    for number in found:
+        cost.setdefault(str(number.about.arm), {})[number.quantity] = number.value
     if as_json:
-        print_json(
-            {
-                "out": str(out),
-                "cost": {arm: {k: n.value for k, n in own.items()} for arm, own in cost.items()},
-            }
-        )
+        content = {arm: {name: values[q] for q, name in _COST.items()} for arm, values in cost.items()}
+        print_json({"out": str(out), "cost": content})
         end_of(records)
         return
     rows = []
-    for arm, own in cost.items():
-        ratio, low, high = (f"{v:.2f}" for v in (own[f"ratio{end}"].value for end in ("", ".least", ".most")))
-        sizes = [f"{own[key].value:,.0f}" for key in ("parameters", "multiplications")]
+    ratios = (Quantity.INFERENCE_RATIO, Quantity.INFERENCE_RATIO_MIN, Quantity.INFERENCE_RATIO_MAX)
+    for arm, values in cost.items():
+        ratio, low, high = (f"{values[quantity]:.2f}" for quantity in ratios)
+        sizes = [f"{values[quantity]:,.0f}" for quantity in (Quantity.PARAMETERS, Quantity.MACS)]
         rows.append(
             (
                 arm,
                 *sizes,
-                f"{own['megabytes'].value:.1f}",
-                f"{1e3 * own['seconds'].value:.1f}",
+                f"{values[Quantity.MEGABYTES]:.1f}",
+                f"{1e3 * values[Quantity.INFERENCE_SECONDS]:.1f}",
                 f"{ratio} ({low} to {high})",
             )
         )
-    batch = found[0].labels["batch"]
+    batch = found[0].about.batch
     show_table(
         f"Cost, batches of {batch}",
         ("", "parameters", "multiplications", "MB", "ms", "time, before = 1"),
@@ -122,23 +131,23 @@ def _show(records: Sequence[AnyRecord], out: Path, *, as_json: bool) -> None:
     if as_json:
         levels = [
             {
-                "arm": arm,
+                "arm": str(arm),
                 "left": left,
                 "accuracy": {
-                    name: {"value": c.value, "low": c.low, "high": c.high} for name, c in cells.items()
+                    str(name): {"value": c.value, "low": c.low, "high": c.high} for name, c in cells.items()
                 },
             }
             for arm, left, cells in rows
         ]
-        notes = [{"name": f.name, "level": f.level, "text": f.text} for f in findings]
+        notes = [{"name": f.topic, "level": f.level, "text": f.text} for f in findings]
         print_json({"out": str(out), "levels": levels, "findings": notes})
         return
     attacks = list(rows[0][2]) if rows else []
     lines = []
     for arm, left, cells in rows:
         shown = [cells[name] for name in attacks if name in cells]
-        lines.append((arm, f"{100 * left:.3g}", *map(percent, shown)))
-    show_table("Accuracy by weights left, %", ("", "left", *attacks), lines)
+        lines.append((str(arm), f"{100 * left:.3g}", *map(percent, shown)))
+    show_table("Accuracy by weights left, %", ("", "left", *map(str, attacks)), lines)
     for finding in findings:
         tell(f"{finding.text}.")
     tell(f"wrote {out}; go on with `semirobust evaluate {out}`, `report {out}`")

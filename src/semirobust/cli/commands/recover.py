@@ -12,7 +12,7 @@ from semirobust.cli.parse import compute, end_of
 from semirobust.cli.section_flags import SHARED, section
 from semirobust.experiments.commands.recover import recover_subject
 from semirobust.experiments.subject import build_subject
-from semirobust.records.schema import Finding, Number
+from semirobust.records.schema import Finding, Number, Quantity, Topic
 from semirobust.records.store import AnyRecord
 
 __all__ = ["command"]
@@ -40,22 +40,32 @@ def recover(
     end_of(records)
 
 
+_NAMES = {
+    Quantity.RECOVERY_REFERENCE: "reference",
+    Quantity.RECOVERY_START: "start",
+    Quantity.RECOVERY_BEST: "best",
+    Quantity.RECOVERY_DIFFERENCE: "difference",
+    Quantity.RECOVERY_EPOCH: "converged",
+    Quantity.RECOVERY_EPOCHS: "epochs",
+    Quantity.RECOVERED_TRIALS: "trials_converged",
+}
+
+
 def _show_recovery(records: Sequence[AnyRecord], out: Path, *, as_json: bool) -> None:
     """One row for each size of the suffix, then the answer."""
 
-    numbers = [r for r in records if isinstance(r, Number) and r.name.startswith("recover.")]
+    numbers = [r for r in records if isinstance(r, Number)]
     found: dict[int, dict[str, list[float]]] = {}
     for r in numbers:
-        if "suffix" in r.labels and "layer" not in r.labels:
-            found.setdefault(int(r.labels["suffix"]), {}).setdefault(
-                r.name.removeprefix("recover."), []
-            ).append(r.value)
-    findings = [r for r in records if isinstance(r, Finding) and not r.name.startswith("measure.")]
+        if r.quantity in _NAMES and r.about.suffix is not None:
+            values = found.setdefault(r.about.suffix, {})
+            values.setdefault(_NAMES[r.quantity], []).append(r.value)
+    findings = [r for r in records if isinstance(r, Finding) and r.topic is not Topic.MEASURE]
     if as_json:
         rho = {
-            f"{r.labels['suffix']}/{r.labels['layer']}": r.value
+            f"{r.about.suffix}/{r.about.layer}": r.value
             for r in numbers
-            if r.name == "recover.threshold"
+            if r.quantity is Quantity.RECOVERY_THRESHOLD
         }
         print_json(
             {"out": str(out), "suffix": found, "thresholds": rho, "findings": [f.text for f in findings]}

@@ -78,10 +78,9 @@ def reproduce(
     else:
         states: dict[tuple[str, str], list[str]] = {}
         for entry in found:
-            network, _, rest = entry.unit.name.partition("/")
-            states.setdefault(
-                (f"{network}: {rest.rpartition('/')[2]}", ", ".join(entry.unit.items)), []
-            ).append(entry.state)
+            unit = entry.unit
+            key = f"{unit.network}: {unit.run}", ", ".join(unit.items)
+            states.setdefault(key, []).append(entry.state)
         rows = [(run, items, _counted(each)) for (run, items), each in states.items()]
         show_table(f"{study.name}, scale {scale}", ("run", "for", "seeds"), rows)
         done = sum(s.state == "done" for s in found)

@@ -24,7 +24,7 @@ from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.verdict import verdict
 from semirobust.measures.criticality import Criticality
 from semirobust.models.base.checkpoint import save_model
-from semirobust.records.schema import Label, Number
+from semirobust.records.schema import About, Number, Quantity
 from semirobust.records.store import AnyRecord
 from semirobust.reports.page import write_report
 
@@ -86,8 +86,9 @@ def demo(
     records: list[AnyRecord] = [settings_record(recipe, "demo", at, seeds=seeds)]
     for found in for_each_seed(partial(_seed, recipe, out), seeds, progress, workers):
         records += found
-    arms = [str(r.labels["arm"]) for r in records if isinstance(r, Number) and r.name == "train.best_epoch"]
-    others = ["start", *dict.fromkeys(name for name in arms if name not in ("clat", "train"))]
+    trained = [r for r in records if isinstance(r, Number) and r.quantity is Quantity.BEST_EPOCH]
+    arms = dict.fromkeys(str(record.about.arm) for record in trained)
+    others = ["start", *(name for name in arms if name not in ("clat", "train"))]
     records += verdict(records, "clat", others, attacks_of(recipe)[-1].name, at)
     write_stage(out, "1-demo", records)
     write_report([out], out / "report.html", title="semirobust demo")
@@ -119,13 +120,18 @@ def _seed(recipe: Recipe, out: Path, number: int, progress: Progress) -> list[An
         on_step=lambda task, i, n: progress(f"seed {number + 1}: adversarial training", i, n),
     )
     start = build.load_best(trained)
-    records = build.log_records(trained, at, len(held_out), {"arm": "train", "seed": number})
+    records = build.log_records(trained, at, len(held_out), About(arm="train", seed=number))
     records += _profile(start, budget, recipe, number)
     trial = Trial(seed / "harden", number, seed / "evaluate", at)
-    labels: dict[str, Label] = {"arm": "start", "seed": number}
-    records += accuracy_records(start, budget.test, budget.attacks, at, seed=trial.evaluation, labels=labels)[
-        0
-    ]
+    before, _ = accuracy_records(
+        start,
+        budget.test,
+        budget.attacks,
+        at,
+        seed=trial.evaluation,
+        about=About(arm="start", seed=number),
+    )
+    records += before
     arms = controls_of("clat", recipe.harden.method)
     found, models = run_arms(
         start, arms, budget, trial, progress=lambda task, i, n: progress(f"seed {number + 1}: {task}", i, n)
@@ -152,4 +158,4 @@ def _profile(start: nn.Module, budget: Budget, recipe: Recipe, number: int) -> l
     images = budget.test.first(recipe.profile.examples)
     layers, scores = layer_scores(start, images, [Criticality()], budget.attack, seed=seed / "profile")
     entries = layer_entries(start, layers, at) if number == 0 else []
-    return [*entries, *score_records(scores, at, {"arm": "start", "seed": number})]
+    return [*entries, *score_records(scores, at, About(arm="start", seed=number))]

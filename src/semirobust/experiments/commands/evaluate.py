@@ -3,7 +3,7 @@
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images, Splits
-from semirobust.evaluation.accuracy import Evaluation, Proportion, Summary, evaluate
+from semirobust.evaluation.accuracy import Accuracy, Evaluation, Proportion, Summary, evaluate
 from semirobust.evaluation.sanity import Check, sanity_checks
 from semirobust.evaluation.sweep import Sweep, sweep
 from semirobust.evaluation.transfer import Transfer, transfer
@@ -32,7 +32,7 @@ from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import Subject, check_fits
 from semirobust.fast.policy import Fast
 from semirobust.layers.quiet import device_of
-from semirobust.records.schema import Finding, Label, Number, Origin, Picture
+from semirobust.records.schema import About, Finding, Number, Origin, Picture, Quantity, Topic
 from semirobust.records.store import AnyRecord
 
 __all__ = [
@@ -50,14 +50,14 @@ class Evaluated:
     """What ``semirobust evaluate`` found.
 
     Attributes:
-        summary: accuracies.
-        threats: name in the summary -> what that attack was allowed to do.
+        accuracies: clean, under each attack, and under all together.
+        threats: attack -> what it was allowed to do.
         checks: of the evaluation itself.
         sweep: the security curve, where radii were asked for.
         transfer: the matrix over the models, where others were given.
     """
 
-    summary: Summary
+    accuracies: Sequence[Accuracy]
     threats: Mapping[str, str]
     checks: list[Check]
     sweep: Sweep | None = None
@@ -104,7 +104,7 @@ def evaluate_subject(
         progress=progress,
     )
     found = Evaluated(
-        result.summary(),
+        result.accuracies(),
         result.threats,
         _checked(model, test, recipe, seed, progress),
         plan.sweep(model, test, recipe, seed, progress),
@@ -113,7 +113,7 @@ def evaluate_subject(
     if out is not None and fabric.is_global_zero:
         notes = [
             *data_notes(splits, at),
-            Finding(name="inference", text=f"searched with the model {result.inference}", origin=at),
+            Finding(topic=Topic.INFERENCE, text=f"searched with the model {result.inference}", origin=at),
         ]
         pictures = example_pictures(model, test, attacks[-1], recipe.evaluate.pictures, at, seed=seed)
         records = [*evaluation_records(result, at), *_records(found, at)]
@@ -182,19 +182,27 @@ class _Plan:
 def _records(found: Evaluated, at: Origin) -> list[AnyRecord]:
     records: list[AnyRecord] = [_finding(check, at) for check in found.checks]
     if found.sweep is not None:
-        under = {"attack": " and ".join(found.sweep.attacks), "norm": found.sweep.norm}
+        under = About(attack=" and ".join(found.sweep.attacks), norm=found.sweep.norm)
         for epsilon, share in zip(found.sweep.epsilons, found.sweep.accuracies, strict=True):
-            records.append(_number("accuracy.sweep", share, {**under, "epsilon": epsilon}, at))
+            here = replace(under, epsilon=epsilon)
+            records.append(_number(Quantity.ACCURACY_BY_EPSILON, share, here, at))
     if found.transfer is not None:
         for source, target in found.transfer.correct:
-            labels: dict[str, Label] = {"attack": found.transfer.attack, "source": source, "target": target}
-            records.append(_number("accuracy.transfer", found.transfer.accuracy(source, target), labels, at))
+            here = About(attack=found.transfer.attack, source=source, target=target)
+            share = found.transfer.accuracy(source, target)
+            records.append(_number(Quantity.TRANSFER_ACCURACY, share, here, at))
     return records
 
 
-def _number(name: str, share: Proportion, labels: dict[str, Label], at: Origin) -> Number:
+def _number(quantity: Quantity, share: Proportion, about: About, at: Origin) -> Number:
     return Number(
-        name=name, value=float(share), n=share.n, low=share.low, high=share.high, labels=labels, origin=at
+        quantity=quantity,
+        value=float(share),
+        n=share.n,
+        low=share.low,
+        high=share.high,
+        about=about,
+        origin=at,
     )
 
 
@@ -208,7 +216,11 @@ def _checked(model: nn.Module, test: Images, recipe: Recipe, seed: Seed, progres
 
 def _finding(check: Check, at: Origin) -> Finding:
     return Finding(
-        name=f"check.{check.name}", text=check.text, level="good" if check.passed else "error", origin=at
+        topic=Topic.CHECK,
+        text=check.text,
+        level="good" if check.passed else "error",
+        about=About(check=check.name),
+        origin=at,
     )
 
 
@@ -224,7 +236,7 @@ def accuracy_records(
     at: Origin,
     *,
     seed: Seed,
-    labels: Mapping[str, Label] | None = None,
+    about: About = About(),
     fast: Fast = "auto",
     processes: Processes = ALONE,
     progress: Progress = silent,
@@ -232,27 +244,24 @@ def accuracy_records(
     """Evaluate and put each accuracy with its interval into a record."""
     x, y = images.all()
     result = evaluate(model, x, y, attacks, seed=seed, fast=fast, processes=processes, progress=progress)
-    return evaluation_records(result, at, labels), result.summary()
+    return evaluation_records(result, at, about), result.summary()
 
 
-def evaluation_records(
-    result: Evaluation, at: Origin, labels: Mapping[str, Label] | None = None
-) -> list[AnyRecord]:
+def evaluation_records(result: Evaluation, at: Origin, about: About = About()) -> list[AnyRecord]:
     """Each accuracy of an evaluation with its interval, and what failed the final check."""
-    everything = next(iter(result.threats.values()), "") if len(set(result.threats.values())) == 1 else ""
     records: list[AnyRecord] = []
-    for name, share in result.summary().items():
-        here = dict(labels or {}) | {"attack": name}
-        if name != "clean":
-            threat = result.threats.get(name.removeprefix("+ "), everything)
-            here |= {"threat": threat} if threat else {}
-        records.append(_number("accuracy", share, here, at))
+    for found in result.accuracies():
+        here = replace(
+            about,
+            attack=found.attack,
+            cumulative=found.cumulative or None,
+            threat=found.threat or None,
+        )
+        records.append(_number(Quantity.ACCURACY, found.value, here, at))
     for name, count in result.rejected.items():
         if count:
             text = f"{count} perturbations by {name} failed the final check and were not counted"
-            records.append(
-                Finding(name="rejected", text=text, level="warning", labels=dict(labels or {}), origin=at)
-            )
+            records.append(Finding(topic=Topic.REJECTED, text=text, level="warning", about=about, origin=at))
     return records
 
 
@@ -281,10 +290,9 @@ def example_pictures(
         )
         pictures.append(
             Picture(
-                name="example",
                 png=_png([x[i], x_adv[i], delta]),
                 caption=caption,
-                labels={"attack": attack.name, "fooled": int(fooled)},
+                about=About(attack=attack.name, fooled=fooled),
                 origin=at,
             )
         )

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from semirobust.layers.transplant import transplant
 from semirobust.methods import METHODS
 from semirobust.methods.suffix import SuffixAdversarial
 from semirobust.procedures.harden import hardening
-from semirobust.records.schema import Finding, Number, Origin
+from semirobust.records.schema import About, Finding, Origin, Topic
 from semirobust.records.store import AnyRecord
 
 __all__ = ["harden_subject", "train_base"]
@@ -71,7 +72,7 @@ def harden_subject(
         settings_record(
             recipe, "harden", at, start=subject.folder.name if subject.folder else subject.spec.name
         ),
-        *([Finding(name="data", text=budget.note, origin=at)] if budget.note else []),
+        *([Finding(topic=Topic.DATA, text=budget.note, origin=at)] if budget.note else []),
         *_profile(start, budget, recipe, at, progress),
     ]
     attacks, evaluation = budget.attacks, as_seed(recipe.seed) / "evaluate"
@@ -79,7 +80,7 @@ def harden_subject(
         start, budget.test, attacks, at, seed=evaluation, processes=budget.processes, progress=progress
     )
     for number in range(seeds):
-        records += [_labelled(r, arm="start", seed=number) for r in before]
+        records += [_of_start(record, number) for record in before]
         seed = as_seed(recipe.seed + number)
         trial = Trial(
             seed / "harden",
@@ -168,12 +169,9 @@ def _profile(
     layers, scores = layer_scores(
         start, images, measures, budget.attack, seed=seed, processes=processes, progress=progress
     )
-    return [*layer_entries(start, layers, at), *score_records(scores, at, {"arm": "start"})]
+    return [*layer_entries(start, layers, at), *score_records(scores, at, About(arm="start"))]
 
 
-def _labelled(record: AnyRecord, **labels: str | int) -> AnyRecord:
-    return (
-        record.model_copy(update={"labels": {**record.labels, **labels}})
-        if isinstance(record, Number | Finding)
-        else record
-    )
+def _of_start(record: AnyRecord, seed: int) -> AnyRecord:
+    """The record of the start as one of a seed, so that each seed has what it is compared with."""
+    return record.model_copy(update={"about": replace(record.about, arm="start", seed=seed)})

@@ -1,7 +1,8 @@
 """``semirobust profile``: what each layer contributes."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -21,7 +22,7 @@ from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES, AbstractLayerMeasure, MeasureContext
 from semirobust.measures.base.profile_cache import ProfileCache
-from semirobust.records.schema import Finding, Label, Number, Origin
+from semirobust.records.schema import About, Finding, Number, Origin, Quantity, Topic
 from semirobust.records.store import AnyRecord
 
 __all__ = ["layer_scores", "profile", "score_records"]
@@ -102,52 +103,54 @@ def layer_scores(
     return layers, [score for scores in processes.gather(found, len(measures)) for score in scores]
 
 
-def score_records(
-    scores: Sequence[LayerScores], at: Origin, labels: Mapping[str, Label] | None = None
-) -> list[AnyRecord]:
+def score_records(scores: Sequence[LayerScores], at: Origin, about: About = About()) -> list[AnyRecord]:
     """One record for each layer and measure, and what the reader must know of them."""
-    notes = [
-        Finding(
-            name=f"measure.{score.measure}", text=note, level="warning", labels=dict(labels or {}), origin=at
-        )
-        for score in scores
-        for note in score.notes
-    ]
-    numbers = [
+    records: list[AnyRecord] = []
+    notes: list[AnyRecord] = []
+    for score in scores:
+        own = replace(about, measure=score.measure, part=score.part or None, estimator=score.by or None)
+        records += [_number(score, i, own, at) for i in range(len(score))]
+        notes += [
+            Finding(topic=Topic.MEASURE, text=note, level="warning", about=own, origin=at)
+            for note in score.notes
+        ]
+    return [*records, *_feature_records(scores, at, about), *notes]
+
+
+def _number(score: LayerScores, i: int, about: About, at: Origin) -> Number:
+    """One layer's number; details that are NaN or infinite are left out."""
+    details = {name: values[i] for name, values in score.details.items()}
+    on = details.pop("on", None)
+    finite = {name: v for name, v in details.items() if not isinstance(v, float) or math.isfinite(v)}
+    return Number(
+        quantity=Quantity.MEASURE,
+        value=float(score.values[i]),
+        unit=score.unit,
+        n=score.examples,
+        low=_finite(score.low[i]),
+        high=_finite(score.high[i]),
+        about=replace(about, layer=score.indices[i], on=None if on is None else int(on)),
+        details=finite or None,
+        origin=at,
+    )
+
+
+def _feature_records(scores: Sequence[LayerScores], at: Origin, about: About) -> list[AnyRecord]:
+    """One record for each feature of a layer that was measured feature by feature."""
+    return [
         Number(
-            name=f"layer.{score.measure}",
-            value=float(score.values[i]),
+            quantity=Quantity.FEATURE,
+            value=float(value),
             unit=score.unit,
             n=score.examples,
-            low=_finite(score.low[i]),
-            high=_finite(score.high[i]),
-            labels={**(labels or {}), "layer": index, **_details(score, i)},
-            origin=at,
-        )
-        for score in scores
-        for i, index in enumerate(score.indices)
-    ]
-    parts = [
-        Number(
-            name=f"feature.{score.measure}",
-            value=float(value),
-            n=score.examples,
-            labels={**(labels or {}), "layer": layer, "feature": i},
+            about=replace(about, measure=score.measure, part=score.part or None, layer=layer, feature=i),
             origin=at,
         )
         for score in scores
         for layer, values in score.features.items()
         for i, value in enumerate(values)
     ]
-    return [*numbers, *parts, *notes]
 
 
 def _finite(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def _details(score: LayerScores, i: int) -> dict[str, Label]:
-    """What else is known of one layer; numbers that are none are left out."""
-    details: dict[str, Label] = {name: values[i] for name, values in score.details.items()}
-    kept = {name: v for name, v in details.items() if not isinstance(v, float) or math.isfinite(v)}
-    return {"by": score.by, **kept} if score.by else kept

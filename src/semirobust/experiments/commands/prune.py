@@ -27,7 +27,7 @@ from semirobust.layers.map import layer_map
 from semirobust.procedures.lottery import Level, Lottery
 from semirobust.pruning.channels import without_features
 from semirobust.pruning.saliencies import SALIENCIES
-from semirobust.records.schema import Finding, Label, Number, Origin
+from semirobust.records.schema import About, Finding, Number, Origin, Quantity, Topic
 from semirobust.records.store import AnyRecord, read_records, write_records
 from semirobust.training.training import Training
 from semirobust.training.validation import as_scores
@@ -169,7 +169,7 @@ class _Job:
             else self.spec.build(self.recipe.seed + number)
         )
         folder = self.out / f"seed-{number}" / slug(name)
-        labels: dict[str, Label] = {"arm": name, "seed": number}
+        about = About(arm=name, seed=number)
         levels = lottery(
             start.to(self.fabric.device),
             self.images,
@@ -181,7 +181,7 @@ class _Job:
             fabric=self.fabric,
             folder=folder,
             key=f"{self._config()}/{number}/{name}",
-            on_level=lambda level: self._note(level, start, folder, labels, seed),
+            on_level=lambda level: self._note(level, start, folder, about, seed),
             progress=lambda task, i, n: self.progress(f"{name}, {task}", i, n),
         )
         found = [
@@ -189,7 +189,7 @@ class _Job:
         ]
         if first:
             kept, why = self._kept(found, levels)
-            found += self._save(_with(start, kept.best).eval(), kept, labels)
+            found += self._save(_with(start, kept.best).eval(), kept, about)
             text = f"level {kept.number}, {kept.masks.density:.1%} of the weights, is {why}: it is kept"
             level: Literal["good", "warning"] = "good" if why else "warning"
             if not why:
@@ -197,7 +197,7 @@ class _Job:
                     "none was as good as the whole network, or judged on held-out images: level"
                     f" {kept.number} is kept"
                 )
-            found.append(Finding(name="kept", text=text, level=level, labels=labels, origin=self.at))
+            found.append(Finding(topic=Topic.KEPT, text=text, level=level, about=about, origin=self.at))
         return found
 
     def _config(self) -> str:
@@ -214,12 +214,16 @@ class _Job:
         if len(self.held_out) == 0 or self.recipe.prune.validation.validation_examples == 0:
             return levels[0], ""
         broken = {
-            r.labels["level"] for r in records if isinstance(r, Finding) and r.name in ("empty", "stopped")
+            r.about.level
+            for r in records
+            if isinstance(r, Finding) and r.topic in (Topic.EMPTY, Topic.STOPPED)
         }
         sound = [level for level in levels if level.number not in broken]
         if not sound:
             return levels[0], ""
-        robust, clean = (_scores(records, name) for name in ("robust", "clean"))
+        robust, clean = (
+            _scores(records, quantity) for quantity in (Quantity.VALIDATION_ROBUST, Quantity.VALIDATION_CLEAN)
+        )
         if keep == "most-robust":
             return (
                 max(sound, key=lambda level: (robust.get(level.number, -1.0), level.number)),
@@ -233,7 +237,7 @@ class _Job:
         chosen = enough[-1] if enough else sound[0].number
         return levels[chosen], "the sparsest that is accurate and robust enough" if enough else ""
 
-    def _save(self, model: nn.Module, kept: Level, labels: Mapping[str, Label]) -> list[AnyRecord]:
+    def _save(self, model: nn.Module, kept: Level, about: About) -> list[AnyRecord]:
         """Write the network that is kept, without the features that went where they can be taken out."""
         spec, found = self.spec, list[AnyRecord]()
         gone = (
@@ -253,15 +257,13 @@ class _Job:
                 )
             except InputError as error:
                 text = f"the features that went are weights of 0 in the classifier; {error}"
-            found.append(Finding(name="smaller", text=text, labels=dict(labels), origin=self.at))
+            found.append(Finding(topic=Topic.SMALLER, text=text, about=about, origin=self.at))
         save_run(self.out, model, spec, self.recipe, "prune")
         return found
 
-    def _note(
-        self, level: Level, model: nn.Module, folder: Path, labels: Mapping[str, Label], seed: Seed
-    ) -> None:
+    def _note(self, level: Level, model: nn.Module, folder: Path, about: About, seed: Seed) -> None:
         """The records of one level, before it is kept: an interrupted run has either both or none."""
-        here: dict[str, Label] = {**labels, "level": level.number}
+        here = replace(about, level=level.number)
         network = _with(copy.deepcopy(model), level.best).eval()
         attacks = attacks_of(self.recipe)
         found, _ = accuracy_records(
@@ -270,13 +272,13 @@ class _Job:
             attacks,
             self.at,
             seed=as_seed(self.recipe.seed) / "evaluate",
-            labels=here,
+            about=here,
             progress=self.progress,
         )
         masks, at = level.masks, self.at
         records: list[AnyRecord] = [
-            Number(name="prune.density", value=masks.density, n=masks.size, labels=here, origin=at),
-            Number(name="prune.left", value=masks.remaining, unit="weights", labels=here, origin=at),
+            Number(quantity=Quantity.DENSITY, value=masks.density, n=masks.size, about=here, origin=at),
+            Number(quantity=Quantity.WEIGHTS_LEFT, value=masks.remaining, about=here, origin=at),
             *self._features(level, model, here),
             *found,
         ]
@@ -284,10 +286,10 @@ class _Job:
             share = float(mask.float().mean())
             records.append(
                 Number(
-                    name="prune.layer",
+                    quantity=Quantity.PARAMETER_DENSITY,
                     value=share,
                     n=mask.numel(),
-                    labels={**here, "weight": name},
+                    about=replace(here, parameter=name),
                     origin=at,
                 )
             )
@@ -296,7 +298,7 @@ class _Job:
                 f"level {level.number}: nothing is left of {', '.join(masks.empty)}, so the network is cut"
                 " through"
             )
-            records.append(Finding(name="empty", text=text, level="warning", labels=here, origin=at))
+            records.append(Finding(topic=Topic.EMPTY, text=text, level="warning", about=here, origin=at))
         assert level.trained is not None
         examples = min(len(self.held_out), self.recipe.prune.validation.validation_examples)
         records += build.log_records(level.trained, at, examples, here)
@@ -308,14 +310,14 @@ class _Job:
             records += build.validation_records(scores, examples, here, at)
         write_records(folder / f"level-{level.number}.jsonl", records)
 
-    def _features(self, level: Level, model: nn.Module, labels: Mapping[str, Label]) -> list[AnyRecord]:
+    def _features(self, level: Level, model: nn.Module, about: About) -> list[AnyRecord]:
         """How many features the classifier still takes, where those are what goes."""
         if self.recipe.prune.lottery.scope != "features":
             return []
         mask = self._classifier_mask(level, model)
         left = int(mask.any(0).sum())
         return [
-            Number(name="prune.features", value=left, n=mask.shape[1], labels=dict(labels), origin=self.at)
+            Number(quantity=Quantity.FEATURES_LEFT, value=left, n=mask.shape[1], about=about, origin=self.at)
         ]
 
     def _classifier_mask(self, level: Level, model: nn.Module) -> Tensor:
@@ -336,14 +338,15 @@ def _within(scores: Mapping[int, float], number: int, tolerance: float) -> bool:
     return not scores or scores.get(number, -1.0) >= first - tolerance
 
 
-def _scores(records: Sequence[AnyRecord], name: str) -> dict[int, float]:
-    """Accuracy on held-out images, ``clean`` or ``robust``, by level, of the epoch whose weights are kept."""
+def _scores(records: Sequence[AnyRecord], quantity: Quantity) -> dict[int, float]:
+    """Accuracy on held-out images by level, of the epoch whose weights are kept."""
     best: dict[int, float] = {}
-    numbers = [record for record in records if isinstance(record, Number)]
-    epochs = {int(n.labels["level"]): int(n.value) for n in numbers if n.name == "train.best_epoch"}
+    numbers = [r for r in records if isinstance(r, Number) and r.about.level is not None]
+    epochs = {n.about.level: int(n.value) for n in numbers if n.quantity is Quantity.BEST_EPOCH}
     for n in numbers:
-        if n.name == f"validation.{name}":
-            level = int(n.labels["level"])
-            if int(n.labels.get("epoch", 0)) == epochs.get(level, 0):
-                best[level] = n.value
+        level = n.about.level
+        if n.quantity is not quantity or level is None:
+            continue
+        if (n.about.epoch or 0) == epochs.get(level, 0):
+            best[level] = n.value
     return best

@@ -2,7 +2,7 @@
 training of the rest?
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -37,8 +37,9 @@ from semirobust.measures.connectivity import Connectivity
 from semirobust.methods import METHODS
 from semirobust.methods.suffix import SuffixAdversarial
 from semirobust.procedures.harden import hardening
-from semirobust.procedures.recovery import RHO, Recovered, Recovery
-from semirobust.records.schema import Label, Number, Origin
+from semirobust.procedures.recovery import Recovered, Recovery
+from semirobust.records.about import When
+from semirobust.records.schema import About, Number, Origin, Quantity
 from semirobust.records.store import AnyRecord
 from semirobust.training.validation import Validate, ValidationScores
 
@@ -100,8 +101,8 @@ def recover_subject(
         *layer_entries(job.robust, job.layers, job.at),
     ]
     if "references" in parts:
-        records += job.tested(job.normal, {"arm": "normal"}) + job.tested(
-            job.robust, {"arm": "robust"}, rho=True
+        records += job.tested(job.normal, About(arm="normal")) + job.tested(
+            job.robust, About(arm="robust"), rho=True
         )
     if "trials" in parts:
         found, more = job.all_cuts(sizes)
@@ -187,23 +188,22 @@ class _Job:
             "loss": float(F.cross_entropy(logits, y)),
         }
         by_layer = {
-            score.measure.replace("connectivity", RHO): score.by_index()
-            for score in self._dependence(model, x, y, x_adv, seed / "rho")
+            score.name: score.by_index() for score in self._dependence(model, x, y, x_adv, seed / "rho")
         }
         return ValidationScores(metrics, by_layer)
 
-    def tested(self, model: nn.Module, labels: Mapping[str, Label], *, rho: bool = False) -> list[AnyRecord]:
+    def tested(self, model: nn.Module, about: About, *, rho: bool = False) -> list[AnyRecord]:
         """Accuracies on the test images, and there also the dependence between layers."""
         seed = as_seed(self.recipe.seed) / "evaluate"
         records, _ = accuracy_records(
-            model, self.test, self.attacks, self.at, seed=seed, labels=labels, progress=self.progress
+            model, self.test, self.attacks, self.at, seed=seed, about=about, progress=self.progress
         )
         if rho and self.recipe.recover.dependence:
             x, y = self.test.all(self.fabric.device)
             x_adv = self.attack.in_batches(model, x, y, seed=seed / "rho" / "attack")
-            found = score_records(self._dependence(model, x, y, x_adv, seed), self.at, labels)
+            found = score_records(self._dependence(model, x, y, x_adv, seed), self.at, about)
             # What the reader must know of the measure is alike for every network, and is said once.
-            records += found if labels.get("arm") == "robust" else [r for r in found if isinstance(r, Number)]
+            records += found if about.arm == "robust" else [r for r in found if isinstance(r, Number)]
         return records
 
     def _dependence(self, model: nn.Module, x: Tensor, y: Tensor, x_adv: Tensor, seed: Seed) -> Any:
@@ -251,24 +251,25 @@ class _Job:
             seed=self.seed, reference=reference,
             fabric=self.fabric, folder=self.out, key=self.at.config, progress=self.progress,
         )  # fmt: skip
-        here: dict[str, Label] = {"arm": "suffix", "suffix": size, "protocol": settings.protocol}
-        n = len(self.deciding)
-        records: list[AnyRecord] = [
-            *build.validation_records(found.reference, n, {**here, "arm": "robust"}, self.at)
-        ]
+        here, n = About(arm="suffix", suffix=size, protocol=settings.protocol), len(self.deciding)
+        records = build.validation_records(found.reference, n, replace(here, arm="robust"), self.at)
         semirobust = recovery.start(self.robust, self.normal, self.layers)
-        records += self.tested(semirobust, {**here, "arm": "start"})
+        records += self.tested(semirobust, replace(here, arm="start"))
         for number, trial in enumerate(found.trials):
-            labels: dict[str, Label] = {**here, "trial": number}
-            records += build.validation_records(trial.start, n, {**labels, "epoch": 0}, self.at)
-            records += build.log_records(trial.trained, self.at, n, labels)
+            about = replace(here, trial=number)
+            records += build.validation_records(trial.start, n, replace(about, epoch=0), self.at)
+            records += build.log_records(trial.trained, self.at, n, about)
             model = build.load_best(trial.trained)
-            records += self.tested(model, labels, rho=True)
-            records += self._bounds(model, semirobust, found.layers, labels)
-            reached = {} if trial.converged is None else {"recover.converged": float(trial.converged)}
-            values = {"recover.best": trial.best, "recover.start": trial.start.metrics["robust"], **reached}
+            records += self.tested(model, about, rho=True)
+            records += self._bounds(model, semirobust, found.layers, about)
+            values = {
+                Quantity.RECOVERY_BEST: trial.best,
+                Quantity.RECOVERY_START: trial.start.metrics["robust"],
+            }
+            if trial.converged is not None:
+                values[Quantity.RECOVERY_EPOCH] = float(trial.converged)
             records += [
-                Number(name=k, value=v, n=n, labels=labels, origin=self.at) for k, v in values.items()
+                Number(quantity=q, value=v, n=n, about=about, origin=self.at) for q, v in values.items()
             ]
             if trial.best > self.highest:
                 self.best, self.highest = model, trial.best
@@ -283,7 +284,11 @@ class _Job:
             found, scores = self._compared(model, suffix), self.score(model, seed)
             if found is None:
                 return scores
-            bounds = {"difference": found.loss, "bound": found.quadratic, "distance": found.distance}
+            bounds = {
+                "loss_difference": found.loss,
+                "quadratic_bound": found.quadratic,
+                "parameter_distance": found.distance,
+            }
             return replace(scores, metrics={**scores.metrics, **bounds})
 
         return score
@@ -312,15 +317,15 @@ class _Job:
         )
 
     def _bounds(
-        self, model: nn.Module, start: nn.Module, suffix: tuple[int, ...], labels: Mapping[str, Label]
+        self, model: nn.Module, start: nn.Module, suffix: tuple[int, ...], about: About
     ) -> list[AnyRecord]:
         """Both bounds of the semirobust network before and after its training."""
         records: list[AnyRecord] = []
-        for when, other in (("start", start), ("end", model)):
+        networks: dict[When, nn.Module] = {"start": start, "end": model}
+        for when, other in networks.items():
             found = self._compared(other, suffix)
-            here = {**labels, "when": when}
-            for name, value in {} if found is None else vars(found).items():
-                records.append(Number(name=f"bound.{name}", value=float(value), labels=here, origin=self.at))
+            here = replace(about, when=when)
+            records += [] if found is None else _bound_records(found, here, self.at)
         return records
 
     def controls(self, sizes: Sequence[int]) -> list[AnyRecord]:
@@ -344,6 +349,28 @@ class _Job:
             trial,
             progress=self.progress,
         )
-        arms = [Arm(f"normal prefix, suffix {size}", SuffixAdversarial(size)) for size in sizes]
+        arms = [
+            Arm(
+                f"normal prefix, suffix {size}",
+                SuffixAdversarial(size),
+                about=About(prefix="normal", suffix=size),
+            )
+            for size in sizes
+        ]
         behind, _ = run_arms(self.normal, arms, budget, trial, progress=self.progress)
         return [*everything, *behind]
+
+
+def _bound_records(found: PerformanceBounds, about: About, at: Origin) -> list[AnyRecord]:
+    values = {
+        Quantity.LOSS_DIFFERENCE: found.loss,
+        Quantity.GRADIENT_TERM: found.slope,
+        Quantity.SHARPNESS: found.sharpness,
+        Quantity.PARAMETER_DISTANCE: found.distance,
+        Quantity.QUADRATIC_BOUND: found.quadratic,
+        Quantity.OUTPUT_DISTANCE: found.output,
+        Quantity.PEELING_BOUND: found.peeling,
+        Quantity.TELESCOPED_BOUND: found.telescoped,
+        Quantity.BUFFERS_DIFFER: float(found.buffers),
+    }
+    return [Number(quantity=q, value=v, about=about, origin=at) for q, v in values.items()]

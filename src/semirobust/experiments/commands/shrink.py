@@ -24,7 +24,7 @@ from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import Subject, check_out, check_split
 from semirobust.layers.quiet import quiet
 from semirobust.pruning.resize import resized
-from semirobust.records.schema import Label, Number, Origin
+from semirobust.records.schema import About, Number, Origin, Quantity
 from semirobust.records.store import AnyRecord
 from semirobust.training.state_file import delete_state
 
@@ -77,7 +77,7 @@ def shrink_subject(
     small = build.load_best(trained)
     records: list[AnyRecord] = [settings_record(recipe, "prune", at), *data_notes(inputs.splits, at)]
     records += build.log_records(
-        trained, at, min(len(held_out), settings.validation.validation_examples), {"arm": _AFTER, "seed": 0}
+        trained, at, min(len(held_out), settings.validation.validation_examples), About(arm=_AFTER, seed=0)
     )
     for name, model in ((_BEFORE, before), (_CUT, cut), (_AFTER, small)):
         records += accuracy_records(
@@ -86,7 +86,7 @@ def shrink_subject(
             attacks_of(recipe),
             at,
             seed=seed / "evaluate",
-            labels={"arm": name, "seed": 0},
+            about=About(arm=name, seed=0),
             progress=progress,
         )[0]
     records += _cost_records(before, small, test.first(_TIMED).all(fabric.device)[0], at)
@@ -101,17 +101,16 @@ def _cost_records(before: nn.Module, small: nn.Module, x: Tensor, at: Origin) ->
     found: list[AnyRecord] = []
     for name, cost in costs({_BEFORE: before, _AFTER: small}, x).items():
         values = {
-            "seconds": (cost.seconds, "s"),
-            "ratio": (cost.ratio, "1"),
-            "ratio.least": (cost.low, "1"),
-            "ratio.most": (cost.high, "1"),
-            "multiplications": (cost.macs, "1"),
-            "parameters": (cost.parameters, "1"),
-            "megabytes": (cost.megabytes, "MB"),
+            Quantity.INFERENCE_SECONDS: cost.seconds,
+            Quantity.INFERENCE_RATIO: cost.ratio,
+            Quantity.INFERENCE_RATIO_MIN: cost.low,
+            Quantity.INFERENCE_RATIO_MAX: cost.high,
+            Quantity.MACS: cost.macs,
+            Quantity.PARAMETERS: cost.parameters,
+            Quantity.MEGABYTES: cost.megabytes,
         }
-        labels: dict[str, Label] = {"arm": name, "batch": len(x)}
-        for key, (value, unit) in values.items():
-            found.append(Number(name=f"cost.{key}", value=value, unit=unit, labels=labels, origin=at))
+        about = About(arm=name, batch=len(x))
+        found += [Number(quantity=q, value=v, about=about, origin=at) for q, v in values.items()]
     return found
 
 

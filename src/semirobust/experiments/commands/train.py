@@ -16,7 +16,7 @@ from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import check_fits
 from semirobust.layers.map import layer_map
 from semirobust.models.base.checkpoint import save_model
-from semirobust.records.schema import Number
+from semirobust.records.schema import About, Number, Quantity
 from semirobust.records.store import AnyRecord
 from semirobust.training.training import Trained
 
@@ -60,9 +60,9 @@ def train(
         records: list[AnyRecord] = [
             settings_record(recipe, "train", at, images=len(images), validation_images=len(held_out)),
             *layer_entries(model, layer_map(model, x), at),
-            Number(name="model.parameters", value=sum(p.numel() for p in model.parameters()), origin=at),
+            Number(quantity=Quantity.PARAMETERS, value=sum(p.numel() for p in model.parameters()), origin=at),
             *build.log_records(
-                trained, at, min(len(held_out), settings.validation.validation_examples), {"arm": "train"}
+                trained, at, min(len(held_out), settings.validation.validation_examples), About(arm="train")
             ),
         ]
         records += data_notes(inputs.splits, at)

@@ -10,13 +10,42 @@ from typing import Any, ClassVar
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress
 from semirobust.experiments.recipe import Recipe, read_recipe
+from semirobust.records.schema import About, Finding, Number, Quantity, Topic
 from semirobust.records.store import AnyRecord
 from semirobust.reports.source import Source
 
-__all__ = ["AbstractStudy", "Unit", "Work"]
+__all__ = ["AbstractStudy", "LeftOut", "Unit", "Work"]
 
 Work = Callable[[Path, Path, Progress], Sequence[AnyRecord]]
 """Does one unit: the folder of all units, its own folder, progress; returns its records."""
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Records that stay in the folder of their unit, since no table needs them.
+
+    Attributes:
+        quantities: of numbers.
+        measures: of the numbers of layers, each with its part.
+        validated: of the numbers of layers on held-out images, each with its part.
+        topics: of findings.
+    """
+
+    quantities: frozenset[Quantity] = frozenset()
+    measures: frozenset[tuple[str, str | None]] = frozenset()
+    validated: frozenset[tuple[str, str | None]] = frozenset()
+    topics: frozenset[Topic] = frozenset()
+
+    def has(self, record: Number | Finding) -> bool:
+        """Whether the record is left out."""
+        if isinstance(record, Finding):
+            return record.topic in self.topics
+        kind = (record.about.measure or "", record.about.part)
+        if record.quantity is Quantity.MEASURE:
+            return kind in self.measures
+        if record.quantity is Quantity.VALIDATION_MEASURE:
+            return kind in self.validated
+        return record.quantity in self.quantities
 
 
 @dataclass(frozen=True)
@@ -24,23 +53,32 @@ class Unit:
     """One run of a study, done once.
 
     Attributes:
-        name: its folder among the others: network, seed, run.
+        network: the network and data that it starts from, by a name of the study's own.
+        run: what is done with it.
         seed: the seed that its numbers belong to.
         items: the tables and figures that need it.
         key: hash of all settings that it depends on; another key makes it run again.
         work: does it. One of the records that it returns is a :class:`Settings`.
         needs: units whose files it reads.
+        about: what all its records say beside what they say themselves, its network, its run and its seed.
         leaves: files in its folder that others read; a run that is done is done again where these are missing
             and still needed.
     """
 
-    name: str
+    network: str
+    run: str
     seed: int
     items: tuple[str, ...]
     key: str
     work: Work = field(repr=False)
     needs: tuple[str, ...] = ()
     leaves: tuple[str, ...] = ("model.safetensors", "settings.json")
+    about: About = field(default_factory=About)
+
+    @property
+    def name(self) -> str:
+        """Its folder among the others: network, seed, run."""
+        return f"{self.network}/seed-{self.seed}/{self.run}"
 
 
 @dataclass(frozen=True)
@@ -50,12 +88,12 @@ class AbstractStudy(ABC):
     Attributes:
         paper: its title and authors.
         scales: name -> what it is, for the list.
-        left_out: names of records that no table needs.
+        left_out: what no table needs; a measure with its part is left out of the numbers of layers alone.
     """
 
     paper: ClassVar[str]
     scales: ClassVar[dict[str, str]]
-    left_out: ClassVar[frozenset[str]] = frozenset()
+    left_out: ClassVar[LeftOut] = LeftOut()
 
     @abstractmethod
     def units(self, scale: str, seeds: int | None, changes: dict[str, Any]) -> list[Unit]:

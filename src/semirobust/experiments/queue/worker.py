@@ -5,7 +5,7 @@ import json
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from semirobust.core.progress import Progress
 from semirobust.core.text import first_line
 from semirobust.experiments.queue.archive import record_file
 from semirobust.experiments.queue.find import find_study
-from semirobust.experiments.queue.study import Unit
+from semirobust.experiments.queue.study import LeftOut, Unit
 from semirobust.experiments.run_lock import Busy, claimed, is_claimed
 from semirobust.records.schema import Finding, Number, Settings
 from semirobust.records.store import AnyRecord, read_records, write_records
@@ -78,7 +78,7 @@ def state_of(home: Path, unit: Unit) -> str:
     return "failed" if _failures(folder).get("key") == unit.key else state
 
 
-def _take(job: Job, unit: Unit, left_out: frozenset[str], units: Sequence[Unit], progress: Progress) -> bool:
+def _take(job: Job, unit: Unit, left_out: LeftOut, units: Sequence[Unit], progress: Progress) -> bool:
     """Do the unit, if nobody else does."""
     folder = job.home / unit.name
     try:
@@ -90,7 +90,7 @@ def _take(job: Job, unit: Unit, left_out: frozenset[str], units: Sequence[Unit],
         return False
 
 
-def _do(job: Job, unit: Unit, left_out: frozenset[str], progress: Progress) -> None:
+def _do(job: Job, unit: Unit, left_out: LeftOut, progress: Progress) -> None:
     folder = job.home / unit.name
     try:
         file = record_file(job.home, unit.name)
@@ -177,17 +177,15 @@ def _recorded(home: Path, unit: Unit) -> str:
     return "done" if unit.key in keys else "other settings"
 
 
-def _kept(record: AnyRecord, left_out: frozenset[str]) -> bool:
+def _kept(record: AnyRecord, left_out: LeftOut) -> bool:
     """Pictures, layers and what no table needs stay in the unit's own folder."""
-    return isinstance(record, Settings) or (
-        isinstance(record, Number | Finding) and record.name not in left_out
-    )
+    return isinstance(record, Settings) or (isinstance(record, Number | Finding) and not left_out.has(record))
 
 
 def _labelled(record: AnyRecord, unit: Unit) -> AnyRecord:
-    network, _, run = unit.name.partition("/")
-    here = {"network": network, "unit": run.rpartition("/")[2], "seed": unit.seed}
+    known = {name: value for name, value in asdict(unit.about).items() if value is not None}
+    about = replace(record.about, **known, network=unit.network, unit=unit.run, seed=unit.seed)
     if isinstance(record, Settings):
-        return record.model_copy(update={"settings": {**record.settings, "key": unit.key, "unit": unit.name}})
-    assert isinstance(record, Number | Finding)
-    return record.model_copy(update={"labels": {**record.labels, **here}})
+        content = {**record.settings, "key": unit.key, "unit": unit.name}
+        return record.model_copy(update={"settings": content, "about": about})
+    return record.model_copy(update={"about": about})

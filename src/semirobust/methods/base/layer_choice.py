@@ -96,7 +96,7 @@ class LayerChoice:
             found = measure.scores(
                 MeasureContext(model, context.layers, x, y, x_adv, context.attack, seed / "bootstrap")
             )
-            by_name = {scores.measure: scores for scores in found}
+            by_name = {scores.name: scores for scores in found}
             if self.criterion not in by_name:
                 raise InputError(f"criterion: expected one of {', '.join(by_name)}; got {self.criterion!r}")
             return by_name[self.criterion]

@@ -113,7 +113,7 @@ class Layered(AbstractSaliency):
             x_adv = attack.in_batches(model, x, y, seed=seed / "attack")
             measure = MEASURES.make(self.measure, self.measure_options)
             scores = measure.scores(MeasureContext(model, layers, x, y, x_adv, attack, seed / "measure"))
-        known = [one.measure for one in scores]
+        known = [one.name for one in scores]
         if self.score and self.score not in known:
             raise InputError(f"score: expected one of {', '.join(known)}; got {self.score!r}")
         by_layer = scores[known.index(self.score) if self.score else 0]

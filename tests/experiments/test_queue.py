@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import lzma
 import re
 import subprocess
 import sys
@@ -97,4 +98,7 @@ def test_what_is_no_study_is_said_in_one_sentence(run, tmp_path, monkeypatch):
     assert "expected one subclass of AbstractStudy" in run("reproduce", "other", code=2)[1]
     (folder / "records.jsonl.xz").write_bytes(b"no xz")
     with pytest.raises(InputError, match="cannot be read"):
+        read_records(folder / "records.jsonl.xz")
+    (folder / "records.jsonl.xz").write_bytes(lzma.compress(bytes(1 << 27)))
+    with pytest.raises(InputError, match="would unpack"):
         read_records(folder / "records.jsonl.xz")

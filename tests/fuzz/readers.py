@@ -143,8 +143,7 @@ def _subject(folder: Path) -> object:
     return build_subject(str(folder), None, None, None, {})
 
 
-def _records(folder: Path) -> None:
-    (folder / "records").mkdir()
+def _records(folder: Path, name: str = "records/3.jsonl") -> None:
     numbers = [
         Number(
             quantity=Quantity.ACCURACY,
@@ -175,7 +174,7 @@ def _records(folder: Path) -> None:
     picture = Picture(png="iVBORw0KGgo=", caption="3 → 5", origin=_AT)
     finding = Finding(topic=Topic.NOTE, text="all is well", origin=_AT)
     settings = Settings(stage="evaluate", settings={"seed": 0}, origin=_AT)
-    write_records(folder / "records/3.jsonl", [settings, *numbers, *layers, *entries, picture, finding])
+    write_records(folder / name, [settings, *numbers, *layers, *entries, picture, finding])
 
 
 def _report(folder: Path) -> object:
@@ -238,5 +237,10 @@ READERS: dict[str, Reader] = {
     "settings.json": Reader("settings.json", _run, _subject),
     "run's weights": Reader("model.safetensors", _run, _subject),
     "records": Reader("records/3.jsonl", _records, _report),
+    "records.xz": Reader(
+        "r.jsonl.xz",
+        lambda folder: _records(folder, "r.jsonl.xz"),
+        lambda folder: read_records(folder / "r.jsonl.xz"),
+    ),
     "state": Reader("s.safetensors", _state, lambda folder: read_state(folder / "s.safetensors", "k")),
 }

@@ -21,12 +21,12 @@ def check_archive(path: Path) -> None:
         check_size(path, sum(entry.file_size for entry in archive.infolist()))
 
 
-def check_size(path: Path, size: int) -> None:
+def check_size(path: Path, size: int, *, always_allowed: int = _ALWAYS_ALLOWED) -> None:
     """Raise ``InputError`` where ``size`` unpacked bytes are far too many for the archive at ``path``.
 
     Black pixels pack well, but gigabytes of them in a few megabytes are an attack on the machine.
     """
-    if size > max(_ALWAYS_ALLOWED, _MAX_RATIO * path.stat().st_size):
+    if size > max(always_allowed, _MAX_RATIO * path.stat().st_size):
         raise InputError(
             f"{path.name}: would unpack {path.stat().st_size:,} bytes to {size:,}; it was not read"
         )

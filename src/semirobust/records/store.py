@@ -13,7 +13,12 @@ from semirobust.records.schema import AnyRecord, parse_record
 __all__ = ["AnyRecord", "read_records", "record_line", "write_records"]
 
 _COMPRESSED = ".xz"
-_LIMIT = 1 << 28  # bytes that unpacking may claim beyond the text itself
+
+# A file may unpack to 64 MiB, or to 100 times its own size where that is more; unpacking may take 256 MiB.
+_ALWAYS_ALLOWED, _WORKSPACE = 1 << 26, 1 << 28
+    1 << 26,
+    1 << 28,
+)  # bytes that any file may unpack to, and that unpacking itself may take
 
 
 def record_line(record: AnyRecord) -> str:
@@ -79,11 +84,11 @@ def _text(file: Path) -> bytes:
     content = file.read_bytes()
     if file.suffix != _COMPRESSED:
         return content
-    unpacked, unpacker = bytearray(), lzma.LZMADecompressor(memlimit=_LIMIT)
+    unpacked, unpacker = bytearray(), lzma.LZMADecompressor(memlimit=_WORKSPACE)
     while not unpacker.eof:
         unpacked += unpacker.decompress(content, max_length=1 << 20)
         content = b""
-        check_size(file, len(unpacked))
+        check_size(file, len(unpacked), always_allowed=_ALWAYS_ALLOWED)
         if unpacker.needs_input and not unpacker.eof:
             raise EOFError
     return bytes(unpacked)

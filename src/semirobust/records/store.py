@@ -16,9 +16,6 @@ _COMPRESSED = ".xz"
 
 # A file may unpack to 64 MiB, or to 100 times its own size where that is more; unpacking may take 256 MiB.
 _ALWAYS_ALLOWED, _WORKSPACE = 1 << 26, 1 << 28
-    1 << 26,
-    1 << 28,
-)  # bytes that any file may unpack to, and that unpacking itself may take
 
 
 def record_line(record: AnyRecord) -> str:

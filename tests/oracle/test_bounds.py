@@ -90,7 +90,7 @@ def test_the_quadratic_bound_holds_near_a_stationary_point(seed):
             p += 0.1 * torch.randn(p.shape, generator=torch.Generator().manual_seed(seed)).double()
     with untouched(model), untouched(other):
         found = sr.performance_bounds(other, model, x, y, [2])
-    assert abs(found.slope) < 1e-6
+    assert abs(found.gradient_term) < 1e-6
     assert 0 < found.loss <= found.quadratic and found.quadratic_holds
     assert not found.buffers
 
@@ -102,7 +102,7 @@ def test_the_quadratic_bound_fails_where_a_gradient_is_left():
         model[2].bias += torch.tensor([3.0, 0.0, -3.0]).double()
         other[2].bias += torch.tensor([3.3, 0.0, -3.3]).double()
     found = sr.performance_bounds(other, model, x, y, [2])
-    assert found.slope > 0.1 and not found.quadratic_holds
+    assert found.gradient_term > 0.1 and not found.quadratic_holds
 
 
 class _Chain(nn.Module):

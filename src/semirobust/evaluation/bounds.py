@@ -26,8 +26,8 @@ class PerformanceBounds:
 
     Attributes:
         loss: mean cross entropy of the other network minus that of the reference, nats.
-        slope: g·d, the linear term that bound (a) drops. g is the gradient of the reference's loss, d the
-            difference of parameters.
+        gradient_term: g·d, the linear term that bound (a) drops. g is the gradient of the reference's loss,
+            d the difference of parameters.
         sharpness: largest eigenvalue of the reference's Hessian in the parameters that differ.
         distance: Euclidean length of d.
         quadratic: bound (a), sharpness / 2 * distance^2, on ``loss``.
@@ -39,7 +39,7 @@ class PerformanceBounds:
     """
 
     loss: float
-    slope: float
+    gradient_term: float
     sharpness: float
     distance: float
     quadratic: float
@@ -73,7 +73,7 @@ def performance_bounds(
     difference itself.
 
     (a) l(w') - l(w) <= sharpness / 2 * ||w' - w||^2: a Taylor series at w cut after its second term. It needs
-    w to be stationary (``slope`` is then near 0) and w' to be near w.
+    w to be stationary (``gradient_term`` is then near 0) and w' to be near w.
 
     (b) ||f'(x) - f(x)|| <= C^(n-1) ||x|| prod_j ||W_j|| sum_j ||W'_j - W_j|| / ||W_j||, Frobenius norms, C
     the Lipschitz constant of the activation. It holds for chains of linear layers without bias or norm whose
@@ -110,7 +110,9 @@ def performance_bounds(
     peeling, telescoped = _peeling(other, reference, x, all_layers, indices, lipschitz)
     return PerformanceBounds(
         loss=loss_other - loss,
-        slope=sum(float((g * d).cpu().double().sum()) for g, d in zip(gradient, difference, strict=True)),
+        gradient_term=sum(
+            float((g * d).cpu().double().sum()) for g, d in zip(gradient, difference, strict=True)
+        ),
         sharpness=top,
         distance=distance,
         quadratic=top / 2 * distance**2,

@@ -364,7 +364,7 @@ class _Job:
 def _bound_records(found: PerformanceBounds, about: About, at: Origin) -> list[AnyRecord]:
     values = {
         Quantity.LOSS_DIFFERENCE: found.loss,
-        Quantity.GRADIENT_TERM: found.slope,
+        Quantity.GRADIENT_TERM: found.gradient_term,
         Quantity.SHARPNESS: found.sharpness,
         Quantity.PARAMETER_DISTANCE: found.distance,
         Quantity.QUADRATIC_BOUND: found.quadratic,

@@ -12,7 +12,7 @@ import semirobust as sr
 from semirobust.attacks.base.attack import AbstractBallAttack
 from semirobust.core.errors import InputError
 from semirobust.core.interval import mean_interval, proportion_interval
-from semirobust.evaluation.accuracy import Proportion
+from semirobust.evaluation.proportion import Proportion
 from tests.helpers import SmallResidual, untouched
 
 

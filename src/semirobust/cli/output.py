@@ -12,7 +12,7 @@ from semirobust.reports.arm import Arm, AttackColumn
 from semirobust.reports.source import Cell, Source
 
 if TYPE_CHECKING:
-    from semirobust.evaluation.accuracy import Proportion
+    from semirobust.evaluation.proportion import Proportion
     from semirobust.experiments.commands.evaluate import Evaluated
     from semirobust.experiments.recipe import Recipe
     from semirobust.layers.map import LayerMap

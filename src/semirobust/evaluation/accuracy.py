@@ -10,152 +10,19 @@ from torch import Tensor, nn
 from semirobust.attacks import AbstractAttack
 from semirobust.core.checks import check_examples, check_logits, check_mode, probe
 from semirobust.core.errors import InputError
-from semirobust.core.interval import proportion_interval
 from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
+from semirobust.evaluation.by_attack import ByAttack
+from semirobust.evaluation.proportion import Accuracy, Proportion, Summary
 from semirobust.evaluation.resume import Ledger, evaluation_key
 from semirobust.fast.model import FastModel
 from semirobust.fast.policy import AS_IT_IS, Fast, fast_for_evaluation
 from semirobust.layers.quiet import device_of, quiet
 
-__all__ = [
-    "Accuracy",
-    "ByAttack",
-    "Evaluation",
-    "Proportion",
-    "Summary",
-    "correct",
-    "evaluate",
-    "named_attacks",
-]
+__all__ = ["Evaluation", "correct", "evaluate", "named_attacks"]
 
 Attacks = AbstractAttack | Sequence[AbstractAttack] | Mapping[str, AbstractAttack]
-
-
-class Proportion(float):
-    """``count / n``, a number that knows its exact binomial 95 % interval; it cannot be changed.
-
-    Attributes:
-        count, n: how many examples, and of how many.
-        low, high: the interval.
-    """
-
-    __slots__ = ("count", "high", "low", "n")
-
-    count: int
-    n: int
-    low: float
-    high: float
-
-    def __new__(cls, count: int, n: int) -> "Proportion":
-        proportion = super().__new__(cls, count / n)
-        low, high = proportion_interval(count, n)
-        for name, value in (("count", count), ("n", n), ("low", low), ("high", high)):
-            object.__setattr__(proportion, name, value)
-        return proportion
-
-    @classmethod
-    def of(cls, correct: Tensor) -> "Proportion":
-        """The fraction of true entries in (N,)."""
-        return cls(int(correct.sum()), len(correct))
-
-    def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(f"a proportion cannot be changed; got a new {name}")
-
-    def __reduce__(self) -> tuple[type["Proportion"], tuple[int, int]]:
-        # A float is copied and pickled by its value alone, which would lose n.
-        return type(self), (self.count, self.n)
-
-    def __str__(self) -> str:
-        return f"{self:.1%} [{self.low:.1%}, {self.high:.1%}]"
-
-
-class Summary(Mapping[str, Proportion]):
-    """Accuracies by name, which cannot be changed; prints as a table."""
-
-    def __init__(self, accuracies: Mapping[str, Proportion]) -> None:
-        self._accuracies = dict(accuracies)
-
-    def __getitem__(self, name: str) -> Proportion:
-        return self._accuracies[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._accuracies)
-
-    def __len__(self) -> int:
-        return len(self._accuracies)
-
-    def __str__(self) -> str:
-        width = max(map(len, self))
-        return "\n".join(f"{name:<{width}}  {accuracy}" for name, accuracy in self.items())
-
-
-@dataclass(frozen=True)
-class Accuracy:
-    """One accuracy of an evaluation.
-
-    Attributes:
-        attack: the attack's name; ``clean`` for none, ``worst`` for all together.
-        value: the accuracy with its interval.
-        threat: what the attack was allowed to do; "" where there is none, or not one alone.
-        cumulative: the attack counts together with those of its threat model before it.
-    """
-
-    attack: str
-    value: Proportion
-    threat: str = ""
-    cumulative: bool = False
-
-    @property
-    def name(self) -> str:
-        """``+ attack`` where the attack counts together with those before it."""
-        return f"+ {self.attack}" if self.cumulative else self.attack
-
-
-class ByAttack(Mapping[str, Tensor]):
-    """Verdicts by attack, in the order in which the attacks ran.
-
-    A key is one of, in this order:
-
-    1. the name under which the attack ran, such as ``pgd-20``;
-    2. an attack that ran, which is found by equality;
-    3. the family of an attack, in any case, such as ``PGD`` for ``pgd-20``, where one of that family ran.
-
-    Args:
-        verdicts: name -> (N,).
-        attacks: name -> the attack.
-
-    Raises:
-        KeyError: no attack is meant by the key, or it is a family of which several ran.
-    """
-
-    def __init__(self, verdicts: Mapping[str, Tensor], attacks: Mapping[str, AbstractAttack]) -> None:
-        self._verdicts, self._attacks = dict(verdicts), dict(attacks)
-
-    def __getitem__(self, key: str | AbstractAttack) -> Tensor:
-        if isinstance(key, str) and key in self._verdicts:
-            return self._verdicts[key]
-        if isinstance(key, AbstractAttack):
-            # Of equal attacks that ran under several names the first counts.
-            names = [name for name, attack in self._attacks.items() if attack == key][:1]
-        else:
-            names = [name for name in self._verdicts if _family(name) == str(key).lower()]
-        if len(names) > 1:
-            raise KeyError(f"{key!r} means {' and '.join(names)}; there are {', '.join(self)}")
-        if not names:
-            raise KeyError(f"{key!r}; there are {', '.join(self)}")
-        return self._verdicts[names[0]]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._verdicts)
-
-    def __len__(self) -> int:
-        return len(self._verdicts)
-
-
-def _family(name: str) -> str:
-    return name.partition("-")[0].lower()
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from torch.nn import functional as F
 from semirobust.core.checks import check_examples, check_mode, probe
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed, as_seed
-from semirobust.layers.map import LayerMap, first_tensor, layer_map
+from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import quiet, run_with_hooks
+from semirobust.layers.trace import first_tensor
 
 __all__ = ["PerformanceBounds", "performance_bounds", "sharpness"]
 

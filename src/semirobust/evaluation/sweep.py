@@ -12,7 +12,8 @@ from semirobust.core.checks import check_examples
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
-from semirobust.evaluation.accuracy import Proportion, evaluate
+from semirobust.evaluation.accuracy import evaluate
+from semirobust.evaluation.proportion import Proportion
 from semirobust.fast.policy import Fast
 
 __all__ = ["Sweep", "sweep"]

@@ -11,7 +11,8 @@ from semirobust.core.checks import check_examples
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
-from semirobust.evaluation.accuracy import Proportion, correct, evaluate
+from semirobust.evaluation.accuracy import correct, evaluate
+from semirobust.evaluation.proportion import Proportion
 from semirobust.layers.quiet import device_of, quiet
 
 __all__ = ["Transfer", "transfer"]

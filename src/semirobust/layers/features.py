@@ -7,7 +7,8 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
-from semirobust.layers.map import LayerMap, first_tensor
+from semirobust.layers.map import LayerMap
+from semirobust.layers.trace import first_tensor
 
 __all__ = ["Place", "check_place", "features", "forward_to", "indices_at"]
 

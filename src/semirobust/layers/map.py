@@ -1,17 +1,16 @@
 """The weight layers of any module, numbered in the order in which they run."""
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, overload
+from dataclasses import dataclass, replace
+from typing import overload
 
 import torch
 from torch import Tensor, nn
 
 from semirobust.core.checks import check_floating
 from semirobust.core.errors import InputError
-from semirobust.layers.quiet import run_with_hooks
+from semirobust.layers.trace import Trace, projections_in, traced
 
 __all__ = ["SHORTCUTS", "Layer", "LayerMap", "layer_map"]
 
@@ -19,7 +18,6 @@ SHORTCUTS = r"downsample|shortcut|convShortcut|skip|conv_skip|skip_conv|conv_sc|
 """Names of modules that are the projection of a shortcut (full match of the last part of the path)."""
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-_WEIGHT_LAYERS = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.MultiheadAttention)
 
 
 @dataclass(frozen=True)
@@ -122,25 +120,6 @@ class LayerMap(Sequence[Layer]):
         return "\n".join(rows)
 
 
-@dataclass
-class _Trace:
-    """What one forward pass shows.
-
-    Attributes:
-        order: the names of the weight layers as they run.
-        owner: module name -> index of the layer that it belongs to; 0 while that is open.
-        features: shapes of the inputs of the weight layers, then of the logits.
-        outputs: shapes of the outputs of the weight layers, by name.
-        projections: the projections that ran.
-    """
-
-    order: list[str] = field(default_factory=list)
-    owner: dict[str, int] = field(default_factory=dict)
-    features: list[tuple[int, ...]] = field(default_factory=list)
-    outputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    projections: list[str] = field(default_factory=list)
-
-
 def layer_map(
     model: nn.Module, x: Tensor, *, shortcuts: str = SHORTCUTS, count_projections: bool = False
 ) -> LayerMap:
@@ -163,10 +142,10 @@ def layer_map(
         InputError: ``x`` is no floating-point batch, or no weight layer ran.
     """
     check_floating(x)
-    projections = _projections_in(model, x[:1], "" if count_projections else shortcuts)
+    projections = projections_in(model, x[:1], "" if count_projections else shortcuts)
     # A second run on two examples shows which dimension of each feature counts examples.
-    trace = _run(model, x[:1], projections)
-    twice = _run(model, x[:1].repeat(2, *(1,) * (x.dim() - 1)), projections)
+    trace = traced(model, x[:1], projections)
+    twice = traced(model, x[:1].repeat(2, *(1,) * (x.dim() - 1)), projections)
     if not trace.order:
         raise InputError(
             f"model: expected a convolution or linear module to run, found none in {type(model).__name__}"
@@ -218,127 +197,7 @@ def _with_unassigned(model: nn.Module, layers: tuple[Layer, ...]) -> LayerMap:
     return LayerMap(tuple(unique), tuple(name for name, _ in model.named_parameters() if name not in seen))
 
 
-def _projections_in(model: nn.Module, x: Tensor, shortcuts: str) -> tuple[str, ...]:
-    """Modules that have the name of a projection and lie beside the main path.
-
-    The input of a projection is also the input of another module, neither around it nor inside it. A
-    downsampling between two stages may have such a name too, but it is the only module with its input.
-    """
-    if not shortcuts:
-        return ()
-    inputs: dict[str, Tensor] = {}
-
-    def hook(name: str) -> Any:
-        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-            if tensors:
-                # The tensor is kept alive, because `is` below would be fooled by a new tensor at its address.
-                inputs.setdefault(name, tensors[0])
-
-        return before
-
-    run_with_hooks(model, x, [(module, hook(name)) for name, module in model.named_modules() if name])
-    pattern = re.compile(shortcuts)
-    projections = []
-    for name, tensor in inputs.items():
-        if pattern.fullmatch(name.rpartition(".")[2]):
-            beside = (
-                k for k, v in inputs.items() if v is tensor and not _inside(k, name) and not _inside(name, k)
-            )
-            if next(beside, None) is not None:
-                projections.append(name)
-    return tuple(projections)
-
-
-def _inside(name: str, outer: str) -> bool:
-    """Whether ``name`` is ``outer`` or a module inside it."""
-    return name == outer or name.startswith(f"{outer}.")
-
-
-def _run(model: nn.Module, x: Tensor, projections: tuple[str, ...]) -> _Trace:
-    """Run the model on ``x`` and note which modules run, in which order, on which shapes."""
-    trace = _Trace()
-    before, after = [], []
-    weight_layers: set[str] = set()
-    for name, module in model.named_modules():
-        # A weight layer inside another one, as in attention, is part of it.
-        if any(name.startswith(f"{outer}.") for outer in weight_layers):
-            trace.owner.setdefault(name, 0)
-            continue
-        if isinstance(module, _WEIGHT_LAYERS):
-            weight_layers.add(name)
-        is_projection = any(_inside(name, projection) for projection in projections)
-        before.append((module, _before(trace, name, is_projection)))
-        after.append((module, _after(trace, name)))
-    logits = run_with_hooks(model, x, before, after)
-    if not isinstance(logits, Tensor):
-        raise InputError(f"model: expected one tensor of logits, got {type(logits).__name__}")
-    trace.features.append(tuple(logits.shape))
-    _assign_inner_modules(trace)
-    return trace
-
-
-def _before(trace: _Trace, name: str, is_projection: bool) -> Any:
-    """A pre-hook that assigns a module to a layer when it first runs."""
-
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if name in trace.owner:
-            return
-        if is_projection:
-            if _has_tensors(module):
-                trace.owner[name] = max(len(trace.order), 1)
-                trace.projections.append(name)
-        elif isinstance(module, _WEIGHT_LAYERS):
-            trace.order.append(name)
-            trace.owner[name] = len(trace.order)
-            trace.features.append(tuple(first_tensor((*args, *kwargs.values())).shape))
-        elif _has_tensors(module):
-            # A norm belongs to the layer before it; a module around layers belongs to the next one.
-            around_layers = any(isinstance(child, _WEIGHT_LAYERS) for child in module.modules())
-            trace.owner[name] = max(len(trace.order) + (1 if around_layers else 0), 1)
-
-    return hook
-
-
-def _after(trace: _Trace, name: str) -> Any:
-    """A hook that notes the shape of a weight layer's first output."""
-
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if name in trace.order and name not in trace.outputs:
-            trace.outputs[name] = tuple(first_tensor((output,)).shape)
-
-    return hook
-
-
-def first_tensor(values: Iterable[Any]) -> Tensor:
-    """The first tensor among ``values``, which may lie in nested tuples and lists."""
-    for value in values:
-        if isinstance(value, Tensor):
-            return value
-        if isinstance(value, tuple | list) and value:
-            return first_tensor(value)
-    raise InputError("model: expected its layers to pass on tensors, found none")
-
-
-def _has_tensors(module: nn.Module) -> bool:
-    """Whether the module has parameters or buffers outside its sub-modules."""
-    return (
-        next(module.parameters(recurse=False), None) is not None
-        or next(module.buffers(recurse=False), None) is not None
-    )
-
-
-def _assign_inner_modules(trace: _Trace) -> None:
-    """Modules inside a weight layer (the output projection of an attention) belong to it."""
-    for name in [name for name, index in trace.owner.items() if index == 0]:
-        outer = next((layer for layer in trace.order if name.startswith(f"{layer}.")), None)
-        if outer is None:
-            del trace.owner[name]
-        else:
-            trace.owner[name] = trace.owner[outer]
-
-
-def _assign_projections(trace: _Trace) -> None:
+def _assign_projections(trace: Trace) -> None:
     """Give each projection to the last weight layer of the block around it, in whatever order they ran."""
     for name in trace.projections:
         for prefix in _enclosing(name):

@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from semirobust.layers.map import LayerMap, first_tensor
+from semirobust.layers.map import LayerMap
+from semirobust.layers.trace import first_tensor
 
 __all__ = ["Cut", "split"]
 

@@ -19,7 +19,8 @@ from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images, Splits
-from semirobust.evaluation.accuracy import Accuracy, Evaluation, Proportion, Summary, evaluate
+from semirobust.evaluation.accuracy import Evaluation, evaluate
+from semirobust.evaluation.proportion import Accuracy, Proportion, Summary
 from semirobust.evaluation.sanity import Check, sanity_checks
 from semirobust.evaluation.sweep import Sweep, sweep
 from semirobust.evaluation.transfer import Transfer, transfer

@@ -3,7 +3,7 @@ training of the rest?
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +18,6 @@ from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images
 from semirobust.evaluation.accuracy import correct
-from semirobust.evaluation.bounds import PerformanceBounds, performance_bounds, sharpness
 from semirobust.experiments import build
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
 from semirobust.experiments.commands.profile import score_records
@@ -30,6 +29,7 @@ from semirobust.experiments.recipe import Recipe
 from semirobust.experiments.recovered import smallest_prefix, summary_records
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import Subject, check_split
+from semirobust.experiments.suffix_bounds import SuffixBounds
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import quiet
 from semirobust.measures import MeasureContext
@@ -134,8 +134,7 @@ class _Job:
     progress: Progress
     best: nn.Module | None = None
     highest: float = -1.0
-    examples: Tensor | None = None
-    curvatures: dict[tuple[int, ...], float] = field(default_factory=dict)
+    bounds: SuffixBounds | None = None
 
     @classmethod
     def of(
@@ -152,20 +151,26 @@ class _Job:
         x, _ = images.batch(torch.tensor([0]), fabric.device)
         if settings.dependence:
             Connectivity(settings.dependence, settings.dependence_options)
+        deciding = deciding.first(min(settings.validation.validation_examples, len(deciding)))
+        attack, layers = settings.validation.attack(settings.recovery.training.attack), layer_map(model, x)
+        at, count = origin_of(recipe, "recover", device=fabric.device), settings.sharpness_examples
+        seed = as_seed(recipe.seed) / "recover" / "bounds"
+        compared = deciding.first(min(count, len(deciding))) if count else None
         return cls(
             robust=model,
             normal=normal.model.to(fabric.device),
             recipe=recipe,
-            layers=layer_map(model, x),
+            layers=layers,
             images=images,
-            deciding=deciding.first(min(settings.validation.validation_examples, len(deciding))),
+            deciding=deciding,
             test=inputs.test.first(recipe.evaluate.examples),
-            attack=settings.validation.attack(settings.recovery.training.attack),
+            attack=attack,
             attacks=attacks_of(recipe),
             fabric=fabric,
-            at=origin_of(recipe, "recover", device=fabric.device),
+            at=at,
             out=out,
             progress=progress,
+            bounds=None if compared is None else SuffixBounds(model, layers, compared, attack, seed, at),
         )
 
     @property
@@ -228,10 +233,8 @@ class _Job:
 
         for size in sizes:
             recovers(size)
-        low, high = (
-            0,
-            len(self.layers) if not sizes else 1,
-        )  # nothing trained has recovered; without a prefix there is no cut
+        # Nothing trained has recovered; without a prefix there is no cut.
+        low, high = 0, len(self.layers) if not sizes else 1
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if recovers(middle) else (low, middle)
@@ -261,7 +264,9 @@ class _Job:
             records += build.log_records(trial.trained, self.at, n, about)
             model = build.load_best(trial.trained)
             records += self.tested(model, about, rho=True)
-            records += self._bounds(model, semirobust, found.layers, about)
+            if self.bounds is not None:
+                networks: dict[When, nn.Module] = {"start": semirobust, "end": model}
+                records += self.bounds.records(networks, found.layers, about)
             values = {
                 Quantity.RECOVERY_BEST: trial.best,
                 Quantity.RECOVERY_START: trial.start.metrics["robust"],
@@ -281,9 +286,10 @@ class _Job:
         """
 
         def score(model: nn.Module, seed: Seed) -> ValidationScores:
-            found, scores = self._compared(model, suffix), self.score(model, seed)
-            if found is None:
+            scores = self.score(model, seed)
+            if self.bounds is None:
                 return scores
+            found = self.bounds.compare(model, suffix)
             bounds = {
                 "loss_difference": found.loss,
                 "quadratic_bound": found.quadratic,
@@ -292,41 +298,6 @@ class _Job:
             return replace(scores, metrics={**scores.metrics, **bounds})
 
         return score
-
-    def _compared(self, model: nn.Module, suffix: tuple[int, ...]) -> PerformanceBounds | None:
-        """A network beside f* on adversarial examples of f*; None where the recipe wants no bounds."""
-        count = self.recipe.recover.sharpness_examples
-        if not count:
-            return None
-        x, y = self.deciding.first(min(count, len(self.deciding))).all(self.fabric.device)
-        if self.examples is None:
-            self.examples = self.attack.in_batches(self.robust, x, y, seed=self.seed / "bounds" / "attack")
-        if suffix not in self.curvatures:
-            names = self.layers.parameters(suffix)
-            self.curvatures[suffix] = sharpness(
-                self.robust, self.examples, y, names, seed=self.seed / "bounds"
-            )
-        return performance_bounds(
-            model,
-            self.robust,
-            self.examples,
-            y,
-            suffix,
-            curvature=self.curvatures[suffix],
-            layer_map_=self.layers,
-        )
-
-    def _bounds(
-        self, model: nn.Module, start: nn.Module, suffix: tuple[int, ...], about: About
-    ) -> list[AnyRecord]:
-        """Both bounds of the semirobust network before and after its training."""
-        records: list[AnyRecord] = []
-        networks: dict[When, nn.Module] = {"start": start, "end": model}
-        for when, other in networks.items():
-            found = self._compared(other, suffix)
-            here = replace(about, when=when)
-            records += [] if found is None else _bound_records(found, here, self.at)
-        return records
 
     def controls(self, sizes: Sequence[int]) -> list[AnyRecord]:
         """At the same budget: PGD-AT of everything from f*, and the suffix behind the prefix of the normal
@@ -359,18 +330,3 @@ class _Job:
         ]
         behind, _ = run_arms(self.normal, arms, budget, trial, progress=self.progress)
         return [*everything, *behind]
-
-
-def _bound_records(found: PerformanceBounds, about: About, at: Origin) -> list[AnyRecord]:
-    values = {
-        Quantity.LOSS_DIFFERENCE: found.loss,
-        Quantity.GRADIENT_TERM: found.gradient_term,
-        Quantity.SHARPNESS: found.sharpness,
-        Quantity.PARAMETER_DISTANCE: found.distance,
-        Quantity.QUADRATIC_BOUND: found.quadratic,
-        Quantity.OUTPUT_DISTANCE: found.output,
-        Quantity.PEELING_BOUND: found.peeling,
-        Quantity.TELESCOPED_BOUND: found.telescoped,
-        Quantity.BUFFERS_DIFFER: float(found.buffers),
-    }
-    return [Number(quantity=q, value=v, about=about, origin=at) for q, v in values.items()]

@@ -1,0 +1,90 @@
+"""Accuracies with their intervals."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from semirobust.core.interval import proportion_interval
+
+__all__ = ["Accuracy", "Proportion", "Summary"]
+
+
+class Proportion(float):
+    """``count / n``, a number that knows its exact binomial 95 % interval; it cannot be changed.
+
+    Attributes:
+        count, n: how many examples, and of how many.
+        low, high: the interval.
+    """
+
+    __slots__ = ("count", "high", "low", "n")
+
+    count: int
+    n: int
+    low: float
+    high: float
+
+    def __new__(cls, count: int, n: int) -> "Proportion":
+        proportion = super().__new__(cls, count / n)
+        low, high = proportion_interval(count, n)
+        for name, value in (("count", count), ("n", n), ("low", low), ("high", high)):
+            object.__setattr__(proportion, name, value)
+        return proportion
+
+    @classmethod
+    def of(cls, correct: Tensor) -> "Proportion":
+        """The fraction of true entries in (N,)."""
+        return cls(int(correct.sum()), len(correct))
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a proportion cannot be changed; got a new {name}")
+
+    def __reduce__(self) -> tuple[type["Proportion"], tuple[int, int]]:
+        # A float is copied and pickled by its value alone, which would lose n.
+        return type(self), (self.count, self.n)
+
+    def __str__(self) -> str:
+        return f"{self:.1%} [{self.low:.1%}, {self.high:.1%}]"
+
+
+class Summary(Mapping[str, Proportion]):
+    """Accuracies by name, which cannot be changed; prints as a table."""
+
+    def __init__(self, accuracies: Mapping[str, Proportion]) -> None:
+        self._accuracies = dict(accuracies)
+
+    def __getitem__(self, name: str) -> Proportion:
+        return self._accuracies[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._accuracies)
+
+    def __len__(self) -> int:
+        return len(self._accuracies)
+
+    def __str__(self) -> str:
+        width = max(map(len, self))
+        return "\n".join(f"{name:<{width}}  {accuracy}" for name, accuracy in self.items())
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """One accuracy of an evaluation.
+
+    Attributes:
+        attack: the attack's name; ``clean`` for none, ``worst`` for all together.
+        value: the accuracy with its interval.
+        threat: what the attack was allowed to do; "" where there is none, or not one alone.
+        cumulative: the attack counts together with those of its threat model before it.
+    """
+
+    attack: str
+    value: Proportion
+    threat: str = ""
+    cumulative: bool = False
+
+    @property
+    def name(self) -> str:
+        """``+ attack`` where the attack counts together with those before it."""
+        return f"+ {self.attack}" if self.cumulative else self.attack

@@ -91,6 +91,7 @@ def test_failed_checks_reach_the_command_line(monkeypatch, capsys, tmp_path):
     from pathlib import Path
 
     from semirobust.cli.app import main
+    from semirobust.records.quantity import Topic
     from semirobust.records.store import read_records
 
     monkeypatch.chdir(tmp_path)
@@ -119,5 +120,6 @@ def test_failed_checks_reach_the_command_line(monkeypatch, capsys, tmp_path):
     assert "Warning (gradients): 40 of 40 examples have a zero gradient" in capsys.readouterr().out.replace(
         "\n", " "
     )
-    findings = {r.name: r.level for r in read_records(Path("run")) if r.kind == "finding"}
-    assert findings["check.gradients"] == "error" and findings["check.randomised"] == "good"
+    records = [r for r in read_records(Path("run")) if r.kind == "finding" and r.topic is Topic.CHECK]
+    levels = {r.about.check: r.level for r in records}
+    assert levels["gradients"] == "error" and levels["randomised"] == "good"

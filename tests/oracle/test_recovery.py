@@ -13,6 +13,7 @@ from semirobust.augment.crop_flip import CropFlip
 from semirobust.core.errors import InputError
 from semirobust.core.processes import Processes
 from semirobust.core.seed import as_seed
+from semirobust.layers.scores import ScoreName
 from semirobust.methods.suffix import SuffixAdversarial
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.objectives.dependent import Dependent, alignment
@@ -48,7 +49,7 @@ def test_a_trial_starts_semirobust_ends_recovered_and_touches_no_argument():
             robust,
             normal,
             images,
-            lambda m, s: ValidationScores({"robust": next(seen)}, {"connectivity": {6: 2.0}}),
+            lambda m, s: ValidationScores({"robust": next(seen)}, {ScoreName("connectivity"): {6: 2.0}}),
         )
     assert [trial.converged for trial in found.trials] == [2, None]
     assert [len(trial.trained.logs) for trial in found.trials] == [
@@ -64,7 +65,7 @@ def test_a_trial_starts_semirobust_ends_recovered_and_touches_no_argument():
 
 
 def _trial(converged, rho, robust=0.3):
-    log = EpochLog(1, 0.0, 0.1, 1.0, (3,), True, 1, {"robust": robust}, {"connectivity": {3: rho}})
+    log = EpochLog(1, 0.0, 0.1, 1.0, (3,), True, 1, {"robust": robust}, {ScoreName("connectivity"): {3: rho}})
     return Trial(
         ValidationScores({"robust": 0.1}), Trained(torch.nn.Identity(), {}, 1, (log,), ""), converged
     )

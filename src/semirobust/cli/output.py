@@ -148,7 +148,8 @@ def show_training(trained: "Trained", out: Path, *, as_json: bool) -> None:
     last = trained.logs[-1] if trained.logs else None
     if as_json:
         epochs = [
-            {"epoch": log.epoch, "loss": log.loss, "seconds": log.seconds, **log.metrics, **log.by_layer}
+            {"epoch": log.epoch, "loss": log.loss, "seconds": log.seconds, **log.metrics}
+            | {str(key): values for key, values in log.by_layer.items()}
             for log in trained.logs
         ]
         print_json(

@@ -114,9 +114,8 @@ def validation_records(scores: ValidationScores, examples: int, about: About, at
         quantity = _METRICS.get(name, Quantity.OTHER)
         here = replace(about, measure=name) if quantity is Quantity.OTHER else about
         records.append(Number(quantity=quantity, value=value, n=examples, about=here, origin=at))
-    for name, values in scores.by_layer.items():
-        measure, _, part = name.partition(".")
-        here = replace(about, measure=measure, part=part or None)
+    for key, values in scores.by_layer.items():
+        here = replace(about, measure=key.measure, part=key.part or None)
         records += [
             Number(
                 quantity=Quantity.VALIDATION_MEASURE,
@@ -147,9 +146,9 @@ def tensorboard_log(folder: Path) -> Callable[[EpochLog, TrainState], None]:
     def write(log: EpochLog, state: TrainState) -> None:
         for name, value in {"loss": log.loss, "learning_rate": log.learning_rate, **log.metrics}.items():
             writer.add_scalar(name, value, log.epoch)
-        for name, values in log.by_layer.items():
+        for key, values in log.by_layer.items():
             for layer, value in values.items():
-                writer.add_scalar(f"{name}/{layer}", value, log.epoch)
+                writer.add_scalar(f"{key}/{layer}", value, log.epoch)
         writer.flush()
 
     return write

@@ -16,6 +16,7 @@ from semirobust.data.base.images import Images
 from semirobust.evaluation.accuracy import evaluate
 from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import device_of
+from semirobust.layers.scores import ScoreName
 from semirobust.measures import MEASURES, AbstractLayerMeasure, MeasureContext
 from semirobust.training.validation import Validate, ValidationScores
 
@@ -82,13 +83,13 @@ class Validation:
                 model, x, y, {"robust": attack}, seed=seed, processes=Processes(fabric)
             ).summary()
             metrics = {"clean": float(summary["clean"]), "robust": float(summary["robust"])}
-            by_layer: dict[str, Mapping[int, float]] = {}
+            by_layer: dict[ScoreName, Mapping[int, float]] = {}
             if self.watch:
                 layers = layer_map(model, x)
                 x_adv = attack.in_batches(model, x, y, seed=seed / "watch")
                 context = MeasureContext(model, layers, x, y, x_adv, attack, seed / "measure")
                 for measure in self.watch:
-                    by_layer |= {scores.name: scores.by_index() for scores in measure.scores(context)}
+                    by_layer |= {scores.key: scores.by_index() for scores in measure.scores(context)}
             return ValidationScores(metrics, by_layer)
 
         return validate

@@ -2,13 +2,29 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Floats", "LayerScores"]
+__all__ = ["Floats", "LayerScores", "ScoreName"]
 
 Floats = NDArray[np.float64]
+
+
+class ScoreName(NamedTuple):
+    """Which number of which measure by layer.
+
+    Attributes:
+        measure: the measure's name, such as ``connectivity``.
+        part: which of its numbers, such as ``excess``; "" for its main one.
+    """
+
+    measure: str
+    part: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.measure}.{self.part}" if self.part else self.measure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,9 +62,14 @@ class LayerScores:
     part: str = ""
 
     @property
+    def key(self) -> ScoreName:
+        """The measure and its part."""
+        return ScoreName(self.measure, self.part)
+
+    @property
     def name(self) -> str:
         """The measure, and its part behind a dot."""
-        return f"{self.measure}.{self.part}" if self.part else self.measure
+        return str(self.key)
 
     def by_index(self) -> dict[int, float]:
         """The value of each layer, by its index."""

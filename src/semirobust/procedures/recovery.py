@@ -14,6 +14,7 @@ from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import device_of
+from semirobust.layers.scores import ScoreName
 from semirobust.layers.transplant import transplant
 from semirobust.methods.suffix import SuffixAdversarial
 from semirobust.procedures.harden import hardening
@@ -22,7 +23,7 @@ from semirobust.training.validation import ValidationScores, as_scores
 
 __all__ = ["RHO", "Recovered", "Recovery", "Trial"]
 
-RHO = "connectivity"
+RHO = ScoreName("connectivity")
 """The measure by layer that is the dependence rho_j."""
 
 _PLAIN = SuffixAdversarial()

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from semirobust.core.tensor_files import bytes_of
 from semirobust.data.base.images import Images
+from semirobust.layers.scores import ScoreName
 from semirobust.training.validation import ValidationScores
 
 __all__ = ["EpochLog", "EpochProgress", "TrainState", "digest", "snapshot"]
@@ -27,7 +28,7 @@ class EpochLog:
         selected: whether they were chosen at its start.
         trained_parameters: how many parameters that is.
         metrics: what validation gave, by name.
-        by_layer: measures by layer that were followed, by name and then by the layer's index.
+        by_layer: measures by layer that were followed, by measure and then by the layer's index.
     """
 
     epoch: int
@@ -38,7 +39,7 @@ class EpochLog:
     selected: bool
     trained_parameters: int
     metrics: Mapping[str, float] = field(default_factory=dict)
-    by_layer: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    by_layer: Mapping[ScoreName, Mapping[int, float]] = field(default_factory=dict)
 
     @property
     def scores(self) -> ValidationScores:

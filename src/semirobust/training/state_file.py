@@ -9,6 +9,7 @@ from torch import Tensor
 
 from semirobust.core.errors import InputError
 from semirobust.core.tensor_files import read_checked, write_checked
+from semirobust.layers.scores import ScoreName
 from semirobust.training.state import EpochLog, EpochProgress, TrainState
 
 __all__ = ["delete_previous", "delete_state", "has_state", "read_state", "write_state"]
@@ -85,13 +86,10 @@ def _previous(path: Path) -> Path:
 
 
 def _plain(state: TrainState) -> dict[str, Any]:
-    """The state as JSON has it, whose keys are text."""
+    """The state as JSON has it, whose keys could only be text."""
     entries = asdict(state)
     for log in entries["logs"]:
-        log["by_layer"] = {
-            name: {str(layer): value for layer, value in values.items()}
-            for name, values in log["by_layer"].items()
-        }
+        log["by_layer"] = [[*key, list(values.items())] for key, values in log["by_layer"].items()]
     return entries
 
 
@@ -109,10 +107,7 @@ def _state(entries: dict[str, Any]) -> TrainState:
 
 
 def _log(entries: dict[str, Any]) -> EpochLog:
-    by_layer = {
-        name: {int(layer): value for layer, value in values.items()}
-        for name, values in entries["by_layer"].items()
-    }
+    by_layer = {ScoreName(measure, part): dict(values) for measure, part, values in entries["by_layer"]}
     return EpochLog(**{**entries, "layers": _tuple(entries["layers"]), "by_layer": by_layer})
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from semirobust.core.seed import Seed
+from semirobust.layers.scores import ScoreName
 
 __all__ = ["Validate", "ValidationScores", "as_scores"]
 
@@ -16,11 +17,11 @@ class ValidationScores:
 
     Attributes:
         metrics: by name, such as ``clean`` and ``robust``.
-        by_layer: measures by layer that are followed, by name and then by the layer's index.
+        by_layer: measures by layer that are followed, by measure and then by the layer's index.
     """
 
     metrics: Mapping[str, float]
-    by_layer: Mapping[str, Mapping[int, float]] = field(default_factory=dict)
+    by_layer: Mapping[ScoreName, Mapping[int, float]] = field(default_factory=dict)
 
 
 Validate = Callable[[nn.Module, Seed], Mapping[str, float] | ValidationScores]

@@ -70,7 +70,7 @@ _COST = {
     Quantity.INFERENCE_RATIO: "ratio",
     Quantity.INFERENCE_RATIO_MIN: "ratio_min",
     Quantity.INFERENCE_RATIO_MAX: "ratio_max",
-    Quantity.MACS: "multiplications",
+    Quantity.MACS: "macs",
     Quantity.PARAMETERS: "parameters",
     Quantity.MEGABYTES: "megabytes",
 }
@@ -112,7 +112,7 @@ def _shrink(subject: Subject, out: Path, devices: Devices, file: Path | None, *,
     batch = found[0].about.batch
     show_table(
         f"Cost, batches of {batch}",
-        ("", "parameters", "multiplications", "MB", "ms", "time, before = 1"),
+        ("", "parameters", "MACs", "MB", "ms", "time, before = 1"),
         rows,
     )
     show_comparison(records, out, as_json=False)

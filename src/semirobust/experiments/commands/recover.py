@@ -193,7 +193,7 @@ class _Job:
             "loss": float(F.cross_entropy(logits, y)),
         }
         by_layer = {
-            score.name: score.by_index() for score in self._dependence(model, x, y, x_adv, seed / "rho")
+            score.key: score.by_index() for score in self._dependence(model, x, y, x_adv, seed / "rho")
         }
         return ValidationScores(metrics, by_layer)
 

@@ -20,6 +20,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol, Union, get_args, get_origin
 
 from semirobust.core.docstrings import meanings
@@ -130,24 +131,24 @@ class Setting:
         return words(self.hint)
 
 
-def settings_of(cls: type, start: Any = None, without: frozenset[str] = frozenset()) -> tuple[Setting, ...]:
-    """The settings of a dataclass, those of the dataclasses inside it among them, in the order of the fields.
+@functools.cache  # a study reads a recipe for each of some hundred runs
+def settings_of(cls: type) -> tuple[Setting, ...]:
+    """The settings of a dataclass in the order of its fields, those of dataclasses inside it among them."""
+    return tuple(_settings(cls, None, frozenset()))
 
-    Args:
-        cls: the dataclass.
-        start: an instance that gives the defaults, where they are not those of the class.
-        without: settings to leave out.
-    """
+
+def _settings(cls: type, start: Any, without: frozenset[str]) -> list[Setting]:
+    """Those settings, with the defaults of the instance ``start`` where there is one, and less some."""
     settings: list[Setting] = []
     texts, hidden = meanings(cls), without | _own_names(cls)
     for field in _fields(cls):
         default = _default(field) if start is None else getattr(start, field.name)
         if field.inside:
             inner = None if default is dataclasses.MISSING else default
-            settings += settings_of(field.hint, inner, hidden | frozenset(field.declared.without))
+            settings += _settings(field.hint, inner, hidden | frozenset(field.declared.without))
         elif field.name not in without:
             settings += field.settings(default, texts.get(field.name, ""))
-    return tuple(settings)
+    return settings
 
 
 def plain(cls: type, tree: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,20 +204,20 @@ def _built(
     return cls(**values)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Field:
-    """A field of a dataclass with its annotation resolved."""
+    """A field of a dataclass with its annotation resolved; what follows from that is found once."""
 
     name: str
     hint: Any
     declared: _Declared
     raw: "dataclasses.Field[Any]"
 
-    @property
+    @cached_property
     def family(self) -> Family | None:
         return FAMILIES.get(self.member_type) if isinstance(self.member_type, type) else None
 
-    @property
+    @cached_property
     def member_type(self) -> Any:
         """The class in ``X``, ``X | None`` or ``tuple[X, ...]``."""
         hint = self.hint
@@ -225,24 +226,24 @@ class _Field:
         parts = [part for part in get_args(hint) if part is not type(None)]
         return parts[0] if get_origin(hint) in (Union, types.UnionType) and len(parts) == 1 else hint
 
-    @property
+    @cached_property
     def many(self) -> bool:
         return get_origin(self.hint) is tuple and get_args(self.hint)[1:] == (Ellipsis,)
 
-    @property
+    @cached_property
     def certain(self) -> Family | None:
         """The family of a field that holds one certain member."""
         if not isinstance(self.hint, type) or self.hint in FAMILIES or inspect.isabstract(self.hint):
             return None
         return next((family for cls, family in FAMILIES.items() if issubclass(self.hint, cls)), None)
 
-    @property
+    @cached_property
     def inside(self) -> bool:
         """Whether its settings stand beside those of the dataclass that holds it."""
         dataclass_type = isinstance(self.hint, type) and dataclasses.is_dataclass(self.hint)
         return dataclass_type and self.declared.recipe and self.family is None and self.certain is None
 
-    @property
+    @cached_property
     def options(self) -> str:
         return self.declared.options or f"{self.name}_options"
 
@@ -334,6 +335,7 @@ def _fields(cls: type, *, recipe: bool = True) -> list[_Field]:
     return [field for field in _all_fields(cls) if field.declared.recipe or not recipe]
 
 
+@functools.cache
 def _own_names(cls: type) -> frozenset[str]:
     """The settings of a dataclass that are not those of a dataclass inside it."""
     return frozenset(

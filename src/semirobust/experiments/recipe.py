@@ -83,7 +83,7 @@ class Recipe:
         changed: dict[str, Any] = {"seed": self.seed} if self.seed else {}
         for name, cls in SECTIONS.items():
             defaults = {s.name: s.default for s in settings_of(cls)}
-            section = {key: value for key, value in self.plain()[name].items() if value != defaults[key]}
+            section = {k: v for k, v in as_json(self._plain[name]).items() if v != defaults[k]}
             changed |= {name: section} if section else {}
         return changed
 

@@ -25,7 +25,6 @@ from semirobust.experiments import (
     run_arms,
     score_records,
     settings_record,
-    threat_of,
     train,
 )
 from semirobust.measures import MEASURES
@@ -186,7 +185,7 @@ def run_attacks(
 ) -> Sequence[AnyRecord]:  # fmt: skip
     """Other attacks, each on all images, and a security curve; ``arms`` name the networks as ``unit/arm``."""
     at, seed = origin_of(recipe, "clat"), as_seed(recipe.seed) / "attacks"
-    images, threat = budget_of(recipe).test.first(examples), threat_of(recipe)
+    images, threat = budget_of(recipe).test.first(examples), recipe.threat.ball
     x, y = images.all()
     kinds: dict[str, AbstractAttack] = {name: ATTACKS.make(name, threat=threat) for name in attacks}
     if "pgd-100" in kinds:  # table 17 gives l2 the radius of Linf; a usual one is beside it
@@ -233,7 +232,7 @@ def run_across(
         other, _, arm = where.partition(":")
         models[name] = _arm(recipe, home / other, arm)
     x, y = budget_of(recipe).test.first(examples).all()
-    found = transfer(models, x, y, PGD(threat_of(recipe), steps=20), seed=seed, progress=progress)
+    found = transfer(models, x, y, PGD(recipe.threat.ball, steps=20), seed=seed, progress=progress)
     records: list[AnyRecord] = [settings_record(recipe, "clat", at)]
     for made_for, seen_by in found.correct:
         share = found.accuracy(made_for, seen_by)

@@ -24,7 +24,6 @@ from semirobust.experiments import (
     prune_subject,
     settings_record,
     shrink_subject,
-    threat_of,
     train,
 )
 from semirobust.layers import macs_by_module
@@ -86,7 +85,7 @@ def run_features(
         _judged(model, recipe, progress),
     )
     for name, options in _FEATURE_ATTACKS.items():
-        attack = FeatureAttack(threat_of(recipe), **options)
+        attack = FeatureAttack(recipe.threat.ball, **options)
         worth = usefulness(
             model, x, y, attack=attack, reference=reference, seed=seed / "features", progress=progress
         )
@@ -104,7 +103,7 @@ def run_decided(
         str(home / place / "ticket"), None, None, None, {"data.root": recipe.data.root}
     ).model
     at, images = origin_of(recipe, "prune", "evaluate"), Inputs.of(recipe).test.first(_DECIDED)
-    attacks, seed = [AutoAttack(threat_of(recipe))], as_seed(recipe.seed) / "autoattack"
+    attacks, seed = [AutoAttack(recipe.threat.ball)], as_seed(recipe.seed) / "autoattack"
     records: list[AnyRecord] = [settings_record(recipe, "autoattack", at)]
     networks = [("ticket", n, About(level=n)) for n in _DECIDED_LEVELS]
     networks.append(("whole-more-epochs", 0, About(arm="whole-more-epochs")))

@@ -26,7 +26,6 @@ from semirobust.experiments import (
     recover_subject,
     score_records,
     settings_record,
-    threat_of,
     train,
 )
 from semirobust.measures import MEASURES
@@ -97,7 +96,7 @@ def run_prefixes(
     """
     images, attack = (
         Inputs.of(recipe).test.first(recipe.evaluate.examples),
-        PGD(threat_of(recipe), steps=10),
+        PGD(recipe.threat.ball, steps=10),
     )
     at, seed, records = _origin(recipe), as_seed(recipe.seed) / "prefixes", list[AnyRecord]()
     for name in ("robust", "normal"):
@@ -120,7 +119,7 @@ def run_dependences(
     images = Inputs.of(recipe).held_out
     images = images.first(min(recipe.recover.validation.validation_examples, len(images)))
     robust, normal = (_trained(recipe, place, home, name).model for name in ("robust", "normal"))
-    attack, at, records = PGD(threat_of(recipe), steps=10), _origin(recipe), list[AnyRecord]()
+    attack, at, records = PGD(recipe.threat.ball, steps=10), _origin(recipe), list[AnyRecord]()
     layers = layer_map(robust, images.batch(torch.tensor([0]), _device())[0])
     for size in cuts:
         networks = {"start": Recovery(layers=size).start(robust, normal, layers)}
@@ -151,7 +150,7 @@ def run_autoattack(
     examples: int,
 ) -> Sequence[AnyRecord]:
     """AutoAttack on the first test images: f*, and each network before and after its suffix was trained."""
-    images, attacks = Inputs.of(recipe).test.first(examples), [AutoAttack(threat_of(recipe))]
+    images, attacks = Inputs.of(recipe).test.first(examples), [AutoAttack(recipe.threat.ball)]
     robust, normal = (_trained(recipe, place, home, name).model for name in ("robust", "normal"))
     at, seed = _origin(recipe), as_seed(recipe.seed) / "autoattack"
     layers = layer_map(robust, images.batch(torch.tensor([0]), _device())[0])
@@ -185,7 +184,7 @@ def run_precise(
     at, seed, records = _origin(recipe), as_seed(recipe.seed) / "precise", list[AnyRecord]()
     for name, variant in zip(networks, RIVALS, strict=True):
         model = _trained(recipe, place, home, name).model
-        attacks, about = [PGD(threat_of(recipe), steps=20)], About(arm=name, variant=variant)
+        attacks, about = [PGD(recipe.threat.ball, steps=20)], About(arm=name, variant=variant)
         found, _ = accuracy_records(model, images, attacks, at, seed=seed, about=about, progress=progress)
         records += found
     return [settings_record(recipe, "precise", at), *records]

@@ -26,11 +26,9 @@ __all__ = ["percent", "show_accuracy", "show_catalogue", "show_comparison", "sho
 
 def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool) -> None:
     """Accuracies with their intervals, the security curve, the transfer matrix, and what the checks found."""
-    from semirobust.experiments.build import threat_of
-
     accuracies, checks = found.accuracies, found.checks
     if as_json:
-        print_json({"threat": str(threat_of(recipe)), "threats": dict(found.threats), **_evaluated(found)})
+        print_json({"threat": str(recipe.threat.ball), "threats": dict(found.threats), **_evaluated(found)})
         return
     n = accuracies[0].value.n
     several = len(set(found.threats.values())) > 1
@@ -40,7 +38,7 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool) -> Non
         ends = f"{value.low:.1%} to {value.high:.1%}"
         rows.append((accuracy.name, *[threat] * several, f"{value:.1%}", ends))
     title = f"Accuracy on {n} images" + (
-        "" if several else f", {next(iter(found.threats.values()), threat_of(recipe))}"
+        "" if several else f", {next(iter(found.threats.values()), recipe.threat.ball)}"
     )
     show_table(title, ("", *["allowed"] * several, "accuracy", "95 % interval"), rows)
     if found.sweep is not None:

@@ -3,7 +3,6 @@
 from .build import Devices as Devices
 from .build import load_best as load_best
 from .build import make_fabric as make_fabric
-from .build import threat_of as threat_of
 from .commands.evaluate import accuracy_records as accuracy_records
 from .commands.evaluate import attacks_of as attacks_of
 from .commands.evaluate import evaluation_records as evaluation_records
@@ -66,6 +65,5 @@ __all__ = [
     "settings_record",
     "shrink_subject",
     "study_source",
-    "threat_of",
     "train",
 ]

@@ -10,10 +10,8 @@ from torch import nn
 
 from semirobust.core.errors import InputError
 from semirobust.core.text import first_line
-from semirobust.experiments.recipe import Recipe
 from semirobust.records.schema import About, Finding, Number, Origin, Quantity, Topic
 from semirobust.records.store import AnyRecord
-from semirobust.threats import AbstractBall
 from semirobust.training.state import EpochLog, TrainState
 from semirobust.training.training import Trained
 from semirobust.training.validation import ValidationScores
@@ -23,7 +21,6 @@ __all__ = [
     "log_records",
     "make_fabric",
     "tensorboard_log",
-    "threat_of",
     "validation_records",
 ]
 
@@ -62,11 +59,6 @@ def make_fabric(where: Devices, precision: str) -> Fabric:
         raise InputError(
             f"device {where.accelerator!r}, precision {precision!r}: {first_line(error)}"
         ) from None
-
-
-def threat_of(recipe: Recipe) -> AbstractBall:
-    """The threat model of a recipe."""
-    return recipe.threat.ball
 
 
 def log_records(trained: Trained, at: Origin, examples: int, about: About) -> list[AnyRecord]:

@@ -25,7 +25,6 @@ from semirobust.evaluation.sanity import Check, sanity_checks
 from semirobust.evaluation.sweep import Sweep, sweep
 from semirobust.evaluation.transfer import Transfer, transfer
 from semirobust.experiments import build
-from semirobust.experiments.build import threat_of
 from semirobust.experiments.folder import write_stage
 from semirobust.experiments.provenance import data_notes, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe
@@ -212,7 +211,7 @@ def _checked(model: nn.Module, test: Images, recipe: Recipe, seed: Seed, progres
         return []
     device = device_of(model, torch.device("cpu"))
     x, y = test.first(min(recipe.evaluate.checks, len(test))).all(device)
-    return sanity_checks(model, x, y, threat_of(recipe), seed=seed / "sanity", progress=progress)
+    return sanity_checks(model, x, y, recipe.threat.ball, seed=seed / "sanity", progress=progress)
 
 
 def _finding(check: Check, at: Origin) -> Finding:

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
+from semirobust.core.outputs import logits_of
 from semirobust.core.text import first_line
 
 __all__ = [
@@ -142,7 +143,7 @@ def probe(model: nn.Module, x: Tensor, y: Tensor) -> None:
     check_dtype(model, x)
     try:
         with torch.no_grad():
-            logits = model(x[:1])
+            logits = logits_of(model(x[:1]))
     except InputError:
         raise
     except Exception as error:  # a model can fail in any way on what it was not made for

@@ -61,11 +61,15 @@ def frozen(
         model: the module that ``layers`` describes.
         layers: its layer map.
         indices: the layers to freeze.
-        include_unassigned: freeze also what belongs to no layer.
+        include_unassigned: freeze also what belongs to no layer, such as an auxiliary head that runs in train
+            mode alone.
     """
     indices = tuple(indices)
     names = set(layers.parameters(indices)) | (set(layers.unassigned) if include_unassigned else set())
     modules = set(layers.modules(indices))
+    if include_unassigned:
+        assigned = set(layers.modules(layers.indices))
+        modules |= {name for name, _ in model.named_modules() if name not in assigned}
     parameters = [(p, p.requires_grad) for name, p in model.named_parameters() if name in names]
     norms = [m for name, m in model.named_modules() if name in modules and _has_statistics(m)]
     try:

@@ -1,0 +1,133 @@
+"""Checks of the measures by layer, of usefulness, and of counted memory."""
+
+import math
+
+import numpy as np
+import torch
+from torch import nn
+
+import semirobust as sr
+from semirobust.measures.semirobustness import Semirobustness
+from stress.matrix.case import Case, expect, noised, product, spread
+from stress.zoo.network import logits_of
+
+__all__ = ["connectivity", "criticality", "footprint", "semirobustness", "usefulness"]
+
+
+def criticality(case: Case) -> str:
+    """Finite or not measurable, and each number depends on its layer's weights."""
+    model, layers = case.model, case.layers
+    x, x_adv, y = case.x[:8], case.x_adv[:8], case.y[:8]
+
+    def measured():
+        torch.manual_seed(0)
+        with product():
+            return sr.criticality(model, x, y, x_adv=x_adv, layers=layers, **case.batched)
+
+    tried = 0
+    with case.unchanged():
+        with product():
+            own = sr.criticality(model, x, y, threat=sr.Linf(8 / 255), **case.batched)
+        _finite_or_said("criticality", own.values, own)
+        before = measured()
+        _finite_or_said("criticality", before.values, before)
+        weakness = dict(zip(before.indices, before.weakness, strict=True))
+        given = [i for i in before.indices if math.isfinite(weakness[i]) and weakness[i] == weakness[i]]
+        for index in spread(given, 12):
+            name = layers.at(index).name
+            with noised(model, name) as any_weights:
+                if any_weights:
+                    after = dict(zip(before.indices, measured().weakness, strict=True))
+                    tried += 1
+            if any_weights:
+                told = f"layer {name}: weakness {weakness[index]:.4g} whatever its weights are"
+                expect(after[index] != weakness[index], told)
+    left = sum(1 for value in before.values if not math.isfinite(value))
+    return f"{len(given)} of {len(layers)} given, {tried} put to noise" + (
+        f", {left} not measurable" if left else ""
+    )
+
+
+def connectivity(case: Case) -> str:
+    """Finite or not measurable, with a note."""
+    with case.unchanged(), product():
+        found = sr.connectivity(
+            case.model, case.x, case.mixed % case.network.classes, dependence=sr.CKA(), **case.batched
+        )
+    scores = found.scores()
+    values = np.concatenate([s.values for s in scores])
+    expect(not np.isinf(values).any(), "an infinite connectivity")
+    if np.isnan(values).any():
+        told = [*getattr(found, "notes", ()), *(note for s in scores for note in s.notes)]
+        expect(told, "not-a-number without a note")
+    return f"{len(values)} numbers, {int(np.isnan(values).sum())} not measurable"
+
+
+def usefulness(case: Case) -> str:
+    """Its features are the inputs of a linear layer, and the worst case is no better than the clean one."""
+    inputs: list[torch.Tensor] = []
+    last = [module for module in case.raw.modules() if isinstance(module, nn.Linear)]
+    attack = sr.FeatureAttack(sr.Linf(8 / 255), steps=1)
+    with case.unchanged(), product():
+        found = sr.usefulness(case.model, case.x[:1], case.y[:1], attack=attack, reference=case.x)
+    for name in ("useful", "robust", "original", "original_robust", "actual"):
+        expect(np.isfinite(getattr(found, name)).all(), f"{name}: not finite")
+    expect((found.robust <= found.useful + 1e-6).all(), "a feature is more useful at its worst than as it is")
+    handles = [
+        m.register_forward_pre_hook(lambda m, args: inputs.append(args[0].detach().clone())) for m in last
+    ]
+    with torch.no_grad():
+        case.logits(case.raw, case.x[:1])
+    for handle in handles:
+        handle.remove()
+    if inputs and not case.network.adapt:
+        wide = [f for f in inputs if f.shape[-1] == len(found)]
+        expect(wide, f"{len(found)} features, and no linear layer has as many inputs")
+        active = [(f.reshape(-1, f.shape[-1]) != 0).double().mean(0).numpy() for f in wide]
+        expect(any(np.allclose(a, found.active) for a in active), "its features are no linear layer's inputs")
+    return f"{len(found)} features"
+
+
+def semirobustness(case: Case) -> str:
+    """Within [-1, 1], and within its interval."""
+    layers = spread(case.layers.indices, 2)
+    measure = Semirobustness(layers=layers, rounds=2, decays=(0.1,), resamples=100)
+    attack = sr.PGD(sr.Linf(8 / 255), steps=2)
+    with case.unchanged(), product():
+        found = sr.semirobustness(case.model, case.x, case.y, attack=attack, measure=measure)
+    values = found.values[np.isfinite(found.values)]
+    expect(np.isfinite(found.values).all() or found.notes, "not-a-number without a note")
+    expect((np.abs(values) <= 1 + 1e-6).all(), "outside [-1, 1]")
+    expect(len(found.values) == len(layers) or found.notes, "fewer numbers than layers, without a note")
+    return f"{len(found.values)} prefixes"
+
+
+def footprint(case: Case) -> str:
+    """At least the weights, and more for more images."""
+    weights = sum(p.numel() * p.element_size() for p in case.raw.parameters())
+    small = case.network.batch or 2
+    with case.unchanged(), product():
+        one = sr.footprint(case.model, case.x[:1], small, objective=sr.Adversarial())
+        more = (
+            one if case.network.batch else sr.footprint(case.model, case.x[:1], 8, objective=sr.Adversarial())
+        )
+        attack = sr.footprint(case.model, case.x[:1], small)
+    expect(one >= weights and attack >= weights, "less than the weights take")
+    expect(more > one or case.network.batch, "eight images take no more than two")
+    expect(attack <= one, "an attack takes more than a training step")
+    return f"{one / 1e6:.1f} MB"
+
+
+def _finite_or_said(what: str, values: np.ndarray, result: object) -> None:
+    expect(not np.isinf(values).any(), f"{what}: infinite for layer {int(np.isinf(values).argmax()) + 1}")
+    if np.isnan(values).any():
+        notes = getattr(result, "notes", ()) or result.scores().notes  # type: ignore[attr-defined]
+        expect(notes, f"{what}: not-a-number without a note")
+
+
+def logits_are_finite(model: nn.Module, case: Case) -> None:
+    """The network gives finite logits."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        logits = torch.cat([logits_of(model(part.clone())) for part in case.x.split(case.rows)])
+    expect(torch.isfinite(logits).all(), "the network that comes back gives logits that are not finite")

@@ -83,12 +83,14 @@ def test_interval_covers_the_truth_about_as_often_as_it_says():
     assert covered >= 50  # 95 % of 60 is 57; fewer than 50 would be chance once in a million
 
 
-def test_a_dead_layer_scores_zero_and_an_identity_layer_changes_nothing_else():
+def test_a_dead_layer_scores_zero_with_nothing_behind_it_and_an_identity_changes_nothing_else():
     x = torch.tensor([[1.0, 1.0]])
     dead = _integer_net()
     with torch.no_grad():
         dead[2].weight.zero_()
-    np.testing.assert_allclose(sr.criticality(dead, x, torch.tensor([0]), x_adv=2 * x).values, [1.25, 0, 0])
+    np.testing.assert_allclose(
+        sr.criticality(dead, x, torch.tensor([0]), x_adv=2 * x).values, [1.25, 0, np.nan]
+    )
     longer = nn.Sequential(*_integer_net()[:3], nn.Linear(1, 1), *_integer_net()[3:]).eval()
     with torch.no_grad():
         longer[3].weight.fill_(1.0)
@@ -101,10 +103,12 @@ def test_a_dead_layer_scores_zero_and_an_identity_layer_changes_nothing_else():
 def test_two_forward_passes_and_no_more():
     model = _integer_net()
     calls = []
-    model.register_forward_hook(lambda m, a, o: calls.append(1))
-    x = torch.tensor([[1.0, 1.0]])
-    sr.criticality(model, x, torch.tensor([0]), x_adv=2 * x, layers=sr.layer_map(_integer_net(), x))
-    assert len(calls) == 2
+    model.register_forward_hook(lambda m, a, o: calls.append(len(o)))
+    x = torch.rand(32, 2)
+    y = torch.zeros(32, dtype=torch.long)
+    sr.criticality(model, x, y, x_adv=2 * x, layers=sr.layer_map(_integer_net(), x))
+    # The third tells on four examples which features depend on their layers.
+    assert calls == [32, 32, 4]
 
 
 def test_ends_of_blocks():
@@ -178,7 +182,8 @@ def test_curvature_scales():
     np.testing.assert_allclose(found["paper"].values, found["rms"].values)
     assert not np.allclose(found["paper"].values, found["relative"].values)
     still = sr.criticality(model, x, y, x_adv=x, form="curvature")
-    assert (still.values == 0).all()  # nothing moved
+    assert (still.weakness == 0).all()  # nothing moved
+    assert still.values[0] == 0 and np.isnan(still.values[1:]).all()  # 0 / 0 says nothing
     with pytest.raises(InputError, match="form: expected distance or curvature"):
         sr.criticality(model, x, y, x_adv=x, form="hessian")
 

@@ -102,7 +102,7 @@ def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json
             }
             for layer in layers
         ]
-        notes = [note for score in scores for note in score.notes]
+        notes = [*layers.notes, *(note for score in scores for note in score.notes)]
         print_json({"examples": scores[0].examples if scores else 0, "layers": entries, "notes": notes})
         return
     rows = []
@@ -113,16 +113,21 @@ def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json
             for column in columns.values()
         ]
         rows.append(
-            (f"{layer.index} {layer.name}", layer.kind, "x".join(map(str, layer.feature_shape)), *cells)
+            (
+                f"{layer.index} {layer.label or layer.name}",
+                layer.kind,
+                "x".join(map(str, layer.feature_shape)),
+                *cells,
+            )
         )
     show_table("Layers", ("layer", "type", "feature", *(name.replace(".", " ") for name in columns)), rows)
     first = next((score for score in scores if score.measure == "criticality"), None)
     if first is not None:
-        order = [i for i in first.ranking() if i != first.layers][:5]
+        numbers = first.by_index()
+        order = [i for i in first.ranking() if i != first.layers and not math.isnan(numbers[i])][:5]
         tell(f"Most critical, the classifier left out: layers {', '.join(map(str, order))}")
-    for score in scores:
-        for note in score.notes:
-            tell(note)
+    for note in (*layers.notes, *(note for score in scores for note in score.notes)):
+        tell(note)
 
 
 def _entry(score: "LayerScores", index: int) -> dict[str, object]:
@@ -135,7 +140,7 @@ def _entry(score: "LayerScores", index: int) -> dict[str, object]:
 
 
 def _interval(value: Sequence[float] | None, *, short: bool = False) -> str:
-    if value is None:
+    if value is None or math.isnan(value[0]):
         return "–"
     middle, low, high = (f"{v:.3g}" for v in value)
     return middle if short or low == high or "nan" in (low, high) else f"{middle} [{low}, {high}]"

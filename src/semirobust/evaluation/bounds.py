@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,9 +13,10 @@ from torch.nn import functional as F
 from semirobust.core.checks import check_examples, check_mode, probe
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed, as_seed
-from semirobust.layers.map import LayerMap, layer_map
-from semirobust.layers.quiet import quiet, run_with_hooks
-from semirobust.layers.trace import first_tensor
+from semirobust.layers.layer import Layer, LayerMap
+from semirobust.layers.map import layer_map
+from semirobust.layers.quiet import quiet
+from semirobust.layers.sites import first_tensor, watched
 
 __all__ = ["PerformanceBounds", "performance_bounds", "sharpness"]
 
@@ -261,9 +263,9 @@ def _peeling(
     lipschitz: float,
 ) -> tuple[float, float]:
     """Bound (b) in the paper's form, and its telescoping sum with each network's own norms."""
-    old = {layer.index: _weight(reference, layer.name) for layer in layers}
-    new = {layer.index: _weight(other, layer.name) for layer in layers}
-    scale = lipschitz ** (len(layers) - 1) * _input_norm(reference, layers.at(1).name, x)
+    old = {layer.index: _weight(reference, layer) for layer in layers}
+    new = {layer.index: _weight(other, layer) for layer in layers}
+    scale = lipschitz ** (len(layers) - 1) * _input_norm(reference, layers, x)
     norms = {i: float(w.cpu().double().norm()) for i, w in old.items()}
     norms_new = {i: float(w.cpu().double().norm()) for i, w in new.items()}
     distances = {j: float((new[j].cpu().double() - old[j].cpu().double()).norm()) for j in changed}
@@ -276,20 +278,22 @@ def _peeling(
     return scale * product * ratios, scale * sum(before[j] * distances[j] * behind[j] for j in changed)
 
 
-def _input_norm(model: nn.Module, name: str, x: Tensor) -> float:
+def _input_norm(model: nn.Module, layers: LayerMap, x: Tensor) -> float:
     """Root of the mean squared norm of the first layer's input, after the model's own normalisation."""
     inputs: list[Tensor] = []
-    first = model.get_submodule(name)
-    run_with_hooks(
-        model,
-        x,
-        [(first, lambda module, args, kwargs: inputs.append(first_tensor((*args, *kwargs.values()))))],
-    )
+
+    def keep(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        inputs.append(first_tensor((*args, *kwargs.values())))
+
+    with quiet(model), torch.no_grad(), watched(model, {layers.at(1).name: keep}, None, layers.functions):
+        model(x)
     return float(inputs[0].flatten(1).cpu().double().square().sum(1).mean().sqrt())
 
 
-def _weight(model: nn.Module, name: str) -> Tensor:
-    module = model.get_submodule(name)
+def _weight(model: nn.Module, layer: Layer) -> Tensor:
+    if layer.functional:
+        return torch.cat([model.get_parameter(name).detach().flatten() for name in layer.functional])
+    module = model.get_submodule(layer.name)
     weight = getattr(module, "weight", None)
     return (
         weight.detach()

@@ -7,7 +7,7 @@ from semirobust.data.base.images import Splits
 from semirobust.experiments.recipe import Recipe
 from semirobust.layers.map import LayerMap
 from semirobust.records.origin import origin
-from semirobust.records.schema import Finding, LayerEntry, Origin, Settings, Topic
+from semirobust.records.schema import AnyRecord, Finding, LayerEntry, Origin, Settings, Topic
 
 __all__ = ["data_notes", "layer_entries", "origin_of", "settings_record"]
 
@@ -38,10 +38,10 @@ def data_notes(splits: Splits, at: Origin) -> list[Finding]:
     return [Finding(topic=Topic.DATA, text=f"{splits.name}: {splits.note}", origin=at)] if splits.note else []
 
 
-def layer_entries(model: nn.Module, layers: LayerMap, at: Origin) -> list[LayerEntry]:
-    """The layers of a model as records."""
+def layer_entries(model: nn.Module, layers: LayerMap, at: Origin) -> list[AnyRecord]:
+    """The layers of a model as records, and what belongs to none of them."""
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    return [
+    entries: list[AnyRecord] = [
         LayerEntry(
             index=layer.index,
             name=layer.name,
@@ -53,3 +53,5 @@ def layer_entries(model: nn.Module, layers: LayerMap, at: Origin) -> list[LayerE
         )
         for layer in layers
     ]
+    notes = [Finding(topic=Topic.NOTE, text=note, level="warning", origin=at) for note in layers.notes]
+    return [*entries, *notes]

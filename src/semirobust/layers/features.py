@@ -7,16 +7,18 @@ from typing import Any, Literal, get_args
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
-from semirobust.layers.map import LayerMap
-from semirobust.layers.trace import first_tensor
+from semirobust.core.outputs import logits_of
+from semirobust.layers.layer import LayerMap
+from semirobust.layers.sites import After, Before, argument, first_tensor, watched
 
 __all__ = ["Place", "check_place", "features", "forward_to", "indices_at"]
 
 Place = Literal["input", "conv", "block"]
 """Where the feature of layer i is taken.
 
-``input``: the input of layer i+1, of the last layer the logits. ``conv``: the raw output of the convolution
-or linear module of layer i. ``block``: like ``input``, but only at the ends of blocks."""
+``input``: the input of the first layer behind layer i that depends on it, which is layer i+1 where one layer
+follows another; where none comes behind, the logits. ``conv``: the raw output of the convolution or linear
+module of layer i. ``block``: like ``input``, but only at the ends of blocks."""
 
 
 def check_place(at: str) -> None:
@@ -105,39 +107,44 @@ def _recording(
     stop: bool,
 ) -> Iterator[_Tape]:
     tape = _Tape()
-    deepest = wanted[-1]
+    # Where each feature is: the layer whose result or argument it is, n+1 for the logits.
+    places: dict[int, list[int]] = {}
+    for index in wanted:
+        places.setdefault(index if at == "conv" else layers.at(index).feature_at, []).append(index)
+    deepest = max(places)
 
-    def record(index: int, value: Tensor) -> None:
-        if index not in tape:  # a module may run several times; the first run counts
-            tape[index] = value if transform is None else transform(index, value)
-        if stop and index == deepest:
+    def record(place: int, value: Callable[[int], Tensor]) -> None:
+        for index in places[place]:
+            if index not in tape:  # a module may run several times; the first run counts
+                tape[index] = value(index) if transform is None else transform(index, value(index))
+        if stop and place == deepest:
             raise _DeepestReached
 
     def clear(module: nn.Module, args: Any) -> None:
         tape.clear()
 
-    def before(index: int) -> Any:
-        return lambda module, args, kwargs: record(index, first_tensor((*args, *kwargs.values())))
+    def before(place: int) -> Before:
+        def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            record(place, lambda index: argument(layers.at(index).feature_key, args, kwargs))
 
-    def after(index: int, clone: bool) -> Any:
+        return call
+
+    def after(place: int) -> After:
         # Raw outputs are cloned, because an activation in place behind them would overwrite the record.
-        return lambda module, args, output: record(
-            index, first_tensor((output,)).clone() if clone else output
-        )
+        return lambda output: record(place, lambda index: first_tensor((output,)).clone())
 
-    named = dict(model.named_modules())
+    def logits(module: nn.Module, args: Any, output: Any) -> None:
+        record(len(layers) + 1, lambda index: logits_of(output))
+
+    names = {place: layers.at(place).name for place in places if place <= len(layers)}
     handles = [model.register_forward_pre_hook(clear)]
+    if len(layers) + 1 in places:
+        handles.append(model.register_forward_hook(logits))
+    befores = {} if at == "conv" else {name: before(place) for place, name in names.items()}
+    afters = {name: after(place) for place, name in names.items()} if at == "conv" else {}
     try:
-        for index in wanted:
-            # F_i is the input of layer i+1, so it includes functional code behind layer i, such as ReLU.
-            if at == "conv":
-                handles.append(named[layers.at(index).name].register_forward_hook(after(index, clone=True)))
-            elif index == len(layers):
-                handles.append(model.register_forward_hook(after(index, clone=False)))
-            else:
-                following = named[layers.at(index + 1).name]
-                handles.append(following.register_forward_pre_hook(before(index), with_kwargs=True))
-        yield tape
+        with watched(model, befores, afters, layers.functions):
+            yield tape
     finally:
         for handle in handles:
             handle.remove()

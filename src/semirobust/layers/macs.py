@@ -1,6 +1,6 @@
 """How much arithmetic a forward pass takes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -8,7 +8,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from semirobust.layers.quiet import run_with_hooks
 
-__all__ = ["macs_by_module"]
+__all__ = ["macs_by_module", "macs_of"]
 
 
 def macs_by_module(model: nn.Module, x: Tensor) -> dict[str, float]:
@@ -27,9 +27,7 @@ def macs_by_module(model: nn.Module, x: Tensor) -> dict[str, float]:
     def count(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         def hook(module: nn.Module, args: Any, output: Tensor) -> None:
             assert isinstance(module.weight, Tensor)
-            transposed = isinstance(module, _ConvTransposeNd)
-            values = (args[0] if transposed else output).numel() / len(x)
-            macs[name] = macs.get(name, 0.0) + values * module.weight[0].numel()
+            macs[name] = macs.get(name, 0.0) + macs_of(module, [module.weight], args[0], output) / len(x)
 
         return hook
 
@@ -38,3 +36,20 @@ def macs_by_module(model: nn.Module, x: Tensor) -> dict[str, float]:
     ]
     run_with_hooks(model, x, [], [(module, count(name)) for name, module in named])
     return macs
+
+
+def macs_of(module: nn.Module | None, weights: Sequence[Tensor], given: Tensor, result: Tensor) -> float:
+    """MACs of one call of a weight layer: positions of its result times its weights.
+
+    Args:
+        module: the layer; None for a function on parameters.
+        weights: its weight matrices.
+        given, result: the first tensor that it got, and the one that it returned.
+    """
+    if isinstance(module, _ConvTransposeNd):
+        return float(given.numel() * weights[0][0].numel())
+    if isinstance(module, _ConvNd | nn.Linear) or module is None:
+        return float(sum(result.numel() * weight[0].numel() for weight in weights if weight.dim() > 1))
+    # Attention and recurrent layers use each of their weights once for each position.
+    width = result.shape[-1] if result.dim() else 1
+    return result.numel() / max(width, 1) * sum(weight.numel() for weight in weights)

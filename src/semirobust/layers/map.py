@@ -1,210 +1,319 @@
 """The weight layers of any module, numbered in the order in which they run."""
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import overload
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from semirobust.core.checks import check_floating
 from semirobust.core.errors import InputError
-from semirobust.layers.trace import Trace, projections_in, traced
+from semirobust.layers.graph import IMAGE, Graph, graph_of, members
+from semirobust.layers.layer import Layer, LayerMap, LeftOut
+from semirobust.layers.macs import macs_of
+from semirobust.layers.sites import WEIGHT_LAYERS, Key
+from semirobust.layers.trace import Run, Site, observed, traced
 
-__all__ = ["SHORTCUTS", "Layer", "LayerMap", "layer_map"]
-
-SHORTCUTS = r"downsample|shortcut|convShortcut|skip|conv_skip|skip_conv|conv_sc|projection"
-"""Names of modules that are the projection of a shortcut (full match of the last part of the path)."""
+__all__ = ["Layer", "LayerMap", "LeftOut", "layer_map"]
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
-
-@dataclass(frozen=True)
-class Layer:
-    """One weight layer: a convolution or linear module, and all that runs before the next one.
-
-    Attributes:
-        index: its number, 1 to n in execution order.
-        name: the qualified name of its convolution or linear module.
-        kind: the class of that module.
-        feature_shape: shape of the feature F_i without the batch. F_i is the input of layer i+1; that of the
-            last layer is the logits.
-        output_shape: shape of the module's raw output without the batch.
-        modules: the modules whose direct parameters and buffers belong to the layer, such as its norm.
-        parameters: the names of all its parameters.
-        block: the smallest enclosing module that has several weight layers and whose class occurs more than
-            once, such as a residual block; the layer itself if there is none.
-        ends_block: whether it is the last weight layer of its block.
-        batch_dim: the dimension of its feature that counts examples; 1 where the sequence comes first.
-        output_batch_dim: the same for its raw output.
-    """
-
-    index: int
-    name: str
-    kind: str
-    feature_shape: tuple[int, ...]
-    output_shape: tuple[int, ...]
-    modules: tuple[str, ...]
-    parameters: tuple[str, ...]
-    block: str
-    ends_block: bool
-    batch_dim: int = 0
-    output_batch_dim: int = 0
-
-    def per_example(self, feature: Tensor, n: int, *, raw: bool = False) -> Tensor:
-        """A recorded feature (or raw output) of ``n`` examples as a matrix (n, values), one row each."""
-        return feature.movedim(self.output_batch_dim if raw else self.batch_dim, 0).reshape(n, -1)
-
-    @property
-    def features(self) -> int:
-        """The number N_i of values in its feature."""
-        return int(torch.Size(self.feature_shape).numel())
-
-
-@dataclass(frozen=True)
-class LayerMap(Sequence[Layer]):
-    """The layers of one model in execution order; ``map[0]`` is layer 1.
-
-    Attributes:
-        layers: the entries.
-        unassigned: parameters of modules that did not run and belong to no layer.
-    """
-
-    layers: tuple[Layer, ...]
-    unassigned: tuple[str, ...] = ()
-
-    def __len__(self) -> int:
-        return len(self.layers)
-
-    def __iter__(self) -> Iterator[Layer]:
-        return iter(self.layers)
-
-    @overload
-    def __getitem__(self, position: int) -> Layer: ...
-    @overload
-    def __getitem__(self, position: slice) -> tuple[Layer, ...]: ...
-    def __getitem__(self, position: int | slice) -> Layer | tuple[Layer, ...]:
-        return self.layers[position]
-
-    @property
-    def indices(self) -> tuple[int, ...]:
-        """1 to n."""
-        return tuple(layer.index for layer in self.layers)
-
-    @property
-    def block_ends(self) -> tuple[int, ...]:
-        """Indices of the layers that end a block; the last layer is always among them."""
-        return tuple(layer.index for layer in self.layers if layer.ends_block or layer.index == len(self))
-
-    def at(self, index: int) -> Layer:
-        """The layer numbered ``index`` (from 1)."""
-        if not 1 <= index <= len(self):
-            raise InputError(f"layer: expected an index from 1 to {len(self)}, got {index}")
-        return self.layers[index - 1]
-
-    def modules(self, indices: Iterable[int]) -> tuple[str, ...]:
-        """Names of the modules that belong to the given layers."""
-        return tuple(name for index in indices for name in self.at(index).modules)
-
-    def parameters(self, indices: Iterable[int]) -> tuple[str, ...]:
-        """Names of the parameters that belong to the given layers."""
-        return tuple(name for index in indices for name in self.at(index).parameters)
-
-    def __str__(self) -> str:
-        width = max(len(layer.name) for layer in self.layers)
-        rows = [
-            f"{x.index:>4}  {x.name:<{width}}  {x.kind:<9} {'x'.join(map(str, x.feature_shape))}"
-            for x in self.layers
-        ]
-        return "\n".join(rows)
+CONSTANT = "its input does not depend on the image"
+DEAD_END = "its output does not reach the logits"
+FILTERED = "the filter leaves it out"
+MIXED = "its feature cannot be divided into examples"
 
 
 def layer_map(
-    model: nn.Module, x: Tensor, *, shortcuts: str = SHORTCUTS, count_projections: bool = False
+    model: nn.Module,
+    x: Tensor,
+    *,
+    count_projections: bool = False,
+    filter: Callable[[str], bool] | str | None = None,
+    rename: Callable[[str], str] | Mapping[str, str] | None = None,
 ) -> LayerMap:
-    """Number the weight layers of ``model`` by running it once on the first example of ``x``.
+    """Number the weight layers of ``model`` by running it on the first example of ``x``.
 
-    A weight layer is a convolution, linear or multi-head attention module on the main path. Other modules
-    belong to the weight layer before them. The projection of a shortcut belongs to the last weight layer of
-    the block to whose output it is added, so a ResNet-18 has 18 layers. A module that runs several times
-    counts once, where it first runs. A module with weight layers inside may have parameters of its own, such
-    as a class token or a layer scale; they belong to the next weight layer that runs.
+    A weight layer is a convolution, linear, recurrent or multi-head attention module, or a linear function of
+    parameters that belong to none of these. Layers are numbered in the order in which they run.
+
+    The layers form a graph: autograd tells which layer's output reaches which input; where a part of the
+    model has no gradient, noise in a layer's output tells it. The feature F_i of layer i is the input of the
+    first later layer that depends on it, which is that of layer i+1 where one layer follows another, and the
+    place where branches meet where layers run beside each other; where no layer comes behind it, the logits.
+
+    - The projection of a shortcut belongs to the last layer of the path to which it is added, so a ResNet-18
+      has 18 layers. It is known by what it does: it is added to a path of more layers from the same place and
+      has no activation.
+    - A gate belongs to the layer whose output it scales: squeeze and excitation, attention over positions.
+    - A norm belongs to the last layer that its input depends on. Parameters of a module with layers inside,
+      such as a class token, belong to the next layer that runs. A module that runs several times counts
+      once, where it first runs.
+    - A layer that no image reaches, or that does not reach the logits, is left out (``LayerMap.left_out``),
+      as is one whose features cannot be divided into examples.
 
     Args:
         model: any module; mode, parameters and buffers stay as they are.
         x: an input batch (N, ...); only its shape, type and device matter.
-        shortcuts: pattern of the names of projections, which count as such only beside the main path; ``""``
-            for none.
         count_projections: number projections as layers too, as the code of the semirobustness paper does.
+        filter: which layers to number, by name: a function, or a regular expression to search for.
+        rename: the name to show of each layer, by its name: a function or a dictionary.
 
     Raises:
-        InputError: ``x`` is no floating-point batch, or no weight layer ran.
+        InputError: ``x`` is no floating-point batch, the model cannot run on it, or no weight layer ran.
     """
     check_floating(x)
-    projections = projections_in(model, x[:1], "" if count_projections else shortcuts)
-    # A second run on two examples shows which dimension of each feature counts examples.
-    trace = traced(model, x[:1], projections)
-    twice = traced(model, x[:1].repeat(2, *(1,) * (x.dim() - 1)), projections)
-    if not trace.order:
+    one = x[:1].detach()
+    run = traced(model, one)
+    if not run.sites:
         raise InputError(
             f"model: expected a convolution or linear module to run, found none in {type(model).__name__}"
         )
-    _assign_projections(trace)
-    # The first recorded shape is the input of layer 1; the feature of layer i is the input of layer i+1.
-    shapes = [_batch_dim(a, b) for a, b in zip(trace.features[1:], twice.features[1:], strict=True)]
-    ends = _block_ends(model, trace.order)
-    modules: dict[int, list[str]] = {}
-    for name, index in trace.owner.items():
-        modules.setdefault(index, []).append(name)
+    plan = _Plan(model, run, graph_of(model, one, run), count_projections)
+    plan.leave_out(lambda site: None if _wanted(site.name, filter) else FILTERED)
+    shapes = _Shapes.of(model, one, run)
+    # What one layer loses may become the feature of another, so look until nothing changes.
+    while mixed := [number for number in plan.mains if not plan.divides(number, shapes)]:
+        plan.left_out |= dict.fromkeys(mixed, MIXED)
+    if not plan.mains:
+        reasons = "; ".join(dict.fromkeys(plan.left_out.values()))
+        raise InputError(f"model: expected a weight layer between image and logits, found none ({reasons})")
+    return _assembled(model, run, plan, shapes, rename)
+
+
+def _wanted(name: str, chosen: Callable[[str], bool] | str | None) -> bool:
+    if chosen is None:
+        return True
+    return re.search(chosen, name) is not None if isinstance(chosen, str) else bool(chosen(name))
+
+
+class _Plan:
+    """Which sites are layers, to which the others belong, and where features are.
+
+    Attributes:
+        left_out: site -> why it is no layer.
+    """
+
+    def __init__(self, model: nn.Module, run: Run, graph: Graph, count_projections: bool) -> None:
+        self.model, self.run, self.graph = model, run, graph
+        self.sites = list(run.sites.values())
+        self.left_out: dict[int, str] = {}
+        reached = set(members(graph.logits))
+        for number in range(1, len(self.sites) + 1):
+            if not graph.input_of(number) & IMAGE:
+                self.left_out[number] = CONSTANT
+            elif number not in reached:
+                self.left_out[number] = DEAD_END
+        self._belongs = {
+            part: owner
+            for part, owner in graph.belongs.items()
+            if not (count_projections and part in graph.projections)
+        }
+
+    def leave_out(self, reason: Callable[[Site], str | None]) -> None:
+        """Leave out the layers for which there is a reason."""
+        for number in self.mains:
+            if (why := reason(self.sites[number - 1])) is not None:
+                self.left_out[number] = why
+
+    def owner(self, number: int) -> int:
+        """The layer that a site is or belongs to."""
+        while number in self._belongs and number not in self.left_out:
+            number = self._belongs[number]
+        return number
+
+    @property
+    def mains(self) -> list[int]:
+        """The sites that are layers, in order."""
+        everything = range(1, len(self.sites) + 1)
+        return [n for n in everything if n not in self.left_out and self.owner(n) == n]
+
+    def parts(self, number: int) -> list[int]:
+        """The sites that belong to a layer, itself included."""
+        return [
+            n for n in range(1, len(self.sites) + 1) if n not in self.left_out and self.owner(n) == number
+        ]
+
+    def place(self, number: int) -> tuple[int, Key]:
+        """Where the feature of a layer is: the site whose argument it is (0 for the logits), and which."""
+        for later in self.mains:
+            if later > number:
+                for key, mask in self.graph.arguments[later - 1].items():
+                    if mask & 1 << number:
+                        return later, key
+        return 0, 0
+
+    def before(self, number: int) -> int:
+        """The last layer that the input of a layer depends on; 0 where there is none."""
+        mains = set(self.mains)
+        return max((n for n in members(self.graph.input_of(number)) if n in mains and n < number), default=0)
+
+    def divides(self, number: int, shapes: "_Shapes") -> bool:
+        """Whether feature and output of a layer can be divided into examples."""
+        place, key = self.place(number)
+        return shapes.divides(place, key) and shapes.divides(number, None)
+
+
+@dataclass
+class _Shapes:
+    """What the sites pass on for one example, and for two where the model takes two.
+
+    Attributes:
+        one, two: the runs; ``two`` is None where the model takes one example alone.
+        again: a second run on the one example, which tells whether chance is in the model.
+    """
+
+    one: Run
+    two: Run | None
+    again: Run
+
+    @classmethod
+    def of(cls, model: nn.Module, x: Tensor, run: Run) -> "_Shapes":
+        # The second example differs from the first, so that rows that come in another order are seen.
+        both = torch.cat([x, 0.5 * x.flip(-1) + 0.25])
+        two: Run | None = None
+        with suppress(InputError):  # a model for one example at a time
+            two = observed(model, both)
+        if two is not None and list(two.sites) != list(run.sites):
+            two = None
+        return cls(run, two, run)
+
+    def values(self, run: Run, site: int, key: Key | None) -> Tensor | None:
+        """The logits (site 0), the argument ``key`` of a site, or its result where ``key`` is None."""
+        if site == 0:
+            return run.logits
+        chosen = list(run.sites.values())[site - 1]
+        return chosen.result if key is None else chosen.arguments.get(key)
+
+    def batch_dim(self, site: int, key: Key | None) -> tuple[int, tuple[int, ...]]:
+        """The dimension that doubles from one example to two, and the shape of one example without it."""
+        one = self.values(self.one, site, key)
+        assert one is not None
+        shape = tuple(one.shape)
+        two = None if self.two is None else self.values(self.two, site, key)
+        both = shape if two is None else tuple(two.shape)
+        doubled = next((d for d, (a, b) in enumerate(zip(shape, both, strict=False)) if b == 2 * a), 0)
+        return doubled, shape[:doubled] + shape[doubled + 1 :] if shape[doubled : doubled + 1] == (
+            1,
+        ) else shape
+
+    def divides(self, site: int, key: Key | None) -> bool:
+        """Whether the first half of what two examples give is what the first of them gives alone."""
+        one = self.values(self.one, site, key)
+        two = None if self.two is None else self.values(self.two, site, key)
+        if one is None or two is None:
+            return one is not None
+        if two.numel() != 2 * one.numel() or one.numel() == 0:
+            return False
+        dim, _ = self.batch_dim(site, key)
+        first = two.movedim(dim, 0).reshape(2, -1)[0].double()
+        alone = one.movedim(dim, 0).reshape(-1).double()
+        error = float((first - alone).abs().max())
+        return not error > 1e-2 * float(alone.abs().max()) + 1e-6
+
+
+def _assembled(
+    model: nn.Module,
+    run: Run,
+    plan: _Plan,
+    shapes: _Shapes,
+    rename: Callable[[str], str] | Mapping[str, str] | None,
+) -> LayerMap:
+    mains = plan.mains
+    index = {number: position for position, number in enumerate(mains, 1)}
+    names = [plan.sites[number - 1].name for number in mains]
+    ends = _block_ends(model, names)
+    modules, claimed = _owners(model, run, plan)
     named = dict(model.named_modules())
     canonical = {id(parameter): name for name, parameter in model.named_parameters()}
-    layers = []
-    for index, name in enumerate(trace.order, 1):
-        output_dim, output_shape = _batch_dim(trace.outputs[name], twice.outputs[name])
+    label = rename if callable(rename) else (rename or {}).get
+    layers, seen = [], set()
+    for number in mains:
+        site, (place, key) = plan.sites[number - 1], plan.place(number)
+        batch_dim, feature_shape = shapes.batch_dim(place, key)
+        output_dim, output_shape = shapes.batch_dim(number, None)
+        parts = [plan.sites[part - 1] for part in plan.parts(number)]
+        raw = [name for part in parts for name in part.parameters]
+        direct = _direct_parameters(named, modules.get(number, ()), canonical)
+        parameters = [n for n in (*raw, *direct) if n not in seen and (n in raw or n not in claimed)]
+        seen.update(parameters)
         layers.append(
             Layer(
-                index=index,
-                name=name,
-                kind=type(named[name]).__name__,
-                feature_shape=shapes[index - 1][1],
+                index=index[number],
+                name=site.name,
+                kind=site.kind,
+                feature_shape=feature_shape,
                 output_shape=output_shape,
-                modules=tuple(modules[index]),
-                parameters=_direct_parameters(named, modules[index], canonical),
-                block=ends[name][0],
-                ends_block=ends[name][1],
-                batch_dim=shapes[index - 1][0],
+                modules=tuple(modules.get(number, ())),
+                parameters=tuple(dict.fromkeys(parameters)),
+                block=ends[site.name][0],
+                ends_block=ends[site.name][1],
+                batch_dim=batch_dim,
                 output_batch_dim=output_dim,
+                feature_at=index.get(place, len(mains) + 1),
+                feature_key=key,
+                before=index.get(plan.before(number), 0),
+                weights=_weights(site, canonical, model),
+                functional=site.parameters,
+                macs=sum(_macs(part, model) for part in parts),
+                label=label(site.name) or "",
             )
         )
-    return _with_unassigned(model, tuple(layers))
+    left_out = tuple(
+        LeftOut(site.name, site.kind, reason, _of_site(site, canonical))
+        for number, reason in sorted(plan.left_out.items())
+        for site in [plan.sites[number - 1]]
+    )
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    return LayerMap(tuple(layers), tuple(name for name in sizes if name not in seen), left_out, sizes)
 
 
-def _batch_dim(one: tuple[int, ...], two: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """The dimension that doubles from one example to two, and the shape of one example without it."""
-    doubled = next((d for d, (a, b) in enumerate(zip(one, two, strict=False)) if b == 2 * a), 0)
-    return doubled, one[:doubled] + one[doubled + 1 :] if one[doubled] == 1 else one
+def _of_site(site: Site, canonical: Mapping[int, str]) -> tuple[str, ...]:
+    """The parameters of a site itself, with those of modules inside it."""
+    inner = () if site.module is None else site.module.parameters()
+    return tuple(dict.fromkeys((*site.parameters, *(canonical[id(p)] for p in inner))))
 
 
-def _with_unassigned(model: nn.Module, layers: tuple[Layer, ...]) -> LayerMap:
-    """The map of these layers, in which a parameter that several of them share belongs to the first."""
-    seen: set[str] = set()
-    unique = []
-    for layer in layers:
-        new = tuple(name for name in layer.parameters if name not in seen)
-        seen.update(new)
-        unique.append(replace(layer, parameters=new))
-    return LayerMap(tuple(unique), tuple(name for name, _ in model.named_parameters() if name not in seen))
+def _weights(site: Site, canonical: Mapping[int, str], model: nn.Module) -> tuple[str, ...]:
+    names = _of_site(site, canonical)
+    return tuple(name for name in names if model.get_parameter(name).dim() > 1)
 
 
-def _assign_projections(trace: Trace) -> None:
-    """Give each projection to the last weight layer of the block around it, in whatever order they ran."""
-    for name in trace.projections:
-        for prefix in _enclosing(name):
-            inside = [index for index, layer in enumerate(trace.order, 1) if layer.startswith(prefix + ".")]
-            if inside:
-                trace.owner[name] = inside[-1]
-                break
+def _macs(site: Site, model: nn.Module) -> float:
+    given = next(iter(site.arguments.values()), None)
+    if site.result is None or given is None:
+        return 0.0
+    if site.module is not None:
+        matrices = [p for p in site.module.parameters() if p.dim() > 1]
+        return macs_of(site.module, matrices, given, site.result)
+    return macs_of(None, [model.get_parameter(name) for name in site.parameters], given, site.result)
+
+
+def _owners(model: nn.Module, run: Run, plan: _Plan) -> tuple[dict[int, list[str]], set[str]]:
+    """For each layer the modules that belong to it; and the parameters that functions use by themselves."""
+    modules: dict[int, list[str]] = {}
+    names = {id(module): name for name, module in model.named_modules()}
+    mains = plan.mains
+    entries: list[tuple[int, int, str]] = []  # order, layer, module
+    for number, site in enumerate(plan.sites, 1):
+        if site.module is not None and number not in plan.left_out:
+            inner = [names[id(m)] for m in site.module.modules()]
+            entries += [(number, plan.owner(number), name) for name in inner]
+    for name, (count, _) in run.others.items():
+        around = any(isinstance(child, WEIGHT_LAYERS) for child in model.get_submodule(name).modules())
+        if around:
+            owner = next((number for number in mains if number > count), mains[-1])
+        else:
+            owner = plan.owner(max(members(plan.graph.others[name]), default=count) or mains[0])
+        if owner not in plan.left_out:
+            entries.append((count, owner, name))
+    for _, owner, name in sorted(entries, key=lambda entry: entry[0]):
+        modules.setdefault(owner, []).append(name)
+    claimed = {name for site in plan.sites for name in site.parameters}
+    return modules, claimed
 
 
 def _block_ends(model: nn.Module, order: Sequence[str]) -> dict[str, tuple[str, bool]]:

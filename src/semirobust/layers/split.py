@@ -7,14 +7,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from semirobust.layers.map import LayerMap
-from semirobust.layers.trace import first_tensor
+from semirobust.core.errors import InputError
+from semirobust.core.outputs import logits_of
+from semirobust.layers.layer import LayerMap
+from semirobust.layers.sites import argument, watched
 
 __all__ = ["Cut", "split"]
 
 
 class _CutReached(Exception):
-    """Raised where layer j+1 would begin."""
+    """Raised where the layer that takes F_j would begin."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Cut:
     """What the prefix hands to the suffix.
 
     Attributes:
-        feature: F_j, the input of layer j+1.
+        feature: F_j, the input of the first layer that depends on layer j.
         x: the input, for the parts of ``forward`` that use it again.
         outputs: module name -> what each call of it returned, of the modules that finished before the cut.
             Shortcuts that cross the cut are among them, so a cut inside a residual block is exact too.
@@ -37,7 +39,10 @@ class Cut:
 
 @dataclass(frozen=True)
 class _Entry:
-    """The outermost running module that has F_j among its arguments, and which arguments these are."""
+    """The outermost running module that has F_j among its arguments, and which arguments these are.
+
+    Where only a function has it, the name is that of the layer which the function computes.
+    """
 
     name: str
     keys: tuple[int | str, ...]  # positions and keywords
@@ -66,7 +71,7 @@ def _cloned(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Prefix:
-    """``prefix(x)`` runs layers 1..j and stops."""
+    """``prefix(x)`` runs layers 1..j, and those beside them, up to the place of F_j."""
 
     model: nn.Module = field(repr=False)
     layers: LayerMap = field(repr=False)
@@ -76,18 +81,20 @@ class Prefix:
         running: list[tuple[str, dict[int | str, Tensor]]] = []
         outputs: dict[str, list[_Recorded]] = {}
         feature: list[Tensor] = []
-        following = self.layers.at(self.after + 1).name
+        layer = self.layers.at(self.after)
+        following = self.layers.at(layer.feature_at)
 
         def before(name: str) -> Any:
             def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
                 arguments: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
                 tensors = {key: value for key, value in arguments if isinstance(value, Tensor)}
                 running.append((name, tensors))
-                if name == following:
-                    feature.append(first_tensor((*args, *kwargs.values())))
-                    raise _CutReached
 
             return hook
+
+        def reached(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            feature.append(argument(layer.feature_key, args, kwargs))
+            raise _CutReached
 
         def after(name: str) -> Any:
             def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
@@ -105,7 +112,10 @@ class Prefix:
                 if name:
                     handles.append(module.register_forward_pre_hook(before(name), with_kwargs=True))
                     handles.append(module.register_forward_hook(after(name)))
-            with suppress(_CutReached):
+            with (
+                watched(self.model, {following.name: reached}, None, self.layers.functions),
+                suppress(_CutReached),
+            ):
                 self.model(x)
         finally:
             for handle in handles:
@@ -120,7 +130,8 @@ class Prefix:
             (name, tuple(key for key, value in tensors.items() if value is feature[0]))
             for name, tensors in running
         )
-        name, keys = next((name, keys) for name, keys in entries if keys)
+        only = (following.name, (layer.feature_key,))
+        name, keys = next(((name, keys) for name, keys in entries if keys), only)
         return Cut(feature[0], x, outputs, _Entry(name, keys))
 
 
@@ -140,14 +151,16 @@ class Suffix:
         new = cut.feature if feature is None else feature
         with (
             _replaying(self.model, cut, new),
-            _replacing(self.model.get_submodule(cut.entry.name), cut.entry.keys, new),
+            _replacing(self.model, self.layers, cut.entry, new),
         ):
-            logits: Tensor = self.model(cut.x)
-        return logits
+            return logits_of(self.model(cut.x))
 
 
 def split(model: nn.Module, layers: LayerMap, after: int) -> tuple[Prefix, Suffix]:
     """Cut ``model`` after layer ``after``: ``suffix(prefix(x))`` equals ``model(x)``.
+
+    The cut is where F_j is: at the input of the first layer that depends on layer j. Layers that run before
+    that beside layer j are in the prefix.
 
     Works on any module, whatever its ``forward``. The suffix runs the whole model, but every module that
     finished before the cut returns its recorded output. So only functional code of the prefix is repeated,
@@ -157,9 +170,12 @@ def split(model: nn.Module, layers: LayerMap, after: int) -> tuple[Prefix, Suffi
         model: the module that ``layers`` describes.
         layers: its layer map.
         after: j, from 1 to n-1.
+
+    Raises:
+        InputError: no layer comes behind layer j.
     """
-    layers.at(after)
-    layers.at(after + 1)
+    if layers.at(after).feature_at > len(layers):
+        raise InputError(f"layer {after}: expected one with another behind it; its feature is the logits")
     return Prefix(model, layers, after), Suffix(model, layers, after)
 
 
@@ -196,19 +212,16 @@ def _replaying(model: nn.Module, cut: Cut, feature: Tensor) -> Iterator[None]:
 
 
 @contextmanager
-def _replacing(module: nn.Module, keys: tuple[int | str, ...], feature: Tensor) -> Iterator[None]:
-    """Inside, the first call of ``module`` gets ``feature`` at these positions and keywords."""
+def _replacing(model: nn.Module, layers: LayerMap, entry: _Entry, feature: Tensor) -> Iterator[None]:
+    """Inside, the first call of the entry gets ``feature`` at its positions and keywords."""
     pending = [feature]
 
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def swapped(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not pending:
             return None
         new = pending.pop()
-        swapped = tuple(new if position in keys else value for position, value in enumerate(args))
-        return swapped, {key: new if key in keys else value for key, value in kwargs.items()}
+        positions = tuple(new if position in entry.keys else value for position, value in enumerate(args))
+        return positions, {key: new if key in entry.keys else value for key, value in kwargs.items()}
 
-    handle = module.register_forward_pre_hook(hook, with_kwargs=True)
-    try:
+    with watched(model, {entry.name: swapped}, None, layers.functions):
         yield
-    finally:
-        handle.remove()

@@ -1,154 +1,293 @@
-"""What a forward pass shows of a model's weight layers: order, shapes, and what belongs to each."""
+"""What forward passes show of a model's weight layers: their order, arguments and results."""
 
-import re
-from collections.abc import Iterable
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
-from semirobust.layers.quiet import run_with_hooks
+from semirobust.core.outputs import logits_of
+from semirobust.core.seed import as_seed
+from semirobust.core.text import first_line
+from semirobust.layers.quiet import quiet
+from semirobust.layers.sites import (
+    WEIGHT_LAYERS,
+    After,
+    Before,
+    Call,
+    Functions,
+    Key,
+    first_tensor,
+    tensors_in,
+    watched,
+)
 
-__all__ = ["WEIGHT_LAYERS", "Trace", "first_tensor", "projections_in", "traced"]
+__all__ = ["Run", "Site", "dependence_by_noise", "observed", "traced"]
 
-WEIGHT_LAYERS = (nn.modules.conv._ConvNd, nn.Linear, nn.Bilinear, nn.MultiheadAttention)
+_SEED = as_seed(0) / "trace"
+_LOG = logging.getLogger("semirobust.layers")
 
 
 @dataclass
-class Trace:
+class Site:
+    """A weight layer, as one forward pass shows it.
+
+    Attributes:
+        name: of its module; of its parameter where a function uses one that no such module has.
+        kind: the class of the module, or the name of the function.
+        parameters: of a site that is no module, the parameters that tell it; else none.
+        module: the module that its name stands for; None for a parameter.
+        arguments: what its first call got: the tensors by argument.
+        result: what its first call returned.
+        nodes: of autograd: what each argument and each result (of every call) was computed by.
+    """
+
+    name: str
+    kind: str
+    parameters: tuple[str, ...] = ()
+    module: nn.Module | None = None
+    arguments: dict[Key, Tensor] = field(default_factory=dict)
+    result: Tensor | None = None
+    argument_nodes: dict[Key, Any] = field(default_factory=dict)
+    result_nodes: list[Any] = field(default_factory=list)
+
+
+@dataclass
+class Run:
     """What one forward pass shows.
 
     Attributes:
-        order: the names of the weight layers as they run.
-        owner: module name -> index of the layer that it belongs to; 0 while that is open.
-        features: shapes of the inputs of the weight layers, then of the logits.
-        outputs: shapes of the outputs of the weight layers, by name.
-        projections: the projections that ran.
+        sites: the weight layers in the order in which they first run.
+        others: the other modules with tensors of their own -> how many sites had run before, and what their
+            arguments were computed by.
+        logits: what the model gave.
+        logits_node, x_node: of autograd: what computed the logits, and the input.
+        problem: why autograd could not follow the pass; "" where it could.
     """
 
-    order: list[str] = field(default_factory=list)
-    owner: dict[str, int] = field(default_factory=dict)
-    features: list[tuple[int, ...]] = field(default_factory=list)
-    outputs: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    projections: list[str] = field(default_factory=list)
+    sites: dict[str, Site] = field(default_factory=dict)
+    others: dict[str, tuple[int, tuple[Any, ...]]] = field(default_factory=dict)
+    logits: Tensor | None = None
+    logits_node: Any = None
+    x_node: Any = None
+    problem: str = ""
+
+    @property
+    def functions(self) -> dict[tuple[str, ...], str]:
+        """The parameters that tell the sites that are no module -> their names."""
+        return {site.parameters: name for name, site in self.sites.items() if site.parameters}
 
 
-def projections_in(model: nn.Module, x: Tensor, shortcuts: str) -> tuple[str, ...]:
-    """Modules that have the name of a projection and lie beside the main path.
+def traced(model: nn.Module, x: Tensor) -> Run:
+    """Run the model on ``x`` and note which weight layers run, in which order, on what.
 
-    The input of a projection is also the input of another module, neither around it nor inside it. A
-    downsampling between two stages may have such a name too, but it is the only module with its input.
+    The pass records a graph of autograd, in which parameters take part; where that fails it records none.
+
+    Raises:
+        InputError: the model cannot run on ``x``.
     """
-    if not shortcuts:
-        return ()
-    inputs: dict[str, Tensor] = {}
-
-    def hook(name: str) -> Any:
-        def before(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
-            if tensors:
-                # The tensor is kept alive, because `is` below would be fooled by a new tensor at its address.
-                inputs.setdefault(name, tensors[0])
-
-        return before
-
-    run_with_hooks(model, x, [(module, hook(name)) for name, module in model.named_modules() if name])
-    pattern = re.compile(shortcuts)
-    projections = []
-    for name, tensor in inputs.items():
-        if pattern.fullmatch(name.rpartition(".")[2]):
-            beside = (
-                k for k, v in inputs.items() if v is tensor and not _inside(k, name) and not _inside(name, k)
-            )
-            if next(beside, None) is not None:
-                projections.append(name)
-    return tuple(projections)
+    try:
+        with _differentiable(model, x) as given:
+            return _pass(model, given, given.grad_fn)
+    except InputError:
+        raise
+    except Exception as error:  # any operation may be without a gradient
+        _LOG.info("no graph of autograd because %s", first_line(error))
+        problem = first_line(error)
+    run = observed(model, x)
+    run.problem = problem
+    return run
 
 
-def _inside(name: str, outer: str) -> bool:
-    """Whether ``name`` is ``outer`` or a module inside it."""
-    return name == outer or name.startswith(f"{outer}.")
+def observed(model: nn.Module, x: Tensor) -> Run:
+    """Like :func:`traced`, without a graph.
+
+    Raises:
+        InputError: the model cannot run on ``x``.
+    """
+    try:
+        with quiet(model), torch.no_grad():
+            return _pass(model, x.clone(), None)
+    except InputError:
+        raise
+    except Exception as error:  # a model can fail in any way on what it was not made for
+        raise InputError(
+            f"x: the model cannot run on {len(x)} examples of shape {tuple(x.shape[1:])}"
+            f" ({first_line(error)})"
+        ) from None
 
 
-def traced(model: nn.Module, x: Tensor, projections: tuple[str, ...]) -> Trace:
-    """Run the model on ``x`` and note which modules run, in which order, on which shapes."""
-    trace = Trace()
-    before, after = [], []
-    weight_layers: set[str] = set()
+@contextmanager
+def _differentiable(model: nn.Module, x: Tensor) -> Iterator[Tensor]:
+    """Inside, the model is in eval mode and its parameters take a gradient; gives ``x`` with one too."""
+    with quiet(model), torch.enable_grad():
+        for parameter in model.parameters():  # `quiet` restores the flags
+            if parameter.is_floating_point() or parameter.is_complex():
+                parameter.requires_grad_(True)
+        # Not a leaf, because a model may normalise it in place.
+        yield x.detach().requires_grad_().clone()
+
+
+def _pass(model: nn.Module, x: Tensor, x_node: Any) -> Run:
+    run = Run(x_node=x_node)
+    handles = []
+    functions = Functions(model, _function(model, run))
+    try:
+        for name, module in _outermost(model):
+            if isinstance(module, WEIGHT_LAYERS):
+                handles.append(module.register_forward_pre_hook(_before(run, name), with_kwargs=True))
+                handles.append(module.register_forward_hook(_after(run, name)))
+            elif _has_tensors(module):
+                handles.append(module.register_forward_pre_hook(_other(run, name), with_kwargs=True))
+        with functions.hooked():
+            logits = logits_of(model(x))
+            run.logits, run.logits_node = logits.detach(), _node(logits)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return run
+
+
+def _outermost(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """All modules but those inside a weight layer, as in attention, which are part of it."""
+    inside: set[nn.Module] = set()
     for name, module in model.named_modules():
-        # A weight layer inside another one, as in attention, is part of it.
-        if any(name.startswith(f"{outer}.") for outer in weight_layers):
-            trace.owner.setdefault(name, 0)
+        if module in inside:
             continue
         if isinstance(module, WEIGHT_LAYERS):
-            weight_layers.add(name)
-        is_projection = any(_inside(name, projection) for projection in projections)
-        before.append((module, _before(trace, name, is_projection)))
-        after.append((module, _after(trace, name)))
-    logits = run_with_hooks(model, x, before, after)
-    if not isinstance(logits, Tensor):
-        raise InputError(f"model: expected one tensor of logits, got {type(logits).__name__}")
-    trace.features.append(tuple(logits.shape))
-    _assign_inner_modules(trace)
-    return trace
-
-
-def _before(trace: Trace, name: str, is_projection: bool) -> Any:
-    """A pre-hook that assigns a module to a layer when it first runs."""
-
-    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if name in trace.owner:
-            return
-        if is_projection:
-            if _has_tensors(module):
-                trace.owner[name] = max(len(trace.order), 1)
-                trace.projections.append(name)
-        elif isinstance(module, WEIGHT_LAYERS):
-            trace.order.append(name)
-            trace.owner[name] = len(trace.order)
-            trace.features.append(tuple(first_tensor((*args, *kwargs.values())).shape))
-        elif _has_tensors(module):
-            # A norm belongs to the layer before it; a module around layers belongs to the next one.
-            around_layers = any(isinstance(child, WEIGHT_LAYERS) for child in module.modules())
-            trace.owner[name] = max(len(trace.order) + (1 if around_layers else 0), 1)
-
-    return hook
-
-
-def _after(trace: Trace, name: str) -> Any:
-    """A hook that notes the shape of a weight layer's first output."""
-
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-        if name in trace.order and name not in trace.outputs:
-            trace.outputs[name] = tuple(first_tensor((output,)).shape)
-
-    return hook
-
-
-def first_tensor(values: Iterable[Any]) -> Tensor:
-    """The first tensor among ``values``, which may lie in nested tuples and lists."""
-    for value in values:
-        if isinstance(value, Tensor):
-            return value
-        if isinstance(value, tuple | list) and value:
-            return first_tensor(value)
-    raise InputError("model: expected its layers to pass on tensors, found none")
+            inside.update(module.modules())
+        yield name, module
 
 
 def _has_tensors(module: nn.Module) -> bool:
     """Whether the module has parameters or buffers outside its sub-modules."""
-    return (
-        next(module.parameters(recurse=False), None) is not None
-        or next(module.buffers(recurse=False), None) is not None
-    )
+    return bool(module._parameters or module._buffers)
 
 
-def _assign_inner_modules(trace: Trace) -> None:
-    """Modules inside a weight layer (the output projection of an attention) belong to it."""
-    for name in [name for name, index in trace.owner.items() if index == 0]:
-        outer = next((layer for layer in trace.order if name.startswith(f"{layer}.")), None)
-        if outer is None:
-            del trace.owner[name]
-        else:
-            trace.owner[name] = trace.owner[outer]
+def _before(run: Run, name: str) -> Any:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if name not in run.sites:
+            run.sites[name] = site = Site(name, type(module).__name__, module=module)
+            _note_arguments(site, args, kwargs)
+
+    return hook
+
+
+def _after(run: Run, name: str) -> Any:
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        _note_result(run.sites[name], output)
+
+    return hook
+
+
+def _function(model: nn.Module, run: Run) -> Callable[[Call], Any]:
+    named, parameters = dict(model.named_modules()), dict(model.named_parameters())
+
+    def seen(call: Call) -> Any:
+        name, module = _named(call.parameters, named, parameters)
+        result = call()
+        # A weight layer that runs as a module is known as such.
+        if name not in run.sites or run.sites[name].parameters == call.parameters:
+            if name not in run.sites:
+                kind = type(module).__name__ if module else call.kind
+                run.sites[name] = site = Site(name, kind, call.parameters, module)
+                _note_arguments(site, call.args, call.kwargs, call.weights)
+            _note_result(run.sites[name], result)
+        return result
+
+    return seen
+
+
+def _named(
+    names: tuple[str, ...], named: Mapping[str, nn.Module], parameters: Mapping[str, nn.Parameter]
+) -> tuple[str, nn.Module | None]:
+    """The weight layer whose weights a function uses; else its largest parameter, and no module."""
+    matrices = [name for name in names if parameters[name].dim() > 1]
+    owners = {name.rpartition(".")[0] for name in matrices}
+    layers = [owner for owner in owners if isinstance(named[owner], WEIGHT_LAYERS)]
+    if len(layers) == 1:
+        return layers[0], named[layers[0]]
+    return max(matrices, key=lambda name: parameters[name].numel()), None
+
+
+def _note_arguments(
+    site: Site, args: tuple[Any, ...], kwargs: dict[str, Any], weights: frozenset[int] = frozenset()
+) -> None:
+    for key, tensor in tensors_in([*enumerate(args), *kwargs.items()]):
+        if key not in site.arguments and id(tensor) not in weights:
+            site.arguments[key], site.argument_nodes[key] = tensor.detach().clone(), _node(tensor)
+
+
+def _note_result(site: Site, output: Any) -> None:
+    tensor = first_tensor((output,))
+    if site.result is None:
+        site.result = tensor.detach().clone()
+    site.result_nodes += [_node(t) for _, t in tensors_in([(0, output)])]
+
+
+def _node(tensor: Tensor) -> Any:
+    """What computed a tensor, now: an operation in place would replace it."""
+    return tensor.grad_fn
+
+
+def _other(run: Run, name: str) -> Any:
+    def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        nodes = tuple(_node(t) for _, t in tensors_in([*enumerate(args), *kwargs.items()]))
+        run.others.setdefault(name, (len(run.sites), nodes))
+
+    return hook
+
+
+def dependence_by_noise(model: nn.Module, x: Tensor, run: Run) -> list[dict[Key, int]]:
+    """Which sites each argument of each site depends on, by runs in which one of them gives noise.
+
+    Returns:
+        for each site, and at the end for the logits (whose one argument is 0), a bit set for each argument:
+        bit 0 is the input, bit k the k-th site.
+    """
+    names = list(run.sites)
+    plain = _values(model, x, run, None)
+    again = _values(model, x, run, None)
+    found = [dict.fromkeys(values, 0) for values in plain]
+    for bit, name in enumerate([None, *names]):
+        changed = _values(model, _noise(x) if name is None else x, run, name)
+        for place, (old, same, new) in enumerate(zip(plain, again, changed, strict=True)):
+            for key in old:
+                if key in new and key in same and torch.equal(old[key], same[key]):
+                    found[place][key] |= int(not torch.equal(old[key], new[key])) << bit
+    return found
+
+
+def _values(model: nn.Module, x: Tensor, run: Run, noisy: str | None) -> list[dict[Key, Tensor]]:
+    """The arguments of each site, and the logits, where the site ``noisy`` gives noise."""
+    values: dict[str, dict[Key, Tensor]] = {name: {} for name in run.sites}
+
+    def before(name: str) -> Before:
+        def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            for key, tensor in tensors_in([*enumerate(args), *kwargs.items()]):
+                if key in run.sites[name].arguments:
+                    values[name].setdefault(key, tensor.detach().clone())
+
+        return call
+
+    def after(output: Any) -> None:
+        for _, tensor in tensors_in([(0, output)]):
+            if tensor.is_floating_point():
+                tensor.copy_(_noise(tensor))
+
+    afters: dict[str, After] = {} if noisy is None else {noisy: after}
+    befores = {name: before(name) for name in values}
+    watching = watched(model, befores, afters, run.functions)
+    with quiet(model), torch.no_grad(), _SEED.globally(), watching:
+        logits = logits_of(model(x.clone()))
+    return [*values.values(), {0: logits.detach()}]
+
+
+def _noise(like: Tensor) -> Tensor:
+    noise = torch.rand(like.shape, generator=_SEED.generator()).to(like)
+    scale = like.abs().mean().clamp_min(1) if like.numel() else 1.0
+    return noise * scale

@@ -41,8 +41,8 @@ class ConnectivityResult:
 
     Attributes:
         indices: the layers, ascending.
-        before: for each of them the layer that it was measured against: the one before, or the end of the
-            block before.
+        before: for each of them the layer that it was measured against: the last one before it that it
+            depends on, or the end of a block.
         estimates: of each layer, with those of each class inside.
         notes: sentences on classes and layers that were left out, and on estimates that say little.
         examples: how many examples were given.
@@ -155,8 +155,9 @@ class _Spots:
 
     @property
     def pairs(self) -> dict[int, int]:
-        """Layer -> the layer that it is measured against."""
-        return dict(zip(self.indices[1:], self.indices, strict=False))
+        """Layer -> the layer that it is measured against: the last one before it that it depends on."""
+        before = {j: self.layers.before(j, self.indices) for j in self.indices}
+        return {j: i for j, i in before.items() if i}
 
     def each(self, model: nn.Module, x: Tensor, see: Callable[[int, Tensor], None]) -> None:
         """Run the model over ``x`` and give the (n, D) feature of every layer to ``see``; none is stored."""
@@ -221,14 +222,16 @@ def _within(
     samples = {
         j: Sample(estimator, seed / "reduce", (moments[i], moments[j])) for j, i in spots.pairs.items()
     }
-    following = {i: j for j, i in spots.pairs.items()}
+    following: dict[int, list[int]] = {}
+    for j, i in spots.pairs.items():
+        following.setdefault(i, []).append(j)
 
     def store(index: int, rows: Tensor) -> None:
         if not estimator.moments:
             moments[index].see(rows, spread=False)
-        # A layer is the second side of its own pair and the first side of the next.
-        if index in following:
-            samples[following[index]].add(0, rows)
+        # A layer is the second side of its own pair and the first side of those behind it.
+        for j in following.get(index, ()):
+            samples[j].add(0, rows)
         if index in samples:
             samples[index].add(1, rows)
 

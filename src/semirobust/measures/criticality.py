@@ -20,8 +20,10 @@ from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.layers.features import Place, check_place, features, indices_at
-from semirobust.layers.map import Layer, LayerMap, layer_map
+from semirobust.layers.layer import Layer, LayerMap
+from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import quiet
+from semirobust.layers.reach import reach_note, without_effect
 from semirobust.layers.scores import Floats, LayerScores
 from semirobust.measures import MEASURES
 from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
@@ -39,11 +41,14 @@ class CriticalityResult:
 
     Attributes:
         indices: (L,) the layers, from 1.
-        values: (L,) criticality C_i; the product of the first i of them is the weakness of layer i.
+        values: (L,) criticality C_i; along a chain of layers the product of the first i of them is the
+            weakness of layer i. NaN where there is none.
         low, high: (L,) 95 % interval of C_i, by a bootstrap over batches.
-        weakness: (L,) epsilon-weakness W(F_i): how far the attack moves the feature of layer i.
+        weakness: (L,) epsilon-weakness W(F_i): how far the attack moves the feature of layer i; NaN where
+            the feature does not depend on the layer.
         examples: how many examples it was measured on.
         layers: how many layers the model has.
+        notes: sentences that a reader must know, such as on layers without a number.
     """
 
     indices: tuple[int, ...]
@@ -53,6 +58,7 @@ class CriticalityResult:
     weakness: Floats
     examples: int
     layers: int
+    notes: tuple[str, ...] = ()
 
     def scores(self) -> LayerScores:
         """The criticality as scores to select by."""
@@ -65,6 +71,7 @@ class CriticalityResult:
             high=self.high,
             examples=self.examples,
             layers=self.layers,
+            notes=self.notes,
         )
 
     def ranking(self) -> tuple[int, ...]:
@@ -75,10 +82,16 @@ class CriticalityResult:
 @MEASURES.register("criticality")
 @dataclass(frozen=True)
 class Criticality(AbstractLayerMeasure):
-    """C_1 = W(F_1), C_i = W(F_i) / W(F_{i-1}), W(F_i) = 1/N_i E_x ||F_i(x + delta) - F_i(x)||_2.
+    """C_1 = W(F_1), C_i = W(F_i) / W(F_b(i)), W(F_i) = 1/N_i E_x ||F_i(x + delta) - F_i(x)||_2.
 
     Source: CLAT (Gopal et al.), equations 2 and 3, with one delta for all layers: the perturbation of an
     attack on the model's output. It takes two forward passes.
+
+    b(i) is the layer before, i-1 in the paper's chains. Where layers run beside each other it is the last one
+    that the input of layer i depends on (ours), and layers that all take the image are C_i = W(F_i). Layers
+    whose outputs meet at one place have one feature, and so one weakness. There is no number (NaN) where the
+    feature before does not move, since x / 0 says nothing, and where the feature does not depend on what the
+    layer computes, as in a branch behind a norm of weight 0.
 
     The form ``curvature`` (equation 9) has ||J_i(x')^T (F_i(x') - F_i(x))||_2 / ||x' - x||_2 in place of the
     distance, J_i the Jacobian of F_i. It is computed exactly, by one vector-Jacobian product for each layer.
@@ -92,7 +105,7 @@ class Criticality(AbstractLayerMeasure):
             the root of N_i and ``relative`` by E ||F_i(x)||_2 instead (ours). For the curvature ``paper`` and
             ``rms`` divide by N_i, ``relative`` by E ||F_i(x)||_2^2.
         at: where the feature of layer i is taken: the ``input`` of layer i+1, the raw ``conv`` output, or the
-            ``input`` behind the ends of a ``block`` only; i-1 is then the end of the block before.
+            ``input`` behind the ends of a ``block`` only; b(i) is then the end of the block before.
         batch_size: examples in a forward pass, and the unit that the bootstrap draws; with fewer than eight
             batches it draws single examples.
         resamples: of the bootstrap.
@@ -150,23 +163,32 @@ class Criticality(AbstractLayerMeasure):
         # With few batches a bootstrap over them would be too coarse.
         unit = self.batch_size if len(x) >= 8 * self.batch_size else 1
         draws = _bootstrap_sums(np.stack([changes, size]), unit, self.resamples, seed)
-        boot = self._ratios(draws[0], draws[1], divisor)
+        before = _before(layers, indices)
+        boot = _ratio(self._weakness(draws[0], draws[1], divisor, 1), before)
         weakness = self._weakness(changes.sum(0), size.sum(0), divisor, len(x))
+        still = () if self.at == "conv" else without_effect(model, layers, x, indices)
+        weakness[np.isin(indices, still)] = np.nan
+        values = _ratio(weakness, before)
+        missing = np.isnan(values)
+        low, high = (np.where(missing, np.nan, np.quantile(boot, q, axis=0)) for q in (0.025, 0.975))
+        without = [index for index, none in zip(indices, missing, strict=True) if none]
         return CriticalityResult(
             indices=indices,
-            values=_ratio(weakness),
-            low=np.quantile(boot, 0.025, axis=0),
-            high=np.quantile(boot, 0.975, axis=0),
+            values=values,
+            low=low,
+            high=high,
             weakness=weakness,
             examples=len(x),
             layers=len(layers),
+            notes=(reach_note("criticality", without),) if without else (),
         )
 
     def index(self, layers: LayerMap, changes: Floats, size: Floats) -> LayerScores:
         """The criticality, without an interval, from some rows of what :meth:`per_example` gives."""
         indices = indices_at(layers, self.at)
         divisor = self._divisors([layers.at(index) for index in indices])
-        values = _ratio(self._weakness(changes.sum(0), size.sum(0), divisor, len(changes)))
+        weakness = self._weakness(changes.sum(0), size.sum(0), divisor, len(changes))
+        values = _ratio(weakness, _before(layers, indices))
         return LayerScores.without_interval(
             "criticality", values, indices=indices, examples=len(changes), layers=len(layers)
         )
@@ -231,18 +253,21 @@ class Criticality(AbstractLayerMeasure):
         """W (..., L) of each layer from sums (..., L) over ``n`` examples."""
         return changes / np.maximum(size, 1e-300) if self.scale == "relative" else changes / n / divisor
 
-    def _ratios(self, changes: Floats, size: Floats, divisor: Floats) -> Floats:
-        return _ratio(self._weakness(changes, size, divisor, 1))
-
 
 def _size(layer: Layer, at: Place) -> int:
     return int(np.prod(layer.output_shape)) if at == "conv" else layer.features
 
 
-def _ratio(weakness: Floats) -> Floats:
-    """C from W along the last dimension. 0 / 0 is 0, since a layer behind a dead one adds nothing."""
-    before = np.concatenate([np.ones_like(weakness[..., :1]), weakness[..., :-1]], -1)
-    return np.divide(weakness, before, out=np.where(weakness > 0, np.inf, 0.0), where=before > 0)
+def _before(layers: LayerMap, indices: tuple[int, ...]) -> list[int]:
+    """For each layer the position of the one before it; -1 where there is none."""
+    return [indices.index(b) if (b := layers.before(i, indices)) else -1 for i in indices]
+
+
+def _ratio(weakness: Floats, before: list[int]) -> Floats:
+    """C from W along the last dimension; NaN where the weakness before is 0."""
+    ones = np.ones_like(weakness[..., :1])
+    previous = np.concatenate([weakness, ones], -1)[..., before]
+    return np.divide(weakness, previous, out=np.full_like(weakness, np.nan), where=previous > 0)
 
 
 def _bootstrap_sums(values: Floats, unit: int, resamples: int, seed: Seed) -> Floats:

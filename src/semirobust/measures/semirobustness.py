@@ -52,8 +52,9 @@ class Headed(nn.Module):
         if not self.pool or feature.dim() < 3:
             return feature.reshape(len(x), -1)
         # The input of a linear module has its channels last, as tokens have; that of a convolution second.
+        place = self.layers.at(self.after).feature_at
         last = feature.dim() == 3 or (
-            self.after < len(self.layers) and self.layers.at(self.after + 1).kind == "Linear"
+            place <= len(self.layers) and self.layers.at(place).kind in ("Linear", "linear")
         )
         return feature.mean(tuple(range(1, feature.dim() - 1)) if last else tuple(range(2, feature.dim())))
 

@@ -155,7 +155,7 @@ class FeatureUsefulness(AbstractLayerMeasure):
             "original-robust": (found.original_robust, None),
             "actual": (found.actual, None),
         }
-        index = len(layers) - 1
+        index = layers.at(len(layers)).before
         scores = []
         for part, (values, mean) in by_part.items():
             ends = mean or (float(values.mean()), math.nan, math.nan)

@@ -53,17 +53,19 @@ class WeightCriticality(AbstractLayerMeasure):
         with quiet(model):
             base = _losses(model, x_adv, y, self.batch_size)
         rows = []
-        for number, index in enumerate(layers.indices, 1):
+        # A layer whose weights are computed from others has none to move.
+        measured = tuple(layer.index for layer in layers if layer.weights)
+        for number, index in enumerate(measured, 1):
             worst = self._worst(model, layers, index, x_adv, y, context.seed / index)
             rises = (worst - base).double().tolist()
             rows.append((sum(rises) / len(rises), *mean_interval(rises)))
-            context.progress("weight-criticality", number, len(layers))
+            context.progress("weight-criticality", number, len(measured))
         return [
             LayerScores.from_rows(
                 "weight-criticality",
                 rows,
                 unit="nats",
-                indices=layers.indices,
+                indices=measured,
                 examples=len(x_adv),
                 layers=len(layers),
             )
@@ -74,7 +76,7 @@ class WeightCriticality(AbstractLayerMeasure):
     ) -> Tensor:
         """The losses (N,) at the perturbation of the layer's weight whose mean loss is highest."""
         other = copy.deepcopy(model).eval().requires_grad_(False)
-        weight = other.get_parameter(f"{layers.at(index).name}.weight")
+        weight = other.get_parameter(layers.at(index).weights[0])
         start, radius = weight.detach().clone(), self.radius * float(weight.detach().norm())
         worst: Tensor | None = None
         for number in range(self.passes):

@@ -47,7 +47,7 @@ class Dependent(AbstractObjective):
         return cross_entropy_of(step)
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
-        pairs = [(j - 1, j) for j in step.selected if j > 1]
+        pairs = [(i, j) for j in step.selected if (i := step.layers.at(j).before)]
         if not pairs:
             raise InputError(
                 "layers: expected one behind another to train, since the first layer depends on no other"

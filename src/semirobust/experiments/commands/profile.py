@@ -109,7 +109,8 @@ def score_records(scores: Sequence[LayerScores], at: Origin, about: About = Abou
     notes: list[AnyRecord] = []
     for score in scores:
         own = replace(about, measure=score.measure, part=score.part or None, estimator=score.by or None)
-        records += [_number(score, i, own, at) for i in range(len(score))]
+        # A layer without a number has a sentence among the notes.
+        records += [_number(score, i, own, at) for i in range(len(score)) if not math.isnan(score.values[i])]
         notes += [
             Finding(topic=Topic.MEASURE, text=note, level="warning", about=own, origin=at)
             for note in score.notes

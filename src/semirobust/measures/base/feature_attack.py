@@ -84,14 +84,14 @@ class Head:
 
     @classmethod
     def of(cls, model: nn.Module, layers: LayerMap, reference: Tensor) -> "Head":
-        last = model.get_submodule(layers.at(len(layers)).name)
-        if not isinstance(last, nn.Linear) or len(layers) < 2:
-            raise InputError(
-                f"model: expected a linear layer at its end, behind others; got {type(last).__name__}"
-            )
+        end = layers.at(len(layers))
+        last = None if end.functional else model.get_submodule(end.name)
+        alone = end.before and layers.at(end.before).feature_at == end.index
+        if not isinstance(last, nn.Linear) or not alone:
+            raise InputError(f"model: expected a linear layer at its end, behind others; got {end.kind}")
         if last.out_features < 2:
             raise InputError("model: expected two logits or more, got one")
-        plain = cls(model, layers, len(layers) - 1, torch.empty(0), torch.empty(0), torch.empty(0))
+        plain = cls(model, layers, end.before, torch.empty(0), torch.empty(0), torch.empty(0))
         f = plain.features(reference).double()
         if f.shape[1] != last.in_features:
             raise InputError(
@@ -105,7 +105,7 @@ class Head:
         rows = last.weight.detach().double()
         against = (rows - rows.mean(0)) * classes / (classes - 1)  # a class minus the mean of the others
         weight = against * torch.where(deviation.isfinite(), deviation, 0.0)
-        return cls(model, layers, len(layers) - 1, weight.cpu(), f.mean(0).cpu(), deviation.cpu())
+        return cls(model, layers, end.before, weight.cpu(), f.mean(0).cpu(), deviation.cpu())
 
     def faster(self, x: Tensor) -> "Head":
         """The same head on a fast copy of the model, where that gives the same features."""

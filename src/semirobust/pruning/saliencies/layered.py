@@ -81,7 +81,9 @@ class Layered(AbstractSaliency):
         layers = layer_map(model, x[:1])
         ranks = self._ranks(model, layers, x, y, attack, seed)
         factors = {
-            f"{layer.name}.weight": self.strength ** (ranks.get(layer.index, 0.5) - 0.5) for layer in layers
+            name: self.strength ** (ranks.get(layer.index, 0.5) - 0.5)
+            for layer in layers
+            for name in layer.weights
         }
         # The mean is over weights that remain: those pruned before have a score of 0.
         return {
@@ -118,10 +120,10 @@ class Layered(AbstractSaliency):
             raise InputError(f"score: expected one of {', '.join(known)}; got {self.score!r}")
         by_layer = scores[known.index(self.score) if self.score else 0]
         sign = 1 if self.favour == "high" else -1
-        if len(by_layer.indices) < 2:
+        numbers = {index: sign * value for index, value in by_layer.by_index().items() if value == value}
+        if len(numbers) < 2:
             return {}
-        ranks = rankdata([sign * value for value in by_layer.values])  # equal scores get equal ranks
+        ranks = rankdata(list(numbers.values()))  # equal scores get equal ranks
         return {
-            index: (float(rank) - 1) / (len(ranks) - 1)
-            for index, rank in zip(by_layer.indices, ranks, strict=True)
+            index: (float(rank) - 1) / (len(ranks) - 1) for index, rank in zip(numbers, ranks, strict=True)
         }

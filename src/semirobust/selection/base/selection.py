@@ -13,7 +13,7 @@ __all__ = ["AbstractSelection"]
 
 @dataclass(frozen=True)
 class AbstractSelection(ABC):
-    """Chooses layers from their scores.
+    """Chooses layers from their scores; one without a score (NaN) is never chosen.
 
     Args:
         k: how many; None for 5 % of the layers, rounded up, as in the paper (CLAT, section 4.1).
@@ -27,13 +27,20 @@ class AbstractSelection(ABC):
         """Indices of the chosen layers, ascending.
 
         Raises:
-            InputError: there are fewer layers to choose from than ``k``.
+            InputError: fewer layers have a score than ``k``.
         """
         count = math.ceil(0.05 * scores.layers) if self.k is None else self.k
         # ``ranking`` runs from the highest score to the lowest.
-        candidates = tuple(i for i in scores.ranking() if self.classifier or i != scores.layers)
+        numbers = scores.by_index()
+        candidates = tuple(
+            i
+            for i in scores.ranking()
+            if (self.classifier or i != scores.layers) and not math.isnan(numbers[i])
+        )
         if not 1 <= count <= len(candidates):
-            raise InputError(f"k: expected 1 to {len(candidates)} layers, got {count}")
+            without = sum(map(math.isnan, numbers.values()))
+            note = f" ({without} have no score)" if without else ""
+            raise InputError(f"k: expected 1 to {len(candidates)} layers{note}, got {count}")
         return tuple(sorted(self.choose(candidates, count, seed)))
 
     @abstractmethod

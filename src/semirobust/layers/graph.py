@@ -1,0 +1,218 @@
+"""Which weight layer's output reaches which input, and what it does there."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor, nn
+
+from semirobust.layers.sites import Key
+from semirobust.layers.trace import Run, dependence_by_noise
+
+__all__ = ["IMAGE", "Graph", "graph_of", "members"]
+
+IMAGE = 1
+"""The bit of the model's input in a set of sites; the k-th site, counted from 1, has bit k."""
+
+_NONLINEAR = (
+    "Relu",
+    "Elu",
+    "Selu",
+    "Celu",
+    "Gelu",
+    "Silu",
+    "Mish",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+    "Hardtanh",
+    "Hardswish",
+    "Hardsigmoid",
+    "Threshold",
+    "Clamp",
+    "Prelu",
+)
+
+
+@dataclass
+class Graph:
+    """Dependences between the weight layers of one run, as sets of sites in the bits of whole numbers.
+
+    Attributes:
+        arguments: for each site, what each of its arguments depends on.
+        logits: what the logits depend on.
+        others: for each other module with tensors, what its arguments depend on.
+        belongs: site (from 1) -> the site that it is a part of: the projection of a shortcut to the last one
+            of the path to which it is added, a gate to the one whose output it scales.
+        projections: those of them that are projections.
+    """
+
+    arguments: list[dict[Key, int]]
+    logits: int
+    others: dict[str, int]
+    belongs: dict[int, int] = field(default_factory=dict)
+    projections: set[int] = field(default_factory=set)
+
+    def input_of(self, site: int) -> int:
+        """All that any argument of a site depends on."""
+        union = 0
+        for mask in self.arguments[site - 1].values():
+            union |= mask
+        return union
+
+
+def members(mask: int) -> Iterator[int]:
+    """The sites of a set, ascending."""
+    mask &= ~IMAGE
+    while mask:
+        yield (mask & -mask).bit_length() - 1
+        mask &= mask - 1
+
+
+def graph_of(model: nn.Module, x: Tensor, run: Run) -> Graph:
+    """The graph of a run on ``x``, by autograd where it followed the whole pass, else by noise."""
+    sites = list(run.sites.values())
+    if (
+        run.problem
+        or run.logits_node is None
+        or any(node is None for site in sites for node in site.result_nodes)
+    ):
+        # Something in the model is not differentiable, such as rounding or a part without a gradient.
+        *arguments, logits = dependence_by_noise(model, x, run)
+        # Without a graph a norm belongs to the site that ran before it.
+        others = {name: (1 << count) & ~IMAGE for name, (count, _) in run.others.items()}
+        return Graph(arguments, logits[0], others)
+    tape = _Tape(run)
+    graph = Graph(
+        [{key: tape.mask(node) for key, node in site.argument_nodes.items()} for site in sites],
+        tape.mask(run.logits_node),
+        {name: tape.union(nodes) for name, (_, nodes) in run.others.items()},
+    )
+    sizes = [sum(p.numel() for p in site.module.parameters()) if site.module else 0 for site in sites]
+    _find_gates(graph, tape, [0 if s.result is None else s.result.numel() for s in sites])
+    _find_projections(graph, tape, sizes)
+    return graph
+
+
+class _Tape:
+    """The graph of autograd behind the logits of a run."""
+
+    def __init__(self, run: Run) -> None:
+        self._marks = {run.x_node: IMAGE}
+        for number, site in enumerate(run.sites.values(), 1):
+            for node in site.result_nodes:
+                self._marks[node] = self._marks.get(node, 0) | 1 << number
+        self._masks: dict[Any, int] = {}
+        self.consumers: dict[Any, int] = {}
+        self.nodes: list[Any] = []
+        for node in self._behind(run.logits_node):
+            self.nodes.append(node)
+            for following in self.next(node):
+                self.consumers[following] = self.consumers.get(following, 0) + 1
+
+    def next(self, node: Any) -> list[Any]:
+        """What a node was computed from."""
+        return [following for following, _ in node.next_functions if following is not None]
+
+    def _behind(self, node: Any) -> Iterator[Any]:
+        seen, open_ = {node}, [node]
+        while open_:
+            node = open_.pop()
+            yield node
+            for following in self.next(node):
+                if following not in seen:
+                    seen.add(following)
+                    open_.append(following)
+
+    def mask(self, node: Any) -> int:
+        """What a node depends on, itself included."""
+        if node is None:
+            return 0
+        open_ = [node]
+        while open_:  # not recursive, since networks are deep
+            top = open_[-1]
+            if top in self._masks:
+                open_.pop()
+                continue
+            missing = [following for following in self.next(top) if following not in self._masks]
+            if missing:
+                open_.extend(missing)
+                continue
+            mask = self._marks.get(top, 0)
+            for following in self.next(top):
+                mask |= self._masks[following]
+            self._masks[top] = mask
+            open_.pop()
+        return self._masks[node]
+
+    def union(self, nodes: Iterable[Any]) -> int:
+        """What any of the nodes depends on."""
+        mask = 0
+        for node in nodes:
+            mask |= self.mask(node)
+        return mask
+
+    def operands(self, kind: str) -> Iterator[tuple[Any, Any]]:
+        """The operands of all sums ("Add") or products ("Mul") of two values that depend on the image."""
+        for node in self.nodes:
+            if node.name().startswith(f"{kind}Backward"):
+                both = [n for n in self.next(node) if self.mask(n) & IMAGE]
+                if len(both) == 2:
+                    yield both[0], both[1]
+
+    def is_linear_chain(self, node: Any, only: int) -> bool:
+        """Whether the sites ``only`` behind ``node`` follow one another, feed nothing else, and have no
+        activation between or behind them.
+        """
+        while self.mask(node) & only:
+            name = node.name()
+            if self.consumers.get(node, 0) != 1 or any(word in name for word in _NONLINEAR):
+                return False
+            following = [n for n in self.next(node) if self.mask(n) & only]
+            if len(following) > 1:
+                return False
+            if not following:
+                return True
+            node = following[0]
+        return True
+
+
+def _find_projections(graph: Graph, tape: _Tape, sizes: list[int]) -> None:
+    """A projection is a chain without activations that is added to a longer path from the same place.
+
+    It has fewer layers than the path and fewer parameters, which tells it from a layer with a low-rank
+    update.
+    """
+    for one, two in tape.operands("Add"):
+        for side, main in ((one, two), (two, one)):
+            short = _counted(graph, tape.mask(side) & ~tape.mask(main))
+            few, many = list(members(short)), list(members(tape.mask(main) & ~tape.mask(side)))
+            many = [site for site in many if site not in graph.belongs]
+            smaller = sum(sizes[i - 1] for i in few) <= sum(sizes[i - 1] for i in many)
+            if few and len(few) < len(many) and smaller and tape.is_linear_chain(side, short):
+                graph.belongs |= dict.fromkeys(few, many[-1])
+                graph.projections.update(few)
+
+
+def _counted(graph: Graph, mask: int) -> int:
+    """The set without those that are a part of others."""
+    for site in graph.belongs:
+        mask &= ~(1 << site)
+    return mask
+
+
+def _find_gates(graph: Graph, tape: _Tape, sizes: list[int]) -> None:
+    """A gate is computed from what it scales and has fewer values: squeeze and excitation, or attention over
+    positions.
+    """
+    for one, two in tape.operands("Mul"):
+        for scaled, factor in ((one, two), (two, one)):
+            base = tape.mask(scaled)
+            gate = tape.mask(factor) & ~base
+            if not gate & ~IMAGE or base & ~tape.mask(factor) or not base & ~IMAGE:
+                continue
+            owner = max(members(base))
+            squeezed = all(sizes[site - 1] < sizes[owner - 1] for site in members(gate))
+            if squeezed:
+                graph.belongs |= dict.fromkeys(members(gate), owner)

@@ -1,0 +1,200 @@
+"""One weight layer of a model, and all of them with what belongs to none."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import overload
+
+import torch
+from torch import Tensor
+
+from semirobust.core.errors import InputError
+from semirobust.layers.sites import Key
+
+__all__ = ["Layer", "LayerMap", "LeftOut"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One weight layer: a convolution or linear module, and what belongs to it, such as its norm.
+
+    Attributes:
+        index: its number, 1 to n in execution order.
+        name: the qualified name of its module; of its parameter where a function uses one that no
+            convolution or linear module has.
+        kind: the class of that module, or the name of the function.
+        feature_shape: shape of the feature F_i without the batch.
+        output_shape: shape of its raw output without the batch.
+        modules: the modules whose direct parameters and buffers belong to the layer, such as its norm.
+        parameters: the names of all its parameters.
+        block: the smallest enclosing module that has several weight layers and whose class occurs more than
+            once, such as a residual block; the layer itself if there is none.
+        ends_block: whether it is the last weight layer of its block.
+        batch_dim: the dimension of its feature that counts examples; 1 where the sequence comes first.
+        output_batch_dim: the same for its raw output.
+        feature_at: the layer whose input is F_i: the first one behind it that depends on it; n+1 for the
+            logits.
+        feature_key: which argument of that layer it is: a position or a keyword.
+        before: the last layer that its input depends on; 0 where it takes the image.
+        weights: the names of its weight matrices, without those of projections and gates.
+        functional: the parameters that tell it, where a function and no module computes it; else none.
+        macs: multiply-accumulate operations for one example, with its projections and gates.
+        label: the name to show.
+    """
+
+    index: int
+    name: str
+    kind: str
+    feature_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    modules: tuple[str, ...]
+    parameters: tuple[str, ...]
+    block: str
+    ends_block: bool
+    batch_dim: int = 0
+    output_batch_dim: int = 0
+    feature_at: int = 0
+    feature_key: Key = 0
+    before: int = 0
+    weights: tuple[str, ...] = ()
+    functional: tuple[str, ...] = ()
+    macs: float = 0.0
+    label: str = ""
+
+    def per_example(self, feature: Tensor, n: int, *, raw: bool = False) -> Tensor:
+        """A recorded feature (or raw output) of ``n`` examples as a matrix (n, values), one row each."""
+        return feature.movedim(self.output_batch_dim if raw else self.batch_dim, 0).reshape(n, -1)
+
+    @property
+    def features(self) -> int:
+        """The number N_i of values in its feature."""
+        return int(torch.Size(self.feature_shape).numel())
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A weight layer of which no number would be true.
+
+    Attributes:
+        name: of its module or parameter.
+        kind: the class of that module, or the name of the function.
+        reason: why it is no layer of the map, as a clause: "its input does not depend on the image".
+        parameters: the names of its parameters.
+    """
+
+    name: str
+    kind: str
+    reason: str
+    parameters: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LayerMap(Sequence[Layer]):
+    """The layers of one model in execution order; ``map[0]`` is layer 1.
+
+    Attributes:
+        layers: the entries.
+        unassigned: parameters that belong to no layer: of modules that did not run, and of ``left_out``.
+        left_out: weight layers that are not numbered, and why.
+        sizes: the number of values in each parameter of the model, by name.
+    """
+
+    layers: tuple[Layer, ...]
+    unassigned: tuple[str, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    sizes: Mapping[str, int] = field(default_factory=dict, repr=False)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __iter__(self) -> Iterator[Layer]:
+        return iter(self.layers)
+
+    @overload
+    def __getitem__(self, position: int) -> Layer: ...
+    @overload
+    def __getitem__(self, position: slice) -> tuple[Layer, ...]: ...
+    def __getitem__(self, position: int | slice) -> Layer | tuple[Layer, ...]:
+        return self.layers[position]
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """1 to n."""
+        return tuple(layer.index for layer in self.layers)
+
+    @property
+    def block_ends(self) -> tuple[int, ...]:
+        """Indices of the layers that end a block; the last layer is always among them."""
+        return tuple(layer.index for layer in self.layers if layer.ends_block or layer.index == len(self))
+
+    def at(self, index: int) -> Layer:
+        """The layer numbered ``index`` (from 1)."""
+        if not 1 <= index <= len(self):
+            raise InputError(f"layer: expected an index from 1 to {len(self)}, got {index}")
+        return self.layers[index - 1]
+
+    def modules(self, indices: Iterable[int]) -> tuple[str, ...]:
+        """Names of the modules that belong to the given layers."""
+        return tuple(name for index in indices for name in self.at(index).modules)
+
+    def parameters(self, indices: Iterable[int]) -> tuple[str, ...]:
+        """Names of the parameters that belong to the given layers."""
+        return tuple(name for index in indices for name in self.at(index).parameters)
+
+    def before(self, index: int, among: Sequence[int]) -> int:
+        """The layer among those given that layer ``index`` is compared with: the last one that it comes
+        behind; 0 where there is none.
+        """
+        layer = self.at(index).before
+        while layer and layer not in among:
+            layer = self.at(layer).before
+        return layer
+
+    @property
+    def functions(self) -> dict[tuple[str, ...], str]:
+        """Of the layers that no module computes: the parameters that tell them -> their names."""
+        return {layer.functional: layer.name for layer in self.layers if layer.functional}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences on what is not numbered; none where every parameter belongs to a layer."""
+        notes = []
+        reasons: dict[str, list[LeftOut]] = {}
+        for entry in self.left_out:
+            reasons.setdefault(entry.reason, []).append(entry)
+        for reason, entries in reasons.items():
+            names = ", ".join(entry.name for entry in entries[:3]) + (", …" if len(entries) > 3 else "")
+            what = "1 weight layer is" if len(entries) == 1 else f"{len(entries)} weight layers are"
+            notes.append(f"layer map: {what} left out ({names}): {reason}")
+        if self.unassigned:
+            lost, total = sum(self.sizes[name] for name in self.unassigned), sum(self.sizes.values())
+            names = ", ".join(self.unassigned[:3]) + (", …" if len(self.unassigned) > 3 else "")
+            notes.append(
+                f"layer map: {lost:,} of {total:,} parameters ({lost / max(total, 1):.1%}) belong to no"
+                f" layer ({names})"
+            )
+        return tuple(notes)
+
+    def __str__(self) -> str:
+        """A table of the layers, their features, parameters and MACs, with the notes behind it."""
+        rows = [("", "layer", "kind", "feature", "parameters", "MACs")]
+        for x in self.layers:
+            parameters = sum(self.sizes.get(name, 0) for name in x.parameters)
+            shape = "x".join(map(str, x.feature_shape))
+            rows.append((str(x.index), x.label or x.name, x.kind, shape, f"{parameters:,}", _short(x.macs)))
+        total = sum(self.sizes.get(name, 0) for layer in self.layers for name in layer.parameters)
+        rows.append(("", "all", "", "", f"{total:,}", _short(sum(x.macs for x in self.layers))))
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = []
+        for row in rows:
+            left = [row[column].ljust(widths[column]) for column in (1, 2, 3)]
+            right = [row[column].rjust(widths[column]) for column in (4, 5)]
+            lines.append("  ".join([row[0].rjust(max(widths[0], 4)), *left, *right]).rstrip())
+        return "\n".join([*lines, *self.notes])
+
+
+def _short(count: float) -> str:
+    """12,345,678 as 12.3 M."""
+    for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f}"

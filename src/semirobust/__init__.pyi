@@ -45,6 +45,7 @@ from .measures.semirobustness import semirobustness as semirobustness
 from .measures.stability import stability as stability
 from .measures.usefulness import Usefulness as Usefulness
 from .measures.usefulness import usefulness as usefulness
+from .models.base.as_classifier import as_classifier as as_classifier
 from .models.base.build import build_model as build_model
 from .models.base.checkpoint import load_checkpoint as load_checkpoint
 from .models.base.checkpoint import save_model as save_model
@@ -103,6 +104,7 @@ __all__ = [
     "Training",
     "Usefulness",
     "adapt",
+    "as_classifier",
     "build_model",
     "connectivity",
     "criticality",

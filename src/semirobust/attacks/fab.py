@@ -11,6 +11,7 @@ from semirobust.attacks.apgd import likeliest_others
 from semirobust.attacks.base.active import AbstractActive, all_rows, runs_per_batch
 from semirobust.attacks.base.attack import AbstractBallAttack, Precision
 from semirobust.attacks.base.goals import AbstractGoal, Fool, expect_fool, repeated
+from semirobust.attacks.base.gradients import input_gradient
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.threats.base.ball import flat, per_example
@@ -175,7 +176,7 @@ class FAB(AbstractBallAttack):
             of_label = logits.gather(1, y[:, None])
             if self.targets:
                 difference = (logits.gather(1, target[:, None]) - of_label)[:, 0]
-                (grad,) = torch.autograd.grad(difference.sum(), z)
+                grad = input_gradient(difference, z)
             else:
                 grad, difference = self._nearest(logits - of_label, z, y)
         return grad.detach(), difference.detach(), logits.detach()
@@ -185,7 +186,7 @@ class FAB(AbstractBallAttack):
         grad, best = torch.zeros_like(z), torch.full((len(z),), torch.inf, device=z.device, dtype=z.dtype)
         chosen = torch.zeros_like(best)
         for k in range(differences.shape[1]):
-            (g,) = torch.autograd.grad(differences[:, k].sum(), z, retain_graph=True)
+            g = input_gradient(differences[:, k], z, retain_graph=True)
             length = differences[:, k].detach().abs() / (self.threat.dual(g) + 1e-12)
             nearer = (length < best) & (y != k)
             grad = torch.where(per_example(nearer, z), g, grad)

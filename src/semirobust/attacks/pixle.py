@@ -1,6 +1,7 @@
 """Random search with rearranged pixels; needs no gradient."""
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -43,6 +44,8 @@ class Pixle(AbstractAttack):
         tries: in each round; each costs one forward pass.
         smallest, largest: side of the patch in pixels, drawn for height and width apart.
     """
+
+    uses_gradients: ClassVar[bool] = False
 
     threat: Rearrangement = field(init=False, default=Rearrangement())
     rounds: int = 20

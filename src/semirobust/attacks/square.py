@@ -77,6 +77,8 @@ class Square(AbstractBallAttack):
         rescale: stretch the schedule of the side over the queries; AutoAttack does not.
     """
 
+    uses_gradients: ClassVar[bool] = False
+
     # A square moves the margin by less than half precision can tell.
     precision: ClassVar[Precision] = "full"
 

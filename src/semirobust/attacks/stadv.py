@@ -9,6 +9,7 @@ from semirobust.attacks import ATTACKS
 from semirobust.attacks.base.active import AbstractActive, Best, all_rows
 from semirobust.attacks.base.attack import AbstractAttack
 from semirobust.attacks.base.goals import AbstractGoal, Fool, gradient
+from semirobust.attacks.base.gradients import input_gradient
 from semirobust.core.checks import check_images
 from semirobust.core.errors import InputError
 from semirobust.core.margin import margin
@@ -107,7 +108,7 @@ class StAdv(AbstractAttack):
             reached = torch.zeros_like(loss, dtype=torch.bool) if reached is None else reached
             unevenness = _unevenness(flow)
             aims = torch.where(reached, -unevenness, (x_adv * inner).flatten(1).sum(1))
-            (grad,) = torch.autograd.grad(aims.sum(), flow)
+            grad = input_gradient(aims, flow)
         return x_adv.detach(), grad, loss, unevenness.detach(), reached
 
     def _move(self, a: _Flows, step: int) -> None:

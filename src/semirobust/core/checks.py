@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
-from semirobust.core.outputs import logits_of
+from semirobust.core.outputs import described, logits_of
 from semirobust.core.text import first_line
 
 __all__ = [
@@ -119,8 +119,10 @@ def check_logits(logits: object, y: Tensor) -> None:
         or logits.shape[0] != len(y)
         or logits.shape[1] < 2
     ):
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise InputError(f"model: expected logits of shape ({len(y)}, classes), got {got}")
+        raise InputError(
+            f"model: expected logits of shape ({len(y)}, classes), got {described(logits)}"
+            f"{_remedy_for_one(logits, len(y))}"
+        )
     if not torch.isfinite(logits).all():
         raise InputError("model: expected finite logits, got NaN or infinite ones on clean inputs")
     sums_to_one = torch.allclose(
@@ -128,9 +130,20 @@ def check_logits(logits: object, y: Tensor) -> None:
     )
     if sums_to_one and float(logits.min()) >= 0 and float(logits.max()) <= 1:
         raise InputError(
-            "model: expected logits, got probabilities (rows in [0, 1] that sum to 1); remove the softmax"
+            "model: expected logits, got probabilities (rows in [0, 1] that sum to 1); remove the softmax,"
+            ' or turn them back by sr.as_classifier(model, output="probabilities")'
         )
     check_labels(y, len(y), logits.shape[1])
+
+
+def _remedy_for_one(logits: object, n: int) -> str:
+    """What to do about a network with one output, if this is one."""
+    if not isinstance(logits, Tensor) or tuple(logits.shape) not in ((n,), (n, 1)):
+        return ""
+    remedy = '; for a single logit of two classes use sr.as_classifier(model, output="binary")'
+    if bool(((logits >= 0) & (logits <= 1)).all()):
+        remedy += ', for a probability output="binary-probabilities"'
+    return remedy
 
 
 def probe(model: nn.Module, x: Tensor, y: Tensor) -> None:

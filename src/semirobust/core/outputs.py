@@ -146,9 +146,9 @@ def is_inside() -> bool:
 
 
 def note(sentence: str) -> None:
-    """Keep what a reader of the result should know, and log it once."""
+    """Keep what a reader of the result should know, and log it once; an empty sentence is none."""
     kept = _NOTES.get()
-    if kept is not None and sentence not in kept:
+    if sentence and kept is not None and sentence not in kept:
         kept[sentence] = None
         _LOG.info("%s", sentence)
 

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_iter
 
 from semirobust.core.checks import check_counts
+from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.text import first_line
 from semirobust.layers.freeze import only_trainable
@@ -24,6 +25,7 @@ from semirobust.objectives import AbstractObjective, Step
 __all__ = ["footprint", "largest_batch"]
 
 
+@on_classifiers("model", layers=True)
 def footprint(
     model: nn.Module,
     x: Tensor,
@@ -84,6 +86,7 @@ def footprint(
     return held + alive.peak
 
 
+@on_classifiers("model", layers=True)
 def largest_batch(model: nn.Module, x: Tensor, limit: float, **given: Any) -> int:
     """The largest batch whose step fits into ``limit`` bytes by :func:`footprint`; 0 where two images do not.
 

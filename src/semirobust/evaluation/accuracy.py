@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
+from semirobust.attacks.base.gradients import gradient_note
 from semirobust.core.checks import check_examples, check_logits, check_mode, probe
+from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.outputs import note, notes
 from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
@@ -38,6 +41,7 @@ class Evaluation:
         threats: attack name -> its threat model, as printed.
         cumulative: each attack got only the examples that stayed correct under those of its threat model
             before it, so its verdict is that of all of them together.
+        notes: what a reader must know, such as how the model's output became logits.
     """
 
     clean: Tensor
@@ -46,6 +50,7 @@ class Evaluation:
     inference: str = ""
     threats: Mapping[str, str] = field(default_factory=dict)
     cumulative: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def worst(self) -> Tensor:
@@ -70,9 +75,10 @@ class Evaluation:
         """The accuracies by name; ``+ name`` is an attack together with those of its threat model before
         it.
         """
-        return Summary({accuracy.name: accuracy.value for accuracy in self.accuracies()})
+        return Summary({accuracy.name: accuracy.value for accuracy in self.accuracies()}, self.notes)
 
 
+@on_classifiers("model")
 def evaluate(
     model: nn.Module,
     x: Tensor,
@@ -146,7 +152,17 @@ def evaluate(
             robust[name], rejected[name] = runner.run(name, attack, before)
             if worst_case:
                 still_correct[threats[name]] = robust[name]
-    return Evaluation(clean, ByAttack(robust, named), rejected, inference, threats, worst_case)
+        _note_gradients(model, x, clean, device, named)
+    return Evaluation(clean, ByAttack(robust, named), rejected, inference, threats, worst_case, notes())
+
+
+def _note_gradients(
+    model: nn.Module, x: Tensor, clean: Tensor, device: torch.device, named: Mapping[str, AbstractAttack]
+) -> None:
+    """Note where attacks by gradients can find nothing."""
+    attacked = x[clean.to(x.device)][:16].to(device)
+    if len(attacked) and any(part.uses_gradients for a in named.values() for part in a.parts):
+        note(gradient_note(model, attacked))
 
 
 @dataclass(frozen=True)

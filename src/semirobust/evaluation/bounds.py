@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semirobust.core.checks import check_examples, check_mode, probe
+from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed, as_seed
 from semirobust.layers.layer import Layer, LayerMap
@@ -60,6 +61,7 @@ class PerformanceBounds:
         return self.output <= self.peeling
 
 
+@on_classifiers("other", "reference", layers=True)
 def performance_bounds(
     other: nn.Module,
     reference: nn.Module,
@@ -138,6 +140,7 @@ def _check_alike(old: dict[str, nn.Parameter], new: dict[str, nn.Parameter], fre
             raise InputError(f"layers: expected all that differ, but {name} differs too")
 
 
+@on_classifiers("model")
 def sharpness(
     model: nn.Module,
     x: Tensor,

@@ -1,6 +1,6 @@
 """Accuracies with their intervals."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -49,10 +49,10 @@ class Proportion(float):
 
 
 class Summary(Mapping[str, Proportion]):
-    """Accuracies by name, which cannot be changed; prints as a table."""
+    """Accuracies by name, which cannot be changed; prints as a table, with what a reader must know below."""
 
-    def __init__(self, accuracies: Mapping[str, Proportion]) -> None:
-        self._accuracies = dict(accuracies)
+    def __init__(self, accuracies: Mapping[str, Proportion], notes: Sequence[str] = ()) -> None:
+        self._accuracies, self._notes = dict(accuracies), tuple(notes)
 
     def __getitem__(self, name: str) -> Proportion:
         return self._accuracies[name]
@@ -65,7 +65,8 @@ class Summary(Mapping[str, Proportion]):
 
     def __str__(self) -> str:
         width = max(map(len, self))
-        return "\n".join(f"{name:<{width}}  {accuracy}" for name, accuracy in self.items())
+        rows = [f"{name:<{width}}  {accuracy}" for name, accuracy in self.items()]
+        return "\n".join([*rows, *(f"Note: {note}." for note in self._notes)])
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,9 @@ def evaluation_key(model: nn.Module, x: Tensor, y: Tensor, settings: object) -> 
     printed = re.sub(r" at 0x[0-9a-f]+", "", repr(settings))
     digest = hashlib.blake2b(f"{code_version()} {printed}".encode(), digest_size=16)
     for name, tensor in [*model.state_dict().items(), ("x", x), ("y", y)]:
+        if not isinstance(tensor, Tensor):  # a quantised network has other things among its weights
+            digest.update(repr((name, tensor)).encode())
+            continue
         digest.update(repr((name, tuple(tensor.shape), tensor.dtype)).encode())
         digest.update(bytes_of(tensor))
     # Two networks may have the same weights and still compute different things.

@@ -8,9 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from semirobust.attacks.base.gradients import input_gradient
 from semirobust.attacks.pgd import PGD
 from semirobust.attacks.square import Square
 from semirobust.core.checks import check_examples, check_mode, probe
+from semirobust.core.classifiers import on_classifiers
+from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.evaluation.accuracy import evaluate
@@ -40,6 +43,7 @@ class Check:
     text: str
 
 
+@on_classifiers("model")
 def sanity_checks(
     model: nn.Module,
     x: Tensor,
@@ -106,9 +110,10 @@ def _gradients(model: nn.Module, x: Tensor, y: Tensor) -> Check:
         z = x.detach().requires_grad_()
         with torch.enable_grad():
             loss = F.cross_entropy(model(z), y, reduction="sum")
-            if not loss.requires_grad:
+            try:
+                gradient = input_gradient(loss, z)
+            except InputError:
                 return Check("gradients", False, _NO_GRADIENT)
-            (gradient,) = torch.autograd.grad(loss, z)
     flat = gradient.flatten(1)
     zero, bad = int((flat.abs().amax(1) == 0).sum()), int((~torch.isfinite(flat)).any(1).sum())
     passed = zero + bad <= 0.01 * len(x)

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from semirobust.attacks import AbstractAttack
 from semirobust.attacks.base.attack import AbstractBallAttack
 from semirobust.core.checks import check_examples
+from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
@@ -46,6 +47,7 @@ class Sweep:
         )
 
 
+@on_classifiers("model")
 def sweep(
     model: nn.Module,
     x: Tensor,

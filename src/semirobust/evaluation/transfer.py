@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.core.checks import check_examples
+from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
@@ -52,6 +53,7 @@ class Transfer:
         return "\n".join([head, *rows])
 
 
+@on_classifiers("models")
 def transfer(
     models: Mapping[str, nn.Module],
     x: Tensor,

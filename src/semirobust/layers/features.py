@@ -6,6 +6,7 @@ from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
+from semirobust.core.classifiers import eager, on_classifiers, unwrapped
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import logits_of
 from semirobust.layers.layer import LayerMap
@@ -66,10 +67,12 @@ def features(
         at: where a feature is taken.
         transform: (index, feature (N, ...)) -> what is recorded of the feature, to save memory.
     """
-    with _recording(model, layers, _check_wanted(layers, indices, at), at, transform, stop=False) as tape:
+    wanted = _check_wanted(layers, indices, at)
+    with eager(), _recording(unwrapped(model), layers, wanted, at, transform, stop=False) as tape:
         yield tape
 
 
+@on_classifiers("model", layers=True)
 def forward_to(
     model: nn.Module, layers: LayerMap, x: Tensor, indices: int | Iterable[int], *, at: Place = "input"
 ) -> dict[int, Tensor]:
@@ -134,7 +137,7 @@ def _recording(
         return lambda output: record(place, lambda index: first_tensor((output,)).clone())
 
     def logits(module: nn.Module, args: Any, output: Any) -> None:
-        record(len(layers) + 1, lambda index: logits_of(output))
+        record(len(layers) + 1, lambda index: logits_of(output, training=module.training))
 
     names = {place: layers.at(place).name for place in places if place <= len(layers)}
     handles = [model.register_forward_pre_hook(clear)]

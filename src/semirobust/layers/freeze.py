@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
+from semirobust.core.classifiers import unwrapped
 from semirobust.layers.map import LayerMap
 
 __all__ = ["frozen", "only_trainable", "stays_in_eval"]
@@ -64,7 +65,7 @@ def frozen(
         include_unassigned: freeze also what belongs to no layer, such as an auxiliary head that runs in train
             mode alone.
     """
-    indices = tuple(indices)
+    model, indices = unwrapped(model), tuple(indices)
     names = set(layers.parameters(indices)) | (set(layers.unassigned) if include_unassigned else set())
     modules = set(layers.modules(indices))
     if include_unassigned:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.core.checks import check_floating
+from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.layers.graph import IMAGE, Graph, graph_of, members
 from semirobust.layers.layer import Layer, LayerMap, LeftOut
@@ -27,6 +28,7 @@ FILTERED = "the filter leaves it out"
 MIXED = "its feature cannot be divided into examples"
 
 
+@on_classifiers("model", layers=True)
 def layer_map(
     model: nn.Module,
     x: Tensor,

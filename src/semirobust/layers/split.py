@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from semirobust.core.classifiers import eager, unwrapped
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import logits_of
 from semirobust.layers.layer import LayerMap
@@ -113,6 +114,7 @@ class Prefix:
                     handles.append(module.register_forward_pre_hook(before(name), with_kwargs=True))
                     handles.append(module.register_forward_hook(after(name)))
             with (
+                eager(),
                 watched(self.model, {following.name: reached}, None, self.layers.functions),
                 suppress(_CutReached),
             ):
@@ -150,10 +152,11 @@ class Suffix:
     def __call__(self, cut: Cut, feature: Tensor | None = None) -> Tensor:
         new = cut.feature if feature is None else feature
         with (
+            eager(),
             _replaying(self.model, cut, new),
             _replacing(self.model, self.layers, cut.entry, new),
         ):
-            return logits_of(self.model(cut.x))
+            return logits_of(self.model(cut.x), training=self.model.training)
 
 
 def split(model: nn.Module, layers: LayerMap, after: int) -> tuple[Prefix, Suffix]:
@@ -176,6 +179,7 @@ def split(model: nn.Module, layers: LayerMap, after: int) -> tuple[Prefix, Suffi
     """
     if layers.at(after).feature_at > len(layers):
         raise InputError(f"layer {after}: expected one with another behind it; its feature is the logits")
+    model = unwrapped(model)
     return Prefix(model, layers, after), Suffix(model, layers, after)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from semirobust.core.classifiers import unwrapped
 from semirobust.core.errors import InputError
 from semirobust.layers.map import LayerMap
 
@@ -23,7 +24,7 @@ def transplant(model: nn.Module, donor: nn.Module, layers: LayerMap, indices: It
     Raises:
         InputError: the donor lacks one of the tensors, or has it in another shape.
     """
-    modules = set(layers.modules(indices))
+    model, donor, modules = unwrapped(model), unwrapped(donor), set(layers.modules(indices))
     donor_state = donor.state_dict()
     with torch.no_grad():
         for name, value in model.state_dict().items():

@@ -16,6 +16,7 @@ from semirobust.core.checks import (
     check_mode,
     probe,
 )
+from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
@@ -299,6 +300,7 @@ def _list(numbers: Iterable[int], noun: str) -> str:
     return f"{noun}{ending} " + ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in runs)
 
 
+@on_classifiers("model", layers=True)
 def connectivity(
     model: nn.Module,
     x: Tensor,

@@ -16,6 +16,7 @@ from semirobust.core.checks import (
     check_mode,
     probe,
 )
+from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
@@ -286,6 +287,7 @@ def _bootstrap_sums(values: Floats, unit: int, resamples: int, seed: Seed) -> Fl
     return np.einsum("ru,qul->qrl", weights, sums) / (weights @ counts)[None, :, None]
 
 
+@on_classifiers("model", layers=True)
 def criticality(
     model: nn.Module,
     x: Tensor,

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from semirobust.attacks import AbstractAttack
 from semirobust.attacks.pgd import PGD
 from semirobust.core.checks import check_counts, check_examples, check_mode
+from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
@@ -280,6 +281,7 @@ def _margins(
     return np.min(margins, axis=0), margins[0]
 
 
+@on_classifiers("model", layers=True)
 def semirobustness(
     model: nn.Module,
     x: Tensor,

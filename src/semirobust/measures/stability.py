@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from semirobust.attacks import AbstractAttack
 from semirobust.attacks.pgd import PGD
 from semirobust.core.checks import check_examples, check_mode
+from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.interval import proportion_interval
 from semirobust.core.progress import Progress, silent
@@ -212,6 +213,7 @@ def _fractions(tops: Sequence[tuple[int, ...]], candidates: Sequence[int]) -> ND
     return np.array([np.mean([index in top for top in tops]) for index in candidates])
 
 
+@on_classifiers("model", layers=True)
 def stability(
     model: nn.Module,
     x: Tensor,

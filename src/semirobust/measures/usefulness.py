@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.core.checks import check_examples, check_mode, probe
+from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
@@ -65,6 +66,7 @@ class Usefulness:
         return int((self.robust > 0).sum())
 
 
+@on_classifiers("model", layers=True)
 def usefulness(
     model: nn.Module,
     x: Tensor,

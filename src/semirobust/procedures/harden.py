@@ -4,15 +4,18 @@ from contextlib import nullcontext
 from dataclasses import fields, replace
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 from torch import nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.attacks.pgd import PGD
+from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images
 from semirobust.layers.map import layer_map
+from semirobust.layers.quiet import device_of
 from semirobust.methods import METHODS, AbstractMethod, Context, Plan
 from semirobust.threats import AbstractBall
 from semirobust.training.state import snapshot
@@ -21,6 +24,7 @@ from semirobust.training.training import Trained, Training, Validate
 __all__ = ["carry_out", "harden", "hardening", "planned"]
 
 
+@on_classifiers("model", layers=True)
 def planned(
     model: nn.Module, images: Images, method: AbstractMethod, training: Training
 ) -> tuple[Training, Plan]:
@@ -36,7 +40,7 @@ def planned(
     """
     if training.attack is None:
         raise InputError("attack: expected the attack of training, got none")
-    device = next(model.parameters()).device
+    device = device_of(model, torch.device("cpu"))
     x, _ = images.batch(images.y.new_tensor([0]), device)
     plan = method.plan(Context(layer_map(model, x), images, training.attack, training.fast))
     training = replace(
@@ -80,6 +84,7 @@ def carry_out(
     return trained if plan.after is None else plan.after(trained, start, validate, seed / "after")
 
 
+@on_classifiers("model", layers=True)
 def harden(
     model: nn.Module,
     images: Images,

@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from semirobust.core.checks import check_counts, probe
+from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
@@ -106,6 +107,7 @@ class Lottery:
         if self.rewind_epoch and self.rewind != "initial":
             raise InputError(f"rewind_epoch: expected only with rewind initial, got {self.rewind_epoch}")
 
+    @on_classifiers("model", layers=True)
     def __call__(
         self,
         model: nn.Module,

@@ -8,6 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
@@ -135,6 +136,7 @@ class Recovery:
         transplant(model, normal, layers, self.suffix(layers))
         return model
 
+    @on_classifiers("robust", "normal", layers=True)
     def __call__(
         self,
         robust: nn.Module,

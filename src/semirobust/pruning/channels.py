@@ -12,6 +12,7 @@ from torch.nn.modules.conv import _ConvTransposeNd
 
 from semirobust.attacks import AbstractAttack
 from semirobust.core.checks import probe
+from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.text import first_line
@@ -59,6 +60,7 @@ class Channels:
                 f" {self.macs}, {self.min_fraction}, {self.steps} and {self.multiple}"
             )
 
+    @on_classifiers("model", layers=True)
     def __call__(
         self, model: nn.Module, images: Images, attack: AbstractAttack | None = None, *, seed: int | Seed = 0
     ) -> nn.Module:
@@ -210,6 +212,7 @@ def _torch_pruning() -> Any:
     return torch_pruning
 
 
+@on_classifiers("model", layers=True)
 def without_features(model: nn.Module, removed: Tensor, x: Tensor) -> nn.Module:
     """A smaller copy of ``model`` without some inputs of its classifier, and without what computes them.
 

@@ -61,6 +61,11 @@ class Callbacks:
 
 def begin(training: "Training", model: nn.Module, images: Images, seed: Seed, fabric: Fabric) -> Run:
     """A new run, with the state of every hook."""
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError(
+            "model: expected parameters that can train, found none with requires_grad; call"
+            " model.requires_grad_() or hand over the network before it was quantised"
+        )
     images, model = images.on(fabric.device), model.to(fabric.device)
     x, _ = images.batch(torch.tensor([0]), fabric.device)
     with quiet(model):

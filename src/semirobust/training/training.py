@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.augment import AUGMENTATIONS, augmentation
+from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.outputs import notes
 from semirobust.core.processes import Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
@@ -128,6 +130,7 @@ class Training:
                         f"hooks: expected at most one that {hook.role}, got {other.name} and {hook.name}"
                     )
 
+    @on_classifiers("model", layers=True)
     def __call__(
         self,
         model: nn.Module,
@@ -192,5 +195,5 @@ class Training:
             run.state.best_epoch,
             tuple(run.state.logs),
             run.state.stopped,
-            (note,) if note else (),
+            ((note,) if note else ()) + notes(),
         )

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from semirobust.attacks.base.goals import AbstractGoal, Fool, Maximise
 from semirobust.core.allocator import keep_freed_memory
 from semirobust.core.checks import check_examples, check_mode, probe
+from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
@@ -34,11 +35,13 @@ class AbstractAttack(ABC):
 
     Attributes:
         threat: the perturbations allowed.
+        uses_gradients: whether its search does; else a network without them can be attacked.
         precision: of the logits that its search needs: ``full`` where its steps are smaller than half
             precision can tell apart.
     """
 
     threat: AbstractThreat
+    uses_gradients: ClassVar[bool] = True
     precision: ClassVar[Precision] = "any"
 
     def __post_init__(self) -> None:
@@ -135,6 +138,7 @@ class AbstractAttack(ABC):
             f"{self.name}: expected an attack that can start from stored perturbations, such as pgd-4"
         )
 
+    @on_classifiers("model")
     def _on_model(
         self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, early_exit: bool, form: FastModel | None
     ) -> Tensor:

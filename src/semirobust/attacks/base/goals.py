@@ -8,6 +8,7 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor
 
+from semirobust.attacks.base.gradients import input_gradient
 from semirobust.attacks.base.losses import LogitLoss, cross_entropy
 from semirobust.core.errors import InputError
 
@@ -116,10 +117,5 @@ def gradient(goal: AbstractGoal, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, T
     x_adv = x_adv.detach().requires_grad_()
     with torch.enable_grad():
         loss, reached = goal(x_adv, rows)
-        if not loss.requires_grad:
-            raise InputError(
-                "model: its output has no gradient in its input; use an attack that needs none, such as"
-                " square"
-            )
-        (grad,) = torch.autograd.grad(loss.sum(), x_adv)
+        grad = input_gradient(loss, x_adv)
     return grad.detach(), loss.detach(), reached

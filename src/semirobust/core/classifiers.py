@@ -1,0 +1,141 @@
+"""Any network as the classifier that everything here works on: a batch of images in, logits out."""
+
+import inspect
+import logging
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from semirobust.core.errors import InputError
+from semirobust.core.outputs import is_inside, logits_of, noting
+
+__all__ = ["Around", "check_eager", "classifier", "eager", "on_classifiers", "unwrapped"]
+
+_LOG = logging.getLogger("semirobust.core")
+_QUANTISED = ".quantized."  # in the path of torch's quantised modules; those that imitate it are in .qat.
+P = ParamSpec("P")
+R = TypeVar("R")
+_NETWORKS = nn.Module | torch.export.ExportedProgram
+
+
+class Around(nn.Module):
+    """A module with another one inside, for one that takes no hooks itself."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.training = module.training
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)
+
+
+class _ToLogits:
+    """A forward hook that gives the logits in place of whatever holds them.
+
+    It does nothing outside the functions of this library, so a copy of a network that is made inside one and
+    handed out returns what the network itself returns.
+    """
+
+    def __call__(self, module: nn.Module, args: Any, output: Any) -> Tensor | None:
+        if isinstance(output, Tensor) or not is_inside():
+            return None
+        return logits_of(output, training=module.training)
+
+
+def unwrapped(model: Any) -> nn.Module:
+    """The module whose layers and names count: the original of a compiled one, the inner of a distributed
+    one, the module of an exported program.
+    """
+    dynamo = sys.modules.get("torch._dynamo.eval_frame")  # imported by whoever compiled anything
+    while True:
+        if dynamo is not None and isinstance(model, dynamo.OptimizedModule):
+            _LOG.info("the model is compiled; its original module is used, which calls its hooks")
+            model = model._orig_mod
+        elif isinstance(model, nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(model, torch.export.ExportedProgram):
+            model = model.module()
+        else:
+            return model
+
+
+@contextmanager
+def classifier(model: Any) -> Iterator[nn.Module]:
+    """What stands for ``model`` inside: it gives logits (N, C) and runs its modules one by one.
+
+    It has the model's parameters and, but for wrappers, is the model itself, which is as before afterwards.
+    """
+    model = unwrapped(model)
+    with noting(), eager():
+        inner = Around(model) if isinstance(model, torch.jit.ScriptModule) else model
+        handle = inner.register_forward_hook(_ToLogits())
+        try:
+            yield inner
+        finally:
+            handle.remove()
+
+
+def eager() -> AbstractContextManager[None]:
+    """Inside, nothing compiled runs, because compiled code calls no hooks."""
+    # Whoever compiled anything has imported it; importing it here would take a second.
+    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+
+
+def check_eager(model: nn.Module) -> None:
+    """Raise ``InputError`` for a network whose layers cannot be seen."""
+    kind = ""
+    if isinstance(model, torch.jit.ScriptModule) or isinstance(
+        getattr(model, "module", None), torch.jit.ScriptModule
+    ):
+        kind = "a TorchScript module"
+    elif isinstance(model, torch.fx.GraphModule) and "_guards_fn" in model._modules:
+        kind = "an exported program"
+    elif any(_QUANTISED in type(module).__module__ for module in model.modules()):
+        kind = "a quantised network"
+    if kind:
+        raise InputError(
+            f"model: expected a module whose layers can be seen, got {kind}, which is good for attacks and"
+            " accuracy alone; hand over the module that it was made from"
+        )
+
+
+def on_classifiers(*names: str, layers: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorates a function whose arguments ``names`` are networks, or mappings to networks.
+
+    The function sees :func:`classifier` of each.
+
+    Args:
+        names: of the parameters.
+        layers: the function looks at layers, so what shows none is refused.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        signature = inspect.signature(function)
+
+        @wraps(function)
+        def run(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                bound = signature.bind(*args, **kwargs)
+            except TypeError:  # the function itself says it with its name
+                return function(*args, **kwargs)
+            with ExitStack() as stack:
+                enter = stack.enter_context
+                for name in names:
+                    given = bound.arguments.get(name)
+                    if isinstance(given, Mapping):
+                        bound.arguments[name] = {key: enter(classifier(m)) for key, m in given.items()}
+                    elif isinstance(given, _NETWORKS):  # anything else the checks of the function refuse
+                        bound.arguments[name] = enter(classifier(given))
+                    if layers:
+                        check_eager(cast(nn.Module, bound.arguments[name]))
+                return function(*bound.args, **bound.kwargs)
+
+        return run
+
+    return decorate

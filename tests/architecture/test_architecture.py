@@ -24,6 +24,7 @@ from semirobust.pruning.saliencies import SALIENCIES
 from semirobust.selection import SELECTIONS
 from semirobust.threats import NORMS, THREATS
 from semirobust.training.hooks import HOOKS
+from semirobust.zoo import ZOO
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "semirobust"
@@ -44,6 +45,7 @@ FAMILIES = (
     SOURCES,
     NORMS,
     THREATS,
+    ZOO,
 )
 
 

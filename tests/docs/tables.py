@@ -22,6 +22,7 @@ from semirobust.pruning.saliencies import SALIENCIES
 from semirobust.selection import SELECTIONS
 from semirobust.threats import NORMS, THREATS
 from semirobust.training.hooks import HOOKS
+from semirobust.zoo import ZOO
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE, SETTINGS = DOCS / "methods.md", DOCS / "settings.md"
@@ -37,6 +38,7 @@ FAMILIES = {
     "Selections of layers": SELECTIONS,
     "Saliencies of weights": SALIENCIES,
     "Architectures": MODELS,
+    "Networks of others, as SOURCE:NAME": ZOO,
     "Data": SOURCES,
     "Augmentations": AUGMENTATIONS,
 }

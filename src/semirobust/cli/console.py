@@ -20,7 +20,7 @@ from rich.table import Table
 
 from semirobust.core.rank import is_first_process
 
-__all__ = ["bars", "print_json", "show_table", "tell"]
+__all__ = ["bars", "print_json", "show_table", "tell", "tell_notes"]
 
 _SPEAKS = is_first_process()  # the others of a run would print the same again
 
@@ -67,6 +67,12 @@ def show_table(
 def tell(text: str) -> None:
     """A line on standard output."""
     _output.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def tell_notes(notes: Sequence[str], *, as_json: bool) -> None:
+    """What a reader of the results should know of their model; records have it where JSON is printed."""
+    for note in () if as_json else notes:
+        tell(f"Note: {note}.")
 
 
 def print_json(content: Mapping[str, Any] | Sequence[Any]) -> None:

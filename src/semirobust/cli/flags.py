@@ -38,7 +38,11 @@ RUN_OUT = click.Option(
 RECIPE = click.Option(
     ["--recipe"], type=_Path, help="TOML file of settings, or a name such as trades; flags override it."
 )
-MODEL = click.Option(["--model"], help="Architecture by name, or package.module:factory.")
+MODEL = click.Option(
+    ["--model"],
+    help="Architecture by name, timm:NAME, torchvision:NAME, hf:OWNER/NAME, robustbench:NAME, or"
+    " package.module:factory.",
+)
 CHECKPOINT = click.Option(["--checkpoint"], type=_Path, help="Weights: safetensors or a PyTorch state dict.")
 TARGET = click.Argument(["target"], required=False, metavar="[MODEL]")
 START = click.Option(["--from", "target"], help="Run folder to start from; see above for none.")

@@ -13,9 +13,9 @@ from semirobust.core.errors import InputError
 from semirobust.data import SOURCES, Images, Splits
 from semirobust.data.base.locate import find_file, find_folder
 
-__all__ = ["read_binary", "read_python"]
+__all__ = ["CIFAR10", "read_binary", "read_python"]
 
-_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _PIXELS = 3 * 32 * 32
 
 # Given to the pickle instead of the class, with which a pickle could allocate arrays of any size.
@@ -166,8 +166,8 @@ def cifar10(*, root: str | Path | None = None) -> Splits:
     test = find_file(folder, f"test_batch{suffix}")
     if test is None:
         raise InputError(f"{folder}: expected test_batch{suffix} beside the training batches, found none")
-    train = _join([read(path, _CLASSES) for path in batches])
-    return Splits("cifar10", train, read(test, _CLASSES), _note(len(train)))
+    train = _join([read(path, CIFAR10) for path in batches])
+    return Splits("cifar10", train, read(test, CIFAR10), _note(len(train)))
 
 
 @SOURCES.register("cifar100")

@@ -1,6 +1,6 @@
 """The data of a command, loaded once."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from semirobust.core.errors import InputError
@@ -8,6 +8,7 @@ from semirobust.core.seed import as_seed
 from semirobust.data.base.images import Images, Splits
 from semirobust.data.base.load import load_data
 from semirobust.data.base.mixture import mixture
+from semirobust.experiments.outputs import Naming
 from semirobust.experiments.recipe import Recipe
 
 __all__ = ["Inputs"]
@@ -22,10 +23,12 @@ class Inputs:
     Attributes:
         recipe: whose data they are.
         splits: training and test images, and what a reader of numbers on them should know.
+        naming: which outputs of a network their labels are; None where they are as the data have them.
     """
 
     recipe: Recipe = field(repr=False)
     splits: Splits
+    naming: Naming | None = field(default=None, repr=False)
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Inputs":
@@ -45,7 +48,14 @@ class Inputs:
     def under(self, recipe: Recipe) -> "Inputs":
         """The images of another recipe; these same ones, not loaded again, where it names no others."""
         same = recipe.data == self.recipe.data and recipe.seed == self.recipe.seed
-        return self if same else Inputs.of(recipe)
+        if same:
+            return self
+        other = Inputs.of(recipe)
+        return other if self.naming is None else other.named(self.naming)
+
+    def named(self, naming: Naming) -> "Inputs":
+        """The same images, labelled by the outputs of a network."""
+        return replace(self, splits=naming.on(self.splits), naming=naming)
 
     @property
     def train(self) -> Images:
@@ -76,5 +86,6 @@ class Inputs:
         if d.extra:
             extra = load_data(d.extra, root=d.root, image_size=d.image_size, held_out=False).train
             extra = extra.of_classes(d.classes) if d.classes else extra
+            extra = extra if self.naming is None else self.naming.of(extra)
             rest = mixture(rest, extra, _EXTRA_FRACTION if d.extra_share is None else d.extra_share)
         return rest, held_out

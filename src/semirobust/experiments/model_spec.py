@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -9,41 +10,69 @@ from torch import nn
 
 from semirobust.core.errors import InputError
 from semirobust.data.base.images import Images, Splits
+from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.sections import Model
 from semirobust.models.base.build import build_model
 from semirobust.models.base.classifier import Normalised
-from semirobust.models.base.factory import from_factory
+from semirobust.zoo.base.grey import FromGrey
+from semirobust.zoo.base.named import build_named, card_of, from_zoo, source_of
+from semirobust.zoo.base.source import Card, Wanted
 
-__all__ = ["ModelSpec", "spec_for"]
+__all__ = ["ModelSpec", "at_its_size", "has_own_weights", "spec_for"]
 
 _RESERVED = {"name", "num_classes", "width", "in_channels", "image_size", "mean", "std", "seed"}
+# Options of networks of other libraries that are ours to read.
+_OURS = {"pretrained", "num_classes"}
+_COLOURS = 3
 # Enough for the mean and deviation of each channel.
 _MEASURED = 5000
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """How to build the network that a run's weights belong to."""
+    """How to build the network that a run's weights belong to.
+
+    Attributes:
+        name: an architecture of ours, or ``SOURCE:NAME``.
+        num_classes: C, the outputs.
+        in_channels: K of the images.
+        image_size: their side; (H, W) where they are not square.
+        width: factor on the channels of our architectures.
+        mean, std: the normalisation in front of it.
+        options: what the architecture takes besides.
+        smaller: its weights say how many channels each layer has.
+        classes: the names of the classes that its outputs stand for, where it brought its own outputs.
+        from_grey: it takes colour and the images are grey, so that each is repeated in all its channels.
+    """
 
     name: str
     num_classes: int
     in_channels: int
-    image_size: int
+    image_size: int | tuple[int, int]
     width: float
     mean: Sequence[float] | None
     std: Sequence[float] | None
     options: Mapping[str, Any]
-    smaller: bool = False  # its weights say how many channels each layer has
+    smaller: bool = False
+    classes: tuple[tuple[str, ...], ...] = ()
+    from_grey: bool = False
 
-    def build(self, seed: int = 0) -> nn.Module:
-        """A fresh model; one named package.module:factory comes from there."""
-        if ":" in self.name:
-            model = from_factory(self.name, seed=seed)
-            return Normalised(model, self.mean, self.std).eval() if self.mean and self.std else model
+    def build(self, seed: int = 0, *, own_weights: bool = False, offline: bool = False) -> nn.Module:
+        """A fresh model.
+
+        Args:
+            seed: of the initial weights.
+            own_weights: with the weights that its source has for it. A factory's has what it comes with.
+            offline: open no connection.
+        """
+        if from_zoo(self.name):
+            return self._from_zoo(seed, own_weights=own_weights, offline=offline)
         if reserved := sorted(self.options.keys() & _RESERVED):
             raise InputError(
                 f"model.options: {reserved[0]!r} is set elsewhere, by the data or by a section of its own"
             )
+        if not isinstance(self.image_size, int):
+            raise InputError(f"model: expected square images for {self.name}, got {self.image_size}")
         return build_model(
             self.name,
             self.num_classes,
@@ -56,25 +85,139 @@ class ModelSpec:
             **self.options,
         )
 
+    def _from_zoo(self, seed: int, *, own_weights: bool, offline: bool) -> nn.Module:
+        size = self.image_size
+        wanted = Wanted(
+            outputs=self.num_classes,
+            channels=_COLOURS if self.from_grey else self.in_channels,
+            image_size=(size, size) if isinstance(size, int) else size,
+            options=self.options,
+            own_weights=own_weights,
+            offline=offline,
+        )
+        model = build_named(self.name, wanted, seed=seed)
+        if self.mean and self.std:
+            model = Normalised(model, self.mean, self.std).eval()
+        return FromGrey(model, _COLOURS).eval() if self.from_grey else model
 
-def spec_for(settings: Model, splits: Splits) -> ModelSpec:
-    """The spec of a new model for these images; a registered one is normalised by what the training images
-    measure.
+
+def has_own_weights(settings: Model, *, default: bool = True) -> bool:
+    """Whether the weights of a network of another library are to be those that it has there."""
+    if not from_zoo(settings.name) or not source_of(settings.name)[0].has_weights:
+        return False
+    own = settings.options.get("pretrained", default)
+    if not isinstance(own, bool):
+        raise InputError(f"model.options.pretrained: expected true or false, got {own!r}")
+    return own
+
+
+def spec_for(settings: Model, splits: Splits, *, own_outputs: bool = False) -> ModelSpec:
+    """The spec of a new model for these images.
+
+    A registered one is normalised by what the training images measure, one of another library by what its
+    configuration says; the user's mean and std come before both.
+
+    Args:
+        settings: which model.
+        splits: the images.
+        own_outputs: let a network of another library have the outputs of its own weights, and not one for
+            each class of the images.
+
+    Raises:
+        InputError: there is no such model, or it cannot be built for such images.
     """
     channels, height, width = splits.train.shape
+    if (settings.mean is None) != (settings.std is None):
+        raise InputError(
+            f"model.mean and model.std: expected both or none, got {settings.mean} and {settings.std}"
+        )
+    size = height if height == width else (height, width)
+    if from_zoo(settings.name):
+        return _spec_from_zoo(settings, splits, size, own_outputs=own_outputs)
     if height != width:
         raise InputError(
-            f"data: expected square images, got {height}x{width}; an image folder is cropped with"
-            " --image-size"
+            f"data: expected square images, got {height}x{width}; {settings.name} takes no others; an"
+            " image folder is cropped with --image-size, and many networks of timm: and the like take them"
         )
     mean, std = settings.mean, settings.std
-    if (mean is None) != (std is None):
-        raise InputError(f"model.mean and model.std: expected both or none, got {mean} and {std}")
-    if ":" not in settings.name and mean is None:
+    if mean is None:
         mean, std = _statistics(splits.train)
     return ModelSpec(
-        settings.name, len(splits.classes), channels, height, settings.width, mean, std, settings.options
+        settings.name, len(splits.classes), channels, size, settings.width, mean, std, settings.options
     )
+
+
+def _spec_from_zoo(
+    settings: Model, splits: Splits, size: int | tuple[int, int], *, own_outputs: bool
+) -> ModelSpec:
+    source, _ = source_of(settings.name)
+    if not source.has_weights:  # a factory: all is its own
+        classes, channels = len(splits.classes), splits.train.shape[0]
+        mean, std, options = settings.mean, settings.std, settings.options
+        return ModelSpec(settings.name, classes, channels, size, settings.width, mean, std, options)
+    options = {key: value for key, value in settings.options.items() if key not in _OURS}
+    card = card_of(settings.name, options)
+    outputs = (card.outputs if own_outputs else None) or len(splits.classes)
+    outputs = _count(settings.options.get("num_classes", outputs))
+    own = outputs == card.outputs and own_outputs
+    channels = splits.train.shape[0]
+    from_grey = channels == 1 and card.channels == _COLOURS and (own or not source.any_channels)
+    if channels != card.channels and not from_grey and not source.any_channels:
+        raise InputError(
+            f"model: {settings.name} takes images of {card.channels} channels, got those of {splits.name}"
+            f" with {channels}"
+        )
+    mean, std = settings.mean, settings.std
+    if mean is None:
+        mean, std = _normalisation(settings.name, card, splits, own=own, grey=from_grey)
+    return ModelSpec(
+        settings.name,
+        outputs,
+        channels,
+        size,
+        settings.width,
+        mean,
+        std,
+        options,
+        classes=card.classes if own else (),
+        from_grey=from_grey,
+    )
+
+
+def _normalisation(
+    name: str, card: Card, splits: Splits, *, own: bool, grey: bool
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """That of the configuration; of the training images where it has none and all weights are random."""
+    channels = _COLOURS if grey else splits.train.shape[0]
+    if card.mean is not None and card.std is not None and len(card.mean) == channels:
+        return card.mean, card.std
+    if own:
+        raise InputError(
+            f"model: {name} does not say how its {channels} channels were normalised; give"
+            " --set model.mean=[...] and --set model.std=[...], in pixels from 0 to 1"
+        )
+    mean, std = _statistics(splits.train)
+    return (mean * channels, std * channels) if grey else (mean, std)
+
+
+def at_its_size(recipe: Recipe) -> Recipe:
+    """The recipe, with pictures of any size brought to that of the network's configuration where it asks for
+    no other.
+    """
+    data, model = recipe.data, recipe.model
+    if not from_zoo(model.name) or data.image_size is not None:
+        return recipe
+    if data.source != "imagenet" and (Path(data.source).suffix == ".npz" or not Path(data.source).is_dir()):
+        return recipe
+    options = {key: value for key, value in model.options.items() if key not in _OURS}
+    size = card_of(model.name, options).image_size if source_of(model.name)[0].has_weights else None
+    return recipe if size is None else read_recipe(None, {"data.image_size": size[0]}, recipe)
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 2:
+        raise InputError(f"model.options.num_classes: expected a whole number from 2 on, got {value!r}")
+    return value
 
 
 def _statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:

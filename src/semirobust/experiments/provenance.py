@@ -1,5 +1,7 @@
 """Where the numbers of a command come from, as records: settings, data, layers of the network."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -9,7 +11,7 @@ from semirobust.layers.map import LayerMap
 from semirobust.records.origin import origin
 from semirobust.records.schema import AnyRecord, Finding, LayerEntry, Origin, Settings, Topic
 
-__all__ = ["data_notes", "layer_entries", "origin_of", "settings_record"]
+__all__ = ["data_notes", "layer_entries", "notes_on", "origin_of", "settings_record"]
 
 
 def origin_of(
@@ -36,6 +38,11 @@ def settings_record(recipe: Recipe, stage: str, at: Origin, **more: object) -> S
 def data_notes(splits: Splits, at: Origin) -> list[Finding]:
     """What the reader of numbers on these images should know."""
     return [Finding(topic=Topic.DATA, text=f"{splits.name}: {splits.note}", origin=at)] if splits.note else []
+
+
+def notes_on(notes: Sequence[str], at: Origin) -> list[Finding]:
+    """What the reader of numbers of this network should know."""
+    return [Finding(topic=Topic.NOTE, text=text, origin=at) for text in notes]
 
 
 def layer_entries(model: nn.Module, layers: LayerMap, at: Origin) -> list[AnyRecord]:

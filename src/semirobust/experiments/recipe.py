@@ -153,16 +153,27 @@ def read_recipe(
         content = _read_toml(_file_of(path))
         if (start := content.pop("recipe", None)) is not None:
             _merge(tree, _read_toml(_named(start)))
-        model = content.get("model", {})
-        if isinstance(model, Mapping) and ":" in str(model.get("name", "")):
-            raise InputError(
-                f"{path.name}: model.name names code to import; give it on the command line with --model"
-            )
+        _check_names_no_code(path, content.get("model", {}), (changes or {}).get("model.name"))
         _merge(tree, content)
     for key, value in (changes or {}).items():
         if value is not None:
             _put(tree, key, value)
     return Recipe(tree)
+
+
+def _check_names_no_code(path: Path, model: object, named: object) -> None:
+    """A recipe names no network from outside, and gives none its arguments."""
+    if not isinstance(model, Mapping):
+        return
+    if ":" in str(model.get("name", "")):
+        raise InputError(
+            f"{path.name}: model.name names code to import; give it on the command line with --model"
+        )
+    if ":" in str(named or "") and model.get("options"):
+        raise InputError(
+            f"{path.name}: model.options are arguments of code that {named} names; give them on the command"
+            " line with --set model.options.NAME=VALUE"
+        )
 
 
 def _file_of(path: Path) -> Path:

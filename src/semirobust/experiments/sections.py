@@ -51,7 +51,8 @@ class Data:
     Attributes:
         source: a known data set (see ``semirobust data``), an .npz file, or a folder of pictures.
         root: the folder in which a known data set lies.
-        image_size: the side to which pictures of a folder are brought.
+        image_size: the side to which pictures of a folder are brought; 32 where none is given, or what the
+            configuration of a network of another library says.
         classes: only images of these, by number and renumbered in this order; all where empty.
         train, test: how many images at most.
         validation: fraction (or number) of training images held out to choose the best epoch.
@@ -87,10 +88,14 @@ class Model:
     """Which architecture.
 
     Attributes:
-        name: the architecture; on the command line also package.module:factory.
-        width: factor on the architecture's channels, such as 0.25.
-        options: what the architecture takes besides.
-        mean, std: normalisation by channel; that of the training images where none is given.
+        name: the architecture; on the command line also timm:NAME, torchvision:NAME, hf:OWNER/NAME,
+            robustbench:NAME and package.module:factory.
+        width: factor on the architecture's channels, such as 0.25; of ours alone.
+        options: what the architecture takes besides, the keyword arguments of a factory. For networks of
+            other libraries also ``pretrained``, whether they start from their own weights (true but for
+            ``train`` and ``prune``), and ``num_classes``.
+        mean, std: normalisation by channel; where none is given that of the training images, of networks of
+            other libraries that of their configuration, and none for a factory.
     """
 
     name: str = field(default="resnet18", metadata=setting(flag="--model", names=MODELS))

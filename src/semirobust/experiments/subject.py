@@ -1,5 +1,6 @@
 """The model that a command works on."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +16,16 @@ from semirobust.core.text import first_line
 from semirobust.data.base.images import Splits
 from semirobust.experiments.folder import MODEL_FILE, SETTINGS_FILE, is_run, read_run
 from semirobust.experiments.inputs import Inputs
-from semirobust.experiments.model_spec import ModelSpec, spec_for
+from semirobust.experiments.model_spec import ModelSpec, at_its_size, has_own_weights, spec_for
+from semirobust.experiments.outputs import naming
 from semirobust.experiments.recipe import Recipe, read_recipe
+from semirobust.experiments.sections import Model
 from semirobust.layers.quiet import device_of, quiet
 from semirobust.models.base.checkpoint import load_checkpoint
 from semirobust.pruning.resize import resized
+from semirobust.zoo.base.named import from_zoo, source_of
 
-__all__ = ["Subject", "build_subject", "check_fits", "check_out", "check_split"]
+__all__ = ["Subject", "build_subject", "check_fits", "check_out", "check_split", "named_again"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Subject:
         folder: its run folder; None for a model named otherwise.
         trained: the settings of that run; None likewise.
         inputs: the data of the recipe.
+        notes: what a reader of numbers of it should know.
     """
 
     model: nn.Module
@@ -43,6 +48,7 @@ class Subject:
     folder: Path | None
     trained: Recipe | None
     inputs: Inputs
+    notes: tuple[str, ...] = ()
 
     def under(self, recipe: Recipe) -> "Subject":
         """The same model under the settings of another recipe."""
@@ -85,12 +91,12 @@ def build_subject(
         target: a run folder, or the same as ``model``.
         model: an architecture or factory; needed beside a run folder only where the run's model came from a
             factory.
-        checkpoint: the weights; those of the run by default.
+        checkpoint: the weights; by default those of the run, or those that the model comes with.
         recipe_file, changes: settings on top of the run's.
 
     Raises:
-        InputError: a folder that holds no run, a missing checkpoint, or a run of a factory that was not named
-            again.
+        InputError: a folder that holds no run, a missing checkpoint, a run of a factory that was not named
+            again, or a network whose outputs are not known to be the classes of the data.
     """
     if target is not None and is_run(Path(target)):
         return _from_run(Path(target), model, checkpoint, recipe_file, changes)
@@ -98,17 +104,55 @@ def build_subject(
         raise InputError(f"model: expected a run folder with {SETTINGS_FILE} at {target}, found none")
     if target is not None and model is not None:
         raise InputError(f"model: expected one name, got {target!r} and --model {model!r}")
-    recipe = read_recipe(recipe_file, {**changes, "model.name": target or model})
+    recipe = at_its_size(read_recipe(recipe_file, {**changes, "model.name": target or model}))
     if checkpoint is None:
+        return _as_it_comes(recipe)
+    inputs = Inputs.of(recipe)
+    spec, network = _with_weights(recipe.model, inputs.splits, checkpoint)
+    return _named(Subject(network, spec, recipe, None, None, inputs))
+
+
+def _as_it_comes(recipe: Recipe) -> Subject:
+    """A network of another library, or a user's, with the weights that it has there."""
+    name = recipe.model.name
+    if not from_zoo(name):
         raise InputError(
-            f"checkpoint: expected the weights of {recipe.model.name} (--checkpoint FILE), or a run folder;"
-            " got neither"
+            f"checkpoint: expected the weights of {name} (--checkpoint FILE), or a run folder; got neither"
         )
     inputs = Inputs.of(recipe)
-    spec = spec_for(recipe.model, inputs.splits)
-    network = load_checkpoint(spec.build(), checkpoint)
-    check_fits(network, inputs.splits)
-    return Subject(network, spec, recipe, None, None, inputs)
+    own = has_own_weights(recipe.model)
+    spec = spec_for(recipe.model, inputs.splits, own_outputs=own)
+    network = spec.build(recipe.seed, own_weights=own)
+    if own:
+        note = f"{name} has the weights that its library has for it"
+    elif source_of(name)[0].has_weights:
+        note = f"{name} has random weights, since model.options.pretrained is false"
+    else:
+        note = f"{name} has the weights that it came with, since no --checkpoint was given"
+    return _named(Subject(network, spec, recipe, None, None, inputs, (note,)))
+
+
+def _with_weights(model: Model, splits: Splits, checkpoint: Path) -> tuple[ModelSpec, nn.Module]:
+    """A network with the weights of a file: one output for each class, or those that its library has."""
+    specs = [spec_for(model, splits)]
+    if has_own_weights(model):
+        specs.append(spec_for(model, splits, own_outputs=True))
+    reasons = []
+    for spec in specs:
+        try:
+            return spec, load_checkpoint(spec.build(), checkpoint)
+        except InputError as error:
+            reasons.append(error)
+    raise reasons[0]
+
+
+def _named(subject: Subject) -> Subject:
+    """The subject with its images labelled by the outputs of its network."""
+    splits = subject.inputs.splits
+    outputs = check_fits(subject.model, splits)
+    found = naming(subject.spec.name, outputs, subject.spec.classes, splits.name, splits.classes)
+    notes = (*subject.notes, found.note) if found.note else subject.notes
+    return replace(subject, inputs=subject.inputs.named(found), notes=notes)
 
 
 def _from_run(
@@ -119,11 +163,7 @@ def _from_run(
     changes: Mapping[str, Any],
 ) -> Subject:
     base, spec = read_run(folder)
-    if ":" in spec.name and model != spec.name:
-        raise InputError(
-            f"{folder}: its model comes from {spec.name}; say so with --model {spec.name}, since code is"
-            " never run from a file"
-        )
+    _check_typed(folder, spec, model, changes)
     if model is not None and model != spec.name:
         raise InputError(f"model: {folder} holds a {spec.name}, got --model {model}")
     recipe = read_recipe(recipe_file, changes, base)
@@ -139,29 +179,62 @@ def _from_run(
     if recipe.model != base.model:
         raise InputError(f"model: {folder} says how its model is built; leave out what builds another")
     file = checkpoint or folder / MODEL_FILE
-    built = _built(folder, spec)
+    built = _built(folder, spec, offline=model is None)
     network = resized(built, read_tensors(file)).eval() if spec.smaller else load_checkpoint(built, file)
     inputs = Inputs.of(recipe)
+    subject = Subject(network, spec, recipe, folder, base, inputs)
+    if spec.classes:
+        return _named(subject)
     check_fits(network, inputs.splits)
-    return Subject(network, spec, recipe, folder, base, inputs)
+    return subject
 
 
-def _built(folder: Path, spec: ModelSpec) -> nn.Module:
+def _check_typed(folder: Path, spec: ModelSpec, model: str | None, changes: Mapping[str, Any]) -> None:
+    """Raises ``InputError`` where the model of a run is the user's own code and is not named again with all
+    that is given to it.
+    """
+    if not from_zoo(spec.name) or source_of(spec.name)[0].named_by_files:
+        return
+    typed = {key: value for key, value in changes.items() if key.startswith("model.options")}
+    options = dict(spec.options)
+    if model == spec.name and read_recipe(None, typed).model.options == options:
+        return
+    sets = "".join(f" --set model.options.{key}={json.dumps(value)}" for key, value in options.items())
+    raise InputError(
+        f"{folder}: its model comes from {spec.name}; say so with --model {spec.name}{sets}, since code is"
+        " never run from a file"
+    )
+
+
+def named_again(spec: ModelSpec) -> tuple[str | None, dict[str, Any]]:
+    """What :func:`build_subject` takes as ``model`` and ``changes`` for another run of the same build, which
+    has been named once.
+    """
+    if not from_zoo(spec.name):
+        return None, {}
+    own = source_of(spec.name)[0].named_by_files
+    return spec.name, {} if own else {f"model.options.{key}": value for key, value in spec.options.items()}
+
+
+def _built(folder: Path, spec: ModelSpec, *, offline: bool) -> nn.Module:
     """The network that a file speaks of, which may have any number in it."""
     try:
-        return spec.build()
+        return spec.build(offline=offline)
     except InputError:
         raise
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
-        if ":" in spec.name:  # the user's own code
+        if from_zoo(spec.name):  # code of others
             raise
         raise InputError(
             f"{folder}: its settings describe no network that can be built ({first_line(error)})"
         ) from None
 
 
-def check_fits(model: nn.Module, splits: Splits) -> None:
+def check_fits(model: nn.Module, splits: Splits) -> int:
     """Run the model on two images, so that what does not fit is said before any work.
+
+    Returns:
+        the number of outputs.
 
     Raises:
         InputError: it cannot run on images of this shape, or gives too few logits for the classes.
@@ -175,7 +248,8 @@ def check_fits(model: nn.Module, splits: Splits) -> None:
         raise
     except Exception as error:  # a model can fail in any way on images it was not made for
         raise InputError(
-            f"model: cannot run on images of shape {splits.train.shape} ({first_line(error)})"
+            f"model: cannot run on images of shape {splits.train.shape} ({first_line(error)}); --image-size"
+            " brings pictures of a folder to another size"
         ) from None
     check_logits(logits, torch.zeros_like(y, device=logits.device))
     if logits.shape[1] < len(splits.classes):
@@ -183,3 +257,4 @@ def check_fits(model: nn.Module, splits: Splits) -> None:
             f"model: expected logits for the {len(splits.classes)} classes of {splits.name}, got"
             f" {logits.shape[1]}"
         )
+    return int(logits.shape[1])

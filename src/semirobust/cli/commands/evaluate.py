@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from semirobust.cli import flags
-from semirobust.cli.console import bars
+from semirobust.cli.console import bars, tell_notes
 from semirobust.cli.output import show_accuracy
 from semirobust.cli.parse import compute
 from semirobust.cli.section_flags import SHARED, section
@@ -30,9 +30,11 @@ def evaluate(
 ) -> None:
     """Accuracy of a model, clean and under attack, with intervals.
 
-    MODEL is a run folder, an architecture, or package.module:factory.
+    MODEL is a run folder, an architecture, timm:NAME, torchvision:NAME, hf:OWNER/NAME, robustbench:NAME, or
+    package.module:factory. Those of other libraries come with their own weights.
     """
     subject = build_subject(target, model, checkpoint, recipe, changes)
+    tell_notes(subject.notes, as_json=as_json)
     names = [folder.name for folder in transfer]
     others = {
         folder.name if names.count(folder.name) == 1 else str(folder): build_subject(

@@ -6,11 +6,13 @@ from typing import Any
 import click
 
 from semirobust.cli import flags
-from semirobust.cli.console import bars
+from semirobust.cli.console import bars, tell_notes
 from semirobust.cli.output import show_comparison
 from semirobust.cli.parse import compute, end_of, layers_of
 from semirobust.cli.section_flags import SHARED, section
 from semirobust.experiments.commands.harden import harden_subject, train_base
+from semirobust.experiments.model_spec import has_own_weights
+from semirobust.experiments.recipe import read_recipe
 from semirobust.experiments.subject import build_subject
 from semirobust.methods import METHODS
 
@@ -33,17 +35,20 @@ def harden(
     """Make a trained model more robust by training only the part that matters; evaluates before and after.
 
     With --recipe and neither --from nor --checkpoint, the model is first trained as the recipe says, into
-    OUT/base.
+    OUT/base; one of another library is hardened with its own weights.
     """
     of_method = {"harden.options.k": k, "harden.options.layers": layers_of(layers)}
     changes = {**{key: value for key, value in of_method.items() if value is not None}, **changes}
     devices = compute(**where)
     with bars(quiet=as_json) as progress:
         if target is None and checkpoint is None and recipe is not None:
-            changes = {**changes, "model.name": model}
-            base = train_base(recipe, changes, out, devices=devices, progress=progress)
-            target, model = str(base), None
+            named = {**changes, "model.name": model}
+            if not has_own_weights(read_recipe(recipe, named).model):
+                base = train_base(recipe, named, out, devices=devices, progress=progress)
+                target, changes = str(base), named
+                model = model if model and ":" in model else None  # a name of code is said again
         subject = build_subject(target, model, checkpoint, recipe, changes)
+        tell_notes(subject.notes, as_json=as_json)
         records = harden_subject(subject, out, seeds=seeds, devices=devices, progress=progress)
     show_comparison(records, out, as_json=as_json)
     end_of(records)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from semirobust.cli import flags
-from semirobust.cli.console import bars
+from semirobust.cli.console import bars, tell_notes
 from semirobust.cli.output import show_profile
 from semirobust.cli.parse import compute
 from semirobust.cli.section_flags import SHARED, section
@@ -26,9 +26,11 @@ def profile(
 ) -> None:
     """What each layer of a model adds to its weakness.
 
-    MODEL is a run folder, an architecture, or package.module:factory.
+    MODEL is a run folder, an architecture, timm:NAME, torchvision:NAME, hf:OWNER/NAME, robustbench:NAME, or
+    package.module:factory. Those of other libraries come with their own weights.
     """
     subject = build_subject(target, model, checkpoint, recipe, changes)
+    tell_notes(subject.notes, as_json=as_json)
     with bars(quiet=as_json) as progress:
         layers, scores = run(subject, out or subject.folder, devices=compute(**where), progress=progress)
     show_profile(layers, scores, as_json=as_json)

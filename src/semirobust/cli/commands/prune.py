@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from semirobust.cli import flags
-from semirobust.cli.console import bars, print_json, show_table, tell
+from semirobust.cli.console import bars, print_json, show_table, tell, tell_notes
 from semirobust.cli.output import percent, show_comparison
 from semirobust.cli.parse import compute, end_of
 from semirobust.cli.section_flags import SHARED, section
@@ -17,7 +17,7 @@ from semirobust.experiments.commands.prune import prune_fresh, prune_subject
 from semirobust.experiments.commands.shrink import export as write_program
 from semirobust.experiments.commands.shrink import shrink_subject
 from semirobust.experiments.recipe import read_recipe
-from semirobust.experiments.subject import Subject, build_subject
+from semirobust.experiments.subject import Subject, build_subject, named_again
 from semirobust.records.schema import Finding, Number, Quantity
 from semirobust.records.store import AnyRecord
 from semirobust.reports.pruning import pruned_rows
@@ -41,7 +41,8 @@ def prune(
     """Prune a model level by level, train what is left, and evaluate each level. An interrupted run continues
     where it was.
 
-    Without --from and --checkpoint the model starts fresh, and with rewinding its levels are lottery tickets.
+    Without --from and --checkpoint the model starts fresh (one of another library from its own weights with
+    --set model.options.pretrained=true), and with rewinding its levels are lottery tickets.
     With --macs whole channels go at once, and the network is really smaller.
     """
     devices = compute(**where)
@@ -50,16 +51,18 @@ def prune(
         if seeds != 1:
             raise InputError(f"seeds: expected one with --macs, got {seeds}")
         subject = build_subject(target, model, checkpoint, recipe, changes)
+        tell_notes(subject.notes, as_json=as_json)
         _shrink(subject, out, devices, export, as_json=as_json)
         return
     if export is not None:
         raise InputError("--export: expected with --macs; a pruned weight that is 0 makes no smaller program")
     with bars(quiet=as_json) as progress:
-        if target is None and checkpoint is None:
+        if target is None and checkpoint is None and changes.get("model.options.pretrained") is not True:
             settings = read_recipe(recipe, {**changes, "model.name": model})
             records = prune_fresh(settings, out, seeds=seeds, devices=devices, progress=progress)
         else:
             subject = build_subject(target, model, checkpoint, recipe, changes)
+            tell_notes(subject.notes, as_json=as_json)
             records = prune_subject(subject, out, seeds=seeds, devices=devices, progress=progress)
     _show(records, out, as_json=as_json)
     end_of(records)
@@ -81,11 +84,10 @@ def _shrink(subject: Subject, out: Path, devices: Devices, file: Path | None, *,
     with bars(quiet=as_json) as progress:
         records = shrink_subject(subject, out, devices=devices, progress=progress)
     if file is not None:
-        name = subject.spec.name if ":" in subject.spec.name else None
+        name, changes = named_again(subject.spec)
+        changes = {**changes, "data.root": subject.recipe.data.root}
         x, _ = subject.inputs.test.first(2).all()
-        write_program(
-            build_subject(str(out), name, None, None, {"data.root": subject.recipe.data.root}).model, x, file
-        )
+        write_program(build_subject(str(out), name, None, None, changes).model, x, file)
     found = [r for r in records if isinstance(r, Number) and r.about.batch is not None]
     cost: dict[str, dict[Quantity, float]] = {}
     for number in found:

@@ -33,7 +33,8 @@ def recover(
     ROBUST is the run folder of the robust network.
     """
     subject = build_subject(str(robust), model, None, recipe, changes)
-    other = build_subject(str(normal), model, None, None, {"data.root": changes.get("data.root")})
+    again = {key: value for key, value in changes.items() if key.startswith("model.options")}
+    other = build_subject(str(normal), model, None, None, {**again, "data.root": changes.get("data.root")})
     with bars(quiet=as_json) as progress:
         records = recover_subject(subject, other, out, devices=compute(**where), progress=progress)
     _show_recovery(records, out, as_json=as_json)

@@ -26,7 +26,7 @@ from semirobust.evaluation.sweep import Sweep, sweep
 from semirobust.evaluation.transfer import Transfer, transfer
 from semirobust.experiments import build
 from semirobust.experiments.folder import write_stage
-from semirobust.experiments.provenance import data_notes, origin_of, settings_record
+from semirobust.experiments.provenance import data_notes, notes_on, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import Subject, check_fits
@@ -113,6 +113,7 @@ def evaluate_subject(
     if out is not None and fabric.is_global_zero:
         notes = [
             *data_notes(splits, at),
+            *notes_on(subject.notes, at),
             Finding(topic=Topic.INFERENCE, text=f"searched with the model {result.inference}", origin=at),
         ]
         pictures = example_pictures(model, test, attacks[-1], recipe.evaluate.pictures, at, seed=seed)
@@ -283,11 +284,8 @@ def example_pictures(
     for i in range(len(x)):
         delta = (x_adv[i] - x[i]) / (2 * (x_adv[i] - x[i]).abs().max().clamp_min(1e-12)) + 0.5
         fooled = bool(said[i] != y[i])
-        caption = (
-            f"{images.classes[int(y[i])]} \u2192 {images.classes[int(said[i])]}"
-            if fooled
-            else f"{images.classes[int(y[i])]}, withstood"
-        )
+        own, other = (_class_name(images, int(label)) for label in (y[i], said[i]))
+        caption = f"{own} \u2192 {other}" if fooled else f"{own}, withstood"
         pictures.append(
             Picture(
                 png=_png([x[i], x_adv[i], delta]),
@@ -297,6 +295,11 @@ def example_pictures(
             )
         )
     return pictures
+
+
+def _class_name(images: Images, output: int) -> str:
+    """The name of a class; the number of an output that stands for none of the images' classes."""
+    return images.classes[output] if output < len(images.classes) else f"output {output}"
 
 
 def _png(images: Sequence[Tensor]) -> str:

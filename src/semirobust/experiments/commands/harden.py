@@ -18,10 +18,10 @@ from semirobust.experiments.commands.profile import layer_scores, score_records
 from semirobust.experiments.commands.train import train
 from semirobust.experiments.comparison import Arm, Budget, Trial, budget_of, controls_of, run_arms
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
-from semirobust.experiments.provenance import layer_entries, origin_of, settings_record
+from semirobust.experiments.provenance import layer_entries, notes_on, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.run_lock import claims_out
-from semirobust.experiments.subject import Subject, build_subject, check_out, check_split
+from semirobust.experiments.subject import Subject, build_subject, check_out, check_split, named_again
 from semirobust.experiments.verdict import verdict
 from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import device_of
@@ -31,6 +31,7 @@ from semirobust.methods.suffix import SuffixAdversarial
 from semirobust.procedures.harden import hardening
 from semirobust.records.schema import About, Finding, Origin, Topic
 from semirobust.records.store import AnyRecord
+from semirobust.zoo.base.named import from_zoo, source_of
 
 __all__ = ["harden_subject", "train_base"]
 
@@ -73,6 +74,7 @@ def harden_subject(
             recipe, "harden", at, start=subject.folder.name if subject.folder else subject.spec.name
         ),
         *([Finding(topic=Topic.DATA, text=budget.note, origin=at)] if budget.note else []),
+        *notes_on(subject.notes, at),
         *_profile(start, budget, recipe, at, progress),
     ]
     attacks, evaluation = budget.attacks, as_seed(recipe.seed) / "evaluate"
@@ -119,7 +121,7 @@ def train_base(
     A base that is there already, or was interrupted, is taken up again.
     """
     recipe = read_recipe(recipe_file, changes)
-    if ":" in recipe.model.name:
+    if from_zoo(recipe.model.name) and not source_of(recipe.model.name)[0].has_weights:
         raise InputError(
             "model: a factory's model is trained with `semirobust train` first, then named with --from and"
             " --model"
@@ -142,8 +144,9 @@ def _take_suffix(start: nn.Module, subject: Subject, budget: Budget) -> None:
     if not isinstance(method, SuffixAdversarial):
         name = METHODS.name_of(method)
         raise InputError(f"harden.suffix_from: expected with the method suffix, got {name}")
-    factory = subject.spec.name if ":" in subject.spec.name else None
-    donor = build_subject(recipe.harden.suffix_from, factory, None, None, {"data.root": recipe.data.root})
+    named, changes = named_again(subject.spec)
+    changes = {**changes, "data.root": recipe.data.root}
+    donor = build_subject(recipe.harden.suffix_from, named, None, None, changes)
     x, _ = budget.images.batch(torch.tensor([0]), device_of(start, torch.device("cpu")))
     layers = layer_map(start, x)
     transplant(start, donor.model, layers, method.suffix(layers))

@@ -15,7 +15,7 @@ from semirobust.data.base.images import Images
 from semirobust.evaluation.resume import evaluation_key
 from semirobust.experiments import build
 from semirobust.experiments.folder import write_stage
-from semirobust.experiments.provenance import layer_entries, origin_of, settings_record
+from semirobust.experiments.provenance import layer_entries, notes_on, origin_of, settings_record
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import Subject
 from semirobust.layers.map import LayerMap, layer_map
@@ -62,7 +62,8 @@ def profile(
         progress=progress,
     )
     if out is not None and fabric.is_global_zero:
-        head: list[AnyRecord] = [settings_record(recipe, "profile", at), *layer_entries(model, layers, at)]
+        head: list[AnyRecord] = [settings_record(recipe, "profile", at), *notes_on(subject.notes, at)]
+        head += layer_entries(model, layers, at)
         write_stage(out, "2-profile", [*head, *score_records(scores, at)])
     if ledger is not None:
         fabric.barrier()

@@ -18,7 +18,7 @@ from semirobust.experiments import build
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.inputs import Inputs
-from semirobust.experiments.model_spec import ModelSpec, spec_for
+from semirobust.experiments.model_spec import ModelSpec, at_its_size, spec_for
 from semirobust.experiments.provenance import data_notes, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.run_lock import claims_out
@@ -47,6 +47,7 @@ def prune_fresh(
     """Lottery tickets of the recipe's architecture from scratch, one for each seed; see
     :func:`prune_subject`.
     """
+    recipe = at_its_size(recipe)
     inputs = Inputs.of(recipe)
     spec = spec_for(recipe.model, inputs.splits)
     check_fits(spec.build(recipe.seed), inputs.splits)

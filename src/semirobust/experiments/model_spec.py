@@ -18,7 +18,7 @@ from semirobust.zoo.base.grey import FromGrey
 from semirobust.zoo.base.named import build_named, card_of, from_zoo, source_of
 from semirobust.zoo.base.source import Card, Wanted
 
-__all__ = ["ModelSpec", "at_its_size", "has_own_weights", "spec_for"]
+__all__ = ["ModelSpec", "at_its_size", "has_own_weights", "passed_on", "spec_for"]
 
 _RESERVED = {"name", "num_classes", "width", "in_channels", "image_size", "mean", "std", "seed"}
 # Options of networks of other libraries that are ours to read.
@@ -111,6 +111,12 @@ def has_own_weights(settings: Model, *, default: bool = True) -> bool:
     return own
 
 
+def passed_on(settings: Model) -> dict[str, Any]:
+    """The options that go to the source of a network, and are not read here."""
+    ours = _OURS if source_of(settings.name)[0].has_weights else set[str]()
+    return {key: value for key, value in settings.options.items() if key not in ours}
+
+
 def spec_for(settings: Model, splits: Splits, *, own_outputs: bool = False) -> ModelSpec:
     """The spec of a new model for these images.
 
@@ -155,7 +161,7 @@ def _spec_from_zoo(
         classes, channels = len(splits.classes), splits.train.shape[0]
         mean, std, options = settings.mean, settings.std, settings.options
         return ModelSpec(settings.name, classes, channels, size, settings.width, mean, std, options)
-    options = {key: value for key, value in settings.options.items() if key not in _OURS}
+    options = passed_on(settings)
     card = card_of(settings.name, options)
     outputs = (card.outputs if own_outputs else None) or len(splits.classes)
     outputs = _count(settings.options.get("num_classes", outputs))
@@ -209,8 +215,7 @@ def at_its_size(recipe: Recipe) -> Recipe:
         return recipe
     if data.source != "imagenet" and (Path(data.source).suffix == ".npz" or not Path(data.source).is_dir()):
         return recipe
-    options = {key: value for key, value in model.options.items() if key not in _OURS}
-    size = card_of(model.name, options).image_size if source_of(model.name)[0].has_weights else None
+    size = card_of(model.name, passed_on(model)).image_size
     return recipe if size is None else read_recipe(None, {"data.image_size": size[0]}, recipe)
 
 

@@ -16,7 +16,7 @@ from semirobust.core.text import first_line
 from semirobust.data.base.images import Splits
 from semirobust.experiments.folder import MODEL_FILE, SETTINGS_FILE, is_run, read_run
 from semirobust.experiments.inputs import Inputs
-from semirobust.experiments.model_spec import ModelSpec, at_its_size, has_own_weights, spec_for
+from semirobust.experiments.model_spec import ModelSpec, at_its_size, has_own_weights, passed_on, spec_for
 from semirobust.experiments.outputs import naming
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.sections import Model
@@ -197,7 +197,7 @@ def _check_typed(folder: Path, spec: ModelSpec, model: str | None, changes: Mapp
         return
     typed = {key: value for key, value in changes.items() if key.startswith("model.options")}
     options = dict(spec.options)
-    if model == spec.name and read_recipe(None, typed).model.options == options:
+    if model == spec.name and passed_on(read_recipe(None, {**typed, "model.name": model}).model) == options:
         return
     sets = "".join(f" --set model.options.{key}={json.dumps(value)}" for key, value in options.items())
     raise InputError(

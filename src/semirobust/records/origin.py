@@ -25,7 +25,10 @@ def code_version() -> str:
     """The installed version, with commit (and ``+`` for local changes) where the package runs from a checkout
     of its own.
     """
-    version = importlib.metadata.version("semirobust")
+    try:
+        version = importlib.metadata.version("semirobust")
+    except importlib.metadata.PackageNotFoundError:  # found on PYTHONPATH, and not installed
+        version = "not installed"
     root = Path(__file__).resolve().parents[3]
     if not (root / ".git").exists():
         return version

@@ -28,6 +28,7 @@ class RobustBench(AbstractSource):
     """
 
     shown = "robustbench:NAME"
+    named_by_files = False  # some of its networks fetch weights as they are built
 
     def card(self, name: str, options: Mapping[str, Any], *, offline: bool = False) -> Card:
         dataset, _ = _which(options)

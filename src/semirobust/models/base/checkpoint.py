@@ -84,9 +84,13 @@ def _fits(module: nn.Module, weights: dict[str, Tensor]) -> bool:
 
 
 def _misfit(model: nn.Module, weights: dict[str, Tensor]) -> str:
-    """Why the weights fit no part of the model, for the prefix with the most names in common."""
-    expected = _without_counters(model.state_dict())
-    best = max(_without_prefixes(weights), key=lambda w: len(expected.keys() & w.keys()))
+    """Why the weights fit no part of the model, for the part and the prefix with the most names in common."""
+    pairs = (
+        (_without_counters(module.state_dict()), candidate)
+        for module in _complete_modules(model)
+        for candidate in _without_prefixes(weights)
+    )
+    expected, best = max(pairs, key=lambda pair: len(pair[0].keys() & pair[1].keys()))
     missing, extra = sorted(expected.keys() - best.keys()), sorted(best.keys() - expected.keys())
     shapes = [name for name in expected.keys() & best.keys() if expected[name].shape != best[name].shape]
     if shapes:

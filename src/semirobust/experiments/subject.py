@@ -11,6 +11,7 @@ from torch import nn
 
 from semirobust.core.checks import check_logits
 from semirobust.core.errors import InputError
+from semirobust.core.outputs import logits_of
 from semirobust.core.tensor_files import read_tensors
 from semirobust.core.text import first_line
 from semirobust.data.base.images import Splits
@@ -243,7 +244,7 @@ def check_fits(model: nn.Module, splits: Splits) -> int:
     device = device_of(model, x.device)
     try:
         with quiet(model), torch.no_grad():
-            logits = model(x.to(device))
+            logits = logits_of(model(x.to(device)))
     except InputError:
         raise
     except Exception as error:  # a model can fail in any way on images it was not made for

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from semirobust.core.errors import InputError
+from semirobust.models.base.as_classifier import as_classifier
 from semirobust.zoo import ZOO, AbstractSource
 from semirobust.zoo.base.packages import hushed, imported, without
 from semirobust.zoo.base.source import Card, Wanted
@@ -73,10 +74,11 @@ class HuggingFace(AbstractSource):
             config.image_size = height if height == width else [height, width]
         with hushed("transformers", "huggingface_hub"):
             if not wanted.own_weights:
-                return auto.from_config(config, trust_remote_code=False)
-            return auto.from_pretrained(
+                return as_classifier(auto.from_config(config, trust_remote_code=False))
+            model = auto.from_pretrained(
                 name, config=config, trust_remote_code=False, ignore_mismatched_sizes=new_head
             )
+            return as_classifier(model)
 
 
 def _config(name: str, options: Mapping[str, Any], *, offline: bool) -> Any:

@@ -14,6 +14,7 @@ import semirobust as sr
 from semirobust.core.errors import InputError
 from semirobust.layers.graph import graph_of
 from semirobust.layers.trace import dependence_by_noise, traced
+from semirobust.measures.semirobustness import Headed
 from tests.helpers import untouched
 
 
@@ -239,6 +240,23 @@ def test_a_cut_is_exact_wherever_there_is_one(name):
             assert torch.equal(found[layer.index], cut.feature)
 
 
+def test_another_feature_also_goes_into_a_shortcut_in_the_same_function():
+    class Flat(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.inner, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Linear(4, 3)
+
+        def forward(self, x):
+            h = self.stem(x * 2 - 1).relu() + 0.5
+            return self.head((h + self.inner(h).relu()).mean((2, 3)))
+
+    torch.manual_seed(0)
+    model, x, other = Flat().eval(), torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
+    prefix, suffix = sr.split(model, sr.layer_map(model, x), 1)
+    with torch.no_grad():
+        assert torch.equal(suffix(prefix(x), prefix(other).feature), model(other))
+
+
 def test_a_branch_behind_a_weight_of_zero_has_no_number_and_is_not_chosen():
     class Dead(nn.Module):
         def __init__(self):
@@ -306,6 +324,43 @@ def test_a_low_rank_update_is_no_projection():
 
     torch.manual_seed(0)
     assert names(sr.layer_map(Updated(), torch.rand(2, 6))) == ["base", "down", "up", "head"]
+
+
+def test_windows_that_count_as_examples_are_pooled_for_each_image():
+    class Windows(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second, self.head = nn.Linear(3, 8), nn.Linear(8, 8), nn.Linear(8, 2)
+
+        def forward(self, x):
+            h = x.unfold(2, 4, 4).unfold(3, 4, 4).permute(0, 2, 3, 4, 5, 1).reshape(-1, 16, 3)
+            h = self.second(self.first(h).relu()).relu()  # (4 N, 16, 8)
+            return self.head(h.reshape(len(x), -1, 8).mean(1))
+
+    torch.manual_seed(0)
+    model, x = Windows().eval(), torch.rand(16, 3, 8, 8)
+    layers = sr.layer_map(model, x)
+    head = Headed(model, layers, 1, 2)
+    with torch.no_grad():
+        expected = model.first(x.permute(0, 2, 3, 1)).relu().mean((1, 2))
+        torch.testing.assert_close(head.feature(x), expected)
+
+
+def test_a_buffer_that_a_forward_pass_writes_is_put_back():
+    class Counting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.head = nn.Linear(4, 4), nn.Linear(4, 2)
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, x):
+            self.calls += 1
+            return self.head(self.first(x).relu())
+
+    torch.manual_seed(0)
+    model, x = Counting().eval(), torch.rand(8, 4)
+    with untouched(model):
+        sr.criticality(model, x, torch.zeros(8, dtype=torch.long), threat=sr.Linf(0.1))
 
 
 def test_recurrent_layers_own_their_weights():

@@ -84,7 +84,7 @@ def forward_to(
     wanted = _check_wanted(layers, [indices] if isinstance(indices, int) else indices, at)
     with _recording(model, layers, wanted, at, None, stop=True) as tape, suppress(_DeepestReached):
         model(x)
-    return dict(tape)
+    return {index: tape[index] for index in wanted}  # raises for a place that was not reached
 
 
 def _check_wanted(layers: LayerMap, indices: Iterable[int] | None, at: Place) -> tuple[int, ...]:

@@ -113,7 +113,9 @@ class _Tape:
 
     def next(self, node: Any) -> list[Any]:
         """What a node was computed from."""
-        return [following for following, _ in node.next_functions if following is not None]
+        # Nodes of compiled functions have none.
+        edges = getattr(node, "next_functions", ())
+        return [following for following, _ in edges if following is not None]
 
     def _behind(self, node: Any) -> Iterator[Any]:
         seen, open_ = {node}, [node]

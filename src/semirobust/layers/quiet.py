@@ -18,7 +18,8 @@ def quiet(model: nn.Module, *, keep_mode: bool = False) -> Iterator[None]:
 
     The ``training`` flag of each module and ``requires_grad`` of each parameter are restored, also after an
     error. Without gradients of the parameters, a backward pass to the input is about a third cheaper, and
-    ``.grad`` is not written.
+    ``.grad`` is not written. Buffers that a model of others writes in its forward pass, such as those of an
+    observer, are put back.
 
     Args:
         model: any module.
@@ -26,6 +27,7 @@ def quiet(model: nn.Module, *, keep_mode: bool = False) -> Iterator[None]:
     """
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
+    buffers = [] if keep_mode else [(b, b._version, b.clone()) for b in _writable(model)]
     try:
         if not keep_mode:
             for module, _ in modes:
@@ -38,6 +40,19 @@ def quiet(model: nn.Module, *, keep_mode: bool = False) -> Iterator[None]:
             module.training = mode
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
+        with torch.no_grad():
+            for buffer, version, value in buffers:
+                if buffer._version != version:
+                    buffer.copy_(value)
+
+
+def _writable(model: nn.Module) -> Iterator[Tensor]:
+    """Buffers that a forward pass in eval mode may write: those of modules that are not PyTorch's own."""
+    for module in model.modules():
+        if not type(module).__module__.startswith("torch.nn.modules"):
+            for buffer in module._buffers.values():
+                if buffer is not None and not buffer.is_inference():  # those count no versions
+                    yield buffer
 
 
 def run_with_hooks(model: nn.Module, x: Tensor, before: Hooks, after: Hooks = ()) -> Any:

@@ -1,17 +1,19 @@
 """Cutting any module after a layer: a prefix that runs once, and a suffix that continues from there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import ReferenceType, ref
 
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from semirobust.core.classifiers import eager, unwrapped
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import logits_of
 from semirobust.layers.layer import LayerMap
-from semirobust.layers.sites import argument, watched
+from semirobust.layers.sites import argument, tensors_in, watched
 
 __all__ = ["Cut", "split"]
 
@@ -30,12 +32,15 @@ class Cut:
         outputs: module name -> what each call of it returned, of the modules that finished before the cut.
             Shortcuts that cross the cut are among them, so a cut inside a residual block is exact too.
         entry: where F_j enters the modules that had not finished.
+        made_by: which call of a function, among those of modules that had not finished, gave F_j; None where
+            no such call did.
     """
 
     feature: Tensor
     x: Tensor
     outputs: dict[str, list["_Recorded"]] = field(repr=False)
     entry: "_Entry" = field(repr=False)
+    made_by: int | None = None
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,62 @@ class _Entry:
 
     name: str
     keys: tuple[int | str, ...]  # positions and keywords
+
+
+class _Calls(TorchFunctionMode):
+    """Numbers the calls of functions.
+
+    Attributes:
+        results: the module that ran, by the number of its call, and what a function returned.
+        running: the numbers of the calls of modules that have not finished, the outermost first.
+        paused: whether calls are not counted.
+        replace: number of a call -> what it returns instead.
+    """
+
+    def __init__(self, replace: Mapping[int, Tensor] | None = None) -> None:
+        super().__init__()
+        self.results: list[tuple[int, list[ReferenceType[Tensor]]]] = []
+        self.running: list[int] = []
+        self.paused = False
+        self.replace = replace or {}
+        self._modules = self._count = 0
+
+    def begin(self) -> None:
+        """A module begins."""
+        self._modules += 1
+        self.running.append(self._modules)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if self.paused:
+            return result
+        number, self._count = self._count, self._count + 1
+        if number in self.replace:
+            return self.replace[number]
+        if not self.replace:
+            tensors = [ref(tensor) for _, tensor in tensors_in([(0, result)])]
+            self.results.append((self.running[-1] if self.running else 0, tensors))
+        return result
+
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Inside, calls are not counted."""
+        before, self.paused = self.paused, True
+        try:
+            yield
+        finally:
+            self.paused = before
+
+    def maker_of(self, feature: Tensor) -> int | None:
+        """Which call gave ``feature``, counted among those of modules that have not finished."""
+        unfinished = {0, *self.running}
+        calls = [tensors for module, tensors in self.results if module in unfinished]
+        made = [
+            number for number, tensors in enumerate(calls) if len(tensors) == 1 and tensors[0]() is feature
+        ]
+        return made[-1] if made else None
 
 
 @dataclass
@@ -84,12 +145,14 @@ class Prefix:
         feature: list[Tensor] = []
         layer = self.layers.at(self.after)
         following = self.layers.at(layer.feature_at)
+        functions = _Calls()
 
         def before(name: str) -> Any:
             def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
                 arguments: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
                 tensors = {key: value for key, value in arguments if isinstance(value, Tensor)}
                 running.append((name, tensors))
+                functions.begin()
 
             return hook
 
@@ -100,10 +163,12 @@ class Prefix:
         def after(name: str) -> Any:
             def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
                 running.pop()
+                functions.running.pop()
                 # The output of a finished module stands for those of the modules inside it.
                 for inner in [key for key in outputs if key.startswith(f"{name}.")]:
                     del outputs[inner]
-                outputs.setdefault(name, []).append(_Recorded.of(output))
+                with functions.uncounted():
+                    outputs.setdefault(name, []).append(_Recorded.of(output))
 
             return hook
 
@@ -116,12 +181,18 @@ class Prefix:
             with (
                 eager(),
                 watched(self.model, {following.name: reached}, None, self.layers.functions),
+                functions,
                 suppress(_CutReached),
             ):
                 self.model(x)
         finally:
             for handle in handles:
                 handle.remove()
+        if not feature:
+            raise InputError(
+                f"layer {self.after}: the place of its feature ({following.name}) was not reached;"
+                " hand over the network itself, not a compiled form, and no input that leaves it early"
+            )
         # The version tells whether functional code changed the tensor in place after the module returned it.
         for recorded in (r for calls in outputs.values() for r in calls):
             same = recorded.original is feature[0] and recorded.version == feature[0]._version
@@ -134,7 +205,7 @@ class Prefix:
         )
         only = (following.name, (layer.feature_key,))
         name, keys = next(((name, keys) for name, keys in entries if keys), only)
-        return Cut(feature[0], x, outputs, _Entry(name, keys))
+        return Cut(feature[0], x, outputs, _Entry(name, keys), functions.maker_of(feature[0]))
 
 
 @dataclass(frozen=True)
@@ -151,10 +222,12 @@ class Suffix:
 
     def __call__(self, cut: Cut, feature: Tensor | None = None) -> Tensor:
         new = cut.feature if feature is None else feature
+        functions = _Calls({-1 if cut.made_by is None else cut.made_by: new})
         with (
             eager(),
-            _replaying(self.model, cut, new),
+            _replaying(self.model, cut, new, functions),
             _replacing(self.model, self.layers, cut.entry, new),
+            functions,
         ):
             return logits_of(self.model(cut.x), training=self.model.training)
 
@@ -184,7 +257,7 @@ def split(model: nn.Module, layers: LayerMap, after: int) -> tuple[Prefix, Suffi
 
 
 @contextmanager
-def _replaying(model: nn.Module, cut: Cut, feature: Tensor) -> Iterator[None]:
+def _replaying(model: nn.Module, cut: Cut, feature: Tensor, functions: _Calls) -> Iterator[None]:
     """Inside, the modules that finished before the cut return their recorded outputs, call by call."""
     patched: list[tuple[nn.Module, Any]] = []
 
@@ -195,7 +268,8 @@ def _replaying(model: nn.Module, cut: Cut, feature: Tensor) -> Iterator[None]:
             if not remaining:  # this call comes after the cut
                 return original(*args, **kwargs)
             recorded = remaining.pop(0)
-            return feature if recorded.is_feature else _cloned(recorded.value)
+            with functions.uncounted():
+                return feature if recorded.is_feature else _cloned(recorded.value)
 
         return forward
 

@@ -52,12 +52,14 @@ class Headed(nn.Module):
         feature = feature.movedim(self.layers.at(self.after).batch_dim, 0)
         if not self.pool or feature.dim() < 3:
             return feature.reshape(len(x), -1)
+        parts = len(feature) // len(x)  # several where windows of an image count as examples
         # The input of a linear module has its channels last, as tokens have; that of a convolution second.
         place = self.layers.at(self.after).feature_at
         last = feature.dim() == 3 or (
             place <= len(self.layers) and self.layers.at(place).kind in ("Linear", "linear")
         )
-        return feature.mean(tuple(range(1, feature.dim() - 1)) if last else tuple(range(2, feature.dim())))
+        pooled = feature.mean(tuple(range(1, feature.dim() - 1)) if last else tuple(range(2, feature.dim())))
+        return pooled if parts == 1 else pooled.reshape(len(x), parts, -1).mean(1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ...) pixels to (N, C) logits."""

@@ -131,6 +131,71 @@ def _cloned(value: Any) -> Any:
     return type(value)(_cloned(v) for v in value) if type(value) in (tuple, list) else value
 
 
+class _Pass:
+    """What a pass leaves behind that stops at the cut.
+
+    Attributes:
+        running: the modules that had begun but not finished, the outermost first, and the tensors they got.
+        outputs: what the modules returned that had finished, call by call.
+        functions: the calls of functions.
+    """
+
+    def __init__(self) -> None:
+        self.running: list[tuple[str, dict[int | str, Tensor]]] = []
+        self.outputs: dict[str, list[_Recorded]] = {}
+        self.functions = _Calls()
+
+    @contextmanager
+    def noting(self, model: nn.Module) -> Iterator[None]:
+        """Inside, a pass of the model is noted."""
+        handles = []
+        try:
+            for name, module in model.named_modules():
+                if name:
+                    handles.append(module.register_forward_pre_hook(self._begin(name), with_kwargs=True))
+                    handles.append(module.register_forward_hook(self._end(name)))
+            with self.functions:
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _begin(self, name: str) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            arguments: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
+            tensors = {key: value for key, value in arguments if isinstance(value, Tensor)}
+            self.running.append((name, tensors))
+            self.functions.begin()
+
+        return hook
+
+    def _end(self, name: str) -> Any:
+        def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+            self.running.pop()
+            self.functions.running.pop()
+            # The output of a finished module stands for those of the modules inside it.
+            for inner in [key for key in self.outputs if key.startswith(f"{name}.")]:
+                del self.outputs[inner]
+            with self.functions.uncounted():
+                self.outputs.setdefault(name, []).append(_Recorded.of(output))
+
+        return hook
+
+    def cut(self, feature: Tensor, x: Tensor, place: _Entry) -> Cut:
+        """The cut at ``feature``, which the layer at ``place`` takes."""
+        # The version tells whether functional code changed the tensor in place after the module returned it.
+        for recorded in (r for calls in self.outputs.values() for r in calls):
+            same = recorded.original is feature and recorded.version == feature._version
+            recorded.is_feature, recorded.original = same, None
+        # The suffix will run the unfinished modules again; the first of them that got F_j is where it enters.
+        entries = (
+            _Entry(name, tuple(key for key, value in tensors.items() if value is feature))
+            for name, tensors in self.running
+        )
+        entry = next((entry for entry in entries if entry.keys), place)
+        return Cut(feature, x, self.outputs, entry, self.functions.maker_of(feature))
+
+
 @dataclass(frozen=True)
 class Prefix:
     """``prefix(x)`` runs layers 1..j, and those beside them, up to the place of F_j."""
@@ -140,72 +205,28 @@ class Prefix:
     after: int
 
     def __call__(self, x: Tensor) -> Cut:
-        running: list[tuple[str, dict[int | str, Tensor]]] = []
-        outputs: dict[str, list[_Recorded]] = {}
         feature: list[Tensor] = []
         layer = self.layers.at(self.after)
-        following = self.layers.at(layer.feature_at)
-        functions = _Calls()
-
-        def before(name: str) -> Any:
-            def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-                arguments: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
-                tensors = {key: value for key, value in arguments if isinstance(value, Tensor)}
-                running.append((name, tensors))
-                functions.begin()
-
-            return hook
+        following = self.layers.at(layer.feature_at).name
 
         def reached(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             feature.append(argument(layer.feature_key, args, kwargs))
             raise _CutReached
 
-        def after(name: str) -> Any:
-            def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-                running.pop()
-                functions.running.pop()
-                # The output of a finished module stands for those of the modules inside it.
-                for inner in [key for key in outputs if key.startswith(f"{name}.")]:
-                    del outputs[inner]
-                with functions.uncounted():
-                    outputs.setdefault(name, []).append(_Recorded.of(output))
-
-            return hook
-
-        handles = []
-        try:
-            for name, module in self.model.named_modules():
-                if name:
-                    handles.append(module.register_forward_pre_hook(before(name), with_kwargs=True))
-                    handles.append(module.register_forward_hook(after(name)))
-            with (
-                eager(),
-                watched(self.model, {following.name: reached}, None, self.layers.functions),
-                functions,
-                suppress(_CutReached),
-            ):
-                self.model(x)
-        finally:
-            for handle in handles:
-                handle.remove()
+        noted = _Pass()
+        with (
+            eager(),
+            noted.noting(self.model),
+            watched(self.model, {following: reached}, None, self.layers.functions),
+            suppress(_CutReached),
+        ):
+            self.model(x)
         if not feature:
             raise InputError(
-                f"layer {self.after}: the place of its feature ({following.name}) was not reached;"
-                " hand over the network itself, not a compiled form, and no input that leaves it early"
+                f"layer {self.after}: the place of its feature ({following}) was not reached; hand over the"
+                " network itself, not a compiled form, and no input that leaves it early"
             )
-        # The version tells whether functional code changed the tensor in place after the module returned it.
-        for recorded in (r for calls in outputs.values() for r in calls):
-            same = recorded.original is feature[0] and recorded.version == feature[0]._version
-            recorded.is_feature, recorded.original = same, None
-        # `running` has the modules that had begun but not finished, the outermost first. The suffix will run
-        # them again, and the first of them that got F_j is where it enters.
-        entries = (
-            (name, tuple(key for key, value in tensors.items() if value is feature[0]))
-            for name, tensors in running
-        )
-        only = (following.name, (layer.feature_key,))
-        name, keys = next(((name, keys) for name, keys in entries if keys), only)
-        return Cut(feature[0], x, outputs, _Entry(name, keys), functions.maker_of(feature[0]))
+        return noted.cut(feature[0], x, _Entry(following, (layer.feature_key,)))
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,7 @@ def usefulness(case: Case) -> str:
         case.logits(case.raw, case.x[:1])
     for handle in handles:
         handle.remove()
-    if inputs and not case.network.adapt:
+    if inputs and not case.network.adapt and not case.network.random:
         wide = [f for f in inputs if f.shape[-1] == len(found)]
         expect(wide, f"{len(found)} features, and no linear layer has as many inputs")
         active = [(f.reshape(-1, f.shape[-1]) != 0).double().mean(0).numpy() for f in wide]

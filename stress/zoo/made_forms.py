@@ -282,7 +282,7 @@ def networks() -> list[Network]:
         Network("made/fx graph of ResNet-18", _graph_module),
         Network("made/frozen", _frozen),
         Network("made/copied with hooks", _hooked),
-        Network("made/randomness in eval mode", Noisy),
+        Network("made/randomness in eval mode", Noisy, random=True),
         Network("made/ensemble", Ensemble),
         Network("made/Lightning module", _lightning),
     ]

@@ -28,6 +28,7 @@ class Network:
         dtype: of its weights and images.
         adapt: what ``sr.as_classifier`` is told of it; None where it is handed over as it is.
         calibrate: let its norms see random images before it is used.
+        random: it draws numbers in eval mode too.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Network:
     dtype: torch.dtype = torch.float32
     adapt: Mapping[str, Any] | None = None
     calibrate: bool = True
+    random: bool = False
 
     def make(self) -> nn.Module:
         """The network in eval mode, the same at every call."""

@@ -37,6 +37,35 @@ def test_by_hand():
     np.testing.assert_allclose(relative.weakness, [1, 1, 1])  # the net is linear here and x_adv = 2x
 
 
+@pytest.mark.parametrize("form", ["distance", "curvature"])
+def test_each_number_is_of_its_own_layer_where_branches_meet(form):
+    """The first branch is recorded where both meet, after the layers of the second."""
+
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.short, self.long, self.end = nn.Linear(6, 8), nn.Linear(6, 16), nn.Linear(16, 8)
+            self.head = nn.Linear(16, 3)
+
+        def forward(self, x):
+            return self.head(torch.relu(torch.cat([self.short(x), self.end(torch.relu(self.long(x)))], 1)))
+
+    torch.manual_seed(0)
+    model, x = Branches().eval(), torch.rand(12, 6)
+    x_adv = (x + 0.1 * torch.randn_like(x)).clamp(0, 1)
+    result = sr.criticality(model, x, torch.zeros(12).long(), x_adv=x_adv, form=form)
+    for layer, weakness in zip(sr.layer_map(model, x), result.weakness):
+        alone = x_adv.clone().requires_grad_()
+        clean, moved = (
+            sr.forward_to(model, sr.layer_map(model, x), v, layer.index)[layer.index] for v in (x, alone)
+        )
+        change = (moved - clean).detach()
+        if form == "curvature":
+            (product,) = torch.autograd.grad(moved, alone, change)
+            change = product / (x_adv - x).norm(dim=1, keepdim=True)
+        assert weakness == pytest.approx(float(change.norm(dim=1).mean()) / layer.features, rel=1e-5)
+
+
 def test_product_is_the_weakness_and_the_model_is_untouched():
     torch.manual_seed(0)
     model = SmallResidual().eval()

@@ -201,13 +201,14 @@ class Criticality(AbstractLayerMeasure):
 
         The change is the numerator of the weakness: the distance, or the curvature.
         """
-        changes, sizes = [], []
+        changes, sizes, indices = [], [], indices_at(layers, self.at)
         with quiet(model), features(model, layers, at=self.at) as tape:
             for start in range(0, len(x), self.batch_size):
                 rows = slice(start, start + self.batch_size)
                 with torch.no_grad():
                     model(x[rows])
-                clean = dict(tape)
+                # By index, since where layers meet features are recorded in another order.
+                clean = {i: tape[i] for i in indices}
                 change = self._changes(model, layers, tape, clean, x[rows], x_adv[rows])
                 changes.append(torch.stack(change, 1))
                 lengths = torch.stack([self._length(layers.at(i), clean[i], len(x[rows])) for i in clean], 1)
@@ -234,7 +235,8 @@ class Criticality(AbstractLayerMeasure):
             model(inputs)
         distance = torch.linalg.vector_norm((x_adv - x).flatten(1).double(), dim=1)
         curvatures = []
-        for i, feature in dict(tape).items():
+        found = {i: tape[i] for i in clean}
+        for i, feature in found.items():
             difference = (feature - clean[i]).detach()
             (product,) = torch.autograd.grad(feature, inputs, difference, retain_graph=True)
             length = torch.linalg.vector_norm(product.flatten(1).double(), dim=1)

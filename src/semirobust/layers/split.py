@@ -216,8 +216,9 @@ class Prefix:
         noted = _Pass()
         with (
             eager(),
-            noted.noting(self.model),
+            # Within `watched`, which calls functions of its own, as in the suffix.
             watched(self.model, {following: reached}, None, self.layers.functions),
+            noted.noting(self.model),
             suppress(_CutReached),
         ):
             self.model(x)

@@ -312,6 +312,23 @@ def test_a_feature_whose_rows_are_not_examples_is_left_out():
     assert [entry.reason for entry in layers.left_out] == ["its feature cannot be divided into examples"] * 2
 
 
+def test_a_part_of_a_concatenation_is_told_from_the_whole():
+    class Mixed(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 4, 1), nn.Conv2d(3, 4, 1)
+            self.left, self.right, self.head = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1), nn.Linear(8, 3)
+
+        def forward(self, x):
+            left, right = torch.cat([self.one(x), self.two(x)], 1).relu().split(4, 1)
+            return self.head(torch.cat([self.left(left), self.right(right)], 1).mean((2, 3)))
+
+    torch.manual_seed(0)
+    layers = sr.layer_map(Mixed().eval(), torch.rand(2, 3, 4, 4))
+    assert names(layers) == ["one", "two", "left", "right", "head"]
+    assert [layer.feature_at for layer in layers] == [3, 4, 5, 5, 6]
+
+
 def test_a_low_rank_update_is_no_projection():
     class Updated(nn.Module):
         def __init__(self):

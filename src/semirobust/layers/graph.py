@@ -1,15 +1,22 @@
 """Which weight layer's output reaches which input, and what it does there."""
 
-from collections.abc import Iterable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from semirobust.core.seed import as_seed
+from semirobust.core.text import first_line
 from semirobust.layers.sites import Key
-from semirobust.layers.trace import Run, dependence_by_noise
+from semirobust.layers.trace import Run, Site, dependence_by_noise
 
 __all__ = ["IMAGE", "Graph", "graph_of", "members"]
+
+_SEED = as_seed(0) / "graph"
+_LOG = logging.getLogger("semirobust.layers")
 
 IMAGE = 1
 """The bit of the model's input in a set of sites; the k-th site, counted from 1, has bit k."""
@@ -46,6 +53,8 @@ class Graph:
         belongs: site (from 1) -> the site that it is a part of: the projection of a shortcut to the last one
             of the path to which it is added, a gate to the one whose output it scales.
         projections: those of them that are projections.
+        moves: whether a result of a site moves an argument of another by its gradient; None where no gradient
+            tells.
     """
 
     arguments: list[dict[Key, int]]
@@ -53,6 +62,7 @@ class Graph:
     others: dict[str, int]
     belongs: dict[int, int] = field(default_factory=dict)
     projections: set[int] = field(default_factory=set)
+    moves: Callable[[int, int, Key], bool | None] = lambda site, later, key: None
 
     def input_of(self, site: int) -> int:
         """All that any argument of a site depends on."""
@@ -90,9 +100,36 @@ def graph_of(model: nn.Module, x: Tensor, run: Run) -> Graph:
         {name: tape.union(nodes) for name, (_, nodes) in run.others.items()},
     )
     sizes = [sum(p.numel() for p in site.module.parameters()) if site.module else 0 for site in sites]
+    graph.moves = _Gradients(sites).moves
     _find_gates(graph, tape, [0 if s.result is None else s.result.numel() for s in sites])
     _find_projections(graph, tape, sizes)
     return graph
+
+
+class _Gradients:
+    """Whether one site moves another, which a graph of whole tensors cannot tell.
+
+    A part of a concatenation may be all that goes on.
+    """
+
+    def __init__(self, sites: list[Site]) -> None:
+        self._sites = sites
+
+    def moves(self, site: int, later: int, key: Key) -> bool | None:
+        """Whether the gradient of an argument of a later site in the results of a site is not 0; None where
+        there is none to ask.
+        """
+        feature = self._sites[later - 1].live.get(key)
+        results = [tensor for tensor in self._sites[site - 1].results if tensor.requires_grad]
+        if feature is None or not feature.requires_grad or not results:
+            return None
+        cotangent = torch.rand(feature.shape, generator=_SEED.generator()).to(feature)
+        try:
+            gradients = torch.autograd.grad(feature, results, cotangent, retain_graph=True, allow_unused=True)
+        except RuntimeError as error:  # such as an operation in place on what the gradient needs
+            _LOG.info("no gradient between layers because %s", first_line(error))
+            return None
+        return any(gradient is not None and bool((gradient != 0).any()) for gradient in gradients)
 
 
 class _Tape:

@@ -3,29 +3,22 @@
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
 from semirobust.core.checks import check_floating
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
-from semirobust.layers.graph import IMAGE, Graph, graph_of, members
+from semirobust.layers.graph import graph_of, members
 from semirobust.layers.layer import Layer, LayerMap, LeftOut
 from semirobust.layers.macs import macs_of
-from semirobust.layers.sites import WEIGHT_LAYERS, Key
-from semirobust.layers.trace import Run, Site, observed, traced
+from semirobust.layers.plan import FILTERED, MIXED, Plan, Shapes
+from semirobust.layers.sites import WEIGHT_LAYERS
+from semirobust.layers.trace import Run, Site, traced
 
 __all__ = ["Layer", "LayerMap", "LeftOut", "layer_map"]
 
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-
-CONSTANT = "its input does not depend on the image"
-DEAD_END = "its output does not reach the logits"
-FILTERED = "the filter leaves it out"
-MIXED = "its feature cannot be divided into examples"
 
 
 @on_classifiers("model", layers=True)
@@ -74,9 +67,9 @@ def layer_map(
         raise InputError(
             f"model: expected a convolution or linear module to run, found none in {type(model).__name__}"
         )
-    plan = _Plan(model, run, graph_of(model, one, run), count_projections)
+    plan = Plan(model, run, graph_of(model, one, run), count_projections)
     plan.leave_out(lambda site: None if _wanted(site.name, filter) else FILTERED)
-    shapes = _Shapes.of(model, one, run)
+    shapes = Shapes.of(model, one, run)
     # What one layer loses may become the feature of another, so look until nothing changes.
     while mixed := [number for number in plan.mains if not plan.divides(number, shapes)]:
         plan.left_out |= dict.fromkeys(mixed, MIXED)
@@ -92,136 +85,11 @@ def _wanted(name: str, chosen: Callable[[str], bool] | str | None) -> bool:
     return re.search(chosen, name) is not None if isinstance(chosen, str) else bool(chosen(name))
 
 
-class _Plan:
-    """Which sites are layers, to which the others belong, and where features are.
-
-    Attributes:
-        left_out: site -> why it is no layer.
-    """
-
-    def __init__(self, model: nn.Module, run: Run, graph: Graph, count_projections: bool) -> None:
-        self.model, self.run, self.graph = model, run, graph
-        self.sites = list(run.sites.values())
-        self.left_out: dict[int, str] = {}
-        reached = set(members(graph.logits))
-        for number in range(1, len(self.sites) + 1):
-            if not graph.input_of(number) & IMAGE:
-                self.left_out[number] = CONSTANT
-            elif number not in reached:
-                self.left_out[number] = DEAD_END
-        self._belongs = {
-            part: owner
-            for part, owner in graph.belongs.items()
-            if not (count_projections and part in graph.projections)
-        }
-
-    def leave_out(self, reason: Callable[[Site], str | None]) -> None:
-        """Leave out the layers for which there is a reason."""
-        for number in self.mains:
-            if (why := reason(self.sites[number - 1])) is not None:
-                self.left_out[number] = why
-
-    def owner(self, number: int) -> int:
-        """The layer that a site is or belongs to."""
-        while number in self._belongs and number not in self.left_out:
-            number = self._belongs[number]
-        return number
-
-    @property
-    def mains(self) -> list[int]:
-        """The sites that are layers, in order."""
-        everything = range(1, len(self.sites) + 1)
-        return [n for n in everything if n not in self.left_out and self.owner(n) == n]
-
-    def parts(self, number: int) -> list[int]:
-        """The sites that belong to a layer, itself included."""
-        return [
-            n for n in range(1, len(self.sites) + 1) if n not in self.left_out and self.owner(n) == number
-        ]
-
-    def place(self, number: int) -> tuple[int, Key]:
-        """Where the feature of a layer is: the site whose argument it is (0 for the logits), and which."""
-        for later in self.mains:
-            if later > number:
-                for key, mask in self.graph.arguments[later - 1].items():
-                    if mask & 1 << number:
-                        return later, key
-        return 0, 0
-
-    def before(self, number: int) -> int:
-        """The last layer that the input of a layer depends on; 0 where there is none."""
-        mains = set(self.mains)
-        return max((n for n in members(self.graph.input_of(number)) if n in mains and n < number), default=0)
-
-    def divides(self, number: int, shapes: "_Shapes") -> bool:
-        """Whether feature and output of a layer can be divided into examples."""
-        place, key = self.place(number)
-        return shapes.divides(place, key) and shapes.divides(number, None)
-
-
-@dataclass
-class _Shapes:
-    """What the sites pass on for one example, and for two where the model takes two.
-
-    Attributes:
-        one, two: the runs; ``two`` is None where the model takes one example alone.
-        again: a second run on the one example, which tells whether chance is in the model.
-    """
-
-    one: Run
-    two: Run | None
-    again: Run
-
-    @classmethod
-    def of(cls, model: nn.Module, x: Tensor, run: Run) -> "_Shapes":
-        # The second example differs from the first, so that rows that come in another order are seen.
-        both = torch.cat([x, 0.5 * x.flip(-1) + 0.25])
-        two: Run | None = None
-        with suppress(InputError):  # a model for one example at a time
-            two = observed(model, both)
-        if two is not None and list(two.sites) != list(run.sites):
-            two = None
-        return cls(run, two, run)
-
-    def values(self, run: Run, site: int, key: Key | None) -> Tensor | None:
-        """The logits (site 0), the argument ``key`` of a site, or its result where ``key`` is None."""
-        if site == 0:
-            return run.logits
-        chosen = list(run.sites.values())[site - 1]
-        return chosen.result if key is None else chosen.arguments.get(key)
-
-    def batch_dim(self, site: int, key: Key | None) -> tuple[int, tuple[int, ...]]:
-        """The dimension that doubles from one example to two, and the shape of one example without it."""
-        one = self.values(self.one, site, key)
-        assert one is not None
-        shape = tuple(one.shape)
-        two = None if self.two is None else self.values(self.two, site, key)
-        both = shape if two is None else tuple(two.shape)
-        doubled = next((d for d, (a, b) in enumerate(zip(shape, both, strict=False)) if b == 2 * a), 0)
-        return doubled, shape[:doubled] + shape[doubled + 1 :] if shape[doubled : doubled + 1] == (
-            1,
-        ) else shape
-
-    def divides(self, site: int, key: Key | None) -> bool:
-        """Whether the first half of what two examples give is what the first of them gives alone."""
-        one = self.values(self.one, site, key)
-        two = None if self.two is None else self.values(self.two, site, key)
-        if one is None or two is None:
-            return one is not None
-        if two.numel() != 2 * one.numel() or one.numel() == 0:
-            return False
-        dim, _ = self.batch_dim(site, key)
-        first = two.movedim(dim, 0).reshape(2, -1)[0].double()
-        alone = one.movedim(dim, 0).reshape(-1).double()
-        error = float((first - alone).abs().max())
-        return not error > 1e-2 * float(alone.abs().max()) + 1e-6
-
-
 def _assembled(
     model: nn.Module,
     run: Run,
-    plan: _Plan,
-    shapes: _Shapes,
+    plan: Plan,
+    shapes: Shapes,
     rename: Callable[[str], str] | Mapping[str, str] | None,
 ) -> LayerMap:
     mains = plan.mains
@@ -294,7 +162,7 @@ def _macs(site: Site, model: nn.Module) -> float:
     return macs_of(None, [model.get_parameter(name) for name in site.parameters], given, site.result)
 
 
-def _owners(model: nn.Module, run: Run, plan: _Plan) -> tuple[dict[int, list[str]], set[str]]:
+def _owners(model: nn.Module, run: Run, plan: Plan) -> tuple[dict[int, list[str]], set[str]]:
     """For each layer the modules that belong to it; and the parameters that functions use by themselves."""
     modules: dict[int, list[str]] = {}
     names = {id(module): name for name, module in model.named_modules()}

@@ -43,7 +43,9 @@ class Site:
         module: the module that its name stands for; None for a parameter.
         arguments: what its first call got: the tensors by argument.
         result: what its first call returned.
-        nodes: of autograd: what each argument and each result (of every call) was computed by.
+        argument_nodes, result_nodes: of autograd: what each argument and each result (of every call) was
+            computed by.
+        live, results: the tensors themselves, of the first call's arguments and of every result.
     """
 
     name: str
@@ -54,6 +56,8 @@ class Site:
     result: Tensor | None = None
     argument_nodes: dict[Key, Any] = field(default_factory=dict)
     result_nodes: list[Any] = field(default_factory=list)
+    live: dict[Key, Tensor] = field(default_factory=dict, repr=False)
+    results: list[Tensor] = field(default_factory=list, repr=False)
 
 
 @dataclass
@@ -220,12 +224,14 @@ def _note_arguments(
     for key, tensor in tensors_in([*enumerate(args), *kwargs.items()]):
         if key not in site.arguments and id(tensor) not in weights:
             site.arguments[key], site.argument_nodes[key] = tensor.detach().clone(), _node(tensor)
+            site.live[key] = tensor
 
 
 def _note_result(site: Site, output: Any) -> None:
     tensor = first_tensor((output,))
     if site.result is None:
         site.result = tensor.detach().clone()
+    site.results += [t for _, t in tensors_in([(0, output)])]
     site.result_nodes += [_node(t) for _, t in tensors_in([(0, output)])]
 
 

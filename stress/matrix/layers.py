@@ -10,7 +10,7 @@ import semirobust as sr
 from stress.matrix.case import Case, Refused, expect, noised, product, spread
 from stress.zoo.network import logits_of
 
-__all__ = ["features", "forward_to", "layer_map", "only_trainable", "split"]
+__all__ = ["by_hooks", "features", "forward_to", "layer_map", "only_trainable", "split"]
 
 
 def layer_map(case: Case) -> str:
@@ -34,7 +34,9 @@ def layer_map(case: Case) -> str:
         set(layers.unassigned) == missing,
         f"unassigned: {len(missing)} parameters, {len(layers.unassigned)} said",
     )
-    for layer, found in zip(layers, _by_hooks(case, [_place(layers, i) for i in layers]), strict=True):
+    hooked = by_hooks(case, case.x[: case.network.batch or 2])
+    for layer in layers:
+        found = hooked.get(layer.index)
         if found is not None:
             # One example's part of what several give, however examples are merged with other dimensions.
             size, n = layer.features, case.network.batch or 2
@@ -52,13 +54,9 @@ def features(case: Case) -> str:
     with case.unchanged():
         tape = _taped(case, x)
         given = [layer for layer in layers if layer.index in tape]
-        places = [_place(layers, layer) for layer in given]
-        for layer, seen in zip(given, _by_hooks(case, places), strict=True):
-            if seen is not None:
-                expect(
-                    _same(tape[layer.index], seen),
-                    f"layer {layer.name}: the record is not what its place sees",
-                )
+        for index, seen in by_hooks(case, x).items():
+            told = f"layer {layers.at(index).name}: the record is not what its place sees"
+            expect(index not in tape or _same(tape[index], seen), told)
         tried = 0
         for layer in spread(given, 12):
             with noised(model, layer.name) as any_weights:
@@ -185,34 +183,31 @@ def _differs(case: Case, x: Tensor) -> bool:
     return not torch.equal(_answer(case.model, x), clean)
 
 
-def _place(layers: Any, layer: Any) -> int:
-    """The layer whose input is this layer's feature; one more than there are for the logits."""
-    return getattr(layer, "feature_at", layer.index + 1)
+def by_hooks(case: Case, x: Tensor) -> dict[int, Tensor]:
+    """Layer -> its feature in a plain pass, where its place is a module's argument or the logits."""
+    modules, seen = dict(case.model.named_modules()), {}
 
-
-def _by_hooks(case: Case, places: list[int]) -> list[Tensor | None]:
-    """The input of each of these layers in a plain pass; None where there is no module of that name."""
-    modules, layers, seen = dict(case.model.named_modules()), case.layers, {}
-
-    def keep(place: int) -> Any:
+    def keep(layer: Any) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
-            tensors = [v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)]
-            if tensors:
-                seen.setdefault(place, tensors[0].clone())
+            key = layer.feature_key
+            value = args[key] if isinstance(key, int) and key < len(args) else kwargs.get(key)
+            if isinstance(value, Tensor):
+                seen.setdefault(layer.index, value.clone())
 
         return hook
 
-    handles = []
-    for place in {p for p in places if p <= len(layers)}:
-        module = modules.get(layers.at(place).name)
-        if module is not None:
-            handles.append(module.register_forward_pre_hook(keep(place), with_kwargs=True))
+    handles, last = [], []
+    for layer in case.layers:
+        if layer.feature_at > len(case.layers):
+            last.append(layer.index)
+        elif (module := modules.get(case.layers.at(layer.feature_at).name)) is not None:
+            handles.append(module.register_forward_pre_hook(keep(layer), with_kwargs=True))
     try:
-        answer = _answer(case.model, case.x[: case.network.batch or 2])
+        answer = _answer(case.model, x)
     finally:
         for handle in handles:
             handle.remove()
-    return [answer if place > len(layers) else seen.get(place) for place in places]
+    return seen | dict.fromkeys(last, answer)
 
 
 def _same(one: Tensor, other: Tensor) -> bool:

@@ -73,6 +73,8 @@ def _by_hand(case: Case, epsilon: float) -> Tensor:
     for _ in range(_STEPS):
         at = at.detach().requires_grad_()
         F.cross_entropy(case.objective(case.raw, at), y, reduction="sum").backward()
+        if at.grad is None:
+            raise RuntimeError("no gradient reaches the image")
         moved = at.detach() + step * at.grad.sign()
         at = torch.min(torch.max(moved, x - epsilon), x + epsilon).clamp(0, 1)
         with torch.no_grad():

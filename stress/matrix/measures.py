@@ -83,7 +83,6 @@ def connectivity(case: Case) -> str:
 
 def usefulness(case: Case) -> str:
     """Its features are the inputs of a linear layer, and the worst case is no better than the clean one."""
-    inputs: list[torch.Tensor] = []
     last = [module for module in case.raw.modules() if isinstance(module, nn.Linear)]
     # An attack runs the network once for each feature; where that takes too long, there is none.
     start = time.process_time()
@@ -95,23 +94,31 @@ def usefulness(case: Case) -> str:
         found = sr.usefulness(case.model, case.x[:1], case.y[:1], attack=attack, reference=case.x)
     for name in ("useful", "original", "actual", *(("robust", "original_robust") if affordable else ())):
         expect(np.isfinite(getattr(found, name)).all(), f"{name}: not finite")
-    expect(
-        not affordable or (found.robust <= found.useful + 1e-6).all(),
-        "a feature is more useful at its worst than as it is",
-    )
-    handles = [
-        m.register_forward_pre_hook(lambda m, args: inputs.append(args[0].detach().clone())) for m in last
-    ]
+    better = affordable and (found.robust > found.useful + 1e-6).any()
+    expect(not better, "a feature is more useful at its worst than as it is")
+    if not case.network.adapt and not case.network.random:
+        _of_the_classifier(case, found)
+    return f"{len(found)} features" + ("" if affordable else ", not attacked")
+
+
+def _of_the_classifier(case: Case, found: sr.Usefulness) -> None:
+    """Its features are the inputs of a linear layer that gives the logits, but for what all classes share."""
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def hook(module: nn.Module, args: tuple, kwargs: dict, output: torch.Tensor) -> None:
+        seen.append((next(iter((*args, *kwargs.values()))).detach().clone(), output.detach().clone()))
+
+    linear = [module for module in case.raw.modules() if isinstance(module, nn.Linear)]
+    handles = [module.register_forward_hook(hook, with_kwargs=True) for module in linear]
     with torch.no_grad():
-        case.logits(case.raw, case.x[:1])
+        logits = case.logits(case.raw, case.x[:1])
     for handle in handles:
         handle.remove()
-    if inputs and not case.network.adapt and not case.network.random:
-        wide = [f for f in inputs if f.shape[-1] == len(found)]
-        expect(wide, f"{len(found)} features, and no linear layer has as many inputs")
-        active = [(f.reshape(-1, f.shape[-1]) != 0).double().mean(0).numpy() for f in wide]
-        expect(any(np.allclose(a, found.active) for a in active), "its features are no linear layer's inputs")
-    return f"{len(found)} features"
+    heads = [(f, out) for f, out in seen if f.shape[-1] == len(found) and out.shape == logits.shape]
+    own = [out for f, out in heads if np.allclose((f != 0).double().mean(0).numpy(), found.active)]
+    expect(own or not seen, "its features are no linear layer's inputs")
+    centred = [torch.allclose(z - z.mean(1, True), logits - logits.mean(1, True), atol=1e-4) for z in own]
+    expect(any(centred) or not seen, "its features belong to a linear layer that does not give the logits")
 
 
 def semirobustness(case: Case) -> str:

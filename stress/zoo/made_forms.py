@@ -237,8 +237,8 @@ def networks() -> list[Network]:
     given = {"output": "probabilities"}
     adapted = [
         Network("made/probabilities, adapted", Probabilities, adapt=given),
-        Network("made/log-probabilities, adapted", LogProbabilities, adapt={"output": "log_probabilities"}),
-        Network("made/one logit, adapted", OneLogit, classes=2, adapt={}),
+        Network("made/log-probabilities, adapted", LogProbabilities, adapt={"output": "log-probabilities"}),
+        Network("made/one logit, adapted", OneLogit, classes=2, adapt={"output": "binary"}),
         Network("made/one at a time, adapted", OneAtATime, batch=1, adapt={}),
     ]
     outputs = [

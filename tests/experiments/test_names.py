@@ -54,8 +54,8 @@ def test_a_name_goes_all_the_way_to_a_report(source, run, monkeypatch):
     assert {subject.inputs.test.classes[i] for i in subject.inputs.test.y} == {"goldfish", "white shark"} or (
         source == "timm" and subject.inputs.test.classes[1] == "goldfish, goldfishus"
     )
-    assert bool((subject.model[1].head.bias == OWN).all())
-    assert subject.model[0].mean.flatten().tolist() == pytest.approx([0.4, 0.5, 0.6])
+    assert bool((subject.model.head.bias == OWN).all())
+    assert list(subject.spec.mean) == pytest.approx([0.4, 0.5, 0.6])
     notes = [r.text for r in read_records(Path("r")) if r.kind == "finding" and r.topic == "note"]
     assert f"{name} has the weights that its library has for it" in notes
     run("profile", name, *data, "--examples", "4", "--attack", "pgd-1", "--out", "r2")

@@ -4,8 +4,10 @@ from collections import OrderedDict
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 import semirobust as sr
@@ -61,9 +63,9 @@ def test_logits_are_found(output):
 @pytest.mark.parametrize(
     ("output", "said"),
     [
-        ({"score": Z, "deep": FEATURE}, r"dict with score \(4, 3\), deep \(4, 7\).*output='score'\)"),
-        ((Z, OTHER), r"tuple with 0 \(4, 3\), 1 \(4, 3\).*output=0\) or output=1"),
-        ([Z, OTHER, FEATURE.double(), OTHER], "output=0.* or output=3"),
+        ({"score": Z, "deep": FEATURE}, r"dict with score \(4, 3\), deep \(4, 7\).*--output score"),
+        ((Z, OTHER), r"tuple with 0 \(4, 3\), 1 \(4, 3\).*0 or 1, by .*output=1"),
+        ([Z, OTHER, FEATURE.double(), OTHER], "0 or 3, by .*output=3"),
         (None, "got NoneType"),
         ((), r"got tuple.*as_classifier\(model"),
         ("logits", "got str"),
@@ -82,6 +84,23 @@ def test_heads_of_train_mode_are_noted_once():
         (first, second) = notes()
     assert "main head" in first and "aux are left out" in second
     assert notes() == ()
+
+
+@pytest.mark.parametrize(
+    ("x", "said"),
+    [
+        ({"pixel_values": torch.rand(2, 3, 8, 8)}, "its pixel_values.*do_normalize=False"),
+        ([torch.rand(3, 8, 8)] * 2, "torch.stack"),
+        (Image.new("RGB", (8, 8)), "permute"),
+        ([Image.new("RGB", (8, 8))] * 2, "permute"),
+        (np.zeros((2, 3, 8, 8)), "torch.from_numpy"),
+        ("images", "got str$"),
+    ],
+    ids=lambda x: type(x).__name__,
+)
+def test_what_is_no_tensor_is_refused_with_what_to_do(x, said):
+    with pytest.raises(InputError, match=said):
+        sr.evaluate(_network(), x, torch.tensor([0, 1]))
 
 
 class Auxiliary(nn.Module):

@@ -54,6 +54,8 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool) -> Non
             ("made for", *names),
             matrix,
         )
+    for note in found.notes:
+        tell(f"Note: {note}.")
     for check in checks:
         if not check.passed:
             tell(f"Warning ({check.name}): {check.text}.")
@@ -65,6 +67,7 @@ def _evaluated(found: "Evaluated") -> dict[str, Any]:
     content: dict[str, Any] = {
         "accuracy": {accuracy.name: _share(accuracy.value) for accuracy in found.accuracies},
         "checks": [{"name": c.name, "passed": c.passed, "text": c.text} for c in found.checks],
+        "notes": found.notes,
     }
     if found.sweep is not None:
         curve = zip(found.sweep.epsilons, found.sweep.accuracies, strict=True)

@@ -1,10 +1,12 @@
 """Checks of tensors and models; each raises ``InputError`` with one sentence."""
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
-from semirobust.core.outputs import described, logits_of
+from semirobust.core.outputs import described, logits_of, remedy
 from semirobust.core.text import first_line
 
 __all__ = [
@@ -36,7 +38,7 @@ def check_counts(minimum: int, **counts: int) -> None:
 def check_floating(x: object, name: str = "x") -> None:
     """``x`` is a floating-point tensor with a batch dimension and without NaN or infinity."""
     if not isinstance(x, Tensor):
-        raise InputError(f"{name}: expected a torch.Tensor, got {type(x).__name__}")
+        raise InputError(f"{name}: expected a torch.Tensor, got {type(x).__name__}{_as_tensor(x)}")
     if not x.is_floating_point():
         raise InputError(
             f"{name}: expected floating-point pixels in [0, 1], got {x.dtype}; divide bytes by 255"
@@ -49,6 +51,25 @@ def check_floating(x: object, name: str = "x") -> None:
         raise InputError(
             f"{name}: expected finite values, got {int((~torch.isfinite(x)).sum())} NaN or infinite ones"
         )
+
+
+def _as_tensor(x: object) -> str:
+    """What to do to get a tensor from something else that holds pixels; empty where that is not known."""
+    if isinstance(x, Mapping) and "pixel_values" in x:
+        return (
+            "; hand over its pixel_values in [0, 1], made with do_normalize=False; what the processor"
+            " normalises by belongs into sr.as_classifier(model, mean=..., std=...)"
+        )
+    first = next(iter(x), None) if isinstance(x, list | tuple) else x
+    if isinstance(first, Tensor):
+        return "; put the tensors together by torch.stack"
+    kind = type(first).__module__.partition(".")[0]
+    if kind == "PIL":
+        return (
+            "; turn each picture into torch.from_numpy(numpy.array(picture)).permute(2, 0, 1) / 255 and put"
+            " them together by torch.stack"
+        )
+    return "; use torch.from_numpy" if kind == "numpy" else ""
 
 
 def check_pixels(x: object, name: str = "x") -> None:
@@ -131,7 +152,7 @@ def check_logits(logits: object, y: Tensor) -> None:
     if sums_to_one and float(logits.min()) >= 0 and float(logits.max()) <= 1:
         raise InputError(
             "model: expected logits, got probabilities (rows in [0, 1] that sum to 1); remove the softmax,"
-            ' or turn them back by sr.as_classifier(model, output="probabilities")'
+            f" or turn them back by {remedy('probabilities')}"
         )
     check_labels(y, len(y), logits.shape[1])
 
@@ -140,10 +161,10 @@ def _remedy_for_one(logits: object, n: int) -> str:
     """What to do about a network with one output, if this is one."""
     if not isinstance(logits, Tensor) or tuple(logits.shape) not in ((n,), (n, 1)):
         return ""
-    remedy = '; for a single logit of two classes use sr.as_classifier(model, output="binary")'
+    said = f"; for a single logit of two classes use {remedy('binary')}"
     if bool(((logits >= 0) & (logits <= 1)).all()):
-        remedy += ', for a probability output="binary-probabilities"'
-    return remedy
+        said += ", and for a probability binary-probabilities"
+    return said
 
 
 def probe(model: nn.Module, x: Tensor, y: Tensor) -> None:

@@ -1,5 +1,6 @@
 """What a network returns, and which part of it are the logits."""
 
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from semirobust.core.errors import InputError
 
-__all__ = ["described", "field_of", "is_inside", "logits_of", "note", "notes", "noting"]
+__all__ = ["described", "field_of", "is_inside", "logits_of", "note", "notes", "noting", "remedy"]
 
 _LOG = logging.getLogger("semirobust.core")
 
@@ -52,7 +53,7 @@ def logits_of(output: object, *, training: bool = False) -> Tensor:
             return _first(output, parts, training)
     raise InputError(
         f"model: expected logits of shape (N, classes), got {described(output)}; say which part they are by"
-        f" sr.as_classifier(model, output={_suggestion(output)!r})"
+        f" {remedy(_suggestion(output))}"
     )
 
 
@@ -62,8 +63,8 @@ def _first(output: object, parts: list[tuple[int, Tensor]], training: bool) -> T
     rivals = [index for index, tensor in parts[1:] if _alike(tensor, first) and not _softmax(tensor, first)]
     if rivals and not training:
         raise InputError(
-            f"model: expected one tensor of logits, got {described(output)}; say which one counts by"
-            f" sr.as_classifier(model, output={parts[0][0]}) or output={rivals[-1]}"
+            f"model: expected one tensor of logits, got {described(output)}; say which one counts,"
+            f" {parts[0][0]} or {rivals[-1]}, by {remedy(rivals[-1])}"
         )
     if rivals:
         note(
@@ -91,6 +92,11 @@ def _softmax(tensor: Tensor, logits: Tensor) -> bool:
         return torch.allclose(tensor, expected, atol=1e-3) or torch.allclose(
             tensor, logits.log_softmax(1), atol=1e-3
         )
+
+
+def remedy(output: str | int) -> str:
+    """How a user says what a network returns."""
+    return f"sr.as_classifier(model, output={json.dumps(output)}), on the command line --output {output}"
 
 
 def field_of(output: object, name: str) -> object:

@@ -1,5 +1,6 @@
 """How to build the network that a run's weights belong to."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,8 @@ from semirobust.core.errors import InputError
 from semirobust.data.base.images import Images, Splits
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.sections import Model
+from semirobust.models.base.as_classifier import as_classifier
 from semirobust.models.base.build import build_model
-from semirobust.models.base.classifier import Normalised
 from semirobust.zoo.base.grey import FromGrey
 from semirobust.zoo.base.named import build_named, card_of, from_zoo, source_of
 from semirobust.zoo.base.source import Card, Wanted
@@ -42,6 +43,7 @@ class ModelSpec:
         options: what the architecture takes besides.
         smaller: its weights say how many channels each layer has.
         classes: the names of the classes that its outputs stand for, where it brought its own outputs.
+        output: what it returns, as in :func:`semirobust.as_classifier`.
         from_grey: it takes colour and the images are grey, so that each is repeated in all its channels.
     """
 
@@ -56,6 +58,7 @@ class ModelSpec:
     smaller: bool = False
     classes: tuple[tuple[str, ...], ...] = ()
     from_grey: bool = False
+    output: str = "logits"
 
     def build(self, seed: int = 0, *, own_weights: bool = False, offline: bool = False) -> nn.Module:
         """A fresh model.
@@ -96,8 +99,8 @@ class ModelSpec:
             offline=offline,
         )
         model = build_named(self.name, wanted, seed=seed)
-        if self.mean and self.std:
-            model = Normalised(model, self.mean, self.std).eval()
+        output = int(self.output) if re.fullmatch(r"-?\d+", self.output) else self.output
+        model = as_classifier(model, output=output, mean=self.mean or None, std=self.std or None)
         return FromGrey(model, _COLOURS).eval() if self.from_grey else model
 
 
@@ -140,6 +143,8 @@ def spec_for(settings: Model, splits: Splits, *, own_outputs: bool = False) -> M
     size = height if height == width else (height, width)
     if from_zoo(settings.name):
         return _spec_from_zoo(settings, splits, size, own_outputs=own_outputs)
+    if settings.output != "logits":
+        raise InputError(f"output: expected logits, which {settings.name} returns; got {settings.output}")
     if height != width:
         raise InputError(
             f"data: expected square images, got {height}x{width}; {settings.name} takes no others; an"
@@ -160,7 +165,10 @@ def _spec_from_zoo(
     if not source.has_weights:  # a factory: all is its own
         classes, channels = len(splits.classes), splits.train.shape[0]
         mean, std, options = settings.mean, settings.std, settings.options
-        return ModelSpec(settings.name, classes, channels, size, settings.width, mean, std, options)
+        output = settings.output
+        return ModelSpec(
+            settings.name, classes, channels, size, settings.width, mean, std, options, output=output
+        )
     options = passed_on(settings)
     card = card_of(settings.name, options)
     outputs = (card.outputs if own_outputs else None) or len(splits.classes)
@@ -187,6 +195,7 @@ def _spec_from_zoo(
         options,
         classes=card.classes if own else (),
         from_grey=from_grey,
+        output=settings.output,
     )
 
 

@@ -96,6 +96,8 @@ class Model:
             ``train`` and ``prune``), and ``num_classes``.
         mean, std: normalisation by channel; where none is given that of the training images, of networks of
             other libraries that of their configuration, and none for a factory.
+        output: what the network returns: ``logits``, ``probabilities``, ``log-probabilities``, ``binary``
+            (one logit), ``binary-probabilities``, or the name or index of a field; of ours it is ``logits``.
     """
 
     name: str = field(default="resnet18", metadata=setting(flag="--model", names=MODELS))
@@ -103,10 +105,13 @@ class Model:
     options: Mapping[str, Any] = field(default_factory=dict)
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    output: str = field(default="logits", metadata=setting(flag="--output"))
 
     def __post_init__(self) -> None:
         if not self.width > 0:
             raise InputError(f"width: expected a positive number, got {self.width}")
+        if not self.output:
+            raise InputError("output: expected what the network returns, such as logits, got nothing")
 
 
 @dataclass(frozen=True, kw_only=True)

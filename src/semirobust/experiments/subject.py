@@ -11,7 +11,7 @@ from torch import nn
 
 from semirobust.core.checks import check_logits
 from semirobust.core.errors import InputError
-from semirobust.core.outputs import logits_of
+from semirobust.core.outputs import logits_of, notes, noting
 from semirobust.core.tensor_files import read_tensors
 from semirobust.core.text import first_line
 from semirobust.data.base.images import Splits
@@ -150,10 +150,11 @@ def _with_weights(model: Model, splits: Splits, checkpoint: Path) -> tuple[Model
 def _named(subject: Subject) -> Subject:
     """The subject with its images labelled by the outputs of its network."""
     splits = subject.inputs.splits
-    outputs = check_fits(subject.model, splits)
+    with noting():
+        outputs, said = check_fits(subject.model, splits), notes()
     found = naming(subject.spec.name, outputs, subject.spec.classes, splits.name, splits.classes)
-    notes = (*subject.notes, found.note) if found.note else subject.notes
-    return replace(subject, inputs=subject.inputs.named(found), notes=notes)
+    known = (*subject.notes, *said, *([found.note] if found.note else ()))
+    return replace(subject, inputs=subject.inputs.named(found), notes=known)
 
 
 def _from_run(
@@ -186,8 +187,9 @@ def _from_run(
     subject = Subject(network, spec, recipe, folder, base, inputs)
     if spec.classes:
         return _named(subject)
-    check_fits(network, inputs.splits)
-    return subject
+    with noting():
+        check_fits(network, inputs.splits)
+        return replace(subject, notes=(*subject.notes, *notes()))
 
 
 def _check_typed(folder: Path, spec: ModelSpec, model: str | None, changes: Mapping[str, Any]) -> None:

@@ -53,6 +53,7 @@ class Evaluated:
         accuracies: clean, under each attack, and under all together.
         threats: attack -> what it was allowed to do.
         checks: of the evaluation itself.
+        notes: what a reader must know of the numbers.
         sweep: the security curve, where radii were asked for.
         transfer: the matrix over the models, where others were given.
     """
@@ -62,6 +63,7 @@ class Evaluated:
     checks: list[Check]
     sweep: Sweep | None = None
     transfer: Transfer | None = None
+    notes: tuple[str, ...] = ()
 
 
 @claims_out
@@ -109,11 +111,12 @@ def evaluate_subject(
         _checked(model, test, recipe, seed, progress),
         plan.sweep(model, test, recipe, seed, progress),
         plan.transfer(models, test, seed, progress),
+        tuple(note for note in result.notes if note not in subject.notes),
     )
     if out is not None and fabric.is_global_zero:
         notes = [
             *data_notes(splits, at),
-            *notes_on(subject.notes, at),
+            *notes_on([note for note in subject.notes if note not in result.notes], at),
             Finding(topic=Topic.INFERENCE, text=f"searched with the model {result.inference}", origin=at),
         ]
         pictures = example_pictures(model, test, attacks[-1], recipe.evaluate.pictures, at, seed=seed)
@@ -263,6 +266,9 @@ def evaluation_records(result: Evaluation, at: Origin, about: About = About()) -
         if count:
             text = f"{count} perturbations by {name} failed the final check and were not counted"
             records.append(Finding(topic=Topic.REJECTED, text=text, level="warning", about=about, origin=at))
+    records += [
+        Finding(topic=Topic.NOTE, text=note, level="warning", about=about, origin=at) for note in result.notes
+    ]
     return records
 
 
@@ -270,7 +276,7 @@ def example_pictures(
     model: nn.Module, images: Images, attack: AbstractAttack, count: int, at: Origin, *, seed: Seed
 ) -> list[Picture]:
     """Adversarial examples beside their originals, and what was added, stretched for the eye."""
-    device = next(model.parameters()).device
+    device = device_of(model, torch.device("cpu"))
     x, y = images.first(64).all(device)
     with torch.no_grad():
         right = model(x).argmax(1) == y

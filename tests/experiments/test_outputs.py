@@ -1,0 +1,88 @@
+"""Networks of a user that return no logits, from the command line to records."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from semirobust.models.base.checkpoint import load_checkpoint
+from semirobust.records.store import read_records
+
+FACTORY = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.conv, self.head = kind, nn.Conv2d(1, 4, 3), nn.Linear(4, 10)
+
+    def forward(self, x):
+        z = self.head(torch.relu(self.conv(x)).mean((2, 3)))
+        if self.kind == "held":
+            return {"logits": z}
+        if self.kind == "probabilities":
+            return z.softmax(1)
+        if self.kind == "field":
+            return [x, {"scores": z}["scores"], z]
+        return (z, 2 * z) if self.training else z
+
+def held(): return Net("held")
+def probabilities(): return Net("probabilities")
+def field(): return Net("field")
+def heads(): return Net("heads")
+"""
+DATA = ["--data", "digits", "--set", "data.train=60"]
+TRAIN = [*DATA, "--epochs", "1", "--attack", "fgsm", "--set", "train.validation_examples=0"]
+FEW = ["--attacks", "pgd-2", "--examples", "20", "--set", "evaluate.checks=0", "--set", "evaluate.pictures=1"]
+
+
+@pytest.fixture
+def made(run):
+    Path("made.py").write_text(FACTORY)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("kind", "given", "said"),
+    [
+        ("held", [], ""),
+        ("heads", [], "main head"),
+        ("probabilities", ["--output", "probabilities"], "gradient is lost"),
+        ("field", ["--output", "-1"], "the part -1"),
+    ],
+)
+def test_what_a_network_returns_is_said_once_and_kept_with_the_run(kind, given, said, made):
+    name = f"made:{kind}"
+    out, _ = made("train", "--model", name, *TRAIN, *given, "--out", "r")
+    assert said in out
+    notes = [r.text for r in read_records(Path("r")) if r.kind == "finding" and r.topic == "note"]
+    assert any(said in note for note in notes) or not said
+    out, _ = made("evaluate", "r", "--model", name, *FEW)
+    if kind != "heads":  # which it has while it trains alone
+        assert out.count(said) == 1 or not said
+        notes = [r.text for r in read_records(Path("r")) if r.kind == "finding" and r.topic == "note"]
+        assert sum(said in note for note in notes) <= 2 or not said
+    made("profile", "r", "--model", name, "--set", "profile.examples=12")
+
+
+def test_what_cannot_be_told_is_one_sentence_with_the_flag(made):
+    for kind, remedy in (("probabilities", 'output="probabilities"'), ("field", "output=2")):
+        _, error = made("train", "--model", f"made:{kind}", *TRAIN, "--out", "r", code=2)
+        assert remedy in error and "--output" in error and len(error.strip().splitlines()) == 1
+    _, error = made("train", "--model", "resnet8", *TRAIN, "--output", "binary", "--out", "r", code=2)
+    assert "which resnet8 returns" in error
+
+
+def test_weights_of_a_run_keep_the_names_of_the_network(made):
+    norm = ["--set", "model.mean=[0.3]", "--set", "model.std=[0.4]"]
+    made("train", "--model", "made:held", *TRAIN, *norm, "--out", "r")
+    space: dict = {}
+    exec(compile(FACTORY, "made", "exec"), space)
+    net = load_checkpoint(space["held"](), Path("r/model.safetensors"))
+    assert set(net.state_dict()) == {"conv.weight", "conv.bias", "head.weight", "head.bias"}
+    assert json.loads(Path("r/settings.json").read_text())["model"]["output"] == "logits"
+    assert isinstance(net(torch.rand(2, 1, 8, 8)), dict)
+    layers = [r.name for r in read_records(Path("r")) if r.kind == "layer"]
+    assert layers == ["conv", "head"]

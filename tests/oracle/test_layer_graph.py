@@ -15,6 +15,8 @@ from semirobust.core.errors import InputError
 from semirobust.layers.graph import graph_of
 from semirobust.layers.trace import dependence_by_noise, traced
 from semirobust.measures.semirobustness import Headed
+from semirobust.methods.base.layer_choice import LayerChoice
+from semirobust.methods.clat import CriticalFineTuning
 from tests.helpers import untouched
 
 
@@ -275,6 +277,28 @@ def test_a_branch_behind_a_weight_of_zero_has_no_number_and_is_not_chosen():
     result = sr.criticality(model, x, y, x_adv=(x + 0.1).clamp(0, 1))
     assert [math.isnan(value) for value in result.values] == [False, True, True]
     assert "layer(s) 2, 3" in result.notes[0] and result.ranking()[0] == 1
+
+
+@pytest.mark.parametrize("selection", ["top", "bottom", "random"])
+def test_clat_trains_no_layer_that_its_term_has_no_gradient_in(selection):
+    class Dead(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.inner, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Linear(4, 3)
+            self.norm = nn.BatchNorm2d(4)
+            nn.init.zeros_(self.norm.weight)
+
+        def forward(self, x):
+            h = self.stem(x).relu()
+            return self.head((h + self.norm(self.inner(h))).mean((2, 3)))
+
+    torch.manual_seed(0)
+    x, y = torch.rand(16, 3, 4, 4), torch.arange(16) % 3
+    choice = LayerChoice(selection=selection, k=1, criterion="gradient-norm")
+    hardened = sr.harden(
+        Dead().eval(), sr.images_from_tensors(x, y), CriticalFineTuning(choice), threat=sr.Linf(0.1), epochs=1
+    )
+    assert hardened.logs[0].layers == (1,)
 
 
 def test_connectivity_is_with_the_layer_before_in_the_graph():

@@ -18,7 +18,8 @@ class CriticalFineTuning(AbstractMethod):
     frozen.
 
     Source: CLAT (Gopal et al.), algorithm 1. ``selection = "random"`` or ``"bottom"`` and ``every = 0`` are
-    its controls.
+    its controls. A layer whose feature does not depend on it is never selected, since the term of such a
+    layer has no gradient (ours).
 
     Args:
         choice: which layers train.
@@ -33,7 +34,7 @@ class CriticalFineTuning(AbstractMethod):
     def plan(self, context: Context) -> Plan:
         objective = CLAT(self.weight, self.scale_free, self.cross_entropy)
         # With a high weight the accuracy can collapse; such a run is stopped.
-        return Plan(objective, self.choice.trainable(context), collapse=0.5)
+        return Plan(objective, self.choice.trainable(context, by_feature=True), collapse=0.5)
 
     def with_random_layers(self) -> "CriticalFineTuning":
         return replace(self, choice=self.choice.at_random())

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,6 +13,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.fast.policy import FastFollower
 from semirobust.layers.features import Place
+from semirobust.layers.reach import without_effect
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES, MeasureContext
 from semirobust.measures.criticality import Criticality, Form, Scale
@@ -56,8 +58,11 @@ class LayerChoice:
         k = len(set(self.layers)) if self.layers else self.k
         return replace(self, selection="random", layers=None, k=k)
 
-    def trainable(self, context: Context) -> AbstractTrainable:
-        """The policy for the training loop."""
+    def trainable(self, context: Context, *, by_feature: bool = False) -> AbstractTrainable:
+        """The policy for the training loop.
+
+        With ``by_feature`` no layer is selected whose feature does not depend on it with the weights of now.
+        """
         if self.layers is not None:
             if not self.layers:
                 raise InputError("layers: expected at least one layer, got none")
@@ -67,9 +72,9 @@ class LayerChoice:
                 f"every and examples: expected at least 0 and 1, got {self.every} and {self.examples}"
             )
         selection = SELECTIONS.make(self.selection, {"k": self.k})
-        return Reselected(self._score(context), selection, self.every)
+        return Reselected(self._score(context, by_feature), selection, self.every)
 
-    def _score(self, context: Context) -> Score:
+    def _score(self, context: Context, by_feature: bool) -> Score:
         # Criticality alone has settings here; of another measure ``connectivity.excess`` names a by-product.
         measure = (
             Criticality(scale=self.scale, at=self.at, form=self.form)
@@ -99,7 +104,13 @@ class LayerChoice:
             by_name = {scores.name: scores for scores in found}
             if self.criterion not in by_name:
                 raise InputError(f"criterion: expected one of {', '.join(by_name)}; got {self.criterion!r}")
-            return by_name[self.criterion]
+            scores = by_name[self.criterion]
+            if by_feature:
+                still = without_effect(model, context.layers, x, scores.indices)
+                scores = replace(
+                    scores, values=np.where(np.isin(scores.indices, still), np.nan, scores.values)
+                )
+            return scores
 
         return score
 

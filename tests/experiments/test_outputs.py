@@ -31,6 +31,9 @@ class Net(nn.Module):
 def held(): return Net("held")
 def probabilities(): return Net("probabilities")
 def field(): return Net("field")
+def exported():
+    free = ({0: torch.export.Dim.DYNAMIC},)
+    return torch.export.export(Net("probabilities").eval(), (torch.rand(2, 1, 8, 8),), dynamic_shapes=free)
 def heads(): return Net("heads")
 """
 DATA = ["--data", "digits", "--set", "data.train=60"]
@@ -86,3 +89,12 @@ def test_weights_of_a_run_keep_the_names_of_the_network(made):
     assert isinstance(net(torch.rand(2, 1, 8, 8)), dict)
     layers = [r.name for r in read_records(Path("r")) if r.kind == "layer"]
     assert layers == ["conv", "head"]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_exported_program_is_evaluated_and_what_needs_layers_says_why_not(made):
+    given = ["--output", "probabilities", "--set", "model.mean=[0.3]", "--set", "model.std=[0.4]"]
+    out, _ = made("evaluate", "--model", "made:exported", *DATA, *FEW, *given)
+    assert "Accuracy on 20 images" in out and out.count("gradient is lost") == 1
+    _, error = made("train", "--model", "made:exported", *TRAIN, *given, "--out", "t", code=2)
+    assert "hand over the module that it was made from" in error

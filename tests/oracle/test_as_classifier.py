@@ -189,3 +189,33 @@ def test_wrong_arguments_are_refused(given, said):
         sr.as_classifier(given.pop("model"), **given)
     with pytest.raises(InputError, match=r"'scores' in what the model returns, got dict|'nothing'"):
         sr.as_classifier(_gives("field"), output="nothing")(X)
+
+
+def test_a_module_compiled_in_place_is_adapted_too():
+    net = _gives("field")
+    net.compile(backend="eager")
+    net(X)
+    adapted = sr.as_classifier(net, output="scores")
+    assert torch.equal(adapted(X), _gives("logits")(X))
+    assert sr.evaluate(adapted, X, adapted(X).argmax(1)).clean.all()
+
+
+def test_masks_and_files_of_a_compiled_network_have_its_own_names(tmp_path):
+    net = torch.compile(_gives("logits"), backend="eager")
+    net(X)
+    masks = sr.Masks.full(net, sr.layer_map(net, X))
+    assert next(iter(masks.by_name)) == "conv1.weight"
+    with torch.no_grad():
+        net._orig_mod.conv1.weight[0] = 0
+    fewer = masks.without_zeros(net)
+    assert fewer.remaining == masks.remaining - net._orig_mod.conv1.weight[0].numel()
+    fewer.apply(net)
+    with fewer.enforced(net):
+        pass
+    fewer.to_torch(net)
+    assert sr.Masks.from_torch(net._orig_mod).remaining == fewer.remaining
+    sr.save_model(torch.compile(_gives("logits"), backend="eager"), tmp_path / "m.safetensors")
+    assert sr.load_checkpoint(_gives("logits"), tmp_path / "m.safetensors") is not None
+    from safetensors.torch import load_file
+
+    assert "conv1.weight" in load_file(tmp_path / "m.safetensors")

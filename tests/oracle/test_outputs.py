@@ -316,3 +316,11 @@ def test_nothing_to_train_is_said_before_training(data):
     net = _network().requires_grad_(False)
     with pytest.raises(InputError, match="requires_grad"):
         sr.harden(net, sr.images_from_tensors(*data), "adversarial", threat=BALL, epochs=1)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_network_of_a_fixed_batch_is_refused_with_what_to_do(data):
+    x, y = data
+    net = torch.export.export(_plain(), (x,)).module()
+    with pytest.raises(InputError, match="on 20 at once.*free batch dimension"):
+        sr.PGD(BALL)(net, x, y)

@@ -167,6 +167,19 @@ def _remedy_for_one(logits: object, n: int) -> str:
     return said
 
 
+def _fixed_batch(model: nn.Module, x: Tensor) -> str:
+    """What to say where the model runs on all of ``x`` and not on one example; else nothing."""
+    try:
+        with torch.no_grad():
+            model(x)
+    except Exception:  # whose first line was said
+        return ""
+    return (
+        f", though on {len(x)} at once; it has to run on any number, so make or export it with a free batch"
+        " dimension"
+    )
+
+
 def probe(model: nn.Module, x: Tensor, y: Tensor) -> None:
     """Run the model on one example and check its logits and all labels, before anything long starts.
 
@@ -183,6 +196,7 @@ def probe(model: nn.Module, x: Tensor, y: Tensor) -> None:
     except Exception as error:  # a model can fail in any way on what it was not made for
         raise InputError(
             f"x: the model cannot run on examples of shape {tuple(x.shape[1:])} ({first_line(error)})"
+            f"{_fixed_batch(model, x)}"
         ) from None
     check_logits(logits, y[:1])
     check_labels(y, len(y), logits.shape[1])

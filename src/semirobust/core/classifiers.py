@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import is_inside, logits_of, noting
 
-__all__ = ["Around", "check_eager", "classifier", "eager", "on_classifiers", "unwrapped"]
+__all__ = ["Around", "check_eager", "classifier", "eager", "in_eval", "on_classifiers", "unwrapped"]
 
 _LOG = logging.getLogger("semirobust.core")
 _QUANTISED = ".quantized."  # in the path of torch's quantised modules; those that imitate it are in .qat.
 P = ParamSpec("P")
 R = TypeVar("R")
+Model = TypeVar("Model", bound=nn.Module)
 _NETWORKS = nn.Module | torch.export.ExportedProgram
 
 
@@ -79,6 +80,15 @@ def classifier(model: Any) -> Iterator[nn.Module]:
             yield inner
         finally:
             handle.remove()
+
+
+def in_eval(model: Model) -> Model:
+    """``model``, put into eval mode; an exported program has the mode that it was exported in."""
+    try:
+        model.eval()
+    except NotImplementedError as error:
+        _LOG.info("the model stays in its mode, since it says: %s", error)
+    return model
 
 
 def eager() -> AbstractContextManager[None]:

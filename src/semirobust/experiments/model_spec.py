@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from semirobust.core.classifiers import in_eval
 from semirobust.core.errors import InputError
 from semirobust.data.base.images import Images, Splits
 from semirobust.experiments.recipe import Recipe, read_recipe
@@ -101,7 +102,7 @@ class ModelSpec:
         model = build_named(self.name, wanted, seed=seed)
         output = int(self.output) if re.fullmatch(r"-?\d+", self.output) else self.output
         model = as_classifier(model, output=output, mean=self.mean or None, std=self.std or None)
-        return FromGrey(model, _COLOURS).eval() if self.from_grey else model
+        return in_eval(FromGrey(model, _COLOURS)) if self.from_grey else model
 
 
 def has_own_weights(settings: Model, *, default: bool = True) -> bool:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune as torch_prune
 
+from semirobust.core.classifiers import unwrapped
 from semirobust.core.errors import InputError
 from semirobust.layers.map import LayerMap
 
@@ -40,6 +41,7 @@ class Masks:
                 can be pruned.
         """
         chosen = [layer for layer in layers if classifier or layer.index != len(layers)]
+        model = unwrapped(model)
         # A weight that several modules share is in `parameters` under its first name only.
         parameters = dict(model.named_parameters())
         all_names = dict(model.named_parameters(remove_duplicate=False))
@@ -62,6 +64,7 @@ class Masks:
 
     def without_zeros(self, model: nn.Module) -> "Masks":
         """These masks without the weights that are 0 in ``model``, which an earlier pruning has removed."""
+        model = unwrapped(model)
         return Masks(
             {
                 name: mask & (model.get_parameter(name) != 0).to(mask.device)
@@ -87,7 +90,7 @@ class Masks:
     def to_torch(self, model: nn.Module) -> nn.Module:
         """Put the masks on ``model`` in the form of ``torch.nn.utils.prune``, and return it."""
         for name, mask in self.by_name.items():
-            weight = model.get_parameter(name)
+            weight = unwrapped(model).get_parameter(name)
             # Several modules may share the weight; each of them gets the mask.
             owners = [
                 (module, attribute)
@@ -207,6 +210,7 @@ class Masks:
 
 def _parameter(model: nn.Module, name: str) -> nn.Parameter:
     """The parameter called ``name``; of a weight pruned by torch, the parameter it is computed from."""
+    model = unwrapped(model)
     parameters = dict(model.named_parameters(remove_duplicate=False))
     return parameters[name] if name in parameters else model.get_parameter(f"{name}_orig")
 

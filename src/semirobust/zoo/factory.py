@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from semirobust.core.classifiers import unwrapped
 from semirobust.core.errors import InputError
 from semirobust.core.text import first_line
 from semirobust.zoo import ZOO, AbstractSource
@@ -47,7 +48,7 @@ class Factory(AbstractSource):
         }
         given = {key: known[key] for key in _required(factory) if key in known} | dict(wanted.options)
         try:
-            model = factory(**given)
+            model = unwrapped(factory(**given))
         except Exception as error:
             raise InputError(f"model: {name}() failed ({first_line(error, with_type=True)})") from None
         if not isinstance(model, nn.Module):

@@ -81,6 +81,8 @@ def _twin(model: nn.Module) -> nn.Module:
     """Another object with the modules, parameters and buffers of ``model``, and hooks of its own."""
     twin: nn.Module = object.__new__(type(model))
     for name, value in model.__dict__.items():
+        if name == "_compiled_call_impl":  # of the original, whose hooks are others
+            continue
         if isinstance(value, dict) and name.endswith(
             ("_hooks", "_hooks_with_kwargs", "_hooks_always_called")
         ):

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from semirobust.core.classifiers import in_eval, unwrapped
 from semirobust.core.errors import InputError
 from semirobust.core.tensor_files import read_tensors, write_tensors
 
@@ -39,14 +40,13 @@ def load_checkpoint(model: Model, path: str | Path) -> Model:
             if _fits(module, candidate):
                 # Not strict, because counters of batches may be missing; `_fits` has compared all else.
                 module.load_state_dict(candidate, strict=False)
-                model.eval()
-                return model
+                return in_eval(model)
     raise InputError(f"{path.name}: {_misfit(model, weights)}")
 
 
 def save_model(model: nn.Module, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
-    """Write parameters and buffers of ``model`` as safetensors."""
-    write_tensors(path, model.state_dict(), metadata)
+    """Write parameters and buffers of ``model`` as safetensors; of a compiled one under its own names."""
+    write_tensors(path, unwrapped(model).state_dict(), metadata)
 
 
 def _complete_modules(model: nn.Module) -> Iterator[nn.Module]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from semirobust.core.classifiers import in_eval
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.text import first_line
@@ -71,7 +72,7 @@ def build_named(name: str, wanted: Wanted, *, seed: int | Seed = 0) -> nn.Module
         raise InputError(f"model: {name} cannot be built like this ({reason})") from None
     if not isinstance(model, nn.Module):
         raise InputError(f"model: expected {name} to give a torch.nn.Module, got {type(model).__name__}")
-    return model.eval()
+    return in_eval(model)
 
 
 def _builds(source: AbstractSource, name: str, wanted: Wanted) -> bool:

@@ -275,8 +275,9 @@ def test_a_branch_behind_a_weight_of_zero_has_no_number_and_is_not_chosen():
     model, x = Dead().eval(), torch.rand(8, 3, 4, 4)
     y = torch.zeros(8, dtype=torch.long)
     result = sr.criticality(model, x, y, x_adv=(x + 0.1).clamp(0, 1))
-    assert [math.isnan(value) for value in result.values] == [False, True, True]
-    assert "layer(s) 2, 3" in result.notes[0] and result.ranking()[0] == 1
+    assert [math.isnan(value) for value in result.values] == [False, True, False]
+    assert "in layer 2, because with the weights of now" in result.notes[0]
+    assert result.ranking()[-1] == 2
 
 
 @pytest.mark.parametrize("selection", ["top", "bottom", "random"])

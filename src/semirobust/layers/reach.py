@@ -12,7 +12,7 @@ from semirobust.layers.layer import LayerMap
 from semirobust.layers.quiet import quiet
 from semirobust.layers.sites import first_tensor, tensors_in, watched
 
-__all__ = ["reach_note", "without_effect"]
+__all__ = ["without_effect"]
 
 _EXAMPLES = 4
 _SEED = as_seed(0) / "reach"
@@ -36,15 +36,6 @@ def without_effect(model: nn.Module, layers: LayerMap, x: Tensor, indices: Itera
     except RuntimeError:  # an operation without a gradient
         suspects = list(indices)
     return tuple(index for index in suspects if not _moved_by_noise(model, layers, x, index))
-
-
-def reach_note(measure: str, indices: Iterable[int]) -> str:
-    """A sentence on layers that have no number for that reason."""
-    which = ", ".join(map(str, indices))
-    return (
-        f"{measure}: no number in layer(s) {which}: with the weights of now the feature does not depend"
-        " on what the layer computes, or the feature before it does not move"
-    )
 
 
 def _without_gradient(model: nn.Module, layers: LayerMap, x: Tensor, indices: tuple[int, ...]) -> list[int]:

@@ -1,6 +1,6 @@
 """Dependence between consecutive layers, within each class."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.text import listed
 from semirobust.dependence import DEPENDENCES, AbstractDependence
 from semirobust.dependence.base.dependence import Sample
 from semirobust.dependence.base.estimate import Estimate, Raw, combine
@@ -267,10 +268,10 @@ def _notes(
     for (label, text), spots in where.items():
         groups.setdefault((text, tuple(spots)), []).append(label)
     for (text, layers), classes in groups.items():
-        in_layers = "" if layers == asked else f" in {_list(layers, 'layer')}"
-        yield f"connectivity: {_list(classes, 'class')} left out{in_layers} ({text})"
+        in_layers = "" if layers == asked else f" in {listed(layers, 'layer')}"
+        yield f"connectivity: {listed(classes, 'class')} left out{in_layers} ({text})"
     if missing := [j for j in asked if j not in measured]:
-        yield f"connectivity: nothing could be measured in {_list(missing, 'layer')}"
+        yield f"connectivity: nothing could be measured in {listed(missing, 'layer')}"
     for verdict, meaning in (
         ("indistinguishable from independence", "the same data with its rows permuted reads as much"),
         (
@@ -283,21 +284,8 @@ def _notes(
         ("not tested", "that takes 19 permutations or more"),
     ):
         if concerned := [j for j, e in zip(measured, estimates, strict=True) if e.verdict == verdict]:
-            layers_ = _list(concerned, "layer")
+            layers_ = listed(concerned, "layer")
             yield f"connectivity: {estimates[0].measure} is {verdict} in {layers_}; {meaning}"
-
-
-def _list(numbers: Iterable[int], noun: str) -> str:
-    """1, 2, 3, 7 as "layers 1–3, 7"."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    several = len(runs) > 1 or runs[0][0] != runs[0][1]
-    ending = {"layer": "s", "class": "es"}[noun] if several else ""
-    return f"{noun}{ending} " + ", ".join(str(a) if a == b else f"{a}–{b}" for a, b in runs)
 
 
 @on_classifiers("model", layers=True)

@@ -1,5 +1,6 @@
 """Layer criticality: by which factor a layer changes the weakness of the feature before it."""
 
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -20,11 +21,12 @@ from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.text import listed
 from semirobust.layers.features import Place, check_place, features, indices_at
 from semirobust.layers.layer import Layer, LayerMap
 from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import quiet
-from semirobust.layers.reach import reach_note, without_effect
+from semirobust.layers.reach import without_effect
 from semirobust.layers.scores import Floats, LayerScores
 from semirobust.measures import MEASURES
 from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
@@ -168,11 +170,11 @@ class Criticality(AbstractLayerMeasure):
         boot = _ratio(self._weakness(draws[0], draws[1], divisor, 1), before)
         weakness = self._weakness(changes.sum(0), size.sum(0), divisor, len(x))
         still = () if self.at == "conv" else without_effect(model, layers, x, indices)
-        weakness[np.isin(indices, still)] = np.nan
+        # The feature may move all the same, which counts for the layers behind it.
         values = _ratio(weakness, before)
+        values[np.isin(indices, still)] = weakness[np.isin(indices, still)] = np.nan
         missing = np.isnan(values)
         low, high = (np.where(missing, np.nan, np.quantile(boot, q, axis=0)) for q in (0.025, 0.975))
-        without = [index for index, none in zip(indices, missing, strict=True) if none]
         return CriticalityResult(
             indices=indices,
             values=values,
@@ -181,7 +183,7 @@ class Criticality(AbstractLayerMeasure):
             weakness=weakness,
             examples=len(x),
             layers=len(layers),
-            notes=(reach_note("criticality", without),) if without else (),
+            notes=tuple(_notes(still, [i for i, none in zip(indices, missing, strict=True) if none])),
         )
 
     def index(self, layers: LayerMap, changes: Floats, size: Floats) -> LayerScores:
@@ -255,6 +257,20 @@ class Criticality(AbstractLayerMeasure):
     def _weakness(self, changes: Floats, size: Floats, divisor: Floats, n: int) -> Floats:
         """W (..., L) of each layer from sums (..., L) over ``n`` examples."""
         return changes / np.maximum(size, 1e-300) if self.scale == "relative" else changes / n / divisor
+
+
+def _notes(still: Collection[int], missing: Sequence[int]) -> Iterator[str]:
+    """Why layers have no number."""
+    if still:
+        yield (
+            f"criticality: no number in {listed(still, 'layer')}, because with the weights of now what such a"
+            " layer computes does not reach its feature"
+        )
+    if unmoved := [index for index in missing if index not in still]:
+        yield (
+            f"criticality: no number in {listed(unmoved, 'layer')}, because the attack does not move the"
+            " feature before such a layer"
+        )
 
 
 def _size(layer: Layer, at: Place) -> int:

@@ -13,6 +13,7 @@ from torch.utils.checkpoint import checkpoint
 import semirobust as sr
 from semirobust.core.errors import InputError
 from semirobust.layers.graph import graph_of
+from semirobust.layers.macs import macs_by_module
 from semirobust.layers.trace import dependence_by_noise, traced
 from semirobust.measures.semirobustness import Headed
 from semirobust.methods.base.layer_choice import LayerChoice
@@ -423,3 +424,17 @@ def test_recurrent_layers_own_their_weights():
     layers = sr.layer_map(Rows(), torch.rand(2, 1, 5, 5))
     assert [layer.kind for layer in layers] == ["Conv2d", "LSTM", "Linear"]
     assert "rnn.weight_hh_l0" in layers[1].parameters
+
+
+def test_macs_of_modules_that_are_called_by_keyword():
+    class ByKeyword(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.head = nn.ConvTranspose2d(3, 4, 2, 2), nn.Linear(4, 3)
+
+        def forward(self, x):
+            return self.head(input=self.up(input=x).mean((2, 3)))
+
+    torch.manual_seed(0)
+    found = macs_by_module(ByKeyword(), torch.rand(2, 3, 5, 5))
+    assert found == {"up": 75 * 4 * 4, "head": 12}

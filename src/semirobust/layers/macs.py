@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from semirobust.layers.quiet import run_with_hooks
+from semirobust.layers.sites import first_tensor
 
 __all__ = ["macs_by_module", "macs_of"]
 
@@ -23,18 +24,26 @@ def macs_by_module(model: nn.Module, x: Tensor) -> dict[str, float]:
         x: examples (N, ...) to run it on.
     """
     macs: dict[str, float] = {}
+    given: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, args: Any, kwargs: Any) -> None:
+            given[name] = first_tensor((*args, *kwargs.values()))
+
+        return hook
 
     def count(name: str) -> Callable[[nn.Module, Any, Tensor], None]:
         def hook(module: nn.Module, args: Any, output: Tensor) -> None:
             assert isinstance(module.weight, Tensor)
-            macs[name] = macs.get(name, 0.0) + macs_of(module, [module.weight], args[0], output) / len(x)
+            macs[name] = macs.get(name, 0.0) + macs_of(module, [module.weight], given[name], output) / len(x)
 
         return hook
 
     named = [
         (name, module) for name, module in model.named_modules() if isinstance(module, _ConvNd | nn.Linear)
     ]
-    run_with_hooks(model, x, [], [(module, count(name)) for name, module in named])
+    before = [(module, keep(name)) for name, module in named]
+    run_with_hooks(model, x, before, [(module, count(name)) for name, module in named])
     return macs
 
 

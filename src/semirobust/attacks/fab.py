@@ -14,6 +14,7 @@ from semirobust.attacks.base.goals import AbstractGoal, Fool, expect_fool, repea
 from semirobust.attacks.base.gradients import input_gradient
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
+from semirobust.fast.layout import like
 from semirobust.threats.base.ball import flat, per_example
 
 __all__ = ["FAB"]
@@ -179,7 +180,7 @@ class FAB(AbstractBallAttack):
                 grad = input_gradient(difference, z)
             else:
                 grad, difference = self._nearest(logits - of_label, z, y)
-        return grad.detach(), difference.detach(), logits.detach()
+        return like(grad.detach(), z), difference.detach(), logits.detach()
 
     def _nearest(self, differences: Tensor, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Of all classes the one whose linearised boundary is nearest: its gradient and difference."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from semirobust.attacks import ATTACKS
 from semirobust.attacks.base.active import Best, all_rows
 from semirobust.attacks.base.attack import AbstractBallAttack
-from semirobust.attacks.base.goals import AbstractGoal, Maximise, gradient
+from semirobust.attacks.base.goals import AbstractGoal, gradient
 from semirobust.core.allocator import keep_freed_memory
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
@@ -73,7 +73,11 @@ class PGD(AbstractBallAttack):
     def continue_from(self, loss: Callable[[Tensor], Tensor], x: Tensor, start: Tensor) -> Tensor:
         """One run from ``start`` (N, ...), whatever ``restarts`` and ``random_start`` say."""
         keep_freed_memory()
-        return self._ascend(Maximise(loss), x, all_rows(x), self.threat.restrict(x, start))
+
+        def ascend(goal: AbstractGoal, z: Tensor) -> Tensor:
+            return self._ascend(goal, z, all_rows(z), self.threat.restrict(z, start.to(z)))
+
+        return self._raised(loss, x, ascend)
 
     def _run(self, goal: AbstractGoal, x: Tensor, rows: Tensor, seed: Seed) -> Tensor:
         """One run on the examples ``rows`` of the batch: where each of them ended."""

@@ -45,6 +45,7 @@ class Pixle(AbstractAttack):
         smallest, largest: side of the patch in pixels, drawn for height and width apart.
     """
 
+    pictures: ClassVar[bool] = True
     uses_gradients: ClassVar[bool] = False
 
     threat: Rearrangement = field(init=False, default=Rearrangement())
@@ -128,4 +129,4 @@ class Pixle(AbstractAttack):
         padded = torch.cat([target.reshape(m, k, h * w), target.new_zeros(m, k, 1)], 2).scatter(
             2, places, moved
         )
-        return padded[:, :, : h * w].reshape(m, k, h, w)
+        return padded[:, :, : h * w].reshape(m, k, h, w).contiguous()

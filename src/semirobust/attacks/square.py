@@ -80,6 +80,7 @@ class Square(AbstractBallAttack):
     uses_gradients: ClassVar[bool] = False
 
     # A square moves the margin by less than half precision can tell.
+    pictures: ClassVar[bool] = True
     precision: ClassVar[Precision] = "full"
 
     queries: int = 5000

@@ -1,6 +1,7 @@
 """Spatially transformed examples: pixels move instead of changing their colour."""
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -57,6 +58,7 @@ class StAdv(AbstractAttack):
         rate: Adam's step in pixels.
     """
 
+    pictures: ClassVar[bool] = True
     threat: Flow = field(init=False)
     steps: int = 100
     limit: float = 0.3

@@ -1,5 +1,6 @@
 """Checks of tensors and models; each raises ``InputError`` with one sentence."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -20,7 +21,9 @@ __all__ = [
     "check_logits",
     "check_mode",
     "check_pixels",
+    "dtype_of",
     "probe",
+    "runs_on",
 ]
 
 _MODE_DEPENDENT = (nn.modules.batchnorm._NormBase, nn.modules.dropout._DropoutNd)
@@ -84,10 +87,12 @@ def check_pixels(x: object, name: str = "x") -> None:
         )
 
 
-def check_images(x: Tensor, name: str = "x") -> None:
-    """``x`` has the four dimensions of images: examples, channels, rows, columns."""
+def check_images(x: Tensor, name: str = "x", else_: str = "") -> None:
+    """``x`` has the four dimensions of images: examples, channels, rows, columns; ``else_`` ends the sentence
+    where it has not.
+    """
     if x.dim() != 4:
-        raise InputError(f"{name}: expected images (N, K, H, W), got shape {tuple(x.shape)}")
+        raise InputError(f"{name}: expected images (N, K, H, W), got shape {tuple(x.shape)}{else_}")
 
 
 def check_labels(y: object, n: int, classes: int | None = None, name: str = "y") -> None:
@@ -112,9 +117,15 @@ def check_examples(x: object, y: object) -> None:
 
 def check_dtype(model: nn.Module, x: Tensor, name: str = "x") -> None:
     """``x`` has the dtype of the model's parameters."""
-    parameter = next((p for p in model.parameters() if p.is_floating_point()), None)
-    if parameter is not None and parameter.dtype != x.dtype:
-        raise InputError(f"{name}: expected {parameter.dtype} as the model has, got {x.dtype}")
+    if (expected := dtype_of(model, x.dtype)) != x.dtype:
+        raise InputError(
+            f"{name}: expected {expected} as the model has, got {x.dtype}; give {name}.to({expected})"
+        )
+
+
+def dtype_of(model: nn.Module, default: torch.dtype = torch.float32) -> torch.dtype:
+    """The dtype of the model's first floating-point parameter; ``default`` where it has none."""
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), default)
 
 
 def check_mode(model: nn.Module) -> None:
@@ -168,15 +179,13 @@ def _remedy_for_one(logits: object, n: int) -> str:
 
 
 def _fixed_batch(model: nn.Module, x: Tensor) -> str:
-    """What to say where the model runs on all of ``x`` and not on one example; else nothing."""
-    try:
-        with torch.no_grad():
-            model(x)
-    except Exception:  # whose first line was said
-        return ""
+    """What to say where the model runs on several of ``x`` and not on one example; else nothing."""
+    fine = next((n for n in (len(x), 2) if n > 1 and runs_on(model, x, n)), 0)
     return (
-        f", though on {len(x)} at once; it has to run on any number, so make or export it with a free batch"
+        f", though on {fine} at once; it has to run on any number, so make or export it with a free batch"
         " dimension"
+        if fine
+        else ""
     )
 
 
@@ -184,13 +193,13 @@ def probe(model: nn.Module, x: Tensor, y: Tensor) -> None:
     """Run the model on one example and check its logits and all labels, before anything long starts.
 
     Raises:
-        InputError: another dtype, a model that cannot run on such an example or gives no logits, or labels
-            without a logit.
+        InputError: another dtype, a model that cannot run on such an example alone or gives no logits, or
+            labels without a logit.
     """
     check_dtype(model, x)
     try:
         with torch.no_grad():
-            logits = logits_of(model(x[:1]))
+            logits = logits_of(model(x[:1].clone()))
     except InputError:
         raise
     except Exception as error:  # a model can fail in any way on what it was not made for
@@ -200,3 +209,13 @@ def probe(model: nn.Module, x: Tensor, y: Tensor) -> None:
         ) from None
     check_logits(logits, y[:1])
     check_labels(y, len(y), logits.shape[1])
+
+
+def runs_on(model: nn.Module, x: Tensor, n: int) -> bool:
+    """Whether the model runs on ``n`` examples like these."""
+    try:
+        with torch.no_grad():
+            model(torch.cat([x] * math.ceil(n / len(x)))[:n])
+    except Exception:  # that it fails is the answer
+        return False
+    return True

@@ -16,15 +16,17 @@ from torch.utils._pytree import tree_iter
 from semirobust.core.checks import check_counts
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.plain import anywhere
 from semirobust.core.text import first_line
 from semirobust.layers.freeze import only_trainable
 from semirobust.layers.map import LayerMap, layer_map
-from semirobust.layers.quiet import device_of, quiet
+from semirobust.layers.quiet import device_of, quiet, works_in_place
 from semirobust.objectives import AbstractObjective, Step
 
 __all__ = ["footprint", "largest_batch"]
 
 
+@anywhere
 @on_classifiers("model", layers=True)
 def footprint(
     model: nn.Module,
@@ -58,19 +60,24 @@ def footprint(
         InputError: the network or the objective asks for values.
     """
     check_counts(1, batch=batch)
-    all_layers = layer_map(model, x[:1].to(device_of(model, x.device)))
+    one = x[:1].to(device_of(model, x.device))
+    all_layers, in_place = layer_map(model, one), works_in_place(model, one)
     held = _bytes({*model.parameters(), *model.buffers()})  # a set, so that tied weights count once
     best_epoch = _bytes(model.state_dict().values())
     without_values = FakeTensorMode()
     with FakeCopyMode(without_values):
         ghost = copy.deepcopy(model)
+    if works_in_place(model, x[:1]):
+        ghost.register_forward_pre_hook(lambda module, args: tuple(arg * 1 for arg in args))
+    if in_place:  # it could not change what a gradient is taken in
+        ghost.register_forward_pre_hook(lambda module, args: (args[0] * 1, *args[1:]))
     try:
         with (
             without_values,
             only_trainable(ghost, all_layers, layers),
             _Alive((*ghost.parameters(), *ghost.buffers())) as alive,
         ):
-            step, x_adv = _attacked(ghost, (batch, *x.shape[1:]), objective, all_layers, layers)
+            step, x_adv = _attacked(ghost, (batch, *x.shape[1:]), x.dtype, objective, all_layers, layers)
             if objective is not None:
                 # The second sum is the momentum.
                 held += best_epoch + _bytes(p for p in ghost.parameters() if p.requires_grad)
@@ -86,6 +93,7 @@ def footprint(
     return held + alive.peak
 
 
+@anywhere
 @on_classifiers("model", layers=True)
 def largest_batch(model: nn.Module, x: Tensor, limit: float, **given: Any) -> int:
     """The largest batch whose step fits into ``limit`` bytes by :func:`footprint`; 0 where two images do not.
@@ -115,13 +123,15 @@ def largest_batch(model: nn.Module, x: Tensor, limit: float, **given: Any) -> in
 def _attacked(
     ghost: nn.Module,
     shape: tuple[int, ...],
+    dtype: torch.dtype,
     objective: AbstractObjective | None,
     all_layers: LayerMap,
     layers: Sequence[int] | None,
 ) -> tuple[Step, Tensor]:
     """One gradient step of an attack, as in training or an evaluation, and what it gives."""
     device = device_of(ghost, torch.device("cpu"))
-    x, y = torch.empty(shape, device=device), torch.zeros(shape[0], dtype=torch.long, device=device)
+    x = torch.empty(shape, dtype=dtype, device=device)
+    y = torch.zeros(shape[0], dtype=torch.long, device=device)
     step = Step(ghost, all_layers, x, y, all_layers.indices if layers is None else tuple(layers))
     with quiet(ghost):
         inner = (

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.plain import anywhere
 from semirobust.layers.macs import macs_by_module
 from semirobust.layers.quiet import device_of, quiet, run_with_hooks
 
@@ -38,6 +39,7 @@ class Cost:
     megabytes: float
 
 
+@anywhere
 @on_classifiers("models")
 def costs(models: Mapping[str, nn.Module], x: Tensor, *, runs: int = 15) -> dict[str, Cost]:
     """The cost of several networks, measured in turn, so that noise of the machine meets all of them alike.

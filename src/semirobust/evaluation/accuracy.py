@@ -13,6 +13,7 @@ from semirobust.core.checks import check_examples, check_logits, check_mode, pro
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import note, notes
+from semirobust.core.plain import anywhere
 from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
@@ -78,6 +79,7 @@ class Evaluation:
         return Summary({accuracy.name: accuracy.value for accuracy in self.accuracies()}, self.notes)
 
 
+@anywhere
 @on_classifiers("model")
 def evaluate(
     model: nn.Module,
@@ -127,6 +129,8 @@ def evaluate(
     if batch_size < 1:
         raise InputError(f"batch_size: expected at least 1, got {batch_size}")
     named = named_attacks(attacks)
+    for attack in named.values():
+        attack.check_shape(x)
     if worst_case:
         named = _cheapest_first(named)
     device = device_of(model, x.device)
@@ -152,17 +156,22 @@ def evaluate(
             robust[name], rejected[name] = runner.run(name, attack, before)
             if worst_case:
                 still_correct[threats[name]] = robust[name]
-        _note_gradients(model, x, clean, device, named)
+        _note_gradients(model, x, clean, device, named, batch_size)
     return Evaluation(clean, ByAttack(robust, named), rejected, inference, threats, worst_case, notes())
 
 
 def _note_gradients(
-    model: nn.Module, x: Tensor, clean: Tensor, device: torch.device, named: Mapping[str, AbstractAttack]
+    model: nn.Module,
+    x: Tensor,
+    clean: Tensor,
+    device: torch.device,
+    named: Mapping[str, AbstractAttack],
+    batch_size: int,
 ) -> None:
     """Note where attacks by gradients can find nothing."""
     attacked = x[clean.to(x.device)][:16].to(device)
     if len(attacked) and any(part.uses_gradients for a in named.values() for part in a.parts):
-        note(gradient_note(model, attacked))
+        note(gradient_note(model, attacked[:batch_size]))
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 from semirobust.core.checks import check_examples, check_mode, probe
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.plain import anywhere
 from semirobust.core.seed import Seed, as_seed
 from semirobust.layers.layer import Layer, LayerMap
 from semirobust.layers.map import layer_map
@@ -61,6 +62,7 @@ class PerformanceBounds:
         return self.output <= self.peeling
 
 
+@anywhere
 @on_classifiers("other", "reference", layers=True)
 def performance_bounds(
     other: nn.Module,
@@ -140,6 +142,7 @@ def _check_alike(old: dict[str, nn.Parameter], new: dict[str, nn.Parameter], fre
             raise InputError(f"layers: expected all that differ, but {name} differs too")
 
 
+@anywhere
 @on_classifiers("model")
 def sharpness(
     model: nn.Module,

@@ -14,6 +14,7 @@ from semirobust.attacks.square import Square
 from semirobust.core.checks import check_examples, check_mode, probe
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.evaluation.accuracy import evaluate
@@ -43,6 +44,7 @@ class Check:
     text: str
 
 
+@anywhere
 @on_classifiers("model")
 def sanity_checks(
     model: nn.Module,
@@ -60,13 +62,14 @@ def sanity_checks(
     - ``gradients``: the cross entropy has a gradient at the examples.
     - ``growing``: robust accuracy does not rise with epsilon.
     - ``unbounded``: with all pixels free to change, (nearly) every example is fooled.
-    - ``black-box``: random search without gradients fools no example that PGD did not.
+    - ``black-box``: random search without gradients fools no example that PGD did not. It needs images, so
+      other examples go without this check.
 
     Train mode, probabilities in place of logits and pixels outside [0, 1] are refused outright.
 
     Args:
         model: gives logits (N, C); in eval mode. It is left as it was.
-        x, y: (N, K, H, W) pixels in [0, 1] and (N,) labels; a hundred examples are enough.
+        x, y: (N, ...) pixels in [0, 1] and (N,) labels; a hundred examples are enough.
         threat: the threat model of the evaluation.
         seed: the source of all randomness.
         progress: told after each check.
@@ -81,8 +84,9 @@ def sanity_checks(
         lambda: _gradients(model, x, y),
         lambda: _growing(model, x, y, threat, seed / "growing"),
         lambda: _unbounded(model, x, y, threat, seed / "unbounded"),
-        lambda: _black_box(model, x, y, threat, seed / "black-box"),
     ]
+    if x.dim() == 4:  # random search moves squares of pixels
+        checks.append(lambda: _black_box(model, x, y, threat, seed / "black-box"))
     results: list[Check] = []
     for number, check in enumerate(checks, 1):
         results.append(check())

@@ -11,6 +11,7 @@ from semirobust.attacks.base.attack import AbstractBallAttack
 from semirobust.core.checks import check_examples
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.evaluation.accuracy import evaluate
@@ -47,6 +48,7 @@ class Sweep:
         )
 
 
+@anywhere
 @on_classifiers("model")
 def sweep(
     model: nn.Module,

@@ -10,6 +10,7 @@ from semirobust.attacks import AbstractAttack
 from semirobust.core.checks import check_examples
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.evaluation.accuracy import correct, evaluate
@@ -53,6 +54,7 @@ class Transfer:
         return "\n".join([head, *rows])
 
 
+@anywhere
 @on_classifiers("models")
 def transfer(
     models: Mapping[str, nn.Module],

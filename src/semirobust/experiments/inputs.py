@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from torch import nn
+
 from semirobust.core.errors import InputError
 from semirobust.core.seed import as_seed
 from semirobust.data.base.images import Images, Splits
@@ -56,6 +58,10 @@ class Inputs:
     def named(self, naming: Naming) -> "Inputs":
         """The same images, labelled by the outputs of a network."""
         return replace(self, splits=naming.on(self.splits), naming=naming)
+
+    def fitting(self, model: nn.Module) -> "Inputs":
+        """The same images, whose batches have the dtype of the network's parameters."""
+        return replace(self, splits=self.splits.fitting(model))
 
     @property
     def train(self) -> Images:

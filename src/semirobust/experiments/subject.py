@@ -53,7 +53,7 @@ class Subject:
 
     def under(self, recipe: Recipe) -> "Subject":
         """The same model under the settings of another recipe."""
-        return replace(self, recipe=recipe, inputs=self.inputs.under(recipe))
+        return replace(self, recipe=recipe, inputs=self.inputs.under(recipe).fitting(self.model))
 
 
 def check_split(subject: Subject) -> None:
@@ -154,7 +154,7 @@ def _named(subject: Subject) -> Subject:
         outputs, said = check_fits(subject.model, splits), notes()
     found = naming(subject.spec.name, outputs, subject.spec.classes, splits.name, splits.classes)
     known = (*subject.notes, *said, *([found.note] if found.note else ()))
-    return replace(subject, inputs=subject.inputs.named(found), notes=known)
+    return replace(subject, inputs=subject.inputs.named(found).fitting(subject.model), notes=known)
 
 
 def _from_run(
@@ -189,7 +189,7 @@ def _from_run(
         return _named(subject)
     with noting():
         check_fits(network, inputs.splits)
-        return replace(subject, notes=(*subject.notes, *notes()))
+        return replace(subject, inputs=inputs.fitting(network), notes=(*subject.notes, *notes()))
 
 
 def _check_typed(folder: Path, spec: ModelSpec, model: str | None, changes: Mapping[str, Any]) -> None:
@@ -242,7 +242,7 @@ def check_fits(model: nn.Module, splits: Splits) -> int:
     Raises:
         InputError: it cannot run on images of this shape, or gives too few logits for the classes.
     """
-    x, y = splits.train.batch(torch.arange(min(2, len(splits.train))))
+    x, y = splits.train.fitting(model).batch(torch.arange(min(2, len(splits.train))))
     device = device_of(model, x.device)
     try:
         with quiet(model), torch.no_grad():

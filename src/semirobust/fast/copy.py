@@ -8,11 +8,13 @@ from torch import Tensor, nn
 from semirobust.adapters.low_rank import effective_weights, merge_updates
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
+from semirobust.core.text import first_line
 from semirobust.fast.fold import fold_batch_norm, fold_input_scale, run_before
 from semirobust.fast.max_pool import quicken_pooling
 from semirobust.fast.narrow_conv import quicken_narrow
 from semirobust.fast.strided_conv import Strided, quicken_strided
 from semirobust.layers.map import layer_map
+from semirobust.layers.quiet import works_in_place
 
 __all__ = ["Faster", "has_bfloat16"]
 
@@ -36,7 +38,7 @@ class Faster:
         dtype: ``torch.float32`` or ``torch.bfloat16``.
 
     Raises:
-        InputError: the model has no convolutions.
+        InputError: the model has no convolutions or overwrites its input, or the copy does not run.
     """
 
     def __init__(self, model: nn.Module, x: Tensor, dtype: torch.dtype) -> None:
@@ -45,6 +47,8 @@ class Faster:
         merge_updates(self.network)
         if not any(isinstance(module, nn.Conv2d) for module in self.network.modules()):
             raise InputError("model: expected convolutions, found none")
+        if works_in_place(self.network, x[:1]):
+            raise InputError("model: expected one that leaves its input alone")
         self._norms, self._scale = fold_batch_norm(self.network, x), fold_input_scale(self.network, x)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if x.device.type == "cpu":
@@ -55,8 +59,20 @@ class Faster:
         done += ["normalisation folded"] * bool(self._scale) + ["channels last"]
         if dtype != torch.float32:
             self._lower(x, dtype)
+        self._try_out(x)
         done.append("full precision" if dtype == torch.float32 else "bfloat16 behind the first layer")
         self.description = ", ".join(done)
+
+    def _try_out(self, x: Tensor) -> None:
+        """Run it forward and backward on images in its layout, as an attack will."""
+        z = x[:2].detach().contiguous(memory_format=torch.channels_last).clone().requires_grad_()
+        try:
+            with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
+                logits = self.network(z)
+                if logits.requires_grad:
+                    torch.autograd.grad(logits.logsumexp(1).sum(), z)
+        except Exception as error:  # a network can fail in any way on what it was not made for
+            raise InputError(f"it does not run ({first_line(error)})") from error
 
     def _lower(self, x: Tensor, dtype: torch.dtype) -> None:
         fast = self.network

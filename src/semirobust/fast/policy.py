@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
+from semirobust.core.text import first_line
 from semirobust.fast.copy import Faster, has_bfloat16
 from semirobust.fast.model import FastModel
 from semirobust.layers.macs import macs_by_module
@@ -118,16 +119,19 @@ def fast_model(model: nn.Module, x: Tensor, *, fast: Fast = "auto") -> FastModel
     Args:
         model: in eval mode; it is copied, never changed.
         x: (N, K, H, W) images to compare on; each costs some six forward passes.
-        fast: ``off`` takes the model as it is.
+        fast: ``off`` takes the model as it is. So does a model that does not run on so many images at once.
     """
     check_fast(fast)
     as_it_is = FastModel(model, model, AS_IT_IS, 0.0, torch.contiguous_format)
     if not _applies(fast, x):
         return as_it_is
-    x = torch.cat([x, 0.731 * x + 0.113])
-    with quiet(model), torch.no_grad():
-        truth = model(x)
-    work = sum(macs_by_module(model, x).values())
+    x, truth = torch.cat([x, 0.731 * x + 0.113]), None
+    with _logged(torch.float32):
+        with quiet(model), torch.no_grad():
+            truth = model(x)
+        work = sum(macs_by_module(model, x).values())
+    if truth is None:
+        return as_it_is
     half, full = (_agreeing(c, model, x, truth) if _suits(c, work, x.device) else None for c in CANDIDATES)
     full = full or as_it_is
     rows = 512 if x.device.type == "cuda" else min(max(int(_BUSY / max(work, 1)), 32), 128)
@@ -182,15 +186,24 @@ class FastFollower:
             for candidate in CANDIDATES:
                 if (copy := copies.get(candidate.dtype)) is None:
                     continue
-                copy.refresh()
-                gradient = _gradient(inner_of(copy.network), start)
-                gain = _first_order(truth, threat.ascent(gradient)) / best.clamp_min(1e-30)  # type: ignore[arg-type]
+                gradient = None
+                with _logged(candidate.dtype):
+                    copy.refresh()
+                    gradient = _gradient(inner_of(copy.network), start)
+                if gradient is None:
+                    continue
+                gain = _first_order(truth, threat.ascent(gradient)) / best.clamp_min(1e-30)
                 if (mean := float(gain.mean())) >= candidate.min_gain:
                     self._chosen = copy
                     return
                 _not_used(
                     candidate.dtype, f"its gradient raises the loss by {mean:.1%} of what the best does"
                 )
+
+    def give_up(self, error: Exception) -> None:
+        """Attack the network itself until the next choice, since the copy failed with ``error``."""
+        _LOG.warning("the network itself is attacked, as its fast copy failed (%s)", first_line(error))
+        self._chosen = None
 
     def network(self) -> nn.Module:
         """What to attack in this step, with the weights of now."""

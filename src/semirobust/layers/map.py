@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from semirobust.core.checks import check_floating
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.plain import anywhere
 from semirobust.layers.graph import graph_of, members
 from semirobust.layers.layer import Layer, LayerMap, LeftOut
 from semirobust.layers.macs import macs_of
@@ -21,6 +22,7 @@ __all__ = ["Layer", "LayerMap", "LeftOut", "layer_map"]
 _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
+@anywhere
 @on_classifiers("model", layers=True)
 def layer_map(
     model: nn.Module,

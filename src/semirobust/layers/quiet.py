@@ -7,9 +7,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["device_of", "quiet", "run_with_hooks"]
+from semirobust.core.errors import InputError
+from semirobust.core.text import first_line
+from semirobust.layers.inputs import Inputs, changed, version
+
+__all__ = ["device_of", "guarded", "quiet", "run_with_hooks", "works_in_place"]
 
 Hooks = Iterable[tuple[nn.Module, Any]]
+
+
+@contextmanager
+def guarded(model: nn.Module) -> Iterator[None]:
+    """Inside, ``model`` cannot overwrite what it is given (:class:`semirobust.layers.inputs.Inputs`).
+
+    Raises:
+        InputError: it takes only certain numbers of examples.
+    """
+    inputs = Inputs(model)
+    try:
+        yield
+    except Exception as error:
+        inputs.explain(model, error)
+        raise
+    finally:
+        inputs.remove()
 
 
 @contextmanager
@@ -19,15 +40,29 @@ def quiet(model: nn.Module, *, keep_mode: bool = False) -> Iterator[None]:
     The ``training`` flag of each module and ``requires_grad`` of each parameter are restored, also after an
     error. Without gradients of the parameters, a backward pass to the input is about a third cheaper, and
     ``.grad`` is not written. Buffers that a model of others writes in its forward pass, such as those of an
-    observer, are put back.
+    observer, are put back. It cannot overwrite what it is given (:func:`guarded`).
 
     Args:
         model: any module.
         keep_mode: leave the modes as they are, for attacks in train mode as in Fast-AT.
+
+    Raises:
+        InputError: the model was built inside ``torch.inference_mode``.
     """
+    with guarded(model), _still(model, keep_mode=keep_mode):
+        yield
+
+
+@contextmanager
+def _still(model: nn.Module, *, keep_mode: bool = False) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     buffers = [] if keep_mode else [(b, b._version, b.clone()) for b in _writable(model)]
+    if any(parameter.is_inference() for parameter, _ in flags) and not torch.is_inference_mode_enabled():
+        raise InputError(
+            "model: its weights were made inside torch.inference_mode and take part in no gradient; build and"
+            " load it outside"
+        )
     try:
         if not keep_mode:
             for module, _ in modes:
@@ -56,7 +91,9 @@ def _writable(model: nn.Module) -> Iterator[Tensor]:
 
 
 def run_with_hooks(model: nn.Module, x: Tensor, before: Hooks, after: Hooks = ()) -> Any:
-    """Run the model once inside :func:`quiet` with forward hooks, which are removed afterwards.
+    """Run the model once, as still as inside :func:`quiet`, with forward hooks, which are removed afterwards.
+
+    Hooks see ``x`` itself. Where the model overwrites it, its values are put back.
 
     Args:
         model: any module.
@@ -66,15 +103,36 @@ def run_with_hooks(model: nn.Module, x: Tensor, before: Hooks, after: Hooks = ()
 
     Returns:
         what the model returned.
+
+    Raises:
+        InputError: the model cannot run on ``x``.
     """
     handles = [module.register_forward_pre_hook(hook, with_kwargs=True) for module, hook in before]
     handles += [module.register_forward_hook(hook) for module, hook in after]
+    kept = x.detach().clone()
     try:
-        with quiet(model), torch.no_grad():
+        with _still(model), torch.no_grad():
             return model(x)
+    except InputError:
+        raise
+    except Exception as error:  # a model can fail in any way on what it was not made for
+        shape = f"{len(x)} example{'s' * (len(x) > 1)} of shape {tuple(x.shape[1:])}"
+        raise InputError(f"x: the model cannot run on {shape} ({first_line(error)})") from error
     finally:
         for handle in handles:
             handle.remove()
+        with torch.no_grad():
+            if not torch.equal(x, kept):
+                x.copy_(kept)
+
+
+def works_in_place(model: nn.Module, x: Tensor) -> bool:
+    """Whether ``model`` overwrites what it is given; ``x`` and the model are left as they were."""
+    own = x.detach().clone()
+    before = version(own)
+    with _still(model), torch.no_grad():
+        model(own)
+    return changed(x, own, before)
 
 
 def device_of(model: nn.Module, default: torch.device) -> torch.device:

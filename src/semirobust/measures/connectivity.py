@@ -18,6 +18,7 @@ from semirobust.core.checks import (
 )
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.text import listed
@@ -288,6 +289,7 @@ def _notes(
             yield f"connectivity: {estimates[0].measure} is {verdict} in {layers_}; {meaning}"
 
 
+@anywhere
 @on_classifiers("model", layers=True)
 def connectivity(
     model: nn.Module,

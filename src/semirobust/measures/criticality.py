@@ -19,6 +19,7 @@ from semirobust.core.checks import (
 )
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.text import listed
@@ -305,6 +306,7 @@ def _bootstrap_sums(values: Floats, unit: int, resamples: int, seed: Seed) -> Fl
     return np.einsum("ru,qul->qrl", weights, sums) / (weights @ counts)[None, :, None]
 
 
+@anywhere
 @on_classifiers("model", layers=True)
 def criticality(
     model: nn.Module,

@@ -14,6 +14,7 @@ from semirobust.attacks.pgd import PGD
 from semirobust.core.checks import check_counts, check_examples, check_mode
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.layers.features import forward_to
@@ -283,6 +284,7 @@ def _margins(
     return np.min(margins, axis=0), margins[0]
 
 
+@anywhere
 @on_classifiers("model", layers=True)
 def semirobustness(
     model: nn.Module,

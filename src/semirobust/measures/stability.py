@@ -14,6 +14,7 @@ from semirobust.core.checks import check_examples, check_mode
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.interval import proportion_interval
+from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.layers.features import Place, indices_at
@@ -213,6 +214,7 @@ def _fractions(tops: Sequence[tuple[int, ...]], candidates: Sequence[int]) -> ND
     return np.array([np.mean([index in top for top in tops]) for index in candidates])
 
 
+@anywhere
 @on_classifiers("model", layers=True)
 def stability(
     model: nn.Module,

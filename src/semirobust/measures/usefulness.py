@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from semirobust.core.checks import check_examples, check_mode, probe
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.layers.map import LayerMap, layer_map
@@ -66,6 +67,7 @@ class Usefulness:
         return int((self.robust > 0).sum())
 
 
+@anywhere
 @on_classifiers("model", layers=True)
 def usefulness(
     model: nn.Module,

@@ -12,6 +12,7 @@ from semirobust.attacks import AbstractAttack
 from semirobust.attacks.pgd import PGD
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.plain import anywhere
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images
 from semirobust.layers.map import layer_map
@@ -24,6 +25,7 @@ from semirobust.training.training import Trained, Training, Validate
 __all__ = ["carry_out", "harden", "hardening", "planned"]
 
 
+@anywhere
 @on_classifiers("model", layers=True)
 def planned(
     model: nn.Module, images: Images, method: AbstractMethod, training: Training
@@ -40,7 +42,7 @@ def planned(
     """
     if training.attack is None:
         raise InputError("attack: expected the attack of training, got none")
-    device = device_of(model, torch.device("cpu"))
+    images, device = images.fitting(model), device_of(model, torch.device("cpu"))
     x, _ = images.batch(images.y.new_tensor([0]), device)
     plan = method.plan(Context(layer_map(model, x), images, training.attack, training.fast))
     training = replace(
@@ -84,6 +86,7 @@ def carry_out(
     return trained if plan.after is None else plan.after(trained, start, validate, seed / "after")
 
 
+@anywhere
 @on_classifiers("model", layers=True)
 def harden(
     model: nn.Module,

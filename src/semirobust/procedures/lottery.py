@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from semirobust.core.checks import check_counts, probe
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.tensor_files import read_metadata, read_tensors, write_tensors
 from semirobust.data.base.images import Images
 from semirobust.layers.map import layer_map
-from semirobust.layers.quiet import device_of
+from semirobust.layers.quiet import device_of, quiet
 from semirobust.pruning.masks import Masks, Scope
 from semirobust.pruning.saliencies.base.saliency import AbstractSaliency
 from semirobust.pruning.saliencies.magnitude import Magnitude
@@ -107,6 +108,7 @@ class Lottery:
         if self.rewind_epoch and self.rewind != "initial":
             raise InputError(f"rewind_epoch: expected only with rewind initial, got {self.rewind_epoch}")
 
+    @anywhere
     @on_classifiers("model", layers=True)
     def __call__(
         self,
@@ -149,7 +151,7 @@ class Lottery:
                 f" {self.rewind_epoch}"
             )
         level_key = _key(key, self, training, digest(snapshot(model), images), seed)
-        run = _Run(self, model, images, training, as_seed(seed), folder, level_key, zeros)
+        run = _Run(self, model, images.fitting(model), training, as_seed(seed), folder, level_key, zeros)
         levels: list[Level] = []
         for number in range(self.levels + 1):
             level = run.read(number)
@@ -189,7 +191,8 @@ class _Run:
     def __post_init__(self) -> None:
         self.initial: Mapping[str, Tensor] = snapshot(self.model)
         x, y = self.images.batch(torch.tensor([0]), device_of(self.model, torch.device("cpu")))
-        probe(self.model, x, y)
+        with quiet(self.model):
+            probe(self.model, x, y)
         self.layers = layer_map(self.model, x)
 
     def begin(

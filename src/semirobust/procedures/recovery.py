@@ -10,6 +10,7 @@ from torch import nn
 
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images
@@ -136,6 +137,7 @@ class Recovery:
         transplant(model, normal, layers, self.suffix(layers))
         return model
 
+    @anywhere
     @on_classifiers("robust", "normal", layers=True)
     def __call__(
         self,
@@ -165,7 +167,7 @@ class Recovery:
             folder: where an interrupted trial is kept, for a run with the same ``key``.
             progress: told of every step.
         """
-        seed = as_seed(seed)
+        seed, images = as_seed(seed), images.fitting(robust)
         x, _ = images.batch(torch.tensor([0]), device_of(robust, torch.device("cpu")))
         layers = layer_map(robust, x)
         scores = as_scores(score(robust, seed / "reference")) if reference is None else reference

@@ -14,6 +14,7 @@ from semirobust.attacks import AbstractAttack
 from semirobust.core.checks import probe
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.plain import anywhere
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.text import first_line
 from semirobust.data.base.images import Images
@@ -60,6 +61,7 @@ class Channels:
                 f" {self.macs}, {self.min_fraction}, {self.steps} and {self.multiple}"
             )
 
+    @anywhere
     @on_classifiers("model", layers=True)
     def __call__(
         self, model: nn.Module, images: Images, attack: AbstractAttack | None = None, *, seed: int | Seed = 0
@@ -74,6 +76,7 @@ class Channels:
         Raises:
             InputError: torch-pruning is missing or cannot follow the model, or it cannot be made so small.
         """
+        images = images.fitting(model)
         x, y = images.batch(torch.tensor([0]), next(model.parameters()).device)
         with quiet(model):
             probe(model, x, y)
@@ -212,6 +215,7 @@ def _torch_pruning() -> Any:
     return torch_pruning
 
 
+@anywhere
 @on_classifiers("model", layers=True)
 def without_features(model: nn.Module, removed: Tensor, x: Tensor) -> nn.Module:
     """A smaller copy of ``model`` without some inputs of its classifier, and without what computes them.

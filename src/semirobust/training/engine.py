@@ -16,16 +16,16 @@ from torch import Tensor, nn
 
 from semirobust.attacks.base.attack import AbstractBallAttack
 from semirobust.augment import augmentation
-from semirobust.core.checks import probe
+from semirobust.core.checks import check_images, probe
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress
 from semirobust.core.seed import Seed
 from semirobust.data.base.images import Images
-from semirobust.fast.layout import safe_layouts
+from semirobust.fast.layout import in_layout, safe_layouts, suited
 from semirobust.fast.policy import FastFollower
 from semirobust.layers.freeze import only_trainable
 from semirobust.layers.map import layer_map
-from semirobust.layers.quiet import quiet
+from semirobust.layers.quiet import guarded, quiet
 from semirobust.objectives import Step
 from semirobust.training.diagnose import cause_of_nan
 from semirobust.training.optimiser import momentum_by_name, prepare_optimiser
@@ -66,20 +66,28 @@ def begin(training: "Training", model: nn.Module, images: Images, seed: Seed, fa
             "model: expected parameters that can train, found none with requires_grad; call"
             " model.requires_grad_() or hand over the network before it was quantised"
         )
-    images, model = images.on(fabric.device), model.to(fabric.device)
-    x, _ = images.batch(torch.tensor([0]), fabric.device)
+    model = model.to(fabric.device)
+    images = images.on(fabric.device).fitting(model)
+    x, _ = images.batch(torch.arange(min(2, len(images))), fabric.device)
     with quiet(model):
         probe(model, x, images.y.to(fabric.device))
+    if training.augment != "none":
+        check_images(x, "augment", "; others train with none")
+    if training.attack is not None:
+        training.attack.check_shape(x)
+    with fabric.autocast():
+        layout = suited(model, x, train=True)
     run = Run(
         training=training,
         model=model,
-        layers=layer_map(model, x),
+        layers=layer_map(model, x[:1]),
         images=images,
         seed=seed,
         fabric=fabric,
         augment=augmentation(training.augment),
         steps=math.ceil(images.epoch_size / training.batch_size),
         fast=FastFollower(model, training.fast),
+        layout=layout,
         state=TrainState(),
         best=snapshot(model),
     )
@@ -110,7 +118,7 @@ def run_epoch(run: Run, validate: Validate | None, callbacks: Callbacks) -> Epoc
     """One epoch, or the rest of one; None where it could not be finished."""
     seed, state = run.seed / "epoch" / run.state.epoch, run.state
     under = state.underway = state.underway or _begin_epoch(run, seed / "layers")
-    with only_trainable(run.model, run.layers, state.layers), safe_layouts(run.model):
+    with only_trainable(run.model, run.layers, state.layers), guarded(run.model), safe_layouts(run.model):
         optimiser = prepare_optimiser(run)
         started = time.perf_counter() - under.seconds
         _choose_form(run, seed / "search", under)
@@ -159,7 +167,7 @@ def _choose_form(run: Run, seed: Seed, under: EpochProgress) -> None:
     if not isinstance(attack, AbstractBallAttack) or any(hook.replaces_attack for hook in run.hooks):
         return
     x, y = run.images.batch(rows, run.fabric.device)
-    x = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+    x = in_layout(x, run.layout)
     if under.step:
         run.fast.resume(under.form, x)
         return

@@ -59,6 +59,7 @@ class Run:
         augment: the augmentation; None for none.
         steps: in one epoch.
         fast: the form of the network in which the attack runs.
+        layout: the memory layout of images that the network takes.
         state: how far the run has come.
         best: the weights of its best epoch so far.
         momentum: by parameter name, of what trained until layers were chosen last.
@@ -75,6 +76,7 @@ class Run:
     augment: AbstractAugmentation | None
     steps: int
     fast: FastFollower
+    layout: torch.memory_format
     state: TrainState
     best: Mapping[str, Tensor]
     momentum: Mapping[str, Tensor] = field(default_factory=dict)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
@@ -13,12 +14,14 @@ from semirobust.augment import AUGMENTATIONS, augmentation
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import notes
+from semirobust.core.plain import anywhere
 from semirobust.core.processes import Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.settings import setting
 from semirobust.data.base.images import Images
 from semirobust.fast.policy import Fast, check_fast
+from semirobust.layers.quiet import device_of
 from semirobust.objectives import AbstractObjective
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.training import engine
@@ -130,6 +133,7 @@ class Training:
                         f"hooks: expected at most one that {hook.role}, got {other.name} and {hook.name}"
                     )
 
+    @anywhere
     @on_classifiers("model", layers=True)
     def __call__(
         self,
@@ -153,7 +157,7 @@ class Training:
             seed: of order, augmentation, attack and dropout; each epoch and step has its own stream, so a
                 resumed run equals an uninterrupted one bit for bit on a CPU.
             validate: scores after each epoch.
-            fabric: devices, precision and processes; one CPU process where None.
+            fabric: devices, precision and processes; where None one process on the device the model is on.
             state_file: where the state is saved after each epoch, and within one; a run whose file is already
                 there continues from it.
             save_every: seconds within an epoch after which a single process saves it again.
@@ -164,7 +168,7 @@ class Training:
         """
         if validate is None and (self.until < math.inf or self.best_by is not None):
             raise InputError("until and best_by: expected a validation whose scores they are about, got none")
-        devices = fabric or Fabric(accelerator="cpu", devices=1)
+        devices = fabric or _where_it_is(model)
         if state_file is not None:
             names = ",".join(hook.name for hook in self.hooks)
             key = f"{key}/{names}/{digest(model.state_dict(), images)}"
@@ -197,3 +201,11 @@ class Training:
             run.state.stopped,
             ((note,) if note else ()) + notes(),
         )
+
+
+def _where_it_is(model: nn.Module) -> Fabric:
+    """One process on the device of the model."""
+    device = device_of(model, torch.device("cpu"))
+    if device.type == "cpu":
+        return Fabric(accelerator="cpu", devices=1)
+    return Fabric(accelerator=device.type, devices=[device.index or 0])

@@ -1,6 +1,7 @@
 """The form of every attack."""
 
 import dataclasses
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,13 +12,16 @@ from torch import Tensor, nn
 
 from semirobust.attacks.base.goals import AbstractGoal, Fool, Maximise
 from semirobust.core.allocator import keep_freed_memory
-from semirobust.core.checks import check_examples, check_mode, probe
+from semirobust.core.checks import check_examples, check_images, check_mode, probe
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.plain import anywhere
 from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.settings import setting
+from semirobust.core.text import first_line
+from semirobust.fast.layout import in_layout, suited
 from semirobust.fast.model import FastModel
 from semirobust.layers.quiet import quiet
 from semirobust.threats import AbstractBall, AbstractThreat
@@ -25,6 +29,9 @@ from semirobust.threats import AbstractBall, AbstractThreat
 __all__ = ["AbstractAttack", "AbstractBallAttack", "Precision"]
 
 Precision = Literal["any", "full"]
+
+_LOG = logging.getLogger("semirobust.attacks")
+_HALF = (torch.float16, torch.bfloat16)
 
 
 class AbstractAttack(ABC):
@@ -38,11 +45,13 @@ class AbstractAttack(ABC):
         uses_gradients: whether its search does; else a network without them can be attacked.
         precision: of the logits that its search needs: ``full`` where its steps are smaller than half
             precision can tell apart.
+        pictures: whether it moves pixels or windows, and so needs images (N, K, H, W).
     """
 
     threat: AbstractThreat
     uses_gradients: ClassVar[bool] = True
     precision: ClassVar[Precision] = "any"
+    pictures: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(cast(Any, self)):
@@ -126,7 +135,16 @@ class AbstractAttack(ABC):
         quiet.
         """
         keep_freed_memory()
-        return self.search(Maximise(loss), x, as_seed(seed))
+        return self._raised(loss, x, lambda goal, z: self.search(goal, z, as_seed(seed)))
+
+    def check_shape(self, x: Tensor) -> None:
+        """Examples ``x`` have the dimensions that this attack needs.
+
+        Raises:
+            InputError: they are no images, and one of its parts needs such.
+        """
+        if any(part.pictures for part in self.parts):
+            check_images(x, self.name, "; pgd, apgd and fab take examples of any shape")
 
     def continue_from(self, loss: Callable[[Tensor], Tensor], x: Tensor, start: Tensor) -> Tensor:
         """Like :meth:`maximise`, from given points ``start`` (N, ...) of the threat model instead of its own.
@@ -138,11 +156,13 @@ class AbstractAttack(ABC):
             f"{self.name}: expected an attack that can start from stored perturbations, such as pgd-4"
         )
 
+    @anywhere
     @on_classifiers("model")
     def _on_model(
         self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, early_exit: bool, form: FastModel | None
     ) -> Tensor:
         check_examples(x, y)
+        self.check_shape(x)
         check_mode(model)
         keep_freed_memory()
         with quiet(model):
@@ -158,22 +178,38 @@ class AbstractAttack(ABC):
 
         Only an attack that needs the model itself, as those of other libraries do, gives its own.
         """
-        # Channels last is the faster layout for most convolutions on a CPU, by about 1.4 times.
-        layout = torch.channels_last if form is None else form.layout
-        work = x.contiguous(memory_format=layout) if x.dim() == 4 else x
-        if x.dtype in (torch.float16, torch.bfloat16):  # small steps would drown in the rounding
-            goal = Fool(lambda z: model(z.to(x.dtype)).float(), y, early_exit)
+        work = in_layout(x, suited(model, x) if form is None else form.layout)
+        if x.dtype in _HALF:  # small steps would drown in the rounding
+            goal = Fool(_for_half(model, x.dtype), y, early_exit)
             return self._finish(x, self.search(goal, work.float(), seed))
-        if form is None or not form.is_copy:
-            return self.search(Fool(model, y, early_exit), work, seed)
-        if self.precision == "full":
-            form = form.in_full_precision()
-        goal = Fool(form.logits, y, early_exit, verdict=form.fooled, batch_rows=form.batch_rows)
-        return self.search(goal, work, seed)
+        if form is not None and form.is_copy:
+            form = form.in_full_precision() if self.precision == "full" else form
+            goal = Fool(form.logits, y, early_exit, verdict=form.fooled, batch_rows=form.batch_rows)
+            try:
+                return self.search(goal, work, seed)
+            except Exception as error:  # a copy may fail on what it was not tried on
+                _LOG.warning(
+                    "%s searches the model, as its fast copy failed (%s)", self.name, first_line(error)
+                )
+            work = in_layout(x, torch.contiguous_format)
+        return self.search(Fool(model, y, early_exit), work, seed)
+
+    def _raised(
+        self, loss: Callable[[Tensor], Tensor], x: Tensor, search: Callable[[AbstractGoal, Tensor], Tensor]
+    ) -> Tensor:
+        """What ``search(goal, x)`` finds for ``loss``, in full precision where ``x`` is in half."""
+        if x.dtype not in _HALF:
+            return search(Maximise(loss), x)
+        return self._finish(x, search(Maximise(_for_half(loss, x.dtype)), x.float()))
 
     def _finish(self, x: Tensor, x_adv: Tensor) -> Tensor:
         """``x_adv``, found in full precision, in the half precision of ``x``."""
         return x_adv.to(x.dtype)
+
+
+def _for_half(loss: Callable[[Tensor], Tensor], dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """A function of examples in half precision for those of a search in full precision."""
+    return lambda x_adv: loss(x_adv.to(dtype)).float()
 
 
 @dataclass(frozen=True)

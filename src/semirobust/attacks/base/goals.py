@@ -11,6 +11,7 @@ from torch import Tensor
 from semirobust.attacks.base.gradients import input_gradient
 from semirobust.attacks.base.losses import LogitLoss, cross_entropy
 from semirobust.core.errors import InputError
+from semirobust.fast.layout import like
 
 __all__ = ["AbstractGoal", "Fool", "Maximise", "expect_fool", "gradient", "repeated"]
 
@@ -118,4 +119,4 @@ def gradient(goal: AbstractGoal, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, T
     with torch.enable_grad():
         loss, reached = goal(x_adv, rows)
         grad = input_gradient(loss, x_adv)
-    return grad.detach(), loss.detach(), reached
+    return like(grad.detach(), x_adv), loss.detach(), reached

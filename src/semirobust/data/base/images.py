@@ -5,10 +5,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from semirobust.core.checks import check_images, check_labels, check_pixels
+from semirobust.core.checks import check_labels, check_pixels, dtype_of
 from semirobust.core.errors import InputError
+from semirobust.core.plain import anywhere
 from semirobust.core.seed import Seed
 from semirobust.data.base.sampling import AbstractSampling, Shuffled
 
@@ -39,12 +40,14 @@ class Images:
         y: (N,) labels.
         classes: the class names.
         sampling: which images an epoch of training takes.
+        dtype: of the pixels in a batch, which is that of the network they are for.
     """
 
     pixels: Tensor | Pixels = field(repr=False)
     y: Tensor = field(repr=False)
     classes: tuple[str, ...]
     sampling: AbstractSampling = field(default_factory=Shuffled, repr=False)
+    dtype: torch.dtype = field(default=torch.float32, repr=False)
 
     def __post_init__(self) -> None:
         check_labels(self.y, len(self.pixels), len(self.classes))
@@ -58,16 +61,22 @@ class Images:
         return self.sampling.epoch_size(len(self))
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(K, H, W)."""
-        _, k, h, w = self.pixels[torch.tensor([0])].shape
-        return int(k), int(h), int(w)
+    def shape(self) -> tuple[int, ...]:
+        """(K, H, W) of images."""
+        return tuple(self.pixels[torch.tensor([0])].shape[1:])
 
     def batch(self, rows: Tensor, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """The images ``rows`` as floats (n, K, H, W) in [0, 1] and their labels (n,), on ``device``."""
         rows = rows.to(self.y.device)
         x, y = self.pixels[rows].to(device), self.y[rows].to(device)
-        return (x.float().div_(255) if x.dtype == torch.uint8 else x.float()), y
+        full = torch.promote_types(self.dtype, torch.float32)  # half precision rounds once, at the end
+        x = x.to(full).div_(255) if x.dtype == torch.uint8 else x.to(full)
+        return x.to(self.dtype), y
+
+    def fitting(self, model: nn.Module) -> "Images":
+        """The same images, whose batches have the dtype of the network's parameters."""
+        dtype = dtype_of(model)
+        return self if dtype == self.dtype else replace(self, dtype=dtype)
 
     def on(self, device: torch.device) -> "Images":
         """The images on a GPU, so that no batch has to be copied there; unchanged on a CPU, or where they are
@@ -93,7 +102,7 @@ class Images:
     def subset(self, rows: Tensor) -> "Images":
         """The images ``rows``, in that order."""
         pixels = self.pixels[rows] if isinstance(self.pixels, Tensor) else _Subset(self.pixels, rows)
-        return Images(pixels, self.y[rows], self.classes)
+        return Images(pixels, self.y[rows], self.classes, dtype=self.dtype)
 
     def first(self, count: int | None) -> "Images":
         """The first ``count`` images; all where None."""
@@ -113,7 +122,8 @@ class Images:
         new_label = torch.full((len(self.classes),), -1)  # -1 for classes that are left out
         new_label[list(chosen)] = torch.arange(len(chosen))
         part = self.subset((new_label[self.y] >= 0).nonzero().flatten())
-        return Images(part.pixels, new_label[part.y], tuple(self.classes[c] for c in chosen))
+        classes = tuple(self.classes[c] for c in chosen)
+        return Images(part.pixels, new_label[part.y], classes, dtype=self.dtype)
 
     def hold_out(self, part: float, seed: Seed) -> tuple["Images", "Images"]:
         """(rest, held out): a random fraction ``part`` of the images, or ``part`` images where it is 1 or
@@ -170,15 +180,23 @@ class Splits:
     def classes(self) -> tuple[str, ...]:
         return self.train.classes
 
+    def fitting(self, model: nn.Module) -> "Splits":
+        """The same images, whose batches have the dtype of the network's parameters."""
+        return replace(self, train=self.train.fitting(model), test=self.test.fitting(model))
 
+
+@anywhere
 def images_from_tensors(x: Tensor, y: Tensor, classes: Sequence[str] | None = None) -> Images:
-    """Images from tensors: x (N, K, H, W) floats in [0, 1] or bytes, y (N,) integer labels."""
+    """Images from tensors: x (N, K, H, W) floats in [0, 1] or bytes, y (N,) integer labels.
+
+    Signals (N, K, L), volumes (N, K, D, H, W) and rows of values (N, F) will do too, for training without
+    augmentation and all that needs no picture.
+    """
     if isinstance(x, Tensor) and x.dtype == torch.uint8:
-        if x.dim() != 4 or len(x) == 0:
+        if x.dim() < 2 or len(x) == 0:
             raise InputError(f"x: expected images (N, K, H, W), got shape {tuple(x.shape)}")
     else:
         check_pixels(x)
-        check_images(x)
     check_labels(y, len(x))
     return Images(x, y.long(), _class_names(y, classes))
 

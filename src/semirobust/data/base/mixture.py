@@ -45,6 +45,7 @@ def mixture(images: Images, extra: Images, fraction: float) -> Images:
         torch.cat([images.y, extra.y]),
         images.classes,
         _Mixed(len(images), fraction),
+        images.dtype,
     )
 
 

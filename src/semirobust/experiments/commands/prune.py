@@ -50,8 +50,8 @@ def prune_fresh(
     recipe = at_its_size(recipe)
     inputs = Inputs.of(recipe)
     spec = spec_for(recipe.model, inputs.splits)
-    check_fits(spec.build(recipe.seed), inputs.splits)
-    return _Job.of(recipe, spec, None, inputs, out, devices, progress).run(seeds)
+    check_fits(model := spec.build(recipe.seed), inputs.splits)
+    return _Job.of(recipe, spec, None, inputs.fitting(model), out, devices, progress).run(seeds)
 
 
 @claims_out

@@ -34,13 +34,14 @@ def train(
     recipe = at_its_size(recipe)
     inputs = Inputs.of(recipe)
     settings, seed = recipe.train, as_seed(recipe.seed)
-    images, held_out = inputs.train, inputs.held_out
     fabric = build.make_fabric(devices, settings.numerics.precision)
     fabric.launch()
     spec = spec_for(recipe.model, inputs.splits)
     model = spec.build(recipe.seed, own_weights=has_own_weights(recipe.model, default=False))
     at = origin_of(recipe, "train", device=fabric.device)
     check_fits(model, inputs.splits)
+    inputs = inputs.fitting(model)
+    images, held_out = inputs.train, inputs.held_out
     prepare_folder(out, "train")
     trained = settings.training(
         model,

@@ -10,6 +10,7 @@ from semirobust.core.checks import check_counts
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed
+from semirobust.fast.layout import like
 from semirobust.fast.policy import fast_copy
 from semirobust.layers.features import features, forward_to
 from semirobust.layers.map import LayerMap
@@ -199,7 +200,7 @@ def _ascend(
         best[rows] = torch.maximum(best[rows], values.detach())
         if last:
             break
-        (gradient,) = torch.autograd.grad(values.sum(), x_adv)
+        gradient = like(torch.autograd.grad(values.sum(), x_adv)[0], x_adv)
         if lifted and sign < 0:  # below 0 the feature is 0 and cannot get lower
             going = values.detach() < 0
         else:

@@ -97,7 +97,7 @@ class LayerChoice:
                     threat,
                     seed / "search",
                 )
-            x_adv = _attacked(context.attack, form.network(), model, x, y, seed / "attack")
+            x_adv = _attacked(context.attack, form, model, x, y, seed / "attack")
             found = measure.scores(
                 MeasureContext(model, context.layers, x, y, x_adv, context.attack, seed / "bootstrap")
             )
@@ -116,14 +116,18 @@ class LayerChoice:
 
 
 def _attacked(
-    attack: AbstractAttack, network: nn.Module, model: nn.Module, x: Tensor, y: Tensor, seed: Seed
+    attack: AbstractAttack, form: FastFollower, model: nn.Module, x: Tensor, y: Tensor, seed: Seed
 ) -> Tensor:
-    """``x_adv`` by the attack on ``network``, a fast copy of ``model`` or the model itself."""
-    if network is model:
+    """``x_adv`` by the attack on the form that was chosen, a fast copy of ``model`` or the model itself."""
+    if (network := form.network()) is model:
         return attack.in_batches(model, x, y, seed=seed)
     parts = zip(x.split(_BATCH), y.split(_BATCH), strict=True)
 
     def loss(y: Tensor) -> Callable[[Tensor], Tensor]:
         return lambda z: F.cross_entropy(network(z), y, reduction="none")
 
-    return torch.cat([attack.maximise(loss(b), a, seed=seed / i) for i, (a, b) in enumerate(parts)])
+    try:
+        return torch.cat([attack.maximise(loss(b), a, seed=seed / i) for i, (a, b) in enumerate(parts)])
+    except Exception as error:  # a copy may fail on what it was not tried on
+        form.give_up(error)
+        return _attacked(attack, form, model, x, y, seed)

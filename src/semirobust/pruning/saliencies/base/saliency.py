@@ -19,7 +19,7 @@ __all__ = ["AbstractSaliency", "random_examples"]
 def random_examples(images: Images, count: int, model: nn.Module, seed: Seed) -> tuple[Tensor, Tensor]:
     """``count`` random images, or all where there are fewer, and their labels, on the model's device."""
     order = torch.randperm(len(images), generator=(seed / "examples").generator())[:count]
-    return images.batch(order, device_of(model, torch.device("cpu")))
+    return images.fitting(model).batch(order, device_of(model, torch.device("cpu")))
 
 
 @dataclass(frozen=True)

@@ -51,9 +51,10 @@ class _Config:
 def _timm():
     timm, data = types.ModuleType("timm"), types.ModuleType("timm.data")
     configs = {"tiny": _Config(), "square": _Config(fixed_input_size=True), "lost": _Config(), "bare": None}
+    configs["headless"] = _Config(num_classes=0, label_names=())
 
     def create_model(name, pretrained=False, num_classes=5, in_chans=3, img_size=None, wide=1):
-        if (img_size is not None) is not (name == "square"):
+        if img_size is not None and name != "square":
             raise TypeError("unexpected keyword argument 'img_size'")
         if pretrained and name == "lost":
             raise FileNotFoundError("no such file on the hub")
@@ -135,6 +136,10 @@ def _hf():
                 "size": {"shortest_edge": 12},
             }, {}
 
+    bars = types.SimpleNamespace(
+        is_progress_bar_enabled=lambda: True, disable_progress_bar=bool, enable_progress_bar=bool
+    )
+    transformers.utils = types.SimpleNamespace(logging=bars)
     transformers.AutoConfig = AutoConfig
     transformers.AutoModelForImageClassification = AutoModelForImageClassification
     base.ImageProcessingMixin = ImageProcessingMixin

@@ -135,6 +135,7 @@ def test_only_names_on_timms_own_list_are_taken(monkeypatch):
 def test_timms_networks_of_one_size_are_told_which(monkeypatch):
     put_in(monkeypatch, "timm")
     assert build_named("timm:square", _wanted("timm")).img_size == (12, 16)
+    assert build_named("timm:square", _wanted("timm", image_size=(12, 12))).img_size is None
     assert build_named("timm:tiny", _wanted("timm", options={"wide": 3})).wide == 3
 
 
@@ -180,6 +181,16 @@ def test_a_factory_gets_what_it_asks_for_and_what_the_user_gives(monkeypatch):
 def test_what_a_colon_stands_for():
     assert type(source_of("timm:resnet18")[0]).__name__ == "Timm"
     assert source_of("a.b:c")[1] == "a.b:c" and source_of("hf:a/b")[1] == "a/b"
+
+
+def test_a_network_of_robustbench_has_the_classes_of_its_data(monkeypatch):
+    put_in(monkeypatch, "robustbench")
+    with pytest.raises(InputError, match="has 10 outputs, as cifar10 has classes"):
+        build_named("robustbench:tiny", _wanted("timm"))
+    for options in ({"dataset": "mnist"}, {"threat_model": "L7"}):
+        with pytest.raises(InputError, match="expected a dataset of cifar10"):
+            card_of("robustbench:tiny", options)
+    assert card_of("robustbench:tiny", {"dataset": "imagenet"}).image_size == (224, 224)
 
 
 @pytest.mark.parametrize("name", ["timm:resnet10t", "torchvision:resnet18"])

@@ -94,6 +94,17 @@ def test_training_builds_them_for_the_data_with_random_weights(run, monkeypatch)
     run("evaluate", "u", "--attacks", "fgsm", *FAST)
 
 
+def test_pruning_starts_fresh_or_from_its_own_weights(run, monkeypatch):
+    put_in(monkeypatch, "timm")
+    head = ["--model", "timm:tiny", "--data", _npz(classes=5), "--attack", "fgsm", "--attacks", "fgsm"]
+    short = ["--levels", "1", "--epochs", "1", "--examples", "6", "--set", "evaluate.pictures=0"]
+    note = "timm:tiny has the weights that its library has for it."
+    out, _ = run("prune", *head, *short, "--out", "a")
+    assert note not in out
+    out, _ = run("prune", *head, *short, "--set", "model.options.pretrained=true", "--out", "b")
+    assert out.count(note) == 1
+
+
 def test_images_that_are_not_square(run, monkeypatch):
     put_in(monkeypatch, "timm")
     data = ["--data", _npz((3, 8, 13))]
@@ -130,6 +141,27 @@ def test_more_outputs_than_classes_are_refused_where_no_name_says_which(run, mon
     assert "by number from 0 to 4" in err
     run("evaluate", "--model", "five:Net", "--data", _photos(["1", "3"], "b"), "--attacks", "fgsm", *FAST)
     run("evaluate", "--model", "five:Net", "--data", _npz(), "--attacks", "fgsm", *FAST)
+
+
+def test_weights_of_its_own_need_a_head_of_its_own(run, monkeypatch):
+    put_in(monkeypatch, "timm")
+    data = ["--data", _npz()]
+    _, err = run("evaluate", "--model", "timm:headless", *data, code=2)
+    assert "have 0 outputs; train a new head first" in err
+    _, err = run("evaluate", "--model", "timm:tiny", *data, "--set", "model.options.num_classes=3", code=2)
+    assert "have 5 outputs, got num_classes=3" in err
+    short = ["--epochs", "1", "--attack", "fgsm", "--set", "model.options.pretrained=true"]
+    run("train", "--model", "timm:headless", *data, *short, "--out", "t")
+    assert read_run(Path("t"))[1].num_classes == 3
+
+
+def test_a_run_of_robustbench_is_named_again(run, monkeypatch):
+    put_in(monkeypatch, "robustbench")
+    short = ["--epochs", "1", "--attack", "fgsm", "--set", "data.train=30"]
+    run("train", "--model", "robustbench:tiny", "--data", "digits", *short, "--out", "t")
+    _, err = run("evaluate", "t", code=2)
+    assert "say so with --model robustbench:tiny" in err
+    run("evaluate", "t", "--model", "robustbench:tiny", "--attacks", "fgsm", *FAST)
 
 
 NAMES = tuple((name,) for name in CLASSES)

@@ -185,9 +185,14 @@ def show_training(trained: "Trained", out: Path, *, as_json: bool) -> None:
 
 
 def show_comparison(
-    records: Sequence[AnyRecord], out: Path, *, as_json: bool, report: Path | None = None
+    records: Sequence[AnyRecord],
+    out: Path,
+    *,
+    as_json: bool,
+    report: Path | None = None,
+    told: Sequence[str] = (),
 ) -> None:
-    """Arms and what they reach, and the verdicts."""
+    """Arms and what they reach, and the verdicts; ``told`` has been said before the work."""
     source = Source(
         numbers=[r for r in records if isinstance(r, Number) and r.about.arm is not None],
         findings=[r for r in records if isinstance(r, Finding)],
@@ -206,7 +211,8 @@ def show_comparison(
     over = f"mean over {seeds} seeds" if seeds > 1 else "one seed"
     show_table(f"Accuracy, % ({over}, 95 % interval)", ("", *map(str, attacks), "trains", "layers"), rows)
     for finding in source.findings:
-        tell(f"{finding.text}.")
+        if finding.text not in told:
+            tell(f"{finding.text}.")
     tell(f"wrote {report or out}")
 
 

@@ -172,9 +172,8 @@ def _spec_from_zoo(
         )
     options = passed_on(settings)
     card = card_of(settings.name, options)
-    outputs = (card.outputs if own_outputs else None) or len(splits.classes)
-    outputs = _count(settings.options.get("num_classes", outputs))
-    own = outputs == card.outputs and own_outputs
+    outputs = _outputs(settings, card, len(splits.classes), own=own_outputs)
+    own = own_outputs and outputs == card.outputs
     channels = splits.train.shape[0]
     from_grey = channels == 1 and card.channels == _COLOURS and (own or not source.any_channels)
     if channels != card.channels and not from_grey and not source.any_channels:
@@ -229,10 +228,18 @@ def at_its_size(recipe: Recipe) -> Recipe:
     return recipe if size is None else read_recipe(None, {"data.image_size": size[0]}, recipe)
 
 
-def _count(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 2:
-        raise InputError(f"model.options.num_classes: expected a whole number from 2 on, got {value!r}")
-    return value
+def _outputs(settings: Model, card: Card, classes: int, *, own: bool) -> int:
+    """How many outputs: those of its own weights, those that the user wants, or one for each class."""
+    wanted = settings.options.get("num_classes")
+    if wanted is not None and (isinstance(wanted, bool) or not isinstance(wanted, int) or wanted < 2):
+        raise InputError(f"model.options.num_classes: expected a whole number from 2 on, got {wanted!r}")
+    if own and card.outputs is not None and (card.outputs < 2 or wanted not in (None, card.outputs)):
+        raise InputError(
+            f"model: the weights of {settings.name} have {card.outputs} outputs"
+            f"{'' if wanted is None else f', got num_classes={wanted}'}; train a new head first (semirobust"
+            " train --set model.options.pretrained=true)"
+        )
+    return wanted or (card.outputs if own and card.outputs else classes)
 
 
 def _statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -2,8 +2,9 @@
 folder in which one lies.
 """
 
+import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,8 @@ class HuggingFace(AbstractSource):
         )
 
     def build(self, name: str, wanted: Wanted) -> nn.Module:
-        auto = imported("transformers", "hf").AutoModelForImageClassification
+        transformers = imported("transformers", "hf")
+        auto = transformers.AutoModelForImageClassification
         config = _config(name, wanted.options, offline=wanted.offline)
         new_head = config.num_labels != wanted.outputs
         if new_head:
@@ -72,13 +74,27 @@ class HuggingFace(AbstractSource):
         ):
             height, width = wanted.image_size
             config.image_size = height if height == width else [height, width]
-        with hushed("transformers", "huggingface_hub"):
+        with _quietly(transformers):
             if not wanted.own_weights:
                 return as_classifier(auto.from_config(config, trust_remote_code=False))
             model = auto.from_pretrained(
                 name, config=config, trust_remote_code=False, ignore_mismatched_sizes=new_head
             )
             return as_classifier(model)
+
+
+@contextlib.contextmanager
+def _quietly(transformers: Any) -> Iterator[None]:
+    """Inside, nothing is drawn or said of files that are read."""
+    bars = transformers.utils.logging
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
+    try:
+        with hushed("transformers", "huggingface_hub"):
+            yield
+    finally:
+        if shown:
+            bars.enable_progress_bar()
 
 
 def _config(name: str, options: Mapping[str, Any], *, offline: bool) -> Any:

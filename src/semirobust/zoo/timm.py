@@ -53,7 +53,11 @@ class Timm(AbstractSource):
         options = without(wanted.options, _REFUSED)
         config = timm.get_pretrained_cfg(name)
         # Networks that run at one size alone are told which; the others have no such argument.
-        if config is not None and config.fixed_input_size:
+        if (
+            config is not None
+            and config.fixed_input_size
+            and tuple(config.input_size[1:]) != wanted.image_size
+        ):
             options.setdefault("img_size", wanted.image_size)
         with hushed("timm", "huggingface_hub"):
             return timm.create_model(

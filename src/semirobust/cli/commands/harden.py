@@ -50,7 +50,7 @@ def harden(
         subject = build_subject(target, model, checkpoint, recipe, changes)
         tell_notes(subject.notes, as_json=as_json)
         records = harden_subject(subject, out, seeds=seeds, devices=devices, progress=progress)
-    show_comparison(records, out, as_json=as_json)
+    show_comparison(records, out, as_json=as_json, told=subject.notes)
     end_of(records)
 
 

@@ -16,6 +16,7 @@ from semirobust.experiments.build import Devices
 from semirobust.experiments.commands.prune import prune_fresh, prune_subject
 from semirobust.experiments.commands.shrink import export as write_program
 from semirobust.experiments.commands.shrink import shrink_subject
+from semirobust.experiments.model_spec import has_own_weights
 from semirobust.experiments.recipe import read_recipe
 from semirobust.experiments.subject import Subject, build_subject, named_again
 from semirobust.records.schema import Finding, Number, Quantity
@@ -56,15 +57,18 @@ def prune(
         return
     if export is not None:
         raise InputError("--export: expected with --macs; a pruned weight that is 0 makes no smaller program")
+    notes: Sequence[str] = ()
     with bars(quiet=as_json) as progress:
-        if target is None and checkpoint is None and changes.get("model.options.pretrained") is not True:
-            settings = read_recipe(recipe, {**changes, "model.name": model})
+        fresh = target is None and checkpoint is None
+        settings = read_recipe(recipe, {**changes, "model.name": model}) if fresh else None
+        if settings is not None and not has_own_weights(settings.model, default=False):
             records = prune_fresh(settings, out, seeds=seeds, devices=devices, progress=progress)
         else:
             subject = build_subject(target, model, checkpoint, recipe, changes)
-            tell_notes(subject.notes, as_json=as_json)
+            notes = subject.notes
+            tell_notes(notes, as_json=as_json)
             records = prune_subject(subject, out, seeds=seeds, devices=devices, progress=progress)
-    _show(records, out, as_json=as_json)
+    _show(records, out, as_json=as_json, told=notes)
     end_of(records)
 
 
@@ -123,8 +127,8 @@ def _shrink(subject: Subject, out: Path, devices: Devices, file: Path | None, *,
     end_of(records)
 
 
-def _show(records: Sequence[AnyRecord], out: Path, *, as_json: bool) -> None:
-    """One row for each level of each arm, then what was found."""
+def _show(records: Sequence[AnyRecord], out: Path, *, as_json: bool, told: Sequence[str]) -> None:
+    """One row for each level of each arm, then what was found, but for what has been told before."""
 
     findings = [record for record in records if isinstance(record, Finding)]
     rows = pruned_rows(
@@ -150,7 +154,7 @@ def _show(records: Sequence[AnyRecord], out: Path, *, as_json: bool) -> None:
         shown = [cells[name] for name in attacks if name in cells]
         lines.append((str(arm), f"{100 * left:.3g}", *map(percent, shown)))
     show_table("Accuracy by weights left, %", ("", "left", *map(str, attacks)), lines)
-    for finding in findings:
+    for finding in (each for each in findings if each.text not in told):
         tell(f"{finding.text}.")
     tell(f"wrote {out}; go on with `semirobust evaluate {out}`, `report {out}`")
 

@@ -19,7 +19,7 @@ from semirobust.experiments.commands.evaluate import accuracy_records, attacks_o
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.model_spec import ModelSpec, at_its_size, spec_for
-from semirobust.experiments.provenance import data_notes, origin_of, settings_record
+from semirobust.experiments.provenance import data_notes, notes_on, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import Subject, check_fits, check_out, check_split
@@ -75,6 +75,7 @@ def prune_subject(
     check_out(subject, out, "prune")
     check_split(subject)
     job = _Job.of(subject.recipe, subject.spec, subject.model, subject.inputs, out, devices, progress)
+    job = replace(job, notes=[*job.notes, *notes_on(subject.notes, job.at)])
     return job.run(seeds)
 
 

@@ -7,9 +7,9 @@ a test should not depend on a network to fetch them from: the way is what is tes
 ok: the report names the layers and the accuracies. refused: in one sentence. crash: anything else, or more
 than SECONDS.
 
-The names are those of the families that lead the list of timm's models by downloads on the hub
-(huggingface.co/models?library=timm&sort=downloads), each with a small variant, as remembered in 2025: the
-list changes from month to month and is not read here.
+The names stand for families that lead timm's models by downloads on the hub
+(huggingface.co/models?library=timm&sort=downloads), in small variants. They are chosen by hand: that list
+changes from month to month and is not read here.
 """
 
 import argparse

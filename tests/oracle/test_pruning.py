@@ -164,6 +164,41 @@ def test_weights_that_are_computed_from_others_are_refused():
         Masks.full(one, sr.layer_map(one, torch.rand(1, 3, 2, 2)), classifier=False)
 
 
+def test_weights_behind_spectral_norm_are_pruned_where_their_zeros_are():
+    model, training = _model(), Training(objective=sr.Standard(), epochs=1, batch_size=16)
+    torch.nn.utils.parametrizations.spectral_norm(model.linear)
+    level = Lottery(levels=1, fraction=0.5)(model, _images(), training)[-1]
+    mask = level.masks.by_name["linear.parametrizations.weight.original"]
+    assert not mask.all() and torch.equal(model.linear.weight != 0, mask)
+
+
+def test_all_matrices_of_an_attention_are_pruned_and_it_is_said_how_much_can_be():
+    class Attentive(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.patches = torch.nn.Conv2d(3, 8, 2, stride=2)
+            self.attention, self.head = (
+                torch.nn.MultiheadAttention(8, 2, batch_first=True),
+                torch.nn.Linear(8, 3),
+            )
+
+        def forward(self, x):
+            x = self.patches(x).flatten(2).transpose(1, 2)
+            return self.head((x + self.attention(x, x, x)[0]).mean(1))
+
+    torch.manual_seed(0)
+    model = Attentive().eval()
+    masks = _whole(model)
+    assert {"attention.in_proj_weight", "attention.out_proj.weight"} < masks.by_name.keys()
+    weights = sum(p.numel() for p in model.parameters() if p.dim() > 1)
+    assert masks.share(model) == weights / sum(p.numel() for p in model.parameters())
+    training = Training(objective=sr.Standard(), epochs=1, batch_size=16)
+    levels = Lottery(levels=2, fraction=0.5)(model, _images(), training)
+    for name, mask in levels[-1].masks.by_name.items():
+        assert not model.get_parameter(name)[~mask].any()
+    assert levels[-1].masks.remaining == round(0.5 * round(0.5 * weights))
+
+
 def test_what_was_pruned_before_stays_out():
     model = _model()
     masks = _whole(model).pruned(_scores(model, _whole(model)), 0.6)

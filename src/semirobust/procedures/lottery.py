@@ -20,7 +20,7 @@ from semirobust.core.tensor_files import read_metadata, read_tensors, write_tens
 from semirobust.data.base.images import Images
 from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import device_of, quiet
-from semirobust.pruning.masks import Masks, Scope
+from semirobust.pruning.masks import Masks, Scope, prunable_of
 from semirobust.pruning.saliencies.base.saliency import AbstractSaliency
 from semirobust.pruning.saliencies.magnitude import Magnitude
 from semirobust.training.state import EpochLog, TrainState, digest, snapshot
@@ -286,10 +286,10 @@ class _Run:
                 f"{file.parent}: holds levels with other settings; choose another folder or delete it"
             )
         level = read_level(self.folder, number)
-        names = [
-            name for layer in self.layers if (name := f"{layer.name}.weight") in level.masks.by_name
-        ]  # as they were before
-        return replace(level, masks=Masks({name: level.masks.by_name[name] for name in names}))
+        names = (name for layer in self.layers for name in prunable_of(self.model, layer))
+        kept = level.masks.by_name
+        # In the order of the layers, as they were before.
+        return replace(level, masks=Masks({name: kept[name] for name in names if name in kept}))
 
     def _note(self, log: EpochLog, state: TrainState) -> None:
         """Keep the weights that later levels go back to."""

@@ -1,5 +1,6 @@
 """Which weights of a model remain, and how the others are held at 0."""
 
+import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -7,13 +8,14 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.nn.utils import prune as torch_prune
 
 from semirobust.core.classifiers import unwrapped
 from semirobust.core.errors import InputError
-from semirobust.layers.map import LayerMap
+from semirobust.layers.map import Layer, LayerMap
 
-__all__ = ["Masks", "Scope"]
+__all__ = ["Masks", "Scope", "prunable_of"]
 
 Scope = Literal["global", "layer", "features"]
 _SUFFIX = "_mask"
@@ -34,7 +36,9 @@ class Masks:
         """Masks under which all weights remain, one for each layer; for the last layer unless ``classifier``
         is False.
 
-        Biases and norms have no mask, nor has a projection of a shortcut, which is no layer.
+        Biases and norms have no mask, nor has a projection of a shortcut, which is no layer. Of a weight that
+        is computed from another one whose zeros it has, as under spectral norm, that other one is pruned. Of
+        an attention or another layer without a weight of that name, all its matrices are.
 
         Raises:
             InputError: a layer's weight is computed from others (weight norm, torch's pruning), or nothing
@@ -42,22 +46,8 @@ class Masks:
         """
         chosen = [layer for layer in layers if classifier or layer.index != len(layers)]
         model = unwrapped(model)
-        # A weight that several modules share is in `parameters` under its first name only.
-        parameters = dict(model.named_parameters())
-        all_names = dict(model.named_parameters(remove_duplicate=False))
-        for layer in chosen:
-            name = f"{layer.name}.weight"
-            if name not in all_names and isinstance(
-                getattr(model.get_submodule(layer.name), "weight", None), Tensor
-            ):
-                raise InputError(
-                    f"model: expected {name} to be a parameter, but it is computed from others; make it"
-                    " permanent first (torch.nn.utils.prune.remove,"
-                    " torch.nn.utils.parametrize.remove_parametrizations)"
-                )
-        weights = {
-            name: parameters[name] for layer in chosen if (name := f"{layer.name}.weight") in parameters
-        }
+        # A weight that several modules share is there under its first name only.
+        weights = {name: model.get_parameter(name) for layer in chosen for name in prunable_of(model, layer)}
         if not weights:
             raise InputError("model: expected a layer with weights to prune, found none")
         return cls({name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()})
@@ -116,6 +106,10 @@ class Masks:
     def density(self) -> float:
         """The fraction of weights that remain."""
         return self.remaining / self.size
+
+    def share(self, model: nn.Module) -> float:
+        """The fraction of the model's parameters that have a mask, and so can be pruned at all."""
+        return self.size / max(1, sum(parameter.numel() for parameter in model.parameters()))
 
     @property
     def empty(self) -> tuple[str, ...]:
@@ -206,6 +200,45 @@ class Masks:
         mask[remaining[order[: round(fraction * len(remaining))]]] = False
         parts = mask.split([self.by_name[name].numel() for name in names])
         return {name: part.view(self.by_name[name].shape) for name, part in zip(names, parts, strict=True)}
+
+
+def prunable_of(model: nn.Module, layer: Layer) -> tuple[str, ...]:
+    """Names of the parameters of a layer whose values are pruned one by one.
+
+    Raises:
+        InputError: its weight is computed from others.
+    """
+    module = dict(model.named_modules()).get(layer.name)
+    computed = module is not None and "weight" not in module._parameters
+    if not computed or not isinstance(getattr(module, "weight", None), Tensor):
+        return layer.weights
+    if module is not None and _has_zeros_of_original(module):
+        return (f"{layer.name}.parametrizations.weight.original",)
+    raise InputError(
+        f"model: expected {layer.name}.weight to be a parameter, but it is computed from others; make it"
+        " permanent first (torch.nn.utils.prune.remove,"
+        " torch.nn.utils.parametrize.remove_parametrizations)"
+    )
+
+
+def _has_zeros_of_original(module: nn.Module) -> bool:
+    """Whether the weight of a parametrised module is 0 exactly where the one parameter behind it is."""
+    if not parametrize.is_parametrized(module, "weight"):
+        return False
+    module = copy.deepcopy(module).eval()
+    parametrization = module.parametrizations["weight"]  # type: ignore[index]
+    original = getattr(parametrization, "original", None)
+    if not isinstance(original, nn.Parameter) or original.shape != module.weight.shape:
+        return False
+    with torch.no_grad():
+        # No parameter is 0 or 1, where some parametrisations do nothing; every second value of this one is 0.
+        for parameter in module.parameters():
+            values = torch.arange(parameter.numel(), device=parameter.device)
+            parameter.copy_((0.5 + (values * 0.618) % 1).view_as(parameter))
+        zero = (torch.arange(original.numel(), device=original.device) % 2 == 0).view_as(original)
+        original.masked_fill_(zero, 0.0)
+        weight = module.weight
+        return isinstance(weight, Tensor) and torch.equal(weight == 0, zero)
 
 
 def _parameter(model: nn.Module, name: str) -> nn.Parameter:

@@ -191,6 +191,12 @@ class _Job:
         ]
         if first:
             kept, why = self._kept(found, levels)
+            total = sum(parameter.numel() for parameter in start.parameters())
+            text = (
+                f"{kept.masks.share(start):.1%} of the network's {total:,} parameters can be pruned; the rest"
+                " are biases, norms and what no layer has"
+            )
+            found.append(Finding(topic=Topic.NOTE, text=text, about=about, origin=self.at))
             found += self._save(_with(start, kept.best).eval(), kept, about)
             text = f"level {kept.number}, {kept.masks.density:.1%} of the weights, is {why}: it is kept"
             level: Literal["good", "warning"] = "good" if why else "warning"

@@ -23,8 +23,9 @@ from semirobust.experiments.provenance import data_notes, origin_of, settings_re
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import Subject, check_out, check_split
 from semirobust.layers.quiet import quiet
+from semirobust.pruning.channels import listed
 from semirobust.pruning.resize import resized
-from semirobust.records.schema import About, Number, Origin, Quantity
+from semirobust.records.schema import About, Finding, Number, Origin, Quantity, Topic
 from semirobust.records.store import AnyRecord
 from semirobust.training.state_file import delete_state
 
@@ -60,7 +61,8 @@ def shrink_subject(
     test, training = inputs.test.first(recipe.evaluate.examples), settings.training
     before = subject.model.to(fabric.device)
     channels = replace(settings.channels, macs=settings.macs, saliency=settings.lottery.saliency)
-    small = channels(before, images, training.attack, seed=seed / "channels")
+    kept: dict[str, str] = {}
+    small = channels(before, images, training.attack, seed=seed / "channels", on_kept=kept.update)
     _check_returns(subject, small, test)
     prepare_folder(out, "prune")
     cut = copy.deepcopy(small)
@@ -76,6 +78,9 @@ def shrink_subject(
     )
     small = build.load_best(trained)
     records: list[AnyRecord] = [settings_record(recipe, "prune", at), *data_notes(inputs.splits, at)]
+    if kept:
+        text = f"{listed(kept)} kept their widths, so the others lost more"
+        records.append(Finding(topic=Topic.NOTE, text=text, origin=at))
     records += build.log_records(
         trained, at, min(len(held_out), settings.validation.validation_examples), About(arm=_AFTER, seed=0)
     )

@@ -15,7 +15,19 @@ from torch import Tensor, nn
 import semirobust as sr
 from stress.zoo.network import Network, images_for, logits_of
 
-__all__ = ["Case", "Crashed", "OutOfTime", "Refused", "Wrong", "expect", "noised", "product", "spread"]
+__all__ = [
+    "Case",
+    "Crashed",
+    "OutOfTime",
+    "Refused",
+    "Wrong",
+    "bare",
+    "expect",
+    "noised",
+    "product",
+    "spread",
+    "tensors",
+]
 
 
 class Wrong(Exception):
@@ -182,6 +194,17 @@ class Case:
         expect(self.state() == before, "the network or its images are not as they were before")
 
 
+def bare(model: nn.Module) -> nn.Module:
+    """What a compiled module was made from, whose names layers and parameters have."""
+    return getattr(model, "_orig_mod", model)
+
+
+def tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of its parameters and buffers, by name."""
+    found = (*bare(model).named_parameters(), *bare(model).named_buffers())
+    return {name: tensor.detach().clone() for name, tensor in found}
+
+
 def spread(items: Any, count: int) -> list[Any]:
     """At most ``count`` of the items, evenly spread, the first and the last among them."""
     items = list(items)
@@ -196,7 +219,7 @@ def noised(model: nn.Module, name: str) -> Iterator[bool]:
 
     Gives whether there are any.
     """
-    parameters = dict(model.named_parameters(remove_duplicate=False))
+    parameters = dict(bare(model).named_parameters(remove_duplicate=False))
     own = [p for key, p in parameters.items() if key == name or key.startswith(f"{name}.")]
     chosen = [p for p in own if p.is_floating_point() and p.dim() >= 2]
     before = [p.detach().clone() for p in chosen]

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import semirobust as sr
-from stress.matrix.case import Case, Refused, expect, noised, product, spread
+from stress.matrix.case import Case, Refused, bare, expect, noised, product, spread, tensors
 from stress.zoo.network import logits_of
 
 __all__ = ["by_hooks", "features", "forward_to", "layer_map", "only_trainable", "split"]
@@ -17,7 +17,7 @@ def layer_map(case: Case) -> str:
     """Names are real, shapes are those of hooks, and every parameter belongs to one layer or is reported."""
     with case.unchanged():
         layers = case.layers
-    modules, parameters = dict(case.model.named_modules()), dict(case.model.named_parameters())
+    modules, parameters = dict(bare(case.model).named_modules()), dict(bare(case.model).named_parameters())
     seen: set[str] = set()
     for layer in layers:
         expect(
@@ -132,8 +132,8 @@ def only_trainable(case: Case) -> str:
     model, layers = case.fresh(), case.layers
     chosen = sorted({layer.index for layer in spread(layers, 3)[1:]} or {1})
     names, modules = set(layers.parameters(chosen)), set(layers.modules(chosen))
-    before = {name: t.detach().clone() for name, t in (*model.named_parameters(), *model.named_buffers())}
-    flags = {name: p.requires_grad for name, p in model.named_parameters()}
+    before = tensors(model)
+    flags = {name: p.requires_grad for name, p in bare(model).named_parameters()}
     x, y = case.x[: case.network.batch or 8], case.mixed[: case.network.batch or 8] % case.network.classes
     with product():
         with sr.only_trainable(model, layers, chosen):
@@ -142,11 +142,11 @@ def only_trainable(case: Case) -> str:
             expect(trainable or not any(flags[name] for name in names), "nothing is trainable inside")
             _step(case, model, trainable, x, y)
         model.eval()
-    flags_after = {name: p.requires_grad for name, p in model.named_parameters()}
+    flags_after = {name: p.requires_grad for name, p in bare(model).named_parameters()}
     expect(flags_after == flags, "requires_grad is not as it was before")
-    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    moved = {name for name, p in bare(model).named_parameters() if not torch.equal(p, before[name])}
     expect(moved <= names, f"{next(iter(moved - names), '')}: changed, though it belongs to no chosen layer")
-    for name, buffer in model.named_buffers():
+    for name, buffer in bare(model).named_buffers():
         if name.rpartition(".")[0] not in modules:
             expect(torch.equal(buffer, before[name]), f"{name}: a buffer of another layer changed")
     return f"layers {chosen}: {len(moved)} parameters moved"
@@ -185,7 +185,7 @@ def _differs(case: Case, x: Tensor) -> bool:
 
 def by_hooks(case: Case, x: Tensor) -> dict[int, Tensor]:
     """Layer -> its feature in a plain pass, where its place is a module's argument or the logits."""
-    modules, seen = dict(case.model.named_modules()), {}
+    modules, seen = dict(bare(case.model).named_modules()), {}
 
     def keep(layer: Any) -> Any:
         def hook(module: nn.Module, args: Any, kwargs: Any) -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 import semirobust as sr
 from semirobust.pruning import Channels
-from stress.matrix.case import Case, Wrong, expect, product
+from stress.matrix.case import Case, Wrong, bare, expect, product, tensors
 from stress.matrix.measures import logits_are_finite
 
 __all__ = ["channels", "evaluate", "harden", "lottery", "train"]
@@ -103,14 +103,14 @@ def _losses_are_finite(trained: object) -> None:
 def train(case: Case) -> str:
     """A finite loss, weights that moved, and finite logits."""
     model, training = case.fresh(), _training(case)
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    before = {name: p.detach().clone() for name, p in bare(model).named_parameters()}
     frozen = not any(p.requires_grad for p in model.parameters())
     with product():
         trained = training(model, _images(case), seed=0)
     _losses_are_finite(trained)
     moved = [
         name
-        for name, p in trained.model.named_parameters()
+        for name, p in bare(trained.model).named_parameters()
         if name in before and not torch.equal(p, before[name])
     ]
     expect(moved or frozen, "no weight moved")
@@ -121,7 +121,7 @@ def train(case: Case) -> str:
 def harden(case: Case) -> str:
     """CLAT moves the layers that it chose and no others; its term has a gradient in each of them."""
     model, attack = case.fresh(), sr.PGD(sr.Linf(8 / 255), steps=2)
-    state = {name: t.detach().clone() for name, t in (*model.named_parameters(), *model.named_buffers())}
+    state = tensors(model)
     with product():
         trained = sr.harden(
             model,
@@ -137,9 +137,11 @@ def harden(case: Case) -> str:
     _losses_are_finite(trained)
     layers, chosen = case.layers, trained.logs[-1].layers
     names, modules = set(layers.parameters(chosen)), set(layers.modules(chosen))
-    moved = {n for n, p in trained.model.named_parameters() if n in state and not torch.equal(p, state[n])}
+    moved = {
+        n for n, p in bare(trained.model).named_parameters() if n in state and not torch.equal(p, state[n])
+    }
     expect(moved <= names, f"{next(iter(moved - names), '')}: moved, though its layer was not chosen")
-    for name, buffer in trained.model.named_buffers():
+    for name, buffer in bare(trained.model).named_buffers():
         if name in state and name.rpartition(".")[0] not in modules:
             expect(
                 torch.equal(buffer, state[name]), f"{name}: a buffer of a layer that was not chosen changed"
@@ -158,7 +160,7 @@ def harden(case: Case) -> str:
 def _has_gradient(case: Case, chosen: tuple[int, ...]) -> None:
     """Each chosen layer has a gradient of the distance between its features."""
     model, layers, size = case.fresh(), case.layers, case.network.batch or 8
-    parameters = dict(model.named_parameters())
+    parameters = dict(bare(model).named_parameters())
     for p in parameters.values():
         if p.is_floating_point():
             p.requires_grad_(True)
@@ -192,7 +194,8 @@ def lottery(case: Case) -> str:
     for name, mask in masks.by_name.items():
         expect(not last[name][~mask].any(), f"{name}: a pruned weight is not 0")
         expect(
-            torch.equal(model.get_parameter(name), last[name]), f"{name}: the network is not the last level"
+            torch.equal(bare(model).get_parameter(name), last[name]),
+            f"{name}: the network is not the last level",
         )
     logits_are_finite(model, case)
     share = masks.size / max(sum(p.numel() for p in model.parameters() if p.dim() >= 2), 1)

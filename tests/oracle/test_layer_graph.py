@@ -303,6 +303,17 @@ def test_clat_trains_no_layer_that_its_term_has_no_gradient_in(selection):
     assert hardened.logs[0].layers == (1,)
 
 
+def test_a_layer_whose_parameters_take_no_gradient_is_not_selected():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)).eval()
+    model[0].requires_grad_(False)
+    images = sr.images_from_tensors(torch.rand(16, 4), torch.arange(16) % 3)
+    for selection in ("top", "bottom"):
+        method = CriticalFineTuning(LayerChoice(selection=selection, k=1))
+        hardened = sr.harden(model, images, method, threat=sr.Linf(0.1), epochs=1)
+        assert hardened.logs[0].layers == (2,)
+
+
 def test_connectivity_is_with_the_layer_before_in_the_graph():
     model, x = made("separable")
     y = torch.arange(6) % 2

@@ -1,6 +1,6 @@
 """The choice of the layers that train, by a measure of layers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,6 +13,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.fast.policy import FastFollower
 from semirobust.layers.features import Place
+from semirobust.layers.map import LayerMap
 from semirobust.layers.reach import without_effect
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES, MeasureContext
@@ -61,7 +62,8 @@ class LayerChoice:
     def trainable(self, context: Context, *, by_feature: bool = False) -> AbstractTrainable:
         """The policy for the training loop.
 
-        With ``by_feature`` no layer is selected whose feature does not depend on it with the weights of now.
+        No layer is selected none of whose parameters takes a gradient; with ``by_feature`` neither one whose
+        feature does not depend on it with the weights of now.
         """
         if self.layers is not None:
             if not self.layers:
@@ -105,14 +107,25 @@ class LayerChoice:
             if self.criterion not in by_name:
                 raise InputError(f"criterion: expected one of {', '.join(by_name)}; got {self.criterion!r}")
             scores = by_name[self.criterion]
+            passed = {*_untrainable(model, context.layers)}
             if by_feature:
-                still = without_effect(model, context.layers, x, scores.indices)
-                scores = replace(
-                    scores, values=np.where(np.isin(scores.indices, still), np.nan, scores.values)
-                )
-            return scores
+                passed.update(without_effect(model, context.layers, x, scores.indices))
+            values = np.where(np.isin(scores.indices, [*passed]), np.nan, scores.values)
+            return replace(scores, values=values)
 
         return score
+
+
+def _untrainable(model: nn.Module, layers: LayerMap) -> Iterator[int]:
+    """The layers none of whose parameters takes a gradient, as below a low-rank update of another library."""
+    names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    # A low-rank update of our own has other parameters in the same module.
+    modules = {name.rpartition(".")[0] for name in names}
+    return (
+        layer.index
+        for layer in layers
+        if not names & set(layer.parameters) and not modules & set(layer.modules)
+    )
 
 
 def _attacked(

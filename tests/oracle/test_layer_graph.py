@@ -1,6 +1,7 @@
 """Layers that run beside each other, feed one another by other ways than modules, or reach nothing: each number
 depends on its layer, or is not given."""
 
+import copy
 import math
 import warnings
 
@@ -378,6 +379,17 @@ def test_a_low_rank_update_is_no_projection():
 
     torch.manual_seed(0)
     assert names(sr.layer_map(Updated(), torch.rand(2, 6))) == ["base", "down", "up", "head"]
+
+
+def test_a_network_of_reentrant_checkpoints_is_attacked_and_trained():
+    model, x = made("recomputed")
+    y = torch.arange(6) % 3
+    attack = sr.PGD(sr.Linf(0.1), steps=3)
+    plain = copy.deepcopy(model)
+    plain.forward = lambda z: plain.head(plain.inner(plain.stem(z).relu()))
+    assert torch.equal(attack(model, x, y), attack(plain, x, y))
+    hardened = sr.harden(model, sr.images_from_tensors(x, y), "adversarial", threat=sr.Linf(0.1), epochs=1)
+    assert math.isfinite(hardened.logs[0].loss)
 
 
 def test_windows_that_count_as_examples_are_pooled_for_each_image():

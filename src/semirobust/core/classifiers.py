@@ -4,12 +4,13 @@ import inspect
 import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
+from torch.utils import checkpoint as checkpointing
 
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import is_inside, logits_of, noting
@@ -91,10 +92,30 @@ def in_eval(model: Model) -> Model:
     return model
 
 
-def eager() -> AbstractContextManager[None]:
-    """Inside, nothing compiled runs, because compiled code calls no hooks."""
+@contextmanager
+def eager() -> Iterator[None]:
+    """Inside, nothing compiled runs, because compiled code calls no hooks, and checkpoints give gradients of
+    their inputs.
+    """
     # Whoever compiled anything has imported it; importing it here would take a second.
-    return torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
+    with torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext():
+        before = checkpointing.CheckpointFunction
+        checkpointing.CheckpointFunction = _Checkpoint  # type: ignore[misc, assignment]
+        try:
+            yield
+        finally:
+            checkpointing.CheckpointFunction = before  # type: ignore[misc]
+
+
+class _Checkpoint:
+    """Stands for reentrant checkpoints, which refuse ``torch.autograd.grad``, by the other kind.
+
+    That computes the same and keeps as little.
+    """
+
+    @staticmethod
+    def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:
+        return checkpointing.checkpoint(function, *args, use_reentrant=False, preserve_rng_state=preserve)
 
 
 def check_eager(model: nn.Module) -> None:

@@ -5,6 +5,7 @@ import difflib
 import importlib
 import logging
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -25,7 +26,9 @@ def imported(name: str, extra: str) -> Any:
     """
     root = name.partition(".")[0]
     try:
-        return importlib.import_module(name)
+        with warnings.catch_warnings():  # about the package's own code
+            warnings.simplefilter("ignore")
+            return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name == root:
             raise InputError(
@@ -35,8 +38,8 @@ def imported(name: str, extra: str) -> Any:
     except Exception as error:  # another package can fail in any way
         reason = first_line(error, with_type=True)
     raise InputError(
-        f"model: {root} is installed but cannot be imported ({reason}); pip install 'semirobust[{extra}]', or"
-        f" a build of it and of torchvision that fits PyTorch {torch.__version__}"
+        f"model: {root} is installed but cannot be imported ({reason}); pip install 'semirobust[{extra}]' and"
+        f" what it misses, with a build of torchvision that fits PyTorch {torch.__version__}"
     )
 
 

@@ -197,6 +197,38 @@ def test_a_layout_that_gives_other_logits_is_not_used():
     assert suited(model, torch.rand(4, 3, 6, 6)) is torch.contiguous_format
 
 
+def test_images_in_another_order_are_told_from_a_wrong_number():
+    """Given so, a network that views runs on them one by one, or on none; training lays them out itself."""
+    model = _made(Viewing)
+    _, y = _examples(model, 6)
+    turned, every_second = torch.rand(6, 6, 6, 3).permute(0, 3, 1, 2), torch.rand(6, 6, 6, 6)[:, ::2]
+    for x in (turned, every_second):
+        for run in (
+            lambda x: sr.evaluate(model, x, y, sr.PGD(BALL, steps=1)),
+            lambda x: sr.criticality(model, x, y, x_adv=x),
+        ):
+            with pytest.raises(InputError, match=r"plain memory order; hand over x\.contiguous\(\)"):
+                run(x)
+        _trained(_made(Viewing), x, y)
+
+
+def test_both_sides_of_a_cut_leave_the_image_alone():
+    class Returning(Overwriting):
+        def forward(self, x):
+            return super().forward(x) + x.mean((1, 2, 3))[:, None]
+
+    class Kept(Normalising):
+        def forward(self, x):
+            z = self.normalised(x)
+            return super().forward(x) + z.mean((1, 2, 3))[:, None]
+
+    model, twin = _made(Returning), _made(Kept)
+    x, _ = _examples(twin, 5)
+    kept = x.clone()
+    prefix, suffix = sr.split(model, sr.layer_map(model, x[:2]), after=1)
+    assert torch.allclose(suffix(prefix(x)), twin(kept), atol=1e-6) and torch.equal(x, kept)
+
+
 @EVERY
 def test_working_in_place_changes_no_result(attack):
     model, twin = _made(Overwriting), _made(Normalising)

@@ -11,6 +11,7 @@ from semirobust.core.outputs import described, logits_of, remedy
 from semirobust.core.text import first_line
 
 __all__ = [
+    "IN_ORDER",
     "PIXEL_TOLERANCE",
     "check_counts",
     "check_dtype",
@@ -23,6 +24,7 @@ __all__ = [
     "check_pixels",
     "dtype_of",
     "probe",
+    "runs_in_order",
     "runs_on",
 ]
 
@@ -178,8 +180,10 @@ def _remedy_for_one(logits: object, n: int) -> str:
     return said
 
 
-def _fixed_batch(model: nn.Module, x: Tensor) -> str:
-    """What to say where the model runs on several of ``x`` and not on one example; else nothing."""
+def _what_works(model: nn.Module, x: Tensor) -> str:
+    """What to say where the model runs on these examples in another way than one by one; else nothing."""
+    if runs_in_order(model, x[:1]):
+        return IN_ORDER
     fine = next((n for n in (len(x), 2) if n > 1 and runs_on(model, x, n)), 0)
     return (
         f", though on {fine} at once; it has to run on any number, so make or export it with a free batch"
@@ -187,6 +191,15 @@ def _fixed_batch(model: nn.Module, x: Tensor) -> str:
         if fine
         else ""
     )
+
+
+IN_ORDER = ", though on them in plain memory order; hand over x.contiguous()"
+"""What to say where :func:`runs_in_order`."""
+
+
+def runs_in_order(model: nn.Module, x: Tensor) -> bool:
+    """Whether the model runs on ``x`` in plain memory order, which it is not in."""
+    return not x.is_contiguous() and runs_on(model, x.contiguous(), len(x))
 
 
 def probe(model: nn.Module, x: Tensor, y: Tensor) -> None:
@@ -205,7 +218,7 @@ def probe(model: nn.Module, x: Tensor, y: Tensor) -> None:
     except Exception as error:  # a model can fail in any way on what it was not made for
         raise InputError(
             f"x: the model cannot run on examples of shape {tuple(x.shape[1:])} ({first_line(error)})"
-            f"{_fixed_batch(model, x)}"
+            f"{_what_works(model, x)}"
         ) from None
     check_logits(logits, y[:1])
     check_labels(y, len(y), logits.shape[1])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.hooks import RemovableHandle
 
-from semirobust.core.checks import runs_on
+from semirobust.core.checks import IN_ORDER, runs_in_order, runs_on
 from semirobust.core.errors import InputError
 from semirobust.core.text import first_line
 
@@ -60,6 +60,8 @@ class Inputs:
         if isinstance(error, (InputError, torch.OutOfMemoryError, MemoryError)):
             return
         x = self._failed[1]
+        if runs_in_order(model, x):
+            raise InputError(f"x: the model cannot run on it ({first_line(error)}){IN_ORDER}") from error
         fine = next((n for n in (1, 2) if n != len(x) and runs_on(model, x, n)), 0)
         if fine:
             raise InputError(

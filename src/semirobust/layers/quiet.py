@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from semirobust.core.checks import IN_ORDER, runs_in_order
 from semirobust.core.errors import InputError
 from semirobust.core.text import first_line
 from semirobust.layers.inputs import Inputs, changed, version
@@ -116,8 +117,9 @@ def run_with_hooks(model: nn.Module, x: Tensor, before: Hooks, after: Hooks = ()
     except InputError:
         raise
     except Exception as error:  # a model can fail in any way on what it was not made for
+        said = IN_ORDER if runs_in_order(model, x) else ""
         shape = f"{len(x)} example{'s' * (len(x) > 1)} of shape {tuple(x.shape[1:])}"
-        raise InputError(f"x: the model cannot run on {shape} ({first_line(error)})") from error
+        raise InputError(f"x: the model cannot run on {shape} ({first_line(error)}){said}") from error
     finally:
         for handle in handles:
             handle.remove()

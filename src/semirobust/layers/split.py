@@ -221,7 +221,7 @@ class Prefix:
             noted.noting(self.model),
             suppress(_CutReached),
         ):
-            self.model(x)
+            self.model(x.clone())  # since it may work in place
         if not feature:
             raise InputError(
                 f"layer {self.after}: the place of its feature ({following}) was not reached; hand over the"
@@ -251,7 +251,7 @@ class Suffix:
             _replacing(self.model, self.layers, cut.entry, new),
             functions,
         ):
-            return logits_of(self.model(cut.x), training=self.model.training)
+            return logits_of(self.model(cut.x.clone()), training=self.model.training)
 
 
 def split(model: nn.Module, layers: LayerMap, after: int) -> tuple[Prefix, Suffix]:

@@ -198,7 +198,8 @@ def images_from_tensors(x: Tensor, y: Tensor, classes: Sequence[str] | None = No
     else:
         check_pixels(x)
     check_labels(y, len(x))
-    return Images(x, y.long(), _class_names(y, classes))
+    # Pixels that were read channel by channel and turned round need not lie so.
+    return Images(x.contiguous(), y.long(), _class_names(y, classes))
 
 
 class _FromDataset:

@@ -324,3 +324,18 @@ def test_a_network_of_a_fixed_batch_is_refused_with_what_to_do(data):
     net = torch.export.export(_plain(), (x,)).module()
     with pytest.raises(InputError, match="on 20 at once.*free batch dimension"):
         sr.PGD(BALL)(net, x, y)
+
+
+@pytest.mark.parametrize("model", [None, "resnet18", nn.Conv2d])
+def test_what_is_no_network_is_refused(model, data):
+    x, y = data
+    images = sr.images_from_tensors(x, y)
+    for call in (
+        lambda: sr.layer_map(model, x),
+        lambda: sr.evaluate(model, x, y),
+        lambda: sr.criticality(model, x, y, threat=BALL),
+        lambda: sr.harden(model, images, "clat", threat=BALL, epochs=1),
+        lambda: sr.footprint(model, x, 2),
+    ):
+        with pytest.raises(InputError, match="expected a torch.nn.Module"):
+            call()

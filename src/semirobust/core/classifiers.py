@@ -2,11 +2,12 @@
 
 import inspect
 import logging
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,8 @@ from semirobust.core.outputs import is_inside, logits_of, noting
 __all__ = ["Around", "check_eager", "classifier", "eager", "in_eval", "on_classifiers", "unwrapped"]
 
 _LOG = logging.getLogger("semirobust.core")
-_QUANTISED = ".quantized."  # in the path of torch's quantised modules; those that imitate it are in .qat.
+# Where torch's quantised modules are; those that imitate quantisation while they train are in qat.
+_QUANTISED = re.compile(r"torch\.ao\.nn\.(\w+\.)?quantized\.")
 P = ParamSpec("P")
 R = TypeVar("R")
 Model = TypeVar("Model", bound=nn.Module)
@@ -118,8 +120,10 @@ class _Checkpoint:
         return checkpointing.checkpoint(function, *args, use_reentrant=False, preserve_rng_state=preserve)
 
 
-def check_eager(model: nn.Module) -> None:
-    """Raise ``InputError`` for a network whose layers cannot be seen."""
+def check_eager(model: object) -> None:
+    """Raise ``InputError`` for what is no network, and for one whose layers cannot be seen."""
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     kind = ""
     if isinstance(model, torch.jit.ScriptModule) or isinstance(
         getattr(model, "module", None), torch.jit.ScriptModule
@@ -127,7 +131,7 @@ def check_eager(model: nn.Module) -> None:
         kind = "a TorchScript module"
     elif isinstance(model, torch.fx.GraphModule) and "_guards_fn" in model._modules:
         kind = "an exported program"
-    elif any(_QUANTISED in type(module).__module__ for module in model.modules()):
+    elif any(_QUANTISED.match(type(module).__module__) for module in model.modules()):
         kind = "a quantised network"
     if kind:
         raise InputError(
@@ -164,7 +168,7 @@ def on_classifiers(*names: str, layers: bool = False) -> Callable[[Callable[P, R
                     elif isinstance(given, _NETWORKS):  # anything else the checks of the function refuse
                         bound.arguments[name] = enter(classifier(given))
                     if layers:
-                        check_eager(cast(nn.Module, bound.arguments[name]))
+                        check_eager(bound.arguments.get(name))
                 return function(*bound.args, **bound.kwargs)
 
         return run

@@ -429,8 +429,9 @@ def test_what_cannot_be_pruned_is_said_before_anything_trains(monkeypatch):
         Lottery(levels=1, saliency=Useful())(_model(), _images(), training)
     with pytest.raises(InputError, match="expected an attack"):
         Lottery(levels=1, saliency=Gradient())(_model(), _images(), training)
-    with pytest.raises(InputError, match="x: "):
-        Lottery(levels=1)(_model().half(), _images(), training)
+    deeper = sr.images_from_tensors(torch.rand(6, 7, 8, 8), torch.arange(6) % 3)
+    with pytest.raises(InputError, match="x: the model cannot run"):
+        Lottery(levels=1)(_model(), deeper, training)
 
 
 def test_the_mixed_loss_has_its_ends():

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -9,9 +10,9 @@ from torch import nn
 
 import semirobust as sr
 from semirobust.measures.semirobustness import Semirobustness
-from stress.matrix.case import Case, expect, noised, product, spread
+from stress.matrix.case import Case, bare, expect, noised, product, spread
 from stress.matrix.layers import by_hooks
-from stress.zoo.network import logits_of
+from stress.zoo.network import images_for, logits_of
 
 __all__ = ["connectivity", "criticality", "footprint", "semirobustness", "usefulness"]
 
@@ -29,7 +30,7 @@ def criticality(case: Case) -> str:
     tried = 0
     with case.unchanged():
         with product():
-            own = sr.criticality(model, x, y, threat=sr.Linf(8 / 255), **case.batched)
+            own = sr.criticality(model, x[:4], y[:4], threat=sr.Linf(8 / 255), **case.batched)
         _finite_or_said("criticality", own.values, own)
         before = measured()
         _finite_or_said("criticality", before.values, before)
@@ -67,18 +68,52 @@ def _as_by_hand(case: Case, weakness: dict[int, float], x: torch.Tensor, x_adv: 
 
 
 def connectivity(case: Case) -> str:
-    """Finite or not measurable, with a note."""
+    """Finite or not measurable with a note, and about as large as between raw outputs seen by plain hooks."""
+    x = images_for(case.network, 16)
     with case.unchanged(), product():
-        found = sr.connectivity(
-            case.model, case.x, case.mixed % case.network.classes, dependence=sr.CKA(), **case.batched
-        )
-    scores = found.scores()
-    values = np.concatenate([s.values for s in scores])
+        found = sr.connectivity(case.model, x, torch.zeros(16).long(), dependence=sr.CKA(), **case.batched)
+    values = found.scores()[0].values
     expect(not np.isinf(values).any(), "an infinite connectivity")
-    if np.isnan(values).any():
-        told = [*getattr(found, "notes", ()), *(note for s in scores for note in s.notes)]
-        expect(told, "not-a-number without a note")
-    return f"{len(values)} numbers, {int(np.isnan(values).sum())} not measurable"
+    expect(found.notes or not np.isnan(values).any(), "not-a-number without a note")
+    expect(len(values) or found.notes, "no numbers, and no note")
+    outputs, pairs = _raw_outputs(case, x), list(zip(found.indices, found.before, values, strict=True))
+    checked = 0
+    for index, before, value in spread(pairs, 12):
+        if index in outputs and before in outputs and math.isfinite(value):
+            own, checked = _alignment(outputs[before], outputs[index]), checked + 1
+            told = f"layer {case.layers.at(index).name}: {value:.3f} with the one before, {own:.3f} by hooks"
+            expect(abs(own - value) < 0.1, told)
+    return f"{len(values)} numbers, {int(np.isnan(values).sum())} not measurable, {checked} compared"
+
+
+def _raw_outputs(case: Case, x: torch.Tensor) -> dict[int, torch.Tensor]:
+    """Layer -> what its module returns at first, (N, values), where a row is an example."""
+    modules, seen = dict(bare(case.model).named_modules()), {}
+
+    def hook(index: int) -> Callable[..., None]:
+        def keep(module: nn.Module, args: object, output: object) -> None:
+            if isinstance(output, torch.Tensor) and len(output) == len(x):
+                seen.setdefault(index, output.flatten(1).double())
+
+        return keep
+
+    handles = [
+        modules[layer.name].register_forward_hook(hook(layer.index))
+        for layer in case.layers
+        if layer.name in modules and layer.output_batch_dim == 0
+    ]
+    with torch.no_grad():
+        case.logits(case.raw, x)
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+def _alignment(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Linear centred kernel alignment of (N, p) and (N, q), by kernels."""
+    a, b = a - a.mean(0), b - b.mean(0)
+    k, m = a @ a.T, b @ b.T
+    return float((k * m).sum() / (k.norm() * m.norm()))
 
 
 def usefulness(case: Case) -> str:

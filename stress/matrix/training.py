@@ -132,7 +132,7 @@ def harden(case: Case) -> str:
             learning_rate=1e-3,
             seed=0,
             batch_size=case.network.batch or 8,
-            k=2,
+            k=min(2, len(case.layers) // 2) or 1,
         )
     _losses_are_finite(trained)
     layers, chosen = case.layers, trained.logs[-1].layers
@@ -186,7 +186,9 @@ def lottery(case: Case) -> str:
     """Half of the prunable weights are exactly 0, and the others were trained."""
     model = case.fresh()
     with product():
-        levels = sr.Lottery(levels=1, fraction=0.5)(model, _images(case), _training(case), seed=0)
+        levels = sr.Lottery(levels=1, fraction=0.5, whole=False)(
+            model, _images(case), _training(case), seed=0
+        )
     masks, last = levels[-1].masks, levels[-1].last
     expect(
         masks.remaining == masks.size - round(0.5 * masks.size), f"{masks.remaining} of {masks.size} remain"

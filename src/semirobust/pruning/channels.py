@@ -3,7 +3,6 @@
 import copy
 import logging
 import math
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,8 +23,9 @@ from semirobust.data.base.images import Images
 from semirobust.layers.macs import macs_by_module
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import device_of, quiet
-from semirobust.pruning.groups import Group, dependencies_of, group_of, groups_of, own_tensors
-from semirobust.pruning.removal import Check, Removal
+from semirobust.pruning.groups import Group, dependencies_of, group_of, groups_of
+from semirobust.pruning.removable import removable
+from semirobust.pruning.removal import Check, Removal, own_tensors
 from semirobust.pruning.resize import resized
 from semirobust.pruning.saliencies.base.saliency import AbstractSaliency
 from semirobust.pruning.saliencies.magnitude import Magnitude
@@ -139,7 +139,7 @@ class Channels:
         groups = groups_of(graph, named.get(layers.at(len(layers)).name), _scored(traced, layers))
         # Heads that run in train mode alone must fit afterwards, too.
         check = Check.of(model, x, seed / "check", train=idle)
-        accepted, kept = _without_effect(groups, check, (seed / "half").generator())
+        accepted, kept = removable(groups, check, (seed / "half").generator())
         return accepted, kept, check
 
     def _shrink(
@@ -243,57 +243,6 @@ def _idle(model: nn.Module, macs: Mapping[str, float]) -> bool:
     """Whether some convolution or linear module did not run."""
     named = model.named_modules()
     return any(isinstance(module, _ConvNd | nn.Linear) and name not in macs for name, module in named)
-
-
-def _without_effect(
-    groups: Sequence[Group], check: Check, generator: torch.Generator
-) -> tuple[list[Group], dict[str, str]]:
-    """The groups that can be removed, all of them together, and for each other one why not.
-
-    Half of the channels of all together are tried first. Where that fails, groups are tried kind by kind, and
-    of a kind one group before the others: what does not fit in one block does not fit in another.
-    """
-    problems = {group.name: group.problem for group in groups if group.problem}
-    kinds: dict[str, list[Group]] = {}
-    for group in groups:
-        if not group.problem:
-            kinds.setdefault(re.sub(r"\d+", "#", group.name), []).append(group)
-    halves = {
-        group.name: group.removal(
-            torch.randperm(len(group.units), generator=generator)[: len(group.units) // 2].tolist()
-        )
-        for group in groups
-        if not group.problem
-    }
-    accepted: list[Group] = []
-
-    def problem_with(more: list[Group]) -> str:
-        together = Removal.none(check.model)
-        for one in (*accepted, *more):
-            together |= halves[one.name]
-        problem = check.problem(together)
-        _LOG.debug("%d groups from %s on: %s", len(more), more[0].name, problem or "can be removed")
-        if not problem:
-            accepted.extend(more)
-        return problem
-
-    def grow(rest: list[list[Group]]) -> None:
-        if not rest or not problem_with([group for kind in rest for group in kind]):
-            return
-        if len(rest) > 1:
-            grow(rest[: len(rest) // 2])
-            grow(rest[len(rest) // 2 :])
-            return
-        first, others = rest[0][0], rest[0][1:]
-        if problem := problem_with([first]):
-            problems.update(dict.fromkeys((group.name for group in rest[0]), problem))
-        elif problem := problem_with(others):
-            for group in others:
-                if problem := problem_with([group]):
-                    problems[group.name] = problem
-
-    grow(list(kinds.values()))
-    return accepted, problems
 
 
 def _scored(model: nn.Module, layers: LayerMap) -> list[str]:

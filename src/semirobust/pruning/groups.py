@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,13 +15,15 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import logits_of
-from semirobust.pruning.removal import Part, Removal
+from semirobust.pruning.removal import Part, Removal, own_tensors
 
-__all__ = ["Group", "dependencies_of", "group_of", "groups_of", "own_tensors"]
+__all__ = ["Group", "dependencies_of", "group_of", "groups_of", "kind_of"]
 
 _LOG = logging.getLogger("semirobust.pruning")
-_MOST = 500_000  # indices that one group may reach; more are channels that go round in circles
+_MOST = 200_000  # indices that one group may reach; more are channels that go round in circles
 
+
+_ENDLESS = "what goes with its channels has no end"
 
 # What torch-pruning's mappings of channels raise where a view or a concatenation is not as they expect.
 _LOST = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
@@ -120,15 +123,19 @@ def groups_of(graph: Any, last: nn.Module | None, scored: Iterable[str]) -> list
         scored: names of the weights of layers.
     """
     scored, seen = frozenset(scored), set[nn.Module]()
-    found = []
+    found, endless = list[Group](), set[str]()
     for module in [m for m in graph.module2node if isinstance(m, _ConvNd | nn.Linear)]:
         size = module.out_channels if isinstance(module, _ConvNd) else module.out_features
         if module in seen or module is last or size < 2:
             continue
         name, handler = graph._module2name[module], graph.get_pruner_of_module(module).prune_out_channels
         try:
+            if kind_of(name) in endless:
+                raise _NotRemovable(_ENDLESS)
             reached = _reached(graph, module, handler, range(size))
         except _NotRemovable as error:
+            if str(error) == _ENDLESS:
+                endless.add(kind_of(name))  # in other blocks it takes as long to find out
             found.append(Group(name, problem=str(error)))
             continue
         except _LOST:
@@ -143,6 +150,11 @@ def groups_of(graph: Any, last: nn.Module | None, scored: Iterable[str]) -> list
     return found
 
 
+def kind_of(name: str) -> str:
+    """The name of a layer without the numbers of the blocks that it stands in."""
+    return re.sub(r"(^|\.)\d+(?=\.)", r"\1#", name)
+
+
 def group_of(graph: Any, module: nn.Linear, inputs: Sequence[int]) -> dict[Part, frozenset[int]]:
     """What must go with some inputs of a linear module.
 
@@ -155,22 +167,6 @@ def group_of(graph: Any, module: nn.Linear, inputs: Sequence[int]) -> dict[Part,
     except _NotRemovable as error:
         raise InputError(f"model: its features cannot be removed ({error})") from None
     return {part: frozenset(cut) for part, cut in cuts.items()}
-
-
-def own_tensors(model: nn.Module) -> tuple[frozenset[str], dict[str, str]]:
-    """Names of parameters that one module alone has, and for the others why not."""
-    owners: dict[int, list[str]] = {}
-    for module_name, module in model.named_modules():
-        for attribute, parameter in module._parameters.items():
-            if parameter is not None:
-                owners.setdefault(id(parameter), []).append(f"{module_name}.{attribute}".lstrip("."))
-    own, shared = set[str](), dict[str, str]()
-    for names in owners.values():
-        if len(names) == 1:
-            own.add(names[0])
-        else:
-            shared |= dict.fromkeys(names, f"{names[0]} and {names[1]} are one tensor")
-    return frozenset(own), shared
 
 
 class _Index(NamedTuple):
@@ -227,7 +223,7 @@ def _reached(graph: Any, module: nn.Module, handler: Any, channels: Iterable[int
                 mapped = mapped if mapping is None else mapping(mapped)
             steps += len(mapped)
             if steps > _MOST:
-                raise _NotRemovable("what goes with its channels has no end")
+                raise _NotRemovable(_ENDLESS)
             if mapped and (fresh := new(dependency.target, dependency.handler, mapped)):
                 stack.append((dependency.target, dependency.handler, fresh))
     return list(found.values())
@@ -241,7 +237,10 @@ def _cuts(graph: Any, reached: Iterable[_Reached]) -> dict[Part, dict[int, list[
     for entry in reached:
         module, node = entry.node.module, entry.node
         if isinstance(module, nn.Parameter):
-            parts = [(graph._param_to_name[module], node.pruning_dim % module.dim(), 0)]
+            name = graph._param_to_name[module]
+            if isinstance(graph.model.get_submodule(name.rpartition(".")[0]), _ConvNd | nn.Linear):
+                continue  # a gain of its weights, which goes with its outputs
+            parts = [(name, node.pruning_dim % module.dim(), 0)]
         elif (name := graph._module2name.get(module)) is None:
             continue  # an operation
         else:
@@ -270,9 +269,9 @@ def _parts(name: str, module: nn.Module, *, outputs: bool) -> Iterator[tuple[str
     elif isinstance(module, _ConvNd | nn.Linear):
         depthwise = isinstance(module, _ConvNd) and module.groups == module.out_channels > 1
         if outputs or depthwise:
-            yield f"{name}.weight", 0, 0
-            if module.bias is not None:
-                yield f"{name}.bias", 0, 0
+            for attribute, parameter in module.named_parameters(recurse=False):
+                if attribute == "weight" or parameter.numel() == len(parameter) == len(module.weight):
+                    yield f"{name}.{attribute}", 0, 0
         else:
             grouped = isinstance(module, _ConvNd) and module.groups > 1
             yield f"{name}.weight", 1, module.weight.shape[1] if grouped else 0
@@ -286,7 +285,9 @@ def _parts(name: str, module: nn.Module, *, outputs: bool) -> Iterator[tuple[str
         yield f"{name}.weight_ih_l0", 1, 0
         if module.bidirectional:
             yield f"{name}.weight_ih_l0_reverse", 1, 0
-    elif isinstance(module, nn.LSTM | nn.MultiheadAttention | nn.Embedding):
+    elif isinstance(module, nn.Embedding):
+        yield f"{name}.weight", 1, 0
+    elif isinstance(module, nn.LSTM | nn.MultiheadAttention):
         raise _NotRemovable(f"{name} is of the class {type(module).__name__}")
 
 

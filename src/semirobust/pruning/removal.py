@@ -15,7 +15,7 @@ from semirobust.core.seed import Seed
 from semirobust.core.text import first_line
 from semirobust.pruning.resize import resized, update_sizes
 
-__all__ = ["Check", "Part", "Removal"]
+__all__ = ["Check", "Part", "Removal", "own_tensors"]
 
 Part = tuple[str, int]
 """The name of a tensor and one of its dimensions."""
@@ -90,6 +90,22 @@ class Removal:
             with torch.no_grad():
                 for name, tensor in before.items():
                     parameters[name].copy_(tensor)
+
+
+def own_tensors(model: nn.Module) -> tuple[frozenset[str], dict[str, str]]:
+    """Names of parameters that one module alone has, and for the others why not."""
+    owners: dict[int, list[str]] = {}
+    for module_name, module in model.named_modules():
+        for attribute, parameter in module._parameters.items():
+            if parameter is not None:
+                owners.setdefault(id(parameter), []).append(f"{module_name}.{attribute}".lstrip("."))
+    own, shared = set[str](), dict[str, str]()
+    for names in owners.values():
+        if len(names) == 1:
+            own.add(names[0])
+        else:
+            shared |= dict.fromkeys(names, f"{names[0]} and {names[1]} are one tensor")
+    return frozenset(own), shared
 
 
 def _norm_of_kept(module: nn.Module, kept: Tensor) -> Any:

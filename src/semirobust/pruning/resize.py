@@ -99,3 +99,5 @@ def update_sizes(module: nn.Module) -> None:
     elif isinstance(module, nn.LSTM):
         assert isinstance(module.weight_ih_l0, Tensor)
         module.input_size = module.weight_ih_l0.shape[1]
+    elif isinstance(module, nn.Embedding):
+        module.embedding_dim = module.weight.shape[1]

@@ -172,6 +172,17 @@ def test_weights_behind_spectral_norm_are_pruned_where_their_zeros_are():
     assert not mask.all() and torch.equal(model.linear.weight != 0, mask)
 
 
+def test_networks_whose_state_has_a_version_are_pruned_too():
+    class Versioned(SmallResidual):
+        def _load_from_state_dict(self, state_dict, prefix, local_metadata, *rest):
+            assert local_metadata["version"] == 1
+            super()._load_from_state_dict(state_dict, prefix, local_metadata, *rest)
+
+    model = Versioned().eval()
+    levels = Lottery(levels=1, fraction=0.5)(model, _images(), Training(objective=sr.Standard(), epochs=1))
+    assert levels[-1].masks.remaining == round(0.5 * levels[0].masks.remaining)
+
+
 def test_all_matrices_of_an_attention_are_pruned_and_it_is_said_how_much_can_be():
     class Attentive(torch.nn.Module):
         def __init__(self):

@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from semirobust.core.errors import InputError
+from semirobust.core.state import load_state
 from semirobust.core.text import first_line
 from semirobust.records.schema import About, Finding, Number, Origin, Quantity, Topic
 from semirobust.records.store import AnyRecord
@@ -149,5 +150,5 @@ def tensorboard_log(folder: Path) -> Callable[[EpochLog, TrainState], None]:
 def load_best(trained: Trained) -> nn.Module:
     """The model with the weights of its best epoch."""
     with torch.no_grad():
-        trained.model.load_state_dict(dict(trained.best))
+        load_state(trained.model, trained.best)
     return trained.model.eval()

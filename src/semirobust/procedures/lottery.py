@@ -16,6 +16,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.state import load_state
 from semirobust.core.tensor_files import read_metadata, read_tensors, write_tensors
 from semirobust.data.base.images import Images
 from semirobust.layers.map import layer_map
@@ -164,7 +165,7 @@ class Lottery:
                     on_level(level)
                 run.write(level)
             levels.append(level)
-        model.load_state_dict(levels[-1].last)
+        load_state(model, levels[-1].last)
         model.eval()
         return levels
 
@@ -202,7 +203,7 @@ class _Run:
         lottery = self.lottery
         if before is None:
             return self._whole(), self.initial
-        self.model.load_state_dict(before.last)
+        load_state(self.model, before.last)
         masks = self._less(before.masks, number)
         if lottery.rewind == "none":
             return masks, before.last
@@ -242,7 +243,7 @@ class _Run:
         fabric: Fabric | None,
         progress: Progress,
     ) -> Level:
-        self.model.load_state_dict(start)
+        load_state(self.model, start)
         training = self.training if number or self.lottery.whole else replace(self.training, epochs=0)
         with masks.enforced(self.model):
             trained = training(

@@ -269,8 +269,9 @@ def _parts(name: str, module: nn.Module, *, outputs: bool) -> Iterator[tuple[str
     elif isinstance(module, _ConvNd | nn.Linear):
         depthwise = isinstance(module, _ConvNd) and module.groups == module.out_channels > 1
         if outputs or depthwise:
+            yield f"{name}.weight", 0, 0
             for attribute, parameter in module.named_parameters(recurse=False):
-                if attribute == "weight" or parameter.numel() == len(parameter) == len(module.weight):
+                if attribute != "weight" and parameter.numel() == len(parameter) == len(module.weight):
                     yield f"{name}.{attribute}", 0, 0
         else:
             grouped = isinstance(module, _ConvNd) and module.groups > 1

@@ -1,7 +1,6 @@
 """A network whose layers take the sizes of given weights."""
 
 import copy
-from collections import OrderedDict
 from collections.abc import Mapping
 
 import torch
@@ -10,6 +9,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from semirobust.core.errors import InputError
+from semirobust.core.state import load_state
 
 __all__ = ["resized", "update_sizes"]
 
@@ -57,10 +57,7 @@ def resized(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
         setattr(named[owner], attribute, new)
     for module in small.modules():
         update_sizes(module)
-    loaded = OrderedDict(weights)
-    # Some modules ask for the version of their state, which a plain dictionary does not have.
-    setattr(loaded, "_metadata", getattr(state, "_metadata", {}))  # noqa: B010
-    small.load_state_dict(loaded)
+    load_state(small, weights)
     return small
 
 

@@ -20,6 +20,7 @@ from semirobust.core.checks import check_images, probe
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress
 from semirobust.core.seed import Seed
+from semirobust.core.state import load_state
 from semirobust.data.base.images import Images
 from semirobust.fast.layout import in_layout, safe_layouts, suited
 from semirobust.fast.policy import FastFollower
@@ -99,7 +100,7 @@ def resume(run: Run, path: Path, key: str) -> str:
     """Continue from the state file at ``path``; gives a sentence where its last state is damaged."""
     run.state, groups, note = read_state(path, key)
     with torch.no_grad():
-        run.model.load_state_dict(groups["model"])
+        load_state(run.model, groups["model"])
     run.best, run.momentum = groups["best"], groups["momentum"]
     for hook, state in zip(run.training.hooks, run.hooks, strict=True):
         state.load(groups.get(hook.name, {}))
@@ -131,7 +132,7 @@ def run_epoch(run: Run, validate: Validate | None, callbacks: Callbacks) -> Epoc
     run.model.eval()
     _stop_if_not_finite(run)
     if state.stopped:
-        run.model.load_state_dict(run.best)
+        load_state(run.model, run.best)
         return None
     networks = (hook.network(seed) for hook in run.hooks)
     network = next((other for other in networks if other is not None), run.model)

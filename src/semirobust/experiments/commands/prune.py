@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.state import load_state
 from semirobust.core.text import slug
 from semirobust.data.base.images import Images
 from semirobust.experiments import build
@@ -334,7 +335,7 @@ class _Job:
 
 
 def _with(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
-    model.load_state_dict(weights)
+    load_state(model, weights)
     return model
 
 

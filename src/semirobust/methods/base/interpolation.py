@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from semirobust.core.seed import Seed
+from semirobust.core.state import load_state
 from semirobust.training.training import Trained, Validate
 from semirobust.training.validation import as_scores
 
@@ -32,7 +33,7 @@ def validated_line(
     model, last = trained.model, {name: tensor.clone() for name, tensor in trained.model.state_dict().items()}
     scores: list[tuple[float, Mapping[str, float]]] = []
     for step in range(steps + 1):
-        model.load_state_dict(interpolated(start, trained.best, step / steps))
+        load_state(model, interpolated(start, trained.best, step / steps))
         scores.append((step / steps, as_scores(validate(model.eval(), seed)).metrics))
-    model.load_state_dict(last)  # as the model was before
+    load_state(model, last)  # as the model was before
     return scores

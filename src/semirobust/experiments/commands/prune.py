@@ -192,10 +192,9 @@ class _Job:
         ]
         if first:
             kept, why = self._kept(found, levels)
-            total = sum(parameter.numel() for parameter in start.parameters())
             text = (
-                f"{kept.masks.share(start):.1%} of the network's {total:,} parameters can be pruned; the rest"
-                " are biases, norms and what no layer has"
+                f"{kept.masks.share(start):.1%} of the parameters can be pruned; the rest are biases, norms"
+                " and what no layer has"
             )
             found.append(Finding(topic=Topic.NOTE, text=text, about=about, origin=self.at))
             found += self._save(_with(start, kept.best).eval(), kept, about)

@@ -217,8 +217,8 @@ def test_what_no_image_reaches_or_leads_nowhere_is_left_out_and_said():
     layers = sr.layer_map(model, x)
     assert names(layers) == ["conv", "head"]
     assert {entry.name: entry.reason for entry in layers.left_out} == {
-        "position": "its input does not depend on the image",
-        "dropped": "its output does not reach the logits",
+        "position": "the input does not depend on the image",
+        "dropped": "the output does not reach the logits",
     }
     lost = sum(p.numel() for module in (model.position, model.dropped) for p in module.parameters())
     assert f"{lost} of" in layers.notes[-1] and "belong to no layer" in str(layers)
@@ -347,7 +347,7 @@ def test_a_feature_whose_rows_are_not_examples_is_left_out():
     torch.manual_seed(0)
     layers = sr.layer_map(Mixing(), torch.rand(4, 6))
     assert names(layers) == ["head"]
-    assert [entry.reason for entry in layers.left_out] == ["its feature cannot be divided into examples"] * 2
+    assert [entry.reason for entry in layers.left_out] == ["the feature cannot be divided into examples"] * 2
 
 
 def test_a_part_of_a_concatenation_is_told_from_the_whole():

@@ -77,7 +77,7 @@ class LeftOut:
     Attributes:
         name: of its module or parameter.
         kind: the class of that module, or the name of the function.
-        reason: why it is no layer of the map, as a clause: "its input does not depend on the image".
+        reason: why it is no layer of the map, as a clause: "the input does not depend on the image".
         parameters: the names of its parameters.
     """
 

@@ -14,10 +14,10 @@ from semirobust.layers.trace import Run, Site, observed
 
 __all__ = ["FILTERED", "MIXED", "Plan", "Shapes"]
 
-CONSTANT = "its input does not depend on the image"
-DEAD_END = "its output does not reach the logits"
+CONSTANT = "the input does not depend on the image"
+DEAD_END = "the output does not reach the logits"
 FILTERED = "the filter leaves it out"
-MIXED = "its feature cannot be divided into examples"
+MIXED = "the feature cannot be divided into examples"
 
 
 class Plan:

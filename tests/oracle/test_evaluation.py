@@ -72,6 +72,30 @@ def test_what_leaves_the_ball_is_not_counted(linear, images):
     assert result.robust["cheat"].all() and result.rejected["cheat"] > 0
 
 
+def test_a_network_that_draws_numbers_gets_them_from_the_seed():
+    """Dropout that is always on: verdicts do not depend on what was drawn before, and nothing is drawn from the
+    caller's generator.
+    """
+
+    class Dropping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.hidden, self.end = nn.Linear(12, 32), nn.Linear(32, 3)
+
+        def forward(self, x):
+            return self.end(nn.functional.dropout(self.hidden(x.flatten(1)).relu(), 0.5, training=True))
+
+    torch.manual_seed(0)
+    model, x, y = Dropping().eval(), torch.rand(40, 3, 2, 2), torch.arange(40) % 3
+    found = []
+    for before in (1, 2):
+        state = torch.manual_seed(before).get_state()
+        result = sr.evaluate(model, x, y, sr.PGD(sr.Linf(0.05), steps=3), seed=0)
+        assert torch.equal(torch.get_rng_state(), state)
+        found.append(torch.stack([result.clean, result.worst]))
+    assert torch.equal(*found) and 0 < int(found[0].sum()) < found[0].numel()
+
+
 def test_batches_and_seeds():
     torch.manual_seed(0)
     model = SmallResidual().eval()

@@ -26,19 +26,19 @@ def _setting(classes=2, n=24):
     return model, x, torch.arange(n) % classes
 
 
-def _features(model, x):
-    layers = sr.layer_map(model, x[:1])
+def _features(model, x, layers=None):
+    layers = sr.layer_map(model, x[:1]) if layers is None else layers
     return forward_to(model, layers, x, len(layers) - 1)[len(layers) - 1].flatten(1)
 
 
 def _loop(model, x, i, sign, threat, steps, step):
     """PGD on one feature, one example at a time: the highest sign * f_i on the way."""
-    found = []
+    found, layers = [], sr.layer_map(model, x[:1])
     for one in x.split(1):
         now, best = one.clone(), -torch.inf
         for number in range(steps + 1):
             now = now.detach().requires_grad_()
-            value = sign * _features(model, now)[0, i]
+            value = sign * _features(model, now, layers)[0, i]
             best = max(best, float(value.detach()))
             if number < steps:
                 (slope,) = torch.autograd.grad(value, now)
@@ -154,6 +154,28 @@ def test_random_starts_only_lower_what_was_found_at_the_start():
     found = usefulness(model, x, y, attack=FeatureAttack(sr.Linf(0.2), random_start=True), seed=3)
     again = usefulness(model, x, y, attack=FeatureAttack(sr.Linf(0.2), random_start=True), seed=3)
     assert (found.robust <= found.useful + 1e-6).all() and np.array_equal(found.robust, again.robust)
+
+
+def test_a_linear_layer_that_does_not_give_the_logits_is_refused():
+    """The last of several heads, whose outputs are averaged; a log-softmax behind one changes nothing."""
+
+    class Averaged(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = (
+                nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 3)) for _ in "ab"
+            )
+
+        def forward(self, x):
+            return (self.first(x) + self.second(x)) / 2
+
+    torch.manual_seed(0)
+    x, y = torch.rand(8, 4), torch.arange(8) % 3
+    with pytest.raises(InputError, match="gives the logits"):
+        usefulness(Averaged().eval(), x, y)
+    plain = Averaged().first.eval()
+    behind = nn.Sequential(plain, nn.LogSoftmax(1)).eval()
+    assert np.array_equal(usefulness(plain, x, y).useful, usefulness(behind, x, y).useful)
 
 
 def test_what_it_refuses():

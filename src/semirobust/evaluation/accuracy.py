@@ -134,7 +134,8 @@ def evaluate(
     if worst_case:
         named = _cheapest_first(named)
     device = device_of(model, x.device)
-    with quiet(model):
+    # A network may draw numbers itself, such as dropout that is always on; they come from the seed too.
+    with quiet(model), (as_seed(seed) / "network").globally():
         probe(model, x[:1].to(device), y[:1].to(device))
         batches = ((x[rows].to(device), y[rows].to(device)) for rows in _slices(len(x), batch_size))
         clean = torch.cat([correct(model, *batch, check=True) for batch in batches])
@@ -214,8 +215,10 @@ class _Runner:
             chosen = left[rows]
             part_x = self.x[chosen.to(self.x.device)].to(self.device)
             part_y = self.y[chosen.to(self.y.device)].to(self.device)
-            x_adv = attack.fool(self.model, part_x, part_y, seed=seed / rows.start, form=self.form)
-            fooled = ~correct(self.model, x_adv, part_y)
+            own = seed / rows.start
+            with (own / "network").globally():
+                x_adv = attack.fool(self.model, part_x, part_y, seed=own, form=self.form)
+                fooled = ~correct(self.model, x_adv, part_y)
             valid = attack.threat.contains(part_x, x_adv).cpu()
             after[chosen] = ~(fooled & valid)
             rejected += int((fooled & ~valid).sum())

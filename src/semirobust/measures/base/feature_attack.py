@@ -99,6 +99,11 @@ class Head:
                 f"model: expected its last layer to take the {f.shape[1]} features of the layer before it,"
                 " and no others"
             )
+        if not _gives_the_logits(model, last, reference):
+            raise InputError(
+                f"model: expected a linear layer that gives the logits, but what {end.name} gives is"
+                " not what the network returns, as where several heads or networks are averaged"
+            )
         deviation = f.std(0, correction=0)
         # A constant feature is useless: normalised it is 0, with weight 0.
         deviation = torch.where(deviation > 0, deviation, torch.inf)
@@ -135,6 +140,24 @@ class Head:
         with torch.no_grad(), features(self.model, self.layers, [self.index], at="conv") as tape:
             self.model(x)
             return torch.equal(tape[self.index].flatten(1).relu(), self(x))
+
+
+def _gives_the_logits(model: nn.Module, last: nn.Linear, x: Tensor) -> bool:
+    """Whether the outputs of this layer are the logits, but for what is common to all classes, such as the
+    denominator of a softmax.
+    """
+    outputs: list[Tensor] = []
+    handle = last.register_forward_hook(lambda module, args, output: outputs.append(output.detach().clone()))
+    try:
+        with torch.no_grad():
+            logits = model(x[:_COMPARED]).double()
+    finally:
+        handle.remove()
+    own = outputs[-1].double() if outputs else logits.new_empty(0)
+    if own.shape != logits.shape:
+        return False
+    own, logits = (z - z.mean(1, keepdim=True) for z in (own, logits))
+    return bool((own - logits).abs().amax() <= 1e-3 * logits.abs().amax())
 
 
 def extremes(

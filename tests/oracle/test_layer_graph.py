@@ -461,3 +461,31 @@ def test_macs_of_modules_that_are_called_by_keyword():
     torch.manual_seed(0)
     found = macs_by_module(ByKeyword(), torch.rand(2, 3, 5, 5))
     assert found == {"up": 75 * 4 * 4, "head": 12}
+
+
+def test_the_last_linear_layer_of_several_heads_does_not_give_the_logits():
+    model, x = made("separable")
+    with pytest.raises(
+        InputError, match="that gives the logits|a linear layer at its end"
+    ):
+        sr.usefulness(model, x, torch.zeros(len(x), dtype=torch.long))
+
+
+def test_a_model_that_draws_numbers_gives_equal_verdicts_for_equal_seeds():
+    class Noisy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.head = nn.Linear(6, 32), nn.Linear(32, 2)
+
+        def forward(self, x):
+            return self.head(F.dropout(self.first(x).relu(), 0.5, training=True))
+
+    torch.manual_seed(0)
+    model, x = Noisy().eval(), torch.rand(64, 6)
+    y = model(x).argmax(1)
+    attack = sr.PGD(sr.Linf(0.1), steps=3)
+    state = torch.get_rng_state()
+    one, two = (sr.evaluate(model, x, y, attack, seed=1) for _ in range(2))
+    assert torch.equal(one.worst, two.worst) and torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(attack(model, x, y, seed=1), attack(model, x, y, seed=1))
+    assert len(sr.layer_map(model, x)) == 2

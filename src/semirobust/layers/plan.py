@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
+from semirobust.core.seed import as_seed
 from semirobust.layers.graph import IMAGE, Graph, members
 from semirobust.layers.sites import Key
 from semirobust.layers.trace import Run, Site, observed
@@ -103,7 +104,7 @@ class Shapes:
 
     Attributes:
         one, two: the runs; ``two`` is None where the model takes one example alone.
-        again: a second run on the one example, which tells whether chance is in the model.
+        again: another run on the one example, which differs where the model draws numbers of its own.
     """
 
     one: Run
@@ -119,7 +120,7 @@ class Shapes:
             two = observed(model, both)
         if two is not None and list(two.sites) != list(run.sites):
             two = None
-        return cls(run, two, run)
+        return cls(run, two, observed(model, x, as_seed(0) / "again"))
 
     def values(self, run: Run, site: int, key: Key | None) -> Tensor | None:
         """The logits (site 0), the argument ``key`` of a site, or its result where ``key`` is None."""
@@ -149,7 +150,13 @@ class Shapes:
         if two.numel() != 2 * one.numel() or one.numel() == 0:
             return False
         dim, _ = self.batch_dim(site, key)
-        first = two.movedim(dim, 0).reshape(2, -1)[0].double()
+        first, second = two.movedim(dim, 0).reshape(2, -1).double()
         alone = one.movedim(dim, 0).reshape(-1).double()
-        error = float((first - alone).abs().max())
-        return not error > 1e-2 * float(alone.abs().max()) + 1e-6
+        error = float((first - alone).abs().mean())
+        # Rounding, and quantisation whose steps depend on the batch, make less of a difference than another
+        # example does; rows in another order make as much.
+        rounding = 1e-3 * float(alone.abs().mean()) + 1e-9
+        same = self.values(self.again, site, key)
+        if same is not None and not torch.allclose(same, one, rtol=1e-3, atol=1e-6):
+            return True  # by chance alone it comes out otherwise, so nothing can be told
+        return not error > max(0.4 * float((second - alone).abs().mean()), rounding)

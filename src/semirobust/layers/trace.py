@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import logits_of
-from semirobust.core.seed import as_seed
+from semirobust.core.seed import Seed, as_seed
 from semirobust.core.text import first_line
 from semirobust.layers.quiet import quiet
 from semirobust.layers.sites import (
@@ -95,7 +95,7 @@ def traced(model: nn.Module, x: Tensor) -> Run:
         InputError: the model cannot run on ``x``.
     """
     try:
-        with _differentiable(model, x) as given:
+        with _differentiable(model, x) as given, _SEED.globally():
             return _pass(model, given, given.grad_fn)
     except InputError:
         raise
@@ -107,14 +107,14 @@ def traced(model: nn.Module, x: Tensor) -> Run:
     return run
 
 
-def observed(model: nn.Module, x: Tensor) -> Run:
-    """Like :func:`traced`, without a graph.
+def observed(model: nn.Module, x: Tensor, seed: Seed = _SEED) -> Run:
+    """Like :func:`traced`, without a graph; ``seed`` is of a model that draws numbers of its own.
 
     Raises:
         InputError: the model cannot run on ``x``.
     """
     try:
-        with quiet(model), torch.no_grad():
+        with quiet(model), torch.no_grad(), seed.globally():
             return _pass(model, x.clone(), None)
     except InputError:
         raise

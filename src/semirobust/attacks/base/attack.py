@@ -165,7 +165,8 @@ class AbstractAttack(ABC):
         self.check_shape(x)
         check_mode(model)
         keep_freed_memory()
-        with quiet(model):
+        # A model may draw numbers of its own in eval mode.
+        with quiet(model), (seed / "network").globally():
             probe(model, x, y)
             x_adv = self.perturb(model, x, y, seed, early_exit=early_exit, form=form).detach()
         return x_adv.contiguous() if x.is_contiguous() else x_adv

@@ -465,9 +465,7 @@ def test_macs_of_modules_that_are_called_by_keyword():
 
 def test_the_last_linear_layer_of_several_heads_does_not_give_the_logits():
     model, x = made("separable")
-    with pytest.raises(
-        InputError, match="that gives the logits|a linear layer at its end"
-    ):
+    with pytest.raises(InputError, match="that gives the logits|a linear layer at its end"):
         sr.usefulness(model, x, torch.zeros(len(x), dtype=torch.long))
 
 

@@ -125,3 +125,15 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, source, monkeypatch):
     with pytest.raises(OSError, match="No space"):
         sr.save_model(SmallResidual(), path)
     assert path.read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_weights_behind_a_normalisation_go_into_a_network_that_normalises_alike(tmp_path, source):
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
+    path = tmp_path / "weights.safetensors"
+    sr.save_model(sr.Normalised(source, mean, std), path)
+    other = SmallResidual()
+    loaded = sr.load_checkpoint(sr.as_classifier(other, mean=mean, std=std), path)
+    assert _same(source, loaded) and _same(source, other)
+    for wrong in (SmallResidual(), sr.as_classifier(SmallResidual(), mean=std, std=std)):
+        with pytest.raises(InputError, match="expected weights that fit"):
+            sr.load_checkpoint(wrong, path)

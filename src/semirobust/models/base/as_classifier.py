@@ -13,7 +13,7 @@ from semirobust.core.classifiers import Around, unwrapped
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import described, field_of, logits_of, note
 
-__all__ = ["as_classifier"]
+__all__ = ["as_classifier", "normalisation_of"]
 
 _HOOKS = re.compile(r"_\w+_hooks(_with_kwargs|_always_called)?")
 _MEANINGS = ("logits", "probabilities", "log-probabilities", "binary", "binary-probabilities")
@@ -75,6 +75,12 @@ def as_classifier(
     if output != "log-probabilities":
         adapted.register_forward_hook(_Gives(output))
     return adapted
+
+
+def normalisation_of(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """The mean and std that :func:`as_classifier` put in front of a network; None where it put none."""
+    hooks = (hook for hook in model._forward_pre_hooks.values() if isinstance(hook, _Normalises))
+    return next(((hook.mean, hook.std) for hook in hooks), None)
 
 
 def _twin(model: nn.Module) -> nn.Module:

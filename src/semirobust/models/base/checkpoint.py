@@ -1,6 +1,7 @@
 """Weights of a model on disk."""
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from semirobust.core.classifiers import in_eval, unwrapped
 from semirobust.core.errors import InputError
 from semirobust.core.tensor_files import read_tensors, write_tensors
+from semirobust.models.base.as_classifier import normalisation_of
 
 __all__ = ["load_checkpoint", "save_model"]
 
@@ -35,7 +37,7 @@ def load_checkpoint(model: Model, path: str | Path) -> Model:
     """
     path = Path(path)
     weights = read_tensors(path)
-    for candidate in _without_prefixes(weights):
+    for candidate in (*_without_prefixes(weights), *_of_normalised(model, weights)):
         for module in _complete_modules(model):
             if _fits(module, candidate):
                 # Not strict, because counters of batches may be missing; `_fits` has compared all else.
@@ -67,6 +69,21 @@ def _without_prefixes(weights: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]
     ):
         weights = {name.partition(".")[2]: tensor for name, tensor in weights.items()}
         yield weights
+
+
+def _of_normalised(model: nn.Module, weights: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
+    """The network's weights in a file of :class:`Normalised`, where ``model`` normalises in the same way."""
+    inner = {name.removeprefix("1."): tensor for name, tensor in weights.items() if name.startswith("1.")}
+    if weights.keys() - {f"1.{name}" for name in inner} == {"0.mean", "0.std"}:
+        given = normalisation_of(model)
+        stored = [weights[f"0.{name}"].flatten().tolist() for name in ("mean", "std")]
+        if given is not None and all(map(_approximately, given, stored)):
+            yield inner
+
+
+def _approximately(a: Sequence[float], b: Sequence[float]) -> bool:
+    """Whether two lists of numbers are equal up to rounding in single precision."""
+    return len(a) == len(b) and all(math.isclose(x, y, rel_tol=1e-5) for x, y in zip(a, b, strict=True))
 
 
 def _without_counters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

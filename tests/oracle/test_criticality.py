@@ -211,8 +211,9 @@ def test_curvature_scales():
     np.testing.assert_allclose(found["paper"].values, found["rms"].values)
     assert not np.allclose(found["paper"].values, found["relative"].values)
     still = sr.criticality(model, x, y, x_adv=x, form="curvature")
-    assert (still.weakness == 0).all()  # nothing moved
-    assert still.values[0] == 0 and np.isnan(still.values[1:]).all()  # 0 / 0 says nothing
+    # Nothing moved, and 0 / 0 says nothing.
+    assert still.values[0] == still.weakness[0] == 0
+    assert np.isnan(still.values[1:]).all() and np.isnan(still.weakness[1:]).all()
     with pytest.raises(InputError, match="form: expected distance or curvature"):
         sr.criticality(model, x, y, x_adv=x, form="hessian")
 

@@ -193,6 +193,8 @@ def test_a_gate_belongs_to_what_it_scales():
     assert names(layers) == ["stem", "depthwise", "point", "head"]
     assert layers[1].feature_shape == (8, 8, 8)
     assert {"squeeze.weight", "excite.bias"} <= set(layers[1].parameters)
+    # Also on one pixel, where the gate is as large as what it scales.
+    assert names(sr.layer_map(model, x[..., :1, :1])) == ["stem", "depthwise", "point", "head"]
 
 
 def test_functions_of_parameters_are_layers():
@@ -315,6 +317,23 @@ def test_a_layer_whose_parameters_take_no_gradient_is_not_selected():
         assert hardened.logs[0].layers == (2,)
 
 
+def test_a_query_of_one_key_has_no_number():
+    class OneKey(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.query, self.key, self.value = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 6)
+            self.head = nn.Linear(6, 3)
+
+        def forward(self, x):
+            q, k, v = (layer(x)[:, None, None] for layer in (self.query, self.key, self.value))
+            return self.head((F.scaled_dot_product_attention(q, k, v)[:, 0, 0] * x.sin()).relu())
+
+    torch.manual_seed(0)
+    model, x = OneKey().eval(), torch.rand(8, 6)
+    found = sr.criticality(model, x, torch.zeros(8, dtype=torch.long), x_adv=(x + 0.1).clamp(0, 1))
+    assert [math.isnan(value) for value in found.values] == [True, True, False, False]
+
+
 def test_connectivity_is_with_the_layer_before_in_the_graph():
     model, x = made("separable")
     y = torch.arange(6) % 2
@@ -427,6 +446,29 @@ def test_a_buffer_that_a_forward_pass_writes_is_put_back():
     model, x = Counting().eval(), torch.rand(8, 4)
     with untouched(model):
         sr.criticality(model, x, torch.zeros(8, dtype=torch.long), threat=sr.Linf(0.1))
+
+
+def test_a_table_that_a_network_keeps_in_eval_mode_is_not_kept_from_pass_to_pass():
+    class Tabled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.head, self.table = nn.Linear(4, 4), nn.Linear(4, 2), nn.Parameter(torch.rand(4))
+            self.kept, self.last = {}, None
+
+        def forward(self, x):
+            if self.training or "table" not in self.kept:
+                self.kept["table"] = self.table.exp()  # what follows it has the graph of this pass
+            self.last = self.first(x) * self.kept["table"]
+            return self.head(self.last.relu())
+
+    torch.manual_seed(0)
+    model, x, y = Tabled().eval(), torch.rand(8, 4), torch.arange(8) % 2
+    sr.criticality(model, x, y, threat=sr.Linf(0.1))
+    assert model.kept == {} and model.last is None
+    sr.evaluate(model, x, y, sr.PGD(sr.Linf(0.1), steps=2))
+    for method in ("clat", "adversarial"):
+        hardened = sr.harden(model, sr.images_from_tensors(x, y), method, threat=sr.Linf(0.1), epochs=2)
+        assert math.isfinite(hardened.logs[-1].loss)
 
 
 def test_recurrent_layers_own_their_weights():

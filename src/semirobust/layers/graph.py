@@ -40,6 +40,7 @@ _NONLINEAR = (
     "Clamp",
     "Prelu",
 )
+_POOLS = ("Mean", "AvgPool", "Sum", "MaxPool", "Amax")
 
 
 @dataclass
@@ -141,6 +142,9 @@ class _Tape:
             for node in site.result_nodes:
                 self._marks[node] = self._marks.get(node, 0) | 1 << number
         self._masks: dict[Any, int] = {}
+        self._inputs = {
+            number: list(site.argument_nodes.values()) for number, site in enumerate(run.sites.values(), 1)
+        }
         self.consumers: dict[Any, int] = {}
         self.nodes: list[Any] = []
         for node in self._behind(run.logits_node):
@@ -200,6 +204,19 @@ class _Tape:
                 if len(both) == 2:
                     yield both[0], both[1]
 
+    def pools(self, site: int, owner: int) -> bool:
+        """Whether values of ``owner`` are averaged, added up or compared on their way into ``site``."""
+        open_, seen = [node for node in self._inputs[site] if node is not None], set[Any]()
+        while open_:
+            node = open_.pop()
+            if node in seen or not self.mask(node) & 1 << owner or self._marks.get(node, 0) & ~IMAGE:
+                continue
+            seen.add(node)
+            if any(word in node.name() for word in _POOLS):
+                return True
+            open_.extend(self.next(node))
+        return False
+
     def is_linear_chain(self, node: Any, only: int) -> bool:
         """Whether the sites ``only`` behind ``node`` follow one another, feed nothing else, and have no
         activation between or behind them.
@@ -252,6 +269,7 @@ def _find_gates(graph: Graph, tape: _Tape, sizes: list[int]) -> None:
             if not gate & ~IMAGE or base & ~tape.mask(factor) or not base & ~IMAGE:
                 continue
             owner = max(members(base))
-            squeezed = all(sizes[site - 1] < sizes[owner - 1] for site in members(gate))
-            if squeezed:
+            smaller = all(sizes[site - 1] < sizes[owner - 1] for site in members(gate))
+            # On a map of one pixel the sizes tell nothing.
+            if smaller or tape.pools(min(members(gate)), owner):
                 graph.belongs |= dict.fromkeys(members(gate), owner)

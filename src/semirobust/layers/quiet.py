@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from semirobust.core.checks import IN_ORDER, runs_in_order
 from semirobust.core.errors import InputError
 from semirobust.core.text import first_line
+from semirobust.layers.caches import foreign, without_traces
 from semirobust.layers.inputs import Inputs, changed, version
 
 __all__ = ["device_of", "guarded", "quiet", "run_with_hooks", "works_in_place"]
@@ -41,7 +42,8 @@ def quiet(model: nn.Module, *, keep_mode: bool = False) -> Iterator[None]:
     The ``training`` flag of each module and ``requires_grad`` of each parameter are restored, also after an
     error. Without gradients of the parameters, a backward pass to the input is about a third cheaper, and
     ``.grad`` is not written. Buffers that a model of others writes in its forward pass, such as those of an
-    observer, are put back. It cannot overwrite what it is given (:func:`guarded`).
+    observer, are put back, and so is what it keeps in its attributes. It cannot overwrite what it is given
+    (:func:`guarded`).
 
     Args:
         model: any module.
@@ -50,7 +52,7 @@ def quiet(model: nn.Module, *, keep_mode: bool = False) -> Iterator[None]:
     Raises:
         InputError: the model was built inside ``torch.inference_mode``.
     """
-    with guarded(model), _still(model, keep_mode=keep_mode):
+    with guarded(model), _still(model, keep_mode=keep_mode), without_traces(model):
         yield
 
 
@@ -84,11 +86,10 @@ def _still(model: nn.Module, *, keep_mode: bool = False) -> Iterator[None]:
 
 def _writable(model: nn.Module) -> Iterator[Tensor]:
     """Buffers that a forward pass in eval mode may write: those of modules that are not PyTorch's own."""
-    for module in model.modules():
-        if not type(module).__module__.startswith("torch.nn.modules"):
-            for buffer in module._buffers.values():
-                if buffer is not None and not buffer.is_inference():  # those count no versions
-                    yield buffer
+    for module in foreign(model):
+        for buffer in module._buffers.values():
+            if buffer is not None and not buffer.is_inference():  # those count no versions
+                yield buffer
 
 
 def run_with_hooks(model: nn.Module, x: Tensor, before: Hooks, after: Hooks = ()) -> Any:

@@ -15,6 +15,7 @@ from semirobust.layers.sites import first_tensor, tensors_in, watched
 __all__ = ["without_effect"]
 
 _EXAMPLES = 4
+_SMALL = 1e-3
 _SEED = as_seed(0) / "reach"
 
 
@@ -35,7 +36,14 @@ def without_effect(model: nn.Module, layers: LayerMap, x: Tensor, indices: Itera
         suspects = _without_gradient(model, layers, x, indices)
     except RuntimeError:  # an operation without a gradient
         suspects = list(indices)
-    return tuple(index for index in suspects if not _moved_by_noise(model, layers, x, index))
+    if not suspects:
+        return ()
+    plain = _features(model, layers, x, suspects)
+    return tuple(
+        index
+        for index in suspects
+        if torch.equal(plain[index], _features(model, layers, x, [index], disturbed=True)[index])
+    )
 
 
 def _without_gradient(model: nn.Module, layers: LayerMap, x: Tensor, indices: tuple[int, ...]) -> list[int]:
@@ -64,34 +72,35 @@ def _without_gradient(model: nn.Module, layers: LayerMap, x: Tensor, indices: tu
             gradients = torch.autograd.grad(
                 feature, [t for _, t in wanted], _noise(feature), retain_graph=True, allow_unused=True
             )
+            # A softmax over one key gives a gradient of rounding errors; noise tells these from small ones.
+            least = _SMALL * float(feature.detach().abs().max())
             moving.update(
                 index
-                for (index, _), gradient in zip(wanted, gradients, strict=True)
-                if gradient is not None and bool((gradient != 0).any())
+                for (index, output), gradient in zip(wanted, gradients, strict=True)
+                if gradient is not None and float((gradient * output).detach().abs().max()) > least
             )
     return [index for index in indices if index not in moving]
 
 
-def _moved_by_noise(model: nn.Module, layers: LayerMap, x: Tensor, index: int) -> bool:
-    """Whether the feature of a layer changes where its output is replaced by noise."""
-    layer = layers.at(index)
+def _features(
+    model: nn.Module, layers: LayerMap, x: Tensor, indices: list[int], *, disturbed: bool = False
+) -> dict[int, Tensor]:
+    """The features of some layers; with ``disturbed`` their outputs are replaced by noise."""
 
     def disturb(output: Any) -> None:
         tensor = first_tensor((output,))
         tensor.copy_(_noise(tensor) * tensor.abs().amax().clamp_min(1e-3))
 
-    values = []
-    for after in ({}, {layer.name: disturb}):
-        with (
-            quiet(model),
-            torch.no_grad(),
-            _SEED.globally(),
-            watched(model, None, after, layers.functions),
-            features(model, layers, [index]) as tape,
-        ):
-            model(x.clone())
-            values.append(tape[index].clone())
-    return not torch.equal(*values)
+    after = {layers.at(index).name: disturb for index in indices} if disturbed else {}
+    with (
+        quiet(model),
+        torch.no_grad(),
+        _SEED.globally(),
+        watched(model, None, after, layers.functions),
+        features(model, layers, indices) as tape,
+    ):
+        model(x.clone())
+        return {index: tape[index].clone() for index in indices}
 
 
 def _noise(like: Tensor) -> Tensor:

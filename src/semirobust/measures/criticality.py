@@ -173,7 +173,8 @@ class Criticality(AbstractLayerMeasure):
         still = () if self.at == "conv" else without_effect(model, layers, x, indices)
         # The feature may move all the same, which counts for the layers behind it.
         values = _ratio(weakness, before)
-        values[np.isin(indices, still)] = weakness[np.isin(indices, still)] = np.nan
+        unknown = np.isin(indices, still) | (np.isnan(values) & (weakness == 0))
+        values[unknown] = weakness[unknown] = np.nan
         missing = np.isnan(values)
         low, high = (np.where(missing, np.nan, np.quantile(boot, q, axis=0)) for q in (0.025, 0.975))
         return CriticalityResult(

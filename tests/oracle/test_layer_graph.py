@@ -263,6 +263,30 @@ def test_another_feature_also_goes_into_a_shortcut_in_the_same_function():
         assert torch.equal(suffix(prefix(x), prefix(other).feature), model(other))
 
 
+def test_another_feature_also_goes_into_a_projection_that_ran_before():
+    class Early(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.side, self.norm = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 6, 1), nn.BatchNorm2d(6)
+            self.one, self.two, self.head = nn.Conv2d(4, 6, 1), nn.Conv2d(6, 6, 3, 1, 1), nn.Linear(6, 3)
+
+        def forward(self, x):
+            h = self.stem(x).relu()
+            shortcut = self.norm(self.side(h) * 1.5)
+            return self.head((self.two(self.one(h).relu()) + shortcut).relu().mean((2, 3)))
+
+    torch.manual_seed(0)
+    model, x, other = Early().eval(), torch.rand(2, 3, 4, 4), torch.rand(2, 3, 4, 4)
+    layers = sr.layer_map(model, x)
+    assert names(layers) == ["stem", "one", "two", "head"]
+    with torch.no_grad():
+        for index in (1, 2):
+            prefix, suffix = sr.split(model, layers, index)
+            assert torch.equal(suffix(prefix(x)), model(x))
+        prefix, suffix = sr.split(model, layers, 1)
+        assert torch.equal(suffix(prefix(x), prefix(other).feature), model(other))
+
+
 def test_a_branch_behind_a_weight_of_zero_has_no_number_and_is_not_chosen():
     class Dead(nn.Module):
         def __init__(self):

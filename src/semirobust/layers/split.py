@@ -1,19 +1,18 @@
 """Cutting any module after a layer: a prefix that runs once, and a suffix that continues from there."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import ReferenceType, ref
 
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from semirobust.core.classifiers import eager, unwrapped
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import logits_of
+from semirobust.layers.calls import Calls, Event, Recorded, cloned
 from semirobust.layers.layer import LayerMap
-from semirobust.layers.sites import argument, tensors_in, watched
+from semirobust.layers.sites import argument, watched
 
 __all__ = ["Cut", "split"]
 
@@ -38,7 +37,7 @@ class Cut:
 
     feature: Tensor
     x: Tensor
-    outputs: dict[str, list["_Recorded"]] = field(repr=False)
+    outputs: dict[str, list["Recorded"]] = field(repr=False)
     entry: "_Entry" = field(repr=False)
     made_by: int | None = None
 
@@ -54,83 +53,6 @@ class _Entry:
     keys: tuple[int | str, ...]  # positions and keywords
 
 
-class _Calls(TorchFunctionMode):
-    """Numbers the calls of functions.
-
-    Attributes:
-        results: the module that ran, by the number of its call, and what a function returned.
-        running: the numbers of the calls of modules that have not finished, the outermost first.
-        paused: whether calls are not counted.
-        replace: number of a call -> what it returns instead.
-    """
-
-    def __init__(self, replace: Mapping[int, Tensor] | None = None) -> None:
-        super().__init__()
-        self.results: list[tuple[int, list[ReferenceType[Tensor]]]] = []
-        self.running: list[int] = []
-        self.paused = False
-        self.replace = replace or {}
-        self._modules = self._count = 0
-
-    def begin(self) -> None:
-        """A module begins."""
-        self._modules += 1
-        self.running.append(self._modules)
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if self.paused:
-            return result
-        number, self._count = self._count, self._count + 1
-        if number in self.replace:
-            return self.replace[number]
-        if not self.replace:
-            tensors = [ref(tensor) for _, tensor in tensors_in([(0, result)])]
-            self.results.append((self.running[-1] if self.running else 0, tensors))
-        return result
-
-    @contextmanager
-    def uncounted(self) -> Iterator[None]:
-        """Inside, calls are not counted."""
-        before, self.paused = self.paused, True
-        try:
-            yield
-        finally:
-            self.paused = before
-
-    def maker_of(self, feature: Tensor) -> int | None:
-        """Which call gave ``feature``, counted among those of modules that have not finished."""
-        unfinished = {0, *self.running}
-        calls = [tensors for module, tensors in self.results if module in unfinished]
-        made = [
-            number for number, tensors in enumerate(calls) if len(tensors) == 1 and tensors[0]() is feature
-        ]
-        return made[-1] if made else None
-
-
-@dataclass
-class _Recorded:
-    """What a module returned: a copy of that moment, and whether the tensor itself became F_j."""
-
-    value: Any
-    original: Any
-    version: int
-    is_feature: bool = False
-
-    @classmethod
-    def of(cls, output: Any) -> "_Recorded":
-        return cls(_cloned(output), output, output._version if isinstance(output, Tensor) else 0)
-
-
-def _cloned(value: Any) -> Any:
-    """A copy, because functional code behind a module may add to its output in place."""
-    if isinstance(value, Tensor):
-        return value.clone()
-    return type(value)(_cloned(v) for v in value) if type(value) in (tuple, list) else value
-
-
 class _Pass:
     """What a pass leaves behind that stops at the cut.
 
@@ -142,8 +64,8 @@ class _Pass:
 
     def __init__(self) -> None:
         self.running: list[tuple[str, dict[int | str, Tensor]]] = []
-        self.outputs: dict[str, list[_Recorded]] = {}
-        self.functions = _Calls()
+        self.outputs: dict[str, list[Recorded]] = {}
+        self.functions = Calls()
 
     @contextmanager
     def noting(self, model: nn.Module) -> Iterator[None]:
@@ -171,13 +93,16 @@ class _Pass:
 
     def _end(self, name: str) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
-            self.running.pop()
+            _, tensors = self.running.pop()
             self.functions.running.pop()
             # The output of a finished module stands for those of the modules inside it.
             for inner in [key for key in self.outputs if key.startswith(f"{name}.")]:
                 del self.outputs[inner]
             with self.functions.uncounted():
-                self.outputs.setdefault(name, []).append(_Recorded.of(output))
+                recorded = Recorded.of(output)
+            self.outputs.setdefault(name, []).append(recorded)
+            numbers = self.functions.numbers
+            self.functions.events.append(Event(numbers(tensors.items()), numbers([(0, output)]), recorded))
 
         return hook
 
@@ -187,6 +112,12 @@ class _Pass:
         for recorded in (r for calls in self.outputs.values() for r in calls):
             same = recorded.original is feature and recorded.version == feature._version
             recorded.is_feature, recorded.original = same, None
+        came = set(self.functions.numbers([(0, feature)]))  # F_j and what was computed from it
+        for event in self.functions.events:
+            if came.intersection(event.given):
+                came.update(event.returned)
+                if event.recorded is not None:
+                    event.recorded.from_feature = True
         # The suffix will run the unfinished modules again; the first of them that got F_j is where it enters.
         entries = (
             _Entry(name, tuple(key for key, value in tensors.items() if value is feature))
@@ -244,7 +175,7 @@ class Suffix:
 
     def __call__(self, cut: Cut, feature: Tensor | None = None) -> Tensor:
         new = cut.feature if feature is None else feature
-        functions = _Calls({-1 if cut.made_by is None else cut.made_by: new})
+        functions = Calls({-1 if cut.made_by is None else cut.made_by: new})
         with (
             eager(),
             _replaying(self.model, cut, new, functions),
@@ -279,19 +210,20 @@ def split(model: nn.Module, layers: LayerMap, after: int) -> tuple[Prefix, Suffi
 
 
 @contextmanager
-def _replaying(model: nn.Module, cut: Cut, feature: Tensor, functions: _Calls) -> Iterator[None]:
+def _replaying(model: nn.Module, cut: Cut, feature: Tensor, functions: Calls) -> Iterator[None]:
     """Inside, the modules that finished before the cut return their recorded outputs, call by call."""
     patched: list[tuple[nn.Module, Any]] = []
 
-    def replay(module: nn.Module, calls: list[_Recorded]) -> Any:
+    def replay(module: nn.Module, calls: list[Recorded]) -> Any:
         remaining, original = list(calls), module.forward
 
         def forward(*args: Any, **kwargs: Any) -> Any:
-            if not remaining:  # this call comes after the cut
+            recorded = remaining.pop(0) if remaining else None
+            # The call comes after the cut, or from F_j.
+            if recorded is None or recorded.from_feature:
                 return original(*args, **kwargs)
-            recorded = remaining.pop(0)
             with functions.uncounted():
-                return feature if recorded.is_feature else _cloned(recorded.value)
+                return feature if recorded.is_feature else cloned(recorded.value)
 
         return forward
 

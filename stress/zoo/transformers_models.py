@@ -17,6 +17,14 @@ _PLAIN = {
     "image_size": 32,
     "patch_size": 8,
 }
+_SWIN = {
+    "image_size": 32,
+    "patch_size": 4,
+    "embed_dim": 16,
+    "depths": [2, 2],
+    "num_heads": [2, 2],
+    "window_size": 4,
+}
 _TOWERS = {"hidden_sizes": [16, 32], "depths": [1, 1]}
 _CONFIGURED: dict[str, tuple[int, dict[str, Any]]] = {
     "ViT": (32, _PLAIN),
@@ -27,28 +35,8 @@ _CONFIGURED: dict[str, tuple[int, dict[str, Any]]] = {
     "Dinov2": (32, _PLAIN),
     "Dinov2WithRegisters": (32, _PLAIN),
     "IJepa": (32, _PLAIN),
-    "Swin": (
-        32,
-        {
-            "image_size": 32,
-            "patch_size": 4,
-            "embed_dim": 16,
-            "depths": [2, 2],
-            "num_heads": [2, 2],
-            "window_size": 4,
-        },
-    ),
-    "Swinv2": (
-        32,
-        {
-            "image_size": 32,
-            "patch_size": 4,
-            "embed_dim": 16,
-            "depths": [2, 2],
-            "num_heads": [2, 2],
-            "window_size": 4,
-        },
-    ),
+    "Swin": (32, _SWIN),
+    "Swinv2": (32, _SWIN),
     "ConvNext": (32, {"hidden_sizes": [16, 32, 32, 32], "depths": [1, 1, 1, 1]}),
     "ConvNextV2": (32, {"hidden_sizes": [16, 32, 32, 32], "depths": [1, 1, 1, 1]}),
     "ResNet": (32, {"embedding_size": 16, **_TOWERS, "layer_type": "basic"}),

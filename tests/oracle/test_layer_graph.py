@@ -113,6 +113,20 @@ class Recomputed(nn.Module):
             return self.head(checkpoint(self.inner, self.stem(x).relu(), use_reentrant=True))
 
 
+class Dead(nn.Module):
+    """A branch behind a norm of weight 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.inner, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Linear(4, 3)
+        self.norm = nn.BatchNorm2d(4)
+        nn.init.zeros_(self.norm.weight)
+
+    def forward(self, x):
+        h = self.stem(x).relu()
+        return self.head((h + self.norm(self.inner(h))).mean((2, 3)))
+
+
 NETWORKS = {
     "meeting": (Meeting, (3, 8, 8)),
     "separable": (Separable, (3, 8, 8)),
@@ -288,17 +302,6 @@ def test_another_feature_also_goes_into_a_projection_that_ran_before():
 
 
 def test_a_branch_behind_a_weight_of_zero_has_no_number_and_is_not_chosen():
-    class Dead(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.stem, self.inner, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Linear(4, 3)
-            self.norm = nn.BatchNorm2d(4)
-            nn.init.zeros_(self.norm.weight)
-
-        def forward(self, x):
-            h = self.stem(x).relu()
-            return self.head((h + self.norm(self.inner(h))).mean((2, 3)))
-
     torch.manual_seed(0)
     model, x = Dead().eval(), torch.rand(8, 3, 4, 4)
     y = torch.zeros(8, dtype=torch.long)
@@ -310,17 +313,6 @@ def test_a_branch_behind_a_weight_of_zero_has_no_number_and_is_not_chosen():
 
 @pytest.mark.parametrize("selection", ["top", "bottom", "random"])
 def test_clat_trains_no_layer_that_its_term_has_no_gradient_in(selection):
-    class Dead(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.stem, self.inner, self.head = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Linear(4, 3)
-            self.norm = nn.BatchNorm2d(4)
-            nn.init.zeros_(self.norm.weight)
-
-        def forward(self, x):
-            h = self.stem(x).relu()
-            return self.head((h + self.norm(self.inner(h))).mean((2, 3)))
-
     torch.manual_seed(0)
     x, y = torch.rand(16, 3, 4, 4), torch.arange(16) % 3
     choice = LayerChoice(selection=selection, k=1, criterion="gradient-norm")

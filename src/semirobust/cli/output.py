@@ -93,6 +93,7 @@ def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json
         for score in scores
         if not score.features or math.isfinite(score.low[0])  # of single features the report has the rest
     }
+    notes = [*layers.notes, *(note for score in scores for note in score.notes)]
     if as_json:
         entries = [
             {
@@ -105,7 +106,6 @@ def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json
             }
             for layer in layers
         ]
-        notes = [*layers.notes, *(note for score in scores for note in score.notes)]
         print_json({"examples": scores[0].examples if scores else 0, "layers": entries, "notes": notes})
         return
     rows = []
@@ -126,10 +126,9 @@ def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json
     show_table("Layers", ("layer", "type", "feature", *(name.replace(".", " ") for name in columns)), rows)
     first = next((score for score in scores if score.measure == "criticality"), None)
     if first is not None:
-        numbers = first.by_index()
-        order = [i for i in first.ranking() if i != first.layers and not math.isnan(numbers[i])][:5]
+        order = [i for i in first.measured() if i != first.layers][:5]
         tell(f"Most critical, the classifier left out: layers {', '.join(map(str, order))}")
-    for note in (*layers.notes, *(note for score in scores for note in score.notes)):
+    for note in notes:
         tell(note)
 
 

@@ -13,6 +13,7 @@ from semirobust.core.text import first_line
 __all__ = [
     "IN_ORDER",
     "PIXEL_TOLERANCE",
+    "cannot_run",
     "check_counts",
     "check_dtype",
     "check_examples",
@@ -202,6 +203,14 @@ def runs_in_order(model: nn.Module, x: Tensor) -> bool:
     return not x.is_contiguous() and runs_on(model, x.contiguous(), len(x))
 
 
+def cannot_run(x: Tensor, error: Exception, examples: str = "", hint: str = "") -> InputError:
+    """The error for a model that failed on ``x``; ``examples`` says on how many, where not on all of them."""
+    examples = examples or f"{len(x)} example{'s' * (len(x) > 1)}"
+    return InputError(
+        f"x: the model cannot run on {examples} of shape {tuple(x.shape[1:])} ({first_line(error)}){hint}"
+    )
+
+
 def probe(model: nn.Module, x: Tensor, y: Tensor) -> None:
     """Run the model on one example and check its logits and all labels, before anything long starts.
 
@@ -216,10 +225,7 @@ def probe(model: nn.Module, x: Tensor, y: Tensor) -> None:
     except InputError:
         raise
     except Exception as error:  # a model can fail in any way on what it was not made for
-        raise InputError(
-            f"x: the model cannot run on examples of shape {tuple(x.shape[1:])} ({first_line(error)})"
-            f"{_what_works(model, x)}"
-        ) from None
+        raise cannot_run(x, error, "examples", _what_works(model, x)) from None
     check_logits(logits, y[:1])
     check_labels(y, len(y), logits.shape[1])
 

@@ -67,8 +67,6 @@ def footprint(
     without_values = FakeTensorMode()
     with FakeCopyMode(without_values):
         ghost = copy.deepcopy(model)
-    if works_in_place(model, x[:1]):
-        ghost.register_forward_pre_hook(lambda module, args: tuple(arg * 1 for arg in args))
     if in_place:  # it could not change what a gradient is taken in
         ghost.register_forward_pre_hook(lambda module, args: (args[0] * 1, *args[1:]))
     try:

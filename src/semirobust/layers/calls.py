@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
-from weakref import ReferenceType, ref
 
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
@@ -18,10 +17,17 @@ __all__ = ["Calls", "Event", "Recorded", "cloned"]
 
 @dataclass
 class Event:
-    """What a function or a module got and returned, as numbers of tensors; of a module, also its record."""
+    """What a function or a module got and returned, as numbers of tensors.
+
+    Attributes:
+        given, returned: the numbers.
+        within: the number of the module in which a function was called; 0 for none.
+        recorded: of a module, its record; None for a function.
+    """
 
     given: list[int]
     returned: list[int]
+    within: int = 0
     recorded: "Recorded | None" = None
 
 
@@ -29,7 +35,6 @@ class Calls(TorchFunctionMode):
     """Numbers the calls of functions.
 
     Attributes:
-        results: the module that ran, by the number of its call, and what a function returned.
         events: what every function and every finished module got and returned, in order.
         running: the numbers of the calls of modules that have not finished, the outermost first.
         paused: whether calls are not counted.
@@ -38,7 +43,6 @@ class Calls(TorchFunctionMode):
 
     def __init__(self, replace: Mapping[int, Tensor] | None = None) -> None:
         super().__init__()
-        self.results: list[tuple[int, list[ReferenceType[Tensor]]]] = []
         self.events: list[Event] = []
         self._numbers = WeakIdKeyDictionary()
         self._fresh = count()
@@ -62,10 +66,9 @@ class Calls(TorchFunctionMode):
         if number in self.replace:
             return self.replace[number]
         if not self.replace:
-            tensors = [ref(tensor) for _, tensor in tensors_in([(0, result)])]
-            self.results.append((self.running[-1] if self.running else 0, tensors))
-            given = [*enumerate(args), *(kwargs or {}).items()]
-            self.events.append(Event(self.numbers(given), self.numbers([(0, result)])))
+            given = self.numbers([*enumerate(args), *(kwargs or {}).items()])
+            within = self.running[-1] if self.running else 0
+            self.events.append(Event(given, self.numbers([(0, result)]), within))
         return result
 
     def numbers(self, values: Any) -> list[int]:
@@ -85,10 +88,10 @@ class Calls(TorchFunctionMode):
     def maker_of(self, feature: Tensor) -> int | None:
         """Which call gave ``feature``, counted among those of modules that have not finished."""
         unfinished = {0, *self.running}
-        calls = [tensors for module, tensors in self.results if module in unfinished]
-        made = [
-            number for number, tensors in enumerate(calls) if len(tensors) == 1 and tensors[0]() is feature
-        ]
+        functions = (event for event in self.events if event.recorded is None)
+        calls = (event.returned for event in functions if event.within in unfinished)
+        wanted = self.numbers([(0, feature)])
+        made = [number for number, returned in enumerate(calls) if returned == wanted]
         return made[-1] if made else None
 
 

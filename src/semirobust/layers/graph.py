@@ -243,8 +243,8 @@ def _find_projections(graph: Graph, tape: _Tape, sizes: list[int]) -> None:
     for one, two in tape.operands("Add"):
         for side, main in ((one, two), (two, one)):
             short = _counted(graph, tape.mask(side) & ~tape.mask(main))
-            few, many = list(members(short)), list(members(tape.mask(main) & ~tape.mask(side)))
-            many = [site for site in many if site not in graph.belongs]
+            long = _counted(graph, tape.mask(main) & ~tape.mask(side))
+            few, many = list(members(short)), list(members(long))
             smaller = sum(sizes[i - 1] for i in few) <= sum(sizes[i - 1] for i in many)
             if few and len(few) < len(many) and smaller and tape.is_linear_chain(side, short):
                 graph.belongs |= dict.fromkeys(few, many[-1])

@@ -69,7 +69,7 @@ def layer_map(
         raise InputError(
             f"model: expected a convolution or linear module to run, found none in {type(model).__name__}"
         )
-    plan = Plan(model, run, graph_of(model, one, run), count_projections)
+    plan = Plan(run, graph_of(model, one, run), count_projections)
     plan.leave_out(lambda site: None if _wanted(site.name, filter) else FILTERED)
     shapes = Shapes.of(model, one, run)
     # What one layer loses may become the feature of another, so look until nothing changes.

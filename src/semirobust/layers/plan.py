@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -28,8 +29,8 @@ class Plan:
         left_out: site -> why it is no layer.
     """
 
-    def __init__(self, model: nn.Module, run: Run, graph: Graph, count_projections: bool) -> None:
-        self.model, self.run, self.graph = model, run, graph
+    def __init__(self, run: Run, graph: Graph, count_projections: bool) -> None:
+        self.graph = graph
         self.sites = list(run.sites.values())
         self.left_out: dict[int, str] = {}
         self._moved: dict[tuple[int, int, Key], bool] = {}
@@ -103,13 +104,14 @@ class Shapes:
     """What the sites pass on for one example, and for two where the model takes two.
 
     Attributes:
+        model, x: the model and the one example.
         one, two: the runs; ``two`` is None where the model takes one example alone.
-        again: another run on the one example, which differs where the model draws numbers of its own.
     """
 
+    model: nn.Module
+    x: Tensor
     one: Run
     two: Run | None
-    again: Run
 
     @classmethod
     def of(cls, model: nn.Module, x: Tensor, run: Run) -> "Shapes":
@@ -120,7 +122,12 @@ class Shapes:
             two = observed(model, both)
         if two is not None and list(two.sites) != list(run.sites):
             two = None
-        return cls(run, two, observed(model, x, as_seed(0) / "again"))
+        return cls(model, x, run, two)
+
+    @cached_property
+    def again(self) -> Run:
+        """Another run on the one example, which differs where the model draws numbers of its own."""
+        return observed(self.model, self.x, as_seed(0) / "again")
 
     def values(self, run: Run, site: int, key: Key | None) -> Tensor | None:
         """The logits (site 0), the argument ``key`` of a site, or its result where ``key`` is None."""
@@ -156,7 +163,8 @@ class Shapes:
         # Rounding, and quantisation whose steps depend on the batch, make less of a difference than another
         # example does; rows in another order make as much.
         rounding = 1e-3 * float(alone.abs().mean()) + 1e-9
+        if not error > max(0.4 * float((second - alone).abs().mean()), rounding):
+            return True
         same = self.values(self.again, site, key)
-        if same is not None and not torch.allclose(same, one, rtol=1e-3, atol=1e-6):
-            return True  # by chance alone it comes out otherwise, so nothing can be told
-        return not error > max(0.4 * float((second - alone).abs().mean()), rounding)
+        # Where it comes out otherwise by chance alone, nothing can be told.
+        return same is not None and not torch.allclose(same, one, rtol=1e-3, atol=1e-6)

@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semirobust.core.checks import IN_ORDER, runs_in_order
+from semirobust.core.checks import IN_ORDER, cannot_run, runs_in_order
 from semirobust.core.errors import InputError
-from semirobust.core.text import first_line
 from semirobust.layers.caches import foreign, without_traces
 from semirobust.layers.inputs import Inputs, changed, version
 
@@ -118,9 +117,7 @@ def run_with_hooks(model: nn.Module, x: Tensor, before: Hooks, after: Hooks = ()
     except InputError:
         raise
     except Exception as error:  # a model can fail in any way on what it was not made for
-        said = IN_ORDER if runs_in_order(model, x) else ""
-        shape = f"{len(x)} example{'s' * (len(x) > 1)} of shape {tuple(x.shape[1:])}"
-        raise InputError(f"x: the model cannot run on {shape} ({first_line(error)}){said}") from error
+        raise cannot_run(x, error, hint=IN_ORDER if runs_in_order(model, x) else "") from error
     finally:
         for handle in handles:
             handle.remove()

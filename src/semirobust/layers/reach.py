@@ -99,7 +99,7 @@ def _features(
         watched(model, None, after, layers.functions),
         features(model, layers, indices) as tape,
     ):
-        model(x.clone())
+        model(x)
         return {index: tape[index].clone() for index in indices}
 
 

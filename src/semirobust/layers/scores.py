@@ -1,5 +1,6 @@
 """One number for each layer of a model."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -122,6 +123,13 @@ class LayerScores:
     def __len__(self) -> int:
         return len(self.indices)
 
+    def measured(self) -> tuple[int, ...]:
+        """:meth:`ranking` without the layers that have no number."""
+        numbers = self.by_index()
+        return tuple(index for index in self.ranking() if not math.isnan(numbers[index]))
+
     def ranking(self) -> tuple[int, ...]:
-        """Layer indices by falling value; of equal values the earlier layer comes first."""
+        """Layer indices by falling value; of equal values the earlier layer comes first, and those without a
+        number (NaN) come last.
+        """
         return tuple(self.indices[i] for i in np.argsort(-self.values, kind="stable"))

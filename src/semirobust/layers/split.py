@@ -102,7 +102,9 @@ class _Pass:
                 recorded = Recorded.of(output)
             self.outputs.setdefault(name, []).append(recorded)
             numbers = self.functions.numbers
-            self.functions.events.append(Event(numbers(tensors.items()), numbers([(0, output)]), recorded))
+            self.functions.events.append(
+                Event(numbers(tensors.items()), numbers([(0, output)]), recorded=recorded)
+            )
 
         return hook
 

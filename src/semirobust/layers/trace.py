@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from semirobust.core.checks import cannot_run
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import logits_of
 from semirobust.core.seed import Seed, as_seed
@@ -115,14 +116,11 @@ def observed(model: nn.Module, x: Tensor, seed: Seed = _SEED) -> Run:
     """
     try:
         with quiet(model), torch.no_grad(), seed.globally():
-            return _pass(model, x.clone(), None)
+            return _pass(model, x, None)
     except InputError:
         raise
     except Exception as error:  # a model can fail in any way on what it was not made for
-        raise InputError(
-            f"x: the model cannot run on {len(x)} examples of shape {tuple(x.shape[1:])}"
-            f" ({first_line(error)})"
-        ) from None
+        raise cannot_run(x, error) from None
 
 
 @contextmanager
@@ -228,11 +226,11 @@ def _note_arguments(
 
 
 def _note_result(site: Site, output: Any) -> None:
-    tensor = first_tensor((output,))
     if site.result is None:
-        site.result = tensor.detach().clone()
-    site.results += [t for _, t in tensors_in([(0, output)])]
-    site.result_nodes += [_node(t) for _, t in tensors_in([(0, output)])]
+        site.result = first_tensor((output,)).detach().clone()
+    results = [tensor for _, tensor in tensors_in([(0, output)])]
+    site.results += results
+    site.result_nodes += map(_node, results)
 
 
 def _node(tensor: Tensor) -> Any:
@@ -289,7 +287,7 @@ def _values(model: nn.Module, x: Tensor, run: Run, noisy: str | None) -> list[di
     befores = {name: before(name) for name in values}
     watching = watched(model, befores, afters, run.functions)
     with quiet(model), torch.no_grad(), _SEED.globally(), watching:
-        logits = logits_of(model(x.clone()))
+        logits = logits_of(model(x))
     return [*values.values(), {0: logits.detach()}]
 
 

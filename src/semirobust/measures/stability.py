@@ -202,8 +202,7 @@ class Stability(AbstractLayerMeasure):
     def _top(self, layers: LayerMap, changes: Floats, size: Floats) -> tuple[int, ...]:
         """The k most critical layers, most critical first."""
         scores = self._criticality.index(layers, changes, size)
-        numbers = scores.by_index()
-        ranking = [i for i in scores.ranking() if i != len(layers) and not math.isnan(numbers[i])]
+        ranking = [i for i in scores.measured() if i != len(layers)]
         k = math.ceil(0.05 * len(layers)) if self.k is None else self.k
         if not 1 <= k <= len(ranking):
             raise InputError(f"k: expected 1 to {len(ranking)} layers, got {k}")

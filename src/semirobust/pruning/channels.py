@@ -131,9 +131,7 @@ class Channels:
         self, model: nn.Module, layers: LayerMap, x: Tensor, seed: Seed, *, idle: bool
     ) -> tuple[list[Group], dict[str, str], Check]:
         """The groups of channels that can be removed, why others cannot, and the check that found it."""
-        traced = copy.deepcopy(model).eval()
-        for parameter in traced.parameters():
-            parameter.requires_grad_(parameter.is_floating_point())
+        traced = _traceable(model)
         named = dict(traced.named_modules())
         graph = dependencies_of(_torch_pruning(), traced, x, train=idle)
         groups = groups_of(graph, named.get(layers.at(len(layers)).name), _scored(traced, layers))
@@ -260,6 +258,14 @@ def _scored(model: nn.Module, layers: LayerMap) -> list[str]:
     ]
 
 
+def _traceable(model: nn.Module) -> nn.Module:
+    """A copy in eval mode, whose parameters take the gradients that torch-pruning follows."""
+    traced = copy.deepcopy(model).eval()
+    for parameter in traced.parameters():
+        parameter.requires_grad_(parameter.is_floating_point())
+    return traced
+
+
 def _torch_pruning() -> Any:
     try:
         import torch_pruning  # type: ignore[import-untyped]
@@ -288,9 +294,7 @@ def without_features(model: nn.Module, removed: Tensor, x: Tensor) -> nn.Module:
     layers = layer_map(model, x[:1])
     torch_pruning, name = _torch_pruning(), layers.at(len(layers)).name
     try:
-        traced = copy.deepcopy(model).eval()
-        for parameter in traced.parameters():
-            parameter.requires_grad_(parameter.is_floating_point())
+        traced = _traceable(model)
         classifier = dict(traced.named_modules()).get(name)
         if (
             not isinstance(classifier, nn.Linear)

@@ -104,7 +104,7 @@ def _attack(run: Run, step: Step, batch: Batch, seed: Seed) -> tuple[Step, Tenso
             raise
         run.fast.give_up(error)
         return _attack(run, step, batch, seed)
-    with quiet(run.model), precision:
+    with precision:
         return (step, batch.x) if x_adv is None else (_with_reference(run, step, x_adv), x_adv)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from semirobust.core.classifiers import Around, unwrapped
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import described, field_of, logits_of, note
+from semirobust.models.base.classifier import check_normalisation
 
 __all__ = ["as_classifier", "normalisation_of"]
 
@@ -121,10 +122,7 @@ class _Normalises:
 
     @classmethod
     def of(cls, mean: Sequence[float], std: Sequence[float]) -> "_Normalises":
-        if len(mean) != len(std) or not mean or not min(std) > 0:
-            raise InputError(
-                f"mean and std: expected one number each per channel, std above 0; got {mean} and {std}"
-            )
+        check_normalisation(mean, std)
         return cls(tuple(map(float, mean)), tuple(map(float, std)))
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -7,7 +7,15 @@ from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
 
-__all__ = ["Classifier", "Normalise", "Normalised", "channels"]
+__all__ = ["Classifier", "Normalise", "Normalised", "channels", "check_normalisation"]
+
+
+def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
+    """Raise ``InputError`` where these are not one number each for every channel."""
+    if len(mean) != len(std) or not mean or not min(std) > 0:
+        raise InputError(
+            f"mean and std: expected one number each per channel, std above 0; got {mean} and {std}"
+        )
 
 
 class Normalise(nn.Module):
@@ -22,10 +30,7 @@ class Normalise(nn.Module):
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        if len(mean) != len(std) or min(std) <= 0:
-            raise InputError(
-                f"mean and std: expected one number each per channel, std above 0; got {mean} and {std}"
-            )
+        check_normalisation(mean, std)
         self.register_buffer("mean", torch.tensor(list(mean)).view(-1, 1, 1))
         self.register_buffer("std", torch.tensor(list(std)).view(-1, 1, 1))
 

@@ -30,15 +30,11 @@ class AbstractSelection(ABC):
             InputError: fewer layers have a score than ``k``.
         """
         count = math.ceil(0.05 * scores.layers) if self.k is None else self.k
-        # ``ranking`` runs from the highest score to the lowest.
-        numbers = scores.by_index()
-        candidates = tuple(
-            i
-            for i in scores.ranking()
-            if (self.classifier or i != scores.layers) and not math.isnan(numbers[i])
-        )
+        # ``measured`` runs from the highest score to the lowest.
+        measured = scores.measured()
+        candidates = tuple(i for i in measured if self.classifier or i != scores.layers)
         if not 1 <= count <= len(candidates):
-            without = sum(map(math.isnan, numbers.values()))
+            without = len(scores) - len(measured)
             note = f" ({without} have no score)" if without else ""
             raise InputError(f"k: expected 1 to {len(candidates)} layers{note}, got {count}")
         return tuple(sorted(self.choose(candidates, count, seed)))

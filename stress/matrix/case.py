@@ -113,7 +113,11 @@ class Case:
 
     @cached_property
     def _pattern(self) -> nn.Module:
-        return self.network.make()
+        model = self.network.make()
+        # Some compute tables of positions in their first pass; no function is to blame for those.
+        with torch.no_grad():
+            model(self.x[: self.network.batch or 2].clone())
+        return model
 
     @cached_property
     def x(self) -> Tensor:

@@ -54,6 +54,29 @@ def test_adversarial_inputs_and_given_ones():
     assert wrapped[0].unit == "bits" and tuple(wrapped[0].values) == tuple(e.value for e in clean.estimates)
 
 
+@pytest.mark.parametrize("measure", [sr.CKA(), sr.EDGE(), sr.HSIC(), sr.DistanceCorrelation()])
+def test_a_query_that_no_image_reaches_depends_on_nothing_however_it_is_rounded(measure):
+    class Queried(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.token = nn.Conv2d(3, 48, 2, 2), nn.Parameter(torch.randn(48))
+            self.query, self.key, self.head = nn.Linear(48, 48), nn.Linear(48, 48), nn.Linear(48, 3)
+
+        def forward(self, x):
+            h = self.embed(x).flatten(2).transpose(1, 2)
+            h = torch.cat([self.token.expand(len(x), 1, -1), h], 1)
+            # Rounded in another way in another place of the batch.
+            q = self.query(h[:, 0]) * (1 + 1e-7 * (torch.arange(len(x)) % 3))[:, None]
+            return self.head(((self.key(h) @ q[:, :, None]).softmax(1) * h).sum(1))
+
+    torch.manual_seed(0)
+    model, x = Queried().eval(), torch.rand(60, 3, 6, 6)
+    layers, y = sr.layer_map(model, x), torch.zeros(60).long()
+    found = sr.connectivity(model, x, y, dependence=measure, layers=layers)
+    assert {layers.at(j).name for j in found.indices} == {"key", "head"}
+    assert any("the layer is the same for all images" in note for note in found.notes)
+
+
 def test_small_classes_and_dead_layers_are_said_not_raised():
     model, x, _ = _setting()
     y = torch.tensor([0] * 60 + [1] * 48 + [2] * 12)
@@ -66,8 +89,8 @@ def test_small_classes_and_dead_layers_are_said_not_raised():
     text = " ".join(found.notes)
     assert "class 2 left out (fewer than the 20 examples that EDGE needs)" in text
     assert (
-        "classes 0–1 left out in layer 3 (the layer is constant)" in text
-        and "in layer 4 (the layer before is constant)" in text
+        "classes 0–1 left out in layer 3 (the layer is the same for all images)" in text
+        and "in layer 4 (the layer before is the same for all images)" in text
     )
     assert "nothing could be measured in layers 3–4" in text
     nothing = sr.connectivity(model, x[:30], torch.arange(30) % 3)

@@ -464,6 +464,26 @@ def test_a_buffer_that_a_forward_pass_writes_is_put_back():
         sr.criticality(model, x, torch.zeros(8, dtype=torch.long), threat=sr.Linf(0.1))
 
 
+def test_a_buffer_that_a_forward_pass_replaces_is_put_back():
+    class Positions(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.first, self.head = nn.Linear(4, 4), nn.Linear(4, 2)
+            self.register_buffer("places", torch.zeros(1), persistent=False)
+
+        def forward(self, x):
+            if self.places.shape[0] != x.shape[1]:
+                self.places = torch.linspace(0, 1, x.shape[1])
+            return self.head((self.first(x) + self.places).relu())
+
+    torch.manual_seed(0)
+    model, x, y = Positions().eval(), torch.rand(8, 4), torch.arange(8) % 2
+    with untouched(model):
+        sr.criticality(model, x, y, threat=sr.Linf(0.1))
+        sr.evaluate(model, x, y, sr.PGD(sr.Linf(0.1), steps=2))
+    assert model.places.shape == (1,)
+
+
 def test_a_table_that_a_network_keeps_in_eval_mode_is_not_kept_from_pass_to_pass():
     class Tabled(nn.Module):
         def __init__(self):

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-__all__ = ["foreign", "without_traces"]
+__all__ = ["foreign", "refill", "without_traces"]
 
 _OWN = frozenset(nn.Module().__dict__)  # what every module has, such as its parameters and hooks
 
@@ -46,7 +46,7 @@ def _put_back(module: nn.Module, before: dict[str, tuple[Any, Any]]) -> None:
             continue
         old, inside = before.get(name, (None, None))
         if inside is not None and value is old:
-            _refill(value, inside)
+            refill(value, inside)
         elif value is not old and isinstance(value, Tensor | dict | list | set):
             if name in before:
                 module.__dict__[name] = old
@@ -54,7 +54,7 @@ def _put_back(module: nn.Module, before: dict[str, tuple[Any, Any]]) -> None:
                 del module.__dict__[name]
 
 
-def _refill(container: Any, inside: Any) -> None:
+def refill(container: Any, inside: Any) -> None:
     """Give a container its elements back, where other ones are in it."""
     # Identity, since tensors compare element by element.
     now, then = (c.items() if isinstance(c, dict) else ((i, i) for i in c) for c in (container, inside))

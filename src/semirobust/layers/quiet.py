@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from semirobust.core.checks import IN_ORDER, cannot_run, runs_in_order
 from semirobust.core.errors import InputError
-from semirobust.layers.caches import foreign, without_traces
+from semirobust.layers.caches import foreign, refill, without_traces
 from semirobust.layers.inputs import Inputs, changed, version
 
 __all__ = ["device_of", "guarded", "quiet", "run_with_hooks", "works_in_place"]
@@ -40,9 +40,9 @@ def quiet(model: nn.Module, *, keep_mode: bool = False) -> Iterator[None]:
 
     The ``training`` flag of each module and ``requires_grad`` of each parameter are restored, also after an
     error. Without gradients of the parameters, a backward pass to the input is about a third cheaper, and
-    ``.grad`` is not written. Buffers that a model of others writes in its forward pass, such as those of an
-    observer, are put back, and so is what it keeps in its attributes. It cannot overwrite what it is given
-    (:func:`guarded`).
+    ``.grad`` is not written. Buffers that a model of others writes or replaces in its forward pass, such as
+    those of an observer, are put back, and so is what it keeps in its attributes. It cannot overwrite what it
+    is given (:func:`guarded`).
 
     Args:
         model: any module.
@@ -60,6 +60,7 @@ def _still(model: nn.Module, *, keep_mode: bool = False) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     buffers = [] if keep_mode else [(b, b._version, b.clone()) for b in _writable(model)]
+    tables = [] if keep_mode else [(m._buffers, dict(m._buffers)) for m in foreign(model)]
     if any(parameter.is_inference() for parameter, _ in flags) and not torch.is_inference_mode_enabled():
         raise InputError(
             "model: its weights were made inside torch.inference_mode and take part in no gradient; build and"
@@ -77,6 +78,8 @@ def _still(model: nn.Module, *, keep_mode: bool = False) -> Iterator[None]:
             module.training = mode
         for parameter, flag in flags:
             parameter.requires_grad_(flag)
+        for table, before in tables:  # those that the model put in the place of others
+            refill(table, before)
         with torch.no_grad():
             for buffer, version, value in buffers:
                 if buffer._version != version:

@@ -23,6 +23,7 @@ from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.text import listed
 from semirobust.dependence import DEPENDENCES, AbstractDependence
+from semirobust.dependence.base.alike import Alike
 from semirobust.dependence.base.dependence import Sample
 from semirobust.dependence.base.estimate import Estimate, Raw, combine
 from semirobust.dependence.base.reduction import Moments, flat
@@ -209,6 +210,10 @@ def _measured(
         combine(estimator.name, estimator.unit, measured[j], left_out[j], conditional=True) for j in indices
     )
     notes = tuple(_notes(tuple(measured), indices, estimates, left_out))
+    # The first has none before it in any network.
+    if alone := [j for j in spots.indices[1:] if j not in spots.pairs]:
+        depend = "depends" if len(alone) == 1 else "depend"
+        notes += (f"connectivity: {listed(alone, 'layer')} {depend} on no layer before it",)
     return ConnectivityResult(
         indices, tuple(spots.pairs[j] for j in indices), estimates, notes, len(x), len(spots.layers)
     )
@@ -219,6 +224,7 @@ def _within(
 ) -> Mapping[int, Raw | str]:
     """The result in one class for each layer but the first, or the reason why there is none."""
     moments = {index: Moments() for index in spots.indices}
+    alike = {index: Alike() for index in spots.indices}
     first = x if estimator.moments else x[:1]  # one example tells the widths, which reductions need
     spots.each(model, first, lambda index, rows: moments[index].see(rows, spread=estimator.moments))
     # All pairs have the same seed, so that equal layers have equal reductions.
@@ -230,6 +236,7 @@ def _within(
         following.setdefault(i, []).append(j)
 
     def store(index: int, rows: Tensor) -> None:
+        alike[index].see(rows)
         if not estimator.moments:
             moments[index].see(rows, spread=False)
         # A layer is the second side of its own pair and the first side of those behind it.
@@ -241,10 +248,9 @@ def _within(
     spots.each(model, x, store)
     result: dict[int, Raw | str] = {}
     for j in spots.pairs:
-        sample = samples.pop(j)
-        before, layer = sample.shapes
-        if before.constant or layer.constant:
-            result[j] = f"the layer {'before ' if before.constant else ''}is constant"
+        sample, before = samples.pop(j), alike[spots.pairs[j]].so_far
+        if before or alike[j].so_far:
+            result[j] = f"the layer {'before ' if before else ''}is the same for all images"
             continue
         try:
             result[j] = sample.measured(seed / j)

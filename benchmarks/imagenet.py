@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 import semirobust as sr
 from semirobust.layers.macs import macs_by_module
-from semirobust.models.resnet import Bottleneck
+from semirobust.models.architectures.resnet import Bottleneck
 
 __all__ = ["main"]
 

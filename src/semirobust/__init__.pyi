@@ -47,9 +47,9 @@ from .measures.usefulness import Usefulness as Usefulness
 from .measures.usefulness import usefulness as usefulness
 from .models.base.as_classifier import as_classifier as as_classifier
 from .models.base.build import build_model as build_model
-from .models.base.checkpoint import load_checkpoint as load_checkpoint
-from .models.base.checkpoint import save_model as save_model
 from .models.base.classifier import Normalised as Normalised
+from .models.checkpoint import load_checkpoint as load_checkpoint
+from .models.checkpoint import save_model as save_model
 from .objectives.adversarial import Adversarial as Adversarial
 from .objectives.clat import CLAT as CLAT
 from .objectives.mart import MART as MART

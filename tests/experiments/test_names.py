@@ -16,7 +16,7 @@ from semirobust.experiments.folder import read_run
 from semirobust.experiments.outputs import naming
 from semirobust.experiments.recipe import read_recipe
 from semirobust.experiments.subject import build_subject
-from semirobust.models.base.checkpoint import save_model
+from semirobust.models.checkpoint import save_model
 from semirobust.records.store import read_records
 from tests.stand_ins import CLASSES, OWN, Net, put_in
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from semirobust.models.base.checkpoint import load_checkpoint
+from semirobust.models.checkpoint import load_checkpoint
 from semirobust.records.store import read_records
 
 FACTORY = """

@@ -137,3 +137,12 @@ def test_weights_behind_a_normalisation_go_into_a_network_that_normalises_alike(
     for wrong in (SmallResidual(), sr.as_classifier(SmallResidual(), mean=std, std=std)):
         with pytest.raises(InputError, match="expected weights that fit"):
             sr.load_checkpoint(wrong, path)
+
+
+def test_the_module_of_checkpoints_is_public(tmp_path, source):
+    from semirobust.models import checkpoint
+
+    assert set(checkpoint.__all__) == {"load_checkpoint", "read_metadata", "save_model"}
+    checkpoint.save_model(source, tmp_path / "w.safetensors", {"stage": "train"})
+    assert checkpoint.read_metadata(tmp_path / "w.safetensors") == {"stage": "train"}
+    assert sr.load_checkpoint is checkpoint.load_checkpoint

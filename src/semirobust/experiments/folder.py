@@ -12,7 +12,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.files import write_atomically
 from semirobust.experiments.model_spec import ModelSpec
 from semirobust.experiments.recipe import Recipe
-from semirobust.models.base.checkpoint import save_model
+from semirobust.models.checkpoint import save_model
 from semirobust.records.store import AnyRecord, write_records
 
 __all__ = ["MODEL_FILE", "is_run", "prepare_folder", "read_run", "save_run", "write_stage"]

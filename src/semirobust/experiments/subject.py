@@ -22,7 +22,7 @@ from semirobust.experiments.outputs import naming
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.sections import Model
 from semirobust.layers.quiet import device_of, quiet
-from semirobust.models.base.checkpoint import load_checkpoint
+from semirobust.models.checkpoint import load_checkpoint
 from semirobust.pruning.resize import resized
 from semirobust.zoo.base.named import from_zoo, source_of
 

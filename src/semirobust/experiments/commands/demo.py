@@ -23,7 +23,7 @@ from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.verdict import verdict
 from semirobust.measures.criticality import Criticality
-from semirobust.models.base.checkpoint import save_model
+from semirobust.models.checkpoint import save_model
 from semirobust.records.schema import About, Number, Quantity
 from semirobust.records.store import AnyRecord
 from semirobust.reports.page import write_report

@@ -15,7 +15,7 @@ from semirobust.experiments.recipe import Recipe
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import check_fits
 from semirobust.layers.map import layer_map
-from semirobust.models.base.checkpoint import save_model
+from semirobust.models.checkpoint import save_model
 from semirobust.records.schema import About, Number, Quantity
 from semirobust.records.store import AnyRecord
 from semirobust.training.training import Trained

@@ -1,1 +1,1 @@
-"""What architectures share, how they are built, and their checkpoints."""
+"""What architectures share, and how they are built."""

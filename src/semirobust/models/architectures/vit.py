@@ -62,7 +62,9 @@ class VisionTransformer(nn.Module):
         super().__init__()
         self.patches = nn.Conv2d(in_channels, size, patch, patch)
         self.token = nn.Parameter(torch.zeros(1, 1, size))
-        self.positions = nn.Parameter(0.02 * torch.randn(1, (image_size // patch) ** 2 + 1, size))
+        self.positions = nn.Parameter(
+            0.02 * nn.init.normal_(torch.empty(1, (image_size // patch) ** 2 + 1, size))
+        )
         self.blocks = nn.Sequential(*(Block(size, heads) for _ in range(depth)))
         self.norm = nn.LayerNorm(size)
         self.linear = nn.Linear(size, num_classes)

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from semirobust.core.classifiers import in_eval, unwrapped
 from semirobust.core.errors import InputError
-from semirobust.core.tensor_files import read_tensors, write_tensors
+from semirobust.core.tensor_files import read_metadata, read_tensors, write_tensors
 from semirobust.models.base.as_classifier import normalisation_of
 
-__all__ = ["load_checkpoint", "save_model"]
+__all__ = ["load_checkpoint", "read_metadata", "save_model"]
 
 Model = TypeVar("Model", bound=nn.Module)
 

@@ -1,0 +1,1 @@
+"""Architectures for small images, one a file."""

@@ -23,9 +23,10 @@ from semirobust.selection import SELECTIONS
 from semirobust.threats import NORMS, THREATS
 from semirobust.training.hooks import HOOKS
 from semirobust.zoo import ZOO
+from tests.kinds import render_kinds
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGE, SETTINGS = DOCS / "methods.md", DOCS / "settings.md"
+PAGE, SETTINGS, KINDS = DOCS / "methods.md", DOCS / "settings.md", DOCS / "kinds.md"
 FAMILIES = {
     "Threat models: norms": NORMS,
     "Threat models of one attack": THREATS,
@@ -108,3 +109,4 @@ def render_settings() -> str:
 if __name__ == "__main__":
     PAGE.write_text(render())
     SETTINGS.write_text(render_settings())
+    KINDS.write_text(render_kinds())

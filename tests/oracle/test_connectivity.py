@@ -12,6 +12,7 @@ from semirobust.core.seed import Seed
 from semirobust.measures import MeasureContext
 from semirobust.measures.connectivity import Connectivity
 from tests.helpers import SmallResidual, untouched
+from tests.kinds import kind
 
 
 def _setting(n=120, classes=3):
@@ -54,6 +55,11 @@ def test_adversarial_inputs_and_given_ones():
     assert wrapped[0].unit == "bits" and tuple(wrapped[0].values) == tuple(e.value for e in clean.estimates)
 
 
+@kind(
+    "a layer whose output is the same for all images but for rounding",
+    "it has no connectivity, and a note says why",
+    about="measures",
+)
 @pytest.mark.parametrize("measure", [sr.CKA(), sr.EDGE(), sr.HSIC(), sr.DistanceCorrelation()])
 def test_a_query_that_no_image_reaches_depends_on_nothing_however_it_is_rounded(measure):
     class Queried(nn.Module):

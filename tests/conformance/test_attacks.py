@@ -209,9 +209,10 @@ def test_a_ball_of_another_norm_is_attacked_as_it_says_or_refused(name):
 @EVERY_NORM
 def test_the_whole_ball_allows_everything(norm):
     x, other = torch.zeros(2, 3, 5, 5), torch.ones(2, 3, 5, 5)
-    radius = NORMS.make(norm, {"epsilon": 1}).whole(x)
-    assert NORMS.make(norm, {"epsilon": radius}).contains(x, other).all()
-    assert not NORMS.make(norm, {"epsilon": 0.99 * radius}).contains(x, other).any()
+    ball = NORMS.make(norm, {"epsilon": 0.1})
+    radius = ball.whole(x)
+    assert ball.resized(radius).contains(x, other).all()
+    assert not ball.resized(0.99 * radius).contains(x, other).any()
 
 
 def test_bad_settings_are_one_sentence():

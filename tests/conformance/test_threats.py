@@ -13,7 +13,7 @@ NUMBERS = st.lists(st.floats(-3, 3, width=32), min_size=6, max_size=6)
 
 
 def _threat(norm, epsilon=0.5):
-    return NORMS.make(norm, {"epsilon": epsilon})
+    return NORMS.make(norm, {"epsilon": epsilon, "insist": epsilon >= 1})
 
 
 @EVERY

@@ -99,7 +99,9 @@ def test_a_security_curve_of_a_linear_model(linear, images):
     )
     radius = gaps.nan_to_num(torch.inf, torch.inf).where(gaps != 0, torch.inf).amin(0)
     radii = [0.02, 0.05, 0.1, 0.2]
-    curve = sr.sweep(linear, x, y, sr.APGD(sr.Linf(1.0), loss="dlr-targeted"), [0.2, 0.02, 0.1, 0.05, 0])
+    curve = sr.sweep(
+        linear, x, y, sr.APGD(sr.Linf(1.0, insist=True), loss="dlr-targeted"), [0.2, 0.02, 0.1, 0.05, 0]
+    )
     assert curve.epsilons == (0.0, *radii) and curve.correct[0].all()
     for row, epsilon in zip(curve.correct[1:], radii, strict=True):
         sure = (radius - epsilon).abs() > 0.01 * epsilon

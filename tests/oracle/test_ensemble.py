@@ -265,7 +265,7 @@ def test_a_step_is_halved_only_where_it_stops_paying():
 
 def test_a_vanishing_gradient_does_not_poison_the_way_to_a_hyperplane():
     t = torch.rand(2, 1, 2, 2)
-    for threat in (sr.Linf(1.0), sr.L2(1.0), sr.L1(1.0)):
+    for threat in (sr.Linf(1.0, insist=True), sr.L2(1.0), sr.L1(1.0)):
         assert torch.equal(
             threat.to_hyperplane(t, torch.zeros_like(t), torch.tensor([5.0, -5.0])), torch.zeros_like(t)
         )

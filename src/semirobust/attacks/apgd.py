@@ -106,7 +106,7 @@ class APGD(AbstractBallAttack):
         noise = torch.randn(x.shape, generator=seed.generator(x.device), device=x.device, dtype=x.dtype)
         start, left = x + noise, self.steps
         for radius, fraction in _STAGES:
-            threat = replace(self.threat, epsilon=radius * self.threat.epsilon)
+            threat = self.threat.resized(radius * self.threat.epsilon)
             last = radius == 1
             count = left if last else min(-int(-fraction * self.steps // 1), left)
             left -= count

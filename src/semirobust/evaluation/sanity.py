@@ -1,7 +1,7 @@
 """Checks that the field asks for before a robust accuracy is believed: signs that it is too high."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
@@ -132,7 +132,7 @@ def _gradients(model: nn.Module, x: Tensor, y: Tensor) -> Check:
 def _growing(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed: Seed) -> Check:
     # Three radii around that of the evaluation, by PGD with the same seed.
     sizes = [threat.epsilon * factor for factor in (0.5, 1, 2)]
-    counts = [_correct_after(model, x, y, PGD(replace(threat, epsilon=e), steps=10), seed) for e in sizes]
+    counts = [_correct_after(model, x, y, PGD(threat.resized(e), steps=10), seed) for e in sizes]
     # One example may be fooled, or not, by the random start alone.
     passed = all(b <= a + 1 for a, b in pairwise(counts))
     listed = ", ".join(f"{count} at {e:.3g}" for count, e in zip(counts, sizes, strict=True))
@@ -145,9 +145,7 @@ def _growing(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed:
 
 def _unbounded(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed: Seed) -> Check:
     whole = threat.whole(x)
-    left = _correct_after(
-        model, x, y, PGD(replace(threat, epsilon=whole), steps=50, step_size=whole / 10), seed
-    )
+    left = _correct_after(model, x, y, PGD(threat.resized(whole), steps=50, step_size=whole / 10), seed)
     passed = left <= 0.02 * len(x)
     said = (
         ""

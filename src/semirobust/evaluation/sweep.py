@@ -86,6 +86,8 @@ def sweep(
     radii = sorted(set(map(float, epsilons)) - {0.0})
     if not radii:
         raise InputError("epsilons: expected at least one radius above 0")
+    for attack in balls:
+        replace(attack.threat, epsilon=radii[-1]).check_radius(x)  # before any work
     clean = evaluate(model, x, y, batch_size=batch_size).clean
     correct = [clean]
     for number, epsilon in enumerate(radii, 1):

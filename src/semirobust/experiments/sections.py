@@ -121,10 +121,12 @@ class Threat:
     Attributes:
         norm: the norm of the ball.
         epsilon: its radius in pixel units, such as 8/255.
+        insist: take a radius whose ball holds every image, which is refused else.
     """
 
     norm: str = field(default="linf", metadata=setting(flag="--norm", names=NORMS))
     epsilon: float = field(default=8 / 255, metadata=setting(flag="--eps"))
+    insist: bool = field(default=False, metadata=setting(flag="--insist-eps"))
 
     def __post_init__(self) -> None:
         if self.epsilon < 0:
@@ -134,7 +136,8 @@ class Threat:
     @property
     def ball(self) -> AbstractBall:
         """The norm ball."""
-        return NORMS.make(self.norm, {"epsilon": self.epsilon})
+        insist = {"insist": True} if self.insist else {}
+        return NORMS.make(self.norm, {"epsilon": self.epsilon, **insist})
 
 
 @dataclass(frozen=True, kw_only=True)

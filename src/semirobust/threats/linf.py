@@ -21,6 +21,10 @@ class Linf(AbstractBall):
 
     search_order: ClassVar[float | None] = math.inf
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_radius(torch.empty(1, 1))  # its reach does not depend on the size of an image
+
     @property
     def norm(self) -> str:
         return "Linf"

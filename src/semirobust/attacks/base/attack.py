@@ -228,5 +228,9 @@ class AbstractBallAttack(AbstractAttack):
             raise InputError(f"threat: expected a norm ball such as Linf(8/255), got {self.threat!r}")
         AbstractAttack.__post_init__(self)
 
+    def check_shape(self, x: Tensor) -> None:
+        super().check_shape(x)
+        self.threat.check_radius(x)
+
     def _finish(self, x: Tensor, x_adv: Tensor) -> Tensor:
         return self.threat.restrict(x, x_adv)

@@ -2,8 +2,8 @@
 
 import math
 from abc import abstractmethod
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -23,6 +23,8 @@ class AbstractBall(AbstractThreat):
 
     Args:
         epsilon: the radius, in pixel units where 1 is the whole range; 0 allows nothing.
+        insist: take a radius that reaches every image in [0, 1] from every other, which is refused else,
+            since it is nearly always a number from 0 to 255.
 
     Attributes:
         sparse: the perturbations that gain most change few values, so auto-PGD takes sparse steps and starts
@@ -35,10 +37,28 @@ class AbstractBall(AbstractThreat):
     search_order: ClassVar[float | None] = None
 
     epsilon: float
+    insist: bool = field(default=False, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         if not (isinstance(self.epsilon, int | float) and math.isfinite(self.epsilon) and self.epsilon >= 0):
             raise InputError(f"epsilon: expected a finite number of at least 0, got {self.epsilon!r}")
+
+    def check_radius(self, x: Tensor) -> None:
+        """Raise ``InputError`` where all images shaped like those of ``x`` (N, ...) lie in the ball, and
+        nobody insisted on that.
+        """
+        if self.insist or self.epsilon < (whole := self.whole(x)):
+            return
+        meant = f"; did you mean {self.epsilon:g}/255?" if self.epsilon <= 255 else "."
+        raise InputError(
+            f"epsilon: expected a radius below {whole:.4g}, from where on the {self.norm} ball holds every"
+            f" image with pixels from 0 to 1; got {self.epsilon:g}{meant} It is taken with"
+            f" {type(self).__name__}({self.epsilon:g}, insist=True), on the command line with --insist-eps"
+        )
+
+    def resized(self, epsilon: float) -> Self:
+        """The ball of another radius, whatever it is."""
+        return replace(self, epsilon=epsilon, insist=True)
 
     @property
     @abstractmethod

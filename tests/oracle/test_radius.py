@@ -1,0 +1,65 @@
+"""Radii that hold every image are refused, since they are nearly always numbers from 0 to 255."""
+
+import pytest
+import torch
+from torch import nn
+
+import semirobust as sr
+from semirobust.core.errors import InputError
+from semirobust.experiments.recipe import Recipe
+
+
+@pytest.fixture
+def linear():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
+
+
+# kind: `Linf(8)`, a radius in pixels from 0 to 255 | it is refused with the question "8/255?"
+@pytest.mark.parametrize(
+    ("epsilon", "meant"), [(8, "8/255"), (1, "1/255"), (1.0, "1/255"), (2.5, "2.5/255"), (128, "128/255")]
+)
+def test_a_radius_in_bytes_is_refused_with_what_was_meant(epsilon, meant):
+    with pytest.raises(
+        InputError, match=rf"below 1, .* got {epsilon:g}; did you mean {meant}\?.*insist=True"
+    ):
+        sr.Linf(epsilon)
+
+
+def test_no_question_where_no_byte_was_meant():
+    with pytest.raises(InputError, match=r"got 1000\. It is taken"):
+        sr.Linf(1000)
+
+
+@pytest.mark.parametrize(("norm", "whole"), [(sr.L2, 12**0.5), (sr.L1, 12.0)])
+# kind: an l2 or l1 radius that is longer than any two images are apart | it is refused once the size of an image is known
+def test_a_ball_around_any_image_that_holds_all_is_refused_before_the_attack(linear, norm, whole):
+    x, y = torch.rand(4, 3, 2, 2), torch.zeros(4, dtype=torch.long)
+    for attack in (sr.PGD, sr.FGSM, sr.Square, sr.AutoAttack):
+        for run in (lambda a: sr.evaluate(linear, x, y, a), lambda a: a(linear, x, y)):
+            with pytest.raises(InputError, match=rf"epsilon: expected a radius below {whole:.4g}"):
+                run(attack(norm(whole)))
+    sr.FGSM(norm(0.99 * whole))(linear, x, y)
+
+
+# kind: a radius that holds every image, on purpose | `insist=True` and `--insist-eps` take it
+def test_who_insists_gets_the_whole_cube(linear):
+    x = torch.rand(4, 3, 2, 2)
+    y = linear(x).argmax(1)
+    for norm in (sr.Linf, sr.L2, sr.L1):
+        ball = norm(8, insist=True) if norm is sr.Linf else norm(20, insist=True)
+        assert sr.evaluate(linear, x, y, sr.PGD(ball)).worst.sum() <= 2
+    assert Recipe({"threat": {"epsilon": 8, "insist": True}}).threat.ball == sr.Linf(8.0, insist=True)
+    with pytest.raises(InputError, match=r"threat\.epsilon: expected a radius below 1.*8/255.*--insist-eps"):
+        Recipe({"threat": {"epsilon": "8"}})
+
+
+# kind: a security curve over radii from 0 to 255 | it is refused before its first radius is tried
+def test_a_curve_says_so_before_its_first_radius(linear):
+    x, y = torch.rand(4, 3, 2, 2), torch.zeros(4, dtype=torch.long)
+    tried = []
+    with pytest.raises(InputError, match="8/255"):
+        sr.sweep(linear, x, y, sr.FGSM(sr.Linf(0.1)), [0.1, 8], progress=lambda *done: tried.append(done))
+    assert not tried
+    curve = sr.sweep(linear, x, y, sr.FGSM(sr.Linf(0.1, insist=True)), [0.1, 1])
+    assert curve.epsilons == (0.0, 0.1, 1.0)

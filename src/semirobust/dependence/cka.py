@@ -12,10 +12,13 @@ from semirobust.dependence import DEPENDENCES
 from semirobust.dependence.base.dependence import Orders, Shapes
 from semirobust.dependence.base.estimate import Raw
 from semirobust.dependence.base.pairwise import jackknife
+from semirobust.dependence.base.rounding import defined, rounding
 from semirobust.dependence.base.sketched import AbstractSketched
 from semirobust.dependence.base.unbiased import unbiased_from_sums
 
 __all__ = ["CKA"]
+
+_CANCELLED = 1e-12  # of a sum whose terms cancel, what is left of them by rounding alone
 
 
 @DEPENDENCES.register("cka")
@@ -25,7 +28,8 @@ class CKA(AbstractSketched):
 
     Source: Kornblith et al. 2019, equation 5. With fewer examples than features it is near 1 for independent
     data too. ``debiased`` replaces all three products by the unbiased HSIC of Song et al. 2012, whose null is
-    0. CKA measures linear dependence only: a rotation or a common factor changes nothing, and it is blind to
+    0. A side whose unbiased HSIC with itself is 0 but for rounding has no debiased CKA, as where no two
+    examples share a feature (ours). CKA measures linear dependence only: a rotation or a common factor changes nothing, and it is blind to
     an elementwise square.
 
     Args:
@@ -47,13 +51,20 @@ class CKA(AbstractSketched):
         AbstractSketched.__post_init__(self)
         check_counts(0, groups=self.groups)
 
+    @property
+    def _words(self) -> str:
+        return f"debiased {self.name}" if self.debiased else self.name
+
     def measure(self, x: Tensor, y: Tensor, shapes: Shapes, orders: Orders, seed: Seed) -> Raw:
+        errors = [rounding(side, shape.dtype) for side, shape in zip((x, y), shapes, strict=True)]
         rows_x, rows_y = x.T, y.T
-        spread = _product(self, rows_x, rows_x) * _product(self, rows_y, rows_y)
+        own_x, own_y = _own(self, rows_x, errors[0]), _own(self, rows_y, errors[1])
+        defined(self._words, own_x, own_y)
+        spread = own_x * own_y
 
         def of(chosen: Tensor) -> float:
             x, y = rows_x[chosen], rows_y[chosen]
-            return _ratio(_product(self, x, y), _product(self, x, x) * _product(self, y, y))
+            return _ratio(_product(self, x, y), _own(self, x, errors[0]) * _own(self, y, errors[1]))
 
         return Raw(
             value=_ratio(_product(self, rows_x, rows_y), spread),
@@ -65,8 +76,22 @@ class CKA(AbstractSketched):
 
 
 def _ratio(product: float, spread: float) -> float:
-    # A constant side has no spread and depends on nothing.
-    return product / math.sqrt(spread) if spread > 0 else 0.0
+    return product / math.sqrt(spread)
+
+
+def _own(settings: CKA, rows: Tensor, error: float) -> float:
+    """The product of a side with itself; NaN where it is 0 but for rounding.
+
+    ``error`` is how far the entries may be off. The debiased form is the squared norm of a kernel without its
+    diagonal, doubly centred. So what is below the square of that kernel's error is nothing.
+    """
+    n, spread = len(rows), float((rows - rows.mean(0)).square().sum())
+    if settings.debiased:
+        least = (_CANCELLED * spread**2 + 8 * n * error**2 * spread) / (n * (n - 3))
+    else:
+        least = (rows.numel() * error**2) ** 2
+    own = _product(settings, rows, rows)
+    return own if own > least else math.nan
 
 
 def _product(settings: CKA, x: Tensor, y: Tensor) -> float:

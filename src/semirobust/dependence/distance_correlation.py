@@ -12,9 +12,12 @@ from semirobust.dependence import DEPENDENCES
 from semirobust.dependence.base.dependence import Orders, Shapes
 from semirobust.dependence.base.estimate import Raw
 from semirobust.dependence.base.pairwise import among, distances, jackknife
+from semirobust.dependence.base.rounding import defined, rounding
 from semirobust.dependence.base.sketched import AbstractSketched
 
 __all__ = ["DistanceCorrelation"]
+
+_CANCELLED = 1e-13  # of squared distances, what is left by rounding alone where they cancel
 
 
 @DEPENDENCES.register("distance-correlation")
@@ -26,7 +29,7 @@ class DistanceCorrelation(AbstractSketched):
     With infinitely many examples it is 0 under independence and only there. Source: Szekely, Rizzo & Bakirov
     2007, definitions 3 to 5. With few examples of many dimensions it is near 1 for independent data too.
     ``unbiased`` gives the bias-corrected squared form of Szekely & Rizzo 2014. Its null is 0, and it may be
-    negative.
+    negative. A side whose examples are all equally far from each other has none.
 
     Args:
         unbiased: the bias-corrected squared distance correlation.
@@ -47,13 +50,17 @@ class DistanceCorrelation(AbstractSketched):
         check_counts(0, groups=self.groups)
 
     def measure(self, x: Tensor, y: Tensor, shapes: Shapes, orders: Orders, seed: Seed) -> Raw:
+        errors = [rounding(side, shape.dtype) for side, shape in zip((x, y), shapes, strict=True)]
         a, b = (distances(rows) for rows in (x.T, y.T))
         centred_a, centred_b = self._centred(a), self._centred(b)
-        spread = _spread(centred_a, centred_b)
+        own = _own(centred_a, a, errors[0]), _own(centred_b, b, errors[1])
+        defined(f"unbiased {self.name}" if self.unbiased else self.name, *own)
+        spread = math.sqrt(own[0] * own[1])
 
         def of(chosen: Tensor) -> float:
-            p, q = self._centred(among(a, chosen)), self._centred(among(b, chosen))
-            return self._ratio(p, q, _spread(p, q))
+            d, e = among(a, chosen), among(b, chosen)
+            p, q = self._centred(d), self._centred(e)
+            return self._ratio(p, q, math.sqrt(_own(p, d, errors[0]) * _own(q, e, errors[1])))
 
         return Raw(
             value=self._ratio(centred_a, centred_b, spread),
@@ -74,10 +81,13 @@ class DistanceCorrelation(AbstractSketched):
         return centred.fill_diagonal_(0)
 
     def _ratio(self, a: Tensor, b: Tensor, spread: float) -> float:
-        ratio = float((a * b).sum()) / spread if spread else 0.0
+        ratio = float((a * b).sum()) / spread
         # Without bias correction rounding alone can make it negative.
-        return ratio if self.unbiased else math.sqrt(max(ratio, 0.0))
+        return ratio if self.unbiased or math.isnan(ratio) else math.sqrt(max(ratio, 0.0))
 
 
-def _spread(a: Tensor, b: Tensor) -> float:
-    return math.sqrt(float(a.square().sum()) * float(b.square().sum()))
+def _own(centred: Tensor, d: Tensor, error: float) -> float:
+    """The squared norm of centred distances; NaN where it is 0 but for the rounding of the distances ``d``."""
+    least = _CANCELLED * float(d.square().sum()) + 4 * (len(d) * error) ** 2
+    own = float(centred.square().sum())
+    return own if own > least else math.nan

@@ -14,6 +14,7 @@ from semirobust.core.seed import Seed
 from semirobust.dependence import DEPENDENCES
 from semirobust.dependence.base.dependence import Orders, Shapes
 from semirobust.dependence.base.estimate import Raw
+from semirobust.dependence.base.rounding import deviations
 from semirobust.dependence.base.sketched import AbstractSketched
 
 __all__ = ["InfoNCE"]
@@ -63,7 +64,9 @@ class InfoNCE(AbstractSketched):
     def measure(self, x: Tensor, y: Tensor, shapes: Shapes, orders: Orders, seed: Seed) -> Raw:
         rows = torch.randperm(x.shape[1], generator=(seed / "halves").generator()).to(x.device)
         half = len(rows) // 2
-        a, b = (_standardised(side, rows[:half]) for side in (x, y))
+        a, b = (
+            _standardised(side, rows[:half], shape.dtype) for side, shape in zip((x, y), shapes, strict=True)
+        )
         critic = self._trained(a[rows[:half]], b[rows[:half]], seed)
         g, h = (_output(side[rows[half:]], part) for side, part in zip((a, b), critic, strict=True))
         size = min(self.batch, len(g))
@@ -96,15 +99,10 @@ class InfoNCE(AbstractSketched):
         return g, h
 
 
-def _standardised(columns: Tensor, rows: Tensor) -> Tensor:
+def _standardised(columns: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
     """(N, k) with mean 0 and deviation 1 over the given rows."""
-    chosen = columns[:, rows]
-    deviation = chosen.std(1, keepdim=True)
-    return (
-        ((columns - chosen.mean(1, keepdim=True)) / torch.where(deviation > 0, deviation, 1.0))
-        .T.float()
-        .contiguous()
-    )
+    middle = columns[:, rows].mean(1, keepdim=True)
+    return ((columns - middle) / deviations(columns, dtype, rows)).T.float().contiguous()
 
 
 def _weights(inputs: int, hidden: int, generator: torch.Generator, device: torch.device) -> list[Tensor]:

@@ -15,9 +15,11 @@ from semirobust.core.checks import check_counts
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.dependence import DEPENDENCES
+from semirobust.dependence.base.buckets import multipliers
 from semirobust.dependence.base.dependence import Orders, Shapes
 from semirobust.dependence.base.estimate import Raw
 from semirobust.dependence.base.pairwise import among, distances
+from semirobust.dependence.base.rounding import deviations
 from semirobust.dependence.base.sketched import AbstractSketched
 
 __all__ = ["KSG"]
@@ -25,6 +27,7 @@ __all__ = ["KSG"]
 Floats = NDArray[np.floating]
 _TREE_DIMENSIONS = 6  # in more dimensions a tree visits most of the points
 _NOISE = 1e-10  # relative size of the noise that breaks ties
+_EQUAL = 1e-7  # of the largest distance: nearer than this are examples that differ by noise alone
 
 
 @DEPENDENCES.register("ksg")
@@ -39,7 +42,8 @@ class KSG(AbstractSketched):
     within each side (ours; they allow any norm), over all pairs.
 
     The estimate is nearly unbiased in a few dimensions. In many it falls far below a large true value. It may
-    be slightly negative.
+    be slightly negative. The ceiling is what a side tells of itself: psi(N) - psi(k), and less where examples
+    are equal (ours, by the same estimate of that side against itself under other noise).
 
     Args:
         neighbours: k.
@@ -68,12 +72,27 @@ class KSG(AbstractSketched):
         return sum(side.features for side in shapes) <= _TREE_DIMENSIONS
 
     def measure(self, x: Tensor, y: Tensor, shapes: Shapes, orders: Orders, seed: Seed) -> Raw:
-        x, y = _scaled(x, seed / "noise" / "x"), _scaled(y, seed / "noise" / "y")
+        dtypes = [shape.dtype for shape in shapes]
+        tied = [side for side in zip((x, y), dtypes, "xy", strict=True) if _has_ties(side[0])]
+        tied_sides = [
+            (_scaled(side, dtype, seed / "noise" / name), _scaled(side, dtype, seed / "ceiling" / name))
+            for side, dtype, name in tied
+        ]
+        x, y = (
+            _scaled(side, dtype, seed / "noise" / name)
+            for side, dtype, name in zip((x, y), dtypes, "xy", strict=True)
+        )
         n, k = x.shape[1], self.neighbours
+        ceiling = float(digamma(n) - digamma(k)) / math.log(2)
         if self._in_trees(shapes):
+            selves = [_by_trees(a.T.cpu().numpy(), b.T.cpu().numpy(), k).mean() for a, b in tied_sides]
             terms = _by_trees(x.T.cpu().numpy(), y.T.cpu().numpy(), k)
             null = [_by_trees(x.T.cpu().numpy(), y[:, order].T.cpu().numpy(), k).mean() for order in orders]
         else:
+            selves = [
+                _by_pairs(_levelled(distances(a.T)), _levelled(distances(b.T)), k).mean()
+                for a, b in tied_sides
+            ]
             a, b = _levelled(distances(x.T)), _levelled(distances(y.T))
             terms = _by_pairs(a, b, k)
             null = [_by_pairs(a, among(b, order), k).mean() for order in orders]
@@ -82,13 +101,21 @@ class KSG(AbstractSketched):
             error=float(terms.std() / math.sqrt(n)),
             null=tuple(float(value) for value in null),
             used=n,
-            ceiling=float(digamma(n) - digamma(k)) / math.log(2),
+            # With ties more than k examples are nearest, and a side tells less even of itself.
+            ceiling=max(min([ceiling, *map(float, selves)]), float(terms.mean())),
         )
 
 
-def _scaled(columns: Tensor, seed: Seed) -> Tensor:
-    deviation = columns.std(1, keepdim=True)
-    scaled = (columns - columns.mean(1, keepdim=True)) / torch.where(deviation > 0, deviation, 1.0)
+def _has_ties(columns: Tensor) -> bool:
+    """Whether two examples of (k, n) are equal; by a hash, which errs once in 10^9 times."""
+    bits = (columns + 0.0).view(torch.int64)  # one 0 alone, without a sign
+    bits = bits ^ (bits >> 32)  # of small whole numbers all that differs are the first bits
+    odd = torch.tensor(multipliers(len(columns)), device=columns.device)
+    return len(torch.unique((bits * odd[:, None]).sum(0))) < columns.shape[1]
+
+
+def _scaled(columns: Tensor, dtype: torch.dtype, seed: Seed) -> Tensor:
+    scaled = (columns - columns.mean(1, keepdim=True)) / deviations(columns, dtype)
     return scaled + _NOISE * torch.randn(columns.shape, generator=seed.generator(), dtype=torch.float64).to(
         columns.device
     )
@@ -99,7 +126,10 @@ def _levelled(d: Tensor) -> Tensor:
     examples are near.
     """
     middle = d.median()
-    return d / (middle if middle > 0 else 1.0)
+    # Where most examples are equal the median is noise; then it is taken of those that differ.
+    if middle <= (least := _EQUAL * d.max()):
+        middle = d[d > least].median()
+    return d / middle
 
 
 def _terms(n_x: Floats, n_y: Floats, k: int, n: int) -> Floats:

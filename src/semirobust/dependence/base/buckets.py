@@ -10,7 +10,7 @@ from torch import Tensor
 
 from semirobust.core.seed import Seed
 
-__all__ = ["Buckets", "Plugin", "buckets", "plugin"]
+__all__ = ["Buckets", "Plugin", "buckets", "multipliers", "plugin"]
 
 _FAR = 2.0**53  # bucket numbers up to here are exact in float64
 _CHUNK = 1 << 15  # examples at once, so that a million need little more memory than their keys
@@ -62,7 +62,7 @@ def buckets(columns: Tensor, width: Tensor, shift: Tensor) -> Buckets:
         width, shift: (k,).
     """
     width, shift = (side.to(columns.device)[:, None] for side in (width, shift))
-    odd = torch.tensor(_multipliers(len(columns)), device=columns.device)[:, None]
+    odd = torch.tensor(multipliers(len(columns)), device=columns.device)[:, None]
     parts = [
         (part + shift).div_(width).floor_().clamp_(-_FAR, _FAR).long().mul_(odd).sum(0)
         for part in columns.split(_CHUNK, dim=1)
@@ -100,7 +100,8 @@ def _cells(key: Tensor) -> tuple[Tensor, Tensor]:
 
 
 @cache
-def _multipliers(k: int) -> list[int]:
+def multipliers(k: int) -> list[int]:
+    """(k,) fixed odd numbers of 64 bits, for a hash of k numbers."""
     drawn = torch.randint(-(2**62), 2**62, (k,), generator=Seed(("buckets",)).generator())
     odd: NDArray[np.int64] = drawn.numpy() * 2 + 1
     return [int(a) for a in odd]

@@ -14,6 +14,7 @@ __all__ = ["Estimate", "Raw", "Verdict", "combine"]
 Verdict = Literal["informative", "saturated", "indistinguishable from independence", "not tested"]
 
 _LEVEL = 0.05
+_ROUNDING = 1e-10  # relative: two orders of the same sum differ by less
 _NORMAL = 1.959964  # 97.5 % quantile of the standard normal distribution
 # Saturated: a value of this fraction of the ceiling, or a null of that one.
 _FULL = 0.95
@@ -102,8 +103,11 @@ class Estimate:
 
     @property
     def p_value(self) -> float:
-        """Of the permutation test: (1 + permutations of at least this value) / (1 + permutations)."""
-        return (1 + sum(v >= self.value for v in self.null)) / (1 + len(self.null))
+        """Of the permutation test: (1 + permutations of at least this value) / (1 + permutations), where what
+        differs by rounding alone is equal.
+        """
+        least = self.value - _ROUNDING * abs(self.value)
+        return (1 + sum(v >= least for v in self.null)) / (1 + len(self.null))
 
     @property
     def verdict(self) -> Verdict:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
+from semirobust.dependence.base.rounding import equal_within
 
 __all__ = ["Moments", "Reduction", "Rows", "flat", "rows_of", "sketch", "whole"]
 
@@ -65,7 +66,7 @@ class Moments:
     Attributes:
         n: examples so far.
         features: numbers of an example; 0 before the first batch.
-        constant: whether all examples so far were equal.
+        constant: whether all examples so far were equal but for rounding.
         dtype, device: of the features.
     """
 
@@ -84,7 +85,8 @@ class Moments:
             raise InputError(
                 f"features: expected {self.features} numbers an example as before, got {batch.shape[1]}"
             )
-        self.constant = self.constant and bool((batch == self._first).all())
+        if self.constant:
+            self.constant = bool(((batch - self._first).abs() <= equal_within(self._first)).all())
         if spread:
             # Sums as products with ones are ten times as fast as torch.var_mean over rows.
             ones = batch.new_ones(count)

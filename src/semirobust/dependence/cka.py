@@ -29,8 +29,8 @@ class CKA(AbstractSketched):
     Source: Kornblith et al. 2019, equation 5. With fewer examples than features it is near 1 for independent
     data too. ``debiased`` replaces all three products by the unbiased HSIC of Song et al. 2012, whose null is
     0. A side whose unbiased HSIC with itself is 0 but for rounding has no debiased CKA, as where no two
-    examples share a feature (ours). CKA measures linear dependence only: a rotation or a common factor changes nothing, and it is blind to
-    an elementwise square.
+    examples share a feature (ours). CKA measures linear dependence only: a rotation or a common factor
+    changes nothing, and it is blind to an elementwise square.
 
     Args:
         debiased: take unbiased estimates; they may be slightly negative.

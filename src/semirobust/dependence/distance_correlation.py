@@ -87,7 +87,7 @@ class DistanceCorrelation(AbstractSketched):
 
 
 def _own(centred: Tensor, d: Tensor, error: float) -> float:
-    """The squared norm of centred distances; NaN where it is 0 but for the rounding of the distances ``d``."""
+    """The squared norm of centred distances; NaN where it is 0 but for the rounding of distances ``d``."""
     least = _CANCELLED * float(d.square().sum()) + 4 * (len(d) * error) ** 2
     own = float(centred.square().sum())
     return own if own > least else math.nan

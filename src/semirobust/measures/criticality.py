@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semirobust.attacks.pgd import PGD
@@ -30,6 +31,7 @@ from semirobust.layers.quiet import quiet
 from semirobust.layers.reach import without_effect
 from semirobust.layers.scores import Floats, LayerScores
 from semirobust.measures import MEASURES
+from semirobust.measures.base.bootstrap import bootstrap_means
 from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
 from semirobust.threats import AbstractBall
 
@@ -37,6 +39,7 @@ __all__ = ["Criticality", "CriticalityResult", "Form", "Scale", "criticality"]
 
 Scale = Literal["paper", "rms", "relative"]
 Form = Literal["distance", "curvature"]
+_ULPS = 16  # what moves by fewer units in the last place moves by rounding alone
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,8 @@ class Criticality(AbstractLayerMeasure):
     b(i) is the layer before, i-1 in the paper's chains. Where layers run beside each other it is the last one
     that the input of layer i depends on (ours), and layers that all take the image are C_i = W(F_i). Layers
     whose outputs meet at one place have one feature, and so one weakness. There is no number (NaN) where the
-    feature before does not move, since x / 0 says nothing, and where the feature does not depend on what the
-    layer computes, as in a branch behind a norm of weight 0.
+    feature before moves by rounding at most, since x / 0 says nothing, and where the feature does not depend
+    on what the layer computes, as in a branch behind a norm of weight 0.
 
     The form ``curvature`` (equation 9) has ||J_i(x')^T (F_i(x') - F_i(x))||_2 / ||x' - x||_2 in place of the
     distance, J_i the Jacobian of F_i. It is computed exactly, by one vector-Jacobian product for each layer.
@@ -127,9 +130,8 @@ class Criticality(AbstractLayerMeasure):
         if self.scale not in ("paper", "rms", "relative"):
             raise InputError(f"scale: expected paper, rms or relative; got {self.scale!r}")
         if self.batch_size < 1 or self.resamples < 1:
-            raise InputError(
-                f"batch_size and resamples: expected at least 1, got {self.batch_size} and {self.resamples}"
-            )
+            given = f"{self.batch_size} and {self.resamples}"
+            raise InputError(f"batch_size and resamples: expected at least 1, got {given}")
         check_place(self.at)
 
     def scores(self, context: MeasureContext) -> list[LayerScores]:
@@ -166,14 +168,15 @@ class Criticality(AbstractLayerMeasure):
         divisor = self._divisors([layers.at(index) for index in indices])
         # With few batches a bootstrap over them would be too coarse.
         unit = self.batch_size if len(x) >= 8 * self.batch_size else 1
-        draws = _bootstrap_sums(np.stack([changes, size]), unit, self.resamples, seed)
+        draws = bootstrap_means(np.stack([changes, size]), unit, self.resamples, seed)
         before = _before(layers, indices)
         boot = _ratio(self._weakness(draws[0], draws[1], divisor, 1), before)
         weakness = self._weakness(changes.sum(0), size.sum(0), divisor, len(x))
+        moved = self._moved(changes.sum(0), size.sum(0), x.dtype)
         still = () if self.at == "conv" else without_effect(model, layers, x, indices)
         # The feature may move all the same, which counts for the layers behind it.
-        values = _ratio(weakness, before)
-        unknown = np.isin(indices, still) | (np.isnan(values) & (weakness == 0))
+        values = _ratio(np.where(moved, weakness, 0.0), before)
+        unknown = np.isin(indices, still) | (np.isnan(values) & ~moved) | ~np.isfinite(weakness)
         values[unknown] = weakness[unknown] = np.nan
         missing = np.isnan(values)
         low, high = (np.where(missing, np.nan, np.quantile(boot, q, axis=0)) for q in (0.025, 0.975))
@@ -185,15 +188,20 @@ class Criticality(AbstractLayerMeasure):
             weakness=weakness,
             examples=len(x),
             layers=len(layers),
-            notes=tuple(_notes(still, [i for i, none in zip(indices, missing, strict=True) if none])),
+            notes=tuple(_notes(still, indices, missing, np.append(moved, True)[before])),
         )
 
-    def index(self, layers: LayerMap, changes: Floats, size: Floats) -> LayerScores:
-        """The criticality, without an interval, from some rows of what :meth:`per_example` gives."""
+    def index(
+        self, layers: LayerMap, changes: Floats, size: Floats, dtype: torch.dtype = torch.float64
+    ) -> LayerScores:
+        """The criticality, without an interval, from some rows of what :meth:`per_example` gives of images of
+        this ``dtype``.
+        """
         indices = indices_at(layers, self.at)
         divisor = self._divisors([layers.at(index) for index in indices])
         weakness = self._weakness(changes.sum(0), size.sum(0), divisor, len(changes))
-        values = _ratio(weakness, _before(layers, indices))
+        moved = self._moved(changes.sum(0), size.sum(0), dtype)
+        values = _ratio(np.where(moved, weakness, 0.0), _before(layers, indices))
         return LayerScores.without_interval(
             "criticality", values, indices=indices, examples=len(changes), layers=len(layers)
         )
@@ -258,21 +266,29 @@ class Criticality(AbstractLayerMeasure):
 
     def _weakness(self, changes: Floats, size: Floats, divisor: Floats, n: int) -> Floats:
         """W (..., L) of each layer from sums (..., L) over ``n`` examples."""
-        return changes / np.maximum(size, 1e-300) if self.scale == "relative" else changes / n / divisor
+        if self.scale != "relative":
+            return changes / n / divisor
+        return np.divide(changes, size, out=np.full_like(changes, np.nan), where=size > 0)
+
+    def _moved(self, changes: Floats, size: Floats, dtype: torch.dtype) -> NDArray[np.bool_]:
+        """Which features move by more than rounding, (L,), from sums over examples."""
+        least = _ULPS * torch.finfo(dtype).eps if self.form == "distance" else 0.0
+        return changes > least * size
 
 
-def _notes(still: Collection[int], missing: Sequence[int]) -> Iterator[str]:
-    """Why layers have no number."""
-    if still:
-        yield (
-            f"criticality: no number in {listed(still, 'layer')}, because with the weights of now what such a"
-            " layer computes does not reach its feature"
-        )
-    if unmoved := [index for index in missing if index not in still]:
-        yield (
-            f"criticality: no number in {listed(unmoved, 'layer')}, because the attack does not move the"
-            " feature before such a layer"
-        )
+def _notes(
+    still: Collection[int], indices: Sequence[int], missing: NDArray[np.bool_], moved: NDArray[np.bool_]
+) -> Iterator[str]:
+    """Why layers have no number; ``moved`` is of the feature before each."""
+    others = [(i, k) for i, none, k in zip(indices, missing, moved, strict=True) if none and i not in still]
+    reasons = (
+        (still, "with the weights of now what such a layer computes does not reach its feature"),
+        ([i for i, k in others if not k], "the attack does not move the feature before such a layer"),
+        ([i for i, k in others if k], "its feature, or the one before, is 0 or not finite"),
+    )
+    for layers, text in reasons:
+        if layers:
+            yield f"criticality: no number in {listed(layers, 'layer')}, because {text}"
 
 
 def _size(layer: Layer, at: Place) -> int:
@@ -289,22 +305,6 @@ def _ratio(weakness: Floats, before: list[int]) -> Floats:
     ones = np.ones_like(weakness[..., :1])
     previous = np.concatenate([weakness, ones], -1)[..., before]
     return np.divide(weakness, previous, out=np.full_like(weakness, np.nan), where=previous > 0)
-
-
-def _bootstrap_sums(values: Floats, unit: int, resamples: int, seed: Seed) -> Floats:
-    """Means per example in each resample: (Q, N, L) -> (Q, resamples, L).
-
-    Units of ``unit`` consecutive examples are drawn with replacement. A resample is a weight for each unit,
-    so that all of them are one product.
-    """
-    n = values.shape[1]
-    starts = np.arange(0, n, unit)
-    sums = np.add.reduceat(values, starts, axis=1)
-    counts = np.diff(np.append(starts, n)).astype(np.float64)
-    rng = np.random.default_rng(seed.integer)
-    chosen = rng.integers(0, len(starts), (resamples, len(starts)))
-    weights = np.stack([np.bincount(row, minlength=len(starts)) for row in chosen]).astype(np.float64)
-    return np.einsum("ru,qul->qrl", weights, sums) / (weights @ counts)[None, :, None]
 
 
 @anywhere

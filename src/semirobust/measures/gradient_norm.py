@@ -1,7 +1,7 @@
 """The gradient of the robust loss in the weights of each layer, relative to these."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semirobust.core.errors import InputError
+from semirobust.core.text import listed
 from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES
@@ -24,7 +25,8 @@ class GradientNorm(AbstractLayerMeasure):
     layer l; eval mode.
 
     Source: the relative gradient norm by which Lee et al. (2023, "Surgical fine-tuning") choose the layers to
-    tune, here of the robust loss. The interval is by a bootstrap over parts of the examples.
+    tune, here of the robust loss. The interval is by a bootstrap over parts of the examples. Weights that are
+    all 0 have no such ratio.
 
     Args:
         parts: number of parts; of each the gradient of all weights is stored.
@@ -42,7 +44,9 @@ class GradientNorm(AbstractLayerMeasure):
 
     def scores(self, context: MeasureContext) -> list[LayerScores]:
         model, layers, x, y = context.model, context.layers, context.x, context.y
-        weights = [model.get_parameter(f"{layer.name}.weight") for layer in layers]
+        # A layer whose weights are computed from others has none of its own.
+        indices = tuple(layer.index for layer in layers if layer.weights)
+        weights = [model.get_parameter(layers.at(index).weights[0]) for index in indices]
         size = math.ceil(len(x) / self.parts)
         gradients: list[list[Tensor]] = [[] for _ in weights]
         with quiet(model):
@@ -51,7 +55,7 @@ class GradientNorm(AbstractLayerMeasure):
             for number, (a, b) in enumerate(zip(context.x_adv.split(size), y.split(size), strict=True), 1):
                 with torch.enable_grad():
                     loss = F.cross_entropy(model(a), b, reduction="sum") / len(x)
-                    new = torch.autograd.grad(loss, weights)
+                    new = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
                 for parts, gradient in zip(gradients, new, strict=True):
                     parts.append(gradient.flatten())
                 context.progress("gradient-norm", number, self.parts)
@@ -64,11 +68,23 @@ class GradientNorm(AbstractLayerMeasure):
         for parts, weight in zip(gradients, weights, strict=True):
             stacked = torch.stack(parts).double()
             # Norms of sums of parts follow from the products between parts.
-            products = (stacked @ stacked.T).cpu().numpy() / float(weight.detach().double().square().sum())
+            length = float(weight.detach().double().square().sum())
+            products = (
+                (stacked @ stacked.T).cpu().numpy() / length if length else np.full((count, count), np.nan)
+            )
+            if not np.isfinite(products).all():
+                rows.append((math.nan, math.nan, math.nan))
+                continue
             boot = np.sqrt(np.maximum(np.einsum("ri,ij,rj->r", draws, products, draws), 0))
             rows.append((math.sqrt(max(float(products.sum()), 0.0)), *np.quantile(boot, (0.025, 0.975))))
-        return [
-            LayerScores.from_rows(
-                "gradient-norm", rows, indices=layers.indices, examples=len(x), layers=len(layers)
-            )
-        ]
+        found = LayerScores.from_rows(
+            "gradient-norm", rows, indices=indices, examples=len(x), layers=len(layers)
+        )
+        missing = [i for i, value in found.by_index().items() if math.isnan(value)]
+        if not missing:
+            return [found]
+        note = (
+            f"gradient-norm: no number in {listed(missing, 'layer')}, because the weights of such a layer are"
+            " all 0, or its gradient is not finite"
+        )
+        return [replace(found, notes=(note,))]

@@ -19,6 +19,7 @@ from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.layers.features import Place, indices_at
 from semirobust.layers.map import LayerMap, layer_map
+from semirobust.layers.reach import without_effect
 from semirobust.layers.scores import Floats, LayerScores
 from semirobust.measures import MEASURES
 from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
@@ -39,8 +40,8 @@ class StabilityResult:
         agreement: batch size -> mean fraction of ``chosen`` that a batch chooses.
         same: batch size -> fraction of batches that choose exactly these.
         chance: the agreement of layers chosen at random, k / L: the null.
-        between_seeds: the agreement of the choices on all examples under attacks of different seeds; 1.0 for
-            one attack.
+        between_seeds: the agreement of the choices on all examples under attacks of different seeds; NaN for
+            one attack, which has nothing to agree with.
         draws: number of batches of each size.
         examples: how many examples it was measured on.
     """
@@ -62,13 +63,13 @@ class StabilityResult:
             f"{size} images {self.agreement[size]:.0%} ({self.same[size]:.0%} just the same)"
             for size in self.agreement
         ]
-        return (
-            (
-                f"top {k} by all {self.examples} images: {layers}; "
-                f"found by batches of {', '.join(by_size)}; by chance {self.chance:.0%}"
-            ),
-            f"attacks of different seeds agree on {self.between_seeds:.0%} of the top {k}",
+        found = (
+            f"top {k} by all {self.examples} images: {layers}; "
+            f"found by batches of {', '.join(by_size)}; by chance {self.chance:.0%}"
         )
+        if math.isnan(self.between_seeds):
+            return (found, "how far attacks of different seeds agree is not known from one attack")
+        return (found, f"attacks of different seeds agree on {self.between_seeds:.0%} of the top {k}")
 
 
 @MEASURES.register("stability")
@@ -172,8 +173,16 @@ class Stability(AbstractLayerMeasure):
             change, size = self._criticality.per_example(model, layers, x, perturbed, progress)
             changes.append(change)
             sizes.append(size)
-        whole = self._top(layers, np.concatenate(changes), np.concatenate(sizes))
-        each = [set(self._top(layers, a, b)) for a, b in zip(changes, sizes, strict=True)]
+        # What has no number in criticality is chosen by no batch either.
+        still = () if self.at == "conv" else without_effect(model, layers, x, indices_at(layers, self.at))
+
+        def top(change: Floats, size: Floats, k: int | None = None) -> tuple[int, ...]:
+            scores = self._criticality.index(layers, change, size, x.dtype)
+            ranking = [i for i in scores.measured() if i != len(layers) and i not in still]
+            return tuple(ranking[:k]) if k else self._most(ranking, len(layers))
+
+        whole = top(np.concatenate(changes), np.concatenate(sizes))
+        each = [set(top(a, b, len(whole))) for a, b in zip(changes, sizes, strict=True)]
         pairs = [len(a & b) / len(whole) for i, a in enumerate(each) for b in each[:i]]
         # Each draw takes its rows from one of the attacks in turn.
         rng, drawn = np.random.default_rng(seed.integer), dict[int, list[tuple[int, ...]]]()
@@ -181,7 +190,7 @@ class Stability(AbstractLayerMeasure):
             drawn[count] = []
             for draw in range(self.draws):
                 rows, which = rng.choice(len(x), count, replace=False), draw % self.attacks
-                drawn[count].append(self._top(layers, changes[which][rows], sizes[which][rows]))
+                drawn[count].append(top(changes[which][rows], sizes[which][rows], len(whole)))
         # The classifier is measured but never chosen, as in CLAT.
         candidates = tuple(i for i in indices_at(layers, self.at) if i != len(layers))
         return StabilityResult(
@@ -194,16 +203,14 @@ class Stability(AbstractLayerMeasure):
             },
             same={n: float(np.mean([set(top) == set(whole) for top in tops])) for n, tops in drawn.items()},
             chance=len(whole) / len(candidates),
-            between_seeds=float(np.mean(pairs)) if pairs else 1.0,
+            between_seeds=float(np.mean(pairs)) if pairs else math.nan,
             draws=self.draws,
             examples=len(x),
         )
 
-    def _top(self, layers: LayerMap, changes: Floats, size: Floats) -> tuple[int, ...]:
+    def _most(self, ranking: Sequence[int], n: int) -> tuple[int, ...]:
         """The k most critical layers, most critical first."""
-        scores = self._criticality.index(layers, changes, size)
-        ranking = [i for i in scores.measured() if i != len(layers)]
-        k = math.ceil(0.05 * len(layers)) if self.k is None else self.k
+        k = math.ceil(0.05 * n) if self.k is None else self.k
         if not 1 <= k <= len(ranking):
             raise InputError(f"k: expected 1 to {len(ranking)} layers, got {k}")
         return tuple(ranking[:k])

@@ -1,7 +1,8 @@
 """By how much small changes of a layer's weights can raise the robust loss: module robust criticality."""
 
 import copy
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 from semirobust.core.errors import InputError
 from semirobust.core.interval import mean_interval
 from semirobust.core.seed import Seed
+from semirobust.core.text import listed
 from semirobust.layers.map import LayerMap
 from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import LayerScores
@@ -58,18 +60,26 @@ class WeightCriticality(AbstractLayerMeasure):
         for number, index in enumerate(measured, 1):
             worst = self._worst(model, layers, index, x_adv, y, context.seed / index)
             rises = (worst - base).double().tolist()
-            rows.append((sum(rises) / len(rises), *mean_interval(rises)))
+            number_here = (sum(rises) / len(rises), *mean_interval(rises))
+            still = not bool(model.get_parameter(layers.at(index).weights[0]).any())
+            rows.append((math.nan,) * 3 if still else number_here)
             context.progress("weight-criticality", number, len(measured))
-        return [
-            LayerScores.from_rows(
-                "weight-criticality",
-                rows,
-                unit="nats",
-                indices=measured,
-                examples=len(x_adv),
-                layers=len(layers),
-            )
-        ]
+        found = LayerScores.from_rows(
+            "weight-criticality",
+            rows,
+            unit="nats",
+            indices=measured,
+            examples=len(x_adv),
+            layers=len(layers),
+        )
+        missing = [i for i, value in found.by_index().items() if math.isnan(value)]
+        if not missing:
+            return [found]
+        note = (
+            f"weight-criticality: no number in {listed(missing, 'layer')}, because the weights of such a"
+            " layer are all 0, and a ball relative to them has no size, or the loss is not finite"
+        )
+        return [replace(found, notes=(note,))]
 
     def _worst(
         self, model: nn.Module, layers: LayerMap, index: int, x: Tensor, y: Tensor, seed: Seed

@@ -106,7 +106,8 @@ class Head:
             )
         deviation = f.std(0, correction=0)
         # A constant feature is useless: normalised it is 0, with weight 0.
-        deviation = torch.where(deviation > 0, deviation, torch.inf)
+        least = torch.finfo(reference.dtype).eps * 16 * f.abs().amax(0)  # rounding is no deviation
+        deviation = torch.where(deviation > least, deviation, torch.inf)
         classes = last.out_features
         rows = last.weight.detach().double()
         against = (rows - rows.mean(0)) * classes / (classes - 1)  # a class minus the mean of the others

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -72,37 +72,36 @@ class KSG(AbstractSketched):
         return sum(side.features for side in shapes) <= _TREE_DIMENSIONS
 
     def measure(self, x: Tensor, y: Tensor, shapes: Shapes, orders: Orders, seed: Seed) -> Raw:
-        dtypes = [shape.dtype for shape in shapes]
-        tied = [side for side in zip((x, y), dtypes, "xy", strict=True) if _has_ties(side[0])]
-        tied_sides = [
-            (_scaled(side, dtype, seed / "noise" / name), _scaled(side, dtype, seed / "ceiling" / name))
-            for side, dtype, name in tied
+        n, k, trees = x.shape[1], self.neighbours, self._in_trees(shapes)
+        ties = _has_ties(x), _has_ties(y)
+
+        def side(number: int, noise: Seed) -> Any:
+            """A side with noise: its rows for the trees, or else its distances."""
+            columns, name = (x, y)[number], "xy"[number]
+            columns = _scaled(columns, shapes[number].dtype, noise / name)
+            if trees:
+                return columns.T.cpu().numpy()
+            return _levelled(distances(columns.T), noise / "ties" / name if ties[number] else None)
+
+        def terms(a: Any, b: Any) -> Floats:
+            return _by_trees(a, b, k) if trees else _by_pairs(a, b, k)
+
+        a, b = side(0, seed / "noise"), side(1, seed / "noise")
+        found = terms(a, b)
+        # With ties more than k examples are nearest, and a side tells less even of itself.
+        attained = [
+            float(terms(own, side(number, seed / "ceiling")).mean())
+            for number, own in enumerate((a, b))
+            if ties[number]
         ]
-        x, y = (
-            _scaled(side, dtype, seed / "noise" / name)
-            for side, dtype, name in zip((x, y), dtypes, "xy", strict=True)
-        )
-        n, k = x.shape[1], self.neighbours
-        ceiling = float(digamma(n) - digamma(k)) / math.log(2)
-        if self._in_trees(shapes):
-            selves = [_by_trees(a.T.cpu().numpy(), b.T.cpu().numpy(), k).mean() for a, b in tied_sides]
-            terms = _by_trees(x.T.cpu().numpy(), y.T.cpu().numpy(), k)
-            null = [_by_trees(x.T.cpu().numpy(), y[:, order].T.cpu().numpy(), k).mean() for order in orders]
-        else:
-            selves = [
-                _by_pairs(_levelled(distances(a.T)), _levelled(distances(b.T)), k).mean()
-                for a, b in tied_sides
-            ]
-            a, b = _levelled(distances(x.T)), _levelled(distances(y.T))
-            terms = _by_pairs(a, b, k)
-            null = [_by_pairs(a, among(b, order), k).mean() for order in orders]
+        ceiling = min([float(digamma(n) - digamma(k)) / math.log(2), *attained])
+        shuffled = (b[order.cpu().numpy()] if trees else among(b, order) for order in orders)
         return Raw(
-            value=float(terms.mean()),
-            error=float(terms.std() / math.sqrt(n)),
-            null=tuple(float(value) for value in null),
+            value=float(found.mean()),
+            error=float(found.std() / math.sqrt(n)),
+            null=tuple(float(terms(a, other).mean()) for other in shuffled),
             used=n,
-            # With ties more than k examples are nearest, and a side tells less even of itself.
-            ceiling=max(min([ceiling, *map(float, selves)]), float(terms.mean())),
+            ceiling=max(ceiling, float(found.mean())),
         )
 
 
@@ -121,14 +120,21 @@ def _scaled(columns: Tensor, dtype: torch.dtype, seed: Seed) -> Tensor:
     )
 
 
-def _levelled(d: Tensor) -> Tensor:
+def _levelled(d: Tensor, ties: Seed | None) -> Tensor:
     """Distances divided by their median. Without this the side with more features alone would decide which
     examples are near.
+
+    With a seed for ``ties``, equal examples are at random tiny distances: by a matrix product they are at the
+    same rounding error on both sides, which would read as dependence.
     """
-    middle = d.median()
+    middle, least = d.median(), _EQUAL * d.max()
     # Where most examples are equal the median is noise; then it is taken of those that differ.
-    if middle <= (least := _EQUAL * d.max()):
+    if middle <= least:
         middle = d[d > least].median()
+    if ties is not None:
+        drawn = torch.rand(d.shape, generator=ties.generator(), dtype=d.dtype).to(d.device)
+        drawn = (drawn.triu(1) + drawn.triu(1).T) * least
+        d = torch.where(d > least, d, drawn)
     return d / middle
 
 

@@ -1,12 +1,7 @@
 """Tensors in files: read without running anything, written whole or not at all."""
 
 import hashlib
-import io
 import json
-import pickle
-import pickletools
-import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,65 +12,87 @@ from safetensors.torch import save
 from torch import Tensor
 
 from semirobust.core.errors import InputError
-from semirobust.core.files import check_archive, write_atomically
+from semirobust.core.files import write_atomically
+from semirobust.core.foreign_files import check_is_file, recognised
+from semirobust.core.state import versions_of
+from semirobust.core.stored import Content, Stored, checked_versions, stored_in
+from semirobust.core.torch_files import read_torch_file
 
-__all__ = ["bytes_of", "read_checked", "read_metadata", "read_tensors", "write_checked", "write_tensors"]
+__all__ = [
+    "bytes_of",
+    "read_checked",
+    "read_metadata",
+    "read_stored",
+    "read_tensors",
+    "write_checked",
+    "write_tensors",
+]
 
 _METADATA = "semirobust"  # the one entry of a safetensors header that this project writes
 _CHECKSUM = "sum"
 
-# Files from before PyTorch 1.6 hold five pickles one after the other.
-_PICKLES_PER_FILE = 5
-_MAX_NAME = 300  # characters; the names of PyTorch's own classes have under 60
+_VERSIONS = "versions"  # of modules, in that entry
+_MAX_HEADER = 100_000_000  # bytes; safetensors reads no longer one
 
-# Under which key trainers put the weights inside a checkpoint, the least ambiguous first.
-_WRAPPERS = ("state_dict", "model_state_dict", "model_state", "model", "net", "network", "weights")
+
+def read_stored(path: Path) -> Content:
+    """The dictionaries of tensors in a safetensors file or a PyTorch checkpoint, and what lies beside them.
+
+    Nothing in the file is executed.
+
+    Raises:
+        InputError: no such file, a damaged one or one of another kind, or no tensors.
+    """
+    check_is_file(path)
+    if not _is_safetensors(path):
+        return stored_in(path.name, read_torch_file(path))
+    try:
+        with safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            header = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise _unreadable(path, error) from None
+    # What safetensors' own save_model left out, because it is the same tensor under another name.
+    twins = {name: tensors[kept] for name, kept in header.items() if kept in tensors and name not in tensors}
+    try:
+        versions = checked_versions(_own(header).get(_VERSIONS))
+    except ValueError as error:
+        raise _unreadable(path, error) from None
+    return Content((Stored("", {**tensors, **twins}, versions),), {})
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors in a safetensors file or a PyTorch checkpoint, by name.
-
-    Wrappers such as ``{"state_dict": ...}`` are opened. Nothing in the file is executed.
+    """The tensors of the first dictionary of :func:`read_stored`, by name.
 
     Raises:
-        InputError: no such file, a damaged one, a pickle that asks for more than tensors, or no tensors.
+        InputError: as there.
     """
-    if not path.is_file():
-        raise InputError(f"checkpoint: expected a file at {path}, found none")
-    if path.suffix == ".safetensors":
-        try:
-            with safe_open(path, "pt") as file:
-                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise _unreadable(path, error) from None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about old pickle protocols; unsafe ones are refused below
-            _check_names(path)
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except InputError:
-        raise
-    except pickle.UnpicklingError:
-        raise InputError(
-            f"{path.name}: expected a state dict of plain tensors, got a pickle that asks for more or is"
-            " damaged; nothing was run"
-        ) from None
-    except Exception as error:  # a damaged archive can fail in any way
-        raise InputError(
-            f"{path.name}: expected a PyTorch state dict, got a file that cannot be read"
-            f" ({type(error).__name__})"
-        ) from None
-    return _tensors_in(path, content)
+    return dict(read_stored(path).stored[0].tensors)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Whether a file is one, by its beginning, or by its name where the beginning says nothing else."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head[8:] == b"{" and int.from_bytes(head[:8], "little") < _MAX_HEADER:
+        return True
+    return path.suffix == ".safetensors" and head[:2] not in (b"PK", b"\x80\x02") and recognised(path) is None
+
+
+def _own(header: Mapping[str, str]) -> dict[str, Any]:
+    """What this project wrote into the header of a safetensors file."""
+    content = json.loads(header.get(_METADATA, "{}"))
+    return content if isinstance(content, dict) else {}
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """What :func:`write_tensors` was given as ``metadata``; empty for a file written by others."""
     try:
         with safe_open(path, "pt") as file:
-            content = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
+            content = _own(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, error) from None
-    return content if isinstance(content, dict) else {}
+    return {key: value for key, value in content.items() if key != _VERSIONS}
 
 
 def write_tensors(
@@ -83,14 +100,25 @@ def write_tensors(
 ) -> None:
     """Write tensors as safetensors, whole or not at all; equal content gives equal bytes.
 
-    ``metadata`` is kept as one entry of JSON, because safetensors writes several entries in random order.
+    ``metadata`` is kept as one entry of JSON, because safetensors writes several entries in random order. The
+    versions of modules that ``state_dict`` notes are kept beside it, where they are not the usual first.
+
+    Raises:
+        InputError: an entry is no tensor.
     """
+    for name, tensor in tensors.items():
+        if not isinstance(tensor, Tensor):
+            raise InputError(
+                f"model: expected tensors in its state dict, but {name} is of {type(tensor).__name__}; write"
+                " it by torch.save(model.state_dict(), 'weights.pt')"
+            )
     # Copies, because safetensors refuses tensors that share memory, as tied weights do.
     flat = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    write_atomically(path, save(flat, {_METADATA: json.dumps(dict(metadata or {}))}))
+    own = {**(metadata or {}), **versions_of(tensors)}
+    write_atomically(path, save(flat, {_METADATA: json.dumps(own)}))
 
 
 def write_checked(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
@@ -128,46 +156,3 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(
         f"{path.name}: expected a complete safetensors file, got one that cannot be read ({error})"
     )
-
-
-def _check_names(path: Path) -> None:
-    """Refuse archives that unpack to absurd sizes, and pickles with absurdly long names.
-
-    PyTorch would take minutes to complain about such a name.
-    """
-    if zipfile.is_zipfile(path):
-        check_archive(path)
-        with zipfile.ZipFile(path) as archive:
-            pickles = [
-                io.BytesIO(archive.read(name)) for name in archive.namelist() if name.endswith("data.pkl")
-            ]
-    else:
-        # One stream several times: each pass reads on where the last pickle ended.
-        pickles = [io.BytesIO(path.read_bytes())] * _PICKLES_PER_FILE
-    for stream in pickles:
-        try:
-            too_long = any(
-                opcode.name in ("GLOBAL", "INST") and len(str(name)) > _MAX_NAME
-                for opcode, name, _ in pickletools.genops(stream)
-            )
-        except ValueError:  # the end, or damage, which torch.load will report
-            return
-        if too_long:
-            raise pickle.UnpicklingError("a name of absurd length")
-
-
-def _tensors_in(path: Path, content: Any) -> dict[str, Tensor]:
-    """The tensors of a loaded checkpoint, which may lie in a wrapper."""
-    if isinstance(content, Mapping):
-        tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-        if tensors and len(tensors) == len(content):
-            return tensors
-        for key in _WRAPPERS:
-            if isinstance(content.get(key), Mapping):
-                return _tensors_in(path, content[key])
-        if tensors:
-            return tensors
-        got = f"the entries {', '.join(map(str, list(content)[:5]))}"
-    else:
-        got = type(content).__name__
-    raise InputError(f"{path.name}: expected a state dict of tensors, got {got}")

@@ -98,6 +98,9 @@ class Model:
             other libraries that of their configuration, and none for a factory.
         output: what the network returns: ``logits``, ``probabilities``, ``log-probabilities``, ``binary``
             (one logit), ``binary-probabilities``, or the name or index of a field; of ours it is ``logits``.
+        checkpoint_key: the dictionary in the file of ``--checkpoint``, or the prefix in it, that holds the
+            weights, such as ``state_dict_ema``; where none is given the first that fits, and it is said where
+            others fit too and differ.
     """
 
     name: str = field(default="resnet18", metadata=setting(flag="--model", names=MODELS))
@@ -106,6 +109,7 @@ class Model:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     output: str = field(default="logits", metadata=setting(flag="--output"))
+    checkpoint_key: str = field(default="", metadata=setting(flag="--checkpoint-key"))
 
     def __post_init__(self) -> None:
         if not self.width > 0:

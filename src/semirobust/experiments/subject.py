@@ -109,13 +109,20 @@ def build_subject(
     if checkpoint is None:
         return _as_it_comes(recipe)
     inputs = Inputs.of(recipe)
-    spec, network = _with_weights(recipe.model, inputs.splits, checkpoint)
-    return _named(Subject(network, spec, recipe, None, None, inputs))
+    with noting():
+        spec, network = _with_weights(recipe.model, inputs.splits, checkpoint)
+        said = notes()
+    return _named(Subject(network, spec, recipe, None, None, inputs, said))
 
 
 def _as_it_comes(recipe: Recipe) -> Subject:
     """A network of another library, or a user's, with the weights that it has there."""
     name = recipe.model.name
+    if recipe.model.checkpoint_key:
+        raise InputError(
+            f"model.checkpoint_key: {recipe.model.checkpoint_key!r} is of a file that --checkpoint names;"
+            " give both or none"
+        )
     if not from_zoo(name):
         raise InputError(
             f"checkpoint: expected the weights of {name} (--checkpoint FILE), or a run folder; got neither"
@@ -141,7 +148,7 @@ def _with_weights(model: Model, splits: Splits, checkpoint: Path) -> tuple[Model
     reasons = []
     for spec in specs:
         try:
-            return spec, load_checkpoint(spec.build(), checkpoint)
+            return spec, load_checkpoint(spec.build(), checkpoint, key=model.checkpoint_key or None)
         except InputError as error:
             reasons.append(error)
     raise reasons[0]
@@ -178,13 +185,20 @@ def _from_run(
             f"data.classes: {folder} was trained with others, which number its outputs; leave them as"
             " they are"
         )
-    if recipe.model != base.model:
+    if replace(recipe.model, checkpoint_key=base.model.checkpoint_key) != base.model:
         raise InputError(f"model: {folder} says how its model is built; leave out what builds another")
     file = checkpoint or folder / MODEL_FILE
     built = _built(folder, spec, offline=model is None)
-    network = resized(built, read_tensors(file)).eval() if spec.smaller else load_checkpoint(built, file)
+    key = changes.get("model.checkpoint_key") if checkpoint else None  # the run's own file has no keys
+    with noting():
+        network = (
+            resized(built, read_tensors(file)).eval()
+            if spec.smaller
+            else load_checkpoint(built, file, key=key or None)
+        )
+        said = notes()
     inputs = Inputs.of(recipe)
-    subject = Subject(network, spec, recipe, folder, base, inputs)
+    subject = Subject(network, spec, recipe, folder, base, inputs, said)
     if spec.classes:
         return _named(subject)
     with noting():

@@ -1,128 +1,271 @@
 """Weights of a model on disk."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from semirobust.core.classifiers import in_eval, unwrapped
 from semirobust.core.errors import InputError
-from semirobust.core.tensor_files import read_metadata, read_tensors, write_tensors
+from semirobust.core.outputs import is_inside, note
+from semirobust.core.state import load_state
+from semirobust.core.stored import Content, is_averaged, joined
+from semirobust.core.tensor_files import read_metadata, read_stored, write_tensors
+from semirobust.core.text import first_line
 from semirobust.models.base.as_classifier import normalisation_of
+from semirobust.models.base.fitting import Trial, fits_of, is_count, normalisations_in
+from semirobust.models.base.misfit import misfit
 
 __all__ = ["load_checkpoint", "read_metadata", "save_model"]
 
 Model = TypeVar("Model", bound=nn.Module)
+_SHOWN = 5
 
 
-def load_checkpoint(model: Model, path: str | Path) -> Model:
-    """Fill ``model`` from a safetensors file or a PyTorch state dict and put it into eval mode.
+def load_checkpoint(model: Model, path: str | Path, *, key: str | None = None) -> Model:
+    """Fill ``model`` from a safetensors file or a PyTorch checkpoint and put it into eval mode.
 
-    Prefixes such as ``module.`` are dropped and wrappers such as ``{"state_dict": ...}`` opened. Weights may
-    also fit a module inside ``model`` that holds all its parameters, such as the network behind a
-    normalisation; then they are loaded there.
+    Every dictionary of tensors in the file is tried, and in it every prefix, such as ``module.`` or that of
+    Lightning, under which all weights of the network stand. Weights may also fit a module inside ``model``
+    that holds all its parameters, such as the network behind a normalisation; then they are loaded there.
+    Where several fit and differ, those trained last come before averages of them, and ``state_dict``,
+    ``model`` and the other usual keys before unusual ones. Which was taken, what was left out, and what was
+    done to the weights is said: in the notes of a command, and as a warning in Python.
+
+    Pruned weights (``torch.nn.utils.prune``) are multiplied by their masks; those of weight norm and spectral
+    norm are put together. A normalisation in the file must be that of the model where the model has one.
 
     Args:
         model: the module to fill; left as it was when anything is wrong.
-        path: ``.safetensors``, or any file that ``torch.load(weights_only=True)`` accepts; nothing in it is
-            executed.
+        path: ``.safetensors``, or any file of ``torch.save``. Nothing in it is executed: what is neither a
+            tensor nor a plain value is not built.
+        key: the dictionary in the file, or the prefix in it, that holds the weights, such as
+            ``state_dict_ema``; names inside each other stand between dots.
 
     Returns:
         ``model``.
 
     Raises:
-        InputError: no such file, a damaged or unsafe one, or weights that do not fit.
+        InputError: no such file, a damaged one or one of another kind, no such key, or weights that do not
+            fit.
     """
     path = Path(path)
-    weights = read_tensors(path)
-    for candidate in (*_without_prefixes(weights), *_of_normalised(model, weights)):
-        for module in _complete_modules(model):
-            if _fits(module, candidate):
-                # Not strict, because counters of batches may be missing; `_fits` has compared all else.
-                module.load_state_dict(candidate, strict=False)
-                return in_eval(model)
-    raise InputError(f"{path.name}: {_misfit(model, weights)}")
+    content = read_stored(path)
+    fits = [fit for stored in content.stored for fit in fits_of(model, stored)]
+    if key is not None:
+        fits = _under(model, content, fits, key, path.name)
+    if not fits:
+        raise InputError(f"{path.name}: {misfit(model, content)}")
+    chosen, *others = sorted(fits, key=lambda fit: is_averaged(fit.place))
+    said = [
+        _choice(path.name, chosen, others),
+        chosen.said,
+        *_normalisation(path.name, model, chosen),
+        *_left_out(chosen, others),
+        *_values(chosen),
+        _not_built(content, chosen),
+    ]
+    weights = {name: chosen.filled[name] for name in chosen.target.expected}
+    try:
+        # Not strict, because counters of batches may be missing; all else has been compared.
+        load_state(chosen.target.module, {**_counters(chosen), **weights}, _versions(chosen), strict=False)
+    except RuntimeError as error:  # a module may read its state in any way
+        raise InputError(f"{path.name}: cannot be loaded ({first_line(error)})") from None
+    for sentence in filter(None, said):
+        _say(f"{path.name}: {sentence}")
+    return in_eval(model)
 
 
-def save_model(model: nn.Module, path: Path, metadata: Mapping[str, Any] | None = None) -> None:
-    """Write parameters and buffers of ``model`` as safetensors; of a compiled one under its own names."""
-    write_tensors(path, unwrapped(model).state_dict(), metadata)
+def save_model(model: nn.Module, path: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
+    """Write parameters and buffers of ``model`` as safetensors; of a compiled one under its own names.
+
+    Raises:
+        InputError: its state dict holds something that is no tensor.
+    """
+    write_tensors(Path(path), unwrapped(model).state_dict(), metadata)
 
 
-def _complete_modules(model: nn.Module) -> Iterator[nn.Module]:
-    """``model``, and modules inside it that hold all of its parameters: a head alone is no model."""
-    everything = {id(parameter) for parameter in model.parameters()}
-    for module in model.modules():
-        if {id(parameter) for parameter in module.parameters()} == everything:
-            yield module
+def _say(sentence: str) -> None:
+    note(sentence)
+    if not is_inside():
+        warnings.warn(sentence, stacklevel=3)
 
 
-def _without_prefixes(weights: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """``weights``, then without the first part of their names as long as all names share it."""
-    yield weights
-    while (
-        weights
-        and all("." in name for name in weights)
-        and len({name.partition(".")[0] for name in weights}) == 1
-    ):
-        weights = {name.partition(".")[2]: tensor for name, tensor in weights.items()}
-        yield weights
+def _under(model: nn.Module, content: Content, fits: list[Trial], key: str, file: str) -> list[Trial]:
+    """The fits whose place is ``key`` or inside it."""
+
+    def inside(place: str) -> bool:
+        return place == key or place.startswith(f"{key}.")
+
+    # A prefix may be said without the key of its dictionary.
+    found = [fit for fit in fits if inside(fit.place)] or [
+        fit for fit in fits if inside(fit.prefix.rstrip("."))
+    ]
+    if found:
+        return sorted(found, key=lambda fit: fit.place != key)
+    under = tuple(
+        stored
+        for stored in content.stored
+        if inside(stored.key) or any(inside(joined(stored.key, name)) for name in stored.tensors)
+    )
+    if under:
+        raise InputError(f"{file}: {misfit(model, Content(under, content.ignored))}")
+    known = [fit.place for fit in fits] or [stored.key for stored in content.stored]
+    shown = (
+        ", ".join(repr(place) for place in dict.fromkeys(known) if place) or "none, its weights have no key"
+    )
+    raise InputError(f"checkpoint key: {file} has no {key!r}; expected one of {shown}")
 
 
-def _of_normalised(model: nn.Module, weights: dict[str, Tensor]) -> Iterator[dict[str, Tensor]]:
-    """The network's weights in a file of :class:`Normalised`, where ``model`` normalises in the same way."""
-    inner = {name.removeprefix("1."): tensor for name, tensor in weights.items() if name.startswith("1.")}
-    if weights.keys() - {f"1.{name}" for name in inner} == {"0.mean", "0.std"}:
-        given = normalisation_of(model)
-        stored = [weights[f"0.{name}"].flatten().tolist() for name in ("mean", "std")]
-        if given is not None and all(map(_approximately, given, stored)):
-            yield inner
+def _choice(file: str, chosen: Trial, others: Sequence[Trial]) -> str:
+    """Which weights were taken, where that is not plain."""
+    different = [fit.place for fit in others if not _equal(chosen.filled, fit.filled)]
+    place = repr(chosen.place) if chosen.place else "no key"
+    if different:
+        names = ", ".join(repr(other) if other else "no key" for other in different[:_SHOWN])
+        return (
+            f"the weights under {place} were taken; those under {names} fit too and differ; --checkpoint-key"
+            " (in Python key=) takes others"
+        )
+    averaged = [name for name in chosen.stored.tensors if name.rpartition(".")[2] == "n_averaged"]
+    if is_averaged(chosen.place) or averaged:
+        return f"the weights under {place} are averages over training"
+    return ""
+
+
+def _equal(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    names = a.keys() & b.keys()
+    return all(a[n].dtype == b[n].dtype and torch.equal(a[n], b[n]) for n in names)
+
+
+def _normalisation(file: str, model: nn.Module, chosen: Trial) -> list[str]:
+    """What is to be said of a normalisation in the file that the weights are loaded without.
+
+    Raises:
+        InputError: that of the model is another one, or the file is of a network behind one.
+    """
+    beside = {**chosen.outside, **{name: chosen.filled[name] for name in chosen.harmless}}
+    own = _own_normalisation(model)
+    found: dict[tuple[tuple[float, ...], ...], str] = {}
+    for names in normalisations_in(beside):
+        stored = tuple(beside[name].flatten().tolist() for name in names)
+        mean, std = ([round(value, 6) for value in values] for values in stored)
+        behind = names == ("0.mean", "0.std") and chosen.prefix == "1."
+        if own is None and not behind:
+            found.setdefault(
+                tuple(map(tuple, stored)),
+                f"the images of its training were normalised by mean {mean} and std {std} ({names[0]},"
+                f" {names[1]}), which the model may not do: --set model.mean and --set model.std, in Python"
+                " sr.as_classifier(model, mean=…, std=…), put it in front",
+            )
+        elif own is None or not all(map(_approximately, own, stored)):
+            has = "none" if own is None else f"mean {list(own[0])} and std {list(own[1])}"
+            raise InputError(
+                f"{file}: expected weights that fit {type(model).__name__}, but {names[0]} and {names[1]} are"
+                f" a normalisation by mean {mean} and std {std}, and the model has {has}"
+            )
+    return list(found.values())
+
+
+def _own_normalisation(model: nn.Module) -> tuple[Sequence[float], Sequence[float]] | None:
+    """The mean and deviation by which a model normalises, as far as its hooks or its buffers say."""
+    given = normalisation_of(model)
+    if given is not None:
+        return given
+    state = {name: t for name, t in model.state_dict().items() if isinstance(t, Tensor)}
+    pairs = normalisations_in(state)
+    return (state[pairs[0][0]].flatten().tolist(), state[pairs[0][1]].flatten().tolist()) if pairs else None
 
 
 def _approximately(a: Sequence[float], b: Sequence[float]) -> bool:
-    """Whether two lists of numbers are equal up to rounding in single precision."""
-    return len(a) == len(b) and all(math.isclose(x, y, rel_tol=1e-5) for x, y in zip(a, b, strict=True))
-
-
-def _without_counters(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All but the counters of batches that batch norm keeps, which old files lack and nothing needs."""
-    return {name: t for name, t in tensors.items() if not name.endswith("num_batches_tracked")}
-
-
-def _fits(module: nn.Module, weights: dict[str, Tensor]) -> bool:
-    expected, given = _without_counters(module.state_dict()), _without_counters(weights)
-    return (
-        bool(expected)
-        and expected.keys() == given.keys()
-        and all(expected[name].shape == given[name].shape for name in expected)
+    """Whether two lists of numbers are equal up to rounding, the second in pixels to 1 or to 255."""
+    return len(a) == len(b) and any(
+        all(math.isclose(x, y / scale, rel_tol=1e-5, abs_tol=1e-7) for x, y in zip(a, b, strict=True))
+        for scale in (1, 255)
     )
 
 
-def _misfit(model: nn.Module, weights: dict[str, Tensor]) -> str:
-    """Why the weights fit no part of the model, for the part and the prefix with the most names in common."""
-    pairs = (
-        (_without_counters(module.state_dict()), candidate)
-        for module in _complete_modules(model)
-        for candidate in _without_prefixes(weights)
-    )
-    expected, best = max(pairs, key=lambda pair: len(pair[0].keys() & pair[1].keys()))
-    missing, extra = sorted(expected.keys() - best.keys()), sorted(best.keys() - expected.keys())
-    shapes = [name for name in expected.keys() & best.keys() if expected[name].shape != best[name].shape]
-    if shapes:
-        name = sorted(shapes)[0]
-        return (
-            f"expected weights that fit {type(model).__name__}, but {name} has shape"
-            f" {tuple(best[name].shape)} where the model has {tuple(expected[name].shape)}"
-            f" ({len(shapes)} such)"
-        )
-    parts = [
-        f"{len(names)} {what} (first: {names[0]})"
-        for names, what in ((missing, "missing"), (extra, "unknown"))
-        if names
+def _left_out(chosen: Trial, others: Sequence[Trial]) -> list[str]:
+    """Which tensors of the file were not used."""
+    pairs = {name for pair in normalisations_in(chosen.outside) for name in pair}
+    same = [fit.prefix for fit in others if fit.stored is chosen.stored and fit.prefix]
+    rest = [
+        name
+        for name in chosen.outside
+        if name not in pairs and not is_count(name) and not any(name.startswith(p) for p in same)
     ]
-    return (
-        f"expected weights that fit {type(model).__name__}, got a state dict with entries"
-        f" {' and '.join(parts)}"
+    said = []
+    if rest:
+        more = f" and {len(rest) - _SHOWN} more" if len(rest) > _SHOWN else ""
+        said.append(
+            f"entries outside of {chosen.prefix!r} are no part of the model and were left out:"
+            f" {', '.join(rest[:_SHOWN])}{more}"
+        )
+    names = [*chosen.harmless, *chosen.outside]
+    counts = sorted({last for name in names if is_count(name) and (last := name.rpartition(".")[2])})
+    if counts:
+        said.append(f"entries that count and are no weights were left out: {', '.join(counts)}")
+    return said
+
+
+def _values(chosen: Trial) -> list[str]:
+    """What is to be said of the numbers themselves."""
+    said = []
+    casts = sorted(
+        {
+            f"{_short(chosen.filled[name])} to {_short(tensor)}"
+            for name, tensor in chosen.target.expected.items()
+            if tensor.is_floating_point() and tensor.dtype != chosen.filled[name].dtype
+        }
     )
+    if casts:
+        said.append(f"weights were brought from {', '.join(casts)}, the type that the model has")
+    broken = [
+        name
+        for name, tensor in chosen.target.expected.items()
+        if isinstance(tensor, nn.Parameter) and not torch.isfinite(chosen.filled[name]).all()
+    ]
+    if broken:
+        said.append(
+            f"{len(broken)} weights hold NaN or infinity (first: {broken[0]}), as when training diverged"
+        )
+    twins = [name for name in chosen.target.expected if name not in chosen.weights]
+    if twins:
+        said.append(f"{', '.join(twins[:_SHOWN])} stands in the file under the name of its twin")
+    return said
+
+
+def _short(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _not_built(content: Content, chosen: Trial) -> str:
+    """What lay beside the weights that only running code could have built."""
+    names = [f"{key} ({kind})" for key, kind in content.ignored.items() if key]
+    if not names:
+        return ""
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    shown = ", ".join(names[:_SHOWN])
+    return f"what lies beside the weights was ignored, and nothing of it was run: {shown}{more}"
+
+
+def _counters(chosen: Trial) -> dict[str, Tensor]:
+    """The counters of batches that the file has, by the names of the module."""
+    given = chosen.target.module.state_dict(keep_vars=True)
+    return {
+        name: tensor
+        for name, tensor in chosen.weights.items()
+        if name not in chosen.filled and name in given and tensor.shape == given[name].shape
+    }
+
+
+def _versions(chosen: Trial) -> Mapping[str, Any] | None:
+    """The versions that the file notes, by the names of the module."""
+    noted, prefix = chosen.stored.versions, chosen.prefix
+    if noted is None:
+        return None
+    return {name[len(prefix) :]: entry for name, entry in noted.items() if f"{name}.".startswith(prefix)}

@@ -1,0 +1,58 @@
+"""What is said where no weights of a checkpoint fit a network."""
+
+import difflib
+from collections.abc import Sequence
+
+from torch import nn
+
+from semirobust.core.stored import Content
+from semirobust.models.base.fitting import Trial, trials
+
+__all__ = ["misfit"]
+
+_SHOWN = 3
+_COMPARED = 200  # names, for those that are spelled alike; more would take long
+
+
+def misfit(model: nn.Module, content: Content) -> str:
+    """Why the weights fit no part of the model, for the part, the place and the prefix that come nearest."""
+    best = max((trial for stored in content.stored for trial in trials(model, stored)), key=_nearness)
+    under = f" under {best.place!r}" if best.place else ""
+    parts = []
+    if best.unfit:
+        shown = [f"{name} {text}" for name, text in list(best.unfit.items())[:_SHOWN]]
+        more = f" ({len(best.unfit)} such)" if len(best.unfit) > _SHOWN else ""
+        parts.append(f"{', '.join(shown)}{more}")
+    if best.missing or best.unknown:
+        counts = [
+            f"{len(names)} {what} (first: {', '.join(_with_nearest(names, others))})"
+            for names, others, what in (
+                (best.missing, best.unknown, "missing"),
+                (best.unknown, [], "unknown"),
+            )
+            if names
+        ]
+        parts.append(f"its entries{under} are {' and '.join(counts)}")
+    text = "; ".join(parts) or "it has no entries"
+    other = [f"{name} ({kind})" for name, kind in (best.stored.other or {}).items()][:_SHOWN]
+    beside = f"; beside them lie {', '.join(other)}, which are no tensors" if other and best.missing else ""
+    hint = ""
+    if any("parametrizations." in name for name in best.unknown):
+        hint = (
+            "; torch.nn.utils.parametrize.remove_parametrizations makes plain weights of parametrised ones,"
+            " in the code that made the file"
+        )
+    return f"expected weights that fit {type(model).__name__}, but {text}{beside}{hint}"
+
+
+def _nearness(trial: Trial) -> tuple[int, int, int]:
+    common = trial.target.expected.keys() & trial.filled.keys()
+    return len(common) - len(trial.unfit), len(common), -len(trial.unknown)
+
+
+def _with_nearest(names: Sequence[str], others: Sequence[str]) -> list[str]:
+    shown = []
+    for name in names[:_SHOWN]:
+        near = difflib.get_close_matches(name, others[:_COMPARED], 1)
+        shown.append(f"{name}, nearest {near[0]}" if near else name)
+    return shown

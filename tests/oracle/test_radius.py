@@ -7,6 +7,7 @@ from torch import nn
 import semirobust as sr
 from semirobust.core.errors import InputError
 from semirobust.experiments.recipe import Recipe
+from tests.kinds import kind
 
 
 @pytest.fixture
@@ -15,9 +16,13 @@ def linear():
     return nn.Sequential(nn.Flatten(), nn.Linear(12, 3)).eval()
 
 
-# kind: `Linf(8)`, a radius in pixels from 0 to 255 | it is refused with the question "8/255?"
 @pytest.mark.parametrize(
     ("epsilon", "meant"), [(8, "8/255"), (1, "1/255"), (1.0, "1/255"), (2.5, "2.5/255"), (128, "128/255")]
+)
+@kind(
+    "`Linf(8)`, a radius in pixels from 0 to 255",
+    'it is refused with the question "8/255?"',
+    about="epsilon",
 )
 def test_a_radius_in_bytes_is_refused_with_what_was_meant(epsilon, meant):
     with pytest.raises(
@@ -32,7 +37,11 @@ def test_no_question_where_no_byte_was_meant():
 
 
 @pytest.mark.parametrize(("norm", "whole"), [(sr.L2, 12**0.5), (sr.L1, 12.0)])
-# kind: an l2 or l1 radius that is longer than any two images are apart | it is refused once the size of an image is known
+@kind(
+    "an l2 or l1 radius that is longer than any two images are apart",
+    "it is refused once the size of an image is known",
+    about="epsilon",
+)
 def test_a_ball_around_any_image_that_holds_all_is_refused_before_the_attack(linear, norm, whole):
     x, y = torch.rand(4, 3, 2, 2), torch.zeros(4, dtype=torch.long)
     for attack in (sr.PGD, sr.FGSM, sr.Square, sr.AutoAttack):
@@ -42,7 +51,11 @@ def test_a_ball_around_any_image_that_holds_all_is_refused_before_the_attack(lin
     sr.FGSM(norm(0.99 * whole))(linear, x, y)
 
 
-# kind: a radius that holds every image, on purpose | `insist=True` and `--insist-eps` take it
+@kind(
+    "a radius that holds every image, on purpose",
+    "`insist=True` and `--insist-eps` take it",
+    about="epsilon",
+)
 def test_who_insists_gets_the_whole_cube(linear):
     x = torch.rand(4, 3, 2, 2)
     y = linear(x).argmax(1)
@@ -54,7 +67,11 @@ def test_who_insists_gets_the_whole_cube(linear):
         Recipe({"threat": {"epsilon": "8"}})
 
 
-# kind: a security curve over radii from 0 to 255 | it is refused before its first radius is tried
+@kind(
+    "a security curve over radii from 0 to 255",
+    "it is refused before its first radius is tried",
+    about="epsilon",
+)
 def test_a_curve_says_so_before_its_first_radius(linear):
     x, y = torch.rand(4, 3, 2, 2), torch.zeros(4, dtype=torch.long)
     tried = []

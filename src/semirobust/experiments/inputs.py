@@ -53,7 +53,11 @@ class Inputs:
         if same:
             return self
         other = Inputs.of(recipe)
-        return other if self.naming is None else other.named(self.naming)
+        if self.naming is None:
+            return other
+        if other.splits.classes != self.naming.classes:
+            raise InputError(f"data: expected the classes of {self.splits.name} in {other.splits.name} too")
+        return other.named(self.naming)
 
     def named(self, naming: Naming) -> "Inputs":
         """The same images, labelled by the outputs of a network."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import nn
 from semirobust.core.classifiers import in_eval
 from semirobust.core.errors import InputError
 from semirobust.data.base.images import Images, Splits
+from semirobust.experiments.class_names import names_of
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.sections import Model
 from semirobust.models.base.as_classifier import as_classifier
@@ -20,7 +21,7 @@ from semirobust.zoo.base.grey import FromGrey
 from semirobust.zoo.base.named import build_named, card_of, from_zoo, source_of
 from semirobust.zoo.base.source import Card, Wanted
 
-__all__ = ["ModelSpec", "at_its_size", "has_own_weights", "passed_on", "spec_for"]
+__all__ = ["ModelSpec", "at_its_size", "fresh_spec", "has_own_weights", "passed_on", "spec_for"]
 
 _RESERVED = {"name", "num_classes", "width", "in_channels", "image_size", "mean", "std", "seed"}
 # Options of networks of other libraries that are ours to read.
@@ -43,7 +44,7 @@ class ModelSpec:
         mean, std: the normalisation in front of it.
         options: what the architecture takes besides.
         smaller: its weights say how many channels each layer has.
-        classes: the names of the classes that its outputs stand for, where it brought its own outputs.
+        classes: for each output the names of its class; empty where nothing says them.
         output: what it returns, as in :func:`semirobust.as_classifier`.
         from_grey: it takes colour and the images are grey, so that each is repeated in all its channels.
     """
@@ -157,6 +158,22 @@ def spec_for(settings: Model, splits: Splits, *, own_outputs: bool = False) -> M
     return ModelSpec(
         settings.name, len(splits.classes), channels, size, settings.width, mean, std, settings.options
     )
+
+
+def fresh_spec(settings: Model, splits: Splits) -> ModelSpec:
+    """As :func:`spec_for`, of a network that learns the classes of these images, which its outputs are then
+    called by.
+
+    Raises:
+        InputError: as there, or its outputs are named.
+    """
+    if settings.classes:
+        raise InputError(
+            "classes: expected none for a network that is trained anew, whose outputs are the classes of the"
+            f" data; got {', '.join(settings.classes[:3])}"
+        )
+    spec = spec_for(settings, splits)
+    return replace(spec, classes=names_of(splits.classes, max(spec.num_classes, len(splits.classes))))
 
 
 def _spec_from_zoo(

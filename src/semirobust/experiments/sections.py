@@ -101,6 +101,9 @@ class Model:
         checkpoint_key: the dictionary in the file of ``--checkpoint``, or the prefix in it, that holds the
             weights, such as ``state_dict_ema``; where none is given the first that fits, and it is said where
             others fit too and differ.
+        classes: what the outputs of the network are called, in their order; or one file of these names, or
+            ``in-order`` where they are the classes of the data. Without any, the names that its run or its
+            configuration has.
     """
 
     name: str = field(default="resnet18", metadata=setting(flag="--model", names=MODELS))
@@ -110,6 +113,7 @@ class Model:
     std: tuple[float, ...] | None = None
     output: str = field(default="logits", metadata=setting(flag="--output"))
     checkpoint_key: str = field(default="", metadata=setting(flag="--checkpoint-key"))
+    classes: tuple[str, ...] = field(default=(), metadata=setting(flag="--classes"))
 
     def __post_init__(self) -> None:
         if not self.width > 0:

@@ -15,10 +15,11 @@ from semirobust.core.outputs import logits_of, notes, noting
 from semirobust.core.tensor_files import read_tensors
 from semirobust.core.text import first_line
 from semirobust.data.base.images import Splits
+from semirobust.experiments.class_names import IN_ORDER, given_names, names_beside, names_of
 from semirobust.experiments.folder import MODEL_FILE, SETTINGS_FILE, is_run, read_run
 from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.model_spec import ModelSpec, at_its_size, has_own_weights, passed_on, spec_for
-from semirobust.experiments.outputs import naming
+from semirobust.experiments.outputs import check_same_outputs, naming
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.sections import Model
 from semirobust.layers.quiet import device_of, quiet
@@ -26,7 +27,15 @@ from semirobust.models.checkpoint import load_checkpoint
 from semirobust.pruning.resize import resized
 from semirobust.zoo.base.named import from_zoo, source_of
 
-__all__ = ["Subject", "build_subject", "check_fits", "check_out", "check_split", "named_again"]
+__all__ = [
+    "Subject",
+    "build_subject",
+    "check_fits",
+    "check_out",
+    "check_same_classes",
+    "check_split",
+    "named_again",
+]
 
 
 @dataclass(frozen=True)
@@ -112,7 +121,25 @@ def build_subject(
     with noting():
         spec, network = _with_weights(recipe.model, inputs.splits, checkpoint)
         said = notes()
+    spec = replace(spec, classes=spec.classes or names_beside(checkpoint))
     return _named(Subject(network, spec, recipe, None, None, inputs, said))
+
+
+def check_same_classes(subject: Subject, other: Subject, said: str) -> None:
+    """Raises ``InputError`` where the outputs of two networks are not the same classes; ``said`` begins the
+    sentence.
+    """
+    ours = subject.inputs.naming
+    if ours is None:
+        return
+    spec, data = other.spec, subject.inputs.splits.name
+    outputs = len(spec.classes) or spec.num_classes
+    theirs = naming(spec.name, outputs, spec.classes, data, ours.classes)
+    check_same_outputs(ours, theirs, said, _called(subject), _called(other))
+
+
+def _called(subject: Subject) -> str:
+    return subject.spec.name if subject.folder is None else str(subject.folder)
 
 
 def _as_it_comes(recipe: Recipe) -> Subject:
@@ -156,12 +183,28 @@ def _with_weights(model: Model, splits: Splits, checkpoint: Path) -> tuple[Model
 
 def _named(subject: Subject) -> Subject:
     """The subject with its images labelled by the outputs of its network."""
-    splits = subject.inputs.splits
+    splits, typed = subject.inputs.splits, subject.recipe.model.classes
     with noting():
         outputs, said = check_fits(subject.model, splits), notes()
-    found = naming(subject.spec.name, outputs, subject.spec.classes, splits.name, splits.classes)
-    known = (*subject.notes, *said, *([found.note] if found.note else ()))
-    return replace(subject, inputs=subject.inputs.named(found).fitting(subject.model), notes=known)
+    own = given_names(typed) if typed and typed != (IN_ORDER,) else subject.spec.classes
+    spec = replace(subject.spec, classes=own)
+    found = naming(spec.name, outputs, own, splits.name, splits.classes, in_order=typed == (IN_ORDER,))
+    told = [found.note] if found.note else []
+    if found.assumed and Path(subject.recipe.data.source).is_dir():
+        order = ", ".join(f"{name} {i}" for i, name in enumerate(splits.classes[:3]))
+        told.append(
+            f"nothing says what the outputs of {spec.name} are called, so they are taken for the folders of"
+            f" {splits.name} in the order of the alphabet ({order}{', ...' * (outputs > 3)}); --classes says"
+            " another"
+        )
+    if not own or typed == (IN_ORDER,):  # what is made of it learns these
+        spec = replace(spec, classes=names_of(splits.classes, outputs))
+    return replace(
+        subject,
+        spec=spec,
+        inputs=subject.inputs.named(found).fitting(subject.model),
+        notes=(*subject.notes, *said, *told),
+    )
 
 
 def _from_run(
@@ -185,7 +228,8 @@ def _from_run(
             f"data.classes: {folder} was trained with others, which number its outputs; leave them as"
             " they are"
         )
-    if replace(recipe.model, checkpoint_key=base.model.checkpoint_key) != base.model:
+    alike = replace(recipe.model, classes=base.model.classes, checkpoint_key=base.model.checkpoint_key)
+    if alike != base.model:
         raise InputError(f"model: {folder} says how its model is built; leave out what builds another")
     file = checkpoint or folder / MODEL_FILE
     built = _built(folder, spec, offline=model is None)
@@ -198,12 +242,11 @@ def _from_run(
         )
         said = notes()
     inputs = Inputs.of(recipe)
-    subject = Subject(network, spec, recipe, folder, base, inputs, said)
-    if spec.classes:
-        return _named(subject)
-    with noting():
-        check_fits(network, inputs.splits)
-        return replace(subject, inputs=inputs.fitting(network), notes=(*subject.notes, *notes()))
+    if not spec.classes and recipe.data.source == base.data.source:  # written before names were kept
+        spec = replace(spec, classes=names_of(inputs.splits.classes, spec.num_classes))
+    if recipe.model.classes == base.model.classes:  # its names are those of its spec
+        recipe = read_recipe(None, {"model.classes": []}, recipe)
+    return _named(Subject(network, spec, recipe, folder, base, inputs, said))
 
 
 def _check_typed(folder: Path, spec: ModelSpec, model: str | None, changes: Mapping[str, Any]) -> None:
@@ -272,6 +315,7 @@ def check_fits(model: nn.Module, splits: Splits) -> int:
     if logits.shape[1] < len(splits.classes):
         raise InputError(
             f"model: expected logits for the {len(splits.classes)} classes of {splits.name}, got"
-            f" {logits.shape[1]}"
+            f" {logits.shape[1]}; take only the classes of the network with --set data.classes=[...] (by"
+            " number), or train one with all of them (semirobust train)"
         )
     return int(logits.shape[1])

@@ -12,7 +12,7 @@ from semirobust.cli.output import show_accuracy
 from semirobust.cli.parse import compute
 from semirobust.cli.section_flags import SHARED, section
 from semirobust.experiments.commands.evaluate import evaluate_subject
-from semirobust.experiments.subject import build_subject
+from semirobust.experiments.subject import build_subject, check_same_classes
 
 __all__ = ["command"]
 
@@ -36,12 +36,11 @@ def evaluate(
     subject = build_subject(target, model, checkpoint, recipe, changes)
     tell_notes(subject.notes, as_json=as_json)
     names = [folder.name for folder in transfer]
-    others = {
-        folder.name if names.count(folder.name) == 1 else str(folder): build_subject(
-            str(folder), None, None, None, {}
-        ).model
-        for folder in transfer
-    }
+    others = {}
+    for folder in transfer:
+        other = build_subject(str(folder), None, None, None, {})
+        check_same_classes(subject, other, "transfer")
+        others[folder.name if names.count(folder.name) == 1 else str(folder)] = other.model
     with bars(quiet=as_json) as progress:
         found = evaluate_subject(
             subject, out or subject.folder, others=others, devices=compute(**where), progress=progress

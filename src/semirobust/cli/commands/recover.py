@@ -7,11 +7,11 @@ from typing import Any
 import click
 
 from semirobust.cli import flags
-from semirobust.cli.console import bars, print_json, show_table, tell
+from semirobust.cli.console import bars, print_json, show_table, tell, tell_notes
 from semirobust.cli.parse import compute, end_of
 from semirobust.cli.section_flags import SHARED, section
 from semirobust.experiments.commands.recover import recover_subject
-from semirobust.experiments.subject import build_subject
+from semirobust.experiments.subject import build_subject, check_same_classes
 from semirobust.records.schema import Finding, Number, Quantity, Topic
 from semirobust.records.store import AnyRecord
 
@@ -35,6 +35,8 @@ def recover(
     subject = build_subject(str(robust), model, None, recipe, changes)
     again = {key: value for key, value in changes.items() if key.startswith("model.options")}
     other = build_subject(str(normal), model, None, None, {**again, "data.root": changes.get("data.root")})
+    check_same_classes(subject, other, "normal")
+    tell_notes(subject.notes, as_json=as_json)
     with bars(quiet=as_json) as progress:
         records = recover_subject(subject, other, out, devices=compute(**where), progress=progress)
     _show_recovery(records, out, as_json=as_json)

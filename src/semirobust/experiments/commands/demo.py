@@ -16,7 +16,7 @@ from semirobust.experiments.commands.profile import layer_scores, score_records
 from semirobust.experiments.comparison import Budget, Trial, controls_of, run_arms
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.inputs import Inputs
-from semirobust.experiments.model_spec import spec_for
+from semirobust.experiments.model_spec import fresh_spec
 from semirobust.experiments.parallel import for_each_seed
 from semirobust.experiments.provenance import layer_entries, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
@@ -111,7 +111,7 @@ def _seed(recipe: Recipe, out: Path, number: int, progress: Progress) -> list[An
         test=inputs.test.first(recipe.evaluate.examples),
         attacks=attacks_of(recipe),
     )
-    spec = spec_for(recipe.model, inputs.splits)
+    spec = fresh_spec(recipe.model, inputs.splits)
     trained = settings.training(
         spec.build(recipe.seed + number),
         images,

@@ -21,7 +21,14 @@ from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.provenance import layer_entries, notes_on, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.run_lock import claims_out
-from semirobust.experiments.subject import Subject, build_subject, check_out, check_split, named_again
+from semirobust.experiments.subject import (
+    Subject,
+    build_subject,
+    check_out,
+    check_same_classes,
+    check_split,
+    named_again,
+)
 from semirobust.experiments.verdict import verdict
 from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import device_of
@@ -147,6 +154,7 @@ def _take_suffix(start: nn.Module, subject: Subject, budget: Budget) -> None:
     named, changes = named_again(subject.spec)
     changes = {**changes, "data.root": recipe.data.root}
     donor = build_subject(recipe.harden.suffix_from, named, None, None, changes)
+    check_same_classes(subject, donor, "harden.suffix_from")
     x, _ = budget.images.batch(torch.tensor([0]), device_of(start, torch.device("cpu")))
     layers = layer_map(start, x)
     transplant(start, donor.model, layers, method.suffix(layers))

@@ -19,7 +19,7 @@ from semirobust.experiments import build
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.inputs import Inputs
-from semirobust.experiments.model_spec import ModelSpec, at_its_size, spec_for
+from semirobust.experiments.model_spec import ModelSpec, at_its_size, fresh_spec
 from semirobust.experiments.provenance import data_notes, notes_on, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.run_lock import claims_out
@@ -50,7 +50,7 @@ def prune_fresh(
     """
     recipe = at_its_size(recipe)
     inputs = Inputs.of(recipe)
-    spec = spec_for(recipe.model, inputs.splits)
+    spec = fresh_spec(recipe.model, inputs.splits)
     check_fits(model := spec.build(recipe.seed), inputs.splits)
     return _Job.of(recipe, spec, None, inputs.fitting(model), out, devices, progress).run(seeds)
 

@@ -9,7 +9,7 @@ from semirobust.core.seed import as_seed
 from semirobust.experiments import build
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.inputs import Inputs
-from semirobust.experiments.model_spec import at_its_size, has_own_weights, spec_for
+from semirobust.experiments.model_spec import at_its_size, fresh_spec, has_own_weights
 from semirobust.experiments.provenance import data_notes, layer_entries, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe
 from semirobust.experiments.run_lock import claims_out
@@ -36,7 +36,7 @@ def train(
     settings, seed = recipe.train, as_seed(recipe.seed)
     fabric = build.make_fabric(devices, settings.numerics.precision)
     fabric.launch()
-    spec = spec_for(recipe.model, inputs.splits)
+    spec = fresh_spec(recipe.model, inputs.splits)
     model = spec.build(recipe.seed, own_weights=has_own_weights(recipe.model, default=False))
     at = origin_of(recipe, "train", device=fabric.device)
     check_fits(model, inputs.splits)

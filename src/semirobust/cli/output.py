@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from semirobust.cli.console import print_json, show_table, tell
+from semirobust.core.interval import ends
 from semirobust.records.schema import Finding, Number, Quantity
 from semirobust.records.store import AnyRecord
 from semirobust.reports.arm import Arm, AttackColumn
@@ -35,15 +36,14 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool) -> Non
     rows = []
     for accuracy in accuracies:
         value, threat = accuracy.value, "all of these" if accuracy.attack == "worst" else accuracy.threat
-        ends = f"{value.low:.1%} to {value.high:.1%}"
-        rows.append((accuracy.name, *[threat] * several, f"{value:.1%}", ends))
+        rows.append((accuracy.name, *[threat] * several, f"{value:.1%}", _between(value)))
     title = f"Accuracy on {n} images" + (
         "" if several else f", {next(iter(found.threats.values()), recipe.threat.ball)}"
     )
     show_table(title, ("", *["allowed"] * several, "accuracy", "95 % interval"), rows)
     if found.sweep is not None:
         curve = zip(found.sweep.epsilons, found.sweep.accuracies, strict=True)
-        rows = [(f"{e:.4g}", f"{a:.1%}", f"{a.low:.1%} to {a.high:.1%}") for e, a in curve]
+        rows = [(f"{e:.4g}", f"{a:.1%}", _between(a)) for e, a in curve]
         title = f"Accuracy by strength, {found.sweep.norm}, {' and '.join(found.sweep.attacks)}"
         show_table(title, ("epsilon", "accuracy", "95 % interval"), rows)
     if found.transfer is not None:
@@ -61,6 +61,11 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool) -> Non
             tell(f"Warning ({check.name}): {check.text}.")
     if checks and all(check.passed for check in checks):
         tell(f"Sanity checks passed: {', '.join(check.name for check in checks)}.")
+
+
+def _between(share: "Proportion") -> str:
+    low, high = ends(share.low, share.high)
+    return f"{low}% to {high}%"
 
 
 def _evaluated(found: "Evaluated") -> dict[str, Any]:
@@ -145,7 +150,8 @@ def _interval(value: Sequence[float] | None, *, short: bool = False) -> str:
     if value is None or math.isnan(value[0]):
         return "–"
     middle, low, high = (f"{v:.3g}" for v in value)
-    return middle if short or low == high or "nan" in (low, high) else f"{middle} [{low}, {high}]"
+    known = all(map(math.isfinite, value)) and low != high
+    return f"{middle} [{low}, {high}]" if known and not short else middle
 
 
 def show_training(trained: "Trained", out: Path, *, as_json: bool) -> None:
@@ -239,10 +245,11 @@ def percent(cell: Cell | None) -> str:
     """The number and its interval below it."""
     if cell is None:
         return "–"
-    interval = (
-        "" if cell.low is None or cell.high is None else f"\n{100 * cell.low:.1f} to {100 * cell.high:.1f}"
-    )
-    return f"{100 * cell.value:.1f}{interval}"
+    value = f"{100 * cell.value:.1f}"
+    if cell.low is None or cell.high is None:
+        return value
+    low, high = ends(cell.low, cell.high)
+    return f"{value}\n{low} to {high}"
 
 
 def _trained_layers(source: Source, arm: Arm) -> str:

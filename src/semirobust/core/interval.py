@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-__all__ = ["mean_interval", "proportion_interval"]
+__all__ = ["ends", "mean_interval", "proportion_interval", "share_interval"]
 
 
 def proportion_interval(successes: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
@@ -25,3 +25,30 @@ def mean_interval(values: Sequence[float], *, level: float = 0.95) -> tuple[floa
     deviation = math.sqrt(sum((v - mean) ** 2 for v in values) / (n - 1))
     half = float(t.ppf((1 + level) / 2, n - 1)) * deviation / math.sqrt(n)
     return mean - half, mean + half
+
+
+def share_interval(values: Sequence[float], n: int | None, *, level: float = 0.95) -> tuple[float, float]:
+    """Interval of the mean of shares over a few runs, by Student's t and within [0, 1].
+
+    Runs that agree have no spread, which does not make their mean certain: then it is the exact interval of
+    one of them, over its ``n`` examples.
+    """
+    if n and max(values) - min(values) < 0.5 / n:
+        return proportion_interval(min(max(round(values[0] * n), 0), n), n, level=level)
+    low, high = mean_interval(values, level=level)
+    return max(low, 0.0), min(high, 1.0)
+
+
+def ends(low: float, high: float, *, digits: int = 1, sign: str = "") -> tuple[str, str]:
+    """The ends of an interval of shares in per cent, with further digits where they would read as one.
+
+    Args:
+        low, high: from 0 to 1.
+        digits: behind the point; up to three more where the interval is narrower than these tell.
+        sign: ``+`` writes it always, for differences.
+    """
+    for places in range(digits, digits + 4):
+        shown = f"{100 * low:{sign}.{places}f}", f"{100 * high:{sign}.{places}f}"
+        if high <= low or len({float(end) for end in shown}) > 1:
+            return shown
+    return shown

@@ -27,7 +27,7 @@ from semirobust.records.store import AnyRecord
 from semirobust.training.trainable import Replayed
 from semirobust.training.training import Trained, Training, Validate
 
-__all__ = ["Arm", "Budget", "Trial", "budget_of", "controls_of", "run_arms"]
+__all__ = ["Arm", "Budget", "Trial", "budget_of", "controls_of", "run_arms", "without_control"]
 
 
 @dataclass(frozen=True)
@@ -127,6 +127,15 @@ def controls_of(name: str, method: AbstractMethod) -> list[Arm]:
         arms.append(Arm(f"PGD-AT of {name}'s layers", None, same_as=name))
         arms.append(Arm(f"{name}, random layers", random))
     return arms
+
+
+def without_control(name: str, method: AbstractMethod) -> str:
+    """A sentence where a method has no control with random layers; empty where it has one."""
+    if method.with_random_layers() is not None:
+        return ""
+    return (
+        f"there are no controls of the layers that {name} trains, since it does not choose them by a measure"
+    )
 
 
 def run_arms(

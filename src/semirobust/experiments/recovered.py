@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+from semirobust.experiments.chance import no_better_than_chance
 from semirobust.experiments.recipe import Recipe
 from semirobust.procedures.recovery import Recovered
 from semirobust.records.schema import About, Finding, Number, Origin, Quantity, Topic
@@ -31,8 +32,18 @@ def summary_records(found: Recovered, about: About, n: int, at: Origin) -> list[
     return records
 
 
-def smallest_prefix(found: Mapping[int, Recovered], n: int, recipe: Recipe, at: Origin) -> list[AnyRecord]:
-    """The smallest prefix that recovered, in the words of the question."""
+def smallest_prefix(
+    found: Mapping[int, Recovered], n: int, recipe: Recipe, at: Origin, *, examples: int, classes: int
+) -> list[AnyRecord]:
+    """The smallest prefix that recovered, in the words of the question.
+
+    Args:
+        found: size of the suffix -> what its trials found.
+        n: layers of the network.
+        recipe, at: of the run.
+        examples, classes: how many images decide, and of how many classes. A robust network that is no better
+            than chance on them is no aim.
+    """
     tolerance = recipe.recover.recovery.tolerance
     back = [
         size for size, result in found.items() if any(trial.converged is not None for trial in result.trials)
@@ -40,6 +51,16 @@ def smallest_prefix(found: Mapping[int, Recovered], n: int, recipe: Recipe, at: 
     tried = ", ".join(map(str, found))
     if not back:
         text = f"no suffix of {tried} layers came back to within {tolerance:.1%} of the robust network"
+        return [Finding(topic=Topic.SMALLEST_PREFIX, text=text, level="warning", origin=at)]
+    reference = found[back[0]].reference.metrics["robust"]
+    if no_better_than_chance(reference, examples, classes, aim=reference - tolerance):
+        by_chance = no_better_than_chance(reference, examples, classes)
+        reach = "no better than chance" if by_chance else "and the tolerance reaches down to chance"
+        text = (
+            f"a suffix of {max(back)} layers came back to within {tolerance:.1%} of the robust network, which"
+            f" says nothing: that network has {reference:.1%} under attack on the {examples} images that"
+            f" decide, {reach} ({1 / classes:.1%})"
+        )
         return [Finding(topic=Topic.SMALLEST_PREFIX, text=text, level="warning", origin=at)]
     prefix = n - max(back)
     text = (

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Literal
 
-from semirobust.core.interval import mean_interval
+from semirobust.core.interval import ends, mean_interval
 from semirobust.records.schema import About, Finding, Number, Origin, Quantity, Topic
 from semirobust.records.store import AnyRecord
 
@@ -36,7 +36,10 @@ def verdict(
             continue
         mean, (low, high) = sum(gains) / len(gains), mean_interval(gains)
         # Seeds that agree by chance must not make the interval narrower than one image of the test set.
-        low, high = min(low, mean - resolution), max(high, mean + resolution)
+        low, high = (
+            max(min(low, mean - resolution), -1.0),
+            min(max(high, mean + resolution), 1.0),
+        )
         about = About(arm=arm, other=other, attack=attack)
         bounds = (low, high) if len(gains) > 1 else (None, None)
         found.append(
@@ -55,17 +58,25 @@ def verdict(
 
 
 def _sentence(about: About, n: int, mean: float, low: float, high: float, at: Origin) -> Finding:
-    arm, other, attack = about.arm, about.other, about.attack
+    """Who wins, with the interval of the winner's lead."""
+    arm, other, attack = str(about.arm), str(about.other), about.attack
     level: Literal["note", "good", "warning"]
+    # The one that is ahead comes first, and its lead is above 0.
+    ahead, behind = (arm, other) if mean >= 0 else (other, arm)
+    if mean < 0:
+        low, high = -high, -low
     amount = f"by {abs(mean) * 100:.1f} points under {attack}"
-    spread = f"95 % interval over {n} seeds {low * 100:+.1f} to {high * 100:+.1f}"
+    spread = f"95 % interval over {n} seeds {' to '.join(ends(low, high, sign='+'))}"
+    tie = f"{abs(mean) * 100:.1f}" == "0.0"
+    equal = f"they are {'equal' if mean == 0 else 'less than 0.1 points apart'} under {attack}"
     if n < 2:
-        text, level = f"{arm} differs from {other} {amount}, but one seed decides nothing", "note"
+        said = f"{arm} and {other}: {equal}" if tie else f"{ahead} is better than {behind} {amount}"
+        text, level = f"{said} in one seed, but one seed decides nothing", "note"
     elif low > 0:
-        text, level = f"{arm} is better than {other} {amount} ({spread})", "good"
-    elif high < 0:
-        text, level = f"{arm} does not win: {other} is better {amount} ({spread})", "warning"
+        lost = "" if ahead == arm else f"{arm} does not win: "
+        than = f" than {other}" if ahead == arm else ""
+        text, level = f"{lost}{ahead} is better{than} {amount} ({spread})", "warning" if lost else "good"
     else:
-        leader = arm if mean > 0 else other
-        text, level = f"{arm} and {other} cannot be told apart: {leader} leads {amount} ({spread})", "note"
+        lead = equal if tie else f"{ahead} leads {amount}"
+        text, level = f"{arm} and {other} cannot be told apart: {lead} ({spread})", "note"
     return Finding(topic=Topic.VERDICT, text=text, level=level, about=about, origin=at)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from semirobust.core.checks import check_counts
 from semirobust.core.errors import InputError
-from semirobust.core.interval import mean_interval, proportion_interval
+from semirobust.core.interval import proportion_interval, share_interval
 from semirobust.core.seed import Seed
 from semirobust.dependence.base.reduction import Moments, Reduction, sketch
 from semirobust.layers.features import features
@@ -248,8 +248,7 @@ class ReadoutMeasure(AbstractLayerMeasure):
             ridge.weight = drawn * weight.norm() / math.sqrt(weight.numel())
             values.append(_accuracy(ridge, x, y)[0])
         ridge.weight = weight
-        low, high = mean_interval(values)
-        return float(np.mean(values)), low, high
+        return float(np.mean(values)), *share_interval(values, len(y))
 
 
 def _accuracy(model: nn.Module, x: Tensor, y: Tensor) -> tuple[float, float, float]:

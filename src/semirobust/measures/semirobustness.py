@@ -14,6 +14,7 @@ from semirobust.attacks.pgd import PGD
 from semirobust.core.checks import check_counts, check_examples, check_mode
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.interval import proportion_interval
 from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
@@ -237,6 +238,8 @@ class Semirobustness(AbstractLayerMeasure):
     ) -> LayerScores:
         means = margins[:, draws].mean(2)
         low, high = np.quantile(means, [0.025, 0.975], axis=1)
+        if part in ("accuracy", "drop"):
+            low, high = _where_all_agree(margins, low, high, least=-1.0 if part == "drop" else 0.0)
         return LayerScores(
             measure="semirobustness",
             part=part,
@@ -249,6 +252,16 @@ class Semirobustness(AbstractLayerMeasure):
             layers=n,
             by="linear head",
         )
+
+
+def _where_all_agree(values: Floats, low: Floats, high: Floats, *, least: float) -> tuple[Floats, Floats]:
+    """Intervals (L,) of means of shares or their differences (L, N), from ``least`` to 1, exact where no
+    example differs from another: a bootstrap of these has no spread.
+    """
+    n, equal = values.shape[1], (values == values[:, :1]).all(1)
+    beyond = proportion_interval(0, n)[1]  # up to so many may be otherwise
+    exact = np.clip(values[:, 0] - beyond, least, 1), np.clip(values[:, 0] + beyond, least, 1)
+    return np.where(equal, exact[0], low), np.where(equal, exact[1], high)
 
 
 def _feature(head: Headed, x: Tensor) -> Tensor:

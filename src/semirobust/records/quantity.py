@@ -29,6 +29,11 @@ class Quantity(StrEnum):
         member.meaning = meaning
         return member
 
+    @property
+    def is_accuracy(self) -> bool:
+        """Whether it is a fraction of images, from 0 to 1, and no difference of two."""
+        return self in _ACCURACIES
+
     # Accuracy on test images.
     ACCURACY = (
         "accuracy",
@@ -95,7 +100,7 @@ class Quantity(StrEnum):
     RECOVERY_REFERENCE = "recovery_reference", "1", "accuracy of the robust network on the images that decide"
     RECOVERY_START = "recovery_start", "1", "accuracy of the semirobust network there before any training"
     RECOVERY_BEST = "recovery_best", "1", "its best accuracy there over the epochs of a trial"
-    RECOVERY_DIFFERENCE = "recovery_difference", "1", "mean best accuracy of the trials minus the reference"
+    RECOVERY_DIFFERENCE = "recovery_difference", "1", "best accuracy of any trial minus the reference"
     RECOVERY_EPOCH = "recovery_epoch", "epochs", "the epoch at which a trial came back to the reference"
     RECOVERY_EPOCHS = "recovery_epochs", "epochs", "mean of these epochs over the trials that came back"
     RECOVERED_TRIALS = "recovered_trials", "trials", "how many trials came back"
@@ -114,6 +119,20 @@ class Quantity(StrEnum):
     BUFFERS_DIFFER = "buffers_differ", "1", "1 where batch statistics differ too, which neither bound covers"
 
     OTHER = "other", _FREE, "anything else, named by `about.measure`"
+
+
+_ACCURACIES = frozenset(
+    {
+        Quantity.ACCURACY,
+        Quantity.ACCURACY_BY_EPSILON,
+        Quantity.TRANSFER_ACCURACY,
+        Quantity.VALIDATION_CLEAN,
+        Quantity.VALIDATION_ROBUST,
+        Quantity.RECOVERY_REFERENCE,
+        Quantity.RECOVERY_START,
+        Quantity.RECOVERY_BEST,
+    }
+)
 
 
 class Topic(StrEnum):

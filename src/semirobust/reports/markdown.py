@@ -7,7 +7,7 @@ from typing import Unpack
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from semirobust.core.interval import mean_interval
+from semirobust.core.interval import ends, mean_interval, share_interval
 from semirobust.records.about import Fields
 from semirobust.records.schema import Number, Quantity
 from semirobust.reports.source import Source
@@ -21,9 +21,11 @@ class Seeds:
 
     Attributes:
         values: seed -> value.
+        n: examples that each was measured on, where that is known.
     """
 
     values: dict[int, float]
+    n: int | None = None
 
     @property
     def mean(self) -> float:
@@ -38,7 +40,7 @@ class Seeds:
     def only(self, seeds: Iterable[int]) -> "Seeds":
         """Those of some seeds."""
         wanted = set(seeds)
-        return Seeds({seed: value for seed, value in self.values.items() if seed in wanted})
+        return Seeds({seed: value for seed, value in self.values.items() if seed in wanted}, self.n)
 
     def __bool__(self) -> bool:
         return bool(self.values)
@@ -47,10 +49,13 @@ class Seeds:
 def by_seed(numbers: Iterable[Number], keep: Callable[[Number], bool] = lambda number: True) -> Seeds:
     """The numbers that pass, by their seed; the mean where a seed has several."""
     found: dict[int, list[float]] = {}
+    counts = list[int]()
     for number in numbers:
         if keep(number):
             found.setdefault(number.about.seed or 0, []).append(number.value)
-    return Seeds({seed: sum(values) / len(values) for seed, values in sorted(found.items())})
+            counts += [number.n] if number.n else []
+    means = {seed: sum(values) / len(values) for seed, values in sorted(found.items())}
+    return Seeds(means, min(counts, default=None))
 
 
 def cells(source: Source, quantity: Quantity, /, **fields: Unpack[Fields]) -> Seeds:
@@ -60,36 +65,43 @@ def cells(source: Source, quantity: Quantity, /, **fields: Unpack[Fields]) -> Se
 
 def paired(one: Seeds, other: Seeds) -> Seeds:
     """One less the other, on the seeds that both have."""
-    return Seeds(
-        {seed: one.values[seed] - other.values[seed] for seed in one.values.keys() & other.values.keys()}
-    )
+    both = one.values.keys() & other.values.keys()
+    n = min((n for n in (one.n, other.n) if n), default=None)
+    return Seeds({seed: one.values[seed] - other.values[seed] for seed in both}, n)
 
 
 def percent(found: Seeds, digits: int = 1) -> str:
     """``27.1 (25.9 to 28.3)``: the mean over seeds in per cent with its interval, which for shares ends at 0
-    and 100.
+    and 100, and is that over examples where all seeds agree.
     """
-    shares = all(0 <= value <= 1 for value in found.values.values())
-    return _written(found, lambda v: f"{100 * (min(max(v, 0.0), 1.0) if shares else v):.{digits}f}")
+    values = list(found.values.values())
+    shares = len(values) > 1 and all(0 <= value <= 1 for value in values)
+    low, high = share_interval(values, found.n) if shares else found.interval if values else (0.0, 0.0)
+    return _written(found, f"{100 * found.mean:.{digits}f}" if values else "", ends(low, high, digits=digits))
 
 
 def points(found: Seeds, digits: int = 1) -> str:
-    """A difference of shares, in points with its sign."""
-    return _written(found, lambda v: f"{100 * v:+.{digits}f}")
+    """A difference of shares, in points with its sign; by one example at least where all seeds agree."""
+    values = list(found.values.values())
+    low, high = found.interval if values else (0.0, 0.0)
+    if found.n and len(values) > 1 and max(values) - min(values) < 0.5 / found.n:
+        low, high = max(values[0] - 1 / found.n, -1.0), min(values[0] + 1 / found.n, 1.0)
+    shown = ends(low, high, digits=digits, sign="+")
+    return _written(found, f"{100 * found.mean:+.{digits}f}" if values else "", shown)
 
 
 def plain(found: Seeds, digits: int = 2) -> str:
     """The mean over seeds with its interval."""
-    return _written(found, lambda v: f"{v:.{digits}f}")
+    if not found:
+        return _written(found, "", ("", ""))
+    low, high = found.interval
+    return _written(found, f"{found.mean:.{digits}f}", (f"{low:.{digits}f}", f"{high:.{digits}f}"))
 
 
-def _written(found: Seeds, text: Callable[[float], str]) -> str:
+def _written(found: Seeds, mean: str, shown: tuple[str, str]) -> str:
     if not found:
         return "–"
-    if len(found.values) < 2:
-        return f"{text(found.mean)} (one seed)"
-    low, high = found.interval
-    return f"{text(found.mean)} ({text(low)} to {text(high)})"
+    return f"{mean} (one seed)" if len(found.values) < 2 else f"{mean} ({shown[0]} to {shown[1]})"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from semirobust.core.errors import InputError
 from semirobust.core.files import write_atomically
+from semirobust.core.interval import ends
 from semirobust.records.schema import Finding, Quantity, Topic
 from semirobust.reports.arm import Arm
 from semirobust.reports.connectivity import connectivity_pictures
@@ -75,6 +76,7 @@ def render_report(source: Source, title: str) -> str:
     )
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
     environment.filters["count"] = _count
+    environment.filters["ends"] = lambda cell: " to ".join(ends(cell.low, cell.high))
     figures = {
         "accuracy": accuracy_figure(source),
         "security": security_figure(source),

@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar, Unpack
 
-from semirobust.core.interval import mean_interval
+from semirobust.core.interval import mean_interval, share_interval
 from semirobust.records.about import Fields
 from semirobust.records.schema import About, Finding, LayerEntry, Number, Picture, Quantity, Settings
 from semirobust.records.store import AnyRecord, read_records
@@ -45,7 +45,12 @@ class Cell:
             values = values[:1]
         if len(values) == 1:
             return cls(values[0], numbers[0].low, numbers[0].high, values, numbers[0].n)
-        low, high = mean_interval(values)
+        if numbers[0].quantity.is_accuracy:
+            low, high = share_interval(
+                values, min((number.n for number in numbers if number.n), default=None)
+            )
+        else:
+            low, high = mean_interval(values)
         return cls(sum(values) / len(values), low, high, values, numbers[0].n)
 
     @property

@@ -16,7 +16,15 @@ from semirobust.experiments import build
 from semirobust.experiments.commands.evaluate import accuracy_records, example_pictures
 from semirobust.experiments.commands.profile import layer_scores, score_records
 from semirobust.experiments.commands.train import train
-from semirobust.experiments.comparison import Arm, Budget, Trial, budget_of, controls_of, run_arms
+from semirobust.experiments.comparison import (
+    Arm,
+    Budget,
+    Trial,
+    budget_of,
+    controls_of,
+    run_arms,
+    without_control,
+)
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.provenance import layer_entries, notes_on, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
@@ -82,6 +90,7 @@ def harden_subject(
         ),
         *([Finding(topic=Topic.DATA, text=budget.note, origin=at)] if budget.note else []),
         *notes_on(subject.notes, at),
+        *notes_on(_missing_controls(recipe), at),
         *_profile(start, budget, recipe, at, progress),
     ]
     attacks, evaluation = budget.attacks, as_seed(recipe.seed) / "evaluate"
@@ -170,6 +179,13 @@ def _arms(recipe: Recipe, start: nn.Module, budget: Budget) -> Sequence[Arm]:
         if arm.method is not None:
             hardening(start, budget.images, arm.method, budget.training)
     return arms
+
+
+def _missing_controls(recipe: Recipe) -> list[str]:
+    """What the reader should know of controls that were asked for and cannot be."""
+    method = recipe.harden.method
+    said = without_control(METHODS.name_of(method), method) if recipe.harden.controls else ""
+    return [said] if said else []
 
 
 def _profile(

@@ -19,6 +19,7 @@ from semirobust.experiments import build
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.inputs import Inputs
+from semirobust.experiments.kept_level import nothing_said, scores_by_level, within
 from semirobust.experiments.model_spec import ModelSpec, at_its_size, fresh_spec
 from semirobust.experiments.provenance import data_notes, notes_on, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
@@ -205,6 +206,8 @@ class _Job:
                     "none was as good as the whole network, or judged on held-out images: level"
                     f" {kept.number} is kept"
                 )
+            elif caution := nothing_said(found, self.recipe.prune, self.held_out):
+                text, level = f"{text}, but {caution}", "warning"
             found.append(Finding(topic=Topic.KEPT, text=text, level=level, about=about, origin=self.at))
         return found
 
@@ -230,7 +233,8 @@ class _Job:
         if not sound:
             return levels[0], ""
         robust, clean = (
-            _scores(records, quantity) for quantity in (Quantity.VALIDATION_ROBUST, Quantity.VALIDATION_CLEAN)
+            scores_by_level(records, quantity)
+            for quantity in (Quantity.VALIDATION_ROBUST, Quantity.VALIDATION_CLEAN)
         )
         if keep == "most-robust":
             return (
@@ -240,7 +244,7 @@ class _Job:
         enough = [
             n.number
             for n in sound
-            if all(_within(scores, n.number, self.recipe.prune.tolerance) for scores in (robust, clean))
+            if all(within(scores, n.number, self.recipe.prune.tolerance) for scores in (robust, clean))
         ]
         chosen = enough[-1] if enough else sound[0].number
         return levels[chosen], "the sparsest that is accurate and robust enough" if enough else ""
@@ -336,25 +340,3 @@ class _Job:
 def _with(model: nn.Module, weights: Mapping[str, Tensor]) -> nn.Module:
     load_state(model, weights)
     return model
-
-
-def _within(scores: Mapping[int, float], number: int, tolerance: float) -> bool:
-    """Whether a level is that close to the first, or to the best where there is no first; nothing said is
-    nothing against it.
-    """
-    first = scores.get(0, max(scores.values(), default=0.0))
-    return not scores or scores.get(number, -1.0) >= first - tolerance
-
-
-def _scores(records: Sequence[AnyRecord], quantity: Quantity) -> dict[int, float]:
-    """Accuracy on held-out images by level, of the epoch whose weights are kept."""
-    best: dict[int, float] = {}
-    numbers = [r for r in records if isinstance(r, Number) and r.about.level is not None]
-    epochs = {n.about.level: int(n.value) for n in numbers if n.quantity is Quantity.BEST_EPOCH}
-    for n in numbers:
-        level = n.about.level
-        if n.quantity is not quantity or level is None:
-            continue
-        if (n.about.epoch or 0) == epochs.get(level, 0):
-            best[level] = n.value
-    return best

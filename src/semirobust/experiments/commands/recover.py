@@ -106,7 +106,11 @@ def recover_subject(
         )
     if "trials" in parts:
         found, more = job.all_cuts(sizes)
-        records += [*more, *smallest_prefix(found, len(job.layers), recipe, job.at)]
+        examples, classes = len(job.deciding), len(job.deciding.classes)
+        records += [
+            *more,
+            *smallest_prefix(found, len(job.layers), recipe, job.at, examples=examples, classes=classes),
+        ]
         sizes = sizes or tuple(found)
     if "controls" in parts:
         records += job.controls(sizes)

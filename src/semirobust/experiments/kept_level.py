@@ -1,0 +1,51 @@
+"""Which level of pruning is good enough, from its records."""
+
+from collections.abc import Mapping, Sequence
+
+from semirobust.data.base.images import Images
+from semirobust.experiments.chance import no_better_than_chance
+from semirobust.experiments.sections import Prune
+from semirobust.records.schema import Number, Quantity
+from semirobust.records.store import AnyRecord
+
+__all__ = ["nothing_said", "scores_by_level", "within"]
+
+
+def within(scores: Mapping[int, float], number: int, tolerance: float) -> bool:
+    """Whether a level is that close to the first, or to the best where there is no first; nothing said is
+    nothing against it.
+    """
+    first = scores.get(0, max(scores.values(), default=0.0))
+    return not scores or scores.get(number, -1.0) >= first - tolerance
+
+
+def scores_by_level(records: Sequence[AnyRecord], quantity: Quantity) -> dict[int, float]:
+    """Accuracy on held-out images by level, of the epoch whose weights are kept."""
+    best: dict[int, float] = {}
+    numbers = [r for r in records if isinstance(r, Number) and r.about.level is not None]
+    epochs = {n.about.level: int(n.value) for n in numbers if n.quantity is Quantity.BEST_EPOCH}
+    for n in numbers:
+        level = n.about.level
+        if n.quantity is not quantity or level is None:
+            continue
+        if (n.about.epoch or 0) == epochs.get(level, 0):
+            best[level] = n.value
+    return best
+
+
+def nothing_said(records: Sequence[AnyRecord], settings: Prune, held_out: Images) -> str:
+    """A clause where what levels are compared with is no better than chance, or the tolerance falls to it."""
+    n, classes = min(settings.validation.validation_examples, len(held_out)), len(held_out.classes)
+    for quantity, where in (
+        (Quantity.VALIDATION_ROBUST, "under attack on"),
+        (Quantity.VALIDATION_CLEAN, "on"),
+    ):
+        scores = scores_by_level(records, quantity)
+        whole = scores.get(0, max(scores.values(), default=1.0))
+        aim = whole - settings.tolerance if settings.keep == "sparsest" else None
+        if no_better_than_chance(whole, n, classes, aim=aim):
+            return (
+                f"that says nothing: the whole network has {whole:.1%} {where} held-out images, and chance or"
+                f" the tolerance reaches as far ({1 / classes:.1%})"
+            )
+    return ""

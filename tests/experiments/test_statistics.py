@@ -119,7 +119,7 @@ def _answer(robust, tolerance=0.0):
 )
 def test_coming_back_to_nothing():
     for robust, tolerance in ((0.0, 0.0), (0.12, 0.0), (0.35, 0.3)):
-        (finding,) = _answer(robust, tolerance)
+        _, finding = _answer(robust, tolerance)
         assert finding.level == "warning" and "says nothing" in finding.text and "chance" in finding.text
     number, finding = _answer(0.35)
     assert number.quantity is Quantity.ROBUST_PREFIX and "is enough" in finding.text

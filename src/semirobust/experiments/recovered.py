@@ -33,7 +33,7 @@ def summary_records(found: Recovered, about: About, n: int, at: Origin) -> list[
 
 
 def smallest_prefix(
-    found: Mapping[int, Recovered], n: int, recipe: Recipe, at: Origin, *, examples: int, classes: int
+    found: Mapping[int, Recovered], n: int, recipe: Recipe, at: Origin, *, examples: int = 0, classes: int = 0
 ) -> list[AnyRecord]:
     """The smallest prefix that recovered, in the words of the question.
 
@@ -41,8 +41,8 @@ def smallest_prefix(
         found: size of the suffix -> what its trials found.
         n: layers of the network.
         recipe, at: of the run.
-        examples, classes: how many images decide, and of how many classes. A robust network that is no better
-            than chance on them is no aim.
+        examples, classes: how many images decide, and of how many classes; 0 where that is not known. A
+            robust network that is no better than chance on them is no aim.
     """
     tolerance = recipe.recover.recovery.tolerance
     back = [
@@ -52,22 +52,27 @@ def smallest_prefix(
     if not back:
         text = f"no suffix of {tried} layers came back to within {tolerance:.1%} of the robust network"
         return [Finding(topic=Topic.SMALLEST_PREFIX, text=text, level="warning", origin=at)]
-    reference = found[back[0]].reference.metrics["robust"]
-    if no_better_than_chance(reference, examples, classes, aim=reference - tolerance):
-        by_chance = no_better_than_chance(reference, examples, classes)
-        reach = "no better than chance" if by_chance else "and the tolerance reaches down to chance"
-        text = (
-            f"a suffix of {max(back)} layers came back to within {tolerance:.1%} of the robust network, which"
-            f" says nothing: that network has {reference:.1%} under attack on the {examples} images that"
-            f" decide, {reach} ({1 / classes:.1%})"
-        )
-        return [Finding(topic=Topic.SMALLEST_PREFIX, text=text, level="warning", origin=at)]
     prefix = n - max(back)
+    number = Number(quantity=Quantity.ROBUST_PREFIX, value=prefix, origin=at)
     text = (
-        f"a robust prefix of {prefix} of {n} layers is enough: training the {max(back)} layers behind it came"
-        f" back to within {tolerance:.1%} of the robust network (suffixes tried: {tried})"
+        f"training the {max(back)} layers behind it came back to within {tolerance:.1%} of the robust network"
+        f" (suffixes tried: {tried})"
     )
-    return [
-        Number(quantity=Quantity.ROBUST_PREFIX, value=prefix, origin=at),
-        Finding(topic=Topic.SMALLEST_PREFIX, text=text, level="good", origin=at),
-    ]
+    if classes and (aimless := _no_aim(found[back[0]], tolerance, examples, classes)):
+        text = f"a robust prefix of {prefix} of {n} layers: {text}, which says nothing, since {aimless}"
+        return [number, Finding(topic=Topic.SMALLEST_PREFIX, text=text, level="warning", origin=at)]
+    text = f"a robust prefix of {prefix} of {n} layers is enough: {text}"
+    return [number, Finding(topic=Topic.SMALLEST_PREFIX, text=text, level="good", origin=at)]
+
+
+def _no_aim(found: Recovered, tolerance: float, examples: int, classes: int) -> str:
+    """A clause where chance comes as far as the robust network less the tolerance; else empty."""
+    reference, chance = found.reference.metrics["robust"], 1 / classes
+    if not no_better_than_chance(reference, examples, classes, aim=reference - tolerance):
+        return ""
+    by_chance = no_better_than_chance(reference, examples, classes)
+    reach = "no better than chance" if by_chance else "and the tolerance reaches down to chance"
+    return (
+        f"that network has {reference:.1%} under attack on the {examples} images that decide, {reach}"
+        f" ({chance:.1%})"
+    )

@@ -1,5 +1,6 @@
 """Networks of a user that return no logits, from the command line to records."""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import torch
 
 from semirobust.models.checkpoint import load_checkpoint
 from semirobust.records.store import read_records
+from tests.kinds import kind
 
 FACTORY = """
 import torch
@@ -71,8 +73,8 @@ def test_what_a_network_returns_is_said_once_and_kept_with_the_run(kind, given, 
 
 
 def test_what_cannot_be_told_is_one_sentence_with_the_flag(made):
-    for kind, remedy in (("probabilities", 'output="probabilities"'), ("field", "output=2")):
-        _, error = made("train", "--model", f"made:{kind}", *TRAIN, "--out", "r", code=2)
+    for name, remedy in (("probabilities", 'output="probabilities"'), ("field", "output=2")):
+        _, error = made("train", "--model", f"made:{name}", *TRAIN, "--out", "r", code=2)
         assert remedy in error and "--output" in error and len(error.strip().splitlines()) == 1
     _, error = made("train", "--model", "resnet8", *TRAIN, "--output", "binary", "--out", "r", code=2)
     assert "which resnet8 returns" in error
@@ -98,3 +100,31 @@ def test_an_exported_program_is_evaluated_and_what_needs_layers_says_why_not(mad
     assert "Accuracy on 20 images" in out and out.count("gradient is lost") == 1
     _, error = made("train", "--model", "made:exported", *TRAIN, *given, "--out", "t", code=2)
     assert "hand over the module that it was made from" in error
+
+
+@kind(
+    "raw and averaged weights in the file of `--checkpoint`",
+    "a note says which were taken and `--checkpoint-key` takes the others",
+    about="checkpoints",
+)
+def test_a_key_of_a_checkpoint(made):
+    space: dict = {}
+    exec(compile(FACTORY, "made", "exec"), space)
+    torch.manual_seed(0)
+    raw, averaged = space["held"](), space["held"]()
+    torch.save(
+        {"model": raw.state_dict(), "model_ema": averaged.state_dict(), "args": argparse.Namespace()}, "c.pt"
+    )
+    given = ["evaluate", "made:held", "--checkpoint", "c.pt", *DATA, *FEW, "--json"]
+    notes = json.loads(made(*given)[0])["notes"]
+    assert any("those under 'model_ema' fit too and differ" in note for note in notes)
+    assert any("args (argparse.Namespace)" in note for note in notes)
+    notes = json.loads(made(*given, "--checkpoint-key", "model_ema")[0])["notes"]
+    assert any("averages over training" in note for note in notes)
+    wrong = "c.pt has no 'net'; expected one of 'model', 'model_ema'"
+    assert wrong in made(*given, "--checkpoint-key", "net", code=2)[1]
+    assert "both or none" in made("evaluate", "made:held", *DATA, "--checkpoint-key", "net", code=2)[1]
+    profile = ["profile", *given[1:4], *DATA, "--set", "profile.examples=12"]
+    assert "model_ema" in made(*profile, "--out", "p")[0]
+    kept = [r.text for r in read_records(Path("p")) if r.kind == "finding" and r.topic == "note"]
+    assert any("model_ema" in note for note in kept)

@@ -4,6 +4,7 @@ saved computes."""
 import argparse
 import collections
 import io
+import json
 import pathlib
 import pickle
 import warnings
@@ -544,6 +545,8 @@ def test_what_does_not_fit_is_named(tmp_path, source):
     text = _refusal(renamed, tmp_path)
     assert "2 missing (first: stem.bias, nearest steam.bias, stem.weight, nearest steam.weight)" in text
     assert "num_batches_tracked" not in text
+    text = _refusal({k.replace("stem", "conv1"): v for k, v in state.items()}, tmp_path)
+    assert "stem.bias, nearest conv1.bias, stem.weight, nearest conv1.weight" in text
     assert "1 unknown (first: extra.weight)" in _refusal(
         {**state, "extra.weight": torch.ones(2, 2)}, tmp_path
     )
@@ -594,6 +597,28 @@ def test_a_folder(tmp_path, source):
         sr.load_checkpoint(Small(), tmp_path)
 
 
+@kind(
+    "a checkpoint in several files with an index, as transformers writes",
+    "its index is read; of a part alone it is said that it is one",
+    about="checkpoints",
+)
+def test_several_files(tmp_path, source):
+    names, state = sorted(source.state_dict()), source.state_dict()
+    files = [f"model-0000{i}-of-00002.safetensors" for i in (1, 2)]
+    for i, file in enumerate(files):
+        (tmp_path / file).write_bytes(safetensors_bytes({name: state[name] for name in names[i::2]}))
+    index = {"weight_map": {name: files[i % 2] for i, name in enumerate(names)}}
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+    model = sr.load_checkpoint(Small(), tmp_path / "model.safetensors.index.json")
+    assert _same(model, source)
+    with pytest.raises(InputError, match="one part of several"):
+        sr.load_checkpoint(Small(), tmp_path / files[0])
+    for wrong in ({"weight_map": {"a": "../w.safetensors"}}, {"weight_map": 3}, []):
+        (tmp_path / "model.safetensors.index.json").write_text(json.dumps(wrong))
+        with pytest.raises(InputError, match="expected an index"):
+            sr.load_checkpoint(Small(), tmp_path / "model.safetensors.index.json")
+
+
 @kind("a download that ended early", "the message says so", about="checkpoints")
 def test_cut_files(tmp_path, source):
     file = io.BytesIO()
@@ -606,6 +631,17 @@ def test_cut_files(tmp_path, source):
 def test_suffixes_that_say_otherwise(tmp_path, source):
     assert _same(_load(safetensors_bytes(source.state_dict()), tmp_path)[0], source)
     assert _same(_load({"net": source.state_dict()}, tmp_path, name="w.safetensors")[0], source)
+
+
+@kind(
+    "parts of a weight that claim to be larger than the file",
+    "they are not put together, so that no memory is claimed",
+    about="checkpoints",
+)
+def test_parts_larger_than_the_file(tmp_path, source):
+    huge = torch.ones(1).expand(1 << 40)
+    state = {**source.state_dict(), "x.weight_g": torch.tensor(1.0), "x.weight_v": huge}
+    assert "unknown (first: x.weight_g, x.weight_v)" in _refusal(state, tmp_path)
 
 
 @kind("a file of a few kilobytes whose pickle unpacks to gigabytes", "refused at once", about="checkpoints")

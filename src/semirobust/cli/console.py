@@ -70,7 +70,7 @@ def tell(text: str) -> None:
 
 
 def tell_notes(notes: Sequence[str], *, as_json: bool) -> None:
-    """What a reader of the results should know of their model; records have it where JSON is printed."""
+    """What a reader of the results should know of their model; JSON and records have it among their notes."""
     for note in () if as_json else notes:
         tell(f"Note: {note}.")
 

@@ -25,11 +25,17 @@ _WITH_INTERVALS = 2
 __all__ = ["percent", "show_accuracy", "show_catalogue", "show_comparison", "show_profile", "show_training"]
 
 
-def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool) -> None:
-    """Accuracies with their intervals, the security curve, the transfer matrix, and what the checks found."""
+def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool, told: Sequence[str] = ()) -> None:
+    """Accuracies with their intervals, the security curve, the transfer matrix, and what the checks found.
+
+    ``told`` are the notes on the model, which stand above, but in JSON are with the others.
+    """
     accuracies, checks = found.accuracies, found.checks
     if as_json:
-        print_json({"threat": str(recipe.threat.ball), "threats": dict(found.threats), **_evaluated(found)})
+        content = _evaluated(found)
+        notes = [*told, *content.pop("notes")]
+        threats = {"threat": str(recipe.threat.ball), "threats": dict(found.threats)}
+        print_json({**threats, **content, "notes": notes})
         return
     n = accuracies[0].value.n
     several = len(set(found.threats.values())) > 1
@@ -89,8 +95,10 @@ def _share(share: "Proportion") -> dict[str, float]:
     return {"value": float(share), "low": share.low, "high": share.high, "n": share.n}
 
 
-def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json: bool) -> None:
-    """The measures by layer."""
+def show_profile(
+    layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json: bool, told: Sequence[str] = ()
+) -> None:
+    """The measures by layer; ``told`` as in :func:`show_accuracy`."""
     columns = {
         score.name: dict(
             zip(score.indices, zip(score.values, score.low, score.high, strict=True), strict=True)
@@ -111,7 +119,8 @@ def show_profile(layers: "LayerMap", scores: Sequence["LayerScores"], *, as_json
             }
             for layer in layers
         ]
-        print_json({"examples": scores[0].examples if scores else 0, "layers": entries, "notes": notes})
+        content = {"examples": scores[0].examples if scores else 0, "layers": entries}
+        print_json({**content, "notes": [*told, *notes]})
         return
     rows = []
     for layer in layers:

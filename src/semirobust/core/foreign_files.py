@@ -41,7 +41,8 @@ _TEXT = b"<!doctype", b"<html", b"<?xml"
 def check_is_file(path: Path) -> None:
     """Raise ``InputError`` for a place where no file, a folder or an empty file lies."""
     if path.is_dir():
-        inside = sorted(entry.name for entry in path.iterdir() if entry.suffix in _WEIGHTS)
+        inside = sorted(e.name for e in path.iterdir() if e.suffix in _WEIGHTS or ".index.json" in e.name)
+        inside = [name for name in inside if ".index.json" in name] or inside
         found = f"; it holds {', '.join(inside[:5])}" if inside else ""
         if (path / "saved_model.pb").exists():
             found = f" of TensorFlow; {_TO_PYTORCH}"

@@ -14,7 +14,7 @@ from torch import Tensor
 from semirobust.core.errors import InputError
 from semirobust.core.files import write_atomically
 from semirobust.core.foreign_files import check_is_file, recognised
-from semirobust.core.state import versions_of
+from semirobust.core.state import State, versions_of
 from semirobust.core.stored import Content, Stored, checked_versions, stored_in
 from semirobust.core.torch_files import read_torch_file
 
@@ -32,6 +32,7 @@ _METADATA = "semirobust"  # the one entry of a safetensors header that this proj
 _CHECKSUM = "sum"
 
 _VERSIONS = "versions"  # of modules, in that entry
+_INDEX = ".index.json"  # of a checkpoint in several files
 _MAX_HEADER = 100_000_000  # bytes; safetensors reads no longer one
 
 
@@ -44,6 +45,8 @@ def read_stored(path: Path) -> Content:
         InputError: no such file, a damaged one or one of another kind, or no tensors.
     """
     check_is_file(path)
+    if path.name.endswith(_INDEX):
+        return _from_parts(path)
     if not _is_safetensors(path):
         return stored_in(path.name, read_torch_file(path))
     try:
@@ -61,13 +64,29 @@ def read_stored(path: Path) -> Content:
     return Content((Stored("", {**tensors, **twins}, versions),), {})
 
 
-def read_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of the first dictionary of :func:`read_stored`, by name.
+def _from_parts(index: Path) -> Content:
+    """The tensors of the files that an index names, as transformers writes large checkpoints."""
+    try:
+        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        parts = [index.parent / name for name in sorted(names) if Path(name).name == name]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        parts = []
+    if not parts or len(parts) < len(names):
+        raise InputError(f"{index.name}: expected an index of files beside it, got one that names others")
+    found: dict[str, Tensor] = {}
+    for part in parts:
+        found |= read_stored(part).stored[0].tensors
+    return Content((Stored("", found),), {})
+
+
+def read_tensors(path: Path) -> State:
+    """The tensors of the first dictionary of :func:`read_stored`, by name, with the versions that it notes.
 
     Raises:
         InputError: as there.
     """
-    return dict(read_stored(path).stored[0].tensors)
+    first = read_stored(path).stored[0]
+    return State(first.tensors, first.versions or {})
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -117,7 +136,8 @@ def write_tensors(
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in tensors.items()
     }
-    own = {**(metadata or {}), **versions_of(tensors)}
+    versions = versions_of(tensors)
+    own = {**(metadata or {}), **({_VERSIONS: versions} if versions else {})}
     write_atomically(path, save(flat, {_METADATA: json.dumps(own)}))
 
 
@@ -126,7 +146,7 @@ def write_checked(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     write_tensors(path, tensors, {**metadata, _CHECKSUM: _checksum(tensors, metadata)})
 
 
-def read_checked(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_checked(path: Path) -> tuple[dict[str, Any], State]:
     """Metadata and tensors that :func:`write_checked` wrote.
 
     Raises:

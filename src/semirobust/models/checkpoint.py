@@ -1,6 +1,7 @@
 """Weights of a model on disk."""
 
 import math
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,18 +13,19 @@ from torch import Tensor, nn
 from semirobust.core.classifiers import in_eval, unwrapped
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import is_inside, note
-from semirobust.core.state import load_state
+from semirobust.core.state import State, load_state
 from semirobust.core.stored import Content, is_averaged, joined
 from semirobust.core.tensor_files import read_metadata, read_stored, write_tensors
 from semirobust.core.text import first_line
 from semirobust.models.base.as_classifier import normalisation_of
-from semirobust.models.base.fitting import Trial, fits_of, is_count, normalisations_in
+from semirobust.models.base.fitting import Target, Trial, fits_of, is_count, normalisations_in, targets_in
 from semirobust.models.base.misfit import misfit
 
 __all__ = ["load_checkpoint", "read_metadata", "save_model"]
 
 Model = TypeVar("Model", bound=nn.Module)
 _SHOWN = 5
+_PART = re.compile(r"-\d+-of-\d+\.")
 
 
 def load_checkpoint(model: Model, path: str | Path, *, key: str | None = None) -> Model:
@@ -55,11 +57,14 @@ def load_checkpoint(model: Model, path: str | Path, *, key: str | None = None) -
     """
     path = Path(path)
     content = read_stored(path)
-    fits = [fit for stored in content.stored for fit in fits_of(model, stored)]
+    targets = targets_in(model)
+    fits = [fit for stored in content.stored for fit in fits_of(targets, stored)]
     if key is not None:
-        fits = _under(model, content, fits, key, path.name)
+        fits = _under(targets, content, fits, key, path.name)
     if not fits:
-        raise InputError(f"{path.name}: {misfit(model, content)}")
+        part = _PART.search(path.name)
+        hint = "; it is one part of several, give their index (.index.json)" if part else ""
+        raise InputError(f"{path.name}: {misfit(targets, content)}{hint}")
     chosen, *others = sorted(fits, key=lambda fit: is_averaged(fit.place))
     said = [
         _choice(path.name, chosen, others),
@@ -72,7 +77,8 @@ def load_checkpoint(model: Model, path: str | Path, *, key: str | None = None) -
     weights = {name: chosen.filled[name] for name in chosen.target.expected}
     try:
         # Not strict, because counters of batches may be missing; all else has been compared.
-        load_state(chosen.target.module, {**_counters(chosen), **weights}, _versions(chosen), strict=False)
+        state = State({**_counters(chosen), **weights}, _versions(chosen))
+        load_state(chosen.target.module, state, strict=False)
     except RuntimeError as error:  # a module may read its state in any way
         raise InputError(f"{path.name}: cannot be loaded ({first_line(error)})") from None
     for sentence in filter(None, said):
@@ -95,7 +101,7 @@ def _say(sentence: str) -> None:
         warnings.warn(sentence, stacklevel=3)
 
 
-def _under(model: nn.Module, content: Content, fits: list[Trial], key: str, file: str) -> list[Trial]:
+def _under(targets: list[Target], content: Content, fits: list[Trial], key: str, file: str) -> list[Trial]:
     """The fits whose place is ``key`` or inside it."""
 
     def inside(place: str) -> bool:
@@ -113,7 +119,7 @@ def _under(model: nn.Module, content: Content, fits: list[Trial], key: str, file
         if inside(stored.key) or any(inside(joined(stored.key, name)) for name in stored.tensors)
     )
     if under:
-        raise InputError(f"{file}: {misfit(model, Content(under, content.ignored))}")
+        raise InputError(f"{file}: {misfit(targets, Content(under, content.ignored))}")
     known = [fit.place for fit in fits] or [stored.key for stored in content.stored]
     shown = (
         ", ".join(repr(place) for place in dict.fromkeys(known) if place) or "none, its weights have no key"
@@ -263,9 +269,7 @@ def _counters(chosen: Trial) -> dict[str, Tensor]:
     }
 
 
-def _versions(chosen: Trial) -> Mapping[str, Any] | None:
+def _versions(chosen: Trial) -> Mapping[str, Any]:
     """The versions that the file notes, by the names of the module."""
-    noted, prefix = chosen.stored.versions, chosen.prefix
-    if noted is None:
-        return None
+    noted, prefix = chosen.stored.versions or {}, chosen.prefix
     return {name[len(prefix) :]: entry for name, entry in noted.items() if f"{name}.".startswith(prefix)}

@@ -16,7 +16,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
-from semirobust.core.state import load_state
+from semirobust.core.state import grouped, in_groups, load_state
 from semirobust.core.tensor_files import read_metadata, read_tensors, write_tensors
 from semirobust.data.base.images import Images
 from semirobust.layers.map import layer_map
@@ -263,9 +263,7 @@ class _Run:
         """Write the level; its training state is needed no more."""
         if self.folder is None:
             return
-        tensors = {f"best/{name}": tensor for name, tensor in level.best.items()}
-        tensors |= {f"last/{name}": tensor for name, tensor in level.last.items()}
-        tensors |= {f"mask/{name}": mask for name, mask in level.masks.by_name.items()}
+        tensors = in_groups({"best": level.best, "last": level.last, "mask": level.masks.by_name})
         write_tensors(self._file(level.number), tensors, {"key": self.key})
         delete_state(self.folder / f"level-{level.number}.state.safetensors")
 
@@ -317,10 +315,7 @@ def read_level(folder: Path, number: int) -> Level:
     Raises:
         InputError: it is not there, or damaged.
     """
-    groups: dict[str, dict[str, Tensor]] = {"best": {}, "last": {}, "mask": {}}
-    for name, tensor in read_tensors(_file_of(folder, number)).items():
-        group, _, rest = name.partition("/")
-        groups[group][rest] = tensor
+    groups = grouped(read_tensors(_file_of(folder, number)), ("best", "last", "mask"))
     return Level(number, Masks(groups["mask"]), groups["best"], groups["last"])
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from semirobust.core.state import State
 from semirobust.core.tensor_files import bytes_of
 from semirobust.data.base.images import Images
 from semirobust.layers.scores import ScoreName
@@ -92,9 +93,10 @@ class TrainState:
     underway: EpochProgress | None = None
 
 
-def snapshot(model: nn.Module) -> dict[str, Tensor]:
+def snapshot(model: nn.Module) -> State:
     """A copy of the parameters and buffers."""
-    return {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    state = model.state_dict()
+    return State({name: tensor.detach().clone() for name, tensor in state.items()}, state)
 
 
 def digest(weights: Mapping[str, Tensor], images: Images) -> str:

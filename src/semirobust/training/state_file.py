@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from semirobust.core.errors import InputError
+from semirobust.core.state import State, grouped, in_groups
 from semirobust.core.tensor_files import read_checked, write_checked
 from semirobust.layers.scores import ScoreName
 from semirobust.training.state import EpochLog, EpochProgress, TrainState
@@ -23,11 +24,10 @@ def write_state(path: Path, state: TrainState, groups: Mapping[str, Mapping[str,
 
     ``groups`` are tensors by group and name. A checksum over all of it is written too.
     """
-    tensors = {f"{group}/{name}": tensor for group, named in groups.items() for name, tensor in named.items()}
     content = {"state": _plain(state), "key": key, "format": _FORMAT}
     if path.exists():
         path.replace(_previous(path))
-    write_checked(path, tensors, content)
+    write_checked(path, in_groups(groups), content)
 
 
 def has_state(path: Path) -> bool:
@@ -50,7 +50,7 @@ def delete_previous(path: Path, *, even_if_last: bool = False) -> None:
         _previous(path).unlink(missing_ok=True)
 
 
-def read_state(path: Path, key: str) -> tuple[TrainState, dict[str, dict[str, Tensor]], str]:
+def read_state(path: Path, key: str) -> tuple[TrainState, dict[str, State], str]:
     """What :func:`write_state` wrote last; where that is damaged, what it wrote before, and a sentence that
     says so.
 
@@ -67,10 +67,7 @@ def read_state(path: Path, key: str) -> tuple[TrainState, dict[str, dict[str, Te
             raise InputError(
                 f"{path.parent}: holds a run with other settings; choose another folder or delete it"
             )
-        groups: dict[str, dict[str, Tensor]] = {"model": {}, "best": {}, "momentum": {}}
-        for name, tensor in tensors.items():
-            group, _, rest = name.partition("/")
-            groups.setdefault(group, {})[rest] = tensor
+        groups = grouped(tensors, ("model", "best", "momentum"))
         state = _state(metadata["state"])
         if file == path:
             return state, groups, ""

@@ -45,7 +45,7 @@ def evaluate(
         found = evaluate_subject(
             subject, out or subject.folder, others=others, devices=compute(**where), progress=progress
         )
-    show_accuracy(found, subject.recipe, as_json=as_json)
+    show_accuracy(found, subject.recipe, as_json=as_json, told=subject.notes)
 
 
 command = flags.command(

@@ -33,7 +33,7 @@ def profile(
     tell_notes(subject.notes, as_json=as_json)
     with bars(quiet=as_json) as progress:
         layers, scores = run(subject, out or subject.folder, devices=compute(**where), progress=progress)
-    show_profile(layers, scores, as_json=as_json)
+    show_profile(layers, scores, as_json=as_json, told=subject.notes)
 
 
 command = flags.command(

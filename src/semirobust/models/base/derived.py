@@ -32,7 +32,7 @@ def whole(weights: Mapping[str, Tensor], transposed: Callable[[str], bool]) -> t
     found, done = dict(weights), dict[str, int]()
     for name in list(weights):
         for kind, parts, put_together in _ways(name, transposed):
-            tensors = [found[part] for part in parts if part in found]
+            tensors = [found[part] for part in parts if part in found and _is_plain(found[part])]
             if len(tensors) != len(parts):
                 continue
             target = _target(name)
@@ -52,6 +52,13 @@ def whole(weights: Mapping[str, Tensor], transposed: Callable[[str], bool]) -> t
         "spectral norm": "weights were divided by their spectral norm ({})",
     }
     return found, "; ".join(said[kind].format(count) for kind, count in done.items())
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    """Whether one can compute with it, and it is no larger than what the file holds of it."""
+    if tensor.layout != torch.strided or tensor.is_nested or tensor.is_quantized or tensor.is_meta:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
 
 
 def _target(name: str) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from semirobust.core.stored import Stored, joined
 from semirobust.models.base.derived import whole
 
-__all__ = ["Target", "Trial", "fits_of", "is_count", "is_counter", "normalisations_in", "trials"]
+__all__ = ["Target", "Trial", "fits_of", "is_count", "normalisations_in", "targets_in", "trials"]
 
 # Modules that others are put into, whose names stand inside the names of weights.
 _WRAPPERS = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -161,14 +161,6 @@ def _differs(a: Tensor, b: Tensor, other: str) -> str:
     return "" if torch.equal(a, b) else f"differs from {other}, which is the same tensor in the model"
 
 
-def _complete_modules(model: nn.Module) -> Iterator[nn.Module]:
-    """``model``, and modules inside it that hold all of its parameters: a head alone is no model."""
-    everything = {id(parameter) for parameter in model.parameters()}
-    for module in model.modules():
-        if {id(parameter) for parameter in module.parameters()} == everything:
-            yield module
-
-
 def normalisations_in(weights: Mapping[str, Tensor]) -> list[tuple[str, str]]:
     """The pairs of names of mean and deviation of the channels, as a normalisation holds them."""
     pairs = []
@@ -191,19 +183,28 @@ def _is_by_channel(tensor: Tensor) -> bool:
     )
 
 
-def fits_of(model: nn.Module, stored: Stored) -> list[Trial]:
-    """The ways in which ``stored`` fills ``model`` entirely, one for each place where its weights stand."""
+def targets_in(model: nn.Module) -> list[Target]:
+    """``model``, and modules inside it that hold all of its parameters: a head alone is no model."""
+    everything = {id(parameter) for parameter in model.parameters()}
+    return [
+        Target(module)
+        for module in model.modules()
+        if {id(parameter) for parameter in module.parameters()} == everything
+    ]
+
+
+def fits_of(targets: list[Target], stored: Stored) -> list[Trial]:
+    """The ways in which ``stored`` fills a target entirely, one for each place where its weights stand."""
     found: dict[str, Trial] = {}
-    for trial in trials(model, stored):
+    for trial in trials(targets, stored):
         if trial.place not in found and trial.fits:
             found[trial.place] = trial
     return list(found.values())
 
 
-def trials(model: nn.Module, stored: Stored) -> Iterator[Trial]:
-    """The attempts to put ``stored`` into ``model``, the simplest first."""
-    targets = [Target(module) for module in _complete_modules(model)]
-    for tensors, said in _variants(model, stored.tensors):
+def trials(targets: list[Target], stored: Stored) -> Iterator[Trial]:
+    """The attempts to put ``stored`` into a target, the simplest first."""
+    for tensors, said in _variants(targets[0].module, stored.tensors):
         for target in targets:
             for prefix in _prefixes(list(target.expected), tensors):
                 inside = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

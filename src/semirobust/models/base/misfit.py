@@ -1,12 +1,9 @@
 """What is said where no weights of a checkpoint fit a network."""
 
 import difflib
-from collections.abc import Sequence
-
-from torch import nn
 
 from semirobust.core.stored import Content
-from semirobust.models.base.fitting import Trial, trials
+from semirobust.models.base.fitting import Target, Trial, trials
 
 __all__ = ["misfit"]
 
@@ -14,9 +11,9 @@ _SHOWN = 3
 _COMPARED = 200  # names, for those that are spelled alike; more would take long
 
 
-def misfit(model: nn.Module, content: Content) -> str:
+def misfit(targets: list[Target], content: Content) -> str:
     """Why the weights fit no part of the model, for the part, the place and the prefix that come nearest."""
-    best = max((trial for stored in content.stored for trial in trials(model, stored)), key=_nearness)
+    best = max((trial for stored in content.stored for trial in trials(targets, stored)), key=_nearness)
     under = f" under {best.place!r}" if best.place else ""
     parts = []
     if best.unfit:
@@ -25,10 +22,10 @@ def misfit(model: nn.Module, content: Content) -> str:
         parts.append(f"{', '.join(shown)}{more}")
     if best.missing or best.unknown:
         counts = [
-            f"{len(names)} {what} (first: {', '.join(_with_nearest(names, others))})"
-            for names, others, what in (
-                (best.missing, best.unknown, "missing"),
-                (best.unknown, [], "unknown"),
+            f"{len(names)} {what} (first: {', '.join(shown)})"
+            for names, shown, what in (
+                (best.missing, _with_nearest(best), "missing"),
+                (best.unknown, best.unknown[:_SHOWN], "unknown"),
             )
             if names
         ]
@@ -42,7 +39,7 @@ def misfit(model: nn.Module, content: Content) -> str:
             "; torch.nn.utils.parametrize.remove_parametrizations makes plain weights of parametrised ones,"
             " in the code that made the file"
         )
-    return f"expected weights that fit {type(model).__name__}, but {text}{beside}{hint}"
+    return f"expected weights that fit {type(targets[0].module).__name__}, but {text}{beside}{hint}"
 
 
 def _nearness(trial: Trial) -> tuple[int, int, int]:
@@ -50,9 +47,16 @@ def _nearness(trial: Trial) -> tuple[int, int, int]:
     return len(common) - len(trial.unfit), len(common), -len(trial.unknown)
 
 
-def _with_nearest(names: Sequence[str], others: Sequence[str]) -> list[str]:
+def _with_nearest(trial: Trial) -> list[str]:
+    """The first missing names, each with the unknown one of its shape, else of any, that is spelled most
+    alike.
+    """
     shown = []
-    for name in names[:_SHOWN]:
-        near = difflib.get_close_matches(name, others[:_COMPARED], 1)
+    for name in trial.missing[:_SHOWN]:
+        shape = trial.target.expected[name].shape
+        same = [n for n in trial.unknown if not trial.filled[n].is_nested and trial.filled[n].shape == shape]
+        last = [n for n in same if n.rpartition(".")[2] == name.rpartition(".")[2]]
+        near = difflib.get_close_matches(name, (last or same)[:_COMPARED], 1, cutoff=0)
+        near = near or difflib.get_close_matches(name, trial.unknown[:_COMPARED], 1)
         shown.append(f"{name}, nearest {near[0]}" if near else name)
     return shown

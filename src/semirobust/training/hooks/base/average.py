@@ -9,6 +9,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
+from semirobust.core.state import load_state
 
 if TYPE_CHECKING:
     from semirobust.training.run import Run
@@ -60,7 +61,7 @@ class Average:
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Continue from what :meth:`tensors` gave."""
-        self._averaged.load_state_dict(dict(tensors))
+        load_state(self._averaged, tensors)
 
     def _images(self, seed: Seed) -> Iterable[Tensor]:
         """All training images, in batches."""

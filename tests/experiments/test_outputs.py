@@ -124,6 +124,12 @@ def test_a_key_of_a_checkpoint(made):
     wrong = "c.pt has no 'net'; expected one of 'model', 'model_ema'"
     assert wrong in made(*given, "--checkpoint-key", "net", code=2)[1]
     assert "both or none" in made("evaluate", "made:held", *DATA, "--checkpoint-key", "net", code=2)[1]
+    made("train", "--model", "made:held", *TRAIN, "--out", "r")
+    run = ["evaluate", "r", "--model", "made:held", *FEW]
+    assert "both or none" in made(*run, "--checkpoint-key", "model", code=2)[1]
+    out, _ = made(*run, "--checkpoint", "c.pt", "--checkpoint-key", "model_ema")
+    assert "averages over training" in out
+    assert "leave it out" in made("train", *TRAIN, "--checkpoint-key", "model", "--out", "s", code=2)[1]
     profile = ["profile", *given[1:4], *DATA, "--set", "profile.examples=12"]
     assert "model_ema" in made(*profile, "--out", "p")[0]
     kept = [r.text for r in read_records(Path("p")) if r.kind == "finding" and r.topic == "note"]

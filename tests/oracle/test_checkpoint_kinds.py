@@ -650,3 +650,21 @@ def test_a_pickle_that_unpacks_to_much(tmp_path):
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("w/data.pkl", b"\x80\x02(" + b"N" * (64 << 20) + b"l.")
     assert "was not read" in _refusal(file.getvalue(), tmp_path)
+
+
+@kind(
+    "a network on the device meta, or a lazy one that never ran",
+    "refused, since loading into it would do nothing",
+    about="checkpoints",
+)
+def test_networks_that_hold_no_weights(tmp_path, source):
+    with torch.device("meta"):
+        empty = Small()
+    torch.save(source.state_dict(), tmp_path / "w.pt")
+    for model in (empty, nn.Sequential(nn.LazyConv2d(6, 3), nn.BatchNorm2d(6))):
+        with pytest.raises(InputError, match="has none"):
+            sr.load_checkpoint(model, tmp_path / "w.pt")
+    with pytest.raises(InputError, match=r"expected a torch\.nn\.Module, got"):
+        sr.load_checkpoint(tmp_path / "w.pt", source)
+    with pytest.raises(InputError, match="fetch it first"):
+        sr.load_checkpoint(source, "https://example.org/w.pt")

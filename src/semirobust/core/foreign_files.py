@@ -39,7 +39,16 @@ _TEXT = b"<!doctype", b"<html", b"<?xml"
 
 
 def check_is_file(path: Path) -> None:
-    """Raise ``InputError`` for a place where no file, a folder or an empty file lies."""
+    """Raise ``InputError`` for a place where no file, a folder, an empty or a locked file lies."""
+    try:
+        _check_is_file(path)
+    except OSError as error:
+        raise InputError(f"checkpoint: {path} cannot be opened ({error.strerror})") from None
+
+
+def _check_is_file(path: Path) -> None:
+    if str(path).startswith(("http:", "https:", "hf:", "s3:")):
+        raise InputError(f"checkpoint: expected a file, got the address {path}; fetch it first")
     if path.is_dir():
         inside = sorted(e.name for e in path.iterdir() if e.suffix in _WEIGHTS or ".index.json" in e.name)
         inside = [name for name in inside if ".index.json" in name] or inside
@@ -56,6 +65,8 @@ def check_is_file(path: Path) -> None:
         raise InputError(f"checkpoint: expected a file at {path}, found none")
     if not path.stat().st_size:
         raise InputError(f"{path.name}: expected weights, got an empty file; was it saved or copied whole?")
+    with path.open("rb"):  # that it can be opened
+        pass
 
 
 def recognised(path: Path) -> str | None:

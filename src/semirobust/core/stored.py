@@ -147,6 +147,8 @@ def _nothing(name: str, content: Any, ignored: Mapping[str, str], whole: str | N
             f" model = torch.load({name!r}, weights_only=False){path} and"
             " torch.save(model.state_dict(), 'weights.pt')"
         )
+    if isinstance(content, Mapping) and not content:
+        return "expected a state dict of tensors, got an empty dictionary"
     if not isinstance(content, Mapping | Ignored):
         return f"expected a state dict of tensors, got {type(content).__name__}"
     asked = sorted(set(ignored.values()))[:_SHOWN]

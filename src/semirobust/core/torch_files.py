@@ -246,7 +246,8 @@ class _Reader:
                 return self._tensor(stored, _DTYPES[dtype.name], offset, size, stride)
         state = value.state if isinstance(value.state, dict) else {}
         short = f"numpy.{name.rpartition('.')[2]}" if name.startswith("numpy.") else name
-        return Ignored(_KINDS.get(short, value.name), is_module={"_modules", "_parameters"} <= state.keys())
+        plain = value.name.removeprefix("__builtin__.").removeprefix("builtins.")
+        return Ignored(_KINDS.get(short, plain), is_module={"_modules", "_parameters"} <= state.keys())
 
     def _tensor(self, stored: Any, dtype: torch.dtype | None, offset: int, size: Any, stride: Any) -> Tensor:
         flat = self._stored(stored)

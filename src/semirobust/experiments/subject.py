@@ -146,10 +146,7 @@ def _as_it_comes(recipe: Recipe) -> Subject:
     """A network of another library, or a user's, with the weights that it has there."""
     name = recipe.model.name
     if recipe.model.checkpoint_key:
-        raise InputError(
-            f"model.checkpoint_key: {recipe.model.checkpoint_key!r} is of a file that --checkpoint names;"
-            " give both or none"
-        )
+        raise _no_file(recipe.model.checkpoint_key)
     if not from_zoo(name):
         raise InputError(
             f"checkpoint: expected the weights of {name} (--checkpoint FILE), or a run folder; got neither"
@@ -165,6 +162,12 @@ def _as_it_comes(recipe: Recipe) -> Subject:
     else:
         note = f"{name} has the weights that it came with, since no --checkpoint was given"
     return _named(Subject(network, spec, recipe, None, None, inputs, (note,)))
+
+
+def _no_file(key: str) -> InputError:
+    return InputError(
+        f"model.checkpoint_key: {key!r} is of a file that --checkpoint names; give both or none"
+    )
 
 
 def _with_weights(model: Model, splits: Splits, checkpoint: Path) -> tuple[ModelSpec, nn.Module]:
@@ -233,7 +236,11 @@ def _from_run(
         raise InputError(f"model: {folder} says how its model is built; leave out what builds another")
     file = checkpoint or folder / MODEL_FILE
     built = _built(folder, spec, offline=model is None)
-    key = changes.get("model.checkpoint_key") if checkpoint else None  # the run's own file has no keys
+    key = recipe.model.checkpoint_key
+    if key and checkpoint is None and key != base.model.checkpoint_key:
+        raise _no_file(key)
+    if checkpoint is None or (key == base.model.checkpoint_key and "model.checkpoint_key" not in changes):
+        key = ""  # it was of the file that the run began with
     with noting():
         network = (
             resized(built, read_tensors(file)).eval()

@@ -52,12 +52,13 @@ def load_checkpoint(model: Model, path: str | Path, *, key: str | None = None) -
         ``model``.
 
     Raises:
-        InputError: no such file, a damaged one or one of another kind, no such key, or weights that do not
-            fit.
+        InputError: no such file, a damaged one or one of another kind, no such key, weights that do not fit,
+            or a model that cannot hold any.
     """
-    path = Path(path)
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    path, targets = Path(path), targets_in(model)
     content = read_stored(path)
-    targets = targets_in(model)
     fits = [fit for stored in content.stored for fit in fits_of(targets, stored)]
     if key is not None:
         fits = _under(targets, content, fits, key, path.name)
@@ -139,7 +140,8 @@ def _choice(file: str, chosen: Trial, others: Sequence[Trial]) -> str:
         )
     averaged = [name for name in chosen.stored.tensors if name.rpartition(".")[2] == "n_averaged"]
     if is_averaged(chosen.place) or averaged:
-        return f"the weights under {place} are averages over training"
+        kind = "those of a teacher" if "teacher" in chosen.place else "averages over training"
+        return f"the weights under {place} are {kind}"
     return ""
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import torch
 
+from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import as_seed
 from semirobust.experiments import build
@@ -31,6 +32,8 @@ def train(
 
     ``model.safetensors`` holds the epoch that validated best, ``last.safetensors`` the last one.
     """
+    if recipe.model.checkpoint_key:
+        raise InputError("model.checkpoint_key: train reads no file of weights; leave it out")
     recipe = at_its_size(recipe)
     inputs = Inputs.of(recipe)
     settings, seed = recipe.train, as_seed(recipe.seed)

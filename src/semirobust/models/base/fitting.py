@@ -8,7 +8,9 @@ from functools import cached_property
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+from semirobust.core.errors import InputError
 from semirobust.core.stored import Stored, joined
 from semirobust.models.base.derived import whole
 
@@ -46,6 +48,12 @@ class Target:
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
+        for name, parameter in module.named_parameters():
+            if is_lazy(parameter) or parameter.is_meta:
+                raise InputError(
+                    f"model: expected parameters with values, but {name} has none; run a lazy model on images"
+                    " once, and bring one of the device meta to another by model.to_empty(device='cpu')"
+                )
         self.expected = {
             name: tensor
             for name, tensor in module.state_dict(keep_vars=True).items()

@@ -75,6 +75,16 @@ def tell_notes(notes: Sequence[str], *, as_json: bool) -> None:
         tell(f"Note: {note}.")
 
 
+def tell_nothing_kept() -> None:
+    """A line on standard error where a command without ``--out`` leaves no records."""
+    _errors.print(
+        "Nothing is kept: --out FOLDER keeps the records, and goes on after an interruption.",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
 def print_json(content: Mapping[str, Any] | Sequence[Any]) -> None:
     """Strict JSON on standard output."""
     if not _SPEAKS:

@@ -1,6 +1,7 @@
 """Run folders: what a command leaves there and the next one reads."""
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,10 +11,12 @@ from torch import nn
 
 from semirobust.core.errors import InputError
 from semirobust.core.files import write_atomically
+from semirobust.experiments.adding import SUPERSEDED, add_records
+from semirobust.experiments.identity import WEIGHTS, settings_in, weights_of
 from semirobust.experiments.model_spec import ModelSpec
 from semirobust.experiments.recipe import Recipe
 from semirobust.models.checkpoint import save_model
-from semirobust.records.store import AnyRecord, write_records
+from semirobust.records.store import AnyRecord, stage_files
 
 __all__ = ["MODEL_FILE", "is_run", "prepare_folder", "read_run", "save_run", "write_stage"]
 
@@ -63,14 +66,40 @@ def prepare_folder(folder: Path, stage: str) -> Path:
 
 
 def save_run(folder: Path, model: nn.Module, spec: ModelSpec, recipe: Recipe, stage: str) -> None:
-    """Write the weights and what is needed to build the model again."""
+    """Write the weights and what is needed to build the model again.
+
+    Other weights that are there, and the records of them, are kept in ``superseded``.
+    """
+    weights = weights_of(model)
+    _set_aside(folder, weights)
     save_model(model, folder / MODEL_FILE, {"stage": stage, "model": asdict(spec)})
-    content = {"stage": stage, "model": asdict(spec), "recipe": recipe.plain()}
+    content = {"stage": stage, "model": asdict(spec), "recipe": recipe.plain(), WEIGHTS: weights}
     write_atomically(folder / SETTINGS_FILE, json.dumps(content, indent=1).encode())
 
 
-def write_stage(folder: Path, name: str, records: Sequence[AnyRecord]) -> Path:
-    """Write the records of one command into its run folder."""
-    path = folder / "records" / f"{name}.jsonl"
-    write_records(path, records)
-    return path
+def _set_aside(folder: Path, weights: str) -> None:
+    """Keep another network that is there, and the records that speak of it."""
+    try:
+        before = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))[WEIGHTS]
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    if before == weights or not isinstance(before, str) or not before.isalnum():
+        return
+    place = folder / SUPERSEDED
+    for name in (MODEL_FILE, SETTINGS_FILE):
+        path = folder / name
+        if path.is_file():
+            write_atomically(place / f"{path.stem}-{before}{path.suffix}", path.read_bytes())
+    for _, _, file in stage_files(folder):
+        settings = settings_in(file)
+        if settings is not None and settings.settings.get(WEIGHTS) == before:
+            file.replace(place / f"{file.stem}-{before}.jsonl")
+    text = f"{folder} held other weights; they and their records are kept in {place}"
+    logging.getLogger("semirobust.experiments").warning(text)
+
+
+def write_stage(folder: Path, name: str, records: Sequence[AnyRecord]) -> str:
+    """Write the records of one command into its run folder, beside those that are there; gives a sentence
+    where there are some.
+    """
+    return add_records(folder, name, records).note

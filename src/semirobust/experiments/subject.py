@@ -17,6 +17,7 @@ from semirobust.core.text import first_line
 from semirobust.data.base.images import Splits
 from semirobust.experiments.class_names import IN_ORDER, given_names, names_beside, names_of
 from semirobust.experiments.folder import MODEL_FILE, SETTINGS_FILE, is_run, read_run
+from semirobust.experiments.identity import networks_in
 from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.model_spec import ModelSpec, at_its_size, has_own_weights, passed_on, spec_for
 from semirobust.experiments.outputs import check_same_outputs, naming
@@ -111,7 +112,7 @@ def build_subject(
     if target is not None and is_run(Path(target)):
         return _from_run(Path(target), model, checkpoint, recipe_file, changes)
     if target is not None and Path(target).is_dir():
-        raise InputError(f"model: expected a run folder with {SETTINGS_FILE} at {target}, found none")
+        raise InputError(_no_run(Path(target)))
     if target is not None and model is not None:
         raise InputError(f"model: expected one name, got {target!r} and --model {model!r}")
     recipe = at_its_size(read_recipe(recipe_file, {**changes, "model.name": target or model}))
@@ -123,6 +124,17 @@ def build_subject(
         said = notes()
     spec = replace(spec, classes=spec.classes or names_beside(checkpoint))
     return _named(Subject(network, spec, recipe, None, None, inputs, said))
+
+
+def _no_run(folder: Path) -> str:
+    """Why a folder cannot be started from, and what can be done."""
+    name = next(iter(networks_in(folder).values()), None)
+    if name is None:
+        return f"model: expected a run folder with {SETTINGS_FILE} at {folder}, found none"
+    return (
+        f"model: {folder} holds records of {name} and no weights; give the network itself as it was given"
+        f" there, --model {name} and where it came from a file --checkpoint FILE"
+    )
 
 
 def check_same_classes(subject: Subject, other: Subject, said: str) -> None:

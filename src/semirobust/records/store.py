@@ -1,6 +1,7 @@
 """Files of records."""
 
 import lzma
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,9 +11,10 @@ from semirobust.core.errors import InputError
 from semirobust.core.files import check_size, write_atomically
 from semirobust.records.schema import AnyRecord, parse_record
 
-__all__ = ["AnyRecord", "read_records", "record_line", "write_records"]
+__all__ = ["AnyRecord", "read_records", "record_line", "stage_files", "write_records"]
 
 _COMPRESSED = ".xz"
+_STAGE = re.compile(r"(\d+-[a-z]+)-(\d+)")
 
 # A file may unpack to 64 MiB, or to 100 times its own size where that is more; unpacking may take 256 MiB.
 _ALWAYS_ALLOWED, _WORKSPACE = 1 << 26, 1 << 28
@@ -41,7 +43,7 @@ def read_records(source: Path) -> list[AnyRecord]:
         InputError: nothing there, a line that is no record, or one of a later version of the schema.
     """
     files = (
-        sorted((source / "records").glob("*.jsonl"))
+        [file for _, _, file in stage_files(source)]
         if source.is_dir()
         else [source]
         if source.is_file()
@@ -55,10 +57,21 @@ def read_records(source: Path) -> list[AnyRecord]:
     return [record for file in files for record in _read(file)]
 
 
+def stage_files(folder: Path) -> list[tuple[str, int, Path]]:
+    """The files of records of a run folder: (name, number, file), number 2 for ``3-evaluate-2.jsonl``."""
+    found = []
+    for file in (folder / "records").glob("*.jsonl"):
+        numbered = _STAGE.fullmatch(file.stem)
+        found.append((numbered[1], int(numbered[2]), file) if numbered else (file.stem, 1, file))
+    return sorted(found)
+
+
 def _read(file: Path) -> list[AnyRecord]:
     records = []
     try:
-        lines = _text(file).decode("utf-8").splitlines()
+        # Not splitlines, which also ends a line at characters that JSON may hold.
+        lines = _text(file).decode("utf-8").split("\n")
+        lines = [line.rstrip("\r") for line in (lines[:-1] if not lines[-1] else lines)]
     except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
         raise InputError(
             f"{file.name}: expected lines of JSON, got a file that cannot be read ({type(error).__name__})"

@@ -9,7 +9,7 @@ from typing import TypeVar, Unpack
 from semirobust.core.interval import mean_interval, share_interval
 from semirobust.records.about import Fields
 from semirobust.records.schema import About, Finding, LayerEntry, Number, Picture, Quantity, Settings
-from semirobust.records.store import AnyRecord, read_records
+from semirobust.records.store import AnyRecord, read_records, stage_files
 from semirobust.reports.arm import Arm, AttackColumn
 
 __all__ = ["Cell", "Source", "matches", "read_source", "source_of"]
@@ -136,9 +136,49 @@ def read_source(folders: Sequence[Path]) -> Source:
     """Records of run folders (or record files); with several, each record has the name of its run."""
     records: list[AnyRecord] = []
     for folder, name in zip(folders, _names(folders), strict=True):
-        found = read_records(folder)
+        found = _of_folder(folder)
         records += _with_run(found, name) if len(folders) > 1 else found
     return source_of(records)
+
+
+def _of_folder(folder: Path) -> list[AnyRecord]:
+    """The records of a run, where a second evaluation or profile is told apart from the first by what it was
+    asked otherwise.
+    """
+    files = stage_files(folder) if folder.is_dir() else []
+    if all(number == 1 for _, number, _ in files):
+        return read_records(folder)
+    first = dict[str, list[AnyRecord]]()
+    records: list[AnyRecord] = []
+    for stage, number, file in files:
+        found = read_records(file)
+        before = first.setdefault(stage, found)
+        if before is not found:
+            asked = _asked_otherwise(before, found)
+            found = _with_run(found, f"{stage.partition('-')[2]} {number}{f' ({asked})' if asked else ''}")
+        records += found
+    return records
+
+
+def _asked_otherwise(before: Sequence[AnyRecord], now: Sequence[AnyRecord]) -> str:
+    """The first settings in which two runs of a command differ, as ``examples=40, seed=1``."""
+    one, two = (
+        next((_flat(r.settings) for r in records if isinstance(r, Settings)), {}) for records in (before, now)
+    )
+    changed = [f"{key.rpartition('.')[2]}={value}" for key, value in two.items() if one.get(key) != value]
+    return ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
+
+
+def _flat(settings: Mapping[str, object], prefix: str = "") -> dict[str, str]:
+    """Dotted key -> value in words."""
+    found = dict[str, str]()
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            listed = isinstance(value, list | tuple)
+            found[f"{prefix}{key}"] = " ".join(map(str, value)) if listed else str(value)  # type: ignore[call-overload]
+    return found
 
 
 def source_of(records: Iterable[AnyRecord]) -> Source:
@@ -166,7 +206,9 @@ def _with_run(records: Iterable[AnyRecord], run: str) -> list[AnyRecord]:
     return [
         record
         if isinstance(record, Settings)
-        else record.model_copy(update={"about": replace(record.about, run=run)})
+        else record.model_copy(
+            update={"about": replace(record.about, run=f"{run}: {own}" if (own := record.about.run) else run)}
+        )
         for record in records
     ]
 

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Callbacks", "begin", "resume", "run_epoch", "tensors"]
 
+_PRECISIONS = ("32-true", "bf16-mixed")
 _COMPARED = 32
 """Training images on which the fast copy's gradients are compared with the network's."""
 
@@ -62,6 +63,7 @@ class Callbacks:
 
 def begin(training: "Training", model: nn.Module, images: Images, seed: Seed, fabric: Fabric) -> Run:
     """A new run, with the state of every hook."""
+    _check_precision(fabric)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(
             "model: expected parameters that can train, found none with requires_grad; call"
@@ -94,6 +96,23 @@ def begin(training: "Training", model: nn.Module, images: Images, seed: Seed, fa
     )
     run.hooks = tuple(hook.begin(run) for hook in training.hooks)
     return run
+
+
+def _check_precision(fabric: Fabric) -> None:
+    """Raises ``InputError`` for a precision whose gradients are scaled, or which needs another network:
+    steps, norms of gradients and weight perturbations would be of the wrong size without a word.
+    """
+    precision = getattr(fabric.strategy.precision, "precision", "32-true")
+    if precision not in _PRECISIONS:
+        remedy = {
+            "16-mixed": "its gradients are scaled, which nothing here undoes; bf16-mixed needs no scaling",
+            "64-true": "give model.double() and a fabric of 32-true, which leaves the network as it is",
+        }
+        half = "give the network in its own precision and a fabric of 32-true, or take bf16-mixed"
+        raise InputError(
+            f"precision: expected a fabric of {' or '.join(_PRECISIONS)}, got {precision};"
+            f" {remedy.get(str(precision), half)}"
+        )
 
 
 def resume(run: Run, path: Path, key: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from semirobust.cli import flags
-from semirobust.cli.console import bars, tell_notes
+from semirobust.cli.console import bars, tell_notes, tell_nothing_kept
 from semirobust.cli.output import show_accuracy
 from semirobust.cli.parse import compute
 from semirobust.cli.section_flags import SHARED, section
@@ -35,6 +35,8 @@ def evaluate(
     """
     subject = build_subject(target, model, checkpoint, recipe, changes)
     tell_notes(subject.notes, as_json=as_json)
+    if out is None and subject.folder is None:
+        tell_nothing_kept()
     names = [folder.name for folder in transfer]
     others = {}
     for folder in transfer:

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from semirobust.cli import flags
-from semirobust.cli.console import bars, tell_notes
+from semirobust.cli.console import bars, tell_notes, tell_nothing_kept
 from semirobust.cli.output import show_profile
 from semirobust.cli.parse import compute
 from semirobust.cli.section_flags import SHARED, section
@@ -31,6 +31,8 @@ def profile(
     """
     subject = build_subject(target, model, checkpoint, recipe, changes)
     tell_notes(subject.notes, as_json=as_json)
+    if out is None and subject.folder is None:
+        tell_nothing_kept()
     with bars(quiet=as_json) as progress:
         layers, scores = run(subject, out or subject.folder, devices=compute(**where), progress=progress)
     show_profile(layers, scores, as_json=as_json, told=subject.notes)

@@ -26,6 +26,7 @@ from semirobust.evaluation.sweep import Sweep, sweep
 from semirobust.evaluation.transfer import Transfer, transfer
 from semirobust.experiments import build
 from semirobust.experiments.folder import write_stage
+from semirobust.experiments.identity import WEIGHTS, check_same_network
 from semirobust.experiments.provenance import data_notes, notes_on, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe
 from semirobust.experiments.run_lock import claims_out
@@ -93,6 +94,7 @@ def evaluate_subject(
     models = {"this" if own in (others or {}) else own: model}
     models |= {name: other.to(fabric.device) for name, other in (others or {}).items()}
     plan = _Plan.of(recipe, attacks, models, splits)  # what cannot be done is said before any work
+    weights = {} if out is None else {WEIGHTS: check_same_network(out, model, recipe.model.name)}
     state = None if out is None else out / f"evaluate-{at.config}.safetensors"
     result = evaluate(
         model,
@@ -111,7 +113,7 @@ def evaluate_subject(
         _checked(model, test, recipe, seed, progress),
         plan.sweep(model, test, recipe, seed, progress),
         plan.transfer(models, test, seed, progress),
-        tuple(note for note in result.notes if note not in subject.notes),
+        (*_rejections(result), *(note for note in result.notes if note not in subject.notes)),
     )
     if out is not None and fabric.is_global_zero:
         notes = [
@@ -121,7 +123,9 @@ def evaluate_subject(
         ]
         pictures = example_pictures(model, test, attacks[-1], recipe.evaluate.pictures, at, seed=seed)
         records = [*evaluation_records(result, at), *_records(found, at)]
-        write_stage(out, "3-evaluate", [settings_record(recipe, "evaluate", at), *records, *pictures, *notes])
+        settings = settings_record(recipe, "evaluate", at, **weights)
+        said = write_stage(out, "3-evaluate", [settings, *records, *pictures, *notes])
+        found = replace(found, notes=(*found.notes, said) if said else found.notes)
     if state is not None:
         fabric.barrier()
         for file in state.parent.glob(f"{state.stem}*{state.suffix}"):
@@ -262,14 +266,23 @@ def evaluation_records(result: Evaluation, at: Origin, about: About = About()) -
             threat=found.threat or None,
         )
         records.append(_number(Quantity.ACCURACY, found.value, here, at))
-    for name, count in result.rejected.items():
-        if count:
-            text = f"{count} perturbations by {name} failed the final check and were not counted"
-            records.append(Finding(topic=Topic.REJECTED, text=text, level="warning", about=about, origin=at))
+    records += [
+        Finding(topic=Topic.REJECTED, text=text, level="warning", about=about, origin=at)
+        for text in _rejections(result)
+    ]
     records += [
         Finding(topic=Topic.NOTE, text=note, level="warning", about=about, origin=at) for note in result.notes
     ]
     return records
+
+
+def _rejections(result: Evaluation) -> list[str]:
+    """A sentence for each attack that left what it was allowed."""
+    return [
+        f"{count} perturbations by {name} failed the final check and were not counted"
+        for name, count in result.rejected.items()
+        if count
+    ]
 
 
 def example_pictures(

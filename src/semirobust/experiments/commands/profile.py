@@ -15,6 +15,7 @@ from semirobust.data.base.images import Images
 from semirobust.evaluation.resume import evaluation_key
 from semirobust.experiments import build
 from semirobust.experiments.folder import write_stage
+from semirobust.experiments.identity import WEIGHTS, check_same_network
 from semirobust.experiments.provenance import layer_entries, notes_on, origin_of, settings_record
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import Subject
@@ -47,10 +48,11 @@ def profile(
     fabric.launch()
     model = subject.model.to(fabric.device)
     seed, at = as_seed(recipe.seed) / "profile", origin_of(recipe, "profile", device=fabric.device)
-    ledger = None
+    ledger, weights = None, {}
     if out is not None:
+        weights = {WEIGHTS: check_same_network(out, model, recipe.model.name)}
         key = evaluation_key(model, *test.all(), (at.config, at.seed, at.device))
-        ledger = ProfileCache(out / "profile-state", key)
+        ledger = ProfileCache(out / f"profile-{at.config}", key)
     layers, scores = layer_scores(
         model,
         test,
@@ -62,9 +64,14 @@ def profile(
         progress=progress,
     )
     if out is not None and fabric.is_global_zero:
-        head: list[AnyRecord] = [settings_record(recipe, "profile", at), *notes_on(subject.notes, at)]
+        head: list[AnyRecord] = [
+            settings_record(recipe, "profile", at, **weights),
+            *notes_on(subject.notes, at),
+        ]
         head += layer_entries(model, layers, at)
-        write_stage(out, "2-profile", [*head, *score_records(scores, at)])
+        said = write_stage(out, "2-profile", [*head, *score_records(scores, at)])
+        if said and scores:
+            scores = [*scores[:-1], replace(scores[-1], notes=(*scores[-1].notes, f"{said}."))]
     if ledger is not None:
         fabric.barrier()
         ledger.forget()

@@ -16,7 +16,7 @@ from .core.errors import InputError as InputError
 from .core.seed import Seed as Seed
 from .cost.memory import footprint as footprint
 from .cost.memory import largest_batch as largest_batch
-from .data.base.images import images_from_dataset as images_from_dataset
+from .data.base.dataset import images_from_dataset as images_from_dataset
 from .data.base.images import images_from_tensors as images_from_tensors
 from .data.base.load import load_data as load_data
 from .dependence.base.estimate import Estimate as Estimate

@@ -1,131 +1,196 @@
 """A folder of pictures, one sub-folder for each class."""
 
-import warnings
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.data import SOURCES, Images, Splits
+from semirobust.data.base.images import joined_notes
 from semirobust.data.base.locate import data_roots
+from semirobust.data.base.picture import SUFFIXES, Decoded, decode
+from semirobust.data.base.tree import class_folders, pictures_below, splits_of
 
 __all__ = ["image_folder", "load_folder"]
 
-_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm"}
 _MAX_IN_MEMORY = 1 << 30  # bytes
-_MAX_ASPECT = 100  # of height and width
-_TEST_NAMES = ("test", "val", "valid", "validation")
+_AT_ONCE = 1024  # pictures that are decoded before the next are begun
 
 
 class _Files:
     """Pixels that are decoded when asked for: the short side resized to ``size``, the middle cropped."""
 
-    def __init__(self, paths: Sequence[Path], size: int) -> None:
-        self.paths, self.size = list(paths), size
+    def __init__(self, paths: Sequence[Path], size: int, root: Path) -> None:
+        self.paths, self.size, self.root = list(paths), size, root
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         with ThreadPoolExecutor(8) as pool:
-            return torch.stack(list(pool.map(lambda row: _decode(self.paths[int(row)], self.size), rows)))
+            return torch.stack([found.pixels for found in pool.map(self.decode, rows.tolist())])
+
+    def decode(self, row: int) -> Decoded:
+        return decode(self.paths[row], self.size, str(self.paths[row].relative_to(self.root)))
+
+    def or_none(self, row: int) -> Decoded | None:
+        """None for a picture that cannot be read."""
+        try:
+            return self.decode(row)
+        except InputError:
+            return None
+
+    def decoded(self, *, skip_bad: bool) -> Iterator[Decoded | None]:
+        """All of them in order."""
+        with ThreadPoolExecutor(8) as pool:
+            for start in range(0, len(self), _AT_ONCE):
+                rows = range(start, min(start + _AT_ONCE, len(self)))
+                yield from pool.map(self.or_none if skip_bad else self.decode, rows)
 
 
-def _decode(path: Path, size: int) -> Tensor:
-    """(3, size, size) bytes."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
-                picture.draft("RGB", (size, size))  # decodes large JPEGs at a lower resolution
-                if picture.mode.startswith("I"):  # of 16 bits a plain conversion would cut off all above 255
-                    top_byte = (np.asarray(picture, dtype=np.int64) >> 8).clip(0, 255).astype(np.uint8)
-                    rgb = Image.fromarray(top_byte).convert("RGB")
-                else:
-                    rgb = picture.convert("RGB")
-    except Exception as error:  # a damaged picture can fail in any way
-        raise InputError(
-            f"{path.name}: expected a picture, got one that cannot be read ({type(error).__name__})"
-        ) from None
-    # Resized before it is cropped, a long strip would need absurdly much memory.
-    if max(rgb.size) > _MAX_ASPECT * min(rgb.size):
-        raise InputError(
-            f"{path.name}: expected a picture, got a strip of {rgb.size[0]} by {rgb.size[1]} pixels"
-        )
-    scale = size / min(rgb.size)
-    width, height = (max(size, round(side * scale)) for side in rgb.size)
-    rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)
-    left, top = (width - size) // 2, (height - size) // 2
-    pixels = np.asarray(rgb.crop((left, top, left + size, top + size)), np.uint8)
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
+@dataclass(frozen=True)
+class _Part:
+    """The pictures of one split, and what is to be said of them."""
+
+    images: Images
+    skipped: tuple[str, ...]
+    traits: Counter[str]
+    others: Counter[str]
 
 
 def image_folder(folder: Path, image_size: int) -> Images:
     """Pictures of any size below ``folder``, whose sub-folders are the classes in alphabetical order.
 
-    Up to a gigabyte of pixels is decoded at once and kept in memory; more is decoded batch by batch.
+    Up to a gigabyte of pixels is decoded at once and kept in memory; more is decoded batch by batch. Hidden
+    files and folders, and what macOS and Windows leave beside pictures, are no pictures and no classes.
 
     Raises:
         InputError: no folder, fewer than two classes, a class without pictures, or a picture that cannot be
             read.
     """
-    if not folder.is_dir():
-        raise InputError(f"data: expected a folder of pictures at {folder}, found none")
-    classes = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
-    if len(classes) < 2:
-        raise InputError(
-            f"{folder}: expected a sub-folder for each of at least two classes, found {len(classes)}"
-        )
+    return _part(folder, class_folders(folder), image_size, folder, skip_bad=False).images
+
+
+def _part(
+    folder: Path,
+    classes: dict[str, Path],
+    size: int,
+    root: Path,
+    *,
+    skip_bad: bool,
+    names: Sequence[str] | None = None,
+) -> _Part:
+    """The pictures of some classes, which are numbered as in ``names``."""
+    strict, names = names is None, tuple(names or classes)
     paths: list[Path] = []
     labels: list[int] = []
-    for label, name in enumerate(classes):
-        files = (path for path in (folder / name).rglob("*") if path.suffix.lower() in _SUFFIXES)
-        pictures = sorted(path for path in files if path.is_file())
-        if not pictures:
-            raise InputError(
-                f"{folder / name}: expected pictures ({', '.join(sorted(_SUFFIXES))}), found none"
-            )
+    others = Counter[str]()
+    for name, below in classes.items():
+        pictures, rest = pictures_below(below)
+        if not pictures and strict:
+            raise InputError(f"{below}: expected pictures ({', '.join(sorted(SUFFIXES))}), found none")
         paths += pictures
-        labels += [label] * len(pictures)
-    pixels: Tensor | _Files = _Files(paths, image_size)
-    if len(paths) * 3 * image_size**2 <= _MAX_IN_MEMORY:
-        pixels = pixels[torch.arange(len(paths))]
-    return Images(pixels, torch.tensor(labels), classes)
+        labels += [names.index(name)] * len(pictures)
+        others.update(rest)
+    files = _Files(paths, size, root)
+    traits, skipped = Counter[str](), list[int]()
+    pixels: Tensor | _Files = files
+    in_memory = len(paths) * 3 * size**2 <= _MAX_IN_MEMORY
+    if in_memory or skip_bad:
+        kept = []
+        for row, found in enumerate(files.decoded(skip_bad=skip_bad)):
+            if found is None:
+                skipped.append(row)
+                continue
+            traits.update(found.traits)
+            if in_memory:
+                kept.append(found.pixels)
+        good = [row for row in range(len(paths)) if row not in set(skipped)]
+        labels = [labels[row] for row in good]
+        if empty := sorted(set(names) & set(classes) - {names[label] for label in labels}):
+            raise InputError(f"{folder / empty[0]}: expected pictures, got none that can be read")
+        pixels = torch.stack(kept) if in_memory else _Files([paths[row] for row in good], size, root)
+    bad = tuple(str(paths[row].relative_to(root)) for row in skipped)
+    return _Part(Images(pixels, torch.tensor(labels), names), bad, traits, others)
 
 
-def load_folder(folder: Path, image_size: int) -> Splits:
-    """Images of ``folder/train`` and ``folder/test`` (or ``val``).
+def load_folder(folder: Path, image_size: int, *, skip_bad: bool = False) -> Splits:
+    """Images of ``folder/train`` and ``folder/test`` (or ``val``), whatever their names' case.
 
     Without these folders, ``folder`` itself has the classes, and a fifth of it is held out for testing.
+
+    Args:
+        skip_bad: leave out pictures that cannot be read, and say how many in the note.
+
+    Raises:
+        InputError: as :func:`image_folder`, or a class of the test images that has no training images.
     """
-    test = next((folder / name for name in _TEST_NAMES if (folder / name).is_dir()), None)
-    if (folder / "train").is_dir() and test is not None:
-        train, held_out = image_folder(folder / "train", image_size), image_folder(test, image_size)
-        if train.classes != held_out.classes:
-            raise InputError(
-                f"{folder}: expected the same classes in train and {test.name}, got {train.classes} and"
-                f" {held_out.classes}"
-            )
-        return Splits(folder.name, train, held_out)
-    train, held_out = image_folder(folder, image_size).hold_out(0.2, Seed(("folder", "test")))
-    return Splits(folder.name, train, held_out, "no test folder: a random fifth was held out for testing")
+    splits = splits_of(folder) if folder.is_dir() else None
+    train_folder, test_folder, said = splits or (folder, None, "")
+    classes = class_folders(train_folder)
+    train = _part(train_folder, classes, image_size, folder, skip_bad=skip_bad)
+    notes = [said]
+    if test_folder is None:
+        parts = [train]
+        train_images, test_images = train.images.hold_out(0.2, Seed(("folder", "test")))
+        notes.insert(0, "no test folder: a random fifth was held out for testing")
+    else:
+        test = _held_out(folder, test_folder, classes, image_size, skip_bad=skip_bad)
+        parts = [train, test]
+        train_images, test_images = train.images, test.images
+        if lacking := [name for i, name in enumerate(classes) if not bool((test_images.y == i).any())]:
+            notes.append(f"{test_folder.name} has no pictures of {_some(lacking)}")
+    return Splits(folder.name, train_images, test_images, joined_notes(*notes, *_said(parts)))
+
+
+def _held_out(folder: Path, test: Path, classes: dict[str, Path], size: int, *, skip_bad: bool) -> _Part:
+    """The test images, whose classes are numbered as those of training are."""
+    own = class_folders(test)
+    if strange := [name for name in own if name not in classes]:
+        raise InputError(
+            f"{folder}: expected the same classes in {next(iter(classes.values())).parent.name} and"
+            f" {test.name}, got {_some(strange)} in {test.name} alone; name them alike, case included, or"
+            " take them away"
+        )
+    return _part(test, own, size, folder, skip_bad=skip_bad, names=tuple(classes))
+
+
+def _said(parts: Sequence[_Part]) -> Iterator[str]:
+    """What the reader of numbers on these pictures should know."""
+    total = sum(len(part.images) for part in parts)
+    traits = sum((part.traits for part in parts), Counter[str]())
+    if skipped := [name for part in parts for name in part.skipped]:
+        count = f"{len(skipped):,} of {total + len(skipped):,}"
+        yield f"{count} pictures cannot be read and are left out ({_some(skipped)})"
+    if 0 < traits["grey"] < total:
+        yield f"{traits['grey']:,} of {total:,} pictures are grey and get three equal channels"
+    if traits["transparent"]:
+        yield f"{traits['transparent']:,} of {total:,} pictures are transparent in part and are laid on white"
+    if traits["animated"]:
+        yield f"of {traits['animated']:,} pictures with several frames the first is taken"
+    if others := sum((part.others for part in parts), Counter[str]()):
+        yield f"{others.total():,} files that are no pictures are left out ({_some(sorted(others))})"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
 
 
 @SOURCES.register("imagenet")
-def imagenet(*, root: str | Path | None = None, image_size: int = 224) -> Splits:
+def imagenet(*, root: str | Path | None = None, image_size: int = 224, skip_bad: bool = False) -> Splits:
     """ImageNet in train/ and val/ with a sub-folder for each class, resized and cropped to the middle
     (Russakovsky et al. 2015).
     """
     tried = [folder for base in data_roots(root) for folder in (base / "imagenet", base)]
     for folder in tried:
         if (folder / "train").is_dir() and (folder / "val").is_dir():
-            return load_folder(folder, image_size)
+            return load_folder(folder, image_size, skip_bad=skip_bad)
     raise InputError(
         f"data 'imagenet': expected train/ and val/ in one of {', '.join(map(str, tried))}; it must be"
         " fetched by hand"

@@ -1,7 +1,9 @@
 """The idx format of MNIST and Fashion-MNIST, plain or gzipped."""
 
 import gzip
+import hashlib
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from torch import Tensor
 
 from semirobust.core.errors import InputError
 from semirobust.data import SOURCES, Images, Splits
-from semirobust.data.base.locate import find_file, find_folder
+from semirobust.data.base.idx_files import find_idx
 
 __all__ = ["read_idx"]
 
@@ -27,6 +29,22 @@ _FASHION = (
     "Ankle boot",
 )
 _MAX_BYTES = 1 << 31
+# Of the values of each file, SHA-256 (its first 16 digits); of KMNIST, whose values are not at hand, the
+# published MD5 of the packed file.
+_SUMS = {
+    "741c988805d008ac": "mnist",  # train-images-idx3
+    "1feba77c54802fa5": "mnist",  # train-labels-idx1
+    "6d87418db22cc802": "mnist",  # t10k-images-idx3
+    "ddeff807876a9661": "mnist",  # t10k-labels-idx1
+    "2e487a6c89124f78": "fashion-mnist",  # train-images-idx3
+    "657fbd221bfc9f41": "fashion-mnist",  # train-labels-idx1
+    "c867c93ff9536059": "fashion-mnist",  # t10k-images-idx3
+    "3d0e6c6ea990b53b": "fashion-mnist",  # t10k-labels-idx1
+    "bdb82020997e1d708af4cf47b453dcf7": "kmnist",
+    "e144d726b3acfaa3e44228e80efcd344": "kmnist",
+    "5c965bf0a639b31b8f53240b1b52f4d7": "kmnist",
+    "7320c461ea6c1c855c0b718fb2a4b134": "kmnist",
+}
 
 
 def read_idx(path: Path) -> Tensor:
@@ -39,7 +57,9 @@ def read_idx(path: Path) -> Tensor:
         InputError: no such file, another type, or fewer or more values than the header says.
     """
     try:
-        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+        with path.open("rb") as start:
+            packed = start.read(2) == b"\x1f\x8b"  # browsers unpack files and keep their names
+        with gzip.open(path) if packed else path.open("rb") as file:
             head = file.read(4)
             if len(head) < 4 or head[:3] != b"\0\0\x08":
                 raise InputError(
@@ -64,25 +84,38 @@ def read_idx(path: Path) -> Tensor:
     return torch.from_numpy(np.frombuffer(values, np.uint8).reshape(sizes.tolist()).copy())
 
 
-def _images(folder: Path, part: str, classes: tuple[str, ...]) -> Images:
-    arrays = []
-    for kind in ("images-idx3", "labels-idx1"):
-        stem = f"{part}-{kind}-ubyte"
-        path = find_file(folder, f"{stem}.gz") or find_file(folder, stem)
-        if path is None:
-            raise InputError(f"{folder}: expected {stem}.gz, found none")
-        arrays.append(read_idx(path))
-    x, y = arrays
+def _read(files: Mapping[str, Path], name: str, part: str, classes: tuple[str, ...]) -> Images:
+    x, y = (read_idx(files[kind]) for kind in (f"{part}-images", f"{part}-labels"))
+    y = y.flatten() if y.dim() == 2 and y.shape[1] == 1 else y
     if x.dim() != 3 or y.dim() != 1 or len(x) != len(y):
         raise InputError(
-            f"{folder}: expected as many images as labels, got {tuple(x.shape)} and {tuple(y.shape)}"
+            f"{files[f'{part}-images'].parent}: expected as many images as labels, got {tuple(x.shape)} and"
+            f" {tuple(y.shape)}"
         )
-    return Images(x[:, None], y.long(), classes)
+    for file, array in ((files[f"{part}-images"], x), (files[f"{part}-labels"], y)):
+        if (own := published(file, array)) not in (None, name):
+            raise InputError(f"{file}: expected {name}, got a file of {own}")
+    try:
+        return Images(x[:, None], y.long(), classes)
+    except InputError as error:
+        raise InputError(f"{files[f'{part}-labels']}: {error}") from None
 
 
 def _splits(name: str, root: str | Path | None, classes: tuple[str, ...]) -> Splits:
-    folder = find_folder(name, root, ("train-images-idx3-ubyte.gz", "train-images-idx3-ubyte"))
-    return Splits(name, _images(folder, "train", classes), _images(folder, "t10k", classes))
+    files = find_idx(name, root, lambda file: published(file, read_idx(file)))
+    train, test = (_read(files, name, part, classes) for part in ("train", "t10k"))
+    known = published(files["train-labels"], train.y.to(torch.uint8)) == name
+    folder = files["train-images"].parent
+    note = f"{folder.name} has other files than those published as {name}, and is taken for it by its place"
+    return Splits(name, train, test, "" if known else note)
+
+
+def published(file: Path, array: Tensor) -> str | None:
+    """The data set that a file is of, by its published sum or that of its values; None where it is of none
+    that is known.
+    """
+    own = hashlib.sha256(array.contiguous().numpy().tobytes()).hexdigest()[:16]
+    return _SUMS.get(own) or _SUMS.get(hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest())
 
 
 @SOURCES.register("mnist")

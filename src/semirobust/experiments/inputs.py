@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 from torch import nn
 
@@ -12,6 +13,7 @@ from semirobust.data.base.load import load_data
 from semirobust.data.base.mixture import mixture
 from semirobust.experiments.outputs import Naming
 from semirobust.experiments.recipe import Recipe
+from semirobust.experiments.sections import Data
 
 __all__ = ["Inputs"]
 
@@ -26,11 +28,13 @@ class Inputs:
         recipe: whose data they are.
         splits: training and test images, and what a reader of numbers on them should know.
         naming: which outputs of a network their labels are; None where they are as the data have them.
+        there: how many training and test images the source has.
     """
 
     recipe: Recipe = field(repr=False)
     splits: Splits
     naming: Naming | None = field(default=None, repr=False)
+    there: tuple[int, int] = (0, 0)
 
     @classmethod
     def of(cls, recipe: Recipe) -> "Inputs":
@@ -40,12 +44,14 @@ class Inputs:
             InputError: nothing of that name, or files that are missing or damaged.
         """
         d = recipe.data
-        splits = load_data(d.source, root=d.root, image_size=d.image_size)
+        splits = _loaded(d, d.source)
+        there = (len(splits.train), len(splits.test))
         if d.classes:
             train, test = (images.of_classes(d.classes) for images in (splits.train, splits.test))
+            there = (len(train), len(test))
             splits = Splits(splits.name, train, test, splits.note)
         train, test = splits.train.first(d.train), splits.test.first(d.test)
-        return cls(recipe, Splits(splits.name, train, test, splits.note))
+        return cls(recipe, Splits(splits.name, train, test, splits.note), there=there)
 
     def under(self, recipe: Recipe) -> "Inputs":
         """The images of another recipe; these same ones, not loaded again, where it names no others."""
@@ -66,6 +72,23 @@ class Inputs:
     def fitting(self, model: nn.Module) -> "Inputs":
         """The same images, whose batches have the dtype of the network's parameters."""
         return replace(self, splits=self.splits.fitting(model))
+
+    def said(self, test: int | None = None, *, training: bool = False) -> tuple[str, ...]:
+        """What to say before the work: how many images are used of how many, and what is to be known of them.
+
+        Args:
+            test: how many test images at most; None for all.
+            training: whether there is training, too.
+        """
+        name, n = self.splits.name, len(self.splits.test.first(test))
+        counts = f"{n:,} of its {self.there[1]:,} test images"
+        if training:
+            held_out = self.held_out
+            of = f"{len(self.splits.train):,} of its {self.there[0]:,} training images"
+            counts = f"{of} ({len(held_out):,} of them held out for validation) and {counts}"
+        channels = " x ".join(map(str, self.splits.test.shape))
+        used = f"{name}: {counts} are used, {channels}, of {len(self.splits.classes)} classes"
+        return (used, *((f"{name}: {self.splits.note}",) if self.splits.note else ()))
 
     @property
     def train(self) -> Images:
@@ -94,8 +117,23 @@ class Inputs:
         if d.extra and d.extra == d.source:  # its images are among those held out
             raise InputError(f"data.extra: expected another source than {d.source}")
         if d.extra:
-            extra = load_data(d.extra, root=d.root, image_size=d.image_size, held_out=False).train
+            extra = _loaded(d, d.extra, held_out=False).train
             extra = extra.of_classes(d.classes) if d.classes else extra
             extra = extra if self.naming is None else self.naming.of(extra)
             rest = mixture(rest, extra, _EXTRA_FRACTION if d.extra_share is None else d.extra_share)
         return rest, held_out
+
+
+def _loaded(data: Data, source: str, *, held_out: bool = True) -> Splits:
+    """The images of one of the sources of a recipe. Where there are two, what is said of files of one kind is
+    for those of that kind.
+    """
+    packed = Path(source).suffix.lower() == ".npz"
+    return load_data(
+        source,
+        root=data.root,
+        image_size=data.image_size,
+        held_out=held_out,
+        layout=data.layout if packed or not data.extra else None,
+        skip_bad=data.skip_bad and not (packed and bool(data.extra)),
+    )

@@ -9,6 +9,7 @@ from semirobust.core.checks import check_counts
 from semirobust.core.errors import InputError
 from semirobust.core.settings import setting
 from semirobust.data import SOURCES
+from semirobust.data.base.arrays import LAYOUTS
 from semirobust.dependence import DEPENDENCES
 from semirobust.experiments.validation import Validation
 from semirobust.fast.policy import Fast
@@ -53,6 +54,8 @@ class Data:
         root: the folder in which a known data set lies.
         image_size: the side to which pictures of a folder are brought; 32 where none is given, or what the
             configuration of a network of another library says.
+        layout: where the channels of an .npz are, NCHW or NHWC; needed where its shape does not tell.
+        skip_bad: leave out pictures of a folder that cannot be read; how many is said.
         classes: only images of these, by number and renumbered in this order; all where empty.
         train, test: how many images at most.
         validation: fraction (or number) of training images held out to choose the best epoch.
@@ -65,6 +68,8 @@ class Data:
     source: str = field(default="digits", metadata=setting(flag="--data", names=SOURCES))
     root: str | None = field(default=None, metadata=setting(flag="--data-root"))
     image_size: int | None = field(default=None, metadata=setting(flag="--image-size"))
+    layout: str | None = field(default=None, metadata=setting(flag="--layout"))
+    skip_bad: bool = field(default=False, metadata=setting(flag="--skip-bad"))
     classes: tuple[int, ...] = ()
     train: int | None = None
     test: int | None = None
@@ -75,6 +80,8 @@ class Data:
 
     def __post_init__(self) -> None:
         _counts(1, image_size=self.image_size, train=self.train, test=self.test)
+        if self.layout not in (None, *LAYOUTS):
+            raise InputError(f"layout: expected {' or '.join(LAYOUTS)}, got {self.layout!r}")
         if min(self.classes, default=0) < 0:
             raise InputError(f"classes: expected numbers from 0 on, got {self.classes}")
         if self.validation < 0:

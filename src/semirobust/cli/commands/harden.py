@@ -48,9 +48,10 @@ def harden(
                 target, changes = str(base), named
                 model = model if model and ":" in model else None  # a name of code is said again
         subject = build_subject(target, model, checkpoint, recipe, changes)
-        tell_notes(subject.notes, as_json=as_json)
+        said = subject.inputs.said(subject.recipe.evaluate.examples, training=True)
+        tell_notes((*said, *subject.notes), as_json=as_json)
         records = harden_subject(subject, out, seeds=seeds, devices=devices, progress=progress)
-    show_comparison(records, out, as_json=as_json, told=subject.notes)
+    show_comparison(records, out, as_json=as_json, told=(*said, *subject.notes))
     end_of(records)
 
 

@@ -30,6 +30,7 @@ def profile(
     package.module:factory. Those of other libraries come with their own weights.
     """
     subject = build_subject(target, model, checkpoint, recipe, changes)
+    tell_notes(subject.inputs.said(subject.recipe.profile.examples), as_json=as_json)
     tell_notes(subject.notes, as_json=as_json)
     if out is None and subject.folder is None:
         tell_nothing_kept()

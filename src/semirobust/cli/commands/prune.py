@@ -16,7 +16,8 @@ from semirobust.experiments.build import Devices
 from semirobust.experiments.commands.prune import prune_fresh, prune_subject
 from semirobust.experiments.commands.shrink import export as write_program
 from semirobust.experiments.commands.shrink import shrink_subject
-from semirobust.experiments.model_spec import has_own_weights
+from semirobust.experiments.inputs import Inputs
+from semirobust.experiments.model_spec import at_its_size, has_own_weights
 from semirobust.experiments.recipe import read_recipe
 from semirobust.experiments.subject import Subject, build_subject, named_again
 from semirobust.records.schema import Finding, Number, Quantity
@@ -52,7 +53,8 @@ def prune(
         if seeds != 1:
             raise InputError(f"seeds: expected one with --macs, got {seeds}")
         subject = build_subject(target, model, checkpoint, recipe, changes)
-        tell_notes(subject.notes, as_json=as_json)
+        said = subject.inputs.said(subject.recipe.evaluate.examples, training=True)
+        tell_notes((*said, *subject.notes), as_json=as_json)
         _shrink(subject, out, devices, export, as_json=as_json)
         return
     if export is not None:
@@ -62,10 +64,17 @@ def prune(
         fresh = target is None and checkpoint is None
         settings = read_recipe(recipe, {**changes, "model.name": model}) if fresh else None
         if settings is not None and not has_own_weights(settings.model, default=False):
-            records = prune_fresh(settings, out, seeds=seeds, devices=devices, progress=progress)
+            settings = at_its_size(settings)
+            inputs = Inputs.of(settings)
+            notes = inputs.said(settings.evaluate.examples, training=True)
+            tell_notes(notes, as_json=as_json)
+            records = prune_fresh(
+                settings, out, seeds=seeds, inputs=inputs, devices=devices, progress=progress
+            )
         else:
             subject = build_subject(target, model, checkpoint, recipe, changes)
-            notes = subject.notes
+            said = subject.inputs.said(subject.recipe.evaluate.examples, training=True)
+            notes = (*said, *subject.notes)
             tell_notes(notes, as_json=as_json)
             records = prune_subject(subject, out, seeds=seeds, devices=devices, progress=progress)
     _show(records, out, as_json=as_json, told=notes)

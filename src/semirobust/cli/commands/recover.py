@@ -36,7 +36,8 @@ def recover(
     again = {key: value for key, value in changes.items() if key.startswith("model.options")}
     other = build_subject(str(normal), model, None, None, {**again, "data.root": changes.get("data.root")})
     check_same_classes(subject, other, "normal")
-    tell_notes(subject.notes, as_json=as_json)
+    said = subject.inputs.said(subject.recipe.evaluate.examples, training=True)
+    tell_notes((*said, *subject.notes), as_json=as_json)
     with bars(quiet=as_json) as progress:
         records = recover_subject(subject, other, out, devices=compute(**where), progress=progress)
     _show_recovery(records, out, as_json=as_json)

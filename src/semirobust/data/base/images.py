@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from semirobust.core.plain import anywhere
 from semirobust.core.seed import Seed
 from semirobust.data.base.sampling import AbstractSampling, Shuffled
 
-__all__ = ["Images", "Pixels", "Splits", "images_from_dataset", "images_from_tensors"]
+__all__ = ["Images", "Pixels", "Splits", "class_names", "images_from_tensors", "joined_notes"]
 
 
 _MAX_CLASSES = 100_000  # a label beyond is a mistake, such as an identifier
@@ -198,43 +198,21 @@ def images_from_tensors(x: Tensor, y: Tensor, classes: Sequence[str] | None = No
     else:
         check_pixels(x)
     check_labels(y, len(x))
+    if x.dim() == 4 and x.shape[3] == 3 and x.shape[1] not in (1, 3) and min(x.shape[1:3]) > 4:
+        raise InputError(
+            f"x: expected images (N, K, H, W), got shape {tuple(x.shape)} with the channels last; give"
+            " x.permute(0, 3, 1, 2)"
+        )
     # Pixels that were read channel by channel and turned round need not lie so.
-    return Images(x.contiguous(), y.long(), _class_names(y, classes))
+    return Images(x.contiguous(), y.long(), class_names(y, classes))
 
 
-class _FromDataset:
-    """Pixels of a map-style dataset, one item at a time."""
+def class_names(y: Tensor, classes: Sequence[str] | None) -> tuple[str, ...]:
+    """The given names of the classes, or their numbers.
 
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, rows: Tensor) -> Tensor:
-        x = torch.stack([torch.as_tensor(self.dataset[int(row)][0]) for row in rows])
-        if x.dtype != torch.uint8:
-            check_pixels(x, "dataset")
-        return x
-
-
-def images_from_dataset(dataset: Any, classes: Sequence[str] | None = None) -> Images:
-    """Images from any map-style ``torch.utils.data.Dataset`` of (image (K, H, W) in [0, 1], label).
-
-    Labels are read once, images whenever a batch needs them.
+    Raises:
+        InputError: no names, and labels that cannot be those of classes.
     """
-    n = len(dataset)
-    if n == 0:
-        raise InputError("dataset: expected at least one example, got none")
-    targets = getattr(dataset, "targets", None)
-    # torchvision keeps all labels in `targets`, which saves reading every image for its label.
-    plain = targets is not None and len(targets) == n and getattr(dataset, "target_transform", None) is None
-    y = torch.as_tensor(list(targets) if plain else [dataset[i][1] for i in range(n)])  # type: ignore[arg-type]
-    check_labels(y, n)
-    return Images(_FromDataset(dataset), y.long(), _class_names(y, classes))
-
-
-def _class_names(y: Tensor, classes: Sequence[str] | None) -> tuple[str, ...]:
     if classes:
         return tuple(classes)
     count = int(y.max()) + 1
@@ -243,3 +221,8 @@ def _class_names(y: Tensor, classes: Sequence[str] | None) -> tuple[str, ...]:
             f"y: expected labels 0, 1, 2, ... of at most {_MAX_CLASSES:,} classes, got {count - 1}"
         )
     return tuple(str(c) for c in range(count))
+
+
+def joined_notes(*notes: str) -> str:
+    """Several notes as one; empty where all are."""
+    return "; ".join(note for note in notes if note)

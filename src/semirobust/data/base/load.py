@@ -15,7 +15,13 @@ __all__ = ["load_data"]
 
 
 def load_data(
-    source: str, *, root: str | Path | None = None, image_size: int | None = None, held_out: bool = True
+    source: str,
+    *,
+    root: str | Path | None = None,
+    image_size: int | None = None,
+    held_out: bool = True,
+    layout: str | None = None,
+    skip_bad: bool = False,
 ) -> Splits:
     """Training and test images from a known data set, an ``.npz`` or a folder of pictures.
 
@@ -24,6 +30,8 @@ def load_data(
         root: the folder to look for a known data set in; None for those of ``data_roots``.
         held_out: whether a fifth is held out for testing where an ``.npz`` has no test images.
         image_size: the side to which pictures of a folder are resized; 32 where None (ImageNet: 224).
+        layout: where the channels of an ``.npz`` are, ``NCHW`` or ``NHWC``; where None the shape must tell.
+        skip_bad: leave out pictures of a folder that cannot be read; the note says how many.
 
     Raises:
         InputError: there is nothing of that name, or files are missing or damaged.
@@ -34,14 +42,21 @@ def load_data(
         raise InputError(
             f"image_size: expected none for {source!r}, whose images have one size; got {image_size}"
         )
-    if source in SOURCES.names():
-        options = {"image_size": image_size} if source == "imagenet" and image_size else {}
-        return _shuffled_splits(SOURCES.make(source, options, root=root))
     path = Path(source)
-    if path.suffix == ".npz":
-        return _shuffled_splits(load_npz(path, held_out=held_out))
+    known = source in SOURCES.names()
+    packed = not known and path.suffix.lower() == ".npz" and not path.is_dir()
+    if layout is not None and not packed:
+        raise InputError(f"layout: expected with an .npz alone, got {layout} for {source!r}")
+    if skip_bad and (packed or (known and source != "imagenet")):
+        raise InputError(f"skip_bad: expected with a folder of pictures alone, got it for {source!r}")
+    if known:
+        options = {"image_size": image_size, "skip_bad": skip_bad} if source == "imagenet" else {}
+        options = {name: value for name, value in options.items() if value}
+        return _shuffled_splits(SOURCES.make(source, options, root=root))
+    if packed:
+        return _shuffled_splits(load_npz(path, held_out=held_out, layout=layout))
     if path.is_dir():
-        return _shuffled_splits(load_folder(path, image_size or 32))
+        return _shuffled_splits(load_folder(path, image_size or 32, skip_bad=skip_bad))
     raise InputError(
         f"data: expected {', '.join(SOURCES.names())}, an .npz or a folder of pictures; got {source!r}"
     )

@@ -1,9 +1,11 @@
 """Where data sets are looked for, and how they are downloaded."""
 
+import hashlib
 import lzma
 import os
 import tarfile
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import pooch
@@ -13,7 +15,7 @@ from semirobust.core.files import check_size
 from semirobust.core.progress import Progress, silent
 from semirobust.data.base.catalogue import CATALOGUE, Remote
 
-__all__ = ["data_roots", "download", "find_file", "find_folder"]
+__all__ = ["data_roots", "download", "find_file", "find_folder", "not_found"]
 
 
 def data_roots(root: str | Path | None = None) -> tuple[Path, ...]:
@@ -41,32 +43,62 @@ def find_folder(name: str, root: str | Path | None, markers: tuple[str, ...]) ->
     for base in data_roots(root):
         for folder in dict.fromkeys((base / entry.folder, base)):
             tried.append(str(folder))
-            if any(find_file(folder, marker) for marker in markers):
-                return folder
+            if found := _with_marker(name, folder, markers):
+                return found
             for remote in entry.remotes:
                 archive = folder / remote.filename
                 if remote.filename.endswith(".tar.gz") and archive.is_file():
                     unpack(archive, folder)
-                    return folder
+                    return _with_marker(name, folder, markers) or folder
+    raise not_found(name, markers[0], tried)
+
+
+def not_found(name: str, file: str, tried: Sequence[str], besides: str = "") -> InputError:
+    """The error for a data set that is in none of the folders; ``besides`` says what is there instead."""
     hint = (
-        f"fetch it with `semirobust data --fetch {name}`" if entry.remotes else "it must be fetched by hand"
+        f"fetch it with `semirobust data --fetch {name}`"
+        if CATALOGUE[name].remotes
+        else "it must be fetched by hand"
     )
-    raise InputError(
-        f"data {name!r}: expected {markers[0]} in one of {', '.join(tried)}; {hint} or name a folder with"
+    return InputError(
+        f"data {name!r}: expected {file} in one of {', '.join(tried)}{besides}; {hint} or name a folder with"
         " --data-root"
     )
 
 
+def _with_marker(name: str, folder: Path, markers: tuple[str, ...]) -> Path | None:
+    """The one folder, this or one directly below, that has the first of the ``markers`` there is.
+
+    Raises:
+        InputError: several folders have it, with other content.
+    """
+    for marker in markers:
+        found = _having(folder, marker)
+        if len({hashlib.sha256(path.read_bytes()).digest() for path in found} if len(found) > 1 else ()) > 1:
+            places = " and ".join(str(path.parent) for path in found)
+            raise InputError(
+                f"data {name!r}: expected one folder with {marker}, got {places}; name one with --data-root"
+            )
+        if found:
+            return found[0].parent
+    return None
+
+
 def find_file(folder: Path, name: str) -> Path | None:
-    """``name`` directly in ``folder`` or one level below; None if absent."""
-    if (folder / name).exists():
-        return folder / name
+    """The file ``name`` directly in ``folder`` or one level below; None if absent."""
+    found = _having(folder, name)
+    return found[0] if found else None
+
+
+def _having(folder: Path, name: str) -> list[Path]:
+    """The files ``name``: the one directly in ``folder``, or else all that are one level below."""
+    if (folder / name).is_file():
+        return [folder / name]
     if not folder.is_dir():
-        return None
-    # Folders of other data sets are left out, because MNIST and Fashion-MNIST have files of the same names.
+        return []
+    # Folders of other data sets are left out, because some have files of the same names.
     others = {entry.folder for entry in CATALOGUE.values()}
-    below = sorted(path for path in folder.glob(f"*/{name}") if path.parent.name not in others)
-    return below[0] if below else None
+    return sorted(p for p in folder.glob(f"*/{name}") if p.parent.name not in others and p.is_file())
 
 
 def unpack(archive: Path, folder: Path) -> None:

@@ -16,7 +16,7 @@ from semirobust.evaluation.resume import evaluation_key
 from semirobust.experiments import build
 from semirobust.experiments.folder import write_stage
 from semirobust.experiments.identity import WEIGHTS, check_same_network
-from semirobust.experiments.provenance import layer_entries, notes_on, origin_of, settings_record
+from semirobust.experiments.provenance import data_notes, layer_entries, notes_on, origin_of, settings_record
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import Subject
 from semirobust.layers.map import LayerMap, layer_map
@@ -68,7 +68,7 @@ def profile(
             settings_record(recipe, "profile", at, **weights),
             *notes_on(subject.notes, at),
         ]
-        head += layer_entries(model, layers, at)
+        head += [*data_notes(subject.inputs.splits, at), *layer_entries(model, layers, at)]
         said = write_stage(out, "2-profile", [*head, *score_records(scores, at)])
         if said and scores:
             scores = [*scores[:-1], replace(scores[-1], notes=(*scores[-1].notes, f"{said}."))]

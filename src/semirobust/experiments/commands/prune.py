@@ -43,14 +43,13 @@ def prune_fresh(
     out: Path,
     *,
     seeds: int = 1,
+    inputs: Inputs | None = None,
     devices: build.Devices = build.Devices(),
     progress: Progress = silent,
 ) -> list[AnyRecord]:
-    """Lottery tickets of the recipe's architecture from scratch, one for each seed; see
-    :func:`prune_subject`.
-    """
+    """As :func:`prune_subject`, from scratch; ``inputs`` are the recipe's images, if loaded already."""
     recipe = at_its_size(recipe)
-    inputs = Inputs.of(recipe)
+    inputs = inputs.under(recipe) if inputs is not None else Inputs.of(recipe)
     spec = fresh_spec(recipe.model, inputs.splits)
     check_fits(model := spec.build(recipe.seed), inputs.splits)
     return _Job.of(recipe, spec, None, inputs.fitting(model), out, devices, progress).run(seeds)

@@ -26,16 +26,23 @@ __all__ = ["train"]
 
 @claims_out
 def train(
-    recipe: Recipe, out: Path, *, devices: build.Devices = build.Devices(), progress: Progress = silent
+    recipe: Recipe,
+    out: Path,
+    *,
+    inputs: Inputs | None = None,
+    devices: build.Devices = build.Devices(),
+    progress: Progress = silent,
 ) -> Trained:
     """Train the model of a recipe and write its run folder; a run that was interrupted there goes on.
+
+    ``inputs`` are the recipe's images, where they are loaded already.
 
     ``model.safetensors`` holds the epoch that validated best, ``last.safetensors`` the last one.
     """
     if recipe.model.checkpoint_key:
         raise InputError("model.checkpoint_key: train reads no file of weights; leave it out")
     recipe = at_its_size(recipe)
-    inputs = Inputs.of(recipe)
+    inputs = inputs.under(recipe) if inputs is not None else Inputs.of(recipe)
     settings, seed = recipe.train, as_seed(recipe.seed)
     fabric = build.make_fabric(devices, settings.numerics.precision)
     fabric.launch()

@@ -1,0 +1,186 @@
+"""Images from the data sets of PyTorch and of Hugging Face."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from semirobust.core.checks import check_pixels
+from semirobust.core.errors import InputError
+from semirobust.core.text import first_line
+from semirobust.data.base.arrays import channels_first, check_values, plain_labels
+from semirobust.data.base.images import Images, class_names
+
+__all__ = ["images_from_dataset"]
+
+_IMAGE_KEYS = ("image", "img", "pixel_values")
+_LABEL_KEYS = ("label", "labels", "fine_label", "target")
+_READ_TWICE = 16  # items, by which chance in a data set is found
+
+
+class _FromDataset:
+    """Pixels of a map-style dataset, one item at a time."""
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        x = _stacked([_item(self.dataset, int(row))[0] for row in rows])
+        if x.dtype != torch.uint8:
+            check_pixels(x, "dataset")
+        return x
+
+
+def images_from_dataset(dataset: Any, classes: Sequence[str] | None = None) -> Images:
+    """Images from any map-style ``torch.utils.data.Dataset`` of (image, label), or of dictionaries with an
+    image and a label as Hugging Face's have them.
+
+    An image is a tensor (K, H, W) in [0, 1] or of bytes, an array or a PIL image. Every item is read once for
+    its label, since what a data set says besides (such as ``targets``) need not be what its items say. Images
+    are read again whenever a batch needs them.
+
+    Args:
+        classes: the class names; by default those that the data set's features give, or else numbers.
+
+    Raises:
+        InputError: what is no such data set, an item that cannot be read, pixels outside [0, 1], images of
+            several shapes, labels that are no class numbers, or items that are others each time.
+    """
+    n = _length(dataset)
+    first: list[Tensor] = []
+    labels: list[Any] = []
+    again = set(range(0, n, max(1, n // _READ_TWICE)))
+    for index in range(n):
+        image, label = _item(dataset, index)
+        first.append(image) if index in again or index == 0 else _check_alike(image, first[0], index)
+        labels.append(label)
+    _stacked(first)
+    for index, before in zip(sorted(again), first, strict=True):
+        image, label = _item(dataset, index)
+        if not torch.equal(image, before) or label != labels[index]:
+            raise InputError(
+                f"dataset: expected the same item whenever it is read, got another item {index} the second"
+                " time; take random transforms out of it (training has its own, such as augment='crop-flip')"
+            )
+    y = torch.from_numpy(plain_labels(np.asarray(labels), "dataset"))
+    return Images(_FromDataset(dataset), y, class_names(y, classes or _feature_names(dataset, y)))
+
+
+def _length(dataset: Any) -> int:
+    """The number of items of what is a map-style data set."""
+    if isinstance(dataset, DataLoader):
+        raise InputError("dataset: expected a Dataset, got a DataLoader; hand over its .dataset")
+    if isinstance(dataset, Mapping):
+        names = ", ".join(map(str, list(dataset)[:4]))
+        raise InputError(f"dataset: expected one Dataset, got several by name; hand over one of {names}")
+    if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+        remedy = (
+            "; hand over list(dataset), or a Dataset with __len__ and __getitem__"
+            if isinstance(dataset, Iterable)
+            else ""
+        )
+        raise InputError(f"dataset: expected a map-style Dataset, got {type(dataset).__name__}{remedy}")
+    n = len(dataset)
+    if n == 0:
+        raise InputError("dataset: expected at least one example, got none")
+    return n
+
+
+def _item(dataset: Any, index: int) -> tuple[Tensor, int]:
+    """The image and the label of an item."""
+    where = f"dataset: item {index}"
+    try:
+        item = dataset[index]
+    except InputError:
+        raise
+    except Exception as error:  # code of others
+        raise InputError(f"{where} cannot be read ({type(error).__name__}: {first_line(error)})") from error
+    if isinstance(item, Mapping):
+        item = tuple(_entry(item, keys, where) for keys in (_IMAGE_KEYS, _LABEL_KEYS))
+    if not isinstance(item, tuple | list) or len(item) < 2:
+        raise InputError(f"{where}: expected (image, label), got {type(item).__name__}")
+    return _pixels(item[0], where), _label(item[1], where)
+
+
+def _entry(item: Mapping[str, Any], keys: tuple[str, ...], where: str) -> Any:
+    found = [key for key in keys if key in item]
+    if len(found) != 1:
+        raise InputError(
+            f"{where}: expected one of {', '.join(keys)} in a dictionary, got {', '.join(map(str, item))};"
+            " hand over a Dataset of (image, label)"
+        )
+    return item[found[0]]
+
+
+def _pixels(image: Any, where: str) -> Tensor:
+    """(K, H, W) of an image."""
+    if type(image).__module__.partition(".")[0] == "PIL":
+        return _of_picture(image, where)
+    if isinstance(image, np.ndarray):
+        check_values(image, where)
+        remedy = "give a tensor (K, H, W)"
+        image = channels_first(image[None], None, where, remedy)[0] if image.ndim in (2, 3) else image
+        return torch.from_numpy(np.ascontiguousarray(image))
+    if not isinstance(image, Tensor):
+        raise InputError(f"{where}: expected an image as a tensor or a PIL image, got {type(image).__name__}")
+    if (
+        image.dim() == 3
+        and image.shape[2] in (1, 3)
+        and image.shape[0] not in (1, 3)
+        and min(image.shape[:2]) > 4
+    ):
+        raise InputError(
+            f"{where}: expected an image (K, H, W), got shape {tuple(image.shape)} with the channels last;"
+            " give image.permute(2, 0, 1)"
+        )
+    if image.dtype != torch.uint8:
+        check_pixels(image[None], where)
+    return image
+
+
+def _of_picture(image: Any, where: str) -> Tensor:
+    """One channel of a grey PIL image, three of others."""
+    from semirobust.data.base.picture import rgb_of
+
+    try:
+        rgb, traits = rgb_of(image)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
+    pixels = np.asarray(rgb.convert("L") if "grey" in traits else rgb, np.uint8)
+    return torch.from_numpy(pixels.copy().reshape(*pixels.shape[:2], -1)).permute(2, 0, 1)
+
+
+def _label(label: Any, where: str) -> int:
+    array = np.asarray(label)
+    if array.dtype == object:
+        raise InputError(f"{where}: expected an integer label, got {type(label).__name__}")
+    return int(plain_labels(array.reshape(1, -1) if array.size != 1 else array.reshape(1), where)[0])
+
+
+def _check_alike(image: Tensor, other: Tensor, index: int) -> None:
+    if image.shape != other.shape or image.dtype != other.dtype:
+        raise InputError(
+            f"dataset: expected images of one shape and type, got {tuple(other.shape)} of {other.dtype} and,"
+            f" as item {index}, {tuple(image.shape)} of {image.dtype}; make them alike in its transform"
+        )
+
+
+def _stacked(images: Sequence[Tensor]) -> Tensor:
+    for index, image in enumerate(images):
+        _check_alike(image, images[0], index)
+    return torch.stack(list(images))
+
+
+def _feature_names(dataset: Any, y: Tensor) -> Sequence[str] | None:
+    """The names that a data set of Hugging Face has for its labels, where it has one for each."""
+    features = getattr(dataset, "features", None)
+    if not isinstance(features, Mapping):
+        return None
+    names = next((getattr(features[key], "names", None) for key in _LABEL_KEYS if key in features), None)
+    return names if isinstance(names, list | tuple) and len(names) > int(y.max()) else None

@@ -484,7 +484,6 @@ def test_targets_that_lie():
         (torch.utils.data.DataLoader([(_plain(0), 0)]), r"got a DataLoader; hand over its \.dataset"),
         ({"train": [], "test": []}, "hand over one of train, test"),
         (iter([(_plain(0), 0)]), "map-style"),
-        (_Items(lambda i: (torch.rand(1, 4, 4), 0)), "the same item whenever it is read"),
         (_Items(lambda i: (2 * _plain(i) - 1, 0)), "normalisation into the model"),
         (_Items(lambda i: (_plain(i), torch.eye(3)[i % 3])), "one-hot"),
         (_Items(lambda i: (_plain(i), "cat")), "number the classes"),
@@ -496,7 +495,7 @@ def test_targets_that_lie():
     ],
 )
 @kind(
-    "a DataLoader, several Datasets by name, random transforms, normalised items, one-hot labels",
+    "a DataLoader, several Datasets by name, normalised items, one-hot labels",
     "refused; what to do is said",
     about="data",
 )
@@ -532,3 +531,13 @@ def test_counts_are_said(tmp_path):
     assert "40 of its 80 training images (4 of them held out for validation)" in used
     assert "10 of its 20 test images are used, 3 x 32 x 32, of 2 classes" in used
     assert "random fifth" in note
+
+
+@kind(
+    "a Dataset with random transforms, whose items are others each time",
+    "one reading is kept: attack and verdict are about the same image",
+    about="data",
+)
+def test_random_items_are_read_once(caplog):
+    images = images_from_dataset(_Items(lambda i: (torch.rand(1, 4, 4), i % 2)))
+    assert torch.equal(images.all()[0], images.all()[0]) and "one reading of all" in caplog.text

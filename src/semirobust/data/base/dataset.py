@@ -1,5 +1,6 @@
 """Images from the data sets of PyTorch and of Hugging Face."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,11 @@ from semirobust.data.base.images import Images, class_names
 
 __all__ = ["images_from_dataset"]
 
+_LOG = logging.getLogger("semirobust.data")
+
 _IMAGE_KEYS = ("image", "img", "pixel_values")
 _LABEL_KEYS = ("label", "labels", "fine_label", "target")
+_MAX_IN_MEMORY = 1 << 30  # bytes
 _READ_TWICE = 16  # items, by which chance in a data set is found
 
 
@@ -43,14 +47,15 @@ def images_from_dataset(dataset: Any, classes: Sequence[str] | None = None) -> I
 
     An image is a tensor (K, H, W) in [0, 1] or of bytes, an array or a PIL image. Every item is read once for
     its label, since what a data set says besides (such as ``targets``) need not be what its items say. Images
-    are read again whenever a batch needs them.
+    are read again whenever a batch needs them. Where that gives others each time (random transforms), one
+    reading of all is kept, so that an attack and its verdict are about the same image.
 
     Args:
         classes: the class names; by default those that the data set's features give, or else numbers.
 
     Raises:
         InputError: what is no such data set, an item that cannot be read, pixels outside [0, 1], images of
-            several shapes, labels that are no class numbers, or items that are others each time.
+            several shapes, or labels that are no class numbers.
     """
     n = _length(dataset)
     first: list[Tensor] = []
@@ -60,16 +65,24 @@ def images_from_dataset(dataset: Any, classes: Sequence[str] | None = None) -> I
         image, label = _item(dataset, index)
         first.append(image) if index in again or index == 0 else _check_alike(image, first[0], index)
         labels.append(label)
+    pixels: Tensor | _FromDataset = _FromDataset(dataset)
     _stacked(first)
-    for index, before in zip(sorted(again), first, strict=True):
-        image, label = _item(dataset, index)
-        if not torch.equal(image, before) or label != labels[index]:
-            raise InputError(
-                f"dataset: expected the same item whenever it is read, got another item {index} the second"
-                " time; take random transforms out of it (training has its own, such as augment='crop-flip')"
-            )
+    if any(not torch.equal(_item(dataset, i)[0], x) for i, x in zip(sorted(again), first, strict=True)):
+        pixels, labels = _as_drawn(dataset, n, first[0])
     y = torch.from_numpy(plain_labels(np.asarray(labels), "dataset"))
-    return Images(_FromDataset(dataset), y, class_names(y, classes or _feature_names(dataset, y)))
+    return Images(pixels, y, class_names(y, classes or _feature_names(dataset, y)))
+
+
+def _as_drawn(dataset: Any, n: int, like: Tensor) -> tuple[Tensor, list[int]]:
+    """The images and labels of a data set whose items are others each time, as they are drawn now."""
+    if n * like.numel() * like.element_size() > _MAX_IN_MEMORY:
+        raise InputError(
+            "dataset: expected the same item whenever it is read, got others, and too many to keep; take"
+            " random transforms out of it (training has its own, such as augment='crop-flip')"
+        )
+    _LOG.warning("the items of the data set are others each time they are read; one reading of all was kept")
+    items = [_item(dataset, index) for index in range(n)]
+    return _stacked([image for image, _ in items]), [label for _, label in items]
 
 
 def _length(dataset: Any) -> int:

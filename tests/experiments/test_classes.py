@@ -296,3 +296,67 @@ def test_files_that_say_no_names(tmp_path):
     (tmp_path / "b.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="cannot read it"):
         given_names([str(tmp_path / "b.txt")])
+
+
+class Bluish(Brightness):
+    """Looks at the first channel alone, which it takes for blue, behind a normalisation."""
+
+    def forward(self, x):
+        return super().forward(x[:, :1] / 2 + 0.5)
+
+
+@kind(
+    "a factory that normalises nothing, or takes blue first, and `--normalisation`, `--bgr`",
+    "the note before the attacks names the flag, and with the flag accuracy is what it should be",
+    about="classes",
+)
+def test_the_flags_mend_what_the_note_says(run, monkeypatch):
+    Path("blue.py").write_text(
+        "from tests.experiments.test_classes import Bluish\ndef net():\n    return Bluish(0.05, 0.5, 0.95)\n"
+    )
+    monkeypatch.delitem(sys.modules, "blue", raising=False)
+    monkeypatch.syspath_prepend(str(Path.cwd()))
+    rng = np.random.default_rng(0)
+    for name, blue in GREY.items():
+        (Path("sky") / name).mkdir(parents=True)
+        for i in range(70):
+            pixels = rng.integers(0, 255, (8, 8, 3), dtype=np.uint8)
+            pixels[..., 2] = blue + rng.integers(0, 20, (8, 8))
+            Image.fromarray(pixels).save(Path("sky") / name / f"{i}.png")
+    head = [
+        "evaluate",
+        "--model",
+        "blue:net",
+        "--data",
+        "sky",
+        "--classes",
+        "night,dusk,noon",
+        "--image-size",
+        "8",
+    ]
+    out = json.loads(run(*head, "--normalisation", "half", *FAST)[0])
+    assert any("--bgr" in note for note in out["notes"]), out["notes"]
+    assert out["accuracy"]["clean"]["value"] < 0.7
+    out, _ = run(*head, "--bgr", *FAST[:-1])
+    assert "and 100.0% with" in out and "--normalisation" in out.split("fgsm")[0]
+    out = json.loads(run(*head, "--bgr", "--normalisation", "half", *FAST, "--out", "o")[0])
+    assert out["accuracy"]["clean"]["value"] == 1 and not any(
+        "clean accuracy" in note for note in out["notes"]
+    )
+    for wrong in ("hlf", "mnist"):
+        _, err = run(*head, "--normalisation", wrong, code=2)
+        assert "normalisation: expected one of" in err
+
+
+@kind(
+    "CLAT from a network that withstands nothing",
+    "a note that it expects an adversarially trained one",
+    about="classes",
+)
+def test_clat_from_a_standard_network_is_said(run):
+    run("train", "--data", _folder("many", GREY, 70), *TRAIN[:-4], "--set", "data.validation=0", "--out", "r")
+    short = ["--epochs", "1", "--attack", "pgd-2", "--attacks", "pgd-20", "--eps", "0.5", "--examples", "42"]
+    said = "CLAT is made for adversarially trained networks"
+    assert said in run("harden", "--from", "r", "--method", "clat", *short, "--out", "h")[0]
+    other = ["--method", "adversarial", "--out", "a"]
+    assert "CLAT is made" not in run("harden", "--from", "r", *other, *short)[0]

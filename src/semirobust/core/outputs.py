@@ -11,7 +11,17 @@ from torch import Tensor
 
 from semirobust.core.errors import InputError
 
-__all__ = ["described", "field_of", "is_inside", "logits_of", "note", "notes", "noting", "remedy"]
+__all__ = [
+    "described",
+    "field_of",
+    "is_inside",
+    "is_outermost",
+    "logits_of",
+    "note",
+    "notes",
+    "noting",
+    "remedy",
+]
 
 _LOG = logging.getLogger("semirobust.core")
 
@@ -131,24 +141,30 @@ def _suggestion(output: object) -> str | int:
 
 
 _NOTES: ContextVar[dict[str, None] | None] = ContextVar("notes", default=None)
+_DEPTH: ContextVar[int] = ContextVar("depth", default=0)
 
 
 @contextmanager
 def noting() -> Iterator[None]:
     """Inside, :func:`note` keeps what it is told; nested, all notes go to the outermost."""
-    if _NOTES.get() is not None:
-        yield
-        return
-    token = _NOTES.set({})
+    depth = _DEPTH.set(_DEPTH.get() + 1)
+    token = _NOTES.set({}) if _NOTES.get() is None else None
     try:
         yield
     finally:
-        _NOTES.reset(token)
+        if token is not None:
+            _NOTES.reset(token)
+        _DEPTH.reset(depth)
 
 
 def is_inside() -> bool:
     """Whether notes are kept now, which is inside a function of this library that was given a network."""
     return _NOTES.get() is not None
+
+
+def is_outermost() -> bool:
+    """Whether the function that runs was called from outside, with one network, and not by another one."""
+    return _DEPTH.get() == 1
 
 
 def note(sentence: str) -> None:

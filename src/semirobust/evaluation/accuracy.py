@@ -12,12 +12,13 @@ from semirobust.attacks.base.gradients import gradient_note
 from semirobust.core.checks import check_examples, check_logits, check_mode, probe
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
-from semirobust.core.outputs import note, notes
+from semirobust.core.outputs import is_outermost, note, notes
 from semirobust.core.plain import anywhere
 from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.evaluation.by_attack import ByAttack
+from semirobust.evaluation.plausible import plausibility
 from semirobust.evaluation.proportion import Accuracy, Proportion, Summary
 from semirobust.evaluation.resume import Ledger, evaluation_key
 from semirobust.fast.model import FastModel
@@ -139,6 +140,9 @@ def evaluate(
         probe(model, x[:1].to(device), y[:1].to(device))
         batches = ((x[rows].to(device), y[rows].to(device)) for rows in _slices(len(x), batch_size))
         clean = torch.cat([correct(model, *batch, check=True) for batch in batches])
+        if is_outermost():
+            for sentence in plausibility(model, x, y):
+                note(sentence)
         # The fast copy is compared with the model on examples that will be attacked.
         form = fast_for_evaluation(model, x[clean.to(x.device)], fast=fast) if named else None
         inference = AS_IT_IS if form is None else form.description

@@ -17,6 +17,8 @@ from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.sections import Model
 from semirobust.models.base.as_classifier import as_classifier
 from semirobust.models.base.build import build_model
+from semirobust.models.normalisations import normalisation_named
+from semirobust.zoo.base.bgr import FromRGB
 from semirobust.zoo.base.grey import FromGrey
 from semirobust.zoo.base.named import build_named, card_of, from_zoo, source_of
 from semirobust.zoo.base.source import Card, Wanted
@@ -46,6 +48,7 @@ class ModelSpec:
         smaller: its weights say how many channels each layer has.
         classes: for each output the names of its class; empty where nothing says them.
         output: what it returns, as in :func:`semirobust.as_classifier`.
+        bgr: it takes blue, green, red, and the images are red, green, blue.
         from_grey: it takes colour and the images are grey, so that each is repeated in all its channels.
     """
 
@@ -61,6 +64,7 @@ class ModelSpec:
     classes: tuple[tuple[str, ...], ...] = ()
     from_grey: bool = False
     output: str = "logits"
+    bgr: bool = False
 
     def build(self, seed: int = 0, *, own_weights: bool = False, offline: bool = False) -> nn.Module:
         """A fresh model.
@@ -70,6 +74,9 @@ class ModelSpec:
             own_weights: with the weights that its source has for it. A factory's has what it comes with.
             offline: open no connection.
         """
+        if self.bgr:
+            rest = replace(self, bgr=False).build(seed, own_weights=own_weights, offline=offline)
+            return in_eval(FromRGB(rest))
         if from_zoo(self.name):
             return self._from_zoo(seed, own_weights=own_weights, offline=offline)
         if reserved := sorted(self.options.keys() & _RESERVED):
@@ -142,9 +149,14 @@ def spec_for(settings: Model, splits: Splits, *, own_outputs: bool = False) -> M
         raise InputError(
             f"model.mean and model.std: expected both or none, got {settings.mean} and {settings.std}"
         )
+    if settings.bgr and channels != _COLOURS:
+        raise InputError(
+            f"bgr: expected images of {_COLOURS} channels, got those of {splits.name} with {channels}"
+        )
     size = height if height == width else (height, width)
     if from_zoo(settings.name):
-        return _spec_from_zoo(settings, splits, size, own_outputs=own_outputs)
+        spec = _spec_from_zoo(settings, splits, size, own_outputs=own_outputs)
+        return replace(spec, bgr=settings.bgr)
     if settings.output != "logits":
         raise InputError(f"output: expected logits, which {settings.name} returns; got {settings.output}")
     if height != width:
@@ -152,12 +164,25 @@ def spec_for(settings: Model, splits: Splits, *, own_outputs: bool = False) -> M
             f"data: expected square images, got {height}x{width}; {settings.name} takes no others; an"
             " image folder is cropped with --image-size, and many networks of timm: and the like take them"
         )
-    mean, std = settings.mean, settings.std
-    if mean is None:
-        mean, std = _statistics(splits.train)
+    mean, std = _typed(settings, channels) or _statistics(splits.train)
     return ModelSpec(
-        settings.name, len(splits.classes), channels, size, settings.width, mean, std, settings.options
+        settings.name,
+        len(splits.classes),
+        channels,
+        size,
+        settings.width,
+        mean,
+        std,
+        settings.options,
+        bgr=settings.bgr,
     )
+
+
+def _typed(settings: Model, channels: int) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """The normalisation that the user wants; None where the settings say none."""
+    if settings.normalisation:
+        return normalisation_named(settings.normalisation, channels)
+    return None if settings.mean is None or settings.std is None else (settings.mean, settings.std)
 
 
 def fresh_spec(settings: Model, splits: Splits) -> ModelSpec:
@@ -182,8 +207,8 @@ def _spec_from_zoo(
     source, _ = source_of(settings.name)
     if not source.has_weights:  # a factory: all is its own
         classes, channels = len(splits.classes), splits.train.shape[0]
-        mean, std, options = settings.mean, settings.std, settings.options
-        output = settings.output
+        mean, std = _typed(settings, channels) or (None, None)
+        options, output = settings.options, settings.output
         return ModelSpec(
             settings.name, classes, channels, size, settings.width, mean, std, options, output=output
         )
@@ -198,9 +223,9 @@ def _spec_from_zoo(
             f"model: {settings.name} takes images of {card.channels} channels, got those of {splits.name}"
             f" with {channels}"
         )
-    mean, std = settings.mean, settings.std
-    if mean is None:
-        mean, std = _normalisation(settings.name, card, splits, own=own, grey=from_grey)
+    mean, std = _typed(settings, _COLOURS if from_grey else channels) or _normalisation(
+        settings.name, card, splits, own=own, grey=from_grey
+    )
     return ModelSpec(
         settings.name,
         outputs,

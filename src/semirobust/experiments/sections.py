@@ -18,6 +18,7 @@ from semirobust.measures.criticality import Criticality
 from semirobust.methods import AbstractMethod
 from semirobust.methods.clat import CriticalFineTuning
 from semirobust.models import MODELS
+from semirobust.models.normalisations import NORMALISATIONS
 from semirobust.procedures.lottery import Lottery
 from semirobust.procedures.recovery import Recovery
 from semirobust.pruning.channels import Channels
@@ -103,6 +104,10 @@ class Model:
             ``train`` and ``prune``), and ``num_classes``.
         mean, std: normalisation by channel; where none is given that of the training images, of networks of
             other libraries that of their configuration, and none for a factory.
+        normalisation: one of the usual ones by name, in place of mean and std: none, imagenet, cifar10,
+            cifar100, mnist, fashion-mnist, half (0.5 and 0.5), or bytes (the network takes pixels from 0 to
+            255).
+        bgr: the network takes blue, green, red.
         output: what the network returns: ``logits``, ``probabilities``, ``log-probabilities``, ``binary``
             (one logit), ``binary-probabilities``, or the name or index of a field; of ours it is ``logits``.
         checkpoint_key: the dictionary in the file of ``--checkpoint``, or the prefix in it, that holds the
@@ -118,6 +123,8 @@ class Model:
     options: Mapping[str, Any] = field(default_factory=dict)
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    normalisation: str = field(default="", metadata=setting(flag="--normalisation"))
+    bgr: bool = field(default=False, metadata=setting(flag="--bgr"))
     output: str = field(default="logits", metadata=setting(flag="--output"))
     checkpoint_key: str = field(default="", metadata=setting(flag="--checkpoint-key"))
     classes: tuple[str, ...] = field(default=(), metadata=setting(flag="--classes"))
@@ -125,6 +132,11 @@ class Model:
     def __post_init__(self) -> None:
         if not self.width > 0:
             raise InputError(f"width: expected a positive number, got {self.width}")
+        if self.normalisation and (self.mean is not None or self.std is not None):
+            raise InputError("normalisation: expected a name, or mean and std; got both")
+        if self.normalisation and self.normalisation not in NORMALISATIONS:
+            known = ", ".join(NORMALISATIONS)
+            raise InputError(f"normalisation: expected one of {known}; got {self.normalisation!r}")
         if not self.output:
             raise InputError("output: expected what the network returns, such as logits, got nothing")
 

@@ -15,6 +15,7 @@ from semirobust.core.outputs import logits_of, notes, noting
 from semirobust.core.tensor_files import read_tensors
 from semirobust.core.text import first_line
 from semirobust.data.base.images import Splits
+from semirobust.evaluation.plausible import looked_at, plausibility
 from semirobust.experiments.class_names import IN_ORDER, given_names, names_beside, names_of
 from semirobust.experiments.folder import MODEL_FILE, SETTINGS_FILE, is_run, read_run
 from semirobust.experiments.identity import networks_in
@@ -212,14 +213,25 @@ def _named(subject: Subject) -> Subject:
             f" {splits.name} in the order of the alphabet ({order}{', ...' * (outputs > 3)}); --classes says"
             " another"
         )
+    inputs = subject.inputs.named(found).fitting(subject.model)
+    told += _odd(replace(subject, inputs=inputs))
     if not own or typed == (IN_ORDER,):  # what is made of it learns these
         spec = replace(spec, classes=names_of(splits.classes, outputs))
     return replace(
         subject,
         spec=spec,
-        inputs=subject.inputs.named(found).fitting(subject.model),
+        inputs=inputs,
         notes=(*subject.notes, *said, *told),
     )
+
+
+def _odd(subject: Subject) -> tuple[str, ...]:
+    """What is odd about clean accuracy on test images; a run on the data that it learned is as it is."""
+    if subject.trained is not None and subject.trained.data.source == subject.recipe.data.source:
+        return ()
+    test = subject.inputs.test.first(subject.recipe.evaluate.examples)
+    rows = looked_at(len(test), test.shape)
+    return plausibility(subject.model, *test.batch(rows), test.classes)
 
 
 def _from_run(

@@ -15,6 +15,7 @@ from semirobust.attacks.base.attack import AbstractBallAttack
 from semirobust.attacks.fgsm import FGSM
 from semirobust.attacks.pgd import PGD
 from semirobust.core.errors import InputError
+from semirobust.core.outputs import noting
 from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
@@ -96,17 +97,18 @@ def evaluate_subject(
     plan = _Plan.of(recipe, attacks, models, splits)  # what cannot be done is said before any work
     weights = {} if out is None else {WEIGHTS: check_same_network(out, model, recipe.model.name)}
     state = None if out is None else out / f"evaluate-{at.config}.safetensors"
-    result = evaluate(
-        model,
-        *test.all(),
-        attacks,
-        seed=seed,
-        fast=recipe.evaluate.fast,
-        worst_case=not recipe.evaluate.each,
-        state=state,
-        processes=Processes(fabric),
-        progress=progress,
-    )
+    with noting():  # whether clean accuracy is plausible has been looked at
+        result = evaluate(
+            model,
+            *test.all(),
+            attacks,
+            seed=seed,
+            fast=recipe.evaluate.fast,
+            worst_case=not recipe.evaluate.each,
+            state=state,
+            processes=Processes(fabric),
+            progress=progress,
+        )
     found = Evaluated(
         result.accuracies(),
         result.threats,
@@ -251,7 +253,8 @@ def accuracy_records(
 ) -> tuple[list[AnyRecord], Summary]:
     """Evaluate and put each accuracy with its interval into a record."""
     x, y = images.all()
-    result = evaluate(model, x, y, attacks, seed=seed, fast=fast, processes=processes, progress=progress)
+    with noting():
+        result = evaluate(model, x, y, attacks, seed=seed, fast=fast, processes=processes, progress=progress)
     return evaluation_records(result, at, about), result.summary()
 
 

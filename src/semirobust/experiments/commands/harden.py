@@ -12,6 +12,7 @@ from torch import nn
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import as_seed
+from semirobust.evaluation.proportion import Summary
 from semirobust.experiments import build
 from semirobust.experiments.commands.evaluate import accuracy_records, example_pictures
 from semirobust.experiments.commands.profile import layer_scores, score_records
@@ -42,6 +43,7 @@ from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import device_of
 from semirobust.layers.transplant import transplant
 from semirobust.methods import METHODS
+from semirobust.methods.clat import CriticalFineTuning
 from semirobust.methods.suffix import SuffixAdversarial
 from semirobust.procedures.harden import hardening
 from semirobust.records.schema import About, Finding, Origin, Topic
@@ -49,6 +51,8 @@ from semirobust.records.store import AnyRecord
 from semirobust.zoo.base.named import from_zoo, source_of
 
 __all__ = ["harden_subject", "train_base"]
+
+_NEXT_TO_NOTHING = 0.1  # of the images, the upper end of the interval
 
 
 @claims_out
@@ -94,9 +98,10 @@ def harden_subject(
         *_profile(start, budget, recipe, at, progress),
     ]
     attacks, evaluation = budget.attacks, as_seed(recipe.seed) / "evaluate"
-    before, _ = accuracy_records(
+    before, summary = accuracy_records(
         start, budget.test, attacks, at, seed=evaluation, processes=budget.processes, progress=progress
     )
+    records += notes_on(_of_standard(recipe, summary), at)
     for number in range(seeds):
         records += [_of_start(record, number) for record in before]
         seed = as_seed(recipe.seed + number)
@@ -147,6 +152,17 @@ def train_base(
     if trained.stopped:
         raise InputError(f"base: {trained.stopped}")
     return out / "base"
+
+
+def _of_standard(recipe: Recipe, before: Summary) -> tuple[str, ...]:
+    """What to say of CLAT where it starts from a network that withstands next to nothing."""
+    name, robust = list(before.items())[-1]
+    if not isinstance(recipe.harden.method, CriticalFineTuning) or robust.high >= _NEXT_TO_NOTHING:
+        return ()
+    return (
+        f"before hardening {robust:.1%} withstand {name}; CLAT is made for adversarially trained networks and"
+        " adds little to others: train it so first (semirobust train), or use the method adversarial",
+    )
 
 
 def _take_suffix(start: nn.Module, subject: Subject, budget: Budget) -> None:

@@ -65,7 +65,7 @@ def test_another_data_set_is_not_given(tmp_path):
     with pytest.raises(InputError, match=r"found only .*fashion-mnist"):
         sr.load_data("mnist", root=tmp_path)
     with pytest.raises(InputError, match="found only"):
-        sr.load_data("mnist", root=tmp_path / "FashionMNIST")
+        sr.load_data("mnist", root=tmp_path / "FashionMNIST" / "raw")
 
 
 @kind(
@@ -215,6 +215,8 @@ def test_classes_of_one_split(tmp_path):
     splits = _load(tmp_path / "a")
     assert splits.test.classes == ("ant", "bee", "cow") and set(splits.test.y.tolist()) == {1, 2}
     assert "test has no pictures of ant" in splits.note
+    (tmp_path / "a" / "test" / "ant").mkdir()
+    assert "test has no pictures of ant" in _load(tmp_path / "a").note
     _pictures(tmp_path / "b" / "train", ("bee", "cow"))
     _pictures(tmp_path / "b" / "test", ("Bee", "cow"))
     with pytest.raises(InputError, match="got Bee in test alone"):
@@ -236,7 +238,7 @@ def test_endings(tmp_path):
     (tmp_path / "cat" / "notes.txt").write_text("x")
     splits = _load(tmp_path)
     assert len(splits.train) + len(splits.test) == 14
-    assert "1 files that are no pictures are left out (.txt)" in splits.note
+    assert "no pictures are left out: 1 (.txt)" in splits.note
 
 
 @pytest.mark.parametrize("name", ["photo.HEIC", "photo.jpg"])
@@ -272,6 +274,18 @@ def test_deep_pictures(tmp_path):
     assert _value(tmp_path, half) == [128] * 3
     assert _value(tmp_path, half, "0.tif") == [128] * 3
     assert _value(tmp_path, Image.fromarray(np.full((8, 8), 0.5, np.float32)), "1.tif") == [128] * 3
+
+
+@kind("pictures of 12 bits in files of 16", "refused where all are; said where some are", about="data")
+def test_dim_pictures(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            Image.fromarray(np.full((8, 8), 4000, np.uint16)).save(tmp_path / name / f"{i}.png")
+    with pytest.raises(InputError, match="as if of 12 bits"):
+        _load(tmp_path)
+    Image.fromarray(np.full((8, 8), 60_000, np.uint16)).save(tmp_path / "a" / "4.png")
+    assert "8 of 9 pictures of 16 bits are nowhere above a sixteenth" in _load(tmp_path).note
 
 
 @pytest.mark.parametrize(
@@ -541,3 +555,13 @@ def test_counts_are_said(tmp_path):
 def test_random_items_are_read_once(caplog):
     images = images_from_dataset(_Items(lambda i: (torch.rand(1, 4, 4), i % 2)))
     assert torch.equal(images.all()[0], images.all()[0]) and "one reading of all" in caplog.text
+
+
+@kind("tensors with the channels last, or bytes of 0 and 1", "refused; what to do is said", about="data")
+def test_tensors_that_cannot_be_used():
+    for x, message in (
+        (torch.rand(4, 8, 8, 3), r"permute\(0, 3, 1, 2\)"),
+        (torch.ones(4, 1, 8, 8, dtype=torch.uint8), "read as black"),
+    ):
+        with pytest.raises(InputError, match=message):
+            sr.images_from_tensors(x, torch.tensor([0, 1, 0, 1]))

@@ -98,7 +98,7 @@ def _part(
         paths += pictures
         labels += [names.index(name)] * len(pictures)
         others.update(rest)
-    files = _Files(paths, size, root)
+    files, had = _Files(paths, size, root), {names[label] for label in labels}
     traits, skipped = Counter[str](), list[int]()
     pixels: Tensor | _Files = files
     in_memory = len(paths) * 3 * size**2 <= _MAX_IN_MEMORY
@@ -113,9 +113,14 @@ def _part(
                 kept.append(found.pixels)
         good = [row for row in range(len(paths)) if row not in set(skipped)]
         labels = [labels[row] for row in good]
-        if empty := sorted(set(names) & set(classes) - {names[label] for label in labels}):
+        if empty := sorted(had - {names[label] for label in labels}):
             raise InputError(f"{folder / empty[0]}: expected pictures, got none that can be read")
         pixels = torch.stack(kept) if in_memory else _Files([paths[row] for row in good], size, root)
+    if 0 < traits["deep"] == traits["dim"]:
+        raise InputError(
+            f"{folder}: expected values up to 65535 in pictures of 16 bits, got none above 4095, as if of"
+            " 12 bits, which would be read as nearly black; scale them to 16 bits or save them with 8"
+        )
     bad = tuple(str(paths[row].relative_to(root)) for row in skipped)
     return _Part(Images(pixels, torch.tensor(labels), names), bad, traits, others)
 
@@ -172,10 +177,12 @@ def _said(parts: Sequence[_Part]) -> Iterator[str]:
         yield f"{traits['grey']:,} of {total:,} pictures are grey and get three equal channels"
     if traits["transparent"]:
         yield f"{traits['transparent']:,} of {total:,} pictures are transparent in part and are laid on white"
+    if traits["dim"]:
+        yield f"{traits['dim']:,} of {traits['deep']:,} pictures of 16 bits are nowhere above a sixteenth"
     if traits["animated"]:
         yield f"of {traits['animated']:,} pictures with several frames the first is taken"
     if others := sum((part.others for part in parts), Counter[str]()):
-        yield f"{others.total():,} files that are no pictures are left out ({_some(sorted(others))})"
+        yield f"files that are no pictures are left out: {others.total():,} ({_some(sorted(others))})"
 
 
 def _some(names: Sequence[str]) -> str:

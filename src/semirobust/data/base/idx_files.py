@@ -89,7 +89,8 @@ def _whose(
         except InputError:
             pass  # damage is said where the file is read
     relative = folder.relative_to(base).parts
-    for part in (*reversed(relative), base.resolve().name):
+    at = base.resolve()  # itself of no telling name where it is torchvision's MNIST/raw
+    for part in (*reversed(relative), at.parent.name if at.name.lower() == "raw" else at.name):
         if own := _named(part):
             return own, False
     return None, False

@@ -195,6 +195,11 @@ def images_from_tensors(x: Tensor, y: Tensor, classes: Sequence[str] | None = No
     if isinstance(x, Tensor) and x.dtype == torch.uint8:
         if x.dim() < 2 or len(x) == 0:
             raise InputError(f"x: expected images (N, K, H, W), got shape {tuple(x.shape)}")
+        if x.numel() and int(x.max()) == 1:
+            raise InputError(
+                "x: expected bytes from 0 to 255, got none above 1, which would be read as black; give"
+                " x.float(), or multiply them by 255"
+            )
     else:
         check_pixels(x)
     check_labels(y, len(x))

@@ -50,7 +50,8 @@ class Decoded:
 
     Attributes:
         pixels: (3, size, size) bytes.
-        traits: what a reader of numbers on it should know, as words: ``grey``, ``transparent``, ``animated``.
+        traits: what a reader of numbers on it should know, as words: ``grey``, ``transparent``, ``animated``,
+            ``deep`` (of more than 8 bits) and ``dim`` (deep, and nowhere above a sixteenth).
     """
 
     pixels: Tensor
@@ -127,8 +128,11 @@ def rgb_of(picture: Any) -> tuple[Any, frozenset[str]]:
     """
     file_format = picture.format  # which a picture that was turned has no more
     picture = ImageOps.exif_transpose(picture)
+    deep: tuple[str, ...] = ()
     if picture.mode.startswith("I"):
-        picture = Image.fromarray(_eight_bits(picture, file_format))
+        values = _eight_bits(picture, file_format)
+        deep = ("deep", "dim") if 0 < values.max() < 16 else ("deep",)
+        picture = Image.fromarray(values)
     elif picture.mode == "F":
         picture = Image.fromarray(_from_floats(picture))
     grey = picture.mode in ("1", "L", "LA", "La")
@@ -137,8 +141,8 @@ def rgb_of(picture: Any) -> tuple[Any, frozenset[str]]:
         if clear.getextrema()[3][0] < 255:
             ground = Image.new("RGBA", clear.size, (255, 255, 255, 255))
             rgb = Image.alpha_composite(ground, clear).convert("RGB")
-            return rgb, frozenset({"transparent", *(["grey"] * grey)})
-    return picture.convert("RGB"), frozenset({"grey"} if grey else ())
+            return rgb, frozenset({"transparent", *(["grey"] * grey), *deep})
+    return picture.convert("RGB"), frozenset([*(["grey"] * grey), *deep])
 
 
 def _eight_bits(picture: Any, file_format: str | None) -> Any:

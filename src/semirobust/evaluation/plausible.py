@@ -200,7 +200,7 @@ def _chance(given: Tensor, y: Tensor, outputs: int) -> str:
     right = given == y
     guess = max(1 / outputs, 1 / labels if labels > 1 and n >= _FOLD * labels else 0.0)
     low, high = proportion_interval(int(right.sum()), n, level=0.99)
-    remedy = "are these its weights, its images and its classes, normalised as in its training?"
+    remedy = "check that weights, images, classes and normalisation are those of its training"
     if labels > 1 and low <= guess and high < (1 + guess) / 2:
         return f"clean accuracy is {_share(right)} on {n} images, near chance ({guess:.1%}); {remedy}"
     if labels > 1 and n >= _FEWEST_ALIKE and len(given.unique()) == 1:

@@ -78,6 +78,8 @@ def connectivity(case: Case) -> str:
     expect(len(values) or found.notes, "no numbers, and no note")
     outputs, pairs = _raw_outputs(case, x), list(zip(found.indices, found.before, values, strict=True))
     checked = 0
+    if case.network.random:  # another pass draws other numbers
+        return f"{len(values)} numbers, {int(np.isnan(values).sum())} not measurable"
     for index, before, value in spread(pairs, 12):
         if index in outputs and before in outputs and math.isfinite(value):
             own, checked = _alignment(outputs[before], outputs[index]), checked + 1

@@ -127,7 +127,7 @@ def test_a_key_of_a_checkpoint(made):
     made("train", "--model", "made:held", *TRAIN, "--out", "r")
     run = ["evaluate", "r", "--model", "made:held", *FEW]
     assert "both or none" in made(*run, "--checkpoint-key", "model", code=2)[1]
-    out, _ = made(*run, "--checkpoint", "c.pt", "--checkpoint-key", "model_ema")
+    out, _ = made(*run, "--checkpoint", "c.pt", "--checkpoint-key", "model_ema", "--out", "q")
     assert "averages over training" in out
     assert "leave it out" in made("train", *TRAIN, "--checkpoint-key", "model", "--out", "s", code=2)[1]
     profile = ["profile", *given[1:4], *DATA, "--set", "profile.examples=12"]

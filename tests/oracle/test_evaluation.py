@@ -69,7 +69,9 @@ def test_what_leaves_the_ball_is_not_counted(linear, images):
     x, _ = images
     y = linear(x).argmax(1).detach()
     result = sr.evaluate(linear, x, y, [_Cheat(sr.Linf(0.001))])
-    assert result.robust["cheat"].all() and result.rejected["cheat"] > 0
+    fooling = result.undecided["cheat"]
+    assert result.rejected["cheat"] == fooling.sum() > 0  # what it might have found inside, nobody knows
+    assert torch.equal(result.robust["cheat"], ~fooling) and "not decided" in str(result.summary())
 
 
 def test_a_network_that_draws_numbers_gets_them_from_the_seed():

@@ -129,26 +129,29 @@ def exact_search(trained):
         sr.FAB(threat, steps=20, targets=3),
         sr.Square(threat, queries=300),
     ]
-    return attacks, sr.evaluate(model, x, y, attacks, fast="off")
+    return attacks, *(sr.evaluate(model, x, y, attacks, fast="off", seed=seed) for seed in (0, 1))
 
 
 @pytest.mark.xdist_group("inference")
 @pytest.mark.parametrize("candidate", CANDIDATES)
 def test_verdicts_are_those_of_the_search_in_the_model_itself(monkeypatch, trained, exact_search, candidate):
-    """Each faster form, forced, against the exact search: at most one of 200 verdicts apart."""
+    """Each faster form, forced, against the exact search: at most two of 200 verdicts apart, or as many as
+    another random start is.
+    """
     if candidate.dtype == torch.bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         pytest.skip("needs a processor with bfloat16")
     model, x, y = trained
     full = policy._uncompared(CANDIDATES[-1], model, x)
     forced = lambda m, z, fast: dataclasses.replace(policy._uncompared(candidate, m, z), full=full)  # noqa: E731
     monkeypatch.setattr(policy, "fast_model", forced)
-    attacks, exact = exact_search
+    attacks, exact, again = exact_search
     with untouched(model):
         fast = sr.evaluate(model, x, y, attacks)
     assert fast.inference != exact.inference
     for name in exact.robust:
         assert 0.2 < float(exact.robust[name].float().mean()) < 0.98
-        assert int((fast.robust[name] != exact.robust[name]).sum()) <= 2, name
+        by_start = int((again.robust[name] != exact.robust[name]).sum())
+        assert int((fast.robust[name] != exact.robust[name]).sum()) <= max(2, by_start), name
     assert int((fast.worst != exact.worst).sum()) <= 1
 
 

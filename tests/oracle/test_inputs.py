@@ -378,7 +378,7 @@ def test_examples_of_any_shape(shape, first):
             _trained(model, x, y, augment="crop")
     assert len(sr.criticality(model, x, y, threat=BALL).values) == 3
     assert len(sr.sanity_checks(model, x, y, BALL)) == (5 if len(shape) == 3 else 4)
-    sr.usefulness(model, x, y, threat=BALL)
+    sr.usefulness(model, x, torch.arange(len(x)) % 4, threat=BALL)
     _trained(model, x, y)
 
 
@@ -438,7 +438,7 @@ def test_inside_a_loop_without_gradients(mode):
         "fab": lambda x: sr.FAB(BALL, steps=2)(model, x, y),
         "evaluate": lambda x: sr.evaluate(model, x, y, attack).worst,
         "criticality": lambda x: sr.criticality(model, x, y, threat=BALL, form="curvature").values,
-        "usefulness": lambda x: sr.usefulness(model, x, y, threat=BALL).robust,
+        "usefulness": lambda x: sr.usefulness(model, x, torch.arange(len(x)) % 4, threat=BALL).robust,
         "semirobustness": lambda x: (
             sr.semirobustness(model, x, y, attack=attack, measure=heads, layers=(1,)).values
         ),

@@ -1,6 +1,6 @@
 """The standard ensemble of attacks without parameters."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from semirobust.attacks import ATTACKS
 from semirobust.attacks.apgd import APGD
+from semirobust.attacks.base.active import all_rows
 from semirobust.attacks.base.attack import AbstractAttack, AbstractBallAttack, Precision
 from semirobust.attacks.base.goals import AbstractGoal, expect_fool
 from semirobust.attacks.fab import FAB
@@ -91,10 +92,10 @@ class AutoAttack(AbstractBallAttack):
         for attack in self.parts:
             if len(correct) == 0:
                 break
-            part = replace(goal, y=goal.y[correct], early_exit=True)
+            part = goal.of(correct, early_exit=True)
             points = attack.search(part, x[correct], seed / attack.name)
             with torch.no_grad():
-                fooled = part.fooled(goal.model(points), points, part.y)
+                fooled = part.fooled(part.logits(points, all_rows(points)), points, part.y)
             x_adv[correct[fooled]] = points[fooled]
             correct = correct[~fooled]
         return x_adv

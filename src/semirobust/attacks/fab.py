@@ -11,11 +11,12 @@ from semirobust.attacks.apgd import likeliest_others
 from semirobust.attacks.base.active import AbstractActive, all_rows, runs_per_batch
 from semirobust.attacks.base.attack import AbstractBallAttack, Precision
 from semirobust.attacks.base.goals import AbstractGoal, Fool, expect_fool, repeated
-from semirobust.attacks.base.gradients import input_gradient
+from semirobust.attacks.base.gradients import input_gradient, usable_gradient
 from semirobust.core.errors import InputError
+from semirobust.core.margin import misclassified
 from semirobust.core.seed import Seed
 from semirobust.fast.layout import like
-from semirobust.threats.base.ball import flat, per_example
+from semirobust.threats.base.ball import flat, norms, per_example
 
 __all__ = ["FAB"]
 
@@ -96,7 +97,8 @@ class FAB(AbstractBallAttack):
         goal = expect_fool(goal, "fab")
         nearest = x.clone()
         distance = torch.full((len(x),), torch.inf, device=x.device, dtype=x.dtype)
-        wrong = goal.fooled(torch.cat([_logits(goal, part) for part in x.split(256)]), x, goal.y)
+        with torch.no_grad():
+            wrong = goal.fooled(torch.cat([goal.model(part) for part in x.split(256)]), x, goal.y)
         distance[wrong] = 0.0  # misclassified as it is
         targets = likeliest_others(goal, x, self.targets) if self.targets else [goal.y]
         runs = [
@@ -146,22 +148,22 @@ class FAB(AbstractBallAttack):
         often = False  # whether most points cross, so that a look before the gradient pays
         for _ in range(self.steps):
             if often:
-                any_crossed = self._record(goal, a, _logits(goal, a.z), nearest, distance)
+                any_crossed = self._record(goal, a, _logits(goal, a), nearest, distance)
             else:
-                a.gradient, a.difference, logits = self._boundary(goal, a.z, a.y, a.target)
+                a.gradient, a.difference, logits = self._boundary(goal, a.z, a.rows, a.y, a.target)
                 any_crossed = self._record(goal, a, logits, nearest, distance)
             if any_crossed and goal.early_exit and self._drop_done(a, distance, examples):
                 return nearest, distance
             back = a.crossed.nonzero().flatten()  # they start again from nearer to x
             if often:
-                a.gradient, a.difference, _ = self._boundary(goal, a.z, a.y, a.target)
+                a.gradient, a.difference, _ = self._boundary(goal, a.z, a.rows, a.y, a.target)
             elif len(back):
                 a.gradient[back], a.difference[back], _ = self._boundary(
-                    goal, a.z[back], a.y[back], a.target[back]
+                    goal, a.z[back], a.rows[back], a.y[back], a.target[back]
                 )
             often = len(back) > _OFTEN * len(a)
             self._move(a)
-        self._record(goal, a, _logits(goal, a.z), nearest, distance)
+        self._record(goal, a, _logits(goal, a), nearest, distance)
         return nearest, distance
 
     def _drop_done(self, a: _Points, distance: Tensor, examples: int) -> bool:
@@ -169,25 +171,31 @@ class FAB(AbstractBallAttack):
         done = a.rows[distance[a.rows] <= self.threat.epsilon] % examples
         return len(done) > 0 and a.drop(torch.isin(a.rows % examples, done))
 
-    def _boundary(self, goal: Fool, z: Tensor, y: Tensor, target: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _boundary(
+        self, goal: Fool, z: Tensor, rows: Tensor, y: Tensor, target: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Gradient and value of f_target - f_y at ``z``, and the logits."""
         z = z.detach().requires_grad_()
         with torch.enable_grad():
-            logits = goal.model(z)
+            logits = goal.logits(z, rows)
             of_label = logits.gather(1, y[:, None])
             if self.targets:
                 difference = (logits.gather(1, target[:, None]) - of_label)[:, 0]
                 grad = input_gradient(difference, z)
             else:
                 grad, difference = self._nearest(logits - of_label, z, y)
-        return like(grad.detach(), z), difference.detach(), logits.detach()
+        grad, difference = goal.see(grad.detach(), rows), difference.detach().nan_to_num(0)
+        # By powers of two, which changes no digit: faint or saturated logits would leave the range of floats.
+        _, exponent = torch.frexp(norms(grad, torch.inf))
+        grad, difference = torch.ldexp(grad, -per_example(exponent, grad)), torch.ldexp(difference, -exponent)
+        return like(grad, z), difference, logits.detach()
 
     def _nearest(self, differences: Tensor, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Of all classes the one whose linearised boundary is nearest: its gradient and difference."""
         grad, best = torch.zeros_like(z), torch.full((len(z),), torch.inf, device=z.device, dtype=z.dtype)
         chosen = torch.zeros_like(best)
         for k in range(differences.shape[1]):
-            g = input_gradient(differences[:, k], z, retain_graph=True)
+            g = usable_gradient(input_gradient(differences[:, k], z, retain_graph=True))[0]
             length = differences[:, k].detach().abs() / (self.threat.dual(g) + 1e-12)
             nearer = (length < best) & (y != k)
             grad = torch.where(per_example(nearer, z), g, grad)
@@ -201,9 +209,9 @@ class FAB(AbstractBallAttack):
         """Keep nearer points across the boundary, and go back towards x from there; whether any did."""
         size = self.threat.size(a.z - a.x)
         # Beyond epsilon a point is only a step on the way: logits are enough. Within, the verdict counts.
-        crossed, near = logits.argmax(1) != a.y, size <= self.threat.epsilon
+        crossed, near = misclassified(logits, a.y), size <= self.threat.epsilon
         if bool(near.any()):
-            crossed[near] = goal.fooled(logits[near], a.z[near], a.y[near])
+            crossed[near] = goal.claim(a.rows[near], goal.fooled(logits[near], a.z[near], a.y[near]))
         where = crossed.nonzero().flatten()
         closer = where[size[where] < distance[a.rows[where]]]
         nearest[a.rows[closer]], distance[a.rows[closer]] = a.z[closer], size[closer]
@@ -225,6 +233,6 @@ class FAB(AbstractBallAttack):
         a.z = z.clamp_(0, 1)
 
 
-def _logits(goal: Fool, z: Tensor) -> Tensor:
+def _logits(goal: Fool, a: _Points) -> Tensor:
     with torch.no_grad():
-        return goal.model(z)
+        return goal.logits(a.z, a.rows)

@@ -136,15 +136,16 @@ class Square(AbstractBallAttack):
         colours = Colours(
             x, [self._side(query, size) for query in range(self.queries)], self.threat.epsilon, generator
         )
-        result = colours.start(x, generator)
-        lowest = _margin(goal, result, rows, torch.full((len(x),), torch.inf, device=x.device))
+        frame = self.threat.frame(x)
+        result = colours.start(x, frame, generator)
+        lowest = _first(goal, x, result, rows)
         a = _Colours(
             rows=all_rows(x),
             examples=rows,
             best=result.clone(),
             margin=lowest.clone(),
             query=torch.zeros_like(rows),
-            frame=self.threat.frame(x),
+            frame=frame,
         )
         a.drop(lowest < 0)  # who is misclassified needs no further query, in either form
         rate = 1.0
@@ -168,6 +169,7 @@ class Square(AbstractBallAttack):
         )  # (ahead, n)
         candidates = colours.apply(a.best, a.frame, query)
         values = _margin(goal, candidates, a.examples.repeat(ahead), a.margin.repeat(ahead)).view(ahead, n)
+        goal.tell(a.examples, (values != a.margin).any(0))
         better = values < a.margin
         moves, first = better.any(0), better.to(torch.int8).argmax(0)
         counted = torch.where(moves, first + 1, ahead)
@@ -183,7 +185,7 @@ class Square(AbstractBallAttack):
     ) -> tuple[Tensor, Tensor]:
         """One run under another norm, likewise."""
         result = starting_pyramids(x, self.threat, generator)
-        lowest = _margin(goal, result, rows, torch.full((len(x),), torch.inf, device=x.device))
+        lowest = _first(goal, x, result, rows)
         a = _Pyramids(all_rows(x), examples=rows, best=result.clone(), margin=lowest.clone(), x=x)
         a.drop(lowest < 0)
         for query in range(self.queries):
@@ -192,6 +194,7 @@ class Square(AbstractBallAttack):
             side = self._side(query, (x.shape[2], x.shape[3]))
             point = moved_mass(a.x, a.best, side, self.threat, generator)
             value = _margin(goal, point, a.examples, a.margin)
+            goal.tell(a.examples, value != a.margin)
             better = value < a.margin
             a.best = torch.where(per_example(better, point), point, a.best)
             a.margin = torch.where(better, value, a.margin)
@@ -203,6 +206,15 @@ class Square(AbstractBallAttack):
         return result, lowest
 
 
+def _first(goal: Fool, x: Tensor, start: Tensor, rows: Tensor) -> Tensor:
+    """The margins where a search starts; who has another margin there than at ``x`` is seen."""
+    limit = torch.full((len(x),), torch.inf, device=x.device)
+    lowest = _margin(goal, start, rows, limit)
+    if goal.sight is not None:
+        goal.tell(rows, lowest != _margin(goal, x, rows, -limit))
+    return lowest
+
+
 def _margin(goal: Fool, point: Tensor, rows: Tensor, limit: Tensor) -> Tensor:
     """z_y - max z_k, below 0 just where the verdict is that the example is misclassified.
 
@@ -210,11 +222,11 @@ def _margin(goal: Fool, point: Tensor, rows: Tensor, limit: Tensor) -> Tensor:
     is 0, since there it may be either.
     """
     with torch.no_grad():
-        logits, y = goal.model(point), goal.y[rows]
+        logits, y = goal.logits(point, rows), goal.y[rows]
         value = -margin(logits, y).float()
         wrong = torch.zeros_like(y, dtype=torch.bool)
-        asked = ((value < limit) | (value == 0)).nonzero().flatten()
+        asked = (~(value >= limit) | (value == 0)).nonzero().flatten()  # NaN is asked too
         if len(asked):
-            wrong[asked] = goal.fooled(logits[asked], point[asked], y[asked])
+            wrong[asked] = goal.claim(rows[asked], goal.fooled(logits[asked], point[asked], y[asked]))
         tiny = torch.finfo(torch.float32).tiny
-        return torch.where(wrong, value.clamp(max=-tiny), value.clamp(min=0))
+        return torch.where(wrong, value.nan_to_num(-tiny).clamp(max=-tiny), value.clamp(min=0))

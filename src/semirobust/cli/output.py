@@ -39,14 +39,19 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool, told: 
         return
     n = accuracies[0].value.n
     several = len(set(found.threats.values())) > 1
+    some_undecided = any(accuracy.undecided for accuracy in accuracies)
     rows = []
     for accuracy in accuracies:
         value, threat = accuracy.value, "all of these" if accuracy.attack == "worst" else accuracy.threat
-        rows.append((accuracy.name, *[threat] * several, f"{value:.1%}", _between(value)))
+        left = f"{accuracy.undecided / n:.1%}" if accuracy.undecided else "–"
+        rows.append(
+            (accuracy.name, *[threat] * several, f"{value:.1%}", _between(value), *[left] * some_undecided)
+        )
     title = f"Accuracy on {n} images" + (
         "" if several else f", {next(iter(found.threats.values()), recipe.threat.ball)}"
     )
-    show_table(title, ("", *["allowed"] * several, "accuracy", "95 % interval"), rows)
+    head = ("", *["allowed"] * several, "accuracy", "95 % interval", *["not decided"] * some_undecided)
+    show_table(title, head, rows)
     if found.sweep is not None:
         curve = zip(found.sweep.epsilons, found.sweep.accuracies, strict=True)
         rows = [(f"{e:.4g}", f"{a:.1%}", _between(a)) for e, a in curve]
@@ -76,7 +81,7 @@ def _between(share: "Proportion") -> str:
 
 def _evaluated(found: "Evaluated") -> dict[str, Any]:
     content: dict[str, Any] = {
-        "accuracy": {accuracy.name: _share(accuracy.value) for accuracy in found.accuracies},
+        "accuracy": {a.name: _share(a.value) | {"undecided": a.undecided} for a in found.accuracies},
         "checks": [{"name": c.name, "passed": c.passed, "text": c.text} for c in found.checks],
         "notes": found.notes,
     }
@@ -237,7 +242,7 @@ def _comparison(
     for arm in arms:
         cells = {str(attack): source.accuracy(arm, attack) for attack in attacks}
         accuracy[str(arm)] = {
-            a: {"value": c.value, "low": c.low, "high": c.high, "seeds": c.values}
+            a: {"value": c.value, "low": c.low, "high": c.high, "seeds": c.values, "undecided": c.undecided}
             for a, c in cells.items()
             if c
         }
@@ -251,14 +256,13 @@ def _comparison(
 
 
 def percent(cell: Cell | None) -> str:
-    """The number and its interval below it."""
+    """The number, and below it its interval and what is not decided."""
     if cell is None:
         return "–"
     value = f"{100 * cell.value:.1f}"
-    if cell.low is None or cell.high is None:
-        return value
-    low, high = ends(cell.low, cell.high)
-    return f"{value}\n{low} to {high}"
+    if cell.low is not None and cell.high is not None:
+        value += "\n{} to {}".format(*ends(cell.low, cell.high))
+    return value + (f"\n{100 * cell.undecided:.1f} not decided" if cell.undecided else "")
 
 
 def _trained_layers(source: Source, arm: Arm) -> str:

@@ -24,6 +24,7 @@ __all__ = [
     "check_mode",
     "check_pixels",
     "dtype_of",
+    "is_whole",
     "probe",
     "runs_in_order",
     "runs_on",
@@ -102,13 +103,24 @@ def check_labels(y: object, n: int, classes: int | None = None, name: str = "y")
     """``y`` has ``n`` integer labels of shape (n,), from 0 to classes - 1 where ``classes`` is known."""
     if not isinstance(y, Tensor):
         raise InputError(f"{name}: expected a torch.Tensor of labels, got {type(y).__name__}")
-    if y.is_floating_point() or y.is_complex() or y.dtype == torch.bool:
-        raise InputError(f"{name}: expected integer labels, got {y.dtype}")
+    if y.dim() == 2 and y.shape[0] == n and y.shape[1] > 1:
+        raise InputError(
+            f"{name}: expected {n} labels of shape ({n},), got shape {tuple(y.shape)}; of one column for each"
+            f" class {name}.argmax(1) are the labels"
+        )
+    if not is_whole(y):
+        raise InputError(f"{name}: expected integer labels, got {y.dtype}; {name}.long() has such")
     if y.dim() != 1 or len(y) != n:
         raise InputError(f"{name}: expected {n} labels of shape ({n},), got shape {tuple(y.shape)}")
+    y = y.long()  # what is as wide as it is rare has no minimum in PyTorch
     if n and (int(y.min()) < 0 or (classes is not None and int(y.max()) >= classes)):
         upper = "" if classes is None else f" to {classes - 1}"
         raise InputError(f"{name}: expected labels from 0{upper}, got {int(y.min())} to {int(y.max())}")
+
+
+def is_whole(y: Tensor) -> bool:
+    """Whether ``y`` holds whole numbers, of any width."""
+    return not (y.is_floating_point() or y.is_complex() or y.dtype == torch.bool or y.is_quantized)
 
 
 def check_examples(x: object, y: object) -> None:

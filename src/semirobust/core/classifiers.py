@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import checkpoint as checkpointing
 
+from semirobust.core.checks import is_whole
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import is_inside, logits_of, noting
 
@@ -143,7 +144,7 @@ def check_eager(model: object) -> None:
 def on_classifiers(*names: str, layers: bool = False) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorates a function whose arguments ``names`` are networks, or mappings to networks.
 
-    The function sees :func:`classifier` of each.
+    The function sees :func:`classifier` of each, and whole-number labels ``y`` as int64, whatever they are.
 
     Args:
         names: of the parameters.
@@ -159,6 +160,8 @@ def on_classifiers(*names: str, layers: bool = False) -> Callable[[Callable[P, R
                 bound = signature.bind(*args, **kwargs)
             except TypeError:  # the function itself says it with its name
                 return function(*args, **kwargs)
+            if isinstance(y := bound.arguments.get("y"), Tensor) and is_whole(y):
+                bound.arguments["y"] = y.long()
             with ExitStack() as stack:
                 enter = stack.enter_context
                 for name in names:

@@ -1,6 +1,6 @@
 """Clean and robust accuracy, example by example."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,24 +8,26 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
-from semirobust.attacks.base.gradients import gradient_note
-from semirobust.core.checks import check_examples, check_logits, check_mode, probe
+from semirobust.attacks.base.gradients import gradient_note, misleading
+from semirobust.core.checks import check_examples, check_mode, probe
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import is_outermost, note, notes
 from semirobust.core.plain import anywhere
 from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
+from semirobust.core.renamed import renamed
 from semirobust.core.seed import Seed, as_seed
 from semirobust.evaluation.by_attack import ByAttack
 from semirobust.evaluation.plausible import plausibility
 from semirobust.evaluation.proportion import Accuracy, Proportion, Summary
 from semirobust.evaluation.resume import Ledger, evaluation_key
-from semirobust.fast.model import FastModel
+from semirobust.evaluation.runner import Runner, batches_of, correct
+from semirobust.evaluation.steadiness import PASSES, Steadiness
 from semirobust.fast.policy import AS_IT_IS, Fast, fast_for_evaluation
 from semirobust.layers.quiet import device_of, quiet
 
-__all__ = ["Evaluation", "correct", "evaluate", "named_attacks"]
+__all__ = ["Evaluation", "evaluate", "named_attacks"]
 
 Attacks = AbstractAttack | Sequence[AbstractAttack] | Mapping[str, AbstractAttack]
 
@@ -36,7 +38,11 @@ class Evaluation:
 
     Attributes:
         clean: (N,) whether the clean example is classified correctly.
-        robust: attack name -> (N,) whether it is and the attack found no perturbation that changes that.
+        robust: attack name -> (N,) whether it is and the attack, which saw where to go, found no perturbation
+            that changes that.
+        undecided: attack name -> (N,) whether the attack found none either, but that says nothing: at no
+            point was there a gradient to follow, what it found failed the final check, or the clean image was
+            answered differently when it was asked about again. It counts neither as robust nor as fooled.
         rejected: attack name -> how many perturbations failed the final check and were not counted.
         inference: the form of the model in which attacks searched; verdicts are always those of the model
             itself.
@@ -53,33 +59,52 @@ class Evaluation:
     threats: Mapping[str, str] = field(default_factory=dict)
     cumulative: bool = False
     notes: tuple[str, ...] = ()
+    undecided: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def standing(self, name: str) -> Tensor:
+        """(N,) whether an attack found nothing against the example, decided or not."""
+        return self.robust[name] | self.undecided.get(name, torch.zeros_like(self.clean))
 
     @property
     def worst(self) -> Tensor:
-        """(N,) whether the example stays correctly classified under every attack."""
-        return torch.stack([self.clean, *self.robust.values()]).all(0)
+        """(N,) whether no attack found anything against the example, and one of each threat model decides."""
+        decided = dict[str, Tensor]()
+        for name, verdict in self.robust.items():
+            threat = self.threats.get(name, "")
+            decided[threat] = decided.get(threat, torch.zeros_like(self.clean)) | verdict
+        return torch.stack([self.unbroken, *decided.values()]).all(0)
+
+    @property
+    def unbroken(self) -> Tensor:
+        """(N,) whether no attack found anything against the example, decided or not."""
+        return torch.stack([self.clean, *map(self.standing, self.robust)]).all(0)
 
     def accuracies(self) -> list[Accuracy]:
         """Accuracy with interval: clean, under each attack, and under the worst of several."""
         found, seen = [Accuracy("clean", Proportion.of(self.clean))], set[str]()
         for name, verdict in self.robust.items():
             threat = self.threats.get(name, "")
-            found.append(Accuracy(name, Proportion.of(verdict), threat, self.cumulative and threat in seen))
+            open_ = int((self.standing(name) & ~verdict).sum())
+            cumulative = self.cumulative and threat in seen
+            found.append(Accuracy(name, Proportion.of(verdict), threat, cumulative, open_))
             seen.add(threat)
         if len(self.robust) > 1:
-            threats = set(self.threats.values())
-            found.append(
-                Accuracy("worst", Proportion.of(self.worst), *(threats if len(threats) == 1 else ()))
-            )
+            threats, worst = set(self.threats.values()), self.worst
+            threat = threats.pop() if len(threats) == 1 else ""
+            open_ = int((self.unbroken & ~worst).sum())
+            found.append(Accuracy("worst", Proportion.of(worst), threat, undecided=open_))
         return found
 
     def summary(self) -> Summary:
         """The accuracies by name; ``+ name`` is an attack together with those of its threat model before
         it.
         """
-        return Summary({accuracy.name: accuracy.value for accuracy in self.accuracies()}, self.notes)
+        found = self.accuracies()
+        values = {accuracy.name: accuracy.value for accuracy in found}
+        return Summary(values, self.notes, {a.name: a.undecided for a in found if a.undecided})
 
 
+@renamed("precision", "fast", {"exact": "off"})
 @anywhere
 @on_classifiers("model")
 def evaluate(
@@ -100,7 +125,8 @@ def evaluate(
 
     Only correctly classified examples are attacked, each until it is fooled. The parts of an ensemble run one
     after the other on all examples that are left, so that batches stay full. In the end every success is
-    checked: it must be within the threat model and [0, 1], and the model itself must misclassify it.
+    checked: it must be within the threat model and [0, 1], and the model itself must misclassify it. What an
+    attack cannot decide is counted apart (:attr:`Evaluation.undecided`).
 
     Args:
         model: gives logits (N, C); in eval mode. It is left as it was.
@@ -138,11 +164,14 @@ def evaluate(
     # A network may draw numbers itself, such as dropout that is always on; they come from the seed too.
     with quiet(model), (as_seed(seed) / "network").globally():
         probe(model, x[:1].to(device), y[:1].to(device))
-        batches = ((x[rows].to(device), y[rows].to(device)) for rows in _slices(len(x), batch_size))
+        batches = ((x[rows].to(device), y[rows].to(device)) for rows in batches_of(len(x), batch_size))
         clean = torch.cat([correct(model, *batch, check=True) for batch in batches])
         if is_outermost():
             for sentence in plausibility(model, x, y):
                 note(sentence)
+        steady = None
+        if named and bool(clean.any()):
+            steady = Steadiness(model, x[clean.to(x.device)][:batch_size].to(device))
         # The fast copy is compared with the model on examples that will be attacked.
         form = fast_for_evaluation(model, x[clean.to(x.device)], fast=fast) if named else None
         inference = AS_IT_IS if form is None else form.description
@@ -152,17 +181,34 @@ def evaluate(
             place = (processes.rank, processes.count) if processes.count > 1 else ()
             key = evaluation_key(model, x, y, (*settings, *place))
             ledger = Ledger(_of_process(Path(state), processes), key)
-        runner = _Runner(model, x, y, device, form, as_seed(seed), batch_size, ledger, processes, progress)
-        robust, rejected = dict[str, Tensor](), dict[str, int]()
+        runner = Runner(model, x, y, device, form, as_seed(seed), batch_size, ledger, processes, progress)
+        runner.passes = PASSES if steady is not None and steady.drawn else 1
+        runner.without_gradients = any(not part.uses_gradients for a in named.values() for part in a.parts)
+        astray = _note_gradients(model, x, clean, device, named, batch_size)
+        robust, undecided, rejected = dict[str, Tensor](), dict[str, Tensor](), dict[str, int]()
         threats = {name: str(attack.threat) for name, attack in named.items()}
         still_correct: dict[str, Tensor] = {}  # by threat model, where attacks build on each other
         for name, attack in named.items():
             before = still_correct.get(threats[name], clean)
-            robust[name], rejected[name] = runner.run(name, attack, before)
+            robust[name], undecided[name], rejected[name] = runner.run(name, attack, before)
             if worst_case:
-                still_correct[threats[name]] = robust[name]
-        _note_gradients(model, x, clean, device, named, batch_size)
-    return Evaluation(clean, ByAttack(robust, named), rejected, inference, threats, worst_case, notes())
+                still_correct[threats[name]] = robust[name] | undecided[name]
+        changed = runner.changed(torch.stack([clean & False, *robust.values()]).any(0))
+        changed |= steady is not None and steady.has_changed()
+        for name, attack in named.items():
+            misled = astray and all(part.uses_gradients for part in attack.parts)
+            open_ = robust[name] & (changed | misled)
+            undecided[name], robust[name] = undecided[name] | open_, robust[name] & ~open_
+    return Evaluation(
+        clean,
+        ByAttack(robust, named),
+        rejected,
+        inference,
+        threats,
+        worst_case,
+        notes(),
+        ByAttack(undecided, named),
+    )
 
 
 def _note_gradients(
@@ -172,66 +218,14 @@ def _note_gradients(
     device: torch.device,
     named: Mapping[str, AbstractAttack],
     batch_size: int,
-) -> None:
-    """Note where attacks by gradients can find nothing."""
-    attacked = x[clean.to(x.device)][:16].to(device)
-    if len(attacked) and any(part.uses_gradients for a in named.values() for part in a.parts):
-        note(gradient_note(model, attacked[:batch_size]))
-
-
-@dataclass(frozen=True)
-class _Runner:
-    """Runs attacks on the examples that are still correctly classified."""
-
-    model: nn.Module
-    x: Tensor
-    y: Tensor
-    device: torch.device
-    form: FastModel | None
-    seed: Seed
-    batch_size: int
-    ledger: Ledger
-    processes: Processes
-    progress: Progress
-
-    def run(self, name: str, attack: AbstractAttack, before: Tensor) -> tuple[Tensor, int]:
-        """Attack the examples that are correct ``before`` (N,).
-
-        Returns:
-            which examples are correct after the attack (N,), and how many of its successes were rejected.
-        """
-        after, rejected = before, 0
-        for part in attack.parts:
-            label = name if len(attack.parts) == 1 else f"{name}: {part.name}"
-            after, more = self._run_part(label, part, self.seed / name / part.name, after)
-            rejected += more
-        return after, rejected
-
-    def _run_part(
-        self, label: str, attack: AbstractAttack, seed: Seed, correct_before: Tensor
-    ) -> tuple[Tensor, int]:
-        before, after, done, rejected = self.ledger.open(label, correct_before)
-        left = before.nonzero().flatten()
-        for number, rows in enumerate(_slices(len(left), self.batch_size)):
-            # Done before an interruption, or the batch of another process.
-            if rows.start < done or not self.processes.takes(number):
-                continue
-            chosen = left[rows]
-            part_x = self.x[chosen.to(self.x.device)].to(self.device)
-            part_y = self.y[chosen.to(self.y.device)].to(self.device)
-            own = seed / rows.start
-            with (own / "network").globally():
-                x_adv = attack.fool(self.model, part_x, part_y, seed=own, form=self.form)
-                fooled = ~correct(self.model, x_adv, part_y)
-            valid = attack.threat.contains(part_x, x_adv).cpu()
-            after[chosen] = ~(fooled & valid)
-            rejected += int((fooled & ~valid).sum())
-            # Seeds go by batch, so a resumed evaluation draws what an uninterrupted one would have drawn.
-            self.ledger.keep(label, before, after, rows.stop, rejected)
-            self.progress(label, rows.stop, len(left))
-        # Each example is in one batch, and so only one process can have fooled it.
-        fooled_by_any = self.processes.sum((before & ~after).int()) > 0
-        return before & ~fooled_by_any, int(self.processes.sum(torch.tensor(rejected)))
+) -> bool:
+    """Note where attacks by gradients can find nothing; whether gradients mislead them."""
+    attacked = x[clean.to(x.device)][: min(16, batch_size)].to(device)
+    if not (len(attacked) and any(part.uses_gradients for a in named.values() for part in a.parts)):
+        return False
+    note(gradient_note(model, attacked))
+    note(astray := misleading(model, attacked))
+    return bool(astray)
 
 
 def _cheapest_first(named: Mapping[str, AbstractAttack]) -> dict[str, AbstractAttack]:
@@ -254,6 +248,11 @@ def named_attacks(attacks: Attacks) -> dict[str, AbstractAttack]:
                 f"attacks: expected attacks such as PGD(Linf(8/255)), got {type(attack).__name__}"
             )
     if isinstance(attacks, Mapping):
+        for taken in ("clean", "worst"):
+            if taken in attacks:
+                raise InputError(
+                    f"attacks: expected other names than clean and worst, which are taken; got {taken!r}"
+                )
         return dict(attacks)
     named: dict[str, AbstractAttack] = {}
     for attack in attacks:
@@ -262,19 +261,3 @@ def named_attacks(attacks: Attacks) -> dict[str, AbstractAttack]:
             name += "'"
         named[name] = attack
     return named
-
-
-def _slices(n: int, size: int) -> Iterator[slice]:
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))
-
-
-def correct(model: nn.Module, x: Tensor, y: Tensor, *, check: bool = False) -> Tensor:
-    """Whether each example is classified correctly: (n,) on the CPU.
-
-    The model must be in eval mode; with ``check`` its logits are checked too.
-    """
-    with torch.no_grad():
-        logits = model(x)
-    if check:
-        check_logits(logits, y)
-    return (logits.argmax(1) == y).cpu()

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from semirobust.core.interval import proportion_interval
 
-__all__ = ["Accuracy", "Proportion", "Summary"]
+__all__ = ["Accuracy", "Proportion", "Summary", "not_decided"]
 
 
 class Proportion(float):
@@ -48,11 +48,23 @@ class Proportion(float):
         return f"{self:.1%} [{self.low:.1%}, {self.high:.1%}]"
 
 
+def not_decided(count: int, n: int) -> str:
+    """What stands behind an accuracy that leaves ``count`` of ``n`` examples open; nothing where it is 0."""
+    return f", {count / n:.1%} not decided" if count else ""
+
+
 class Summary(Mapping[str, Proportion]):
     """Accuracies by name, which cannot be changed; prints as a table, with what a reader must know below."""
 
-    def __init__(self, accuracies: Mapping[str, Proportion], notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        accuracies: Mapping[str, Proportion],
+        notes: Sequence[str] = (),
+        undecided: Mapping[str, int] | None = None,
+    ) -> None:
         self._accuracies, self._notes = dict(accuracies), tuple(notes)
+        self.undecided = dict(undecided or {})
+        """How many examples an accuracy leaves open, where there are such."""
 
     def __getitem__(self, name: str) -> Proportion:
         return self._accuracies[name]
@@ -65,7 +77,10 @@ class Summary(Mapping[str, Proportion]):
 
     def __str__(self) -> str:
         width = max(map(len, self))
-        rows = [f"{name:<{width}}  {accuracy}" for name, accuracy in self.items()]
+        rows = [
+            f"{name:<{width}}  {accuracy}{not_decided(self.undecided.get(name, 0), accuracy.n)}"
+            for name, accuracy in self.items()
+        ]
         return "\n".join([*rows, *(f"Note: {note}." for note in self._notes)])
 
 
@@ -78,12 +93,14 @@ class Accuracy:
         value: the accuracy with its interval.
         threat: what the attack was allowed to do; "" where there is none, or not one alone.
         cumulative: the attack counts together with those of its threat model before it.
+        undecided: how many more examples nothing was found against, though that says nothing.
     """
 
     attack: str
     value: Proportion
     threat: str = ""
     cumulative: bool = False
+    undecided: int = 0
 
     @property
     def name(self) -> str:

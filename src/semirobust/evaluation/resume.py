@@ -18,8 +18,8 @@ _COMPARED = 64  # examples whose predictions are part of the key
 
 
 class Ledger:
-    """For each attack: which examples were correct before it, which are correct so far, how many of them are
-    done, and how many successes failed the final check.
+    """For each attack: which examples were correct before it, which are correct so far, on which of them the
+    attack decides, how many are done, and how many successes failed the final check.
 
     Args:
         path: the state file; None keeps nothing. An evaluation resumes from a file that exists.
@@ -42,7 +42,7 @@ class Ledger:
                 )
             self._entries = read_tensors(path)
 
-    def open(self, label: str, correct: Tensor) -> tuple[Tensor, Tensor, int, int]:
+    def open(self, label: str, correct: Tensor) -> tuple[Tensor, Tensor, Tensor, int, int]:
         """Where an attack is to begin.
 
         Args:
@@ -52,21 +52,26 @@ class Ledger:
         Returns:
             before: (N,) which examples were correct before the attack.
             after: (N,) which are correct so far.
+            decided: (N,) on which of them the attack decides.
             done: how many of those in ``before`` are done.
             rejected: how many successes failed the final check.
         """
         if f"{label}.before" not in self._entries:
-            return correct, correct.clone(), 0, 0
+            return correct, correct.clone(), torch.zeros_like(correct), 0, 0
         done, rejected = self._entries[f"{label}.counts"].tolist()
-        return self._entries[f"{label}.before"], self._entries[f"{label}.after"].clone(), done, rejected
+        before, after, decided = (self._entries[f"{label}.{part}"] for part in ("before", "after", "decided"))
+        return before, after.clone(), decided.clone(), done, rejected
 
-    def keep(self, label: str, before: Tensor, after: Tensor, done: int, rejected: int) -> None:
+    def keep(
+        self, label: str, before: Tensor, after: Tensor, decided: Tensor, done: int, rejected: int
+    ) -> None:
         """Note how far an attack is, and write the file."""
         if self.path is None:
             return
         self._entries |= {
             f"{label}.before": before,
             f"{label}.after": after,
+            f"{label}.decided": decided,
             f"{label}.counts": torch.tensor([done, rejected]),
         }
         write_tensors(self.path, self._entries, {"evaluation": self.key})

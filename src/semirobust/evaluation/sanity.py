@@ -162,7 +162,7 @@ def _unbounded(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, see
 def _black_box(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, seed: Seed) -> Check:
     attacks = {"white": PGD(threat, steps=20), "black": Square(threat, queries=_QUERIES)}
     result = evaluate(model, x, y, attacks, seed=seed)
-    more = int((result.robust["white"] & ~result.robust["black"]).sum())
+    more = int((result.standing("white") & ~result.standing("black")).sum())
     # Random search may be lucky once, or on 1 % of many examples.
     passed = more <= max(1, round(0.01 * len(x)))
     said = "" if passed else "; the gradients lead the attack astray"
@@ -172,4 +172,4 @@ def _black_box(model: nn.Module, x: Tensor, y: Tensor, threat: AbstractBall, see
 
 
 def _correct_after(model: nn.Module, x: Tensor, y: Tensor, attack: PGD, seed: Seed) -> int:
-    return int(evaluate(model, x, y, {"attack": attack}, seed=seed).robust["attack"].sum())
+    return int(evaluate(model, x, y, {"attack": attack}, seed=seed).standing("attack").sum())

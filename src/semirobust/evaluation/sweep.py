@@ -13,9 +13,10 @@ from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
+from semirobust.core.renamed import renamed
 from semirobust.core.seed import Seed, as_seed
 from semirobust.evaluation.accuracy import evaluate
-from semirobust.evaluation.proportion import Proportion
+from semirobust.evaluation.proportion import Proportion, not_decided
 from semirobust.fast.policy import Fast
 
 __all__ = ["Sweep", "sweep"]
@@ -30,12 +31,14 @@ class Sweep:
         epsilons: the radii, rising; the first is 0, which is clean accuracy.
         correct: (E, N) whether an example is classified correctly and nothing was found up to that radius.
         attacks: their names.
+        undecided: (E, N) whether nothing was found either, though that decides nothing.
     """
 
     norm: str
     epsilons: tuple[float, ...]
     correct: Tensor
     attacks: tuple[str, ...]
+    undecided: Tensor
 
     @property
     def accuracies(self) -> tuple[Proportion, ...]:
@@ -43,11 +46,11 @@ class Sweep:
         return tuple(Proportion.of(row) for row in self.correct)
 
     def __str__(self) -> str:
-        return "\n".join(
-            f"{self.norm} {e:<8.4g} {a}" for e, a in zip(self.epsilons, self.accuracies, strict=True)
-        )
+        rows = zip(self.epsilons, self.accuracies, self.undecided.sum(1).tolist(), strict=True)
+        return "\n".join(f"{self.norm} {e:<8.4g} {a}{not_decided(left, a.n)}" for e, a, left in rows)
 
 
+@renamed("precision", "fast", {"exact": "off"})
 @anywhere
 @on_classifiers("model")
 def sweep(
@@ -62,7 +65,7 @@ def sweep(
     fast: Fast = "auto",
     progress: Progress = silent,
 ) -> Sweep:
-    """Accuracy under the worst of ``attacks`` at each radius.
+    """Accuracy under the worst of ``attacks`` at each radius; what is not decided there is not counted.
 
     A perturbation within a small ball is within every larger one too. So each radius is tried only on the
     examples that were not fooled at a smaller one, and the curve cannot rise. Whether an attack by itself
@@ -89,10 +92,11 @@ def sweep(
     for attack in balls:
         replace(attack.threat, epsilon=radii[-1]).check_radius(x)  # before any work
     clean = evaluate(model, x, y, batch_size=batch_size).clean
-    correct = [clean]
+    correct, undecided = [clean], [torch.zeros_like(clean)]
     for number, epsilon in enumerate(radii, 1):
         # Only what no smaller radius fooled is attacked.
-        left, row = correct[-1].nonzero().flatten(), correct[-1].clone()
+        row = correct[-1] | undecided[-1]
+        left, open_ = row.nonzero().flatten(), torch.zeros_like(row)
         if len(left):
             strong = [replace(a, threat=replace(a.threat, epsilon=epsilon)) for a in balls]
             part = x[left.to(x.device)], y[left.to(y.device)]
@@ -100,7 +104,9 @@ def sweep(
             found = evaluate(
                 model, *part, strong, seed=path, batch_size=batch_size, fast=fast, worst_case=True
             )
-            row[left] = found.worst
+            row[left], open_[left] = found.worst, found.unbroken & ~found.worst
         correct.append(row)
+        undecided.append(open_)
         progress("strengths", number, len(radii))
-    return Sweep(balls[0].threat.norm, (0.0, *radii), torch.stack(correct), tuple(a.name for a in balls))
+    names = tuple(a.name for a in balls)
+    return Sweep(balls[0].threat.norm, (0.0, *radii), torch.stack(correct), names, torch.stack(undecided))

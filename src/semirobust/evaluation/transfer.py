@@ -13,8 +13,9 @@ from semirobust.core.errors import InputError
 from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
-from semirobust.evaluation.accuracy import correct, evaluate
+from semirobust.evaluation.accuracy import evaluate
 from semirobust.evaluation.proportion import Proportion
+from semirobust.evaluation.runner import correct
 from semirobust.layers.quiet import device_of, quiet
 
 __all__ = ["Transfer", "transfer"]

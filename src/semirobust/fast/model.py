@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor, nn
 
-from semirobust.core.margin import margin
+from semirobust.core.margin import margin, misclassified
 
 __all__ = ["FastModel"]
 
@@ -50,18 +50,19 @@ class FastModel:
         believed where it says "correctly classified" by more than that; whatever else it says is asked of the
         form in full precision, which asks the model where it is unsure itself.
         """
-        wrong = logits.argmax(1) != y
+        wrong = misclassified(logits, y)
         if not self.is_copy:
             return wrong
         lead, rounding = margin(logits, y), self.band * (logits.amax(1) - logits.mean(1))
-        unsure = lead > -rounding if self.full is not None else lead.abs() <= rounding
+        unsure = lead > -rounding if self.full is not None else ~(lead.abs() > rounding)
+        unsure |= lead.isnan() | rounding.isnan()
         wrong &= ~unsure
         rows = unsure.nonzero().flatten()
         if len(rows):
             with torch.no_grad():
                 x_adv, y = x_adv[rows].detach(), y[rows]
                 if self.full is None:
-                    wrong[rows] = self.model(x_adv).argmax(1) != y
+                    wrong[rows] = misclassified(self.model(x_adv), y)
                 else:
                     wrong[rows] = self.full.fooled(self.full.logits(x_adv), x_adv, y)
         return wrong

@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
+from semirobust.core.margin import margin
 from semirobust.core.seed import Seed
 from semirobust.core.text import first_line
 from semirobust.fast.copy import Faster, has_bfloat16
@@ -113,8 +114,9 @@ def fast_model(model: nn.Module, x: Tensor, *, fast: Fast = "auto") -> FastModel
     """The form of a trained ``model`` to attack on images like ``x``.
 
     A form agrees where on 98 % of the images, as they are and off any grid of 1/255, its logits deviate by no
-    more than its ``max_deviation``. Twice the largest deviation is the band of margins that the model itself
-    is asked about.
+    more than its ``max_deviation``, and where its gradient raises the model's own margin by at least its
+    ``min_gain`` of what the best direction does, to first order. Twice the largest deviation is the band of
+    margins that the model itself is asked about.
 
     Args:
         model: in eval mode; it is copied, never changed.
@@ -125,12 +127,12 @@ def fast_model(model: nn.Module, x: Tensor, *, fast: Fast = "auto") -> FastModel
     as_it_is = FastModel(model, model, AS_IT_IS, 0.0, torch.contiguous_format)
     if not _applies(fast, x):
         return as_it_is
-    x, truth = torch.cat([x, 0.731 * x + 0.113]), None
+    x, truth, work = torch.cat([x, 0.731 * x + 0.113]), None, None
     with _logged(torch.float32):
         with quiet(model), torch.no_grad():
             truth = model(x)
         work = sum(macs_by_module(model, x).values())
-    if truth is None:
+    if truth is None or work is None:
         return as_it_is
     half, full = (_agreeing(c, model, x, truth) if _suits(c, work, x.device) else None for c in CANDIDATES)
     full = full or as_it_is
@@ -248,11 +250,32 @@ def _agreeing(candidate: Candidate, model: nn.Module, x: Tensor, truth: Tensor) 
         with torch.no_grad():
             error = _deviation(form.logits(x), truth)
         agreeing = float((error <= form.band).float().mean())
-        if agreeing > _AGREEING:
+        gain = _gain(form, model, x, truth) if agreeing > _AGREEING else 1.0
+        if gain < candidate.min_gain:
+            _not_used(candidate.dtype, f"its gradient raises the margin by {gain:.1%} of what the best does")
+        elif agreeing > _AGREEING:
             band = min(form.band, 2 * float(error.max()) + candidate.margin_slack)
             return replace(form, band=band, logits=_in_round_sizes(form.logits))
-        _not_used(candidate.dtype, f"its logits agree on {agreeing:.0%} of the images alone")
+        else:
+            _not_used(candidate.dtype, f"its logits agree on {agreeing:.0%} of the images alone")
     return None
+
+
+def _gain(form: FastModel, model: nn.Module, x: Tensor, truth: Tensor) -> float:
+    """By how much the signs of the form's gradient raise the model's margin to first order, as a fraction of
+    what those of the model's own do: the mean over images on which this has a gradient, 1 where none has.
+    """
+    label = truth.argmax(1)
+    with quiet(model):
+        own = _gradient(lambda z: margin(model(z), label), x)
+        if own is None:
+            return 1.0
+        other = _gradient(lambda z: margin(form.logits(z), label), x)
+    best = _first_order(own, own.sign())
+    seen = (best > 0) & torch.isfinite(best)
+    if other is None or not bool(seen.any()):
+        return 0.0 if other is None else 1.0
+    return float((_first_order(own, other.nan_to_num(0).sign())[seen] / best[seen]).mean())
 
 
 def _uncompared(candidate: Candidate, model: nn.Module, x: Tensor) -> FastModel:
@@ -264,8 +287,10 @@ def _deviation(logits: Tensor, truth: Tensor) -> Tensor:
     """Largest deviation of each example's ``logits`` from ``truth`` (N, C), as a fraction of the spread of
     these: (N,).
     """
-    error = (logits - truth).abs().amax(1)
-    return (error - 1e-4).clamp_min(0) / (truth.amax(1) - truth.mean(1)).clamp_min(1e-6)
+    spread = truth.amax(1) - truth.mean(1)
+    # Where logits hardly differ, what they differ by is not their scale; that of the other images is.
+    scale = spread.clamp_min(float(spread.mean()) / 10).clamp_min(torch.finfo(truth.dtype).tiny)
+    return (logits - truth).abs().amax(1) / scale
 
 
 def _in_round_sizes(logits: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

@@ -60,7 +60,11 @@ def _still(model: nn.Module, *, keep_mode: bool = False) -> Iterator[None]:
     modes = [(module, module.training) for module in model.modules()]
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     buffers = [] if keep_mode else [(b, b._version, b.clone()) for b in _writable(model)]
-    tables = [] if keep_mode else [(m._buffers, dict(m._buffers)) for m in foreign(model)]
+    tables = (
+        []
+        if keep_mode
+        else [(m._buffers, dict(m._buffers)) for m in foreign(model) if isinstance(m._buffers, dict)]
+    )
     if any(parameter.is_inference() for parameter, _ in flags) and not torch.is_inference_mode_enabled():
         raise InputError(
             "model: its weights were made inside torch.inference_mode and take part in no gradient; build and"

@@ -109,16 +109,16 @@ def usefulness(
         raise InputError(
             "threat: expected a threat model such as Linf(0.3), or an attack in its place; got both"
         )
-    if reference is None and bool((y == y[0]).all()):
-        raise InputError(
-            "y: expected examples of at least two classes, since the features have mean 0 on them and say"
-            f" nothing of one class alone; got only class {int(y[0])} (or give a reference of several)"
-        )
     attack = FeatureAttack(threat) if threat is not None else attack
     layers = layer_map(model, x[:1]) if layers is None else layers
     with quiet(model):
         probe(model, x, y)
         head = Head.of(model, layers, x if reference is None else reference)
+        if reference is None and bool((y == y[0]).all()):
+            raise InputError(
+                "y: expected examples of at least two classes, since the features have mean 0 on them and say"
+                f" nothing of one class alone; got only class {int(y[0])} (or give a reference of several)"
+            )
         return _measured(head.faster(x), head.features(x), x, y, attack, as_seed(seed), progress)
 
 

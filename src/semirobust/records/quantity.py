@@ -40,6 +40,7 @@ class Quantity(StrEnum):
         "1",
         "fraction of images classified correctly, clean or under an attack",
     )
+    UNDECIDED = "undecided", "1", "fraction of images about which an attack decides nothing"
     ACCURACY_BY_EPSILON = "accuracy_by_epsilon", "1", "robust accuracy at one radius of the ball"
     TRANSFER_ACCURACY = "transfer_accuracy", "1", "accuracy of `target` on examples made for `source`"
     ACCURACY_DIFFERENCE = (

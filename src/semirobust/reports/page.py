@@ -36,6 +36,11 @@ class _Row:
     parameters: float | None
     seconds: float | None
 
+    @property
+    def undecided(self) -> bool:
+        """Whether an attack leaves something undecided."""
+        return any(cell is not None and cell.undecided for cell in self.cells)
+
 
 def write_report(folders: Sequence[Path], out: Path, *, title: str = "Robustness report") -> Path:
     """Draw the report of one or several run folders into ``out``.

@@ -26,6 +26,7 @@ class Cell:
         low, high: its 95 % interval: over seeds where there are several, over examples otherwise.
         values: one number for each seed.
         n: examples in each.
+        undecided: the share of them that an accuracy leaves open.
     """
 
     value: float
@@ -33,6 +34,7 @@ class Cell:
     high: float | None
     values: tuple[float, ...]
     n: int | None
+    undecided: float = 0.0
 
     @classmethod
     def of(cls, numbers: Sequence[Number]) -> "Cell":
@@ -107,8 +109,10 @@ class Source:
         return Cell.of(found) if found else None
 
     def accuracy(self, arm: Arm, attack: AttackColumn) -> Cell | None:
-        """The accuracy of an arm under an attack."""
-        return self.cell(Quantity.ACCURACY, arm, attack=attack.name, cumulative=attack.cumulative)
+        """The accuracy of an arm under an attack, and what that leaves undecided."""
+        fields = Fields(attack=attack.name, cumulative=attack.cumulative)
+        found, left = (self.cell(q, arm, **fields) for q in (Quantity.ACCURACY, Quantity.UNDECIDED))
+        return replace(found, undecided=left.value) if found and left else found
 
     def values(self, quantity: Quantity, of: Callable[[About], T | None]) -> list[T]:
         """What ``of`` gives for the records of a quantity, in order of appearance, without None."""

@@ -40,11 +40,11 @@ class L1(AbstractBall):
         return norms(gradient, torch.inf)
 
     def project_ball(self, delta: Tensor) -> Tensor:
-        return _shrunk(delta, torch.full_like(delta, torch.inf), self.epsilon)
+        return _shrunk(delta, torch.full_like(delta, torch.inf), self.reach)
 
     def project(self, x: Tensor, x_adv: Tensor) -> Tensor:
         delta = x_adv - x
-        return (x + _shrunk(delta, room(x, delta.sign()), self.epsilon)).clamp_(0, 1)
+        return (x + _shrunk(delta, room(x, delta.sign()), self.reach)).clamp_(0, 1)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         values = gradient.flatten(1)

@@ -31,7 +31,7 @@ class L2(AbstractBall):
         return norms(gradient, 2)
 
     def project_ball(self, delta: Tensor) -> Tensor:
-        scale = (self.epsilon / self.size(delta).clamp_min(torch.finfo(delta.dtype).tiny)).clamp_max(1)
+        scale = (self.reach / self.size(delta).clamp_min(torch.finfo(delta.dtype).tiny)).clamp_max(1)
         return delta * per_example(scale, delta)
 
     def steepest(self, gradient: Tensor) -> Tensor:

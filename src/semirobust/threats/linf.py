@@ -9,7 +9,7 @@ from torch import Tensor
 
 from semirobust.core.seed import Seed
 from semirobust.threats import NORMS
-from semirobust.threats.base.ball import AbstractBall, fill, flat, norms, per_example, room
+from semirobust.threats.base.ball import HALF, AbstractBall, below, fill, flat, norms, per_example, room
 
 __all__ = ["Linf"]
 
@@ -36,12 +36,17 @@ class Linf(AbstractBall):
         return norms(gradient, 1)
 
     def project_ball(self, delta: Tensor) -> Tensor:
-        return delta.clamp(-self.epsilon, self.epsilon)
+        radius = below(self.epsilon, delta.dtype)
+        return delta.clamp(-radius, radius)
+
+    def project(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        return x_adv.clamp(*self.frame(x))
 
     def frame(self, x: Tensor) -> tuple[Tensor, ...]:
-        if x.dtype in (torch.float16, torch.bfloat16):
+        if x.dtype in HALF:
             return (x,)  # the sums would be rounded out of the ball
-        return (x - self.epsilon).clamp_(0, 1), (x + self.epsilon).clamp_(0, 1)
+        radius = below(self.epsilon, x.dtype)
+        return _towards(x, -radius).clamp_(0, 1), _towards(x, radius).clamp_(0, 1)
 
     def restrict_in(self, frame: tuple[Tensor, ...], x_adv: Tensor) -> Tensor:
         return x_adv.clamp_(*frame) if len(frame) == 2 else self.restrict(frame[0], x_adv)
@@ -59,3 +64,13 @@ class Linf(AbstractBall):
     def sample(self, x: Tensor, seed: Seed) -> Tensor:
         uniform = torch.rand(x.shape, generator=seed.generator(x.device), device=x.device, dtype=x.dtype)
         return (2 * uniform - 1) * self.epsilon
+
+
+def _towards(x: Tensor, change: float) -> Tensor:
+    """x + change, rounded so that it is no farther from ``x`` than that in exact arithmetic."""
+    moved = x + change
+    back = moved - x
+    # What the rounding of a sum left out is itself a number of that precision (Knuth's two-sum).
+    left_out = (x - (moved - back)) + (change - back)
+    beyond = left_out < 0 if change > 0 else left_out > 0
+    return torch.where(beyond, torch.nextafter(moved, x), moved)

@@ -4,6 +4,7 @@ import dataclasses
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, cast
 
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.attacks.base.goals import AbstractGoal, Fool, Maximise
+from semirobust.attacks.base.gradients import blind_note
+from semirobust.attacks.base.sight import watched, watching
 from semirobust.core.allocator import keep_freed_memory
 from semirobust.core.checks import check_examples, check_images, check_mode, probe
 from semirobust.core.classifiers import on_classifiers
@@ -25,6 +28,7 @@ from semirobust.fast.layout import in_layout, suited
 from semirobust.fast.model import FastModel
 from semirobust.layers.quiet import quiet
 from semirobust.threats import AbstractBall, AbstractThreat
+from semirobust.threats.base.ball import per_example
 
 __all__ = ["AbstractAttack", "AbstractBallAttack", "Precision"]
 
@@ -168,8 +172,17 @@ class AbstractAttack(ABC):
         # A model may draw numbers of its own in eval mode.
         with quiet(model), (seed / "network").globally():
             probe(model, x, y)
-            x_adv = self.perturb(model, x, y, seed, early_exit=early_exit, form=form).detach()
+            outer = watching()  # an evaluation, which says itself what it was told
+            with watched(len(x)) if outer is None else nullcontext(outer) as sight:
+                x_adv = self.perturb(model, x, y, seed, early_exit=early_exit, form=form).detach()
+            if outer is None and bool(sight.blind.any()):
+                _LOG.warning("%s", blind_note(self.name, int(sight.blind.sum()), len(x)))
+            x_adv = self.within_threat(x, x_adv)
         return x_adv.contiguous() if x.is_contiguous() else x_adv
+
+    def within_threat(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        """``x_adv`` as it is handed over; a ball sees to it that it is inside to the last digit."""
+        return x_adv
 
     def perturb(
         self, model: nn.Module, x: Tensor, y: Tensor, seed: Seed, *, early_exit: bool, form: FastModel | None
@@ -180,12 +193,15 @@ class AbstractAttack(ABC):
         Only an attack that needs the model itself, as those of other libraries do, gives its own.
         """
         work = in_layout(x, suited(model, x) if form is None else form.layout)
-        if x.dtype in _HALF:  # small steps would drown in the rounding
-            goal = Fool(_for_half(model, x.dtype), y, early_exit)
+        sight = watching()
+        if x.dtype in _HALF:  # small steps would drown in the rounding, but what is left of a point counts
+            goal = Fool(_for_half(model, x.dtype), y, early_exit, rounded=self._rounding(x), sight=sight)
             return self._finish(x, self.search(goal, work.float(), seed))
         if form is not None and form.is_copy:
             form = form.in_full_precision() if self.precision == "full" else form
-            goal = Fool(form.logits, y, early_exit, verdict=form.fooled, batch_rows=form.batch_rows)
+            goal = Fool(
+                form.logits, y, early_exit, verdict=form.fooled, batch_rows=form.batch_rows, sight=sight
+            )
             try:
                 return self.search(goal, work, seed)
             except Exception as error:  # a copy may fail on what it was not tried on
@@ -193,7 +209,11 @@ class AbstractAttack(ABC):
                     "%s searches the model, as its fast copy failed (%s)", self.name, first_line(error)
                 )
             work = in_layout(x, torch.contiguous_format)
-        return self.search(Fool(model, y, early_exit), work, seed)
+        return self.search(Fool(model, y, early_exit, sight=sight), work, seed)
+
+    def _rounding(self, x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+        """What is left of points of a search in full precision, each of an example of ``x`` in half."""
+        return lambda x_adv, examples: self._finish(x[examples], x_adv).to(x_adv.dtype)
 
     def _raised(
         self, loss: Callable[[Tensor], Tensor], x: Tensor, search: Callable[[AbstractGoal, Tensor], Tensor]
@@ -234,3 +254,9 @@ class AbstractBallAttack(AbstractAttack):
 
     def _finish(self, x: Tensor, x_adv: Tensor) -> Tensor:
         return self.threat.restrict(x, x_adv)
+
+    def within_threat(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        # What is farther out than rounding explains stays there, for the final check to see.
+        rounding = self.threat.epsilon * 1e-3 + x[0].numel() * torch.finfo(x.dtype).eps
+        near = self.threat.size(x_adv - x) <= self.threat.epsilon + rounding
+        return torch.where(per_example(near, x), self.threat.tightened(x, x_adv), x_adv)

@@ -8,9 +8,11 @@ from typing import TypeVar, cast
 import torch
 from torch import Tensor
 
-from semirobust.attacks.base.gradients import input_gradient
+from semirobust.attacks.base.gradients import input_gradient, usable_gradient
 from semirobust.attacks.base.losses import LogitLoss, cross_entropy
+from semirobust.attacks.base.sight import Sight
 from semirobust.core.errors import InputError
+from semirobust.core.margin import misclassified
 from semirobust.fast.layout import like
 
 __all__ = ["AbstractGoal", "Fool", "Maximise", "expect_fool", "gradient", "repeated"]
@@ -72,6 +74,10 @@ class Fool(AbstractGoal):
             prediction.
         batch_rows: rows that keep the processor busy: an attack may run several of its searches in one batch
             up to so many.
+        origin: (n,) which examples of the batch the rows stand for, where not each for its own.
+        rounded: of points and their examples, the points at which the model is asked, where those are others:
+            in half precision, what is left of a point.
+        sight: is told for which examples there was a gradient to follow.
     """
 
     model: Callable[[Tensor], Tensor] = field(repr=False)
@@ -81,15 +87,49 @@ class Fool(AbstractGoal):
     target: Tensor | None = field(default=None, repr=False)
     verdict: Verdict | None = field(default=None, repr=False)
     batch_rows: int = 64
+    origin: Tensor | None = field(default=None, repr=False)
+    rounded: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, repr=False)
+    sight: Sight | None = field(default=None, repr=False)
 
     def __call__(self, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        logits, y = self.model(x_adv), self.y[rows]
+        logits, y = self.logits(x_adv, rows), self.y[rows]
         loss = self.loss(logits, y, None if self.target is None else self.target[rows])
-        return loss, self.fooled(logits.detach(), x_adv, y)
+        return loss, self.claim(rows, self.fooled(logits.detach(), x_adv, y))
+
+    def examples(self, rows: Tensor) -> Tensor:
+        """Which examples of the batch these rows stand for."""
+        return rows if self.origin is None else self.origin[rows]
+
+    def logits(self, x_adv: Tensor, rows: Tensor) -> Tensor:
+        """Of the points ``x_adv`` (n, ...) of these rows, differentiable in them: (n, C)."""
+        if self.rounded is not None:
+            x_adv = x_adv + (self.rounded(x_adv.detach(), self.examples(rows)) - x_adv).detach()
+        return self.model(x_adv)
+
+    def see(self, gradient: Tensor, rows: Tensor) -> Tensor:
+        """The gradient without what is not finite; who has one to follow is told."""
+        gradient, usable = usable_gradient(gradient)
+        self.tell(rows, usable)
+        return gradient
+
+    def tell(self, rows: Tensor, usable: Tensor) -> None:
+        """Tell for which of the ``rows`` (n,) the search sees where to go."""
+        if self.sight is not None:
+            self.sight.see(self.examples(rows), usable)
+
+    def claim(self, rows: Tensor, fooled: Tensor) -> Tensor:
+        """``fooled`` (n,) of the ``rows``, which the result is told."""
+        if self.sight is not None:
+            self.sight.claim(self.examples(rows), fooled)
+        return fooled
+
+    def of(self, rows: Tensor, *, early_exit: bool) -> "Fool":
+        """The same for these rows alone."""
+        return replace(self, y=self.y[rows], origin=self.examples(rows), early_exit=early_exit)
 
     def fooled(self, logits: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
         """Whether each example is misclassified at ``x_adv``, whose logits by ``model`` are given: (n,)."""
-        return logits.argmax(1) != y if self.verdict is None else self.verdict(logits, x_adv, y)
+        return misclassified(logits, y) if self.verdict is None else self.verdict(logits, x_adv, y)
 
 
 def expect_fool(goal: AbstractGoal, name: str) -> Fool:
@@ -108,7 +148,10 @@ def repeated(goals: Sequence[Goal], rows: Tensor) -> Goal:
         return first
     targets = [g.target[rows] for g in goals if isinstance(g, Fool) and g.target is not None]
     merged = replace(
-        first, y=first.y[rows].repeat(len(goals)), target=torch.cat(targets) if targets else None
+        first,
+        y=first.y[rows].repeat(len(goals)),
+        target=torch.cat(targets) if targets else None,
+        origin=first.examples(rows).repeat(len(goals)),
     )
     return cast(Goal, merged)
 
@@ -118,5 +161,8 @@ def gradient(goal: AbstractGoal, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, T
     x_adv = x_adv.detach().requires_grad_()
     with torch.enable_grad():
         loss, reached = goal(x_adv, rows)
-        grad = input_gradient(loss, x_adv)
-    return like(grad.detach(), x_adv), loss.detach(), reached
+        grad = input_gradient(loss, x_adv).detach()
+    grad = goal.see(grad, rows) if isinstance(goal, Fool) else usable_gradient(grad)[0]
+    loss = loss.detach()
+    # A loss that is no number is below all others, or none would ever be kept after it.
+    return like(grad, x_adv), torch.where(loss.isnan(), -torch.inf, loss), reached

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -13,10 +14,18 @@ LogitLoss = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """``loss(logits (n, C), y (n,), target (n,) or None) -> (n,)``; high where the attack wants to be."""
 
 _TINY = 1e-12
+_FAINT = 1e-3
 
 
 def cross_entropy(logits_nC: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
-    """-log softmax(z)_y."""
+    """-log softmax(z)_y, of logits that hardly differ after a scaling by a power of two (ours): single
+    precision would not tell their losses apart.
+    """
+    spread = (logits_nC.amax(1) - logits_nC.amin(1)).detach()
+    faint = (spread > 0) & (spread < _FAINT)
+    if bool(faint.any()):
+        _, exponent = torch.frexp(spread.float())
+        logits_nC = torch.where(faint[:, None], torch.ldexp(logits_nC, -exponent[:, None]), logits_nC)
     return F.cross_entropy(logits_nC, y, reduction="none")
 
 

@@ -38,11 +38,10 @@ class Colours:
         self.rows, self.columns = _window(self.top, side, h, x.dtype), _window(self.left, side, w, x.dtype)
         self.shifts = 2 * epsilon * random_signs((len(sides), k), x, generator)
 
-    def start(self, x: Tensor, generator: torch.Generator) -> Tensor:
+    def start(self, x: Tensor, frame: tuple[Tensor, ...], generator: torch.Generator) -> Tensor:
         """Vertical stripes of +-epsilon."""
-        return (x + self.epsilon * random_signs((len(x), x.shape[1], 1, x.shape[3]), x, generator)).clamp_(
-            0, 1
-        )
+        stripes = self.epsilon * random_signs((len(x), x.shape[1], 1, x.shape[3]), x, generator)
+        return (x + stripes).clamp_(*frame)
 
     def apply(self, best: Tensor, frame: tuple[Tensor, ...], query: Tensor) -> Tensor:
         """The points that the queries (m, n) propose from ``best`` (n, K, H, W): (m n, K, H, W)."""
@@ -122,7 +121,7 @@ def _order(threat: AbstractBall) -> float:
 def _to_sphere(x: Tensor, delta: Tensor, threat: AbstractBall) -> Tensor:
     if _order(threat) == 1:  # what of the mass lies outside [0, 1] is cut, and the rest fitted into the ball
         return threat.restrict(x, x + delta)
-    scale = threat.epsilon / (threat.size(delta) + 1e-12)
+    scale = threat.reach / (threat.size(delta) + 1e-12)
     return (x + delta * per_example(scale, x)).clamp_(0, 1)
 
 

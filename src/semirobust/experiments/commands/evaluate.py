@@ -269,6 +269,9 @@ def evaluation_records(result: Evaluation, at: Origin, about: About = About()) -
             threat=found.threat or None,
         )
         records.append(_number(Quantity.ACCURACY, found.value, here, at))
+        if found.undecided:
+            share = Proportion(found.undecided, found.value.n)
+            records.append(_number(Quantity.UNDECIDED, share, here, at))
     records += [
         Finding(topic=Topic.REJECTED, text=text, level="warning", about=about, origin=at)
         for text in _rejections(result)
@@ -282,7 +285,7 @@ def evaluation_records(result: Evaluation, at: Origin, about: About = About()) -
 def _rejections(result: Evaluation) -> list[str]:
     """A sentence for each attack that left what it was allowed."""
     return [
-        f"{count} perturbations by {name} failed the final check and were not counted"
+        f"{count} perturbations by {name} failed the final check and decide nothing"
         for name, count in result.rejected.items()
         if count
     ]

@@ -17,7 +17,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images
-from semirobust.evaluation.accuracy import correct
+from semirobust.evaluation.runner import correct
 from semirobust.experiments import build
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
 from semirobust.experiments.commands.profile import score_records

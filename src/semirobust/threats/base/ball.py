@@ -14,6 +14,7 @@ from semirobust.threats.base.threat import AbstractThreat, in_pixel_range
 
 __all__ = ["AbstractBall"]
 
+HALF = (torch.float16, torch.bfloat16)
 _SECANTS = 60
 
 
@@ -102,15 +103,40 @@ class AbstractBall(AbstractThreat):
     def sample(self, x: Tensor, seed: Seed) -> Tensor:
         """Uniform points of the ball of radius epsilon, shaped like ``x``."""
 
+    @property
+    def reach(self) -> float:
+        """The radius to which points are brought: a little less than epsilon, so that whoever adds up the
+        change in single precision, in whatever order, finds it within epsilon.
+        """
+        return self.epsilon * (1 - 2**-20)
+
+    def tightened(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        """``x_adv`` moved towards ``x`` where rounding left it outside the ball, by as little as brings it
+        inside in exact arithmetic and in the precision of the images.
+        """
+        for power in range(-20, 1):
+            rows = (~self._inside(x, x_adv)).nonzero().flatten()
+            if len(rows) == 0:
+                break
+            near, far = (part[rows].float() if x.dtype in HALF else part[rows] for part in (x, x_adv))
+            nearer = near + (far - near) * (1 - 2.0**power)
+            x_adv = x_adv.clone()
+            x_adv[rows] = _round_towards(near, nearer, x.dtype) if x.dtype in HALF else nearer
+        return x_adv
+
+    def _inside(self, x: Tensor, x_adv: Tensor) -> Tensor:
+        own = self.size(x_adv - x).double() <= self.epsilon
+        return own & (self.size(_precise(x_adv) - _precise(x)) <= self.epsilon)
+
     def restrict(self, x: Tensor, x_adv: Tensor) -> Tensor:
         """Bring ``x_adv`` into the ball around ``x`` and into [0, 1].
 
         In half precision the last rounding could leave the ball, so it is done towards x.
         """
-        if x.dtype in (torch.float16, torch.bfloat16):
-            exact = x.float()
-            return _round_towards(exact, self.project(exact, x_adv.float()), x.dtype)
-        return self.project(x, x_adv)
+        if x.dtype not in HALF:
+            return self.project(x, x_adv)
+        exact, inner = x.float(), self.resized(below(self.epsilon, x.dtype))
+        return self.tightened(x, _round_towards(exact, inner.project(exact, x_adv.float()), x.dtype))
 
     def project(self, x: Tensor, x_adv: Tensor) -> Tensor:
         """:meth:`restrict` without the care for half precision.
@@ -192,6 +218,13 @@ def _precise(x: Tensor) -> Tensor:
     return (
         x.float() if x.device.type == "mps" else x.double()
     )  # Apple's graphics processors have no double precision
+
+
+def below(epsilon: float, dtype: torch.dtype) -> float:
+    """The largest number of this precision that is at most ``epsilon``."""
+    number = float(torch.tensor(epsilon, dtype=dtype))
+    gap = torch.finfo(dtype).eps * 2.0 ** (math.frexp(number)[1] - 1)
+    return number if number <= epsilon else number - gap
 
 
 def _round_towards(x: Tensor, x_adv: Tensor, dtype: torch.dtype) -> Tensor:

@@ -2,6 +2,7 @@
 norm. What cannot be decided is counted as such, or refused.
 """
 
+import copy
 from fractions import Fraction
 
 import pytest
@@ -285,3 +286,34 @@ def test_every_example_is_in_its_ball_in_exact_arithmetic():
 @pytest.mark.slow
 def test_a_hundred_thousand_examples_are_in_their_balls_in_exact_arithmetic():
     assert _check_examples(120, 24) >= 100_000
+
+
+@kind(
+    "a default dtype of float64, or autocast inside the network", "attacked like any other", about="attacks"
+)
+def test_other_default_precisions():
+    class Casting(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                return self.inner(x)
+
+    torch.manual_seed(0)
+    single, x = SmallResidual().eval(), torch.rand(8, 3, 5, 5)
+    y = single(x).argmax(1)
+    for norm, (ball, _) in NORMS.items():
+        threat = ball(0.05 if norm == "linf" else 0.5)
+        attacks = [sr.PGD(threat, steps=4), sr.FAB(threat, steps=4), sr.Square(threat, queries=20)]
+        attacks += [sr.APGD(threat, steps=4, loss=loss) for loss in ("ce", "dlr-targeted")]
+        expected = sr.evaluate(single, x, y, attacks).worst
+        casting = Casting(single).eval()
+        assert sr.evaluate(casting, x, casting(x).argmax(1), attacks).clean.all()
+        torch.set_default_dtype(torch.float64)
+        try:
+            assert torch.equal(sr.evaluate(single, x, y, attacks).worst, expected)
+            assert sr.evaluate(copy.deepcopy(single).double(), x.double(), y, attacks).clean.all()
+        finally:
+            torch.set_default_dtype(torch.float32)

@@ -111,7 +111,7 @@ class Square(AbstractBallAttack):
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         check_images(x, "square")
         goal = expect_fool(goal, "square")
-        best, lowest = x.clone(), torch.full((len(x),), torch.inf, device=x.device)
+        best, lowest = x.clone(), torch.full((len(x),), torch.inf, device=x.device, dtype=torch.float32)
         run = self._run_colours if self.threat.search_order == math.inf else self._run_pyramids
         for restart in range(self.restarts):
             rows = (lowest >= 0).nonzero().flatten() if goal.early_exit else all_rows(x)
@@ -208,7 +208,7 @@ class Square(AbstractBallAttack):
 
 def _first(goal: Fool, x: Tensor, start: Tensor, rows: Tensor) -> Tensor:
     """The margins where a search starts; who has another margin there than at ``x`` is seen."""
-    limit = torch.full((len(x),), torch.inf, device=x.device)
+    limit = torch.full((len(x),), torch.inf, device=x.device, dtype=torch.float32)
     lowest = _margin(goal, start, rows, limit)
     if goal.sight is not None:
         goal.tell(rows, lowest != _margin(goal, x, rows, -limit))

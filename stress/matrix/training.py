@@ -37,7 +37,7 @@ def evaluate(case: Case) -> str:
             with product(), warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 result = sr.evaluate(case.model, case.x, case.y, attack, fast=fast, **case.batched)
-            found[fast] = int(result.robust[attack.name].sum())
+            found[fast] = int(result.standing(attack.name).sum())
             expect(result.clean.all(), f"{fast}: clean verdicts differ from its own")
             if withstood is None:
                 raise Wrong(

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
+from semirobust.core.tensor_files import bytes_of
 from semirobust.records.schema import Settings, parse_record
 from semirobust.records.store import stage_files
 
@@ -26,7 +27,7 @@ def weights_of(model: nn.Module) -> str:
             plain = value.detach().cpu()
             plain = plain.dequantize() if plain.is_quantized else plain
             flat = plain.to_dense() if plain.layout is not torch.strided else plain
-            digest.update(flat.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            digest.update(bytes_of(flat))
     return digest.hexdigest()[:12]
 
 

@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+from semirobust.core.text import listed
 
 __all__ = ["Floats", "LayerScores", "ScoreName"]
 
@@ -61,6 +63,14 @@ class LayerScores:
     details: Mapping[str, Sequence[str | int | float]] = field(default_factory=dict)
     features: Mapping[int, Floats] = field(default_factory=dict, repr=False)
     part: str = ""
+
+    def explained(self, why: str) -> "LayerScores":
+        """The same with a note on the layers without a number, where there are such; ``why`` says why."""
+        missing = [i for i, value in self.by_index().items() if math.isnan(value)]
+        if not missing:
+            return self
+        note = f"{self.measure}: no number in {listed(missing, 'layer')}, because {why}"
+        return replace(self, notes=(*self.notes, note))
 
     @property
     def key(self) -> ScoreName:

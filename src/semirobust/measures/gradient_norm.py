@@ -1,7 +1,7 @@
 """The gradient of the robust loss in the weights of each layer, relative to these."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semirobust.core.errors import InputError
-from semirobust.core.text import listed
 from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES
@@ -80,11 +79,4 @@ class GradientNorm(AbstractLayerMeasure):
         found = LayerScores.from_rows(
             "gradient-norm", rows, indices=indices, examples=len(x), layers=len(layers)
         )
-        missing = [i for i, value in found.by_index().items() if math.isnan(value)]
-        if not missing:
-            return [found]
-        note = (
-            f"gradient-norm: no number in {listed(missing, 'layer')}, because the weights of such a layer are"
-            " all 0, or its gradient is not finite"
-        )
-        return [replace(found, notes=(note,))]
+        return [found.explained("the weights of such a layer are all 0, or its gradient is not finite")]

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from semirobust.core.errors import InputError
 from semirobust.core.interval import mean_interval
 from semirobust.core.seed import Seed
-from semirobust.core.text import listed
 from semirobust.layers.map import LayerMap
 from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import LayerScores
@@ -72,14 +71,8 @@ class WeightCriticality(AbstractLayerMeasure):
             examples=len(x_adv),
             layers=len(layers),
         )
-        missing = [i for i, value in found.by_index().items() if math.isnan(value)]
-        if not missing:
-            return [found]
-        note = (
-            f"weight-criticality: no number in {listed(missing, 'layer')}, because the weights of such a"
-            " layer are all 0, and a ball relative to them has no size, or the loss is not finite"
-        )
-        return [replace(found, notes=(note,))]
+        why = "the weights of such a layer are all 0, and a ball relative to them has no size, or the loss is"
+        return [found.explained(f"{why} not finite")]
 
     def _worst(
         self, model: nn.Module, layers: LayerMap, index: int, x: Tensor, y: Tensor, seed: Seed

@@ -28,14 +28,13 @@ from semirobust.fast.layout import in_layout, suited
 from semirobust.fast.model import FastModel
 from semirobust.layers.quiet import quiet
 from semirobust.threats import AbstractBall, AbstractThreat
-from semirobust.threats.base.ball import per_example
+from semirobust.threats.base.ball import HALF, per_example
 
 __all__ = ["AbstractAttack", "AbstractBallAttack", "Precision"]
 
 Precision = Literal["any", "full"]
 
 _LOG = logging.getLogger("semirobust.attacks")
-_HALF = (torch.float16, torch.bfloat16)
 
 
 class AbstractAttack(ABC):
@@ -194,7 +193,7 @@ class AbstractAttack(ABC):
         """
         work = in_layout(x, suited(model, x) if form is None else form.layout)
         sight = watching()
-        if x.dtype in _HALF:  # small steps would drown in the rounding, but what is left of a point counts
+        if x.dtype in HALF:  # small steps would drown in the rounding, but what is left of a point counts
             goal = Fool(_for_half(model, x.dtype), y, early_exit, rounded=self._rounding(x), sight=sight)
             return self._finish(x, self.search(goal, work.float(), seed))
         if form is not None and form.is_copy:
@@ -219,7 +218,7 @@ class AbstractAttack(ABC):
         self, loss: Callable[[Tensor], Tensor], x: Tensor, search: Callable[[AbstractGoal, Tensor], Tensor]
     ) -> Tensor:
         """What ``search(goal, x)`` finds for ``loss``, in full precision where ``x`` is in half."""
-        if x.dtype not in _HALF:
+        if x.dtype not in HALF:
             return search(Maximise(loss), x)
         return self._finish(x, search(Maximise(_for_half(loss, x.dtype)), x.float()))
 

@@ -1,13 +1,13 @@
-"""What people have that is not as it should be, and what the library does with it: one mark on the test that
-shows it. ``docs/kinds.md`` is drawn from these marks.
+"""What people have that is not as it should be, and what is tried against the promises, with what the library
+does: one mark on the test that shows it. ``docs/kinds.md`` and ``docs/hostile.md`` are drawn from these marks.
 """
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ABOUT", "kind", "render_kinds"]
+__all__ = ["ABOUT", "PROMISES", "attempt", "kind", "render_attempts", "render_kinds"]
 
 ABOUT = {
     "checkpoints": "Checkpoints",
@@ -18,6 +18,16 @@ ABOUT = {
     "measures": "Measures",
     "runs": "Runs and records",
     "statistics": "Statistics",
+}
+PROMISES = {
+    "executed": "Nothing from a file is executed",
+    "fetched": "Nothing is fetched, and no page runs or asks for anything that a record names",
+    "outside": "Nothing outside the folder is touched, and nothing is replaced that the run did not make",
+    "small": "No small file costs a large machine",
+    "terminal": "Names and outputs of any kind end in one sentence",
+    "damage": "Damage and change are noticed",
+    "lost": "No run is lost",
+    "together": "Runs, processes and threads side by side give the numbers of one",
 }
 _TESTS = Path(__file__).parent
 
@@ -32,30 +42,57 @@ def kind(given: str, done: str, *, about: str) -> Callable[[Any], Any]:
     return lambda test: test
 
 
-def _marks(path: Path) -> Iterator[tuple[str, str, str, str]]:
-    """(about, given, done, test) of each mark in a file of tests."""
+def attempt(tried: str, result: str, *, promise: str) -> Callable[[Any], Any]:
+    """Mark a test as the proof of a row: what is tried against a promise, and what comes of it.
+
+    The arguments are literal strings, since the page is drawn without running the tests.
+    """
+    if promise not in PROMISES or not tried or not result:
+        raise ValueError(f"attempt: expected two sentences, and promise one of {', '.join(PROMISES)}")
+    return lambda test: test
+
+
+def _marks(path: Path, name: str) -> Iterator[tuple[str, str, str, str]]:
+    """(topic, first sentence, second sentence, test) of each mark of that name in a file of tests."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef):
             for mark in node.decorator_list:
-                if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "kind":
-                    given, done = (ast.literal_eval(value) for value in mark.args)
-                    about = ast.literal_eval(mark.keywords[0].value)
+                if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == name:
+                    first, second = (ast.literal_eval(value) for value in mark.args)
+                    topic = ast.literal_eval(mark.keywords[0].value)
                     place = path.relative_to(_TESTS).as_posix()
-                    yield about, given, done, f"`{place}` {node.name.removeprefix('test_').replace('_', ' ')}"
+                    test = f"`{place}` {node.name.removeprefix('test_').replace('_', ' ')}"
+                    yield topic, first, second, test
+
+
+def _tables(name: str, topics: Mapping[str, str], head: str) -> tuple[int, str]:
+    """How many marks of that name there are, and a table of them for each topic."""
+    marks = [mark for path in sorted(_TESTS.rglob("test_*.py")) for mark in _marks(path, name)]
+    parts = []
+    for topic, title in topics.items():
+        rows = [f"| {first} | {second} | {test} |" for where, first, second, test in marks if where == topic]
+        if rows:
+            parts.append(f"## {title}\n\n{head}\n|---|---|---|\n" + "\n".join(rows) + "\n")
+    return len(marks), "\n".join(parts)
 
 
 def render_kinds() -> str:
-    """The page as it should be."""
-    marks = [mark for path in sorted(_TESTS.rglob("test_*.py")) for mark in _marks(path)]
-    parts = [
+    """The page of what is not as it should be, as it should be."""
+    count, tables = _tables("kind", ABOUT, "| what there is | what happens | shown by |")
+    return (
         "# What is not as it should be, and what happens then\n\n"
         "Drawn from the tests: each row is one that shows it.\n"
         "A number may be missing, with a reason; it is never wrong without one. What is refused is refused in one\n"
-        f"sentence, with exit code 2 on the command line. {len(marks)} kinds.\n"
-    ]
-    for about, title in ABOUT.items():
-        rows = [f"| {given} | {done} | {test} |" for where, given, done, test in marks if where == about]
-        if rows:
-            head = "| what there is | what happens | shown by |\n|---|---|---|\n"
-            parts.append(f"## {title}\n\n{head}" + "\n".join(rows) + "\n")
-    return "\n".join(parts)
+        f"sentence, with exit code 2 on the command line. {count} kinds.\n\n{tables}"
+    )
+
+
+def render_attempts() -> str:
+    """The page of the promises and what was tried against them, as it should be."""
+    count, tables = _tables("attempt", PROMISES, "| what is tried | what comes of it | shown by |")
+    return (
+        "# Each promise, and what was tried against it\n\n"
+        "Drawn from the tests: each row is one that tries it, with every run of the suite.\n"
+        "The threat model is in [SECURITY.md](../SECURITY.md), the long tests in [promises](promises.md).\n"
+        f"{count} attempts.\n\n{tables}"
+    )

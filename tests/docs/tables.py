@@ -23,10 +23,10 @@ from semirobust.selection import SELECTIONS
 from semirobust.threats import NORMS, THREATS
 from semirobust.training.hooks import HOOKS
 from semirobust.zoo import ZOO
-from tests.kinds import render_kinds
+from tests.kinds import render_attempts, render_kinds
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGE, SETTINGS, KINDS = DOCS / "methods.md", DOCS / "settings.md", DOCS / "kinds.md"
+PAGE, SETTINGS, KINDS, HOSTILE = (DOCS / f"{name}.md" for name in ("methods", "settings", "kinds", "hostile"))
 FAMILIES = {
     "Threat models: norms": NORMS,
     "Threat models of one attack": THREATS,
@@ -110,3 +110,4 @@ if __name__ == "__main__":
     PAGE.write_text(render())
     SETTINGS.write_text(render_settings())
     KINDS.write_text(render_kinds())
+    HOSTILE.write_text(render_attempts())

@@ -7,8 +7,8 @@ import pytest
 
 from semirobust.attacks import ATTACKS
 from semirobust.experiments.queue.runner import write_page
-from tests.docs.tables import KINDS, PAGE, SETTINGS, render, render_settings
-from tests.kinds import render_kinds
+from tests.docs.tables import HOSTILE, KINDS, PAGE, SETTINGS, render, render_settings
+from tests.kinds import render_attempts, render_kinds
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -23,6 +23,10 @@ def test_the_page_of_settings_is_that_of_the_code():
 
 def test_the_page_of_kinds_is_that_of_the_tests():
     assert KINDS.read_text() == render_kinds(), "run `make docs`"
+
+
+def test_the_page_of_attempts_is_that_of_the_tests():
+    assert HOSTILE.read_text() == render_attempts(), "run `make docs`"
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs/reproduced").glob("*.md")), ids=lambda f: f.stem)

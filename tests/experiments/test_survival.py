@@ -20,12 +20,18 @@ from semirobust.experiments.run_lock import Busy, claimed, is_claimed
 from semirobust.measures.criticality import Criticality
 from semirobust.measures.gradient_norm import GradientNorm
 from tests.experiments.test_commands import FAST
+from tests.kinds import attempt
 from tests.programs import LAST_RESORT, finish, started, wait_until
 
 _TRAIN = ["train", "--data", "digits", "--attack", "pgd-2", *FAST, "--out", "runs/a"]
 _ENDLESS = ["--epochs", "1000000"]  # no machine is done before the test interferes
 
 
+@attempt(
+    "a signal (Ctrl-C, or SIGTERM of a scheduler) in the middle of a run",
+    "one sentence, exit code 130 or 143, and a whole state from which it goes on",
+    promise="lost",
+)
 @pytest.mark.parametrize(("sign", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_ends_cleanly_and_leaves_a_whole_state(run, tmp_path, sign, code):
     with started(tmp_path, *_TRAIN, *_ENDLESS) as process:
@@ -48,6 +54,11 @@ def test_the_loss_of_another_process_is_said(tmp_path):
     assert process.returncode == 1 and "Traceback" not in errors and "another one of this run ended" in errors
 
 
+@attempt(
+    "a second run in the folder of one that is under way",
+    "refused; the system lets go of the folder when the first one ends, however it ends",
+    promise="together",
+)
 def test_two_runs_in_one_folder_are_one_too_many(run, tmp_path):
     with started(tmp_path, *_TRAIN, *_ENDLESS) as process:
         wait_until((tmp_path / "runs/a/state.safetensors").exists, process)
@@ -95,6 +106,11 @@ def test_a_profile_goes_on_with_the_measures_that_are_not_done(run, tmp_path, mo
     )
 
 
+@attempt(
+    "a disk that is full",
+    "one sentence and exit code 2; what was there stays",
+    promise="lost",
+)
 def test_a_full_disk_costs_nothing_that_was_there(run, tmp_path):
     """Files may not grow beyond a size, as where the disk is full."""
     small = ["train", "--data", "digits", "--attack", "pgd-1", *FAST, "--epochs", "1", "--out", "runs/a"]
@@ -109,6 +125,11 @@ def test_a_full_disk_costs_nothing_that_was_there(run, tmp_path):
     assert len(json.loads(run(*small, "--json")[0])["epochs"]) == 1
 
 
+@attempt(
+    "writing that fails half-way",
+    "what was there before stays as it was",
+    promise="lost",
+)
 def test_what_was_there_stays_where_writing_fails(tmp_path, monkeypatch):
     file = tmp_path / "a.txt"
     write_atomically(file, b"one")

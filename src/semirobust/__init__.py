@@ -6,9 +6,9 @@ package is instant."""
 
 import logging
 
-import lazy_loader
+from semirobust.core.lazy import attach_stub
 
 # An application decides whether and where the library's messages are shown.
 logging.getLogger("semirobust").addHandler(logging.NullHandler())
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+__getattr__, __dir__, __all__ = attach_stub(__name__, __file__)

@@ -145,7 +145,9 @@ def test_transfer_does_not_count_what_leaves_the_threat_model(trained):
     model, x, y = trained
     black = sr.adapt(lambda model, x, y: torch.zeros_like(x), sr.Linf(0.01), name="black")
     matrix = sr.transfer({"a": model}, x, y, black)
-    assert torch.equal(matrix.correct["a", "a"], matrix.clean["a"])
+    # It is no success, and that nothing was found says nothing: the third number, as of an evaluation.
+    assert torch.equal(matrix.undecided["a", "a"], matrix.clean["a"]) and not matrix.correct["a", "a"].any()
+    assert "a \u2192 a, " in str(matrix) and "not decided" in str(matrix)
 
 
 def test_models_on_the_same_images_only(trained):

@@ -10,8 +10,15 @@ import torch
 from torch import nn
 
 import semirobust as sr
+from semirobust.cli.output import show_accuracy
 from semirobust.core.errors import InputError
 from semirobust.core.seed import as_seed
+from semirobust.evaluation.proportion import Accuracy, Proportion
+from semirobust.experiments.commands.evaluate import Evaluated, curve_records
+from semirobust.experiments.recipe import read_recipe
+from semirobust.records.schema import Origin
+from semirobust.records.store import write_records
+from semirobust.reports.page import write_report
 from tests.helpers import SmallResidual
 from tests.kinds import kind
 from tests.oracle.torture import TORTURES, Linear, examples, tortured
@@ -71,7 +78,7 @@ def test_no_accuracy_above_the_truth_without_a_word(norm):
 @pytest.mark.filterwarnings("ignore:std")
 def test_no_accuracy_above_the_truth_in_two_thousand_combinations():
     results = [_above_the_truth(norm, seed, lambda number: True) for norm in NORMS for seed in SEEDS]
-    assert sum(count for _, count in results) >= 1900
+    assert sum(count for _, count in results) >= 2000
     assert [case for wrong, _ in results for case in wrong] == []
 
 
@@ -317,3 +324,42 @@ def test_other_default_precisions():
             assert sr.evaluate(copy.deepcopy(single).double(), x.double(), y, attacks).clean.all()
         finally:
             torch.set_default_dtype(torch.float32)
+
+
+@kind(
+    "a security curve or a transfer matrix of a network without gradients",
+    "what is not decided is a third number there too, in print, table, JSON, records and report",
+    about="attacks",
+)
+def test_curves_and_matrices_have_the_third_number_too(capsys, tmp_path):
+    model = Linear(0)
+    x, y, _ = examples(model, "linf", 0.02, 8, 0)
+    rounding = tortured("rounded input", model, x)
+    curve = sr.sweep(rounding, x, y, sr.PGD(sr.Linf(0.02), steps=3), [0.01, 0.02], fast="off")
+    assert curve.left_open == (0, 8, 8) and [float(a) for a in curve.accuracies] == [1, 0, 0]
+    matrix = sr.transfer({"r": rounding, "m": model}, x, y, sr.PGD(sr.Linf(0.02), steps=3))
+    assert matrix.left_open("r", "m") == 8 and matrix.left_open("m", "m") == 0
+    assert not matrix.correct["r", "m"].any() and matrix.correct["m", "m"].any()
+    assert "100.0% not decided" in str(curve) and "r \u2192 m, 100.0% not decided" in str(matrix)
+
+    clean = Proportion(8, 8)
+    found = Evaluated([Accuracy("clean", clean)], {}, [], curve, matrix)
+    for as_json, expected in ((True, '"undecided": 8'), (False, "not decided")):
+        show_accuracy(found, read_recipe(None, {}), as_json=as_json)
+        assert expected in capsys.readouterr().out
+    records = curve_records(found, Origin(config="0", version="0", device="cpu", seed="0"))
+    write_records(tmp_path / "records" / "3-evaluate.jsonl", records)
+    write_report([tmp_path], tmp_path / "r.html")
+    page = (tmp_path / "r.html").read_text()
+    assert "or not decided" in page and "Made for r, seen by m: 100.0% not decided." in page
+
+
+def test_curves_and_matrices_look_whether_clean_accuracy_is_plausible():
+    model = Linear(0)
+    x, y, _ = examples(model, "linf", 0.02, 80, 0)
+    attack = sr.FGSM(sr.Linf(0.02))
+    curve = sr.sweep(model, x, 1 - y, attack, [0.02])
+    matrix = sr.transfer({"a": model, "b": model}, x, 1 - y, attack)
+    assert any("another order of the classes" in note for note in curve.notes)
+    assert {note[:3] for note in matrix.notes} == {"a: ", "b: "}
+    assert sr.sweep(model, x, y, attack, [0.02]).notes == ()

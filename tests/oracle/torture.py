@@ -146,6 +146,12 @@ TORTURES: dict[str, tuple[Callable[..., Tensor], bool]] = {
     "answers by the batch": (lambda m, x, z: _normed(x, z), False),
     "answers by the call": (lambda m, x, z: z if m.calls % 2 else z.flip(1), False),
     "answers late": (lambda m, x, z: z if m.calls < 12 else z * 0 + z.sign().detach() * 9, False),
+    "answers rounded to a grid": (lambda m, x, z: (z * 1024).round() / 1024, False),
+    "gradient a thousandth of noise": (
+        lambda m, x, z: m.inner(x + _Noise.apply(1e-3 * x) - (1e-3 * x).detach()),
+        False,
+    ),
+    "one logit detached": (lambda m, x, z: torch.stack([z[:, 0].detach(), z[:, 1]], 1), False),
     "half precision inside": (lambda m, x, z: z.bfloat16().float(), False),
     "double inside": (lambda m, x, z: z.double().float(), False),
 }

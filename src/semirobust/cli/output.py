@@ -53,10 +53,15 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool, told: 
     head = ("", *["allowed"] * several, "accuracy", "95 % interval", *["not decided"] * some_undecided)
     show_table(title, head, rows)
     if found.sweep is not None:
-        curve = zip(found.sweep.epsilons, found.sweep.accuracies, strict=True)
-        rows = [(f"{e:.4g}", f"{a:.1%}", _between(a)) for e, a in curve]
+        curve = zip(found.sweep.epsilons, found.sweep.accuracies, found.sweep.left_open, strict=True)
+        some_open = any(found.sweep.left_open)
+        rows = [
+            (f"{e:.4g}", f"{a:.1%}", _between(a), *[f"{left / a.n:.1%}" if left else "–"] * some_open)
+            for e, a, left in curve
+        ]
         title = f"Accuracy by strength, {found.sweep.norm}, {' and '.join(found.sweep.attacks)}"
-        show_table(title, ("epsilon", "accuracy", "95 % interval"), rows)
+        head = ("epsilon", "accuracy", "95 % interval", *["not decided"] * some_open)
+        show_table(title, head, rows)
     if found.transfer is not None:
         names = found.transfer.names
         matrix = [(source, *(f"{found.transfer.accuracy(source, t):.1%}" for t in names)) for source in names]
@@ -65,6 +70,9 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool, told: 
             ("made for", *names),
             matrix,
         )
+        for source, target in found.transfer.correct:
+            if count := found.transfer.left_open(source, target):
+                tell(f"Note: made for {source}, seen by {target}: {count / n:.1%} not decided.")
     for note in found.notes:
         tell(f"Note: {note}.")
     for check in checks:
@@ -86,11 +94,16 @@ def _evaluated(found: "Evaluated") -> dict[str, Any]:
         "notes": found.notes,
     }
     if found.sweep is not None:
-        curve = zip(found.sweep.epsilons, found.sweep.accuracies, strict=True)
-        content["sweep"] = [{"epsilon": e, **_share(a)} for e, a in curve]
+        curve = zip(found.sweep.epsilons, found.sweep.accuracies, found.sweep.left_open, strict=True)
+        content["sweep"] = [{"epsilon": e, **_share(a), "undecided": left} for e, a, left in curve]
     if found.transfer is not None:
         content["transfer"] = [
-            {"source": s, "target": t, **_share(found.transfer.accuracy(s, t))}
+            {
+                "source": s,
+                "target": t,
+                **_share(found.transfer.accuracy(s, t)),
+                "undecided": found.transfer.left_open(s, t),
+            }
             for s, t in found.transfer.correct
         ]
     return content

@@ -15,6 +15,7 @@ from torch.utils import checkpoint as checkpointing
 
 from semirobust.core.checks import is_whole
 from semirobust.core.errors import InputError
+from semirobust.core.one_at_a_time import one_at_a_time
 from semirobust.core.outputs import is_inside, logits_of, noting
 
 __all__ = ["Around", "check_eager", "classifier", "eager", "in_eval", "on_classifiers", "unwrapped"]
@@ -145,6 +146,7 @@ def on_classifiers(*names: str, layers: bool = False) -> Callable[[Callable[P, R
     """Decorates a function whose arguments ``names`` are networks, or mappings to networks.
 
     The function sees :func:`classifier` of each, and whole-number labels ``y`` as int64, whatever they are.
+    Threads take turns (:func:`semirobust.core.one_at_a_time.one_at_a_time`).
 
     Args:
         names: of the parameters.
@@ -162,7 +164,7 @@ def on_classifiers(*names: str, layers: bool = False) -> Callable[[Callable[P, R
                 return function(*args, **kwargs)
             if isinstance(y := bound.arguments.get("y"), Tensor) and is_whole(y):
                 bound.arguments["y"] = y.long()
-            with ExitStack() as stack:
+            with one_at_a_time(), ExitStack() as stack:
                 enter = stack.enter_context
                 for name in names:
                     given = bound.arguments.get(name)

@@ -162,9 +162,9 @@ def is_inside() -> bool:
     return _NOTES.get() is not None
 
 
-def is_outermost() -> bool:
-    """Whether the function that runs was called from outside, with one network, and not by another one."""
-    return _DEPTH.get() == 1
+def is_outermost(networks: int = 1) -> bool:
+    """Whether the function that runs was called from outside, with so many, and not by another one."""
+    return _DEPTH.get() == networks
 
 
 def note(sentence: str) -> None:

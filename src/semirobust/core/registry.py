@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
 from semirobust.core.errors import InputError
+from semirobust.core.one_at_a_time import one_at_a_time
 from semirobust.core.settings import FAMILIES, Setting, build, settings_of
 from semirobust.core.values import Misfit, checked
 
@@ -114,10 +115,11 @@ class Registry(Generic[T]):
     def _load(self) -> None:
         if self._loaded:
             return
-        self._loaded = True
-        package = importlib.import_module(self.package)
-        for module in pkgutil.iter_modules(package.__path__):
-            importlib.import_module(f"{self.package}.{module.name}")
+        with one_at_a_time():
+            package = importlib.import_module(self.package)
+            for module in pkgutil.iter_modules(package.__path__):
+                importlib.import_module(f"{self.package}.{module.name}")
+            self._loaded = True  # only now, since other threads may look members up meanwhile
 
 
 def _options(

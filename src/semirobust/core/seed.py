@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from semirobust.core.one_at_a_time import one_at_a_time
+
 __all__ = ["Seed", "as_seed"]
 
 
@@ -42,14 +44,14 @@ class Seed:
         """Inside, the global generators of PyTorch, NumPy and Python are seeded; then they are restored.
 
         For code that takes no generator, such as weight initialisers, dropout and other libraries. All other
-        code uses :meth:`generator`.
+        code uses :meth:`generator`. Other threads that want the generators wait.
         """
         # Asking for the current device would start CUDA, so it is forked only where it has been started.
         devices = (
             [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
         )
-        numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
-        with torch.random.fork_rng(devices=devices):
+        with one_at_a_time(), torch.random.fork_rng(devices=devices):
+            numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
             torch.manual_seed(self.integer)
             np.random.seed(self.integer % 2**32)  # noqa: NPY002
             random.seed(self.integer)

@@ -11,11 +11,13 @@ from semirobust.attacks.base.attack import AbstractBallAttack
 from semirobust.core.checks import check_examples
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.outputs import is_outermost, note, notes
 from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.renamed import renamed
 from semirobust.core.seed import Seed, as_seed
 from semirobust.evaluation.accuracy import evaluate
+from semirobust.evaluation.plausible import plausibility
 from semirobust.evaluation.proportion import Proportion, not_decided
 from semirobust.fast.policy import Fast
 
@@ -32,6 +34,7 @@ class Sweep:
         correct: (E, N) whether an example is classified correctly and nothing was found up to that radius.
         attacks: their names.
         undecided: (E, N) whether nothing was found either, though that decides nothing.
+        notes: what a reader must know.
     """
 
     norm: str
@@ -39,15 +42,22 @@ class Sweep:
     correct: Tensor
     attacks: tuple[str, ...]
     undecided: Tensor
+    notes: tuple[str, ...] = ()
 
     @property
     def accuracies(self) -> tuple[Proportion, ...]:
         """The accuracy at each radius, with interval."""
         return tuple(Proportion.of(row) for row in self.correct)
 
+    @property
+    def left_open(self) -> tuple[int, ...]:
+        """How many examples are not decided at each radius."""
+        return tuple(self.undecided.sum(1).tolist())
+
     def __str__(self) -> str:
-        rows = zip(self.epsilons, self.accuracies, self.undecided.sum(1).tolist(), strict=True)
-        return "\n".join(f"{self.norm} {e:<8.4g} {a}{not_decided(left, a.n)}" for e, a, left in rows)
+        rows = zip(self.epsilons, self.accuracies, self.left_open, strict=True)
+        curve = [f"{self.norm} {e:<8.4g} {a}{not_decided(left, a.n)}" for e, a, left in rows]
+        return "\n".join([*curve, *(f"Note: {sentence}." for sentence in self.notes)])
 
 
 @renamed("precision", "fast", {"exact": "off"})
@@ -92,6 +102,9 @@ def sweep(
     for attack in balls:
         replace(attack.threat, epsilon=radii[-1]).check_radius(x)  # before any work
     clean = evaluate(model, x, y, batch_size=batch_size).clean
+    if is_outermost():
+        for sentence in plausibility(model, x, y):
+            note(sentence)
     correct, undecided = [clean], [torch.zeros_like(clean)]
     for number, epsilon in enumerate(radii, 1):
         # Only what no smaller radius fooled is attacked.
@@ -109,4 +122,6 @@ def sweep(
         undecided.append(open_)
         progress("strengths", number, len(radii))
     names = tuple(a.name for a in balls)
-    return Sweep(balls[0].threat.norm, (0.0, *radii), torch.stack(correct), names, torch.stack(undecided))
+    return Sweep(
+        balls[0].threat.norm, (0.0, *radii), torch.stack(correct), names, torch.stack(undecided), notes()
+    )

@@ -1,20 +1,23 @@
 """Whether what fools one model fools another: black-box attacks by way of a substitute."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
+from semirobust.attacks.base.sight import watched
 from semirobust.core.checks import check_examples
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.outputs import is_outermost, note, notes
 from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.evaluation.accuracy import evaluate
-from semirobust.evaluation.proportion import Proportion
+from semirobust.evaluation.plausible import plausibility
+from semirobust.evaluation.proportion import Proportion, not_decided
 from semirobust.evaluation.runner import correct
 from semirobust.layers.quiet import device_of, quiet
 
@@ -30,11 +33,16 @@ class Transfer:
         clean: model name -> (N,) whether the clean example is classified correctly.
         correct: (source, target) -> (N,) whether target classifies both the clean example and the one made
             for source correctly.
+        undecided: (source, target) -> (N,) whether it does, but the attack on source saw nowhere to go, or
+            left the threat model, so that this says nothing. It counts neither as correct nor as fooled.
+        notes: what a reader must know.
     """
 
     attack: str
     clean: Mapping[str, Tensor]
     correct: Mapping[tuple[str, str], Tensor]
+    undecided: Mapping[tuple[str, str], Tensor] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -45,6 +53,10 @@ class Transfer:
         """Accuracy of ``target`` on examples made for ``source``, with interval."""
         return Proportion.of(self.correct[source, target])
 
+    def left_open(self, source: str, target: str) -> int:
+        """How many examples made for ``source`` decide nothing about ``target``."""
+        return int(self.undecided[source, target].sum()) if (source, target) in self.undecided else 0
+
     def __str__(self) -> str:
         width = max(map(len, self.names)) + 2
         head = "made for \\ seen by".ljust(width + 8) + "".join(name.rjust(width) for name in self.names)
@@ -52,7 +64,12 @@ class Transfer:
             s.ljust(width + 8) + "".join(f"{self.accuracy(s, t):.1%}".rjust(width) for t in self.names)
             for s in self.names
         ]
-        return "\n".join([head, *rows])
+        said = [
+            f"{s} \u2192 {t}{not_decided(self.left_open(s, t), self.correct[s, t].numel())}"
+            for s, t in self.correct
+            if self.left_open(s, t)
+        ]
+        return "\n".join([head, *rows, *said, *(f"Note: {sentence}." for sentence in self.notes)])
 
 
 @anywhere
@@ -85,21 +102,35 @@ def transfer(
     if not models:
         raise InputError("models: expected at least one, got none")
     clean = {name: evaluate(model, x, y, batch_size=batch_size).clean for name, model in models.items()}
+    if is_outermost(len(models)):
+        for name, model in models.items():
+            for sentence in plausibility(model, x, y):
+                note(f"{name}: {sentence}")
     # One attack on a source serves all targets.
     parts: dict[tuple[str, str], list[Tensor]] = {(s, t): [] for s in models for t in models}
+    decided: dict[tuple[str, str], list[Tensor]] = {pair: [] for pair in parts}
     for number, (source, model) in enumerate(models.items(), 1):
         for start in range(0, len(x), batch_size):
             rows = slice(start, start + batch_size)
             device = device_of(model, x.device)
             part_x, part_y = x[rows].to(device), y[rows].to(device)
-            x_adv = attack(model, part_x, part_y, seed=as_seed(seed) / source / start)
+            with watched(len(part_x)) as sight:
+                x_adv = attack(model, part_x, part_y, seed=as_seed(seed) / source / start)
             valid = attack.threat.contains(part_x, x_adv).cpu()
             for target, other in models.items():
                 device = device_of(other, x.device)
                 with quiet(other):
                     right = correct(other, x_adv.to(device), y[rows].to(device))
-                # What is outside the threat model counts as no success.
+                # A success outside the threat model is none, and says nothing either.
                 parts[source, target].append(right | ~valid)
+                decided[source, target].append(valid & ~sight.blind | valid & ~right)
         progress("models attacked", number, len(models))
-    still_correct = {(s, t): torch.cat(verdicts) & clean[t] for (s, t), verdicts in parts.items()}
-    return Transfer(attack.name, clean, still_correct)
+    standing = {(s, t): torch.cat(verdicts) & clean[t] for (s, t), verdicts in parts.items()}
+    sure = {pair: torch.cat(verdicts) for pair, verdicts in decided.items()}
+    return Transfer(
+        attack.name,
+        clean,
+        {pair: verdicts & sure[pair] for pair, verdicts in standing.items()},
+        {pair: verdicts & ~sure[pair] for pair, verdicts in standing.items()},
+        notes(),
+    )

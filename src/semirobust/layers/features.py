@@ -1,5 +1,6 @@
 """Features of the layers of a model, recorded by hooks that are removed afterwards."""
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, Literal, get_args
@@ -57,8 +58,8 @@ def features(
 ) -> Iterator[dict[int, Tensor]]:
     """Record features while the model runs: ``with features(model, layers) as tape: model(x); tape[3]``.
 
-    Each forward pass starts a new record. Gradients flow through what was recorded. All hooks are removed
-    afterwards.
+    Each forward pass of this thread starts a new record. Gradients flow through what was recorded. All hooks
+    are removed afterwards.
 
     Args:
         model: the module that ``layers`` describes.
@@ -114,9 +115,11 @@ def _recording(
     places: dict[int, list[int]] = {}
     for index in wanted:
         places.setdefault(index if at == "conv" else layers.at(index).feature_at, []).append(index)
-    deepest = max(places)
+    deepest, own = max(places), threading.get_ident()
 
     def record(place: int, value: Callable[[int], Tensor]) -> None:
+        if threading.get_ident() != own:  # another thread runs the same model for itself
+            return
         for index in places[place]:
             if index not in tape:  # a module may run several times; the first run counts
                 tape[index] = value(index) if transform is None else transform(index, value(index))
@@ -124,7 +127,8 @@ def _recording(
             raise _DeepestReached
 
     def clear(module: nn.Module, args: Any) -> None:
-        tape.clear()
+        if threading.get_ident() == own:
+            tape.clear()
 
     def before(place: int) -> Before:
         def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -42,7 +42,17 @@ class Quantity(StrEnum):
     )
     UNDECIDED = "undecided", "1", "fraction of images about which an attack decides nothing"
     ACCURACY_BY_EPSILON = "accuracy_by_epsilon", "1", "robust accuracy at one radius of the ball"
+    UNDECIDED_BY_EPSILON = (
+        "undecided_by_epsilon",
+        "1",
+        "fraction of images about which the attacks decide nothing at one radius",
+    )
     TRANSFER_ACCURACY = "transfer_accuracy", "1", "accuracy of `target` on examples made for `source`"
+    UNDECIDED_TRANSFER = (
+        "undecided_transfer",
+        "1",
+        "fraction of images for which nothing was made for `source` that could fool `target`",
+    )
     ACCURACY_DIFFERENCE = (
         "accuracy_difference",
         "1",

@@ -134,9 +134,19 @@ def security_figure(source: Source) -> go.Figure | None:
                 hovertemplate=f"{arm}, \u03b5 %{{x:.4g}}: " + "%{y:.1f} %<extra></extra>",
             )
         )  # fmt: skip
+        left = [source.cell(Quantity.UNDECIDED_BY_EPSILON, arm, norm=norm, epsilon=e) for e in x]
+        if any(left):
+            above = [v + 100 * cell.value if cell else v for v, cell in zip(y, left)]
+            figure.add_trace(
+                go.Scatter(
+                    x=x, y=above, name=f"{name}, or not decided", mode="lines",
+                    line={"color": colour, "width": 2, "dash": "dot"},
+                    hovertemplate=f"{arm}, \u03b5 %{{x:.4g}}: " + "%{y:.1f} % or not decided<extra></extra>",
+                )
+            )  # fmt: skip
     figure.update_xaxes(title=f"\u03b5 ({' or '.join(norms)}, pixels in [0, 1])", rangemode="tozero")
     figure.update_yaxes(title="accuracy, %", range=[0, 101])
-    figure.update_layout(showlegend=len(curves) > 1)
+    figure.update_layout(showlegend=len(figure.data) > 2)
     return styled(figure, 380)
 
 

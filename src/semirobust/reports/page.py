@@ -100,6 +100,11 @@ def render_report(source: Source, title: str) -> str:
         plus=any(attack.cumulative for attack in source.attacks()),
         threats=source.values(Quantity.ACCURACY, lambda about: about.threat),
         swept=source.values(Quantity.ACCURACY_BY_EPSILON, lambda about: about.attack),
+        open_curve=bool(source.of(Quantity.UNDECIDED_BY_EPSILON)),
+        open_transfer=[
+            f"Made for {n.about.source}, seen by {n.about.target}: {n.value:.1%} not decided."
+            for n in source.of(Quantity.UNDECIDED_TRANSFER)
+        ],
         transferred=source.values(Quantity.TRANSFER_ACCURACY, lambda about: about.attack),
         rows=_rows(source),
         over=next((row.cells[0].over for row in _rows(source) if row.cells and row.cells[0]), ""),

@@ -41,6 +41,7 @@ __all__ = [
     "Evaluated",
     "accuracy_records",
     "attacks_of",
+    "curve_records",
     "evaluate_subject",
     "evaluation_records",
     "example_pictures",
@@ -124,7 +125,7 @@ def evaluate_subject(
             Finding(topic=Topic.INFERENCE, text=f"searched with the model {result.inference}", origin=at),
         ]
         pictures = example_pictures(model, test, attacks[-1], recipe.evaluate.pictures, at, seed=seed)
-        records = [*evaluation_records(result, at), *_records(found, at)]
+        records = [*evaluation_records(result, at), *curve_records(found, at)]
         settings = settings_record(recipe, "evaluate", at, **weights)
         said = write_stage(out, "3-evaluate", [settings, *records, *pictures, *notes])
         found = replace(found, notes=(*found.notes, said) if said else found.notes)
@@ -189,18 +190,24 @@ class _Plan:
         return transfer(models, *test.all(), self.made, seed=seed / "transfer", progress=progress)
 
 
-def _records(found: Evaluated, at: Origin) -> list[AnyRecord]:
+def curve_records(found: Evaluated, at: Origin) -> list[AnyRecord]:
+    """The checks, the security curve and the transfer matrix as records."""
     records: list[AnyRecord] = [_finding(check, at) for check in found.checks]
     if found.sweep is not None:
         under = About(attack=" and ".join(found.sweep.attacks), norm=found.sweep.norm)
-        for epsilon, share in zip(found.sweep.epsilons, found.sweep.accuracies, strict=True):
+        curve = zip(found.sweep.epsilons, found.sweep.accuracies, found.sweep.left_open, strict=True)
+        for epsilon, share, left in curve:
             here = replace(under, epsilon=epsilon)
             records.append(_number(Quantity.ACCURACY_BY_EPSILON, share, here, at))
+            if left:
+                records.append(_number(Quantity.UNDECIDED_BY_EPSILON, Proportion(left, share.n), here, at))
     if found.transfer is not None:
         for source, target in found.transfer.correct:
             here = About(attack=found.transfer.attack, source=source, target=target)
             share = found.transfer.accuracy(source, target)
             records.append(_number(Quantity.TRANSFER_ACCURACY, share, here, at))
+            if left := found.transfer.left_open(source, target):
+                records.append(_number(Quantity.UNDECIDED_TRANSFER, Proportion(left, share.n), here, at))
     return records
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,13 @@ __all__ = [
     "read_metadata",
     "read_stored",
     "read_tensors",
-    "write_checked",
+    "set_aside",
     "write_tensors",
 ]
 
 _METADATA = "semirobust"  # the one entry of a safetensors header that this project writes
 _CHECKSUM = "sum"
+_LOG = logging.getLogger("semirobust.core")
 
 _VERSIONS = "versions"  # of modules, in that entry
 _INDEX = ".index.json"  # of a checkpoint in several files
@@ -39,7 +41,8 @@ _MAX_HEADER = 100_000_000  # bytes; safetensors reads no longer one
 def read_stored(path: Path) -> Content:
     """The dictionaries of tensors in a safetensors file or a PyTorch checkpoint, and what lies beside them.
 
-    Nothing in the file is executed.
+    Nothing in the file is executed. A safetensors file with a checksum of this project must be as it was
+    written.
 
     Raises:
         InputError: no such file, a damaged one or one of another kind, or no tensors.
@@ -58,9 +61,12 @@ def read_stored(path: Path) -> Content:
     # What safetensors' own save_model left out, because it is the same tensor under another name.
     twins = {name: tensors[kept] for name, kept in header.items() if kept in tensors and name not in tensors}
     try:
-        versions = checked_versions(_own(header).get(_VERSIONS))
+        own = _own(header)
+        versions = checked_versions(own.get(_VERSIONS))
     except ValueError as error:
         raise _unreadable(path, error) from None
+    if own.get(_CHECKSUM, "") not in ("", _checksum(tensors, own)):
+        raise InputError(f"{path.name}: damaged, its content is not what was written; take another copy")
     return Content((Stored("", {**tensors, **twins}, versions),), {})
 
 
@@ -111,7 +117,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
             content = _own(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, error) from None
-    return {key: value for key, value in content.items() if key != _VERSIONS}
+    return {key: value for key, value in content.items() if key not in (_VERSIONS, _CHECKSUM)}
 
 
 def write_tensors(
@@ -120,7 +126,8 @@ def write_tensors(
     """Write tensors as safetensors, whole or not at all; equal content gives equal bytes.
 
     ``metadata`` is kept as one entry of JSON, because safetensors writes several entries in random order. The
-    versions of modules that ``state_dict`` notes are kept beside it, where they are not the usual first.
+    versions of modules that ``state_dict`` notes are kept beside it, where they are not the usual first, and
+    a checksum over all of it.
 
     Raises:
         InputError: an entry is no tensor.
@@ -137,25 +144,38 @@ def write_tensors(
         for name, tensor in tensors.items()
     }
     versions = versions_of(tensors)
-    own = {**(metadata or {}), **({_VERSIONS: versions} if versions else {})}
+    own = json.loads(json.dumps({**(metadata or {}), **({_VERSIONS: versions} if versions else {})}))
+    own[_CHECKSUM] = _checksum(flat, own)
     write_atomically(path, save(flat, {_METADATA: json.dumps(own)}))
 
 
-def write_checked(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
-    """:func:`write_tensors` with a checksum over tensors and metadata, for states that a run resumes from."""
-    write_tensors(path, tensors, {**metadata, _CHECKSUM: _checksum(tensors, metadata)})
-
-
 def read_checked(path: Path) -> tuple[dict[str, Any], State]:
-    """Metadata and tensors that :func:`write_checked` wrote.
+    """Metadata and tensors that :func:`write_tensors` wrote, for what a run goes on from.
 
     Raises:
-        InputError: the file cannot be read, or its content is not what was written.
+        InputError: the file cannot be read, has no checksum, or its content is not what was written.
     """
-    metadata, tensors = read_metadata(path), read_tensors(path)
-    if metadata.pop(_CHECKSUM, "") != _checksum(tensors, metadata):
-        raise InputError(f"{path.name}: damaged")
-    return metadata, tensors
+    try:
+        with safe_open(path, "pt") as file:
+            sealed = _CHECKSUM in _own(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError, RecursionError) as error:
+        raise _unreadable(path, error) from None
+    if not sealed:
+        raise InputError(f"{path.name}: damaged, it has no checksum")
+    return read_metadata(path), read_tensors(path)
+
+
+def set_aside(path: Path, then: str, *, why: str = "is damaged") -> str:
+    """Rename a file that is kept to go on from and cannot be used, so that it blocks nothing; gives a
+    sentence that says so and what happens ``then``, and logs it.
+    """
+    number = 1
+    while (place := path.with_name(f"{path.name}.damaged{'' if number == 1 else f'-{number}'}")).exists():
+        number += 1
+    path.replace(place)
+    sentence = f"{path.name} {why}; it was set aside as {place.name}, and {then}"
+    _LOG.warning("%s", sentence)
+    return sentence
 
 
 def bytes_of(tensor: Tensor) -> bytes:
@@ -164,8 +184,10 @@ def bytes_of(tensor: Tensor) -> bytes:
     return flat.view(torch.uint8).numpy().tobytes() if len(flat) else b""
 
 
-def _checksum(tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256(json.dumps(dict(metadata), sort_keys=True).encode())
+def _checksum(tensors: Mapping[str, Tensor], own: Mapping[str, Any]) -> str:
+    """Over all tensors and all entries but the checksum itself."""
+    entries = {key: value for key, value in own.items() if key != _CHECKSUM}
+    digest = hashlib.sha256(json.dumps(entries, sort_keys=True).encode())
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(bytes_of(tensor))

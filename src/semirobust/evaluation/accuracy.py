@@ -13,6 +13,7 @@ from semirobust.core.checks import check_examples, check_mode, probe
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import is_outermost, note, notes
+from semirobust.core.own_code import code_of
 from semirobust.core.plain import anywhere
 from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
@@ -26,6 +27,7 @@ from semirobust.evaluation.runner import Runner, batches_of, correct
 from semirobust.evaluation.steadiness import PASSES, Steadiness
 from semirobust.fast.policy import AS_IT_IS, Fast, fast_for_evaluation
 from semirobust.layers.quiet import device_of, quiet
+from semirobust.records.conditions import Conditions
 
 __all__ = ["Evaluation", "evaluate", "named_attacks"]
 
@@ -142,7 +144,9 @@ def evaluate(
             correct under those before. The last accuracy is the same and takes less time; each one before is
             that of the attack and all cheaper ones together.
         state: a file that stores the verdicts after each batch. An interrupted evaluation resumes from it and
-            ends with the same result; delete the file afterwards. Each of several processes has a file, with
+            ends with the same result; where it goes on with other threads or on another processor, a note
+            says so. A file that is damaged, of another version, or from before an attack was edited is
+            refused. Delete the file afterwards. Each of several processes has a file, with
             its number in the name.
         processes: those that evaluate together. Each attacks some of the batches, and all get the same
             verdicts, which are those of a single process.
@@ -180,7 +184,9 @@ def evaluate(
             settings = (named, str(as_seed(seed)), batch_size, fast, worst_case, inference)
             place = (processes.rank, processes.count) if processes.count > 1 else ()
             key = evaluation_key(model, x, y, (*settings, *place))
-            ledger = Ledger(_of_process(Path(state), processes), key)
+            conditions = Conditions.now(device, code_of(*named.values(), model))
+            ledger = Ledger(_of_process(Path(state), processes), key, conditions)
+            note(ledger.note)
         runner = Runner(model, x, y, device, form, as_seed(seed), batch_size, ledger, processes, progress)
         runner.passes = PASSES if steady is not None and steady.drawn else 1
         runner.without_gradients = any(not part.uses_gradients for a in named.values() for part in a.parts)

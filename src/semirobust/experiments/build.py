@@ -65,7 +65,9 @@ def make_fabric(where: Devices, precision: str) -> Fabric:
 def log_records(trained: Trained, at: Origin, examples: int, about: About) -> list[AnyRecord]:
     """The epochs of a run as records: loss, rate, seconds, validation, and which layers trained."""
     records: list[AnyRecord] = []
+    last = at
     for log in trained.logs:
+        at = _origin_of(log, trained, last)
         here = replace(about, epoch=log.epoch)
         values = {
             Quantity.TRAINING_LOSS: log.loss,
@@ -80,6 +82,7 @@ def log_records(trained: Trained, at: Origin, examples: int, about: About) -> li
             Number(quantity=Quantity.TRAINED_LAYER, value=1, about=replace(here, layer=i), origin=at)
             for i in log.layers or ()
         ]
+    at = last
     records.append(Number(quantity=Quantity.BEST_EPOCH, value=trained.best_epoch, about=about, origin=at))
     records += [Finding(topic=Topic.NOTE, text=note, about=about, origin=at) for note in trained.notes]
     if trained.stopped:
@@ -87,6 +90,18 @@ def log_records(trained: Trained, at: Origin, examples: int, about: About) -> li
             Finding(topic=Topic.STOPPED, text=trained.stopped, level="error", about=about, origin=at)
         )
     return records
+
+
+def _origin_of(log: EpochLog, trained: Trained, at: Origin) -> Origin:
+    """The origin of an epoch's records: where it was computed under other conditions than the last one, it
+    names them.
+    """
+    now = trained.logs[-1].conditions[-1:]
+    if set(log.conditions) <= set(now):
+        return at
+    version = " and ".join(dict.fromkeys(each.version or "unknown" for each in log.conditions))
+    device = " and ".join(dict.fromkeys(each.place for each in log.conditions))
+    return at.model_copy(update={"version": version, "device": device})
 
 
 # What validation gives beside measures by layer.

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -11,16 +11,20 @@ from torch import nn
 
 from semirobust.core.errors import InputError
 from semirobust.core.files import write_atomically
+from semirobust.core.outputs import note
+from semirobust.core.tensor_files import read_tensors
 from semirobust.experiments.adding import SUPERSEDED, add_records
-from semirobust.experiments.identity import WEIGHTS, settings_in, weights_of
+from semirobust.experiments.identity import WEIGHTS, settings_in, weights_in, weights_of
 from semirobust.experiments.model_spec import ModelSpec
 from semirobust.experiments.recipe import Recipe
 from semirobust.models.checkpoint import save_model
+from semirobust.records.origin import config_hash
 from semirobust.records.store import AnyRecord, stage_files
 
-__all__ = ["MODEL_FILE", "is_run", "prepare_folder", "read_run", "save_run", "write_stage"]
+__all__ = ["MODEL_FILE", "check_weights", "is_run", "prepare_folder", "read_run", "save_run", "write_stage"]
 
 MODEL_FILE, SETTINGS_FILE = "model.safetensors", "settings.json"
+_CHECKSUM = "sum"
 _SPEC = TypeAdapter(ModelSpec)
 
 
@@ -37,6 +41,7 @@ def read_run(folder: Path) -> tuple[Recipe, ModelSpec]:
     """
     try:
         content = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+        _note_changes(folder, content)
         return Recipe(content["recipe"]), _SPEC.validate_python(content["model"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = type(error).__name__
@@ -74,7 +79,34 @@ def save_run(folder: Path, model: nn.Module, spec: ModelSpec, recipe: Recipe, st
     _set_aside(folder, weights)
     save_model(model, folder / MODEL_FILE, {"stage": stage, "model": asdict(spec)})
     content = {"stage": stage, "model": asdict(spec), "recipe": recipe.plain(), WEIGHTS: weights}
+    content[_CHECKSUM] = _checksum(content)
     write_atomically(folder / SETTINGS_FILE, json.dumps(content, indent=1).encode())
+
+
+def check_weights(folder: Path) -> None:
+    """Raises ``InputError`` where ``model.safetensors`` holds other weights than the run left: a file of
+    another run, an older one, or a damaged one.
+    """
+    try:
+        expected = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))[WEIGHTS]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # from before weights were noted
+    found = weights_in(read_tensors(folder / MODEL_FILE))
+    if found != expected:
+        raise InputError(
+            f"{folder / MODEL_FILE}: expected the weights that the run left ({expected}), got others"
+            f" ({found}); bring its own file back, or give this one with --checkpoint {folder / MODEL_FILE}"
+        )
+
+
+def _note_changes(folder: Path, content: dict[str, object]) -> None:
+    """Say where the settings are not as they were written."""
+    if _CHECKSUM in content and content[_CHECKSUM] != _checksum(content):
+        note(f"{folder / SETTINGS_FILE} was changed after it was written")
+
+
+def _checksum(content: Mapping[str, object]) -> str:
+    return config_hash({key: value for key, value in content.items() if key != _CHECKSUM})
 
 
 def _set_aside(folder: Path, weights: str) -> None:

@@ -2,17 +2,19 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from semirobust.core.classifiers import unwrapped
 from semirobust.core.errors import InputError
 from semirobust.core.tensor_files import bytes_of
 from semirobust.records.schema import Settings, parse_record
 from semirobust.records.store import stage_files
 
-__all__ = ["WEIGHTS", "check_same_network", "networks_in", "settings_in", "weights_of"]
+__all__ = ["WEIGHTS", "check_same_network", "networks_in", "settings_in", "weights_in", "weights_of"]
 
 WEIGHTS = "weights"
 """The entry of settings that says of which weights a number is."""
@@ -20,8 +22,13 @@ WEIGHTS = "weights"
 
 def weights_of(model: nn.Module) -> str:
     """Twelve hex digits of the SHA-256 of all weights and buffers, by name; the device does not matter."""
+    return weights_in(unwrapped(model).state_dict())
+
+
+def weights_in(state: Mapping[str, object]) -> str:
+    """As :func:`weights_of`, of a state dict."""
     digest = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
+    for name, value in sorted(state.items()):
         if isinstance(value, Tensor):
             digest.update(f"{name} {value.dtype} {tuple(value.shape)};".encode())
             plain = value.detach().cpu()

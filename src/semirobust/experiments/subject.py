@@ -17,7 +17,7 @@ from semirobust.core.text import first_line
 from semirobust.data.base.images import Splits
 from semirobust.evaluation.plausible import looked_at, plausibility
 from semirobust.experiments.class_names import IN_ORDER, given_names, names_beside, names_of
-from semirobust.experiments.folder import MODEL_FILE, SETTINGS_FILE, is_run, read_run
+from semirobust.experiments.folder import MODEL_FILE, SETTINGS_FILE, check_weights, is_run, read_run
 from semirobust.experiments.identity import networks_in
 from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.model_spec import ModelSpec, at_its_size, has_own_weights, passed_on, spec_for
@@ -241,7 +241,9 @@ def _from_run(
     recipe_file: Path | None,
     changes: Mapping[str, Any],
 ) -> Subject:
-    base, spec = read_run(folder)
+    with noting():
+        base, spec = read_run(folder)
+        changed = notes()
     _check_typed(folder, spec, model, changes)
     if model is not None and model != spec.name:
         raise InputError(f"model: {folder} holds a {spec.name}, got --model {model}")
@@ -265,6 +267,8 @@ def _from_run(
         raise _no_file(key)
     if checkpoint is None or (key == base.model.checkpoint_key and "model.checkpoint_key" not in changes):
         key = ""  # it was of the file that the run began with
+    if checkpoint is None:
+        check_weights(folder)
     with noting():
         network = (
             resized(built, read_tensors(file)).eval()
@@ -277,7 +281,7 @@ def _from_run(
         spec = replace(spec, classes=names_of(inputs.splits.classes, spec.num_classes))
     if recipe.model.classes == base.model.classes:  # its names are those of its spec
         recipe = read_recipe(None, {"model.classes": []}, recipe)
-    return _named(Subject(network, spec, recipe, folder, base, inputs, said))
+    return _named(Subject(network, spec, recipe, folder, base, inputs, (*changed, *said)))
 
 
 def _check_typed(folder: Path, spec: ModelSpec, model: str | None, changes: Mapping[str, Any]) -> None:

@@ -16,41 +16,24 @@ from semirobust.core.errors import InputError
 from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
-from semirobust.core.state import grouped, in_groups, load_state
-from semirobust.core.tensor_files import read_metadata, read_tensors, write_tensors
+from semirobust.core.state import load_state
+from semirobust.core.tensor_files import read_checked, read_metadata, read_tensors, set_aside, write_tensors
 from semirobust.data.base.images import Images
 from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import device_of, quiet
+from semirobust.procedures.levels import Level, level_file, read_level, write_level
 from semirobust.pruning.masks import Masks, Scope, prunable_of
 from semirobust.pruning.saliencies.base.saliency import AbstractSaliency
 from semirobust.pruning.saliencies.magnitude import Magnitude
 from semirobust.training.state import EpochLog, TrainState, digest, snapshot
 from semirobust.training.state_file import delete_state
-from semirobust.training.training import Trained, Training, Validate
+from semirobust.training.training import Training, Validate
 
 __all__ = ["Level", "Lottery", "Rewind", "read_level"]
 
 Rewind = Literal["initial", "reinitialise", "none"]
 _MAGNITUDE = Magnitude()
-
-
-@dataclass(frozen=True)
-class Level:
-    """One round: what was left, and what training it gave.
-
-    Attributes:
-        number: 0 is the whole network.
-        masks: what was left while it trained.
-        best: its weights at the epoch that validated best.
-        last: its weights at the last epoch, from which the next level is pruned.
-        trained: the run; None where the level was done before and is only read.
-    """
-
-    number: int
-    masks: Masks
-    best: Mapping[str, Tensor] = field(repr=False)
-    last: Mapping[str, Tensor] = field(repr=False)
-    trained: Trained | None = field(default=None, repr=False)
+_REWIND = "rewind.safetensors"
 
 
 @dataclass(frozen=True)
@@ -244,6 +227,8 @@ class _Run:
         progress: Progress,
     ) -> Level:
         load_state(self.model, start)
+        if number == 0 and self.folder is not None and self.lottery.rewind_epoch:
+            self._forget_if_late_is_lost(self.folder / "level-0.state.safetensors")
         training = self.training if number or self.lottery.whole else replace(self.training, epochs=0)
         with masks.enforced(self.model):
             trained = training(
@@ -257,33 +242,38 @@ class _Run:
                 on_step=lambda task, i, n: progress(f"level {number}", i, n),
                 on_epoch=self._note if number == 0 and self.lottery.rewind_epoch else None,
             )
-        return Level(number, masks, trained.best, snapshot(self.model), trained)
+        return Level(number, masks, trained.best, snapshot(self.model), trained, trained.conditions)
 
     def write(self, level: Level) -> None:
         """Write the level; its training state is needed no more."""
         if self.folder is None:
             return
-        tensors = in_groups({"best": level.best, "last": level.last, "mask": level.masks.by_name})
-        write_tensors(self._file(level.number), tensors, {"key": self.key})
+        write_level(self.folder, level, self.key)
         delete_state(self.folder / f"level-{level.number}.state.safetensors")
 
     def read(self, number: int) -> Level | None:
-        """The level that :meth:`write` wrote, if it is there.
+        """The level that :meth:`write` wrote, if it is there and whole; a damaged one is set aside.
 
         Raises:
             InputError: it belongs to other settings.
         """
-        file = None if self.folder is None else self._file(number)
+        file = None if self.folder is None else level_file(self.folder, number)
         if file is None or not file.is_file():
             return None
         assert self.folder is not None
-        delete_state(
-            self.folder / f"level-{number}.state.safetensors"
-        )  # a run that was killed just then left it
-        if read_metadata(file).get("key") != self.key:
+        try:
+            entries = read_checked(file)[0]
+        except InputError:
+            set_aside(file, f"level {number} is trained anew")
+            return None
+        if (entries.get("key"), entries.get("level")) != (self.key, number):
             raise InputError(
                 f"{file.parent}: holds levels with other settings; choose another folder or delete it"
             )
+        if number == 0 and self.lottery.rewind_epoch and not self._has_late():
+            return None
+        # A run that was killed just then left it.
+        delete_state(self.folder / f"level-{number}.state.safetensors")
         level = read_level(self.folder, number)
         names = (name for layer in self.layers for name in prunable_of(self.model, layer))
         kept = level.masks.by_name
@@ -295,29 +285,34 @@ class _Run:
         if log.epoch == self.lottery.rewind_epoch:
             self.late = snapshot(self.model)
             if self.folder is not None:
-                write_tensors(self.folder / "rewind.safetensors", self.late)
+                write_tensors(self.folder / _REWIND, self.late, {"key": self.key})
+
+    def _has_late(self) -> bool:
+        """Whether the weights that later levels go back to are kept and whole; else level 0 gives them
+        anew.
+        """
+        assert self.folder is not None
+        file = self.folder / _REWIND
+        if not file.is_file():
+            return False
+        try:
+            return bool(read_checked(file)[0].get("key") == self.key)
+        except InputError:
+            set_aside(file, "level 0 is trained anew for it")
+            return False
+
+    def _forget_if_late_is_lost(self, state: Path) -> None:
+        """Begin level 0 anew where it is past the epoch whose weights are needed and these are lost."""
+        try:
+            epoch = int(read_metadata(state)["state"]["epoch"]) if state.is_file() else 0
+        except (InputError, LookupError, TypeError, ValueError):
+            return  # it is damaged, and said to be so where it is read
+        if epoch >= self.lottery.rewind_epoch and not self._has_late():
+            delete_state(state)
 
     def _late(self) -> Mapping[str, Tensor]:
-        if not self.late and (self.folder is None or not (self.folder / "rewind.safetensors").is_file()):
+        if self.folder is not None and self._has_late():
+            return read_tensors(self.folder / _REWIND)
+        if not self.late:
             raise InputError(f"rewind_epoch: level 0 ended before its epoch {self.lottery.rewind_epoch}")
-        if self.folder is not None:
-            return read_tensors(self.folder / "rewind.safetensors")
         return self.late
-
-    def _file(self, number: int) -> Path:
-        assert self.folder is not None
-        return _file_of(self.folder, number)
-
-
-def read_level(folder: Path, number: int) -> Level:
-    """A level that a lottery kept in its ``folder``.
-
-    Raises:
-        InputError: it is not there, or damaged.
-    """
-    groups = grouped(read_tensors(_file_of(folder, number)), ("best", "last", "mask"))
-    return Level(number, Masks(groups["mask"]), groups["best"], groups["last"])
-
-
-def _file_of(folder: Path, number: int) -> Path:
-    return folder / f"level-{number}.safetensors"

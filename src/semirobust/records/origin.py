@@ -11,7 +11,7 @@ from pathlib import Path
 
 from semirobust.records.schema import Origin
 
-__all__ = ["code_version", "config_hash", "origin"]
+__all__ = ["code_version", "config_hash", "device_name", "origin"]
 
 
 def config_hash(settings: Mapping[str, object]) -> str:
@@ -57,11 +57,16 @@ def _processor() -> str:
     return name
 
 
+def device_name(accelerator: str = "", threads: int = 0) -> str:
+    """The GPU where one is named, else the processor, with the threads where they are given."""
+    return accelerator or (f"{_processor()}, {threads} threads" if threads else _processor())
+
+
 def origin(
     settings: Mapping[str, object], *, seed: object, accelerator: str = "", threads: int = 0
 ) -> Origin:
     """The origin of records made under ``settings``; ``accelerator`` names a GPU, else the processor is
     named.
     """
-    device = accelerator or (f"{_processor()}, {threads} threads" if threads else _processor())
+    device = device_name(accelerator, threads)
     return Origin(config=config_hash(settings), version=code_version(), device=device, seed=str(seed))

@@ -28,6 +28,7 @@ from semirobust.layers.freeze import only_trainable
 from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import guarded, quiet
 from semirobust.objectives import Step
+from semirobust.records.conditions import Conditions
 from semirobust.training.diagnose import cause_of_nan
 from semirobust.training.optimiser import momentum_by_name, prepare_optimiser
 from semirobust.training.run import Run
@@ -61,8 +62,10 @@ class Callbacks:
     save_every: float
 
 
-def begin(training: "Training", model: nn.Module, images: Images, seed: Seed, fabric: Fabric) -> Run:
-    """A new run, with the state of every hook."""
+def begin(
+    training: "Training", model: nn.Module, images: Images, seed: Seed, fabric: Fabric, code: str = ""
+) -> Run:
+    """A new run, with the state of every hook; ``code`` is the hash of the user's own that it runs."""
     _check_precision(fabric)
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError(
@@ -93,6 +96,7 @@ def begin(training: "Training", model: nn.Module, images: Images, seed: Seed, fa
         layout=layout,
         state=TrainState(),
         best=snapshot(model),
+        conditions=Conditions.now(fabric.device, code),
     )
     run.hooks = tuple(hook.begin(run) for hook in training.hooks)
     return run
@@ -138,6 +142,8 @@ def run_epoch(run: Run, validate: Validate | None, callbacks: Callbacks) -> Epoc
     """One epoch, or the rest of one; None where it could not be finished."""
     seed, state = run.seed / "epoch" / run.state.epoch, run.state
     under = state.underway = state.underway or _begin_epoch(run, seed / "layers")
+    if run.conditions not in under.conditions[-1:]:
+        under.conditions = (*under.conditions, run.conditions)
     with only_trainable(run.model, run.layers, state.layers), guarded(run.model), safe_layouts(run.model):
         optimiser = prepare_optimiser(run)
         started = time.perf_counter() - under.seconds
@@ -167,6 +173,7 @@ def run_epoch(run: Run, validate: Validate | None, callbacks: Callbacks) -> Epoc
         trained_parameters=sum(p.numel() for p in group["params"]),
         metrics=scores.metrics,
         by_layer=scores.by_layer,
+        conditions=under.conditions,
     )
     _end_epoch(run, log, network)
     return log

@@ -14,6 +14,7 @@ from semirobust.core.seed import Seed
 from semirobust.data.base.images import Images
 from semirobust.fast.policy import FastFollower
 from semirobust.layers.map import LayerMap
+from semirobust.records.conditions import Conditions
 from semirobust.training.hooks.base.hook import AbstractHookState
 from semirobust.training.state import TrainState
 
@@ -65,6 +66,7 @@ class Run:
         momentum: by parameter name, of what trained until layers were chosen last.
         optimiser: of what trains now; None until an epoch begins after a choice.
         hooks: the states of the training's hooks, in their order.
+        conditions: under which this process computes.
     """
 
     training: "Training"
@@ -82,6 +84,7 @@ class Run:
     momentum: Mapping[str, Tensor] = field(default_factory=dict)
     optimiser: torch.optim.SGD | None = None
     hooks: tuple[AbstractHookState, ...] = ()
+    conditions: Conditions = Conditions()
 
     @property
     def processes(self) -> Processes:

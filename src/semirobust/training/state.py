@@ -11,6 +11,7 @@ from semirobust.core.state import State
 from semirobust.core.tensor_files import bytes_of
 from semirobust.data.base.images import Images
 from semirobust.layers.scores import ScoreName
+from semirobust.records.conditions import Conditions
 from semirobust.training.validation import ValidationScores
 
 __all__ = ["EpochLog", "EpochProgress", "TrainState", "digest", "snapshot"]
@@ -30,6 +31,8 @@ class EpochLog:
         trained_parameters: how many parameters that is.
         metrics: what validation gave, by name.
         by_layer: measures by layer that were followed, by measure and then by the layer's index.
+        conditions: those under which its steps were computed; several where it was interrupted and went on
+            under others.
     """
 
     epoch: int
@@ -41,6 +44,7 @@ class EpochLog:
     trained_parameters: int
     metrics: Mapping[str, float] = field(default_factory=dict)
     by_layer: Mapping[ScoreName, Mapping[int, float]] = field(default_factory=dict)
+    conditions: tuple[Conditions, ...] = ()
 
     @property
     def scores(self) -> ValidationScores:
@@ -59,6 +63,7 @@ class EpochProgress:
         loss: sum of the outer loss over the images seen.
         seen: images seen.
         seconds: how long that took.
+        conditions: those under which they were done, in order.
     """
 
     selected: bool = False
@@ -67,6 +72,7 @@ class EpochProgress:
     loss: float = 0.0
     seen: int = 0
     seconds: float = 0.0
+    conditions: tuple[Conditions, ...] = ()
 
 
 @dataclass

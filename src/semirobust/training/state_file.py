@@ -9,8 +9,9 @@ from torch import Tensor
 
 from semirobust.core.errors import InputError
 from semirobust.core.state import State, grouped, in_groups
-from semirobust.core.tensor_files import read_checked, write_checked
+from semirobust.core.tensor_files import read_checked, write_tensors
 from semirobust.layers.scores import ScoreName
+from semirobust.records.conditions import Conditions
 from semirobust.training.state import EpochLog, EpochProgress, TrainState
 
 __all__ = ["delete_previous", "delete_state", "has_state", "read_state", "write_state"]
@@ -27,7 +28,7 @@ def write_state(path: Path, state: TrainState, groups: Mapping[str, Mapping[str,
     content = {"state": _plain(state), "key": key, "format": _FORMAT}
     if path.exists():
         path.replace(_previous(path))
-    write_checked(path, in_groups(groups), content)
+    write_tensors(path, in_groups(groups), content)
 
 
 def has_state(path: Path) -> bool:
@@ -98,14 +99,21 @@ def _state(entries: dict[str, Any]) -> TrainState:
             **entries,
             "layers": _tuple(entries["layers"]),
             "logs": logs,
-            "underway": EpochProgress(**underway) if underway else None,
+            "underway": EpochProgress(**{**underway, **_conditions(underway)}) if underway else None,
         }
     )
 
 
 def _log(entries: dict[str, Any]) -> EpochLog:
     by_layer = {ScoreName(measure, part): dict(values) for measure, part, values in entries["by_layer"]}
-    return EpochLog(**{**entries, "layers": _tuple(entries["layers"]), "by_layer": by_layer})
+    more = {"layers": _tuple(entries["layers"]), "by_layer": by_layer}
+    return EpochLog(**{**entries, **more, **_conditions(entries)})
+
+
+def _conditions(entries: Mapping[str, Any]) -> dict[str, tuple[Conditions, ...]]:
+    """Those of an epoch; of one before they were noted, that nothing is known of them."""
+    noted: list[Any] = entries.get("conditions") or [{}]
+    return {"conditions": tuple(map(Conditions.read, noted))}
 
 
 def _tuple(layers: list[int] | None) -> tuple[int, ...] | None:

@@ -1,8 +1,10 @@
 """Training: its settings, and what a run gives."""
 
+import hashlib
+import itertools
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -14,6 +16,7 @@ from semirobust.augment import AUGMENTATIONS, augmentation
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import notes
+from semirobust.core.own_code import code_of, settings_text
 from semirobust.core.plain import anywhere
 from semirobust.core.processes import Processes
 from semirobust.core.progress import Progress, silent
@@ -24,6 +27,7 @@ from semirobust.fast.policy import Fast, check_fast
 from semirobust.layers.quiet import device_of
 from semirobust.objectives import AbstractObjective
 from semirobust.objectives.adversarial import Adversarial
+from semirobust.records.conditions import Conditions, spoken
 from semirobust.training import engine
 from semirobust.training.hooks import AbstractHook
 from semirobust.training.run import Run
@@ -57,6 +61,11 @@ class Trained:
     logs: tuple[EpochLog, ...]
     stopped: str
     notes: tuple[str, ...] = ()
+
+    @property
+    def conditions(self) -> tuple[Conditions, ...]:
+        """Those under which its epochs were computed, each once."""
+        return tuple(dict.fromkeys(each for log in self.logs for each in log.conditions))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +170,10 @@ class Training:
             state_file: where the state is saved after each epoch, and within one; a run whose file is already
                 there continues from it.
             save_every: seconds within an epoch after which a single process saves it again.
-            key: what must be equal for a state to be resumed, such as a hash of the settings; the initial
-                weights and the training images must be equal in any case.
+            key: what must be equal for a state to be resumed, such as a hash of more settings; this
+                training, the seed, the initial weights and the training images must be equal in any case.
+                Another version, other threads, another processor or code of your own that was edited is
+                said in the notes, and noted with each epoch.
             on_step: told of every step.
             on_epoch: told of every epoch.
         """
@@ -171,13 +182,13 @@ class Training:
         devices = fabric or _where_it_is(model)
         if state_file is not None:
             names = ",".join(hook.name for hook in self.hooks)
-            key = f"{key}/{names}/{digest(model.state_dict(), images)}"
+            key = f"{key}/{names}/{digest(model.state_dict(), images)}/{_hash(self, as_seed(seed))}"
 
         def save(run: Run) -> None:
             if state_file is not None and devices.is_global_zero:
                 write_state(state_file, run.state, engine.tensors(run), key)
 
-        run = engine.begin(self, model, images, as_seed(seed), devices)
+        run = engine.begin(self, model, images, as_seed(seed), devices, code_of(self, validate, model))
         note = ""
         if state_file is not None:
             note = engine.resume(run, state_file, key) if has_state(state_file) else ""
@@ -199,8 +210,28 @@ class Training:
             run.state.best_epoch,
             tuple(run.state.logs),
             run.state.stopped,
-            ((note,) if note else ()) + notes(),
+            ((note,) if note else ()) + _changed(run.state.logs) + notes(),
         )
+
+
+def _hash(training: Training, seed: Seed) -> str:
+    """The settings of a training that differ from the defaults, and its seed: a setting that a later version
+    adds changes nothing. Under a constant learning rate a run may go on for more epochs.
+    """
+    if training.schedule == "constant":
+        training = replace(training, epochs=0)
+    return hashlib.sha256(f"{settings_text(training)} {seed}".encode()).hexdigest()[:12]
+
+
+def _changed(logs: Sequence[EpochLog]) -> tuple[str, ...]:
+    """A sentence where epochs were computed under several conditions."""
+    parts: list[tuple[str, Conditions]] = []
+    for same, group in itertools.groupby(logs, lambda log: log.conditions):
+        numbers = [log.epoch for log in group]
+        epochs = f"epoch {numbers[0]}" if len(numbers) == 1 else f"epochs {numbers[0]} to {numbers[-1]}"
+        parts += [(f"part of {epochs}" if len(same) > 1 else epochs, each) for each in same]
+    said = spoken(parts)
+    return (f"this run was {said}",) if said else ()
 
 
 def _where_it_is(model: nn.Module) -> Fabric:

@@ -22,6 +22,7 @@ from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images, Splits
 from semirobust.evaluation.accuracy import Evaluation, evaluate
 from semirobust.evaluation.proportion import Accuracy, Proportion, Summary
+from semirobust.evaluation.resume import without_damaged
 from semirobust.evaluation.sanity import Check, sanity_checks
 from semirobust.evaluation.sweep import Sweep, sweep
 from semirobust.evaluation.transfer import Transfer, transfer
@@ -98,6 +99,8 @@ def evaluate_subject(
     plan = _Plan.of(recipe, attacks, models, splits)  # what cannot be done is said before any work
     weights = {} if out is None else {WEIGHTS: check_same_network(out, model, recipe.model.name)}
     state = None if out is None else out / f"evaluate-{at.config}.safetensors"
+    damaged = without_damaged(state) if state is not None and fabric.is_global_zero else []
+    fabric.barrier()
     with noting():  # whether clean accuracy is plausible has been looked at
         result = evaluate(
             model,
@@ -116,12 +119,13 @@ def evaluate_subject(
         _checked(model, test, recipe, seed, progress),
         plan.sweep(model, test, recipe, seed, progress),
         plan.transfer(models, test, seed, progress),
-        (*_rejections(result), *(note for note in result.notes if note not in subject.notes)),
+        (*_rejections(result), *(note for note in result.notes if note not in subject.notes), *damaged),
     )
     if out is not None and fabric.is_global_zero:
         notes = [
             *data_notes(splits, at),
             *notes_on([note for note in subject.notes if note not in result.notes], at),
+            *notes_on(damaged, at),
             Finding(topic=Topic.INFERENCE, text=f"searched with the model {result.inference}", origin=at),
         ]
         pictures = example_pictures(model, test, attacks[-1], recipe.evaluate.pictures, at, seed=seed)

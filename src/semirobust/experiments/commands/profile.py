@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from semirobust.attacks import AbstractAttack
+from semirobust.core.own_code import code_of
 from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
@@ -23,6 +24,7 @@ from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES, AbstractLayerMeasure, MeasureContext
 from semirobust.measures.base.profile_cache import ProfileCache
+from semirobust.records.conditions import Conditions
 from semirobust.records.schema import About, Finding, Number, Origin, Quantity, Topic
 from semirobust.records.store import AnyRecord
 
@@ -51,7 +53,8 @@ def profile(
     ledger, weights = None, {}
     if out is not None:
         weights = {WEIGHTS: check_same_network(out, model, recipe.model.name)}
-        key = evaluation_key(model, *test.all(), (at.config, at.seed, at.device))
+        code = code_of(*settings.measures, settings.attack, model)
+        key = evaluation_key(model, *test.all(), (at.config, at.seed, Conditions.now(fabric.device, code)))
         ledger = ProfileCache(out / f"profile-{at.config}", key)
     layers, scores = layer_scores(
         model,
@@ -69,6 +72,7 @@ def profile(
             *notes_on(subject.notes, at),
         ]
         head += [*data_notes(subject.inputs.splits, at), *layer_entries(model, layers, at)]
+        head += notes_on(ledger.damaged if ledger is not None else [], at)
         said = write_stage(out, "2-profile", [*head, *score_records(scores, at)])
         if said and scores:
             scores = [*scores[:-1], replace(scores[-1], notes=(*scores[-1].notes, f"{said}."))]

@@ -13,6 +13,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.state import load_state
+from semirobust.core.tensor_files import set_aside
 from semirobust.core.text import slug
 from semirobust.data.base.images import Images
 from semirobust.experiments import build
@@ -29,6 +30,7 @@ from semirobust.layers.map import layer_map
 from semirobust.procedures.lottery import Level, Lottery
 from semirobust.pruning.channels import without_features
 from semirobust.pruning.saliencies import SALIENCIES
+from semirobust.records.conditions import spoken
 from semirobust.records.schema import About, Finding, Number, Origin, Quantity, Topic
 from semirobust.records.store import AnyRecord, read_records, write_records
 from semirobust.training.training import Training
@@ -172,6 +174,7 @@ class _Job:
             else self.spec.build(self.recipe.seed + number)
         )
         folder = self.out / f"seed-{number}" / slug(name)
+        self._set_aside_without_records(folder, lottery)
         about = About(arm=name, seed=number)
         levels = lottery(
             start.to(self.fabric.device),
@@ -190,6 +193,11 @@ class _Job:
         found = [
             record for level in levels for record in read_records(folder / f"level-{level.number}.jsonl")
         ]
+        parts = [(f"level {level.number}", each) for level in levels for each in level.conditions]
+        if said := spoken(parts):
+            found.append(
+                Finding(topic=Topic.NOTE, text=f"the levels were {said}", about=about, origin=self.at)
+            )
         if first:
             kept, why = self._kept(found, levels)
             text = (
@@ -209,6 +217,20 @@ class _Job:
                 text, level = f"{text}, but {caution}", "warning"
             found.append(Finding(topic=Topic.KEPT, text=text, level=level, about=about, origin=self.at))
         return found
+
+    def _set_aside_without_records(self, folder: Path, lottery: Lottery) -> None:
+        """A level whose records are lost or damaged is trained again, since they are made with it."""
+        for number in range(lottery.levels + 1):
+            weights, records = folder / f"level-{number}.safetensors", folder / f"level-{number}.jsonl"
+            if not weights.is_file():
+                continue
+            try:
+                read_records(records)
+            except InputError:
+                then = f"level {number} is trained anew"
+                if records.is_file():
+                    set_aside(records, then)
+                set_aside(weights, then, why="has no records beside it")
 
     def _config(self) -> str:
         """What the levels depend on: not which of them is kept."""

@@ -1,6 +1,7 @@
 """Files with the results of a profile so far, from which an interrupted profile resumes."""
 
 import dataclasses
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,26 +12,32 @@ from torch import Tensor
 
 from semirobust.core.errors import InputError
 from semirobust.core.processes import ALONE, Processes
-from semirobust.core.tensor_files import read_checked, write_checked
+from semirobust.core.tensor_files import read_checked, write_tensors
 from semirobust.layers.scores import LayerScores
 
 __all__ = ["ProfileCache"]
 
+_LOG = logging.getLogger("semirobust.measures")
 _Entry = tuple[dict[str, Any], dict[str, Tensor]]
 
 
 class ProfileCache:
     """The perturbed images and the scores of each measure, each in a file.
 
-    A file that is damaged, or of another profile, is ignored and written again.
+    A file that is damaged, or of another profile, is ignored and written again; of a damaged one that is
+    said.
 
     Args:
         stem: the beginning of the names of the files; None stores nothing.
         key: of the profile.
+
+    Attributes:
+        damaged: a sentence for each file that was.
     """
 
     def __init__(self, stem: Path | None, key: str) -> None:
         self.stem, self.key = stem, key
+        self.damaged: list[str] = []
 
     def images(self, make: Callable[[], Tensor], processes: Processes = ALONE) -> Tensor:
         """The perturbed images (N, ...); all ``processes`` make them together, or none does."""
@@ -62,20 +69,26 @@ class ProfileCache:
 
     def _write(self, name: str, tensors: dict[str, Tensor], entries: dict[str, Any]) -> None:
         if self.stem is not None:
-            write_checked(
+            write_tensors(
                 self.stem.with_name(f"{self.stem.name}.{name}.safetensors"),
                 tensors,
-                {"key": self.key, **entries},
+                {"key": self.key, "name": name, **entries},
             )
 
     def _read(self, name: str) -> _Entry | None:
         if self.stem is None:
             return None
-        try:
-            entries, tensors = read_checked(self.stem.with_name(f"{self.stem.name}.{name}.safetensors"))
-        except InputError:
+        file = self.stem.with_name(f"{self.stem.name}.{name}.safetensors")
+        if not file.exists():
             return None
-        return (entries, tensors) if entries.get("key") == self.key else None
+        try:
+            entries, tensors = read_checked(file)
+        except InputError:
+            self.damaged.append(f"{file.name} is damaged; what it held was measured anew")
+            _LOG.warning("%s", self.damaged[-1])
+            return None
+        of_this = (entries.get("key"), entries.get("name")) == (self.key, name)
+        return (entries, tensors) if of_this else None
 
 
 def _packed(scores: LayerScores, place: str) -> _Entry:

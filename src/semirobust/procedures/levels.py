@@ -1,0 +1,62 @@
+"""The levels of a lottery: what each gave, and the files in which they are kept."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torch import Tensor
+
+from semirobust.core.state import grouped, in_groups
+from semirobust.core.tensor_files import read_checked, write_tensors
+from semirobust.pruning.masks import Masks
+from semirobust.records.conditions import Conditions
+from semirobust.training.training import Trained
+
+__all__ = ["Level", "level_file", "read_level", "write_level"]
+
+
+@dataclass(frozen=True)
+class Level:
+    """One round: what was left, and what training it gave.
+
+    Attributes:
+        number: 0 is the whole network.
+        masks: what was left while it trained.
+        best: its weights at the epoch that validated best.
+        last: its weights at the last epoch, from which the next level is pruned.
+        trained: the run; None where the level was done before and is only read.
+        conditions: those under which it was trained; several where it was interrupted and went on under
+            others.
+    """
+
+    number: int
+    masks: Masks
+    best: Mapping[str, Tensor] = field(repr=False)
+    last: Mapping[str, Tensor] = field(repr=False)
+    trained: Trained | None = field(default=None, repr=False)
+    conditions: tuple[Conditions, ...] = ()
+
+
+def write_level(folder: Path, level: Level, key: str) -> None:
+    """Keep a level for :func:`read_level`, with the ``key`` of what it depends on."""
+    tensors = in_groups({"best": level.best, "last": level.last, "mask": level.masks.by_name})
+    conditions = [each.plain() for each in level.conditions]
+    entries = {"key": key, "level": level.number, "conditions": conditions}
+    write_tensors(level_file(folder, level.number), tensors, entries)
+
+
+def read_level(folder: Path, number: int) -> Level:
+    """A level that a lottery kept in its ``folder``.
+
+    Raises:
+        InputError: it is not there, or damaged.
+    """
+    entries, tensors = read_checked(level_file(folder, number))
+    groups = grouped(tensors, ("best", "last", "mask"))
+    conditions = tuple(map(Conditions.read, entries.get("conditions", [])))
+    return Level(number, Masks(groups["mask"]), groups["best"], groups["last"], conditions=conditions)
+
+
+def level_file(folder: Path, number: int) -> Path:
+    """Where a level is kept."""
+    return folder / f"level-{number}.safetensors"

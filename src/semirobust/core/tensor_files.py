@@ -31,6 +31,7 @@ __all__ = [
 
 _METADATA = "semirobust"  # the one entry of a safetensors header that this project writes
 _CHECKSUM = "sum"
+_REMEDY = "; take another copy"
 _LOG = logging.getLogger("semirobust.core")
 
 _VERSIONS = "versions"  # of modules, in that entry
@@ -66,7 +67,7 @@ def read_stored(path: Path) -> Content:
     except ValueError as error:
         raise _unreadable(path, error) from None
     if own.get(_CHECKSUM, "") not in ("", _checksum(tensors, own)):
-        raise InputError(f"{path.name}: damaged, its content is not what was written; take another copy")
+        raise InputError(f"{path.name}: damaged, its content is not what was written{_REMEDY}")
     return Content((Stored("", {**tensors, **twins}, versions),), {})
 
 
@@ -162,7 +163,10 @@ def read_checked(path: Path) -> tuple[dict[str, Any], State]:
         raise _unreadable(path, error) from None
     if not sealed:
         raise InputError(f"{path.name}: damaged, it has no checksum")
-    return read_metadata(path), read_tensors(path)
+    try:
+        return read_metadata(path), read_tensors(path)
+    except InputError as error:  # without the remedy for weights, which is another copy
+        raise InputError(str(error).removesuffix(_REMEDY)) from None
 
 
 def set_aside(path: Path, then: str, *, why: str = "is damaged") -> str:

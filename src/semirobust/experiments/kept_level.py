@@ -1,14 +1,34 @@
-"""Which level of pruning is good enough, from its records."""
+"""Levels of pruning by their records: whether they are whole, and which is good enough."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
+from semirobust.core.errors import InputError
+from semirobust.core.tensor_files import set_aside
 from semirobust.data.base.images import Images
 from semirobust.experiments.chance import no_better_than_chance
 from semirobust.experiments.sections import Prune
 from semirobust.records.schema import Number, Quantity
-from semirobust.records.store import AnyRecord
+from semirobust.records.store import AnyRecord, read_records
 
-__all__ = ["nothing_said", "scores_by_level", "within"]
+__all__ = ["nothing_said", "scores_by_level", "within", "without_records"]
+
+
+def without_records(folder: Path, levels: int) -> None:
+    """Set a kept level aside whose records are lost or damaged: it is trained again, since they are made with
+    it.
+    """
+    for number in range(levels + 1):
+        weights, records = folder / f"level-{number}.safetensors", folder / f"level-{number}.jsonl"
+        if not weights.is_file():
+            continue
+        try:
+            read_records(records)
+        except InputError:
+            then = f"level {number} is trained anew"
+            if records.is_file():
+                set_aside(records, then)
+            set_aside(weights, then, why="has no records beside it")
 
 
 def within(scores: Mapping[int, float], number: int, tolerance: float) -> bool:

@@ -13,14 +13,13 @@ from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.state import load_state
-from semirobust.core.tensor_files import set_aside
 from semirobust.core.text import slug
 from semirobust.data.base.images import Images
 from semirobust.experiments import build
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.inputs import Inputs
-from semirobust.experiments.kept_level import nothing_said, scores_by_level, within
+from semirobust.experiments.kept_level import nothing_said, scores_by_level, within, without_records
 from semirobust.experiments.model_spec import ModelSpec, at_its_size, fresh_spec
 from semirobust.experiments.provenance import data_notes, notes_on, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
@@ -174,7 +173,7 @@ class _Job:
             else self.spec.build(self.recipe.seed + number)
         )
         folder = self.out / f"seed-{number}" / slug(name)
-        self._set_aside_without_records(folder, lottery)
+        without_records(folder, lottery.levels)
         about = About(arm=name, seed=number)
         levels = lottery(
             start.to(self.fabric.device),
@@ -217,20 +216,6 @@ class _Job:
                 text, level = f"{text}, but {caution}", "warning"
             found.append(Finding(topic=Topic.KEPT, text=text, level=level, about=about, origin=self.at))
         return found
-
-    def _set_aside_without_records(self, folder: Path, lottery: Lottery) -> None:
-        """A level whose records are lost or damaged is trained again, since they are made with it."""
-        for number in range(lottery.levels + 1):
-            weights, records = folder / f"level-{number}.safetensors", folder / f"level-{number}.jsonl"
-            if not weights.is_file():
-                continue
-            try:
-                read_records(records)
-            except InputError:
-                then = f"level {number} is trained anew"
-                if records.is_file():
-                    set_aside(records, then)
-                set_aside(weights, then, why="has no records beside it")
 
     def _config(self) -> str:
         """What the levels depend on: not which of them is kept."""

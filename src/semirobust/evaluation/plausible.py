@@ -27,6 +27,7 @@ _FAR = 0.1  # that accuracy has to rise by
 _ALIKE = 0.02  # of accuracy, between ways that are about as good
 _P = 1e-4  # of that rise by chance, since about ten ways are tried
 _FEWEST_ALIKE = 20  # images, for one answer to all to be no accident
+_FIRST, _FALL = 64, 4  # images that a way is tried on first, and the net loss there that ends it
 _FOLD = 5  # images of a label, for the labels to be what is guessed among
 
 
@@ -34,7 +35,8 @@ def plausibility(model: nn.Module, x: Tensor, y: Tensor, classes: Sequence[str] 
     """What is odd about the clean accuracy of ``model``, in a sentence: it is near chance, or far higher with
     another normalisation, order of channels, range of pixels or order of classes.
 
-    Tried on at most 256 images, fewer where they are large, in about ten forward passes. Far higher is 10
+    Tried on at most 256 images, fewer where they are large, in about ten forward passes: none where accuracy
+    is above 90 %, and only those on the first 64 images where more than 4 are lost there. Far higher is 10
     points, with p < 1e-4 by the sign test on the images whose verdict changes; the order of classes is
     chosen on one half and judged on the other. Near chance is an exact 99 % interval that holds chance and
     ends below the middle between chance and 1. Thresholds and procedure are our own choice.
@@ -145,9 +147,15 @@ def _best(
     and the sentence.
     """
     tried: list[tuple[_Way, Tensor]] = []
+    if int((~right).sum()) < _FAR * len(y):  # none can be far better
+        return 0.0, ""
     for way in _ways(x, own):
         try:
-            tried.append((way, _answers(_logits(model, way.x)) == y))
+            found = _answers(_logits(model, way.x[:_FIRST])) == y[:_FIRST]
+            if int(found.sum()) < int(right[:_FIRST].sum()) - _FALL:
+                continue
+            rest = _answers(_logits(model, way.x[_FIRST:])) if len(y) > _FIRST else found[:0]
+            tried.append((way, torch.cat([found, rest == y[_FIRST:]])))
         except Exception as error:  # a network can refuse pixels outside [0, 1] in any way
             _LOG.info("the network was not tried with %s (%s)", way.said, first_line(error))
     if not tried:

@@ -1,5 +1,6 @@
 """Which criterion chooses the layers whose tuning gains most, and which criteria agree."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -107,9 +108,9 @@ def choices(source: Source, attack: str, unit: str, names: Mapping[str, str]) ->
         for name, places in scores.items():
             here = {seed: places[network, seed] for seed in own if (network, seed) in places}
             if here:
-                ranks = Seeds({seed: _spearman(values, own[seed]) for seed, values in here.items()})
+                ranks = _defined({seed: _spearman(values, own[seed]) for seed, values in here.items()})
                 rows.append((ranks, (name, plain(ranks), *_first_choice(here, own))))
-        rows.sort(key=lambda row: -row[0].mean)
+        rows.sort(key=lambda row: -row[0].mean if row[0] else math.inf)
         best = Seeds({seed: max(values.values()) for seed, values in own.items()})
         mean = Seeds({seed: sum(values.values()) / len(values) for seed, values in own.items()})
         head = (
@@ -138,10 +139,15 @@ def _first_choice(
     return _firsts(scores), points(gained), points(paired(gained, mean))
 
 
-def _spearman(one: Mapping[int, float], other: Mapping[int, float]) -> float:
+def _spearman(one: Mapping[int, float], other: Mapping[int, float]) -> float | None:
+    """The rank correlation over the layers of both; None where one of them does not vary, so has no order."""
     layers = sorted(one.keys() & other.keys())
     a, b = [one[i] for i in layers], [other[i] for i in layers]
-    return float(spearmanr(a, b).statistic) if len(set(a)) > 1 and len(set(b)) > 1 else 0.0
+    return float(spearmanr(a, b).statistic) if len(set(a)) > 1 and len(set(b)) > 1 else None
+
+
+def _defined(found: Mapping[int, float | None]) -> Seeds:
+    return Seeds({seed: value for seed, value in found.items() if value is not None})
 
 
 def _repeated(gains: Mapping[int, dict[int, float]]) -> Seeds:
@@ -153,7 +159,7 @@ def _repeated(gains: Mapping[int, dict[int, float]]) -> Seeds:
         others = [other for key, other in gains.items() if key != seed]
         if others:
             found[seed] = _spearman({i: float(np.mean([o[i] for o in others])) for i in values}, values)
-    return Seeds(found)
+    return _defined(found)
 
 
 def _first(values: Mapping[int, float]) -> int:
@@ -175,7 +181,7 @@ def agreement(source: Source) -> str:
         cells: list[str] = []
         for other in names[:number]:
             both = sorted(scores[name].keys() & scores[other].keys())
-            found = Seeds(
+            found = _defined(
                 {i: _spearman(scores[name][place], scores[other][place]) for i, place in enumerate(both)}
             )
             cells.append(plain(found))

@@ -80,3 +80,25 @@ def test_a_curve_says_so_before_its_first_radius(linear):
     assert not tried
     curve = sr.sweep(linear, x, y, sr.FGSM(sr.Linf(0.1, insist=True)), [0.1, 1])
     assert curve.epsilons == (0.0, 0.1, 1.0)
+
+
+@kind(
+    "an l2 radius of 128 for images of 3 by 224 by 224 pixels, or any ball that holds images of other classes",
+    "said with the share of the images, since no network is robust there",
+    about="epsilon",
+)
+def test_a_ball_that_holds_images_of_other_classes_is_said():
+    draw = torch.Generator().manual_seed(0)
+    x, y = torch.rand(12, 3, 40, 40, generator=draw) * 0.1 + 0.4, torch.arange(12) % 3
+    model = nn.Sequential(nn.Flatten(), nn.Linear(4800, 3)).eval()
+    y = model(x).argmax(1) if len(model(x).argmax(1).unique()) > 1 else y
+    for ball in (sr.L2(6.0), sr.Linf(0.2), sr.L1(900.0)):
+        within = ball.contains(x[:, None].expand(-1, 12, -1, -1, -1).flatten(0, 1), x.repeat(12, 1, 1, 1))
+        held = int((within.view(12, 12) & (y[:, None] != y)).any(1).sum())
+        expected = f"around {held} of 12 images holds an image of another class"
+        assert held and any(expected in note for note in sr.evaluate(model, x, y, sr.FGSM(ball)).notes)
+        curve = sr.sweep(model, x, y, sr.FGSM(ball), [ball.epsilon])
+        assert any(expected in note for note in curve.notes)
+    assert any("6/255 meant?" in n for n in sr.evaluate(model, x, y, sr.FGSM(sr.L2(6.0))).notes)
+    for ball in (sr.L2(0.5), sr.Linf(8 / 255), sr.Linf(0.06)):
+        assert not any("another class" in note for note in sr.evaluate(model, x, y, sr.FGSM(ball)).notes)

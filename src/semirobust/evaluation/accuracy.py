@@ -24,10 +24,12 @@ from semirobust.evaluation.plausible import plausibility
 from semirobust.evaluation.proportion import Accuracy, Proportion, Summary
 from semirobust.evaluation.resume import Ledger, evaluation_key
 from semirobust.evaluation.runner import Runner, batches_of, correct
+from semirobust.evaluation.separation import separation
 from semirobust.evaluation.steadiness import PASSES, Steadiness
 from semirobust.fast.policy import AS_IT_IS, Fast, fast_for_evaluation
 from semirobust.layers.quiet import device_of, quiet
 from semirobust.records.conditions import Conditions
+from semirobust.threats.base.ball import AbstractBall
 
 __all__ = ["Evaluation", "evaluate", "named_attacks"]
 
@@ -173,6 +175,7 @@ def evaluate(
         if is_outermost():
             for sentence in plausibility(model, x, y):
                 note(sentence)
+        _note_separation(named, x, y)
         steady = None
         if named and bool(clean.any()):
             steady = Steadiness(model, x[clean.to(x.device)][:batch_size].to(device))
@@ -215,6 +218,14 @@ def evaluate(
         notes(),
         ByAttack(undecided, named),
     )
+
+
+def _note_separation(named: Mapping[str, AbstractAttack], x: Tensor, y: Tensor) -> None:
+    """Note balls that hold images of other classes, each once."""
+    threats = {str(attack.threat): attack.threat for attack in named.values()}
+    for threat in threats.values():
+        if isinstance(threat, AbstractBall):
+            note(separation(threat, x, y))
 
 
 def _note_gradients(

@@ -19,6 +19,7 @@ from semirobust.core.seed import Seed, as_seed
 from semirobust.evaluation.accuracy import evaluate
 from semirobust.evaluation.plausible import plausibility
 from semirobust.evaluation.proportion import Proportion, not_decided
+from semirobust.evaluation.separation import separation
 from semirobust.fast.policy import Fast
 
 __all__ = ["Sweep", "sweep"]
@@ -105,6 +106,7 @@ def sweep(
     if is_outermost():
         for sentence in plausibility(model, x, y):
             note(sentence)
+        note(separation(replace(balls[0].threat, epsilon=radii[-1]), x, y))
     correct, undecided = [clean], [torch.zeros_like(clean)]
     for number, epsilon in enumerate(radii, 1):
         # Only what no smaller radius fooled is attacked.

@@ -172,10 +172,7 @@ def evaluate(
         probe(model, x[:1].to(device), y[:1].to(device))
         batches = ((x[rows].to(device), y[rows].to(device)) for rows in batches_of(len(x), batch_size))
         clean = torch.cat([correct(model, *batch, check=True) for batch in batches])
-        if is_outermost():
-            for sentence in plausibility(model, x, y):
-                note(sentence)
-        _note_separation(named, x, y)
+        _note_images(model, x, y, named)
         steady = None
         if named and bool(clean.any()):
             steady = Steadiness(model, x[clean.to(x.device)][:batch_size].to(device))
@@ -220,8 +217,13 @@ def evaluate(
     )
 
 
-def _note_separation(named: Mapping[str, AbstractAttack], x: Tensor, y: Tensor) -> None:
-    """Note balls that hold images of other classes, each once."""
+def _note_images(model: nn.Module, x: Tensor, y: Tensor, named: Mapping[str, AbstractAttack]) -> None:
+    """Note where images are not what the network was trained on, and balls that hold images of other classes,
+    each once.
+    """
+    if is_outermost():
+        for sentence in plausibility(model, x, y):
+            note(sentence)
     threats = {str(attack.threat): attack.threat for attack in named.values()}
     for threat in threats.values():
         if isinstance(threat, AbstractBall):

@@ -233,6 +233,15 @@ def test_counts_of_operations(tmp_path, source):
     )
 
 
+@kind("a tensor `best_acc` or `epoch` beside the weights", "left out, and said", about="checkpoints")
+def test_what_a_trainer_noted(tmp_path, source):
+    noted = {"best_acc": torch.tensor(0.9), "epoch": torch.tensor([3]), "val_loss": torch.tensor(1.0)}
+    model, said = _load({**source.state_dict(), **noted}, tmp_path)
+    assert _same(model, source) and all(name in said for name in noted)
+    for name, value in (("logit_scale", torch.tensor(4.6)), ("accuracy", torch.ones(3))):
+        assert f"1 unknown (first: {name})" in _refusal({**source.state_dict(), name: value}, tmp_path)
+
+
 class _Config(dict):
     """A dictionary with a class and a state of its own."""
 

@@ -18,7 +18,15 @@ from semirobust.core.stored import Content, is_averaged, joined
 from semirobust.core.tensor_files import read_metadata, read_stored, write_tensors
 from semirobust.core.text import first_line
 from semirobust.models.base.as_classifier import normalisation_of
-from semirobust.models.base.fitting import Target, Trial, fits_of, is_count, normalisations_in, targets_in
+from semirobust.models.base.fitting import (
+    Target,
+    Trial,
+    fits_of,
+    is_count,
+    is_noted,
+    normalisations_in,
+    targets_in,
+)
 from semirobust.models.base.misfit import misfit
 
 __all__ = ["load_checkpoint", "read_metadata", "save_model"]
@@ -217,6 +225,9 @@ def _left_out(chosen: Trial, others: Sequence[Trial]) -> list[str]:
     counts = sorted({last for name in names if is_count(name) and (last := name.rpartition(".")[2])})
     if counts:
         said.append(f"entries that count and are no weights were left out: {', '.join(counts)}")
+    noted = [name for name in chosen.harmless if is_noted(name, chosen.filled[name])]
+    if noted:
+        said.append(f"numbers that a trainer noted are no weights and were left out: {', '.join(noted)}")
     return said
 
 

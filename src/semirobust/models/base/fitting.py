@@ -14,7 +14,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.stored import Stored, joined
 from semirobust.models.base.derived import whole
 
-__all__ = ["Target", "Trial", "fits_of", "is_count", "normalisations_in", "targets_in", "trials"]
+__all__ = ["Target", "Trial", "fits_of", "is_count", "is_noted", "normalisations_in", "targets_in", "trials"]
 
 # Modules that others are put into, whose names stand inside the names of weights.
 _WRAPPERS = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -25,11 +25,23 @@ _MAX_CHANNELS = 16
 _MAX_PREFIXES = 40
 # What counters of operations (thop) leave in every module, and how many networks were averaged.
 _COUNTS = ("total_ops", "total_params", "n_averaged")
+# What trainers note beside weights, as a single number.
+_NOTED = re.compile(
+    r"((best|val|valid|test|train|eval|last|final|top)_?)*"
+    r"(acc|acc1|acc5|accuracy|prec|prec1|top1|top5|loss|score|metric|epoch|epochs|iter|iters|iteration|"
+    r"step|steps|global_step|lr|learning_rate|seed|time|map|auc|f1)",
+    re.IGNORECASE,
+)
 
 
 def is_count(name: str) -> bool:
     """Whether an entry counts operations or averaged networks, which no network computes with."""
     return name.rpartition(".")[2] in _COUNTS
+
+
+def is_noted(name: str, tensor: Tensor) -> bool:
+    """Whether an entry is a number that a trainer noted, such as ``best_acc``."""
+    return not tensor.is_nested and tensor.numel() == 1 and _NOTED.fullmatch(name) is not None
 
 
 def is_counter(name: str) -> bool:
@@ -107,11 +119,15 @@ class Trial:
 
     @cached_property
     def harmless(self) -> list[str]:
-        """Entries under the prefix that no module computes with: counts, and a normalisation."""
+        """Entries under the prefix that no module computes with: counts, what a trainer noted, and a
+        normalisation.
+        """
         extra = self.filled.keys() - self.target.expected.keys()
         pairs = normalisations_in({name: self.filled[name] for name in extra})
         named = {name for pair in pairs for name in pair}
-        return sorted(name for name in extra if is_count(name) or name in named)
+        return sorted(
+            name for name in extra if is_count(name) or name in named or is_noted(name, self.filled[name])
+        )
 
     @cached_property
     def unfit(self) -> dict[str, str]:

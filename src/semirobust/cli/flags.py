@@ -133,7 +133,7 @@ def entries(texts: Sequence[str]) -> dict[str, Any]:
             raise InputError(f"--set: expected section.key=value, got {entry!r}")
         try:
             changes[key.strip()] = json.loads(text)
-        except (json.JSONDecodeError, RecursionError):
+        except (ValueError, RecursionError):  # also of a number with too many digits
             changes[key.strip()] = text
     return changes
 

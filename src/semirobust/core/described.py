@@ -9,12 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
+from semirobust.core.budget import BUDGET
 from semirobust.core.errors import InputError
 
-__all__ = ["MAX_INSTRUCTIONS", "Called", "Name", "describe"]
-
-# Half a million are a large checkpoint with its optimizer.
-MAX_INSTRUCTIONS = 5_000_000
+__all__ = ["Called", "Name", "Spent", "describe"]
 
 # What would be called in these can be meant to do harm alone.
 _HARMFUL = {
@@ -26,6 +24,9 @@ _HARMFUL_NAMES = frozenset(
     for module in ("builtins", "__builtin__")
     for name in ("eval", "exec", "execfile", "compile", "__import__", "open")
 )
+
+
+_ORDERED = "collections.OrderedDict"
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +55,37 @@ class Called:
     entries: dict[Any, Any] = field(default_factory=dict)
 
 
-def describe(file: IO[bytes]) -> Any:
+@dataclass(eq=False)
+class Spent:
+    """What descriptions have cost so far, over all pickles of a file.
+
+    Attributes:
+        size: of the file, in bytes.
+        calls: what they called, in order.
+        plain: whether they changed nothing but lists and dictionaries, as pickles of weights do.
+    """
+
+    size: int = 0
+    calls: list[Called] = field(default_factory=list)
+    plain: bool = True
+
+    def __post_init__(self) -> None:
+        self.left = max(BUDGET.instructions, self.size // BUDGET.bytes_per_instruction)
+        self.copies = self.left + 2 * self.size
+
+    def spend(self, *, copied: int = 0) -> None:
+        """Count one instruction, and the values or characters that it copies.
+
+        Raises:
+            InputError: there are more than in any checkpoint.
+        """
+        self.left -= 1
+        self.copies -= copied
+        if self.left < 0 or self.copies < 0:
+            raise InputError("a pickle of more instructions than any checkpoint has; it was not read")
+
+
+def describe(file: IO[bytes], spent: Spent | None = None) -> Any:
     """The object in the pickle that ``file`` stands at: containers, numbers and text as they are, all else as
     :class:`Name` and :class:`Called`. The file stands behind the pickle afterwards.
 
@@ -64,21 +95,21 @@ def describe(file: IO[bytes]) -> Any:
         InputError: the pickle would run commands, or has more instructions than any checkpoint.
         ValueError, IndexError, KeyError, TypeError, AttributeError: it is damaged.
     """
-    return _Machine().run(file)
+    return _Machine(spent or Spent()).run(file)
 
 
 class _Machine:
     """The stack and the memory of a pickle (protocols 0 to 5)."""
 
-    def __init__(self) -> None:
+    def __init__(self, spent: Spent) -> None:
+        self.spent = spent
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
 
     def run(self, file: IO[bytes]) -> Any:
-        for count, (operation, argument, _) in enumerate(pickletools.genops(file)):
-            if count > MAX_INSTRUCTIONS:
-                raise InputError("a pickle of more instructions than any checkpoint has; it was not read")
+        for operation, argument, _ in pickletools.genops(file):
+            self.spent.spend()
             name = operation.name
             if name in _VALUES:
                 self.stack.append(argument)
@@ -109,14 +140,33 @@ class _Machine:
 
     def append(self, values: list[Any]) -> None:
         target = self.stack[-1]
+        self.spent.plain &= isinstance(target, list)
         (target.items if isinstance(target, Called) else target).extend(values)
 
     def set(self, values: list[Any]) -> None:
         target = self.stack[-1]
-        (target.entries if isinstance(target, Called) else target).update(_pairs(values))
+        self.spent.plain &= isinstance(target, dict) or target.name == _ORDERED
+        (target.entries if isinstance(target, Called) else target).update(self.pairs(values))
+
+    def pairs(self, values: list[Any]) -> list[tuple[Any, Any]]:
+        found = list(_pairs(values))
+        self.spent.plain &= 2 * len(found) == len(values)
+        return found
+
+    def add(self, values: list[Any]) -> None:
+        self.spent.plain = False  # a set hashes what it is given
+        self.append(values)
 
     def call(self, arguments: Any, function: Any) -> None:
-        self.stack.append(_called(function, arguments))
+        for argument in arguments if isinstance(arguments, tuple) else ():
+            if isinstance(argument, list | str | tuple):  # which the call may copy, each time
+                self.spent.spend(copied=len(argument))
+        found = _called(function, arguments)
+        if isinstance(found, Called):
+            self.spent.calls.append(found)
+        elif isinstance(found, bytes):
+            self.spent.plain = False
+        self.stack.append(found)
 
     def call_new(self, _keywords: Any, arguments: Any, function: Any) -> None:
         self.call(arguments, function)
@@ -126,8 +176,23 @@ class _Machine:
         self.call(tuple(arguments), function)
 
     def build(self, state: Any) -> None:
-        if isinstance(self.stack[-1], Called):
-            self.stack[-1].state = state
+        target = self.stack[-1]
+        self.spent.plain &= isinstance(target, Called) and target.name == _ORDERED
+        self.spent.spend(copied=len(state) if isinstance(state, dict) else 0)
+        if isinstance(target, Called):
+            target.state = state
+
+    def refer(self, reference: Any) -> None:
+        found = _outside(reference)
+        if isinstance(found, Called):
+            self.spent.calls.append(found)
+        self.stack.append(found)
+
+    def name(self) -> None:
+        name, module = self.stack.pop(), self.stack.pop()
+        if len(module) + len(name) > BUDGET.pickle_name:
+            raise InputError("a pickle with names of absurd length; it was not read")
+        self.stack.append(Name(f"{module}.{name}"))
 
     def put(self, index: int) -> None:
         self.memo[index] = self.stack[-1]
@@ -156,8 +221,11 @@ def _called(function: Any, arguments: Any) -> Any:
             return text.encode("latin1")
         case "torch.Size", ((list() | tuple()) as sizes,):
             return tuple(sizes)
-        case "collections.OrderedDict", (list() as given,):  # as Python 2 wrote it
-            return Called(name, entries=dict(_pairs([part for pair in given for part in pair])))
+        case _ if (
+            name == _ORDERED and arguments and isinstance(given := arguments[0], list)
+        ):  # as Python 2 wrote it
+            pairs = [pair for pair in given if isinstance(pair, list | tuple) and len(pair) == 2]
+            return Called(name, entries=dict(_pairs([part for pair in pairs for part in pair])))
         case _:
             return Called(name or "something without a name", arguments)
 
@@ -198,25 +266,25 @@ _STEPS: dict[str, Callable[[_Machine, Any], Any]] = {
     "LIST": lambda m, _: m.collect(list),
     "TUPLE": lambda m, _: m.collect(tuple),
     "FROZENSET": lambda m, _: m.collect(list),
-    "DICT": lambda m, _: m.collect(lambda values: dict(_pairs(values))),
+    "DICT": lambda m, _: m.collect(lambda values: dict(m.pairs(values))),
     "TUPLE1": lambda m, _: m.last(1),
     "TUPLE2": lambda m, _: m.last(2),
     "TUPLE3": lambda m, _: m.last(3),
     "APPEND": lambda m, _: m.append([m.stack.pop()]),
     "APPENDS": lambda m, _: m.append(m.since_mark()),
-    "ADDITEMS": lambda m, _: m.append(m.since_mark()),
+    "ADDITEMS": lambda m, _: m.add(m.since_mark()),
     "SETITEM": lambda m, _: m.set([m.stack.pop(), m.stack.pop()][::-1]),
     "SETITEMS": lambda m, _: m.set(m.since_mark()),
     "GLOBAL": lambda m, text: m.stack.append(_name(text)),
-    "STACK_GLOBAL": lambda m, _: m.stack.append(Name(".".join([m.stack.pop(), m.stack.pop()][::-1]))),
+    "STACK_GLOBAL": lambda m, _: m.name(),
     "REDUCE": lambda m, _: m.call(m.stack.pop(), m.stack.pop()),
     "NEWOBJ": lambda m, _: m.call(m.stack.pop(), m.stack.pop()),
     "NEWOBJ_EX": lambda m, _: m.call_new(m.stack.pop(), m.stack.pop(), m.stack.pop()),
     "INST": lambda m, text: m.call_marked(_name(text)),
     "OBJ": lambda m, _: m.call_marked(),
     "BUILD": lambda m, _: m.build(m.stack.pop()),
-    "BINPERSID": lambda m, _: m.stack.append(_outside(m.stack.pop())),
-    "PERSID": lambda m, text: m.stack.append(_outside(text)),
+    "BINPERSID": lambda m, _: m.refer(m.stack.pop()),
+    "PERSID": lambda m, text: m.refer(text),
     "PUT": lambda m, index: m.put(index),
     "BINPUT": lambda m, index: m.put(index),
     "LONG_BINPUT": lambda m, index: m.put(index),

@@ -11,7 +11,6 @@ import io
 import os
 import secrets
 import stat
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,9 +21,7 @@ from semirobust.core.errors import InputError
 __all__ = [
     "UNFINISHED",
     "Linked",
-    "check_archive",
     "check_inside",
-    "check_size",
     "delete",
     "given_file",
     "given_folder",
@@ -40,8 +37,6 @@ __all__ = [
 
 UNFINISHED = ".semirobust-part"  # the suffix of files that are still being written
 
-# An archive may unpack to 1 GiB, or to 100 times its own size where that is more.
-_ALWAYS_ALLOWED, _MAX_RATIO = 1 << 30, 100
 _LEAST = 1 << 20  # bytes that may be read of a file whose size is said to be less, as in /proc
 _KINDS = {
     stat.S_IFLNK: "a symbolic link",
@@ -216,23 +211,6 @@ def _linked(path: Path) -> Linked:
         f"{path}: is a symbolic link, which is neither followed nor replaced there; put the file itself in"
         " its place, or choose another name"
     )
-
-
-def check_archive(path: Path) -> None:
-    """Raise ``InputError`` where a zip file would unpack to far more bytes than data do."""
-    with opened(path) as file, zipfile.ZipFile(file) as archive:
-        check_size(path, sum(entry.file_size for entry in archive.infolist()))
-
-
-def check_size(path: Path, size: int, *, always_allowed: int = _ALWAYS_ALLOWED) -> None:
-    """Raise ``InputError`` where ``size`` unpacked bytes are far too many for the archive at ``path``.
-
-    Black pixels pack well, but gigabytes of them in a few megabytes are an attack on the machine.
-    """
-    if size > max(always_allowed, _MAX_RATIO * path.stat().st_size):
-        raise InputError(
-            f"{path.name}: would unpack {path.stat().st_size:,} bytes to {size:,}; it was not read"
-        )
 
 
 def make_folder(path: Path) -> None:

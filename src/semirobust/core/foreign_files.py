@@ -3,6 +3,7 @@
 import zipfile
 from pathlib import Path
 
+from semirobust.core.archives import has_too_many
 from semirobust.core.errors import InputError
 
 __all__ = ["broken", "check_is_file", "recognised"]
@@ -94,6 +95,8 @@ def recognised(path: Path) -> str | None:
 
 def _archive(path: Path) -> str | None:
     """What a zip archive is that torch.save did not write."""
+    if has_too_many(path):
+        return None
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -25,7 +25,7 @@ from typing import Any, Protocol, Union, get_args, get_origin
 
 from semirobust.core.docstrings import meanings
 from semirobust.core.errors import InputError
-from semirobust.core.values import Misfit, as_json, checked, words
+from semirobust.core.values import Misfit, as_json, checked, shortly, words
 
 __all__ = ["FAMILIES", "Family", "Setting", "build", "plain", "setting", "settings_of"]
 
@@ -309,7 +309,7 @@ class _Field:
         options = checked(self.options, dict[str, Any], tree.get(self.options, {}))
         if not name and type(None) in get_args(self.hint):
             if options:
-                raise Misfit(self.options, f"expected none without {self.name}, got {options!r}")
+                raise Misfit(self.options, f"expected none without {self.name}, got {shortly(options)}")
             return None
         return self._made(family, name or "", options, given)
 

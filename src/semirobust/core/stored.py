@@ -1,16 +1,27 @@
 """Where the weights are in what a checkpoint holds."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections import deque
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from semirobust.core.budget import BUDGET, check_count, check_name
+from semirobust.core.built import NUMPY_ARRAY, Ignored
 from semirobust.core.errors import InputError
-from semirobust.core.torch_files import NUMPY_ARRAY, Ignored
 
-__all__ = ["Content", "Stored", "checked_versions", "is_averaged", "joined", "stored_in"]
+__all__ = [
+    "Content",
+    "Stored",
+    "check_names",
+    "check_written_out",
+    "checked_versions",
+    "is_averaged",
+    "joined",
+    "stored_in",
+]
 
 # Under which keys trainers put weights, the least ambiguous first; after these any other, then averages.
 _KEYS = (
@@ -27,7 +38,7 @@ _KEYS = (
     "module",
 )
 _AVERAGED = re.compile(r"(^|[._-])(ema|swa|wa|avg|averaged?|teacher|shadow|momentum|slow)($|[._-]|\d)", re.I)
-_MAX_DEPTH, _MAX_DICTIONARIES = 6, 10_000
+_MAX_DEPTH = 6
 _SHOWN = 5
 
 
@@ -75,10 +86,11 @@ def stored_in(name: str, content: Any) -> Content:
     """The dictionaries of tensors in the content of the file ``name``.
 
     Raises:
-        InputError: there are none.
+        InputError: there are none, or more or longer names than any network has.
     """
     stored: list[Stored] = []
     ignored: dict[str, str] = {}
+    count = 0
     whole: str | None = None
     for key, value in _walk(content):
         if isinstance(value, Ignored):
@@ -88,12 +100,41 @@ def stored_in(name: str, content: Any) -> Content:
             tensors = {str(k): v for k, v in value.items() if isinstance(v, Tensor)}
             other = {str(k): getattr(v, "name", "") for k, v in value.items() if isinstance(v, Ignored)}
             if tensors:
+                count = check_names(name, tensors, count)
                 stored.append(
                     Stored(key, tensors, checked_versions(getattr(value, "_metadata", None)), other)
                 )
     if not stored:
         raise InputError(f"{name}: {_nothing(name, content, ignored, whole)}")
     return Content(tuple(sorted(stored, key=_rank)), ignored)
+
+
+def check_names(file: str, tensors: Collection[str], before: int = 0) -> int:
+    """How many names of tensors a file has with these and those before.
+
+    Raises:
+        InputError: more, or longer ones, than any network has.
+    """
+    check_count(file, "tensors", before + len(tensors), BUDGET.tensors)
+    for name in tensors:
+        check_name(file, name)
+    return before + len(tensors)
+
+
+def check_written_out(file: str, tensors: Mapping[str, Tensor]) -> None:
+    """Raise ``InputError`` where tensors would be far larger, written out, than what is held of them.
+
+    One value can stand for any number of them (``torch.zeros(1).expand(10**12)``).
+    """
+    stored = [tensor.untyped_storage() for tensor in tensors.values()]
+    held = sum({each.data_ptr(): each.nbytes() for each in stored}.values())
+    most = max(BUDGET.tensor_bytes, BUDGET.tensor_ratio * held)
+    found = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    if found > most:
+        raise InputError(
+            f"{file}: expected tensors of at most {most:,} bytes, since the file holds {held:,}, got {found:,},"
+            " in which one value stands for many; it was not read"
+        )
 
 
 def checked_versions(noted: Any) -> dict[str, Any] | None:
@@ -118,21 +159,24 @@ def _rank(stored: Stored) -> tuple[bool, int, int]:
 
 def _walk(content: Any) -> Iterator[tuple[str, Any]]:
     """All dictionaries, and what was not built, with the keys that lead there; not those of an optimizer."""
-    left, seen = [("", content, 0)], set[int]()
-    while left and len(seen) < _MAX_DICTIONARIES:
-        key, value, depth = left.pop(0)
+    left, seen = deque([("", content, 0)]), set[int]()
+    while left and len(seen) < BUDGET.dictionaries:
+        key, value, depth = left.popleft()
         if isinstance(value, Ignored):
             yield key, value
         if not isinstance(value, Mapping | list | tuple) or id(value) in seen or depth > _MAX_DEPTH:
+            continue
+        if len(key) > BUDGET.name:
             continue
         seen.add(id(value))
         if isinstance(value, Mapping):
             yield key, value
         pairs = value.items() if isinstance(value, Mapping) else enumerate(value)
         left += [
-            (joined(key, str(k)), v, depth + 1)
+            (joined(key, shown), v, depth + 1)
             for k, v in pairs
-            if isinstance(v, Mapping | list | tuple | Ignored) and not str(k).startswith("optim")
+            if isinstance(v, Mapping | list | tuple | Ignored)
+            and not (shown := str(k)[: BUDGET.name]).startswith("optim")
         ]
 
 

@@ -12,11 +12,19 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from semirobust.core.budget import BUDGET, check_count, parse_json
 from semirobust.core.errors import InputError
 from semirobust.core.files import write_atomically
 from semirobust.core.foreign_files import check_is_file, recognised
 from semirobust.core.state import State, versions_of
-from semirobust.core.stored import Content, Stored, checked_versions, stored_in
+from semirobust.core.stored import (
+    Content,
+    Stored,
+    check_names,
+    check_written_out,
+    checked_versions,
+    stored_in,
+)
 from semirobust.core.torch_files import read_torch_file
 
 __all__ = [
@@ -36,7 +44,7 @@ _LOG = logging.getLogger("semirobust.core")
 
 _VERSIONS = "versions"  # of modules, in that entry
 _INDEX = ".index.json"  # of a checkpoint in several files
-_MAX_HEADER = 100_000_000  # bytes; safetensors reads no longer one
+_MAX_HEADER = 100_000_000  # bytes; a longer one is none
 
 
 def read_stored(path: Path) -> Content:
@@ -53,8 +61,10 @@ def read_stored(path: Path) -> Content:
         return _from_parts(path)
     if not _is_safetensors(path):
         return stored_in(path.name, read_torch_file(path))
+    _check_header(path)
     try:
         with safe_open(path, "pt") as file:
+            check_names(path.name, file.keys())
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             header = file.metadata() or {}
     except (SafetensorError, OSError) as error:
@@ -73,16 +83,26 @@ def read_stored(path: Path) -> Content:
 
 def _from_parts(index: Path) -> Content:
     """The tensors of the files that an index names, as transformers writes large checkpoints."""
+    names: set[str] = set()
     try:
-        names = set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+        check_count(index.name, "bytes", index.stat().st_size, BUDGET.json)
+        content = parse_json(index.read_bytes(), most=2 * BUDGET.tensors)["weight_map"]
+        check_count(index.name, "tensors", len(content), BUDGET.tensors)
+        names = {str(name) for name in content.values()}
+        check_count(index.name, "files", len(names), BUDGET.parts)
         parts = [index.parent / name for name in sorted(names) if Path(name).name == name]
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except InputError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
         parts = []
     if not parts or len(parts) < len(names):
         raise InputError(f"{index.name}: expected an index of files beside it, got one that names others")
     found: dict[str, Tensor] = {}
     for part in parts:
+        if part.name.endswith(_INDEX):  # which could name itself
+            raise InputError(f"{index.name}: expected an index of files of tensors, got {part.name}")
         found |= read_stored(part).stored[0].tensors
+        check_count(index.name, "tensors", len(found), BUDGET.tensors)
     return Content((Stored("", found),), {})
 
 
@@ -93,6 +113,7 @@ def read_tensors(path: Path) -> State:
         InputError: as there.
     """
     first = read_stored(path).stored[0]
+    check_written_out(path.name, first.tensors)
     return State(first.tensors, first.versions or {})
 
 
@@ -105,14 +126,28 @@ def _is_safetensors(path: Path) -> bool:
     return path.suffix == ".safetensors" and head[:2] not in (b"PK", b"\x80\x02") and recognised(path) is None
 
 
+def _check_header(path: Path) -> None:
+    """Refuse a header that would take long to read."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+    if length > BUDGET.header:
+        raise InputError(
+            f"{path.name}: expected a header of at most {BUDGET.header:,} bytes, got one of {length:,}; it"
+            " was not read"
+        )
+
+
 def _own(header: Mapping[str, str]) -> dict[str, Any]:
     """What this project wrote into the header of a safetensors file."""
-    content = json.loads(header.get(_METADATA, "{}"))
+    text = header.get(_METADATA, "{}")
+    content = parse_json(text, most=len(text), longest=BUDGET.header)
     return content if isinstance(content, dict) else {}
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
     """What :func:`write_tensors` was given as ``metadata``; empty for a file written by others."""
+    check_is_file(path)
+    _check_header(path)
     try:
         with safe_open(path, "pt") as file:
             content = _own(file.metadata() or {})

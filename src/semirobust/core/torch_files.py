@@ -1,286 +1,222 @@
 """What is in a file of ``torch.save``, or in a plain pickle of tensors; nothing in it is executed."""
 
 import io
-import pickletools
+import mmap
 import warnings
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import torch
-from torch import Tensor
 
-from semirobust.core.described import MAX_INSTRUCTIONS, Called, Name, describe
+from semirobust.core.archives import check_archive
+from semirobust.core.budget import BUDGET
+from semirobust.core.built import DTYPES, Builder, check_shape, dtype_of_storage, item_sizes
+from semirobust.core.described import Called, Name, Spent, describe
 from semirobust.core.errors import InputError
-from semirobust.core.files import check_archive
 from semirobust.core.foreign_files import broken, recognised
+from semirobust.core.pickles import check_pickles
 
-__all__ = ["NUMPY_ARRAY", "Ignored", "Weights", "read_torch_file"]
+__all__ = ["read_torch_file"]
 
-# Files from before PyTorch 1.6 hold five pickles one after the other.
-_PICKLES_PER_FILE = 5
-_MAX_NAME = 300  # characters; the names of PyTorch's own classes have under 60
-# What compresses so well is no list of tensors; torch.save does not compress.
-_MAX_PACKED_PICKLE = 4 << 20
-_MAX_DEPTH = 30  # of dictionaries within each other
 _MAGIC = 0x1950A86A20F9469CFC6C
-NUMPY_ARRAY = "a NumPy array"
-_KINDS = {
-    "_rebuild_qtensor": "a quantised tensor",
-    "_rebuild_sparse_tensor": "a sparse tensor",
-    "_rebuild_nested_tensor": "a nested tensor",
-    "_rebuild_meta_tensor_no_storage": "a tensor without values",
-    "numpy.scalar": "a NumPy number",
-    "numpy._reconstruct": NUMPY_ARRAY,
-    "numpy._frombuffer": NUMPY_ARRAY,
-}
-_DTYPES = {str(value): value for value in vars(torch).values() if isinstance(value, torch.dtype)}
-_STORAGES = {
-    "Float": torch.float32,
-    "Double": torch.float64,
-    "Half": torch.float16,
-    "BFloat16": torch.bfloat16,
-    "Long": torch.int64,
-    "Int": torch.int32,
-    "Short": torch.int16,
-    "Char": torch.int8,
-    "Byte": torch.uint8,
-    "Bool": torch.bool,
-    "ComplexFloat": torch.complex64,
-    "ComplexDouble": torch.complex128,
-    "Untyped": torch.uint8,
-}
-
-
-@dataclass(frozen=True)
-class Ignored:
-    """Something beside the tensors of a file that was not built.
-
-    Attributes:
-        name: of its class, or of the function that would have made it.
-        is_module: whether it is a whole network.
-    """
-
-    name: str
-    is_module: bool = False
-
-
-class Weights(dict[Any, Any]):
-    """A dictionary of a file, with the versions of the modules that its tensors are of."""
-
-    _metadata: dict[str, Any]
+# How a damaged file fails.
+_DAMAGE = (
+    *(ValueError, LookupError, TypeError, AttributeError, OSError, RuntimeError, ArithmeticError, EOFError),
+    *(MemoryError, zipfile.BadZipFile, zlib.error),
+)
 
 
 def read_torch_file(path: Path) -> Any:
     """The content: dictionaries, lists, plain values, tensors, and :class:`Ignored` for all else.
 
+    A description of the file, for which nothing is called, is made first. PyTorch reads the file where that
+    has nothing in it but tensors within their storages; else they are taken from the description.
+
     Raises:
         InputError: a damaged file, one of another kind, or one that would run commands.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about old pickle protocols; unsafe ones are refused below
-            _check_pickles(path)
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except InputError:
-        raise
-    except Exception as error:  # PyTorch refuses more than it must, and a damaged file can fail in any way
-        first = error
+        described = _described(path)
+    except InputError as error:
+        raise InputError(f"{path.name}: {str(error).removeprefix(f'{path.name}: ')}") from None
+    except _DAMAGE as error:
+        raise InputError(f"{path.name}: {recognised(path) or broken(path, error)}") from None
+    first: Exception | None = None
+    if described.harmless:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # about old pickle protocols
+                return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # PyTorch refuses more than it must
+            first = error
     if (kind := recognised(path)) is not None:
         raise InputError(f"{path.name}: {kind}") from None
     try:
-        return _described(path)
+        return described.content()
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from None
-    except (ValueError, LookupError, TypeError, AttributeError, OSError, RuntimeError, ArithmeticError):
-        raise InputError(f"{path.name}: {broken(path, first)}") from None
-    except zipfile.BadZipFile:
-        raise InputError(f"{path.name}: {broken(path, first)}") from None
+    except _DAMAGE as error:
+        raise InputError(f"{path.name}: {broken(path, first or error)}") from None
 
 
-def _check_pickles(path: Path) -> None:
-    """Refuse what would keep the reader busy: archives and pickles that unpack to absurd sizes, and absurdly
-    long names, over which PyTorch would complain for minutes.
+@dataclass(frozen=True)
+class _Described:
+    """What a file says that it holds.
+
+    Attributes:
+        harmless: PyTorch may read it.
+        content: builds it from the description.
     """
+
+    harmless: bool
+    content: Callable[[], Any]
+
+
+def _described(path: Path) -> _Described:
+    """The description of a file, which is checked before it is made."""
+    size = path.stat().st_size
+    spent = Spent(size)
     if zipfile.is_zipfile(path):
-        check_archive(path)
+        return _of_zip(path, spent)
+    if not size:
+        raise ValueError("empty")
+    with (
+        path.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+        memoryview(mapped) as view,
+    ):
+        check_pickles(view, size, pickles=BUDGET.pickles)
+    return _of_stream(lambda: path.open("rb"), size, spent)
+
+
+def _of_zip(path: Path, spent: Spent) -> _Described:
+    check_archive(path, least=BUDGET.tensor_bytes, ratio=BUDGET.tensor_ratio, entries=BUDGET.zip_entries)
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry.filename: entry for entry in archive.infolist()}
+        pickles = [name for name in entries if name.rpartition("/")[2] == "data.pkl"]
+        if not pickles:
+            raise ValueError("no data.pkl")
+        name = pickles[0]
+        folder = name.removesuffix("data.pkl")
+        pickle = _pickle_of(archive, entries[name])
+        order = f"{folder}byteorder"
+        if order in entries and _bytes_of(archive, entries[order], 16) != b"little":
+            raise InputError("expected tensors in little-endian order, got big-endian ones")
+        alike = _is_plain(archive)
+    check_pickles(pickle, spent.size)
+    content = describe(io.BytesIO(pickle), spent)
+    sizes = {entry.filename.removeprefix(f"{folder}data/"): entry.file_size for entry in entries.values()}
+
+    def read(key: str) -> bytes:
         with zipfile.ZipFile(path) as archive:
-            inside = [entry for entry in archive.infolist() if entry.filename.endswith("data.pkl")]
-            if any(e.file_size > max(_MAX_PACKED_PICKLE, 10 * e.compress_size) for e in inside):
-                raise InputError(f"{path.name}: its pickle would unpack to far more bytes; it was not read")
-            pickles = [io.BytesIO(archive.read(entry)) for entry in inside]
-    else:
-        # One stream several times: each pass reads on where the last pickle ended.
-        pickles = [io.BytesIO(path.read_bytes())] * _PICKLES_PER_FILE
-    count = 0
-    for stream in pickles:
-        try:
-            for operation, argument, _ in pickletools.genops(stream):
-                count += 1
-                if count > MAX_INSTRUCTIONS or (
-                    operation.name in ("GLOBAL", "INST") and len(str(argument)) > _MAX_NAME
-                ):
-                    raise InputError(
-                        f"{path.name}: expected a state dict, got a pickle with names of absurd length or"
-                        " more instructions than any checkpoint has; nothing was run"
-                    )
-        except InputError:
-            raise
-        except ValueError:  # the end, or damage, which the reader will report
-            return
+            return archive.read(f"{folder}data/{key}")
+
+    harmless = alike and _is_harmless(spent, sizes)
+    return _Described(harmless, lambda: Builder(read, _inside(spent)).plain(content))
 
 
-def _described(path: Path) -> Any:
-    """The content by a reader that calls nothing, for files with more than PyTorch lets pass."""
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return _from_zip(archive)
-    with path.open("rb") as file:
-        return _from_stream(file)
+def _is_plain(archive: zipfile.ZipFile) -> bool:
+    """Whether PyTorch's reader of archives and Python's cannot take different files for the same."""
+    found = archive.infolist()
+    names = {entry.filename.lower() for entry in found}
+    return (
+        len(names) == len(found)
+        and sum(name.endswith("data.pkl") for name in names) == 1
+        and min(entry.header_offset for entry in found) == 0
+        and not archive.comment
+    )
 
 
-def _from_zip(archive: zipfile.ZipFile) -> Any:
-    name = next(name for name in archive.namelist() if name.rpartition("/")[2] == "data.pkl")
-    folder = name.removesuffix("data.pkl")
-    order = f"{folder}byteorder"
-    if order in archive.namelist() and archive.read(order) != b"little":
-        raise InputError("expected tensors in little-endian order, got big-endian ones")
-    content = describe(io.BytesIO(archive.read(name)))
-    return _Reader(lambda key: archive.read(f"{folder}data/{key}")).plain(content)
+def _pickle_of(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """The pickle in an archive, where it is none that unpacks to far more bytes."""
+    most = min(max(BUDGET.pickle_small, BUDGET.pickle_ratio * entry.compress_size), BUDGET.pickle)
+    if entry.file_size > most:
+        raise InputError("its pickle would unpack to far more bytes; it was not read")
+    return _bytes_of(archive, entry, most)
 
 
-def _from_stream(file: IO[bytes]) -> Any:
-    """A file from before PyTorch 1.6, or a plain pickle."""
-    content = describe(file)
-    if content != _MAGIC:
-        return _Reader(_none).plain(content)
-    for _ in range(2):  # the version of the format, and the sizes of C's types
-        describe(file)
-    content, keys = describe(file), describe(file)
-    found: dict[str, bytes] = {}
-    sizes, rest = _item_sizes(content), memoryview(file.read())
-    for key in keys:
-        end = 8 + int.from_bytes(rest[:8], "little") * sizes.get(key, 1)
-        found[key], rest = bytes(rest[8:end]), rest[end:]
-    return _Reader(found.__getitem__).plain(content)
+def _bytes_of(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> bytes:
+    with archive.open(entry) as file:
+        return file.read(most + 1)
 
 
-def _none(key: str) -> bytes:
-    raise ValueError(f"no storage {key}")
+def _of_stream(opened: Callable[[], IO[bytes]], size: int, spent: Spent) -> _Described:
+    """A file from before PyTorch 1.6, or a plain pickle, of so many bytes."""
+    places: dict[str, tuple[int, int]] = {}
+
+    def read(key: str) -> bytes:
+        at, length = places[key]
+        with opened() as again:
+            again.seek(at)
+            return again.read(length)
+
+    with opened() as file:
+        content = describe(file, spent)
+        if content != _MAGIC:
+            return _Described(False, lambda: Builder(read, _inside(spent)).plain(content))
+        for _ in range(2):  # the version of the format, and the sizes of C's types
+            describe(file, spent)
+        content, keys = describe(file, spent), describe(file, spent)
+        sizes, start = item_sizes(content), file.tell()
+        for key in keys:
+            file.seek(start)
+            length = int.from_bytes(file.read(8), "little") * sizes.get(key, 1)
+            if start + 8 + length > size:
+                raise ValueError("a storage beyond the file")
+            places[key] = start + 8, length
+            start += 8 + length
+    harmless = _is_harmless(spent, {key: length for key, (_, length) in places.items()})
+    return _Described(harmless, lambda: Builder(read, _inside(spent)).plain(content))
 
 
-def _item_sizes(content: Any) -> dict[str, int]:
-    """The bytes of an element of each storage that the content refers to."""
-    sizes, seen, left = dict[str, int](), set[int](), [content]
-    while left:
-        value = left.pop()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        if isinstance(value, Called):
-            left += [*value.arguments, value.state, *value.items, *value.entries.values()]
-            if value.name == "persistent":
-                kind, key = value.arguments[0][1:3]
-                sizes[key] = _dtype_of_storage(kind).itemsize
-        elif isinstance(value, dict):
-            left += value.values()
-        elif isinstance(value, list | tuple):
-            left += value
-    return sizes
+def _inside(spent: Spent) -> Callable[[bytes], Any]:
+    """Reads a storage by itself that lies as a file inside the pickle."""
+
+    def read(content: bytes) -> Any:
+        check_pickles(content, spent.size, pickles=BUDGET.pickles)
+        return _of_stream(lambda: io.BytesIO(content), len(content), spent).content()
+
+    return read
 
 
-def _dtype_of_storage(kind: Any) -> torch.dtype:
-    name = kind.name if isinstance(kind, Name) else ""
-    return _STORAGES[name.rpartition(".")[2].removesuffix("Storage")]
+# What PyTorch builds without copying, filling or computing anything.
+_HARMLESS = {
+    *("collections.OrderedDict", "torch._utils._rebuild_parameter", "torch.Size", "torch.device"),
+    "torch._utils._rebuild_parameter_with_state",
+}
+_OF_A_STORAGE = {
+    *("torch._utils._rebuild_tensor", "torch._utils._rebuild_tensor_v2"),
+    *("torch._utils._rebuild_tensor_v3", "torch._utils._rebuild_qtensor"),
+}
 
 
-class _Reader:
-    """Plain content from a description, with tensors from the storages beside it."""
+def _is_harmless(spent: Spent, sizes: Mapping[str, int]) -> bool:
+    """Whether all that a description calls are tensors within storages that are there."""
+    try:
+        return spent.plain and all(_fits(call, sizes) for call in spent.calls)
+    except (TypeError, ValueError, LookupError, AttributeError):
+        return False
 
-    def __init__(self, storage: Callable[[str], bytes]) -> None:
-        self.storage = storage
-        self.storages: dict[str, Tensor] = {}
-        self.made: dict[int, Any] = {}
 
-    def plain(self, value: Any, depth: int = 0) -> Any:
-        if not isinstance(value, Called | Name | dict | list | tuple):
-            return value
-        if id(value) not in self.made:
-            if depth > _MAX_DEPTH:
-                return Ignored("something deep inside")
-            self._make(value, depth + 1)
-        return self.made[id(value)]
-
-    def _make(self, value: Any, depth: int) -> None:
-        if isinstance(value, Name):
-            self.made[id(value)] = Ignored(value.name)
-        elif isinstance(value, list | tuple):
-            sequence: list[Any] = []
-            self.made[id(value)] = sequence  # before its content, which may refer to it
-            sequence.extend(self.plain(item, depth) for item in value)
-        elif isinstance(value, dict) or value.entries or value.name == "collections.OrderedDict":
-            found = self.made[id(value)] = Weights()
-            entries = value if isinstance(value, dict) else value.entries
-            found.update({key: self.plain(item, depth) for key, item in entries.items()})
-            state = value.state if isinstance(value, Called) else None
-            if isinstance(state, dict) and isinstance(versions := state.get("_metadata"), dict | Called):
-                found._metadata = self.plain(versions, depth)
-        else:
-            self.made[id(value)] = self._built(value)
-
-    def _built(self, value: Called) -> Any:
-        """A tensor, or what stands for all else."""
-        name = value.name.removeprefix("torch._utils.")
-        match name, value.arguments:
-            case (("_rebuild_parameter" | "_rebuild_parameter_with_state"), (data, *_)):
-                return self.plain(data)
-            case "torch._tensor._rebuild_from_type_v2", (Name() as function, _, tuple() as arguments, *_):
-                return self._built(Called(function.name, arguments))
-            case "persistent", (tuple() as reference,):  # a storage by itself
-                return self._persistent(*reference)
-            case (("_rebuild_tensor" | "_rebuild_tensor_v2"), (stored, offset, size, stride, *_)):
-                return self._tensor(stored, None, offset, size, stride)
-            case "_rebuild_tensor_v3", (stored, offset, size, stride, _, _, Name() as dtype, *_):
-                return self._tensor(stored, _DTYPES[dtype.name], offset, size, stride)
-        state = value.state if isinstance(value.state, dict) else {}
-        short = f"numpy.{name.rpartition('.')[2]}" if name.startswith("numpy.") else name
-        plain = value.name.removeprefix("__builtin__.").removeprefix("builtins.")
-        return Ignored(_KINDS.get(short, plain), is_module={"_modules", "_parameters"} <= state.keys())
-
-    def _tensor(self, stored: Any, dtype: torch.dtype | None, offset: int, size: Any, stride: Any) -> Tensor:
-        flat = self._stored(stored)
-        flat = flat if dtype is None else flat.view(dtype)
-        numbers = [offset, *size, *stride]
-        if len(size) != len(stride) or not all(type(n) is int and n >= 0 for n in numbers):
-            raise ValueError("a tensor of no shape")
-        if 0 in size:
-            return flat.new_empty(size)
-        if offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) >= len(flat):
-            raise ValueError("a tensor beyond its storage")
-        return flat.as_strided(size, stride, offset)
-
-    def _stored(self, stored: Any) -> Tensor:
-        if not isinstance(stored, Called):
-            raise ValueError("no storage")
-        if stored.name == "torch.storage._load_from_bytes":  # of a plain pickle
-            found = _from_stream(io.BytesIO(stored.arguments[0]))
-        elif stored.name == "persistent":
-            found = self._persistent(*stored.arguments[0])
-        else:
-            raise ValueError("no storage")
-        if not isinstance(found, Tensor):
-            raise ValueError("no storage")
-        return found
-
-    def _persistent(self, _: str, kind: Any, key: str, *rest: Any) -> Tensor:
-        if key not in self.storages:
-            content, dtype = bytearray(self.storage(key)), _dtype_of_storage(kind)
-            whole = len(content) - len(content) % dtype.itemsize
-            self.storages[key] = (
-                torch.frombuffer(content, dtype=dtype, count=whole // dtype.itemsize)
-                if whole
-                else torch.empty(0, dtype=dtype)
-            )
-        return self.storages[key]
+def _fits(call: Called, sizes: Mapping[str, int]) -> bool:
+    match call.name, call.arguments:
+        case "persistent", (("storage", Name() as kind, str() as key, str(), int() as count, *_),):
+            return 0 <= count * dtype_of_storage(kind).itemsize <= sizes[key]
+        case name, (
+            Called("persistent", ((_, Name() as kind, _, _, int() as count, *_),)),
+            offset,
+            size,
+            stride,
+            *rest,
+        ) if name in _OF_A_STORAGE:
+            width = dtype_of_storage(kind).itemsize
+            of_v3 = name.endswith("_v3") and isinstance(rest[2], Name)
+            own = DTYPES[rest[2].name].itemsize if of_v3 else width
+            check_shape(offset, size, stride, count * width // own)
+            return True
+        case name, _:
+            return name in _HARMLESS

@@ -2,6 +2,7 @@
 
 import functools
 import operator
+import re
 import types
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -9,7 +10,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
-__all__ = ["Misfit", "as_json", "checked", "parse_fraction", "words"]
+from semirobust.core.budget import check_nested, is_short_number
+
+__all__ = ["Misfit", "as_json", "checked", "parse_fraction", "shortly", "words"]
 
 
 class Misfit(Exception):
@@ -26,26 +29,54 @@ class Misfit(Exception):
         self.key, self.text, self.known = key, text, tuple(known)
 
 
+_NUMBER = re.compile(r"[\d\s_+\-./eE]+")
+
+
 def parse_fraction(value: object) -> object:
-    """``"8/255"`` as a number; anything else as it is."""
-    if isinstance(value, str):
-        try:
-            return float(Fraction(value.replace(" ", "")))
-        except (ValueError, ZeroDivisionError, OverflowError):
-            return value
-    return value
+    """``"8/255"`` as a number; anything else as it is.
+
+    Raises:
+        ValueError: a number of more digits, or a larger exponent, than a float can hold.
+    """
+    if not isinstance(value, str):
+        return value
+    if not is_short_number(value):
+        if _NUMBER.fullmatch(value):
+            raise ValueError("a number of absurdly many digits")
+        return value
+    try:
+        exact = Fraction(value.replace(" ", ""))
+        found = float(exact)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        return value
+    if exact and not found:
+        raise ValueError("a number too small to be told from 0")
+    return found
 
 
 def checked(key: str, hint: Any, value: Any) -> Any:
     """``value`` as the annotation wants it.
 
     Raises:
-        Misfit: it does not fit.
+        Misfit: it does not fit, or is nested or large as no setting is.
     """
+    try:
+        check_nested(value)
+    except ValueError as error:
+        raise Misfit(key, f"expected a value of usual size, got {error}") from None
     try:
         return _adapter(hint).validate_python(value)
     except ValidationError as error:
-        raise Misfit(key, f"{error.errors()[0]['msg'].lower()}; got {value!r}") from None
+        raise Misfit(key, f"{error.errors()[0]['msg'].lower()}; got {shortly(value)}") from None
+
+
+def shortly(value: object) -> str:
+    """A value in a sentence, whatever it is."""
+    try:
+        check_nested(value, most=1_000)
+        return repr(value)
+    except ValueError as error:  # too many digits to write, too deep or too long
+        return f"one of {error}"
 
 
 _CONFIG = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)

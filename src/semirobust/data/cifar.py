@@ -1,15 +1,15 @@
 """CIFAR-10 and CIFAR-100 (Krizhevsky 2009), in their binary and their Python format."""
 
 import io
-import pickle
-import pickletools
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from semirobust.core.described import Called, Name, Spent, describe
 from semirobust.core.errors import InputError
+from semirobust.core.pickles import check_pickles
 from semirobust.data import SOURCES, Images, Splits
 from semirobust.data.base.locate import find_file, find_folder
 
@@ -18,53 +18,34 @@ __all__ = ["CIFAR10", "read_binary", "read_python"]
 CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _PIXELS = 3 * 32 * 32
 
-# Given to the pickle instead of the class, with which a pickle could allocate arrays of any size.
-_NDARRAY = "ndarray"
+_ARRAYS = {f"numpy.{core}.multiarray._reconstruct" for core in ("core", "_core")}
 
 
-def _empty(kind: object, shape: object, code: object) -> Any:
-    """An empty array, as NumPy's pickles begin; its shape and values follow in the file."""
-    if kind is not _NDARRAY or shape != (0,):
-        raise InputError("expected a CIFAR batch, got a pickle made to fill the memory")
-    return np.ndarray((0,), np.uint8)
+def _array(value: Any) -> Any:
+    """The array of bytes that a description stands for."""
+    if not isinstance(value, Called) or value.name not in _ARRAYS:
+        asked = value.name if isinstance(value, Called | Name) else type(value).__name__
+        raise InputError(
+            f"expected a CIFAR batch of plain arrays, got a pickle that asks for {asked[:100]}; nothing was"
+            " run"
+        )
+    match value.state:
+        case (int(), (int() as rows, int() as columns), Called("numpy.dtype", (kind, *_)), order, values):
+            content = values.encode("latin1") if isinstance(values, str) else values
+            if kind not in ("u1", "|u1", b"u1") or rows < 0 or rows * columns != len(content):
+                raise InputError(f"expected data (N, {_PIXELS}) of bytes, got other values")
+            return np.frombuffer(content, np.uint8).reshape((rows, columns), order="F" if order else "C")
+        case _:
+            raise InputError(f"expected data (N, {_PIXELS}) of bytes, got other values")
 
 
-def _bytes(text: str, encoding: str) -> bytes:
-    """The bytes of a string, as Python 3 writes bytes in old pickle protocols."""
-    if encoding != "latin1":
-        raise InputError(f"expected a CIFAR batch, got a pickle with text in {str(encoding)[:20]}")
-    return text.encode("latin1")
-
-
-# Everything that a CIFAR batch needs, under NumPy's old and new names.
-_ALLOWED: dict[tuple[str, str], Any] = {
-    **{(f"numpy.{core}.multiarray", "_reconstruct"): _empty for core in ("core", "_core")},
-    ("numpy", "ndarray"): _NDARRAY,
-    ("numpy", "dtype"): np.dtype,
-    ("_codecs", "encode"): _bytes,
-}
-
-
-class _ArraysOnly(pickle.Unpickler):
-    """An unpickler that builds dictionaries, lists, bytes and NumPy arrays, and refuses all else."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in _ALLOWED:
-            raise InputError(
-                f"expected a CIFAR batch of plain arrays, got a pickle that asks for {module}.{name}; nothing"
-                " was run"
-            )
-        return _ALLOWED[module, name]
-
-
-def _check_memo(content: bytes) -> None:
-    """Refuse a pickle whose memo has larger indices than a file of this size can need.
-
-    Python would allocate a memo up to the largest index.
-    """
-    for operation, argument, _ in pickletools.genops(content):
-        if operation.name in ("PUT", "BINPUT", "LONG_BINPUT") and int(str(argument)) > len(content):
-            raise InputError("expected a CIFAR batch, got a pickle made to fill the memory")
+def _described(content: bytes) -> dict[str, Any]:
+    """The dictionary in a pickle, of which nothing was called."""
+    check_pickles(content, len(content))
+    found = describe(io.BytesIO(content), Spent(len(content)))
+    if not isinstance(found, dict):
+        raise InputError(f"expected data and labels by name, got {type(found).__name__}")
+    return {k.decode("latin1") if isinstance(k, bytes) else str(k): v for k, v in found.items()}
 
 
 def read_binary(path: Path, classes: tuple[str, ...], label_bytes: int = 1) -> Images:
@@ -93,16 +74,10 @@ def read_python(path: Path, classes: tuple[str, ...], key: bytes = b"labels") ->
     """
     try:
         content = _read(path)
-        _check_memo(content)
-        batch = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
-        data, labels = batch[b"data"], batch[key]
-        if not isinstance(data, np.ndarray) or not (
-            isinstance(labels, list) and all(type(label) is int for label in labels)
-        ):
-            raise InputError(
-                f"expected data in an array and labels in a list, got {type(data).__name__},"
-                f" {type(labels).__name__}"
-            )
+        batch = _described(content)
+        data, labels = _array(batch["data"]), batch[key.decode()]
+        if not isinstance(labels, list) or not all(type(label) is int for label in labels):
+            raise InputError(f"expected labels in a list of numbers, got {type(labels).__name__}")
         labels = np.asarray(labels)
     except InputError as error:
         raise InputError(f"{path.name}: {error}") from None

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semirobust.core.budget import BUDGET, check_count, check_size
 from semirobust.core.errors import InputError
 from semirobust.data import SOURCES, Images, Splits
 from semirobust.data.base.idx_files import find_idx
@@ -28,7 +29,7 @@ _FASHION = (
     "Bag",
     "Ankle boot",
 )
-_MAX_BYTES = 1 << 31
+_MAX_SIZES = 8
 # Of the values of each file, SHA-256 (its first 16 digits); of KMNIST, whose values are not at hand, the
 # published MD5 of the packed file.
 _SUMS = {
@@ -65,14 +66,19 @@ def read_idx(path: Path) -> Tensor:
                 raise InputError(
                     f"{path.name}: expected an idx file of bytes, got a header of {head.hex() or 'nothing'}"
                 )
+            if head[3] > _MAX_SIZES:
+                raise InputError(f"{path.name}: expected at most {_MAX_SIZES} sizes, got {head[3]}")
             content = file.read(4 * head[3])
             sizes = np.frombuffer(content[: len(content) // 4 * 4], dtype=">u4").astype(int)
             # Python's integers, because a damaged header may give sizes whose product overflows.
             count = int(np.prod(sizes, dtype=object)) if len(sizes) == head[3] else -1
-            if not 0 < count <= _MAX_BYTES:
+            if not 0 < count <= BUDGET.data_bytes:
                 raise InputError(
                     f"{path.name}: expected a plausible number of values, got sizes {sizes.tolist()}"
                 )
+            check_size(path, count)
+            most = max(BUDGET.images, path.stat().st_size // BUDGET.bytes_per_image)
+            check_count(path.name, "images", int(sizes[0]), most)
             values = file.read(count + 1)  # one more, to see whether there are too many
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{path.name}: cannot be read ({error})") from None

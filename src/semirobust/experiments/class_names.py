@@ -1,11 +1,11 @@
 """Names of the outputs of a network: from the user, or from the files that weights lie in."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from semirobust.core.budget import BUDGET, check_count, parse_json, read_json
 from semirobust.core.errors import InputError
 from semirobust.core.tensor_files import read_metadata
 from semirobust.data.base.imagenet import imagenet_classes
@@ -26,7 +26,6 @@ Names = tuple[tuple[str, ...], ...]
 IN_ORDER = "in-order"
 """What says that the outputs are the classes of the data in their order, whatever these are called."""
 
-_MAX_BYTES = 10_000_000
 _SYNSET = re.compile(r"n\d{8}")
 # Where others keep the names of classes.
 _KEYS = ("id2label", "label2id", "class_to_idx", "idx_to_class", "label_names", "class_names", "classes")
@@ -61,11 +60,13 @@ def given_names(entries: Sequence[str]) -> Names:
     text = _read(path)
     if path.suffix == ".json":
         try:
-            found = _in_config(json.loads(text), bare=True)
-        except (ValueError, RecursionError):
+            found = _in_config(parse_json(text), bare=True)
+        except ValueError:
             found = ()
     else:
-        found = tuple(_of_line(line) for line in text.splitlines() if line.strip())
+        lines = [line for line in text.splitlines() if line.strip()]
+        check_count(f"classes: {path.name}", "names", len(lines), BUDGET.classes)
+        found = tuple(map(_of_line, lines))
     if not found:
         raise InputError(f"classes: expected the names of classes in {path.name}, found none")
     return found
@@ -81,8 +82,8 @@ def names_beside(checkpoint: Path) -> Names:
     config = checkpoint.with_name("config.json")
     if not found and config.is_file():
         try:
-            found = _in_config(json.loads(_read(config)))
-        except (ValueError, RecursionError, InputError):
+            found = _in_config(read_json(config))
+        except (OSError, ValueError):
             return ()
     return found
 
@@ -107,8 +108,8 @@ def with_imagenet(names: Names, outputs: int, classes: Sequence[str]) -> tuple[N
 
 def _read(path: Path) -> str:
     try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise InputError(f"classes: expected at most {_MAX_BYTES:,} bytes in {path.name}")
+        if path.stat().st_size > BUDGET.json:
+            raise InputError(f"classes: expected at most {BUDGET.json:,} bytes in {path.name}")
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = type(error).__name__

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 from torch import nn
 
+from semirobust.core.budget import read_json
 from semirobust.core.errors import InputError
 from semirobust.core.files import write_atomically
 from semirobust.core.outputs import note
@@ -40,7 +41,7 @@ def read_run(folder: Path) -> tuple[Recipe, ModelSpec]:
         InputError: the file cannot be read, or describes no run.
     """
     try:
-        content = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))
+        content = read_json(folder / SETTINGS_FILE)
         _note_changes(folder, content)
         return Recipe(content["recipe"]), _SPEC.validate_python(content["model"])
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
@@ -58,7 +59,7 @@ def prepare_folder(folder: Path, stage: str) -> Path:
     settings = folder / SETTINGS_FILE
     if settings.is_file():
         try:
-            before = json.loads(settings.read_text(encoding="utf-8")).get("stage")
+            before = read_json(settings).get("stage")
         except (OSError, ValueError, AttributeError):
             before = "unknown"
         if before != stage:
@@ -112,7 +113,7 @@ def _checksum(content: Mapping[str, object]) -> str:
 def _set_aside(folder: Path, weights: str) -> None:
     """Keep another network that is there, and the records that speak of it."""
     try:
-        before = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))[WEIGHTS]
+        before = read_json(folder / SETTINGS_FILE)[WEIGHTS]
     except (OSError, ValueError, KeyError, TypeError):
         return
     if before == weights or not isinstance(before, str) or not before.isalnum():

@@ -1,13 +1,13 @@
 """Which network a run folder speaks of."""
 
 import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from semirobust.core.budget import BUDGET, read_json
 from semirobust.core.classifiers import unwrapped
 from semirobust.core.errors import InputError
 from semirobust.core.tensor_files import bytes_of
@@ -42,7 +42,7 @@ def networks_in(folder: Path) -> dict[str, str]:
     """Weights -> name of the networks that a run folder holds or has numbers of, as far as it says so."""
     found = {}
     try:
-        content = json.loads((folder / "settings.json").read_text(encoding="utf-8"))
+        content = read_json(folder / "settings.json")
         found[str(content[WEIGHTS])] = str(content["model"]["name"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no run, or one from before weights were noted
@@ -58,9 +58,9 @@ def networks_in(folder: Path) -> dict[str, str]:
 def settings_in(file: Path) -> Settings | None:
     """The first settings in a file of records."""
     try:
-        with file.open(encoding="utf-8") as lines:
-            for line in lines:
-                if '"kind":"settings"' in line:
+        with file.open("rb") as lines:
+            while line := lines.readline(BUDGET.record):
+                if b'"kind":"settings"' in line:
                     record = parse_record(line)
                     return record if isinstance(record, Settings) else None
     except (OSError, ValueError, InputError):

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from semirobust.core.budget import BUDGET, check_nested
 from semirobust.core.errors import InputError
 from semirobust.core.settings import build, plain, settings_of
 from semirobust.core.values import Misfit, as_json, checked
@@ -189,14 +190,28 @@ def _named(name: object) -> Path:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            text = file.read(BUDGET.toml + 1).decode("utf-8")
+        _check_toml(text)
+        content = tomllib.loads(text)
+        check_nested(content)
+        return content
     except OSError as error:
         names = ", ".join(shipped())
         raise InputError(
             f"recipe: cannot read {path} ({error.strerror}); expected a TOML file, or one of {names}"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also of a number with too many digits
         raise InputError(f"{path.name}: expected TOML, got a file that is none ({error})") from None
+
+
+def _check_toml(text: str) -> None:
+    """Raise ``ValueError`` for what Python's reader would take long over."""
+    if len(text) > BUDGET.toml:
+        raise ValueError(f"more than {BUDGET.toml:,} bytes")
+    for line in text.split("\n"):
+        if sum(map(line.count, ".[{=")) > BUDGET.toml_line:
+            raise ValueError(f"a line with more than {BUDGET.toml_line:,} dots and brackets")
 
 
 def _merge(tree: dict[str, Any], other: Mapping[str, Any]) -> None:

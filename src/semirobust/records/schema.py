@@ -1,11 +1,11 @@
 """The kinds of record, version 2 of the schema."""
 
-import json
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
+from semirobust.core.budget import BUDGET, parse_json
 from semirobust.core.errors import InputError
 from semirobust.records.about import About
 from semirobust.records.legacy import upgraded
@@ -23,6 +23,7 @@ __all__ = [
     "Quantity",
     "Settings",
     "Topic",
+    "check_indices",
     "parse_record",
 ]
 
@@ -152,7 +153,7 @@ def parse_record(line: str | bytes) -> AnyRecord:
     """
     if line[: len(_CURRENT)] in (_CURRENT, _CURRENT.encode()):
         return _ADAPTER.validate_json(line)
-    content = json.loads(line)
+    content = parse_json(line, longest=BUDGET.record)
     if not isinstance(content, dict):
         raise ValueError(f"expected an object, got {type(content).__name__}")
     version = content.get("schema_version", 1)
@@ -164,3 +165,33 @@ def parse_record(line: str | bytes) -> AnyRecord:
             " install a later semirobust"
         )
     return _ADAPTER.validate_json(line)
+
+
+_INDICES = (
+    "size",
+    "seed",
+    "trial",
+    "epoch",
+    "layer",
+    "feature",
+    "on",
+    "k",
+    "batch",
+    "level",
+    "suffix",
+    "tuned_layer",
+)
+
+
+def check_indices(record: AnyRecord) -> None:
+    """Raise ``InputError`` for a number of a layer, epoch or the like that none has, after which a figure
+    would have as many rows.
+    """
+    for name in _INDICES:
+        value = getattr(record.about, name)
+        if value is not None and abs(value) > BUDGET.layer:
+            raise InputError(f"records: expected {name} of at most {BUDGET.layer:,}, got {value:.3g}")
+    if isinstance(record, LayerEntry):
+        largest = max((*map(abs, record.shape), abs(record.index)), default=0)
+        if largest > BUDGET.integer or len(record.shape) > BUDGET.name_parts:
+            raise InputError(f"records: expected the shape of a layer, got one of {len(record.shape)} sizes")

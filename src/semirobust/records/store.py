@@ -7,17 +7,15 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from semirobust.core.budget import BUDGET, check_count, check_size
 from semirobust.core.errors import InputError
-from semirobust.core.files import check_size, write_atomically
-from semirobust.records.schema import AnyRecord, parse_record
+from semirobust.core.files import write_atomically
+from semirobust.records.schema import AnyRecord, check_indices, parse_record
 
 __all__ = ["AnyRecord", "read_records", "record_line", "stage_files", "write_records"]
 
 _COMPRESSED = ".xz"
 _STAGE = re.compile(r"(\d+-[a-z]+)-(\d+)")
-
-# A file may unpack to 64 MiB, or to 100 times its own size where that is more; unpacking may take 256 MiB.
-_ALWAYS_ALLOWED, _WORKSPACE = 1 << 26, 1 << 28
 
 
 def record_line(record: AnyRecord) -> str:
@@ -54,7 +52,10 @@ def read_records(source: Path) -> list[AnyRecord]:
             f"records: expected a run folder with records/*.jsonl, or a file .jsonl or .jsonl.xz, at"
             f" {source}; found none"
         )
-    return [record for file in files for record in _read(file)]
+    records: list[AnyRecord] = []
+    for file in files:
+        records += _read(file, BUDGET.records - len(records))
+    return records
 
 
 def stage_files(folder: Path) -> list[tuple[str, int, Path]]:
@@ -66,39 +67,49 @@ def stage_files(folder: Path) -> list[tuple[str, int, Path]]:
     return sorted(found)
 
 
-def _read(file: Path) -> list[AnyRecord]:
-    records = []
+def _read(file: Path, most: int) -> list[AnyRecord]:
     try:
         # Not splitlines, which also ends a line at characters that JSON may hold.
-        lines = _text(file).decode("utf-8").split("\n")
-        lines = [line.rstrip("\r") for line in (lines[:-1] if not lines[-1] else lines)]
-    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+        lines = _text(file).split(b"\n")
+        lines = [line.rstrip(b"\r") for line in (lines[:-1] if not lines[-1] else lines)]
+    except (OSError, EOFError, lzma.LZMAError) as error:
         raise InputError(
             f"{file.name}: expected lines of JSON, got a file that cannot be read ({type(error).__name__})"
         ) from None
-    for number, line in enumerate(lines, 1):
-        try:
-            records.append(parse_record(line))
-        except InputError as error:
-            raise InputError(f"{file.name}, line {number}: {error}") from None
-        except ValueError as error:
-            problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            raise InputError(
-                f"{file.name}, line {number}: expected a record, got something else ({problem})"
-            ) from None
-    return records
+    if len(lines) > most:
+        raise InputError(
+            f"{file.name}: expected at most {BUDGET.records:,} records in a file or a run folder, got more;"
+            " it was not read"
+        )
+    return [_parsed(file, number, line) for number, line in enumerate(lines, 1)]
+
+
+def _parsed(file: Path, number: int, line: bytes) -> AnyRecord:
+    check_count(f"{file.name}, line {number}", "bytes of a record", len(line), BUDGET.record)
+    try:
+        record = parse_record(line)
+        check_indices(record)
+        return record
+    except InputError as error:
+        raise InputError(f"{file.name}, line {number}: {error}") from None
+    except ValueError as error:
+        problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise InputError(
+            f"{file.name}, line {number}: expected a record, got something else ({problem})"
+        ) from None
 
 
 def _text(file: Path) -> bytes:
     """The bytes of a file; of a compressed one what it unpacks to, which is bounded."""
+    check_count(file.name, "bytes of records", file.stat().st_size, BUDGET.record_bytes)
     content = file.read_bytes()
     if file.suffix != _COMPRESSED:
         return content
-    unpacked, unpacker = bytearray(), lzma.LZMADecompressor(memlimit=_WORKSPACE)
+    unpacked, unpacker = bytearray(), lzma.LZMADecompressor(memlimit=BUDGET.lzma_memory)
     while not unpacker.eof:
         unpacked += unpacker.decompress(content, max_length=1 << 20)
         content = b""
-        check_size(file, len(unpacked), always_allowed=_ALWAYS_ALLOWED)
+        check_size(file, len(unpacked), least=BUDGET.text_unpacked, ratio=BUDGET.text_ratio)
         if unpacker.needs_input and not unpacker.eof:
             raise EOFError
     return bytes(unpacked)

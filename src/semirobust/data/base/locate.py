@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pooch
 
+from semirobust.core.budget import BUDGET, check_size
 from semirobust.core.errors import InputError
-from semirobust.core.files import check_size
 from semirobust.core.progress import Progress, silent
 from semirobust.data.base.catalogue import CATALOGUE, Remote
 
@@ -113,7 +113,7 @@ def unpack(archive: Path, folder: Path) -> None:
             size = 0
             for member in tar:  # all sizes are checked before anything is written
                 size += member.size
-                check_size(archive, size)
+                check_size(archive, size, least=BUDGET.tar_unpacked, ratio=BUDGET.tar_ratio)
             tar.extractall(folder, filter="data")
     except InputError:
         raise

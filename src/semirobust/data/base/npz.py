@@ -1,14 +1,17 @@
 """Images from arrays in a NumPy archive."""
 
+import math
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
 
+from semirobust.core.archives import check_archive
+from semirobust.core.budget import BUDGET, check_count
 from semirobust.core.errors import InputError
-from semirobust.core.files import check_archive
 from semirobust.core.seed import Seed
 from semirobust.data.base.arrays import channels_first, check_values, label_note, plain_labels
 from semirobust.data.base.images import Images, Splits, images_from_tensors, joined_notes
@@ -56,7 +59,8 @@ def load_npz(path: Path, *, held_out: bool = True, layout: str | None = None) ->
 
 def _arrays(path: Path) -> dict[str, Any]:
     try:
-        check_archive(path)
+        check_archive(path, entries=BUDGET.npz_entries)
+        _check_headers(path)
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         if others := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
@@ -68,6 +72,29 @@ def _arrays(path: Path) -> dict[str, Any]:
             f"{path.name}: expected an .npz of plain arrays, got one that cannot be read ({error})"
         ) from None
     return arrays
+
+
+def _check_headers(path: Path) -> None:
+    """Refuse an array that claims other values than its entry has, or more images than the file can need."""
+    most = max(BUDGET.images, path.stat().st_size // BUDGET.bytes_per_image)
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            with archive.open(entry) as file:
+                shape, dtype = _header(file)
+                claimed, found = math.prod(shape) * dtype.itemsize, entry.file_size - file.tell()
+            if not dtype.hasobject and claimed != found:
+                raise InputError(
+                    f"{path.name}: {entry.filename} claims {claimed:,} bytes of values and has {found:,};"
+                    " it was not read"
+                )
+            check_count(path.name, "images", shape[0] if shape else 0, most)
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], Any]:
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype
 
 
 def _pair(path: Path, arrays: Mapping[str, Any], parts: tuple[str, ...]) -> tuple[Any, Any] | None:

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from semirobust.core.budget import read_json
 from semirobust.core.errors import InputError
 from semirobust.core.files import UNFINISHED, write_atomically
 from semirobust.core.progress import Progress
@@ -160,7 +161,7 @@ def _failures(folder: Path) -> dict[str, Any]:
 def _read(file: Path) -> dict[str, Any]:
     """A small file of JSON; empty where there is none or it is damaged."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        found = read_json(file)
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

@@ -1,7 +1,7 @@
-"""Coverage-guided fuzzing of every reader by atheris, which is installed for it alone (``pip install atheris``):
+"""Coverage-guided fuzzing of every reader by atheris, which is installed for it alone:
 ``python -m stress.coverage_fuzz SECONDS FOLDER [READER ...]``.
 
-Each reader has a process of its own, whose share of the seconds is equal. FOLDER keeps the corpus of each reader
+Each reader has a process of its own and an equal share of the seconds. FOLDER keeps the corpus of each reader
 and what was found (``FOLDER/found``), so that a later call goes on where this one ended. ``--merge`` in place
 of the seconds keeps of each corpus the fewest files that reach as much.
 """

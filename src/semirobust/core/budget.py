@@ -83,6 +83,10 @@ class Budget:
         arms: that a table or figure of a report shows.
         columns: attacks, radii or models that a table or figure of a report shows.
         layers_drawn: layers that a figure of a report shows.
+        radii: radii of balls and levels of pruning that a figure of a report shows.
+        columns_drawn: layers of all profiles of a report together.
+        cells: layers times epochs, or trials times epochs, that a figure of a report shows.
+        picture_pixels: of a picture in a record, which whatever shows the report unpacks.
         drawn: points, pictures and sentences of one kind that a report shows.
         page: the settings that a report prints, in characters.
         files: pictures in a folder.
@@ -139,11 +143,15 @@ class Budget:
     modules: int = 20_000
     records: int = 100_000
     record: int = 4 * MIB
-    record_bytes: int = 256 * MIB
+    record_bytes: int = 64 * MIB
     layer: int = 100_000
-    arms: int = 60
+    arms: int = 120
     columns: int = 40
     layers_drawn: int = 1_000
+    radii: int = 100
+    columns_drawn: int = 6_000
+    cells: int = 400_000
+    picture_pixels: int = 16_000_000
     drawn: int = 1_000
     page: int = 200_000
     files: int = 20_000_000

@@ -132,8 +132,8 @@ def check_written_out(file: str, tensors: Mapping[str, Tensor]) -> None:
     found = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
     if found > most:
         raise InputError(
-            f"{file}: expected tensors of at most {most:,} bytes, since the file holds {held:,}, got {found:,},"
-            " in which one value stands for many; it was not read"
+            f"{file}: expected tensors of at most {most:,} bytes, since the file holds {held:,}, got"
+            f" {found:,}, in which one value stands for many; it was not read"
         )
 
 

@@ -66,8 +66,8 @@ def read_idx(path: Path) -> Tensor:
                 raise InputError(
                     f"{path.name}: expected an idx file of bytes, got a header of {head.hex() or 'nothing'}"
                 )
-            if head[3] > _MAX_SIZES:
-                raise InputError(f"{path.name}: expected at most {_MAX_SIZES} sizes, got {head[3]}")
+            if not 0 < head[3] <= _MAX_SIZES:
+                raise InputError(f"{path.name}: expected 1 to {_MAX_SIZES} sizes, got {head[3]}")
             content = file.read(4 * head[3])
             sizes = np.frombuffer(content[: len(content) // 4 * 4], dtype=">u4").astype(int)
             # Python's integers, because a damaged header may give sizes whose product overflows.

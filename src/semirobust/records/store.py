@@ -70,9 +70,9 @@ def stage_files(folder: Path) -> list[tuple[str, int, Path]]:
 def _read(file: Path, most: int) -> list[AnyRecord]:
     try:
         # Not splitlines, which also ends a line at characters that JSON may hold.
-        lines = _text(file).split(b"\n")
-        lines = [line.rstrip(b"\r") for line in (lines[:-1] if not lines[-1] else lines)]
-    except (OSError, EOFError, lzma.LZMAError) as error:
+        lines = _text(file).decode("utf-8").split("\n")
+        lines = [line.rstrip("\r") for line in (lines[:-1] if not lines[-1] else lines)]
+    except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
         raise InputError(
             f"{file.name}: expected lines of JSON, got a file that cannot be read ({type(error).__name__})"
         ) from None
@@ -84,7 +84,7 @@ def _read(file: Path, most: int) -> list[AnyRecord]:
     return [_parsed(file, number, line) for number, line in enumerate(lines, 1)]
 
 
-def _parsed(file: Path, number: int, line: bytes) -> AnyRecord:
+def _parsed(file: Path, number: int, line: str) -> AnyRecord:
     check_count(f"{file.name}, line {number}", "bytes of a record", len(line), BUDGET.record)
     try:
         record = parse_record(line)

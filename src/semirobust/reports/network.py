@@ -100,6 +100,7 @@ def _picture(source: Source, measure: str, arm: Arm) -> NetworkPicture | None:
 
     picks = _selected(source, arm.run)
     starts = _blocks(entries)
+    most, largest = max(map(_channels, entries)), max(map(_side, entries))
     columns = []
     for position, entry in enumerate(entries):
         cell = cells.get(entry.index)
@@ -114,8 +115,8 @@ def _picture(source: Source, measure: str, arm: Arm) -> NetworkPicture | None:
                 bar_height=abs(y(ratio) - y(1)),
                 low_y=y(cell.low) if cell and cell.low is not None else y(ratio),
                 high_y=y(cell.high) if cell and cell.high is not None else y(ratio),
-                box_width=_box_width(entry, entries, step),
-                box_height=_box_height(entry, entries),
+                box_width=_box_width(entry, most, step),
+                box_height=_box_height(entry, largest),
                 shade=_shade(math.log2(ratio) if ratio > 0 else bottom, bottom, top),
                 selected=picks.get(entry.index, 0.0),
                 starts_block=position in starts,
@@ -179,11 +180,9 @@ def _channels(entry: LayerEntry) -> int:
     return entry.shape[0] if len(entry.shape) in (1, 3) else entry.shape[-1]
 
 
-def _box_height(entry: LayerEntry, entries: list[LayerEntry]) -> float:
-    largest = max(_side(e) for e in entries)
+def _box_height(entry: LayerEntry, largest: int) -> float:
     return 10 + (_BOX - 10) * math.sqrt(_side(entry) / largest)
 
 
-def _box_width(entry: LayerEntry, entries: list[LayerEntry], step: float) -> float:
-    most = max(_channels(e) for e in entries)
+def _box_width(entry: LayerEntry, most: int, step: float) -> float:
     return max(5.0, 0.78 * step * math.sqrt(_channels(entry) / most))

@@ -9,14 +9,16 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from semirobust.core.budget import BUDGET
 from semirobust.core.errors import InputError
 from semirobust.core.files import write_atomically
 from semirobust.core.interval import ends
-from semirobust.records.schema import Finding, Quantity, Topic
+from semirobust.records.schema import Finding, Quantity, Settings, Topic
 from semirobust.reports.arm import Arm
 from semirobust.reports.connectivity import connectivity_pictures
 from semirobust.reports.features import features_figure
 from semirobust.reports.figures import accuracy_figure, curves_figure, security_figure, transfer_figure
+from semirobust.reports.limited import limited
 from semirobust.reports.network import network_pictures
 from semirobust.reports.prefixes import prefix_figures
 from semirobust.reports.pruning import by_level, pruning_figure
@@ -56,6 +58,8 @@ def write_report(folders: Sequence[Path], out: Path, *, title: str = "Robustness
         ValueError,
         TypeError,
         ArithmeticError,
+        StopIteration,
+        RecursionError,
     ) as error:  # a record that lacks what its name promises
         said = f"{type(error).__name__}: {error}"
         raise InputError(
@@ -70,6 +74,7 @@ def write_report(folders: Sequence[Path], out: Path, *, title: str = "Robustness
 
 def render_report(source: Source, title: str) -> str:
     """The HTML text; everything that came from a record is escaped."""
+    source = limited(source)
     pruning = pruning_figure(source)
     source = by_level(source)
     environment = Environment(
@@ -115,9 +120,7 @@ def render_report(source: Source, title: str) -> str:
         pictures=source.pictures,
         verdicts=[finding for finding in source.findings if finding.topic is Topic.VERDICT],
         findings=_notes(source.findings),
-        settings=[
-            (s.stage, json.dumps(s.settings, indent=2, default=str), s.origin) for s in source.settings
-        ],
+        settings=[(s.stage, _settings(s), s.origin) for s in source.settings],
         layers=sorted(source.layers, key=lambda entry: entry.index),
     )
 
@@ -138,6 +141,11 @@ def _notes(findings: Sequence[Finding]) -> list[Finding]:
         names = ", ".join(check.about.check or "" for check in checks)
         notes.append(checks[0].model_copy(update={"text": f"{prefix}sanity checks passed: {names}"}))
     return notes
+
+
+def _settings(record: Settings) -> str:
+    text = json.dumps(record.settings, indent=2, default=str)
+    return text if len(text) <= BUDGET.page else f"{text[: BUDGET.page]} ... (the rest is in the records)"
 
 
 def _rows(source: Source) -> list[_Row]:

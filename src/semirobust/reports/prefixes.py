@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from semirobust.records.schema import Quantity
+from semirobust.records.schema import Number, Quantity
 from semirobust.reports.figures import COLOURS, styled
 from semirobust.reports.source import Cell, Source
 
@@ -47,10 +47,10 @@ def _figure(source: Source, measure: str, title: str) -> go.Figure | None:
     figure = go.Figure()
     for position, (arm, part) in enumerate((arm, part) for arm in arms for part in parts):
         numbers = source.of(Quantity.MEASURE, arm, measure=measure, part=part)
-        found = [
-            (layer, Cell.of([n for n in numbers if n.about.layer == layer]))
-            for layer in sorted({n.about.layer or 0 for n in numbers})
-        ]
+        by_layer: dict[int, list[Number]] = {}
+        for number in numbers:
+            by_layer.setdefault(number.about.layer or 0, []).append(number)
+        found = [(layer, Cell.of(by_layer[layer])) for layer in sorted(by_layer)]
         name = f"{arm}: {words[part]}" if len(arms) > 1 else words[part]
         figure.add_trace(
             go.Scatter(

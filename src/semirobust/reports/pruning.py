@@ -45,12 +45,11 @@ def _keeps(number: Number, shown: set[int]) -> bool:
 
 def pruned_rows(source: Source) -> list[tuple[Arm, float, dict[AttackColumn, Cell]]]:
     """Arm, fraction of weights left, and attack -> accuracy, level by level."""
-    rows = []
+    rows, attacks = [], source.attacks()
     for arm in source.arms(Quantity.DENSITY):
         for level in _levels(source):
             left = source.cell(Quantity.DENSITY, arm, level=level)
-            of_level = source.only(level=level)
-            cells = {attack: of_level.accuracy(arm, attack) for attack in source.attacks()}
+            cells = {attack: source.accuracy(arm, attack, level=level) for attack in attacks}
             if left:
                 rows.append((arm, left.value, {attack: cell for attack, cell in cells.items() if cell}))
     return rows

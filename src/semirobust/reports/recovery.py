@@ -49,10 +49,11 @@ def _curve(source: Source, cut: int, run: str | None) -> tuple[list[float], list
         for quantity in (Quantity.VALIDATION_ROBUST, Quantity.EPOCH_SECONDS)
     )
     x, y, spent = list[float](), list[float](), 0.0
-    for epoch in range(1 + max((max(epochs) for epochs in accuracy.values()), default=-1)):
+    ends = {trial: max(epochs) for trial, epochs in accuracy.items()}
+    for epoch in sorted({epoch for epochs in accuracy.values() for epoch in epochs}):
         now = [epochs[epoch] for epochs in seconds.values() if epoch in epochs]
         spent += sum(now) / len(now) if now else 0.0
-        stand = [epochs[min(epoch, max(epochs))] for epochs in accuracy.values()]
+        stand = [epochs[min(epoch, ends[trial])] for trial, epochs in accuracy.items()]
         x.append(spent)
         y.append(sum(stand) / len(stand))
     return x, y

@@ -93,11 +93,29 @@ class Source:
 
     def of(self, quantity: Quantity, whose: Arm | None = None, /, **fields: Unpack[Fields]) -> list[Number]:
         """The numbers of a quantity with these values in their subjects; of one arm where it is given."""
-        return [
-            number
-            for number in self._by_quantity.get(quantity, [])
-            if matches(number.about, fields) and (whose is None or self.arm_of(number) == whose)
-        ]
+        asked = {**fields, **({"part": None} if "measure" in fields and "part" not in fields else {})}
+        names = tuple(sorted(asked))
+        index = self._index(quantity, names, by_arm=whose is not None)
+        return index.get((whose, *(asked[name] for name in names)), [])
+
+    def _index(
+        self, quantity: Quantity, names: tuple[str, ...], *, by_arm: bool
+    ) -> dict[tuple[object, ...], list[Number]]:
+        """The numbers of a quantity by their arm (or by None) and by these fields, made once."""
+        key = quantity, names, by_arm
+        if key not in self._indices:
+            found = self._indices[key] = {}
+            for number in self._by_quantity.get(quantity, []):
+                arm = self.arm_of(number) if by_arm else None
+                values = (getattr(number.about, name) for name in names)
+                found.setdefault((arm, *values), []).append(number)
+        return self._indices[key]
+
+    @cached_property
+    def _indices(
+        self,
+    ) -> dict[tuple[Quantity, tuple[str, ...], bool], dict[tuple[object, ...], list[Number]]]:
+        return {}
 
     def only(self, **fields: Unpack[Fields]) -> "Source":
         """The same with the numbers alone whose subjects have these values."""
@@ -108,9 +126,9 @@ class Source:
         found = self.of(quantity, whose, **fields)
         return Cell.of(found) if found else None
 
-    def accuracy(self, arm: Arm, attack: AttackColumn) -> Cell | None:
+    def accuracy(self, arm: Arm, attack: AttackColumn, /, **more: Unpack[Fields]) -> Cell | None:
         """The accuracy of an arm under an attack, and what that leaves undecided."""
-        fields = Fields(attack=attack.name, cumulative=attack.cumulative)
+        fields = Fields(attack=attack.name, cumulative=attack.cumulative, **more)
         found, left = (self.cell(q, arm, **fields) for q in (Quantity.ACCURACY, Quantity.UNDECIDED))
         return replace(found, undecided=left.value) if found and left else found
 

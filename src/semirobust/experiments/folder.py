@@ -89,7 +89,7 @@ def check_weights(folder: Path) -> None:
     another run, an older one, or a damaged one.
     """
     try:
-        expected = json.loads((folder / SETTINGS_FILE).read_text(encoding="utf-8"))[WEIGHTS]
+        expected = read_json(folder / SETTINGS_FILE)[WEIGHTS]
     except (OSError, ValueError, KeyError, TypeError):
         return  # from before weights were noted
     found = weights_in(read_tensors(folder / MODEL_FILE))

@@ -6,48 +6,19 @@ import inspect
 import re
 from pathlib import Path
 
-from semirobust.attacks import ATTACKS
-from semirobust.augment import AUGMENTATIONS
 from semirobust.core.registry import Registry
 from semirobust.core.settings import settings_of
-from semirobust.data import SOURCES
-from semirobust.dependence import DEPENDENCES
+from semirobust.experiments.families import FAMILIES, RECIPES, brief, members
 from semirobust.experiments.listing import shown
-from semirobust.experiments.recipe import SECTIONS, shipped
-from semirobust.measures import MEASURES
-from semirobust.methods import METHODS
-from semirobust.models import MODELS
-from semirobust.objectives import OBJECTIVES
-from semirobust.pruning.saliencies import SALIENCIES
-from semirobust.selection import SELECTIONS
-from semirobust.threats import NORMS, THREATS
-from semirobust.training.hooks import HOOKS
-from semirobust.zoo import ZOO
+from semirobust.experiments.recipe import SECTIONS
 from tests.kinds import render_attempts, render_kinds
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE, SETTINGS, KINDS, HOSTILE = (DOCS / f"{name}.md" for name in ("methods", "settings", "kinds", "hostile"))
-FAMILIES = {
-    "Threat models: norms": NORMS,
-    "Threat models of one attack": THREATS,
-    "Attacks": ATTACKS,
-    "Training objectives": OBJECTIVES,
-    "Training hooks": HOOKS,
-    "Ways to harden": METHODS,
-    "Measures by layer": MEASURES,
-    "Measures of dependence": DEPENDENCES,
-    "Selections of layers": SELECTIONS,
-    "Saliencies of weights": SALIENCIES,
-    "Architectures": MODELS,
-    "Networks of others, as SOURCE:NAME": ZOO,
-    "Data": SOURCES,
-    "Augmentations": AUGMENTATIONS,
-}
 
 
 def _row(family: Registry, name: str) -> str:
-    member = family._members[name]
-    first = inspect.getdoc(member).split("\n\n")[0].replace("\n", " ").replace("|", "\\|")
+    first = brief(family.member(name)).replace("|", "\\|")
     options = [option.name for option in family.options_of(name)]
     return f"| `{name}` | {first} | {', '.join(f'`{o}`' for o in options)} |"
 
@@ -57,13 +28,10 @@ def render() -> str:
     parts = [
         "# Methods by name\n\nDrawn from the code; formulas, units and sources stand in each docstring.\n"
     ]
-    for title, family in FAMILIES.items():
+    for title, family in FAMILIES.values():
         rows = "\n".join(_row(family, name) for name in family.names())
         parts.append(f"## {title}\n\n| name | what it is | options |\n|---|---|---|\n{rows}\n")
-    rows = "\n".join(
-        f"| `{name}` | {path.read_text().splitlines()[0].removeprefix('# ')} |"
-        for name, path in shipped().items()
-    )
+    rows = "\n".join(f"| `{name}` | {first} |" for name, first in members(RECIPES).items())
     parts.append(f"## Recipes\n\n`--recipe NAME`.\n\n| name | what it is |\n|---|---|\n{rows}\n")
     return re.sub(r" +\|$", " |", "\n".join(parts), flags=re.M)
 

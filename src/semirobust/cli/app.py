@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "prune": "Prune a model level by level, train what is left, and evaluate each level.",
     "recover": "How small may the robust prefix be?",
     "reproduce": "Make the tables and figures of a paper again.",
+    "list": "Everything that has a name: attacks, methods, measures, models, data, recipes.",
     "settings": "Every setting of a recipe, with its type, default and meaning.",
 }
 """What each does in a line. A command is imported when it is called: PyTorch takes seconds."""
@@ -41,11 +42,39 @@ class _Program(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
+@click.pass_context
+def _show_help(ctx: click.Context) -> None:
+    """The help, where no command was given."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def _show_version(ctx: click.Context, option: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    from semirobust.records.origin import code_version
+
+    click.echo(f"semirobust {code_version()}")
+    ctx.exit()
+
+
 app = _Program(
     name="semirobust",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    params=[
+        click.Option(
+            ["--version"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_show_version,
+            help="Show the version, and leave.",
+        )
+    ],
     help="Which layers of an image classifier carry its adversarial robustness, and how little must be"
     " trained to make all of it robust.",
-    no_args_is_help=True,
+    invoke_without_command=True,
+    callback=_show_help,
 )
 
 

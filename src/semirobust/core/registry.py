@@ -60,6 +60,11 @@ class Registry(Generic[T]):
         self._load()
         return tuple(sorted(self._members))
 
+    def member(self, name: str) -> Callable[..., T]:
+        """The member that is displayed under ``name``, one of :meth:`names`."""
+        self._load()
+        return self._members[name]
+
     def name_of(self, member: object) -> str:
         """The name under which the class of ``member`` was registered."""
         self._load()

@@ -215,6 +215,7 @@ def test_the_commands_are_a_frozen_set():
         "demo",
         "evaluate",
         "harden",
+        "list",
         "profile",
         "prune",
         "recover",

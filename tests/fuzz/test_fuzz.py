@@ -113,13 +113,9 @@ def test_an_archive_cannot_write_elsewhere_or_fill_the_disk(tmp_path):
             entry = tarfile.TarInfo(name)
             entry.type, entry.linkname = kind or tarfile.REGTYPE, target
             tar.addfile(entry)
-        if name.startswith("/"):  # made relative
+        with pytest.raises(InputError, match="complete tar archive"):
             unpack(tmp_path / "a.tar", inside)
-            assert (inside / "tmp/out").is_file()
-        else:
-            with pytest.raises(InputError, match="complete tar archive"):
-                unpack(tmp_path / "a.tar", inside)
-    assert {p.name for p in tmp_path.iterdir()} == {"a.tar", "inside"}
+    assert {p.name for p in tmp_path.iterdir()} == {"a.tar"}
     with tarfile.open(tmp_path / "b.tar.gz", "w:gz", compresslevel=1) as tar:
         entry = tarfile.TarInfo("zeros")
         entry.size = 1 << 31

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from semirobust.core import files
+from semirobust.core import files, links
 from semirobust.core.errors import InputError
 from tests.kinds import attempt
 
@@ -137,14 +137,14 @@ def test_a_file_that_is_named_may_be_a_link(tmp_path: Path) -> None:
     (tmp_path / "real" / "x.bin").write_bytes(b"weights")
     (tmp_path / "linked").symlink_to("real")
     (tmp_path / "real" / "y.bin").symlink_to("x.bin")
-    named = files.given_file(tmp_path / "linked" / "y.bin")
+    named = links.given_file(tmp_path / "linked" / "y.bin")
     assert named == tmp_path / "real" / "y.bin"
     assert files.read_bytes(named) == b"weights"
-    files.write_atomically(files.given_out(tmp_path / "linked" / "new"), b"ours")
+    files.write_atomically(links.given_out(tmp_path / "linked" / "new"), b"ours")
     assert (tmp_path / "real" / "new").read_bytes() == b"ours"
     with pytest.raises(InputError, match="symbolic link"):
         files.write_atomically(named, b"ours")
-    assert files.given_folder("a/b") == Path("a/b")
+    assert links.given_folder("a/b") == Path("a/b")
 
 
 def test_links_of_the_hub_lead_to_its_blobs_alone(tmp_path: Path) -> None:

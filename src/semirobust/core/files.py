@@ -1,9 +1,5 @@
 """The one place where files are opened and written: what was not made by this project is never followed,
-waited for or replaced.
-
-What a user names may be a link, since caches and data sets are made of them: ``given_file``, ``given_folder``
-and ``given_out`` resolve it once, where it enters. Behind that no part of a path may be a link, a file may
-have one name alone, and only plain files are opened.
+waited for or replaced. Which links are followed says ``core/links.py``.
 """
 
 import errno
@@ -17,15 +13,12 @@ from pathlib import Path
 from typing import IO
 
 from semirobust.core.errors import InputError
+from semirobust.core.links import check_inside, check_plain, is_given, linked, real
 
 __all__ = [
     "UNFINISHED",
-    "Linked",
-    "check_inside",
+    "check_place",
     "delete",
-    "given_file",
-    "given_folder",
-    "given_out",
     "is_unfinished",
     "make_folder",
     "move",
@@ -38,57 +31,10 @@ __all__ = [
 UNFINISHED = ".semirobust-part"  # the suffix of files that are still being written
 
 _LEAST = 1 << 20  # bytes that may be read of a file whose size is said to be less, as in /proc
-_KINDS = {
-    stat.S_IFLNK: "a symbolic link",
-    stat.S_IFIFO: "a named pipe",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFDIR: "a folder",
-}
 # Flags of ``os.open``, as far as the system has them.
 _SAFE = 0
 for _name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"):
     _SAFE |= getattr(os, _name, 0)
-_GIVEN: set[str] = set()  # files that the user has named in this process, which may be links
-
-
-class Linked(InputError):
-    """A symbolic or hard link where none is followed."""
-
-
-def given_file(path: str | Path) -> Path:
-    """A file that the user names to be read, with the links above it resolved.
-
-    It may be a link itself and have several names; it keeps the name by which it is known.
-    """
-    path = given_out(path)
-    _GIVEN.add(str(path))
-    return path
-
-
-def given_folder(path: str | Path) -> Path:
-    """A folder that the user names, itself and the links above it resolved; as it was written where it has
-    none.
-    """
-    path = Path(path)
-    real = _real(path)
-    return path if real == os.path.normpath(Path.cwd() / path) else Path(real)
-
-
-def given_out(path: str | Path) -> Path:
-    """A file that the user names to be written: the links above it are resolved, it may be none itself."""
-    path = Path(path)
-    if not path.name or path.name == "..":
-        return given_folder(path)
-    return given_folder(path.parent) / path.name
-
-
-def _real(path: Path) -> str:
-    try:
-        return os.path.realpath(path)
-    except ValueError:  # a zero character
-        raise InputError(f"expected the name of a file or folder, got {str(path)!r}") from None
 
 
 @contextmanager
@@ -104,19 +50,19 @@ def opened(path: Path, *, most: int | None = None, links: bool = False) -> Itera
         InputError: a link, a named pipe, a device, a socket, a folder, or more bytes than that.
         OSError: there is none, or it cannot be opened.
     """
-    links = links or str(path) in _GIVEN or _is_in_hub(path)
-    real = path if not links else Path(_real(path))
-    check_inside(real)
-    _check_plain(path, os.lstat(real), links=links)
+    links = links or is_given(path)
+    place = path if not links else Path(real(path))
+    check_inside(place)
+    check_plain(path, os.lstat(place), links=links)
     try:
-        handle = os.open(real, os.O_RDONLY | _SAFE)
+        handle = os.open(place, os.O_RDONLY | _SAFE)
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise _linked(path) from None
+            raise linked(path) from None
         raise
     try:
         state = os.fstat(handle)
-        _check_plain(path, state, links=links)
+        check_plain(path, state, links=links)
         if most is not None and state.st_size > most:
             raise InputError(
                 f"{path.name}: expected at most {most:,} bytes, got {state.st_size:,}; it was not read"
@@ -173,46 +119,6 @@ def read_text(path: Path, *, most: int | None = None, links: bool = False) -> st
         raise InputError(f"{path.name}: expected text in UTF-8, got other bytes") from None
 
 
-def check_inside(path: Path) -> None:
-    """Raise ``Linked`` where a folder above ``path`` is a symbolic link; what is not there is none."""
-    for folder in reversed(path.parents):
-        if folder.is_symlink():
-            raise Linked(
-                f"{folder}: is a symbolic link, and what lies behind one is neither read nor written there;"
-                " put the folder itself in its place, or name the one that it leads to"
-            )
-
-
-def _is_in_hub(path: Path) -> bool:
-    """Whether a file is a link of Hugging Face's cache, from ``snapshots/REVISION`` to ``blobs``."""
-    if path.parent.parent.name != "snapshots" or not path.is_symlink():
-        return False
-    return Path(_real(path)).parent == Path(_real(path.parent.parent.parent)) / "blobs"
-
-
-def _check_plain(path: Path, state: os.stat_result, *, links: bool = False) -> None:
-    kind = stat.S_IFMT(state.st_mode)
-    if kind == stat.S_IFLNK:
-        raise _linked(path)
-    if kind != stat.S_IFREG:
-        raise InputError(
-            f"{path}: expected a plain file, got {_KINDS.get(kind, 'something else')}; take it away or choose"
-            " another name"
-        )
-    if state.st_nlink > 1 and not links:
-        raise Linked(
-            f"{path}: has {state.st_nlink} names (hard links), of which others may lie anywhere; put a copy"
-            " in its place"
-        )
-
-
-def _linked(path: Path) -> Linked:
-    return Linked(
-        f"{path}: is a symbolic link, which is neither followed nor replaced there; put the file itself in"
-        " its place, or choose another name"
-    )
-
-
 def make_folder(path: Path) -> None:
     """Make a folder and those above it; none of them may be a link.
 
@@ -235,10 +141,8 @@ def write_atomically(path: Path, content: bytes) -> None:
             there, or a folder above it is a link.
         OSError: it cannot be written.
     """
-    if not path.name:
-        raise InputError(f"out: expected a file, got {str(path)!r}")
+    before = check_place(path)
     make_folder(path.parent)
-    before = _state_of(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SAFE
     # The system takes away what the user's umask and the folder say.
@@ -257,13 +161,20 @@ def write_atomically(path: Path, content: bytes) -> None:
         raise
 
 
-def _state_of(path: Path) -> os.stat_result | None:
-    """Of the plain file at ``path``; None where nothing is."""
+def check_place(path: Path) -> os.stat_result | None:
+    """Of the plain file at ``path``, which may be replaced; None where nothing is.
+
+    Raises:
+        InputError: as in :func:`write_atomically`.
+    """
+    if not path.name:
+        raise InputError(f"out: expected a file, got {str(path)!r}")
+    check_inside(path)
     try:
         state = os.lstat(path)
     except FileNotFoundError:
         return None
-    _check_plain(path, state)
+    check_plain(path, state)
     return state
 
 
@@ -300,7 +211,7 @@ def move(path: Path, to: Path) -> None:
         check_inside(each)
         with suppress(FileNotFoundError):
             if not stat.S_ISDIR((state := os.lstat(each)).st_mode):
-                _check_plain(each, state)
+                check_plain(each, state)
     path.replace(to)
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from semirobust.core.errors import InputError
+from semirobust.core.links import follows_links
 from semirobust.core.seed import Seed
 from semirobust.data import SOURCES, Images, Splits
 from semirobust.data.base.images import joined_notes
@@ -28,6 +29,7 @@ class _Files:
 
     def __init__(self, paths: Sequence[Path], size: int, root: Path) -> None:
         self.paths, self.size, self.root = list(paths), size, root
+        self.links = follows_links()  # also later, when a batch is asked for
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -37,7 +39,8 @@ class _Files:
             return torch.stack([found.pixels for found in pool.map(self.decode, rows.tolist())])
 
     def decode(self, row: int) -> Decoded:
-        return decode(self.paths[row], self.size, str(self.paths[row].relative_to(self.root)))
+        path = self.paths[row]
+        return decode(path, self.size, str(path.relative_to(self.root)), links=self.links)
 
     def or_none(self, row: int) -> Decoded | None:
         """None for a picture that cannot be read."""

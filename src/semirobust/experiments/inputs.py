@@ -136,4 +136,5 @@ def _loaded(data: Data, source: str, *, held_out: bool = True) -> Splits:
         held_out=held_out,
         layout=data.layout if packed or not data.extra else None,
         skip_bad=data.skip_bad and not (packed and bool(data.extra)),
+        links=data.links,
     )

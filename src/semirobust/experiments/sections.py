@@ -57,6 +57,7 @@ class Data:
             configuration of a network of another library says.
         layout: where the channels of an .npz are, NCHW or NHWC; needed where its shape does not tell.
         skip_bad: leave out pictures of a folder that cannot be read; how many is said.
+        links: follow the links within the folder of the data, for a folder that is your own.
         classes: only images of these, by number and renumbered in this order; all where empty.
         train, test: how many images at most.
         validation: fraction (or number) of training images held out to choose the best epoch.
@@ -71,6 +72,7 @@ class Data:
     image_size: int | None = field(default=None, metadata=setting(flag="--image-size"))
     layout: str | None = field(default=None, metadata=setting(flag="--layout"))
     skip_bad: bool = field(default=False, metadata=setting(flag="--skip-bad"))
+    links: bool = field(default=False, metadata=setting(flag="--data-links"))
     classes: tuple[int, ...] = ()
     train: int | None = None
     test: int | None = None

@@ -1,10 +1,13 @@
 """Loading data by name or by path."""
 
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from semirobust.core.errors import InputError
+from semirobust.core.links import Linked, following_links, given_file, given_folder
 from semirobust.core.seed import Seed
 from semirobust.data import SOURCES, Splits
 from semirobust.data.base.images import Images
@@ -22,6 +25,7 @@ def load_data(
     held_out: bool = True,
     layout: str | None = None,
     skip_bad: bool = False,
+    links: bool = False,
 ) -> Splits:
     """Training and test images from a known data set, an ``.npz`` or a folder of pictures.
 
@@ -32,6 +36,8 @@ def load_data(
         image_size: the side to which pictures of a folder are resized; 32 where None (ImageNet: 224).
         layout: where the channels of an ``.npz`` are, ``NCHW`` or ``NHWC``; where None the shape must tell.
         skip_bad: leave out pictures of a folder that cannot be read; the note says how many.
+        links: follow the links within the folder of the data, as subsets of ImageNet are made of them. A link
+            that a stranger has put there may lead to any file of the machine.
 
     Raises:
         InputError: there is nothing of that name, or files are missing or damaged.
@@ -49,14 +55,19 @@ def load_data(
         raise InputError(f"layout: expected with an .npz alone, got {layout} for {source!r}")
     if skip_bad and (packed or (known and source != "imagenet")):
         raise InputError(f"skip_bad: expected with a folder of pictures alone, got it for {source!r}")
-    if known:
-        options = {"image_size": image_size, "skip_bad": skip_bad} if source == "imagenet" else {}
-        options = {name: value for name, value in options.items() if value}
-        return _shuffled_splits(SOURCES.make(source, options, root=root))
-    if packed:
-        return _shuffled_splits(load_npz(path, held_out=held_out, layout=layout))
-    if path.is_dir():
-        return _shuffled_splits(load_folder(path, image_size or 32, skip_bad=skip_bad))
+    try:
+        with following_links() if links else nullcontext():
+            if known:
+                options = {"image_size": image_size, "skip_bad": skip_bad} if source == "imagenet" else {}
+                options = {name: value for name, value in options.items() if value}
+                return _shuffled_splits(SOURCES.make(source, options, root=root))
+            if packed:
+                return _shuffled_splits(load_npz(given_file(path), held_out=held_out, layout=layout))
+            if path.is_dir():
+                splits = load_folder(given_folder(path), image_size or 32, skip_bad=skip_bad)
+                return _shuffled_splits(replace(splits, name=path.name))  # that of a link, where it is one
+    except Linked as error:
+        raise InputError(f"{error}; --data-links follows the links of a folder that is your own") from None
     raise InputError(
         f"data: expected {', '.join(SOURCES.names())}, an .npz or a folder of pictures; got {source!r}"
     )

@@ -6,16 +6,23 @@ import os
 import tarfile
 import zlib
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import IO
 
 import pooch
 
 from semirobust.core.budget import BUDGET, check_size
 from semirobust.core.errors import InputError
+from semirobust.core.files import check_place, opened, read_bytes, write_atomically
+from semirobust.core.links import given_folder
 from semirobust.core.progress import Progress, silent
 from semirobust.data.base.catalogue import CATALOGUE, Remote
 
 __all__ = ["data_roots", "download", "find_file", "find_folder", "not_found"]
+
+_ARCHIVE = ".tar.gz"  # of those that are fetched
+_ARCHIVES = (".tar.gz", ".tgz", ".tar", ".tar.xz", ".tar.bz2", ".zip")
+_CHUNK = 1 << 20  # bytes of a file of which the sum is formed at once
 
 
 def data_roots(root: str | Path | None = None) -> tuple[Path, ...]:
@@ -23,20 +30,21 @@ def data_roots(root: str | Path | None = None) -> tuple[Path, ...]:
     cache, in this order.
     """
     if root is not None:
-        return (Path(root),)
+        return (given_folder(root),)
     configured = os.environ.get("SEMIROBUST_DATA")
-    cache = Path(pooch.os_cache("semirobust"))
-    return (*((Path(configured),) if configured else ()), Path("data"), cache)
+    cache = pooch.os_cache("semirobust")
+    return tuple(map(given_folder, (*((configured,) if configured else ()), "data", cache)))
 
 
 def find_folder(name: str, root: str | Path | None, markers: tuple[str, ...]) -> Path:
     """The folder of data set ``name``: the first that contains any of the files ``markers``.
 
-    Looks into each data root and its sub-folder for the data set. An archive of the data set that lies there
-    is unpacked in place.
+    Looks into each data root and its sub-folder for the data set. An archive that lies there is unpacked in
+    place where it is the published one, to the last byte.
 
     Raises:
-        InputError: there is none; the sentence lists the folders and says how to download the data set.
+        InputError: there is none, or an archive that is another; the sentence lists the folders and says how
+            to download the data set.
     """
     entry = CATALOGUE[name]
     tried = []
@@ -47,10 +55,19 @@ def find_folder(name: str, root: str | Path | None, markers: tuple[str, ...]) ->
                 return found
             for remote in entry.remotes:
                 archive = folder / remote.filename
-                if remote.filename.endswith(".tar.gz") and archive.is_file():
-                    unpack(archive, folder)
+                if remote.filename.endswith(_ARCHIVE) and os.path.lexists(archive):
+                    unpack(archive, folder, md5=remote.md5)
                     return _with_marker(name, folder, markers) or folder
-    raise not_found(name, markers[0], tried)
+    raise not_found(name, markers[0], tried, _packed(tried))
+
+
+def _packed(folders: Sequence[str]) -> str:
+    """What is said of archives that lie in the folders and are not unpacked."""
+    for folder in map(Path, folders):
+        inside = sorted(folder.iterdir()) if folder.is_dir() else []
+        if found := [path for path in inside if path.name.lower().endswith(_ARCHIVES)]:
+            return f", found {found[0]}, whose sum is not known: unpack it yourself if you trust it"
+    return ""
 
 
 def not_found(name: str, file: str, tried: Sequence[str], besides: str = "") -> InputError:
@@ -74,7 +91,7 @@ def _with_marker(name: str, folder: Path, markers: tuple[str, ...]) -> Path | No
     """
     for marker in markers:
         found = _having(folder, marker)
-        if len({hashlib.sha256(path.read_bytes()).digest() for path in found} if len(found) > 1 else ()) > 1:
+        if len({hashlib.sha256(read_bytes(path)).digest() for path in found} if len(found) > 1 else ()) > 1:
             places = " and ".join(str(path.parent) for path in found)
             raise InputError(
                 f"data {name!r}: expected one folder with {marker}, got {places}; name one with --data-root"
@@ -101,34 +118,66 @@ def _having(folder: Path, name: str) -> list[Path]:
     return sorted(p for p in folder.glob(f"*/{name}") if p.parent.name not in others and p.is_file())
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a tar archive into ``folder``.
+def unpack(archive: Path, folder: Path, *, md5: str | None = None) -> None:
+    """Unpack the plain files of a tar archive into ``folder``.
+
+    Args:
+        md5: the sum that is published for it; None where the caller knows what it is.
 
     Raises:
-        InputError: the archive is damaged or would unpack to absurdly many bytes, or a member is a link, a
-            device, or would lie outside ``folder``.
+        InputError: another archive than the published one; or it is damaged or would unpack to absurdly many
+            bytes, or a member is a link, a device or of a special mode, or would lie outside ``folder``.
     """
-    try:
-        with tarfile.open(archive) as tar:
-            size = 0
-            for member in tar:  # all sizes are checked before anything is written
-                size += member.size
-                check_size(archive, size, least=BUDGET.tar_unpacked, ratio=BUDGET.tar_ratio)
-            tar.extractall(folder, filter="data")
-    except InputError:
-        raise
-    except (
-        tarfile.TarError,
-        EOFError,
-        OSError,
-        ValueError,
-        OverflowError,
-        zlib.error,
-        lzma.LZMAError,
-    ) as error:
+    with opened(archive) as file:
+        if md5 is not None and _md5(file) != md5:
+            raise InputError(
+                f"{archive}: expected the archive that is published under this name (MD5 {md5}), got another,"
+                " which is not unpacked; unpack it yourself if you trust it, or take it away"
+            )
+        file.seek(0)
+        try:
+            with tarfile.open(fileobj=file) as tar:
+                members, size = [], 0
+                for member in tar:  # all of it is checked before anything is written
+                    size += member.size
+                    check_size(archive, size, least=BUDGET.tar_unpacked, ratio=BUDGET.tar_ratio)
+                    _check_member(archive, member)
+                    members.append(member)
+                for member in members:
+                    if member.isfile() and (content := tar.extractfile(member)) is not None:
+                        write_atomically(folder / member.name, content.read())
+        except InputError:
+            raise
+        except (
+            tarfile.TarError,
+            EOFError,
+            OSError,
+            ValueError,
+            OverflowError,
+            zlib.error,
+            lzma.LZMAError,
+        ) as error:
+            raise InputError(
+                f"{archive}: expected a complete tar archive, got one that cannot be read ({error})"
+            ) from None
+
+
+def _md5(file: IO[bytes]) -> str:
+    digest = hashlib.md5(usedforsecurity=False)
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _check_member(archive: Path, member: tarfile.TarInfo) -> None:
+    """Refuse what no data set has, and all that could be written elsewhere."""
+    path = PurePosixPath(member.name)
+    climbs = path.is_absolute() or ".." in path.parts or "\\" in member.name or ":" in member.name
+    if climbs or not (member.isreg() or member.isdir()) or member.mode & 0o7000 or member.sparse:
         raise InputError(
-            f"{archive}: expected a complete tar archive, got one that cannot be read ({error})"
-        ) from None
+            f"{archive}: expected a complete tar archive of plain files within its folder, got one with"
+            f" {member.name!r} in it, which is none; nothing was unpacked"
+        )
 
 
 def download(name: str, root: str | Path | None = None, *, progress: Progress = silent) -> Path:
@@ -144,12 +193,12 @@ def download(name: str, root: str | Path | None = None, *, progress: Progress = 
         known = ", ".join(entry.name for entry in CATALOGUE.values() if entry.remotes)
         raise InputError(f"data: expected one of {known} to download, got {name!r}")
     entry = CATALOGUE[name]
-    base = Path(root) if root is not None else data_roots()[-1]
+    base = data_roots(root)[-1]
     folder = base / entry.folder
     for remote in entry.remotes:
         _fetch(remote, folder, progress)
-        if remote.filename.endswith(".tar.gz"):
-            unpack(folder / remote.filename, folder)
+        if remote.filename.endswith(_ARCHIVE):
+            unpack(folder / remote.filename, folder, md5=remote.md5)
     return folder
 
 
@@ -172,6 +221,7 @@ class _Bar:
 
 def _fetch(remote: Remote, folder: Path, progress: Progress) -> None:
     downloader = pooch.HTTPDownloader(progressbar=_Bar(remote.filename, progress), timeout=30)
+    check_place(folder / remote.filename)
     pooch.get_logger().setLevel("ERROR")  # its progress is reported through `_Bar`
     try:
         pooch.retrieve(

@@ -3,7 +3,7 @@
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -11,8 +11,10 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from semirobust.core.errors import InputError
+from semirobust.core.files import opened
+from semirobust.core.links import Linked
 
-__all__ = ["FOREIGN", "SUFFIXES", "Decoded", "decode", "foreign_format", "rgb_of"]
+__all__ = ["FOREIGN", "SUFFIXES", "Decoded", "decode", "rgb_of"]
 
 SUFFIXES = frozenset(
     [
@@ -32,6 +34,9 @@ SUFFIXES = frozenset(
         ".pbm",
     ]
 )
+# The decoders of Pillow that a file may reach, whatever it is called: never those that start other programs
+# or read a language, such as EPS, nor what other packages have added. JPEG's has those of several views.
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 # Pictures that need a decoder of their own; left out without a word they would make a data set smaller.
 FOREIGN = {
     ".heic": "HEIC",
@@ -58,23 +63,30 @@ class Decoded:
     traits: frozenset[str] = field(default_factory=frozenset)
 
 
-def decode(path: Path, size: int, name: str) -> Decoded:
+def decode(path: Path, size: int, name: str, *, links: bool = False) -> Decoded:
     """A picture turned upright, its short side resized to ``size`` and the middle cropped.
+
+    What it is its content says, and not its name.
+
+    Args:
+        links: whether it may be a link, or below one.
 
     Raises:
         InputError: it cannot be read; the sentence calls it ``name``.
     """
-    if (kind := foreign_format(path)) is not None:
-        raise InputError(
-            f"{name}: expected a picture, got {kind}, which is not read; convert it to JPEG or PNG"
-        )
     try:
-        with warnings.catch_warnings():
+        with opened(path, links=links) as file, warnings.catch_warnings():
+            if (kind := _foreign_format(path.suffix.lower(), file)) is not None:
+                raise InputError(
+                    f"expected a picture, got {kind}, which is not read; convert it to JPEG or PNG"
+                )
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as picture:
+            with Image.open(file, formats=_FORMATS) as picture:
                 picture.draft("RGB", (size, size))  # decodes large JPEGs at a lower resolution
-                several = picture.format != "MPO" and getattr(picture, "n_frames", 1) > 1
                 rgb, traits = rgb_of(picture)
+                several = picture.format != "MPO" and _has_more(picture)
+    except Linked:
+        raise
     except InputError as error:
         raise InputError(f"{name}: {error}") from None
     except Exception as error:  # a damaged picture can fail in any way
@@ -104,17 +116,23 @@ def _damage(path: Path, error: Exception) -> str:
     return f"one that cannot be read ({type(error).__name__})"
 
 
-def foreign_format(path: Path) -> str | None:
-    """The name of a format that needs a decoder of its own, by its suffix or, whatever that says, by its
-    first bytes; None for others.
-    """
-    if path.suffix.lower() in FOREIGN:
-        return FOREIGN[path.suffix.lower()]
+def _has_more(picture: Any) -> bool:
+    """Whether a picture has a second frame; the others are not counted, of which there may be millions."""
     try:
-        with path.open("rb") as file:
-            head = file.read(12)
-    except OSError:
-        return None
+        picture.seek(1)
+    except EOFError:
+        return False
+    return True
+
+
+def _foreign_format(suffix: str, file: IO[bytes]) -> str | None:
+    """The name of a format that needs a decoder of its own, by the suffix or, whatever that says, by the
+    first bytes; None for others. The file is at its beginning afterwards.
+    """
+    if suffix in FOREIGN:
+        return FOREIGN[suffix]
+    head = file.read(12)
+    file.seek(0)
     return _BRANDS.get(head[8:12]) if head[4:8] == b"ftyp" else None
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semirobust.core.errors import InputError
+from semirobust.core.links import entries_of, follows_links, real
 from semirobust.data.base.picture import FOREIGN, SUFFIXES
 
 __all__ = ["class_folders", "is_litter", "pictures_below", "splits_of", "subfolders"]
@@ -26,6 +27,7 @@ _TRAIN = ("train", "training", "trainset", "train_set", "training_set")
 _TEST = ("test", "testing", "testset", "test_set")
 _VALIDATION = ("val", "valid", "validation", "validating", "val_set", "validation_set", "dev", "eval")
 _PARTS = {name: part for part in (_TRAIN, _TEST, _VALIDATION) for name in part}
+_MAX_DEPTH, _MAX_FOLDERS = 64, 1_000_000  # of folders within each other, and below a class
 _OF_OTHER_TASKS = {"images", "labels", "masks", "annotations"}
 
 
@@ -35,25 +37,42 @@ def is_litter(name: str) -> bool:
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder, without hidden ones and those that systems leave."""
-    return sorted(entry for entry in folder.iterdir() if not is_litter(entry.name) and entry.is_dir())
+    """The folders in a folder, without hidden ones and those that systems leave.
+
+    Raises:
+        InputError: links in it, unless they are to be followed.
+    """
+    return [path for path, is_folder in entries_of(folder, is_litter) if is_folder]
 
 
 def pictures_below(folder: Path) -> tuple[list[Path], dict[str, int]]:
     """The pictures anywhere below a folder, in order, and how many other files there are, by ending.
 
     Pictures of formats that are not read are among the pictures, so that none is left out unawares.
+
+    Raises:
+        InputError: links in it, unless they are to be followed; or folders nested without an end.
     """
-    pictures, others = [], dict[str, int]()
-    for path in sorted(folder.rglob("*")):
-        if any(map(is_litter, path.relative_to(folder).parts)) or not path.is_file():
-            continue
-        suffix = path.suffix.lower()
-        if suffix in SUFFIXES or suffix in FOREIGN:
-            pictures.append(path)
-        else:
-            others[suffix or "without an ending"] = others.get(suffix or "without an ending", 0) + 1
-    return pictures, others
+    pictures, others, looked = [], dict[str, int](), 0
+    left: list[tuple[Path, tuple[str, ...]]] = [(folder, ())]
+    while left:
+        place, above = left.pop()
+        looked += 1
+        here = real(place) if follows_links() else ""
+        if len(above) > _MAX_DEPTH or looked > _MAX_FOLDERS or (here and here in above):
+            raise InputError(
+                f"{place}: expected at most {_MAX_DEPTH} folders within each other and {_MAX_FOLDERS:,} in"
+                " all, got more, or a link that leads back to where it lies; take it away"
+            )
+        for path, is_folder in entries_of(place, is_litter):
+            suffix = path.suffix.lower()
+            if is_folder:
+                left.append((path, (*above, here)))
+            elif suffix in SUFFIXES or suffix in FOREIGN:
+                pictures.append(path)
+            else:
+                others[suffix or "without an ending"] = others.get(suffix or "without an ending", 0) + 1
+    return sorted(pictures), others
 
 
 def class_folders(folder: Path) -> dict[str, Path]:

@@ -288,6 +288,29 @@ def test_files_of_names(name, text, tmp_path):
         assert names_beside(tmp_path / "w.safetensors") == (("cat",), ("dog",))
 
 
+@kind(
+    "the names of the classes beside the weights in a `.pt`: `class_to_idx`, `classes`, `names` and the like",
+    "they are the names of the outputs",
+    about="classes",
+)
+@pytest.mark.parametrize(
+    "beside",
+    [
+        {"class_to_idx": {"dog": 1, "cat": 0}},
+        {"classes": ["cat", "dog"]},
+        {"names": {0: "cat", 1: "dog"}},
+        {"hyper_parameters": {"idx_to_class": {"0": "cat", "1": "dog"}}},
+    ],
+)
+def test_names_inside_a_checkpoint(beside, tmp_path):
+    torch.save({"state_dict": nn.Linear(2, 2).state_dict(), **beside}, tmp_path / "w.pt")
+    assert names_beside(tmp_path / "w.pt") == (("cat",), ("dog",))
+    torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "plain.pt")
+    assert names_beside(tmp_path / "plain.pt") == ()
+    (tmp_path / "odd.pt").write_bytes(b"no checkpoint")
+    assert names_beside(tmp_path / "odd.pt") == ()
+
+
 def test_files_that_say_no_names(tmp_path):
     for text in ("[]", '{"a": 1, "b": 3}', "[1, 2]", "{", '{"id2label": {"0": "LABEL_0", "1": "LABEL_1"}}'):
         (tmp_path / "x.json").write_text(text)

@@ -2,12 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from semirobust.core.budget import BUDGET, check_count, parse_json, read_json
 from semirobust.core.errors import InputError
 from semirobust.core.tensor_files import read_metadata
+from semirobust.core.torch_files import read_torch_file
 from semirobust.data.base.imagenet import imagenet_classes
 
 __all__ = [
@@ -28,7 +30,10 @@ IN_ORDER = "in-order"
 
 _SYNSET = re.compile(r"n\d{8}")
 # Where others keep the names of classes.
-_KEYS = ("id2label", "label2id", "class_to_idx", "idx_to_class", "label_names", "class_names", "classes")
+_KEYS = (
+    *("id2label", "label2id", "class_to_idx", "idx_to_class", "label_names", "class_names", "classes"),
+    *("categories", "names", "vocab"),
+)
 _INSIDE = ("config", "model", "pretrained_cfg", "hyper_parameters", "meta", "args")
 _ENOUGH = 0.9  # of the thousand, to know ImageNet by its words
 
@@ -73,12 +78,16 @@ def given_names(entries: Sequence[str]) -> Names:
 
 
 def names_beside(checkpoint: Path) -> Names:
-    """The names that a file of weights brings: in its own metadata where a command wrote it, or in a
-    ``config.json`` beside it; empty for none.
+    """The names that a file of weights brings: in its own metadata where a command wrote it, beside the
+    weights of a PyTorch checkpoint (``class_to_idx``, ``classes`` ...), or in a ``config.json`` beside it;
+    empty for none.
     """
     found: Names = ()
     if checkpoint.suffix == ".safetensors" and checkpoint.is_file():
         found = _in_config(read_metadata(checkpoint))
+    elif checkpoint.suffix != ".json" and checkpoint.is_file():  # else the index of several files
+        with suppress(InputError):
+            found = _in_config(read_torch_file(checkpoint))
     config = checkpoint.with_name("config.json")
     if not found and config.is_file():
         try:

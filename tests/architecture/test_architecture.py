@@ -224,3 +224,41 @@ def test_the_commands_are_a_frozen_set():
         "settings",
         "train",
     }
+
+
+# What opens, writes, renames or deletes a file by its path; the last line also takes open files.
+_BY_PATH = {
+    *("read_bytes", "read_text", "write_bytes", "write_text", "unlink", "rmtree", "touch", "hardlink_to"),
+    *("symlink_to", "mkdir", "makedirs", "rename", "copyfile", "copy2", "fromfile", "loadtxt", "memmap"),
+    *("safe_open", "load_file", "save_file", "extractall", "rglob", "os.walk"),
+}
+_BY_PATH_OR_FILE = {"open", "np.load", "torch.load", "ZipFile", "GzipFile", "LZMAFile", "BZ2File"}
+_ELSEWHERE = {
+    ("core/tensor_files.py", "safe_open"): "takes paths alone; check_is_file has opened the path before",
+    ("core/torch_files.py", "torch.load"): "far faster by a path; check_is_file has opened it before",
+    ("data/base/imagenet.py", "read_text"): "a resource of the package",
+    ("records/origin.py", "read_text"): "/proc/cpuinfo",
+    ("experiments/run_lock.py", "os.walk"): "follows no links, and deletes through core/files.py",
+}
+
+
+def test_files_are_opened_in_one_place():
+    """Everything else goes through core/files.py, which follows no link and opens plain files alone."""
+    found = set()
+    for file in sorted(SOURCE.rglob("*.py")):
+        place, tree = file.relative_to(SOURCE).as_posix(), ast.parse(file.read_text())
+        nodes = list(ast.walk(tree))
+        imports = [n for n in nodes if isinstance(n, ast.ImportFrom) and n.module == "semirobust.core.files"]
+        ours = {name.name for node in imports for name in node.names}
+        items = [item for node in nodes if isinstance(node, ast.With) for item in node.items]
+        files = {ast.unparse(item.optional_vars) for item in items if item.optional_vars is not None}
+        for node in nodes:
+            if not isinstance(node, ast.Call) or (called := ast.unparse(node.func)) in ours:
+                continue
+            name = called.rpartition(".")[2]
+            values = [*node.args, *(keyword.value for keyword in node.keywords)]
+            of_a_file = (values and ast.unparse(values[0]) in files) or called.rpartition(".")[0] in files
+            if {name, called} & _BY_PATH or ({name, called} & _BY_PATH_OR_FILE and not of_a_file):
+                found.add((place, called if called in ("torch.load", "os.walk") else name))
+    found = {each for each in found if each[0] != "core/files.py"} - {("evaluation/runner.py", "open")}
+    assert found <= set(_ELSEWHERE), found - set(_ELSEWHERE)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from semirobust.core.budget import BUDGET, check_count, check_size
 from semirobust.core.errors import InputError
+from semirobust.core.files import opened
 
 __all__ = ["check_archive", "has_too_many"]
 
@@ -22,7 +23,7 @@ def check_archive(path: Path, *, entries: int, least: int | None = None, ratio: 
     """
     if has_too_many(path):
         raise InputError(f"{path.name}: an archive of absurdly many entries; it was not read")
-    with zipfile.ZipFile(path) as archive:
+    with opened(path) as whole, zipfile.ZipFile(whole) as archive:
         found = archive.infolist()
         check_count(path.name, "entries in an archive", len(found), entries)
         check_size(path, sum(max(entry.file_size, 0) for entry in found), least=least, ratio=ratio)
@@ -35,7 +36,7 @@ def has_too_many(path: Path) -> bool:
 
 def _directory(path: Path) -> int:
     """Bytes of the list of entries, which would be read as a whole; 0 where the file does not say."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         size = file.seek(0, 2)
         file.seek(max(0, size - _END_BYTES - _COMMENT - 20))
         tail = file.read()

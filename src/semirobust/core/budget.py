@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from semirobust.core.errors import InputError
+from semirobust.core.files import read_text
 
 __all__ = [
     "BUDGET",
@@ -242,9 +243,7 @@ def read_json(path: Path) -> Any:
         OSError: it cannot be opened.
         ValueError: as in :func:`parse_json`, or it is no UTF-8.
     """
-    with path.open("rb") as file:
-        text = file.read(BUDGET.json + 1)
-    return parse_json(text.decode("utf-8"))
+    return parse_json(read_text(path, most=BUDGET.json))
 
 
 def parse_json(text: str | bytes, *, most: int | None = None, longest: int | None = None) -> Any:

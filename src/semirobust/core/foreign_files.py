@@ -5,6 +5,7 @@ from pathlib import Path
 
 from semirobust.core.archives import has_too_many
 from semirobust.core.errors import InputError
+from semirobust.core.files import opened
 
 __all__ = ["broken", "check_is_file", "recognised"]
 
@@ -40,7 +41,9 @@ _TEXT = b"<!doctype", b"<html", b"<?xml"
 
 
 def check_is_file(path: Path) -> None:
-    """Raise ``InputError`` for a place where no file, a folder, an empty or a locked file lies."""
+    """Raise ``InputError`` for a place where no file, a folder, an empty or a locked file lies, or a link or
+    device. Behind it libraries that take no open file may be given the path.
+    """
     try:
         _check_is_file(path)
     except OSError as error:
@@ -62,17 +65,19 @@ def _check_is_file(path: Path) -> None:
                 " makes one file of it"
             )
         raise InputError(f"checkpoint: expected a file at {path}, found a folder{found}")
-    if not path.is_file():
-        raise InputError(f"checkpoint: expected a file at {path}, found none")
-    if not path.stat().st_size:
-        raise InputError(f"{path.name}: expected weights, got an empty file; was it saved or copied whole?")
-    with path.open("rb"):  # that it can be opened
-        pass
+    try:
+        with opened(path) as file:
+            if not file.seek(0, 2):
+                raise InputError(
+                    f"{path.name}: expected weights, got an empty file; was it saved or copied whole?"
+                )
+    except FileNotFoundError:
+        raise InputError(f"checkpoint: expected a file at {path}, found none") from None
 
 
 def recognised(path: Path) -> str | None:
     """What a file of another kind is, as a sentence without its subject; None where nothing says so."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         head = file.read(512)
     kind = next((text for beginning, text in _BEGINNINGS if head.startswith(beginning)), None)
     if kind is None and head.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith(_TEXT):
@@ -98,7 +103,7 @@ def _archive(path: Path) -> str | None:
     if has_too_many(path):
         return None
     try:
-        with zipfile.ZipFile(path) as archive:
+        with opened(path) as file, zipfile.ZipFile(file) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, ValueError, OSError):  # damaged, as its reader will say
         return None
@@ -125,7 +130,7 @@ def _archive(path: Path) -> str | None:
 
 def broken(path: Path, error: Exception) -> str:
     """What is said of a file that should be one of PyTorch and cannot be read."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         head = file.read(64)
     if head.startswith(b"PK") and not zipfile.is_zipfile(path):
         return (

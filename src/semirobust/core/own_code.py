@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from semirobust.core.files import read_bytes
 from semirobust.core.tensor_files import bytes_of
 
 __all__ = ["code_of", "settings_text"]
@@ -98,7 +99,11 @@ class _Code:
             yield from self._class(thing)
         elif isinstance(thing, types.ModuleType):
             if _own(thing.__name__):
-                self.say(Path(str(thing.__file__)).read_bytes() if getattr(thing, "__file__", None) else "")
+                self.say(
+                    read_bytes(Path(str(thing.__file__)), links=True)
+                    if getattr(thing, "__file__", None)
+                    else ""
+                )
         elif isinstance(thing, Mapping):
             yield from (part for key, value in list(thing.items()) for part in (str(key), value))
         elif isinstance(thing, set | frozenset):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from semirobust.core.budget import BUDGET, check_count, parse_json
 from semirobust.core.errors import InputError
-from semirobust.core.files import write_atomically
+from semirobust.core.files import move, opened, read_bytes, write_atomically
 from semirobust.core.foreign_files import check_is_file, recognised
 from semirobust.core.state import State, versions_of
 from semirobust.core.stored import (
@@ -85,8 +85,7 @@ def _from_parts(index: Path) -> Content:
     """The tensors of the files that an index names, as transformers writes large checkpoints."""
     names: set[str] = set()
     try:
-        check_count(index.name, "bytes", index.stat().st_size, BUDGET.json)
-        content = parse_json(index.read_bytes(), most=2 * BUDGET.tensors)["weight_map"]
+        content = parse_json(read_bytes(index, most=BUDGET.json), most=2 * BUDGET.tensors)["weight_map"]
         check_count(index.name, "tensors", len(content), BUDGET.tensors)
         names = {str(name) for name in content.values()}
         check_count(index.name, "files", len(names), BUDGET.parts)
@@ -119,7 +118,7 @@ def read_tensors(path: Path) -> State:
 
 def _is_safetensors(path: Path) -> bool:
     """Whether a file is one, by its beginning, or by its name where the beginning says nothing else."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         head = file.read(9)
     if head[8:] == b"{" and int.from_bytes(head[:8], "little") < _MAX_HEADER:
         return True
@@ -128,7 +127,7 @@ def _is_safetensors(path: Path) -> bool:
 
 def _check_header(path: Path) -> None:
     """Refuse a header that would take long to read."""
-    with path.open("rb") as file:
+    with opened(path) as file:
         length = int.from_bytes(file.read(8), "little")
     if length > BUDGET.header:
         raise InputError(
@@ -191,6 +190,7 @@ def read_checked(path: Path) -> tuple[dict[str, Any], State]:
     Raises:
         InputError: the file cannot be read, has no checksum, or its content is not what was written.
     """
+    check_is_file(path)
     try:
         with safe_open(path, "pt") as file:
             sealed = _CHECKSUM in _own(file.metadata() or {})
@@ -211,7 +211,7 @@ def set_aside(path: Path, then: str, *, why: str = "is damaged") -> str:
     number = 1
     while (place := path.with_name(f"{path.name}.damaged{'' if number == 1 else f'-{number}'}")).exists():
         number += 1
-    path.replace(place)
+    move(path, place)
     sentence = f"{path.name} {why}; it was set aside as {place.name}, and {then}"
     _LOG.warning("%s", sentence)
     return sentence

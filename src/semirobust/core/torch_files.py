@@ -6,6 +6,7 @@ import warnings
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -17,6 +18,7 @@ from semirobust.core.budget import BUDGET
 from semirobust.core.built import DTYPES, Builder, check_shape, dtype_of_storage, item_sizes
 from semirobust.core.described import Called, Name, Spent, describe
 from semirobust.core.errors import InputError
+from semirobust.core.files import opened
 from semirobust.core.foreign_files import broken, recognised
 from semirobust.core.pickles import check_pickles
 
@@ -85,17 +87,17 @@ def _described(path: Path) -> _Described:
     if not size:
         raise ValueError("empty")
     with (
-        path.open("rb") as file,
+        opened(path) as file,
         mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
         memoryview(mapped) as view,
     ):
         check_pickles(view, size, pickles=BUDGET.pickles)
-    return _of_stream(lambda: path.open("rb"), size, spent)
+    return _of_stream(lambda: opened(path), size, spent)
 
 
 def _of_zip(path: Path, spent: Spent) -> _Described:
     check_archive(path, least=BUDGET.tensor_bytes, ratio=BUDGET.tensor_ratio, entries=BUDGET.zip_entries)
-    with zipfile.ZipFile(path) as archive:
+    with opened(path) as whole, zipfile.ZipFile(whole) as archive:
         entries = {entry.filename: entry for entry in archive.infolist()}
         pickles = [name for name in entries if name.rpartition("/")[2] == "data.pkl"]
         if not pickles:
@@ -112,7 +114,7 @@ def _of_zip(path: Path, spent: Spent) -> _Described:
     sizes = {entry.filename.removeprefix(f"{folder}data/"): entry.file_size for entry in entries.values()}
 
     def read(key: str) -> bytes:
-        with zipfile.ZipFile(path) as archive:
+        with opened(path) as whole, zipfile.ZipFile(whole) as archive:
             return archive.read(f"{folder}data/{key}")
 
     harmless = alike and _is_harmless(spent, sizes)
@@ -144,17 +146,17 @@ def _bytes_of(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, most: int) -> by
         return file.read(most + 1)
 
 
-def _of_stream(opened: Callable[[], IO[bytes]], size: int, spent: Spent) -> _Described:
+def _of_stream(begin: Callable[[], AbstractContextManager[IO[bytes]]], size: int, spent: Spent) -> _Described:
     """A file from before PyTorch 1.6, or a plain pickle, of so many bytes."""
     places: dict[str, tuple[int, int]] = {}
 
     def read(key: str) -> bytes:
         at, length = places[key]
-        with opened() as again:
+        with begin() as again:
             again.seek(at)
             return again.read(length)
 
-    with opened() as file:
+    with begin() as file:
         content = describe(file, spent)
         if content != _MAGIC:
             return _Described(False, lambda: Builder(read, _inside(spent)).plain(content))

@@ -9,6 +9,7 @@ import torch
 
 from semirobust.core.described import Called, Name, Spent, describe
 from semirobust.core.errors import InputError
+from semirobust.core.files import read_bytes
 from semirobust.core.pickles import check_pickles
 from semirobust.data import SOURCES, Images, Splits
 from semirobust.data.base.locate import find_file, find_folder
@@ -101,7 +102,7 @@ def read_python(path: Path, classes: tuple[str, ...], key: bytes = b"labels") ->
 
 def _read(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return read_bytes(path)
     except OSError as error:
         raise InputError(f"{path.name}: cannot be read ({error.strerror})") from None
 

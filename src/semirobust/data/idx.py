@@ -12,6 +12,7 @@ from torch import Tensor
 
 from semirobust.core.budget import BUDGET, check_count, check_size
 from semirobust.core.errors import InputError
+from semirobust.core.files import opened, read_bytes
 from semirobust.data import SOURCES, Images, Splits
 from semirobust.data.base.idx_files import find_idx
 
@@ -58,9 +59,10 @@ def read_idx(path: Path) -> Tensor:
         InputError: no such file, another type, or fewer or more values than the header says.
     """
     try:
-        with path.open("rb") as start:
-            packed = start.read(2) == b"\x1f\x8b"  # browsers unpack files and keep their names
-        with gzip.open(path) if packed else path.open("rb") as file:
+        with opened(path) as whole:
+            packed = whole.read(2) == b"\x1f\x8b"  # browsers unpack files and keep their names
+            whole.seek(0)
+            file = gzip.GzipFile(fileobj=whole) if packed else whole
             head = file.read(4)
             if len(head) < 4 or head[:3] != b"\0\0\x08":
                 raise InputError(
@@ -121,7 +123,7 @@ def published(file: Path, array: Tensor) -> str | None:
     that is known.
     """
     own = hashlib.sha256(array.contiguous().numpy().tobytes()).hexdigest()[:16]
-    return _SUMS.get(own) or _SUMS.get(hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest())
+    return _SUMS.get(own) or _SUMS.get(hashlib.md5(read_bytes(file), usedforsecurity=False).hexdigest())
 
 
 @SOURCES.register("mnist")

@@ -12,6 +12,7 @@ from semirobust.attacks.base.gradients import gradient_note, misleading
 from semirobust.core.checks import check_examples, check_mode, probe
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.links import given_out
 from semirobust.core.outputs import is_outermost, note, notes
 from semirobust.core.own_code import code_of
 from semirobust.core.plain import anywhere
@@ -185,7 +186,7 @@ def evaluate(
             place = (processes.rank, processes.count) if processes.count > 1 else ()
             key = evaluation_key(model, x, y, (*settings, *place))
             conditions = Conditions.now(device, code_of(*named.values(), model))
-            ledger = Ledger(_of_process(Path(state), processes), key, conditions)
+            ledger = Ledger(_of_process(given_out(state), processes), key, conditions)
             note(ledger.note)
         runner = Runner(model, x, y, device, form, as_seed(seed), batch_size, ledger, processes, progress)
         runner.passes = PASSES if steady is not None and steady.drawn else 1

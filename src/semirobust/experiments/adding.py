@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semirobust.core.files import write_atomically
+from semirobust.core.files import read_bytes, write_atomically
 from semirobust.records.schema import About, Finding, Number, Quantity, Settings, Topic
 from semirobust.records.store import AnyRecord, read_records, stage_files, write_records
 
@@ -67,10 +67,10 @@ def add_records(folder: Path, name: str, records: Sequence[AnyRecord]) -> Added:
 
 def _replaced(folder: Path, file: Path, records: Sequence[AnyRecord], count: int) -> Added:
     """Copy the old file away, then write the new one; after a kill in between both are there."""
-    content, number = file.read_bytes(), 1
+    content, number = read_bytes(file), 1
     while True:
         kept = folder / SUPERSEDED / f"{file.stem}.{number}.jsonl"
-        if not kept.is_file() or kept.read_bytes() == content:
+        if not kept.is_file() or read_bytes(kept) == content:
             break
         number += 1
     write_atomically(kept, content)

@@ -9,6 +9,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from semirobust.core.errors import InputError
+from semirobust.core.files import make_folder
 from semirobust.core.state import load_state
 from semirobust.core.text import first_line
 from semirobust.records.schema import About, Finding, Number, Origin, Quantity, Topic
@@ -149,6 +150,7 @@ def tensorboard_log(folder: Path) -> Callable[[EpochLog, TrainState], None]:
         raise InputError(
             "tensorboard: expected the package, found none; pip install 'semirobust[tensorboard]'"
         ) from None
+    make_folder(folder / "tensorboard")
     writer = SummaryWriter(str(folder / "tensorboard"))
 
     def write(log: EpochLog, state: TrainState) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from semirobust.core.budget import BUDGET, check_count, parse_json, read_json
 from semirobust.core.errors import InputError
+from semirobust.core.files import read_text
+from semirobust.core.links import Linked, given_file
 from semirobust.core.tensor_files import read_metadata
 from semirobust.core.torch_files import read_torch_file
 from semirobust.data.base.imagenet import imagenet_classes
@@ -62,7 +64,7 @@ def given_names(entries: Sequence[str]) -> Names:
             f"classes: expected names with commas in the order of the outputs, a file of one name a line, or"
             f" {IN_ORDER}; got {entries[0]!r}, which is no file"
         )
-    text = _read(path)
+    text = _read(given_file(path))
     if path.suffix == ".json":
         try:
             found = _in_config(parse_json(text), bare=True)
@@ -117,11 +119,11 @@ def with_imagenet(names: Names, outputs: int, classes: Sequence[str]) -> tuple[N
 
 def _read(path: Path) -> str:
     try:
-        if path.stat().st_size > BUDGET.json:
-            raise InputError(f"classes: expected at most {BUDGET.json:,} bytes in {path.name}")
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = type(error).__name__
+        return read_text(path, most=BUDGET.json)
+    except Linked:
+        raise
+    except (InputError, OSError) as error:
+        reason = str(error) if isinstance(error, InputError) else type(error).__name__
         raise InputError(
             f"classes: expected a file of names at {path.name}, cannot read it ({reason})"
         ) from None

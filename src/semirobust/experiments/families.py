@@ -6,6 +6,8 @@ from typing import Any
 
 from semirobust.attacks import ATTACKS
 from semirobust.augment import AUGMENTATIONS
+from semirobust.core.files import read_text
+from semirobust.core.links import given_file
 from semirobust.core.registry import Registry
 from semirobust.data import SOURCES
 from semirobust.dependence import DEPENDENCES
@@ -47,7 +49,10 @@ RECIPES = "recipes"
 def members(family: str) -> dict[str, str]:
     """The names in a family, and what each is."""
     if family == RECIPES:
-        return {name: path.read_text().splitlines()[0].removeprefix("# ") for name, path in shipped().items()}
+        return {
+            name: read_text(given_file(path)).splitlines()[0].removeprefix("# ")
+            for name, path in shipped().items()
+        }
     registry = FAMILIES[family][1]
     return {name: brief(registry.member(name)) for name in registry.names()}
 

@@ -11,7 +11,7 @@ from torch import nn
 
 from semirobust.core.budget import read_json
 from semirobust.core.errors import InputError
-from semirobust.core.files import write_atomically
+from semirobust.core.files import check_place, make_folder, move, read_bytes, write_atomically
 from semirobust.core.outputs import note
 from semirobust.core.tensor_files import read_tensors
 from semirobust.experiments.adding import SUPERSEDED, add_records
@@ -65,7 +65,7 @@ def prepare_folder(folder: Path, stage: str) -> Path:
         if before != stage:
             raise InputError(f"out: {folder} holds a run of `{before}`; choose another folder or delete it")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
     except OSError as error:
         raise InputError(f"out: cannot make the folder {folder} ({error.strerror})") from None
     return folder
@@ -88,6 +88,7 @@ def check_weights(folder: Path) -> None:
     """Raises ``InputError`` where ``model.safetensors`` holds other weights than the run left: a file of
     another run, an older one, or a damaged one.
     """
+    check_place(folder / MODEL_FILE)
     try:
         expected = read_json(folder / SETTINGS_FILE)[WEIGHTS]
     except (OSError, ValueError, KeyError, TypeError):
@@ -122,11 +123,11 @@ def _set_aside(folder: Path, weights: str) -> None:
     for name in (MODEL_FILE, SETTINGS_FILE):
         path = folder / name
         if path.is_file():
-            write_atomically(place / f"{path.stem}-{before}{path.suffix}", path.read_bytes())
+            write_atomically(place / f"{path.stem}-{before}{path.suffix}", read_bytes(path))
     for _, _, file in stage_files(folder):
         settings = settings_in(file)
         if settings is not None and settings.settings.get(WEIGHTS) == before:
-            file.replace(place / f"{file.stem}-{before}.jsonl")
+            move(file, place / f"{file.stem}-{before}.jsonl")
     text = f"{folder} held other weights; they and their records are kept in {place}"
     logging.getLogger("semirobust.experiments").warning(text)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from semirobust.core.budget import BUDGET, read_json
 from semirobust.core.classifiers import unwrapped
 from semirobust.core.errors import InputError
+from semirobust.core.files import opened
 from semirobust.core.tensor_files import bytes_of
 from semirobust.records.schema import Settings, parse_record
 from semirobust.records.store import stage_files
@@ -58,7 +59,7 @@ def networks_in(folder: Path) -> dict[str, str]:
 def settings_in(file: Path) -> Settings | None:
     """The first settings in a file of records."""
     try:
-        with file.open("rb") as lines:
+        with opened(file, most=BUDGET.record_bytes) as lines:
             while line := lines.readline(BUDGET.record):
                 if b'"kind":"settings"' in line:
                     record = parse_record(line)

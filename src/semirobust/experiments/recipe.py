@@ -9,6 +9,8 @@ from typing import Any
 
 from semirobust.core.budget import BUDGET, check_nested
 from semirobust.core.errors import InputError
+from semirobust.core.files import read_text
+from semirobust.core.links import given_file
 from semirobust.core.settings import build, plain, settings_of
 from semirobust.core.values import Misfit, as_json, checked
 from semirobust.experiments.sections import (
@@ -190,12 +192,13 @@ def _named(name: object) -> Path:
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            text = file.read(BUDGET.toml + 1).decode("utf-8")
+        text = read_text(given_file(path), most=BUDGET.toml)
         _check_toml(text)
         content = tomllib.loads(text)
         check_nested(content)
         return content
+    except InputError as error:
+        raise InputError(f"recipe: {error}") from None
     except OSError as error:
         names = ", ".join(shipped())
         raise InputError(

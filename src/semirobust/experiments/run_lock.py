@@ -11,14 +11,15 @@ from typing import ParamSpec, TypeVar
 from filelock import BaseFileLock, FileLock, Timeout
 
 from semirobust.core.errors import InputError
-from semirobust.core.files import UNFINISHED
+from semirobust.core.files import check_place, delete, is_unfinished, make_folder
+from semirobust.core.links import given_folder
 from semirobust.core.rank import is_first_process
 
 __all__ = ["Busy", "claimed", "claims_out", "is_claimed"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_LOCK = ".lock"
+_LOCK, _LOCK_BYTES = ".lock", 512  # which is empty, or names a process
 _LOCKS: dict[str, BaseFileLock] = {}  # one for each folder, so that this process may claim it again within
 
 
@@ -43,7 +44,8 @@ def claimed(folder: Path, *, alone: bool = False) -> Iterator[None]:
         yield
         return
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
+        _check_lock(folder / _LOCK)
         file = str(folder.resolve() / _LOCK)
         lock = _LOCKS.setdefault(file, FileLock(file, timeout=0, thread_local=False))
         lock.acquire()
@@ -68,15 +70,23 @@ def claims_out(stage: Callable[_P, _R]) -> Callable[_P, _R]:
 
     @functools.wraps(stage)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        out = signature.bind(*args, **kwargs).arguments.get("out")
-        if out is None:
+        given = signature.bind(*args, **kwargs)
+        if given.arguments.get("out") is None:
             return stage(*args, **kwargs)
-        with claimed(Path(out)):
+        out = given.arguments["out"] = given_folder(given.arguments["out"])
+        with claimed(out):
             if is_first_process():
-                _sweep(Path(out))
-            return stage(*args, **kwargs)
+                _sweep(out)
+            return stage(*given.args, **given.kwargs)
 
     return run
+
+
+def _check_lock(file: Path) -> None:
+    """Refuse what is no lock of a run, since a lock is emptied when it is taken."""
+    state = check_place(file)
+    if state is not None and state.st_size > _LOCK_BYTES:
+        raise InputError(f"out: {file} is no lock of a run; choose another folder, or take it away")
 
 
 def is_claimed(folder: Path) -> bool:
@@ -99,5 +109,5 @@ def _sweep(folder: Path) -> None:
     for place, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not (Path(place) / name / _LOCK).exists()]
         for name in files:
-            if name.startswith(".") and name.endswith(UNFINISHED):
-                (Path(place) / name).unlink(missing_ok=True)
+            if is_unfinished(name):
+                delete(Path(place) / name)

@@ -11,6 +11,7 @@ from torch import nn
 
 from semirobust.core.checks import check_logits
 from semirobust.core.errors import InputError
+from semirobust.core.links import given_file, given_folder
 from semirobust.core.outputs import logits_of, notes, noting
 from semirobust.core.tensor_files import read_tensors
 from semirobust.core.text import first_line
@@ -110,6 +111,9 @@ def build_subject(
         InputError: a folder that holds no run, a missing checkpoint, a run of a factory that was not named
             again, or a network whose outputs are not known to be the classes of the data.
     """
+    checkpoint = None if checkpoint is None else given_file(checkpoint)
+    if target is not None and Path(target).is_dir():
+        target = str(given_folder(target))
     if target is not None and is_run(Path(target)):
         return _from_run(Path(target), model, checkpoint, recipe_file, changes)
     if target is not None and Path(target).is_dir():
@@ -248,9 +252,8 @@ def _from_run(
     if model is not None and model != spec.name:
         raise InputError(f"model: {folder} holds a {spec.name}, got --model {model}")
     recipe = read_recipe(recipe_file, changes, base)
-    if (
-        recipe.data.split_seed is None and recipe.seed != base.seed
-    ):  # the run's own split, whatever seed goes on from here
+    # The run's own split, whatever seed goes on from here.
+    if recipe.data.split_seed is None and recipe.seed != base.seed:
         recipe = read_recipe(None, {"data.split_seed": base.seed}, recipe)
     if recipe.data.classes != base.data.classes and recipe.data.source == base.data.source:
         raise InputError(
@@ -268,7 +271,7 @@ def _from_run(
     if checkpoint is None or (key == base.model.checkpoint_key and "model.checkpoint_key" not in changes):
         key = ""  # it was of the file that the run began with
     if checkpoint is None:
-        check_weights(folder)
+        check_weights(folder)  # also that no link is followed to them
     with noting():
         network = (
             resized(built, read_tensors(file)).eval()

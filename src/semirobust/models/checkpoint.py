@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from semirobust.core.classifiers import in_eval, unwrapped
 from semirobust.core.errors import InputError
+from semirobust.core.links import given_file, given_out
 from semirobust.core.outputs import is_inside, note
 from semirobust.core.state import State, load_state
 from semirobust.core.stored import Content, is_averaged, joined
@@ -65,7 +66,7 @@ def load_checkpoint(model: Model, path: str | Path, *, key: str | None = None) -
     """
     if not isinstance(model, nn.Module):
         raise InputError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    path, targets = Path(path), targets_in(model)
+    path, targets = given_file(path), targets_in(model)
     content = read_stored(path)
     fits = [fit for stored in content.stored for fit in fits_of(targets, stored)]
     if key is not None:
@@ -101,7 +102,7 @@ def save_model(model: nn.Module, path: str | Path, metadata: Mapping[str, Any] |
     Raises:
         InputError: its state dict holds something that is no tensor.
     """
-    write_tensors(Path(path), unwrapped(model).state_dict(), metadata)
+    write_tensors(given_out(path), unwrapped(model).state_dict(), metadata)
 
 
 def _say(sentence: str) -> None:

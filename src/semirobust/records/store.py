@@ -1,6 +1,7 @@
 """Files of records."""
 
 import lzma
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +10,8 @@ from pydantic import ValidationError
 
 from semirobust.core.budget import BUDGET, check_count, check_size
 from semirobust.core.errors import InputError
-from semirobust.core.files import write_atomically
+from semirobust.core.files import read_bytes, write_atomically
+from semirobust.core.links import check_inside, given_folder, given_out
 from semirobust.records.schema import AnyRecord, check_indices, parse_record
 
 __all__ = ["AnyRecord", "read_records", "record_line", "stage_files", "write_records"]
@@ -40,13 +42,10 @@ def read_records(source: Path) -> list[AnyRecord]:
     Raises:
         InputError: nothing there, a line that is no record, or one of a later version of the schema.
     """
-    files = (
-        [file for _, _, file in stage_files(source)]
-        if source.is_dir()
-        else [source]
-        if source.is_file()
-        else []
-    )
+    if source.is_dir():
+        files = [file for _, _, file in stage_files(given_folder(source))]
+    else:
+        files = [given_out(source)] if os.path.lexists(source) else []
     if not files:
         raise InputError(
             f"records: expected a run folder with records/*.jsonl, or a file .jsonl or .jsonl.xz, at"
@@ -59,8 +58,13 @@ def read_records(source: Path) -> list[AnyRecord]:
 
 
 def stage_files(folder: Path) -> list[tuple[str, int, Path]]:
-    """The files of records of a run folder: (name, number, file), number 2 for ``3-evaluate-2.jsonl``."""
+    """The files of records of a run folder: (name, number, file), number 2 for ``3-evaluate-2.jsonl``.
+
+    Raises:
+        InputError: they lie behind a link.
+    """
     found = []
+    check_inside(folder / "records" / "inside")
     for file in (folder / "records").glob("*.jsonl"):
         numbered = _STAGE.fullmatch(file.stem)
         found.append((numbered[1], int(numbered[2]), file) if numbered else (file.stem, 1, file))
@@ -101,8 +105,7 @@ def _parsed(file: Path, number: int, line: str) -> AnyRecord:
 
 def _text(file: Path) -> bytes:
     """The bytes of a file; of a compressed one what it unpacks to, which is bounded."""
-    check_count(file.name, "bytes of records", file.stat().st_size, BUDGET.record_bytes)
-    content = file.read_bytes()
+    content = read_bytes(file, most=BUDGET.record_bytes)
     if file.suffix != _COMPRESSED:
         return content
     unpacked, unpacker = bytearray(), lzma.LZMADecompressor(memlimit=BUDGET.lzma_memory)

@@ -13,6 +13,7 @@ from semirobust.core.budget import BUDGET
 from semirobust.core.errors import InputError
 from semirobust.core.files import write_atomically
 from semirobust.core.interval import ends
+from semirobust.core.links import given_out
 from semirobust.records.schema import Finding, Quantity, Settings, Topic
 from semirobust.reports.arm import Arm
 from semirobust.reports.connectivity import connectivity_pictures
@@ -66,7 +67,7 @@ def write_report(folders: Sequence[Path], out: Path, *, title: str = "Robustness
             f"records: expected those of runs, got some that do not fit together ({said})"
         ) from error
     try:
-        write_atomically(out, page.encode())
+        write_atomically(given_out(out), page.encode())
     except OSError as error:
         raise InputError(f"out: cannot write {out} ({error.strerror})") from None
     return out

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar, Unpack
 
 from semirobust.core.interval import mean_interval, share_interval
+from semirobust.core.links import given_file, given_folder
 from semirobust.records.about import Fields
 from semirobust.records.schema import About, Finding, LayerEntry, Number, Picture, Quantity, Settings
 from semirobust.records.store import AnyRecord, read_records, stage_files
@@ -157,6 +158,7 @@ class Source:
 def read_source(folders: Sequence[Path]) -> Source:
     """Records of run folders (or record files); with several, each record has the name of its run."""
     records: list[AnyRecord] = []
+    folders = [given_folder(each) if each.is_dir() else given_file(each) for each in folders]
     for folder, name in zip(folders, _names(folders), strict=True):
         found = _of_folder(folder)
         records += _with_run(found, name) if len(folders) > 1 else found

@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from semirobust.core.errors import InputError
+from semirobust.core.files import delete, move
 from semirobust.core.state import State, grouped, in_groups
 from semirobust.core.tensor_files import read_checked, write_tensors
 from semirobust.layers.scores import ScoreName
@@ -27,7 +28,7 @@ def write_state(path: Path, state: TrainState, groups: Mapping[str, Mapping[str,
     """
     content = {"state": _plain(state), "key": key, "format": _FORMAT}
     if path.exists():
-        path.replace(_previous(path))
+        move(path, _previous(path))
     write_tensors(path, in_groups(groups), content)
 
 
@@ -38,7 +39,7 @@ def has_state(path: Path) -> bool:
 
 def delete_state(path: Path) -> None:
     """Delete the state and the one before it."""
-    path.unlink(missing_ok=True)
+    delete(path)
     delete_previous(path, even_if_last=True)
 
 
@@ -48,7 +49,7 @@ def delete_previous(path: Path, *, even_if_last: bool = False) -> None:
     It stays where there is no other, unless ``even_if_last``.
     """
     if even_if_last or path.exists():
-        _previous(path).unlink(missing_ok=True)
+        delete(_previous(path))
 
 
 def read_state(path: Path, key: str) -> tuple[TrainState, dict[str, State], str]:
@@ -73,7 +74,7 @@ def read_state(path: Path, key: str) -> tuple[TrainState, dict[str, State], str]
         if file == path:
             return state, groups, ""
         # Damaged: it must not take the place of the whole one when the next is written.
-        path.unlink(missing_ok=True)
+        delete(path)
         damaged = f"{path.name} is damaged; the run continued from the state before it, epoch {state.epoch}"
         return state, groups, damaged if len(files) > 1 else ""
     raise InputError(f"{path}: damaged, and there is no whole state before it; delete it to begin again")

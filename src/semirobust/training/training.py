@@ -15,6 +15,7 @@ from semirobust.attacks import AbstractAttack
 from semirobust.augment import AUGMENTATIONS, augmentation
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.links import given_out
 from semirobust.core.outputs import notes
 from semirobust.core.own_code import code_of, settings_text
 from semirobust.core.plain import anywhere
@@ -181,6 +182,7 @@ class Training:
             raise InputError("until and best_by: expected a validation whose scores they are about, got none")
         devices = fabric or _where_it_is(model)
         if state_file is not None:
+            state_file = given_out(state_file)
             names = ",".join(hook.name for hook in self.hooks)
             key = f"{key}/{names}/{digest(model.state_dict(), images)}/{_hash(self, as_seed(seed))}"
 

@@ -12,6 +12,7 @@ import torch
 from semirobust.core.archives import check_archive
 from semirobust.core.budget import BUDGET, check_count
 from semirobust.core.errors import InputError
+from semirobust.core.files import opened
 from semirobust.core.seed import Seed
 from semirobust.data.base.arrays import channels_first, check_values, label_note, plain_labels
 from semirobust.data.base.images import Images, Splits, images_from_tensors, joined_notes
@@ -61,7 +62,7 @@ def _arrays(path: Path) -> dict[str, Any]:
     try:
         check_archive(path, entries=BUDGET.npz_entries)
         _check_headers(path)
-        with np.load(path, allow_pickle=False) as archive:
+        with opened(path) as file, np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         if others := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
             raise ValueError(f"{others[0]} is no array")
@@ -77,7 +78,7 @@ def _arrays(path: Path) -> dict[str, Any]:
 def _check_headers(path: Path) -> None:
     """Refuse an array that claims other values than its entry has, or more images than the file can need."""
     most = max(BUDGET.images, path.stat().st_size // BUDGET.bytes_per_image)
-    with zipfile.ZipFile(path) as archive:
+    with opened(path) as whole, zipfile.ZipFile(whole) as archive:
         for entry in archive.infolist():
             with archive.open(entry) as file:
                 shape, dtype = _header(file)

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from semirobust.core.errors import InputError
+from semirobust.core.files import make_folder
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import as_seed
 from semirobust.experiments import build
@@ -137,6 +138,7 @@ def _seed(recipe: Recipe, out: Path, number: int, progress: Progress) -> list[An
         start, arms, budget, trial, progress=lambda task, i, n: progress(f"seed {number + 1}: {task}", i, n)
     )
     records += found
+    make_folder(out / "checkpoints")
     save_model(start, out / "checkpoints" / f"start-{number}.safetensors")
     save_model(models["clat"], out / "checkpoints" / f"clat-{number}.safetensors")
     if number == 0:

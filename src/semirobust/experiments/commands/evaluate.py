@@ -15,6 +15,7 @@ from semirobust.attacks.base.attack import AbstractBallAttack
 from semirobust.attacks.fgsm import FGSM
 from semirobust.attacks.pgd import PGD
 from semirobust.core.errors import InputError
+from semirobust.core.files import delete
 from semirobust.core.outputs import noting
 from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
@@ -136,7 +137,7 @@ def evaluate_subject(
     if state is not None:
         fabric.barrier()
         for file in state.parent.glob(f"{state.stem}*{state.suffix}"):
-            file.unlink(missing_ok=True)
+            delete(file)
     return found
 
 

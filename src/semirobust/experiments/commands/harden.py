@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from semirobust.core.errors import InputError
+from semirobust.core.files import make_folder
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import as_seed
 from semirobust.evaluation.proportion import Summary
@@ -105,6 +106,7 @@ def harden_subject(
     for number in range(seeds):
         records += [_of_start(record, number) for record in before]
         seed = as_seed(recipe.seed + number)
+        make_folder(out / f"seed-{number}")
         trial = Trial(
             seed / "harden",
             number,
@@ -148,6 +150,7 @@ def train_base(
             " --model"
         )
     prepare_folder(out, "harden")
+    make_folder(out / "base")
     trained = train(recipe, out / "base", devices=devices, progress=progress)
     if trained.stopped:
         raise InputError(f"base: {trained.stopped}")

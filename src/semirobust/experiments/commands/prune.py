@@ -10,6 +10,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
+from semirobust.core.files import make_folder
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.state import load_state
@@ -173,6 +174,7 @@ class _Job:
             else self.spec.build(self.recipe.seed + number)
         )
         folder = self.out / f"seed-{number}" / slug(name)
+        make_folder(folder)
         without_records(folder, lottery.levels)
         about = About(arm=name, seed=number)
         levels = lottery(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
 from semirobust.core.files import write_atomically
+from semirobust.core.links import given_out
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import as_seed
 from semirobust.core.text import first_line
@@ -153,6 +154,6 @@ def export(model: nn.Module, x: Tensor, file: Path) -> None:
     buffer = io.BytesIO()
     torch.export.save(program, buffer)
     try:
-        write_atomically(file, buffer.getvalue())
+        write_atomically(given_out(file), buffer.getvalue())
     except OSError as error:
         raise InputError(f"export: cannot write {file} ({error.strerror})") from None

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semirobust.core.errors import InputError
+from semirobust.core.links import given_file, given_folder
 from semirobust.experiments.queue.find import NamedStudy
 from semirobust.records.schema import Settings
 from semirobust.records.store import AnyRecord, read_records, write_records
@@ -35,7 +36,7 @@ class Run:
 
 def run_folder(out: Path, name: str, scale: str) -> Path:
     """The folder of all runs of a study at one scale."""
-    return out / f"{name}-{scale}"
+    return given_folder(out) / f"{name}-{scale}"
 
 
 def record_file(home: Path, unit: str) -> Path:
@@ -77,7 +78,7 @@ def unpack_runs(found: NamedStudy, scale: str, out: Path) -> Path:
 def read_packed(found: NamedStudy) -> list[Run]:
     """All runs in the file of the study."""
     runs: list[tuple[str, str, list[AnyRecord]]] = []
-    for record in read_records(_file(found)):
+    for record in read_records(given_file(_file(found))):
         if isinstance(record, Settings):
             scale, unit = (str(record.settings.get(key, "")) for key in ("scale", "unit"))
             if not runs or runs[-1][:2] != (scale, unit):

@@ -11,6 +11,7 @@ from typing import Any
 
 from semirobust.core.errors import InputError
 from semirobust.core.files import write_atomically
+from semirobust.core.links import given_out
 from semirobust.core.progress import Progress, silent
 from semirobust.experiments.launch import LAUNCHERS
 from semirobust.experiments.queue.archive import read_packed, run_folder
@@ -145,7 +146,7 @@ def write_page(study: str | Path, scale: str, out: Path, file: Path, *, packed: 
     has_runs = runs_of_page(study, scale, out, packed=packed) is not None
     text = find_study(study).study.page(study_source(study, scale, out if has_runs else None), scale)
     try:
-        write_atomically(file, text.encode())
+        write_atomically(given_out(file), text.encode())
     except OSError as error:
         raise InputError(f"page: cannot write {file} ({error.strerror})") from None
     return file

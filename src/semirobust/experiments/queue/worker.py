@@ -11,7 +11,7 @@ from typing import Any
 
 from semirobust.core.budget import read_json
 from semirobust.core.errors import InputError
-from semirobust.core.files import UNFINISHED, write_atomically
+from semirobust.core.files import UNFINISHED, delete, make_folder, move, write_atomically
 from semirobust.core.progress import Progress
 from semirobust.core.text import first_line
 from semirobust.experiments.queue.archive import record_file
@@ -96,11 +96,11 @@ def _do(job: Job, unit: Unit, left_out: LeftOut, progress: Progress) -> None:
     try:
         file = record_file(job.home, unit.name)
         for unfinished in file.parent.glob(f".{file.name}.*{UNFINISHED}"):
-            unfinished.unlink(missing_ok=True)
+            delete(unfinished)
         _prepare(job.home, unit)
         records = unit.work(job.home, folder, progress)
         write_records(file, [_labelled(record, unit) for record in records if _kept(record, left_out)])
-        (folder / _FAILED).unlink(missing_ok=True)
+        delete(folder / _FAILED)
     except Exception as error:  # the others go on
         before = _failures(folder)
         tries = before.get("tries", 0) + 1 if before.get("launch") == job.launch else 1
@@ -124,9 +124,9 @@ def _prepare(home: Path, unit: Unit) -> None:
         ends = itertools.chain([""], (f"-{i}" for i in itertools.count(2)))
         places = (folder.with_name(f"{folder.name}-before-{unit.key}{end}") for end in ends)
         aside = next(place for place in places if not place.exists())
-        aside.mkdir()
+        make_folder(aside)
         for path in content:
-            path.replace(aside / path.name)
+            move(path, aside / path.name)
     write_atomically(mark, json.dumps({"key": unit.key}).encode())
 
 

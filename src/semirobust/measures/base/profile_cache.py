@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from semirobust.core.errors import InputError
+from semirobust.core.files import delete
 from semirobust.core.processes import ALONE, Processes
 from semirobust.core.tensor_files import read_checked, write_tensors
 from semirobust.layers.scores import LayerScores
@@ -65,7 +66,7 @@ class ProfileCache:
         """Delete the files, after the profile is done."""
         if self.stem is not None:
             for file in self.stem.parent.glob(f"{self.stem.name}.*.safetensors"):
-                file.unlink(missing_ok=True)
+                delete(file)
 
     def _write(self, name: str, tensors: dict[str, Tensor], entries: dict[str, Any]) -> None:
         if self.stem is not None:

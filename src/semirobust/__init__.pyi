@@ -56,6 +56,7 @@ from .objectives.mart import MART as MART
 from .objectives.score import SCORE as SCORE
 from .objectives.standard import Standard as Standard
 from .objectives.trades import TRADES as TRADES
+from .procedures.audit import audit as audit
 from .procedures.harden import harden as harden
 from .procedures.lottery import Lottery as Lottery
 from .procedures.recovery import Recovery as Recovery
@@ -105,6 +106,7 @@ __all__ = [
     "Usefulness",
     "adapt",
     "as_classifier",
+    "audit",
     "build_model",
     "connectivity",
     "criticality",

@@ -211,6 +211,7 @@ def test_the_commands_are_a_frozen_set():
         command = app.get_command(None, name)
         assert command.name == name and command.get_short_help_str(500).startswith(line.rstrip("?.")), name
     assert set(COMMANDS) == {
+        "audit",
         "data",
         "demo",
         "evaluate",

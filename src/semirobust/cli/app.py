@@ -11,6 +11,7 @@ __all__ = ["COMMANDS", "app", "main"]
 
 COMMANDS: Mapping[str, str] = {
     "demo": "Train, profile, harden and compare on small real data; writes a report.",
+    "audit": "How robust is a model, how far can that be believed, and what to do next?",
     "train": "Train a model, robustly unless told otherwise.",
     "evaluate": "Accuracy of a model, clean and under attack, with intervals.",
     "profile": "What each layer of a model adds to its weakness.",

@@ -13,7 +13,7 @@ from semirobust.reports.arm import Arm, AttackColumn
 from semirobust.reports.source import Cell, Source
 
 if TYPE_CHECKING:
-    from semirobust.evaluation.proportion import Proportion
+    from semirobust.evaluation.proportion import Accuracy, Proportion
     from semirobust.experiments.commands.evaluate import Evaluated
     from semirobust.experiments.recipe import Recipe
     from semirobust.layers.map import LayerMap
@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
 _WITH_INTERVALS = 2
 
-__all__ = ["percent", "show_accuracy", "show_catalogue", "show_comparison", "show_profile", "show_training"]
+__all__ = [
+    "percent",
+    "show_accuracies",
+    "show_accuracy",
+    "show_catalogue",
+    "show_comparison",
+    "show_profile",
+    "show_training",
+]
 
 
 def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool, told: Sequence[str] = ()) -> None:
@@ -37,21 +45,8 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool, told: 
         threats = {"threat": str(recipe.threat.ball), "threats": dict(found.threats)}
         print_json({**threats, **content, "notes": notes})
         return
+    show_accuracies(accuracies, found.threats, str(recipe.threat.ball))
     n = accuracies[0].value.n
-    several = len(set(found.threats.values())) > 1
-    some_undecided = any(accuracy.undecided for accuracy in accuracies)
-    rows = []
-    for accuracy in accuracies:
-        value, threat = accuracy.value, "all of these" if accuracy.attack == "worst" else accuracy.threat
-        left = f"{accuracy.undecided / n:.1%}" if accuracy.undecided else "–"
-        rows.append(
-            (accuracy.name, *[threat] * several, f"{value:.1%}", _between(value), *[left] * some_undecided)
-        )
-    title = f"Accuracy on {n} images" + (
-        "" if several else f", {next(iter(found.threats.values()), recipe.threat.ball)}"
-    )
-    head = ("", *["allowed"] * several, "accuracy", "95 % interval", *["not decided"] * some_undecided)
-    show_table(title, head, rows)
     if found.sweep is not None:
         curve = zip(found.sweep.epsilons, found.sweep.accuracies, found.sweep.left_open, strict=True)
         some_open = any(found.sweep.left_open)
@@ -80,6 +75,29 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool, told: 
             tell(f"Warning ({check.name}): {check.text}.")
     if checks and all(check.passed for check in checks):
         tell(f"Sanity checks passed: {', '.join(check.name for check in checks)}.")
+
+
+def show_accuracies(accuracies: "Sequence[Accuracy]", threats: Mapping[str, str], otherwise: str) -> None:
+    """A table of accuracies with their intervals, and of what is not decided where there is such.
+
+    Args:
+        accuracies: clean first.
+        threats: attack -> what it was allowed to do.
+        otherwise: that, where there is no attack.
+    """
+    n = accuracies[0].value.n
+    several = len(set(threats.values())) > 1
+    some_undecided = any(accuracy.undecided for accuracy in accuracies)
+    rows = []
+    for accuracy in accuracies:
+        value, threat = accuracy.value, "all of these" if accuracy.attack == "worst" else accuracy.threat
+        left = f"{accuracy.undecided / n:.1%}" if accuracy.undecided else "–"
+        rows.append(
+            (accuracy.name, *[threat] * several, f"{value:.1%}", _between(value), *[left] * some_undecided)
+        )
+    title = f"Accuracy on {n} images" + ("" if several else f", {next(iter(threats.values()), otherwise)}")
+    head = ("", *["allowed"] * several, "accuracy", "95 % interval", *["not decided"] * some_undecided)
+    show_table(title, head, rows)
 
 
 def _between(share: "Proportion") -> str:

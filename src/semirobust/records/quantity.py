@@ -149,6 +149,8 @@ _ACCURACIES = frozenset(
 class Topic(StrEnum):
     """What a finding is about."""
 
+    AUDIT = auto()
+    """What an audit says, and what to do next."""
     CHECK = auto()
     """A sanity check of an evaluation; `about.check` names it."""
     DATA = auto()

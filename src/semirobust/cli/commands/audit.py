@@ -1,0 +1,119 @@
+"""``semirobust audit``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from semirobust.cli import flags
+from semirobust.cli.console import bars, print_json, show_table, tell, tell_notes
+from semirobust.cli.output import show_accuracies
+from semirobust.cli.parse import compute
+from semirobust.cli.section_flags import SHARED
+from semirobust.core.text import slug
+from semirobust.experiments.commands.audit import Audited, audit_subject
+from semirobust.experiments.subject import build_subject
+
+__all__ = ["command"]
+
+_SHOWN = 5  # layers
+
+
+def audit(
+    changes: dict[str, Any],
+    target: str | None,
+    out: Path | None,
+    recipe: Path | None,
+    model: str | None,
+    checkpoint: Path | None,
+    minutes: float,
+    as_json: bool,
+    **where: Any,
+) -> None:
+    """How robust is a model, how far can that be believed, and what to do next? Within some minutes.
+
+    Clean accuracy and whether it is plausible, a quick and a strong attack, sanity checks, criticality of the
+    layers, and a report. Interrupted, it goes on; with more --minutes it adds to what it found.
+
+    MODEL is a run folder, an architecture, timm:NAME, torchvision:NAME, hf:OWNER/NAME, robustbench:NAME, or
+    package.module:factory. Those of other libraries come with their own weights.
+    """
+    subject = build_subject(target, model, checkpoint, recipe, changes)
+    folder = out or subject.folder or Path(f"audit-{slug(subject.recipe.model.name)}")
+    tell_notes(subject.inputs.said(), as_json=as_json)
+    tell_notes(subject.notes, as_json=as_json)
+
+    def say(text: str) -> None:
+        if not as_json:
+            tell(text)
+
+    with bars(quiet=as_json) as progress:
+        found = audit_subject(
+            subject, folder, minutes=minutes, devices=compute(**where), progress=progress, say=say
+        )
+    if as_json:
+        print_json(_content(found, subject.notes))
+    else:
+        _show(found, str(subject.recipe.threat.ball))
+
+
+def _show(found: Audited, threat: str) -> None:
+    threats = {each.attack: each.threat for each in found.accuracies if each.threat}
+    show_accuracies(found.accuracies, threats, threat)
+    for check in found.checks:
+        if not check.passed:
+            tell(f"Warning ({check.name}): {check.text}.")
+    if found.checks and all(check.passed for check in found.checks):
+        tell(f"Sanity checks passed: {', '.join(check.name for check in found.checks)}.")
+    if found.layers:
+        most = sorted(found.layers, key=lambda layer: -found.layers[layer])[:_SHOWN]
+        rows = [(str(layer), f"{found.layers[layer]:.3g}") for layer in most]
+        show_table(f"Most critical of {len(found.layers)} layers", ("layer", "criticality"), rows)
+    for note in found.notes:
+        tell(f"Note: {note.rstrip('.')}.")
+    tell(f"Verdict: {found.verdict}")
+    for step in found.steps:
+        tell(f"Next: {step}.")
+    tell(f"Report: {found.report}")
+
+
+def _content(found: Audited, told: Sequence[str]) -> dict[str, Any]:
+    return {
+        "verdict": found.verdict,
+        "next": found.steps,
+        "plan": str(found.plan),
+        "accuracy": {
+            each.name: {
+                "value": float(each.value),
+                "low": each.value.low,
+                "high": each.value.high,
+                "n": each.value.n,
+                "undecided": each.undecided,
+                "threat": each.threat,
+            }
+            for each in found.accuracies
+        },
+        "checks": [{"name": c.name, "passed": c.passed, "text": c.text} for c in found.checks],
+        "criticality": found.layers,
+        "notes": [*told, *found.notes],
+        "report": str(found.report),
+    }
+
+
+command = flags.command(
+    audit,
+    flags.TARGET,
+    click.Option(
+        ["--out"],
+        type=click.Path(path_type=Path),
+        help="Folder for records and report; that of the model, or audit-MODEL here, by default.",
+    ),
+    flags.RECIPE,
+    flags.MODEL,
+    flags.CHECKPOINT,
+    SHARED,
+    click.Option(["--minutes"], type=float, default=10.0, show_default=True, help="The time, about."),
+    flags.ONE_PROCESS,
+    flags.AS_JSON,
+)

@@ -1,0 +1,81 @@
+"""What the numbers of an audit say, in words, and what to do next."""
+
+from collections.abc import Sequence
+
+from semirobust.core.interval import ends
+from semirobust.evaluation.proportion import Accuracy
+from semirobust.evaluation.sanity import Check
+from semirobust.procedures.plan import Plan, took
+
+__all__ = ["next_steps", "verdict"]
+
+_EPOCHS, _STEPS = 10, 10  # of what is proposed: epochs, and steps of its attack
+
+
+def verdict(accuracies: Sequence[Accuracy], checks: Sequence[Check], outputs: int) -> str:
+    """One sentence that says what the numbers say, and what they do not.
+
+    Args:
+        accuracies: of an evaluation: clean first, the worst last.
+        checks: of that evaluation.
+        outputs: of the network.
+    """
+    clean, worst = accuracies[0].value, accuracies[-1]
+    n, threat = clean.n, next((a.threat for a in accuracies[::-1] if a.threat), "the attack")
+    low, high = ends(worst.value.low, worst.value.high)
+    if clean.low <= 1 / outputs:
+        return (
+            f"Nothing can be said of robustness: without any attack {clean:.1%} of {n} images are classified"
+            f" correctly, which is no better than chance ({1 / outputs:.1%})."
+        )
+    if worst.undecided:
+        return (
+            f"How many images withstand {threat} cannot be told: {worst.undecided} of {n} are not decided;"
+            f" {worst.value:.1%} do for certain, of {clean:.1%} that are correct."
+        )
+    doubt = "; a check failed, so the truth may be lower" if any(not check.passed for check in checks) else ""
+    said = (
+        f"Of {n} images {clean:.1%} are classified correctly, and {worst.value:.1%} ({low} to {high} %)"
+        f" withstand the attacks within {threat}"
+    )
+    if worst.value.low <= 1 / outputs:
+        return f"The network is not robust. {said}, which is no better than chance{doubt}."
+    return f"{said}. Attacks give an upper bound, and a stronger one may find more{doubt}."
+
+
+def next_steps(
+    accuracies: Sequence[Accuracy],
+    checks: Sequence[Check],
+    plan: Plan,
+    *,
+    training: int,
+    layers: Sequence[int] = (),
+) -> tuple[str, ...]:
+    """What to do next, with what it is expected to cost.
+
+    Args:
+        accuracies, checks: as in :func:`verdict`.
+        plan: whose pace is that of the network.
+        training: how many training images there are; 0 where that is not known.
+        layers: the most critical ones.
+    """
+    steps = [f"look at {check.name} first: {check.text}" for check in checks if not check.passed]
+    if plan.why:
+        steps.append(plan.why)
+    if accuracies[0].value.low <= 1 / plan.outputs:
+        return (*steps, "check weights, classes and normalisation: the network does not know these images")
+    images = training or 10_000
+    cost = took(3 * plan.pace * images * _EPOCHS * (_STEPS + 1))
+    with_ = f"{_EPOCHS} epochs of {images:,} images with PGD-{_STEPS}"
+    if accuracies[-1].value.low <= 1 / plan.outputs:
+        steps.append(
+            f"train it adversarially, since methods that tune few layers expect that: {with_} take {cost} at"
+            " the pace of this machine (semirobust harden --method adversarial)"
+        )
+    else:
+        which = f" (here {', '.join(map(str, layers))})" if layers else ""
+        steps.append(
+            f"tune the most critical layers{which} alone: {with_} take at most {cost} at the pace of this"
+            " machine (semirobust harden --method clat --controls)"
+        )
+    return tuple(steps)

@@ -145,7 +145,6 @@ def _plan(subject: Subject, out: Path, minutes: float, devices: build.Devices, p
     ball = recipe.threat.ball
     ball.check_radius(x)
     plan = plan_audit(model, x, y, ball, minutes, seed=as_seed(recipe.seed) / "audit", progress=progress)
-    out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / _PLAN, json.dumps({"key": key, "plan": asdict(plan)}, indent=1).encode())
     return plan
 

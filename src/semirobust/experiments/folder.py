@@ -12,6 +12,7 @@ from torch import nn
 from semirobust.core.budget import read_json
 from semirobust.core.errors import InputError
 from semirobust.core.files import check_place, make_folder, move, read_bytes, write_atomically
+from semirobust.core.ours import check_ours
 from semirobust.core.outputs import note
 from semirobust.core.tensor_files import read_tensors
 from semirobust.experiments.adding import SUPERSEDED, add_records
@@ -57,11 +58,20 @@ def prepare_folder(folder: Path, stage: str) -> Path:
         InputError: the place cannot be written to, or another command's run lies there.
     """
     settings = folder / SETTINGS_FILE
-    if settings.is_file():
+    check_place(settings)
+    check_place(folder / "records" / "inside")
+    if not settings.exists():
+        for name in (MODEL_FILE, "last.safetensors"):
+            check_ours(folder / name)
+    else:
         try:
             before = read_json(settings).get("stage")
         except (OSError, ValueError, AttributeError):
             before = "unknown"
+        if before is None:
+            raise InputError(
+                f"out: {settings} exists and was not made by semirobust; choose another folder or delete it"
+            )
         if before != stage:
             raise InputError(f"out: {folder} holds a run of `{before}`; choose another folder or delete it")
     try:

@@ -8,8 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from semirobust.core.errors import InputError
-from semirobust.core.files import write_atomically
-from semirobust.core.links import given_out
+from semirobust.core.ours import write_out
 from semirobust.records.schema import AnyRecord, Number
 
 __all__ = ["Row", "number_rows", "write_csv"]
@@ -64,7 +63,7 @@ def write_csv(path: Path, records: Iterable[AnyRecord]) -> int:
     writer.writeheader()
     writer.writerows(rows)
     try:
-        write_atomically(given_out(path), text.getvalue().encode())
+        write_out(path, text.getvalue().encode())
     except OSError as error:
         raise InputError(f"csv: cannot write {path} ({error.strerror})") from None
     return len(rows)

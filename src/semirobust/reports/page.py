@@ -11,9 +11,8 @@ from markupsafe import Markup
 
 from semirobust.core.budget import BUDGET
 from semirobust.core.errors import InputError
-from semirobust.core.files import write_atomically
 from semirobust.core.interval import ends
-from semirobust.core.links import given_out
+from semirobust.core.ours import GENERATOR, write_out
 from semirobust.records.schema import Finding, Quantity, Settings, Topic
 from semirobust.reports.arm import Arm
 from semirobust.reports.connectivity import connectivity_pictures
@@ -67,7 +66,7 @@ def write_report(folders: Sequence[Path], out: Path, *, title: str = "Robustness
             f"records: expected those of runs, got some that do not fit together ({said})"
         ) from error
     try:
-        write_atomically(given_out(out), page.encode())
+        write_out(out, page.encode())
     except OSError as error:
         raise InputError(f"out: cannot write {out} ({error.strerror})") from None
     return out
@@ -102,6 +101,7 @@ def render_report(source: Source, title: str) -> str:
     shown = {name: _html(figure, name) for name, figure in figures.items() if figure is not None}
     return environment.get_template("report.html.j2").render(
         title=title,
+        generator=Markup(GENERATOR),
         attacks=source.attacks(),
         plus=any(attack.cumulative for attack in source.attacks()),
         threats=source.values(Quantity.ACCURACY, lambda about: about.threat),

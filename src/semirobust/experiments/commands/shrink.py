@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
-from semirobust.core.files import write_atomically
-from semirobust.core.links import given_out
+from semirobust.core.ours import PROGRAM, write_out
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import as_seed
 from semirobust.core.text import first_line
@@ -26,6 +25,7 @@ from semirobust.experiments.subject import Subject, check_out, check_split
 from semirobust.layers.quiet import quiet
 from semirobust.pruning.channels import listed
 from semirobust.pruning.resize import resized
+from semirobust.records.origin import code_version
 from semirobust.records.schema import About, Finding, Number, Origin, Quantity, Topic
 from semirobust.records.store import AnyRecord
 from semirobust.training.state_file import delete_state
@@ -152,8 +152,8 @@ def export(model: nn.Module, x: Tensor, file: Path) -> None:
     except Exception as error:  # tracing fails in as many ways as there are models
         raise InputError(f"export: PyTorch cannot trace the model ({first_line(error)})") from None
     buffer = io.BytesIO()
-    torch.export.save(program, buffer)
+    torch.export.save(program, buffer, extra_files={PROGRAM: code_version()})
     try:
-        write_atomically(given_out(file), buffer.getvalue())
+        write_out(file, buffer.getvalue())
     except OSError as error:
         raise InputError(f"export: cannot write {file} ({error.strerror})") from None

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from semirobust.core.errors import InputError
-from semirobust.core.files import write_atomically
-from semirobust.core.links import given_out
+from semirobust.core.ours import write_out
 from semirobust.core.progress import Progress, silent
 from semirobust.experiments.launch import LAUNCHERS
 from semirobust.experiments.queue.archive import read_packed, run_folder
@@ -146,7 +145,7 @@ def write_page(study: str | Path, scale: str, out: Path, file: Path, *, packed: 
     has_runs = runs_of_page(study, scale, out, packed=packed) is not None
     text = find_study(study).study.page(study_source(study, scale, out if has_runs else None), scale)
     try:
-        write_atomically(given_out(file), text.encode())
+        write_out(file, text.encode(), alike=True)
     except OSError as error:
         raise InputError(f"page: cannot write {file} ({error.strerror})") from None
     return file

@@ -27,6 +27,7 @@ _WITHOUT_GRADIENT = (("square-100",), ("square",), ("square-500",))
 _FEWEST = 50  # images under the strong attack, where there are so many
 _STRENGTHS = ((100, 5000), (20, 500), (5, 50))  # steps and queries of AutoAttack, the first the standard
 _STEPS = (1, 2, 5)  # numbers of images begin with one of these
+_FEWEST_CHECKED = 10  # images of the sanity checks, fewer of which say nothing
 _TIMED = 64  # images of a timed step
 _CHECKED, _PROFILED, _CHECK_COST, _PROFILE_COST = 100, 512, 800, 60  # images, and passes for each
 
@@ -100,7 +101,9 @@ def plan_audit(
     elif examples < min(available, MOST):
         why = f"with more minutes, more of the {available:,} test images are taken"
     rest = 1 - _QUICK - _STRONG - _PROFILE
-    checked = max(1, min(available, _CHECKED, int(rest * budget / (pace * _CHECK_COST))))
+    checked = max(
+        min(_FEWEST_CHECKED, available), min(available, _CHECKED, int(rest * budget / (pace * _CHECK_COST)))
+    )
     profiled = max(
         min(2, available), min(available, _PROFILED, int(_PROFILE * budget / (pace * _PROFILE_COST)))
     )

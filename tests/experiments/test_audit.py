@@ -154,7 +154,7 @@ def test_the_command_goes_on_and_adds(run, monkeypatch, paced):
         again = json.loads(run(*call, "--minutes", "0.2", "--json")[0])
     assert again["accuracy"] == first["accuracy"] and again["verdict"] == first["verdict"]
     assert {file: file.read_bytes() for file in Path("runs/a/records").iterdir()} == before
-    more, _ = run(*call, "--minutes", "0.3")
+    more, _ = run(*call, "--minutes", "1")
     assert "Plan: " in more and "Verdict: " in more and "Report: " in more
     numbers = [record for record in sr_records("runs/a") if record.kind == "number"]
     evaluations = {n.origin.config for n in numbers if n.about.attack == "clean"}

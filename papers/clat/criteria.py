@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
+from markupsafe import Markup
 from scipy.stats import spearmanr
 
 from semirobust.records import Number, Quantity
@@ -98,7 +99,7 @@ def layer_gains(source: Source, attack: str, units: Mapping[str, str], names: Ma
     return table(("layer", *columns), rows)
 
 
-def choices(source: Source, attack: str, unit: str, names: Mapping[str, str]) -> str:
+def choices(source: Source, attack: str, unit: str, names: Mapping[str, str]) -> Markup:
     """How well each criterion orders the layers by what tuning them alone gains, network by network."""
     gains, scores = _gains(source, unit, attack), _scores(source)
     parts = []
@@ -125,10 +126,9 @@ def choices(source: Source, attack: str, unit: str, names: Mapping[str, str]) ->
             ("a random layer", "0", "", points(mean), ""),
             ("the gains of another seed", plain(_repeated(own)), "", "", ""),
         ]
-        parts.append(
-            f"**{names.get(network, network)}**\n\n" + table(head, [*(row for _, row in rows), *ends])
-        )
-    return "\n".join(parts)
+        title = names.get(network, network)
+        parts.append(table(head, [*(row for _, row in rows), *ends], title=title))
+    return Markup("\n").join(parts)
 
 
 def _first_choice(

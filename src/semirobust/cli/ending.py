@@ -1,57 +1,106 @@
 """How a command ends: exit codes, and one sentence in place of a traceback."""
 
+import os
 import signal
 import sys
 import threading
+import time
+from functools import partial
 from types import ModuleType
 
 import click
 
-from semirobust.core.errors import InputError
+from semirobust.cli.streams import lost_output, settle
+from semirobust.core.errors import InputError, LostProcessError
+from semirobust.core.text import first_line, printable
 
 __all__ = ["carry_out"]
 
-_INTERRUPTED, _TERMINATED = 130, 143  # as shells give them: 128 and the signal
+_INTERRUPTED, _TERMINATED, _HUNG_UP = 130, 143, 129  # as shells give them: 128 and the signal
 _GOES_ON = "a run that keeps its state goes on when started again"
 _STOPPED = f"interrupted; {_GOES_ON}"
 
 
 def carry_out(app: click.Command) -> None:
-    """Run a command line; wrong input ends with one sentence and code 2, a lost process with 1, Ctrl-C 130,
-    SIGTERM 143.
+    """Run a command line; wrong input ends with one sentence and code 2, a lost process or output with 1,
+    Ctrl-C 130, SIGTERM 143, a closed terminal 129.
     """
+    settle()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
+        _listen()
+    code = _code_of(app)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # nothing is left to wind up
+    if code == _INTERRUPTED:
+        _say(_STOPPED)
+    if (why := lost_output()) and code == 0:
+        _say(f"error: standard output: {why}; what goes to files is written")
+        code = 1
+    sys.exit(code)
+
+
+def _code_of(app: click.Command) -> int:
+    code: object = 0
     try:
         code = app(standalone_mode=False)
         _await_others()
+    except LostProcessError as error:
+        code = _fail(str(error), 1)
     except InputError as error:
-        _fail(str(error))
+        code = _fail(str(error))
     except click.exceptions.Exit as leave:
         code = leave.exit_code
     except (KeyboardInterrupt, click.exceptions.Abort):
         code = _INTERRUPTED
     except OSError as error:
-        _fail(f"{error.filename or 'file'}: {error.strerror or error}")
+        code = _fail(f"{error.filename or 'file'}: {error.strerror or error}")
+    except UnicodeError as error:  # a name that this locale's file system cannot have
+        code = _fail(f"name: expected one that the encoding of file names has; {first_line(error)}")
     except Exception as error:
         if isinstance(error, click.ClickException):
-            _fail(error.format_message())
-        if not _lost_another(error):
+            code = _fail(error.format_message())
+        elif _lost_another(error):
+            _say(f"processes: another one of this run ended; {_GOES_ON}")
+            code = 1
+        else:
             raise
-        print(f"processes: another one of this run ended; {_GOES_ON}", file=sys.stderr)
-        code = 1
     finally:
         _leave_group()
-    if code == _INTERRUPTED:
-        print(_STOPPED, file=sys.stderr)
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
 
 
-def _terminate(number: int, frame: object) -> None:
-    """A scheduler takes the machine."""
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one is enough: what comes now is the way out
-    print(_STOPPED, file=sys.stderr)
-    sys.exit(_TERMINATED)
+def _listen() -> None:
+    """Handlers of what tells a command to stop; where one is ignored, as below nohup, it stays so."""
+    for number, code in ((signal.SIGTERM, _TERMINATED), (signal.SIGHUP, _HUNG_UP)):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, partial(_terminate, code=code))
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _interrupt)
+
+
+def _terminate(number: int, frame: object, *, code: int) -> None:
+    """A scheduler takes the machine, or the terminal is gone."""
+    for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(each, _heard)  # one is enough: what comes now is the way out
+    _say(_STOPPED)
+    sys.exit(code)
+
+
+def _heard(number: int, frame: object) -> None:
+    """Nothing more: Python complains of a signal that comes while it is set to be ignored."""
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Ctrl-C. Another one within a second is taken for the same; a later one does not wait."""
+    began = time.monotonic()
+
+    def again(number: int, frame: object) -> None:
+        if time.monotonic() - began > 1:
+            os.write(2, f"{_STOPPED}\n".encode())
+            os._exit(_INTERRUPTED)
+
+    signal.signal(signal.SIGINT, again)
+    raise KeyboardInterrupt
 
 
 def _await_others() -> None:
@@ -85,6 +134,10 @@ def _lost_another(error: Exception) -> bool:
     )
 
 
-def _fail(sentence: str) -> None:
-    print(f"error: {sentence}", file=sys.stderr)
-    sys.exit(2)
+def _fail(sentence: str, code: int = 2) -> int:
+    _say(f"error: {InputError(sentence)}")  # which leaves out the middle of a long one
+    return code
+
+
+def _say(sentence: str) -> None:
+    print(printable(sentence), file=sys.stderr)

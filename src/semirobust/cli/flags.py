@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import click
 
+from semirobust.cli.streams import in_reach
 from semirobust.core.errors import InputError
 from semirobust.core.settings import Setting
 from semirobust.core.values import words
@@ -30,6 +31,7 @@ __all__ = [
 ]
 
 _Path = click.Path(path_type=Path)
+_LARGEST = (1 << 31) - 1  # of a flag that counts something
 
 OUT = click.Option(["--out"], type=_Path, required=True, help="Run folder to write.")
 RUN_OUT = click.Option(
@@ -90,6 +92,11 @@ class SettingFlag(click.Option):
         return [part.strip() for part in value.split(",") if part.strip()]
 
 
+class _Command(click.Command):
+    def get_help(self, ctx: click.Context) -> str:
+        return in_reach(super().get_help(ctx))
+
+
 def command(
     function: Callable[..., None], *groups: click.Parameter | Sequence[click.Parameter]
 ) -> click.Command:
@@ -112,12 +119,15 @@ def command(
             for name, flag in flags.items()
             if (value := values.pop(name)) is not None
         }
+        for name, value in values.items():
+            if type(value) is int and abs(value) > _LARGEST:
+                raise InputError(f"--{name.replace('_', '-')}: expected at most {_LARGEST:,}, got far more")
         if flags:
             values["changes"] = {**changes, **entries(values.pop("set_"))}
         function(**values)
 
     name = function.__name__.rstrip("_")
-    return click.Command(name, callback=call, params=parameters, help=function.__doc__)
+    return _Command(name, callback=call, params=parameters, help=function.__doc__)
 
 
 def entries(texts: Sequence[str]) -> dict[str, Any]:

@@ -256,7 +256,7 @@ def show_comparison(
     for arm in arms:
         layers = _trained_layers(source, arm)
         parameters = source.cell(Quantity.TRAINED_PARAMETERS, arm)
-        cells = [percent(source.accuracy(arm, attack)) for attack in attacks]
+        cells = [percent(source.accuracy(arm, attack)).split("\n") for attack in attacks]
         rows.append((str(arm), *cells, f"{parameters.value:,.0f}" if parameters else "–", layers))
     over = f"mean over {seeds} seeds" if seeds > 1 else "one seed"
     show_table(f"Accuracy, % ({over}, 95 % interval)", ("", *map(str, attacks), "trains", "layers"), rows)

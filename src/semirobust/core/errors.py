@@ -1,6 +1,6 @@
 """The exception for input that a user can correct."""
 
-__all__ = ["InputError"]
+__all__ = ["InputError", "LostProcessError"]
 
 _MAX_LENGTH = 1000
 
@@ -16,3 +16,10 @@ class InputError(ValueError):
         if len(sentence) > _MAX_LENGTH:
             sentence = f"{sentence[: _MAX_LENGTH // 2 - 5]} ... {sentence[5 - _MAX_LENGTH // 2 :]}"
         super().__init__(sentence)
+
+
+class LostProcessError(RuntimeError):
+    """A process that a run needs is gone, in one sentence: the command line prints it and exits with code 1.
+
+    The system ended it, often for its memory. What was done is kept, and starting again goes on.
+    """

@@ -19,6 +19,8 @@ __all__ = ["Registry"]
 T = TypeVar("T")
 Member = TypeVar("Member", bound=Callable[..., Any])
 
+_DIGITS = 9  # of a number in a name
+
 
 class Registry(Generic[T]):
     """Maps names to the classes or builders that the files of one package register.
@@ -81,7 +83,12 @@ class Registry(Generic[T]):
         for key, pattern in self._patterns.items():
             match = pattern.fullmatch(name)
             if match:
-                return self._members[key], {k: int(v) for k, v in match.groupdict().items() if v is not None}
+                found = {k: v for k, v in match.groupdict().items() if v is not None}
+                if any(len(v) > _DIGITS for v in found.values()):
+                    raise InputError(
+                        f"{self.family}: expected numbers of at most {_DIGITS} digits, got {name!r}"
+                    )
+                return self._members[key], {k: int(v) for k, v in found.items()}
         raise InputError(f"{self.family}: expected one of {', '.join(self.names())}; got {name!r}")
 
     def make(self, name: str, options: Mapping[str, Any] | None = None, **given: Any) -> T:

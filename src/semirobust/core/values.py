@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
-from semirobust.core.budget import check_nested, is_short_number
+from semirobust.core.budget import BUDGET, check_nested, is_short_number
 
 __all__ = ["Misfit", "as_json", "checked", "parse_fraction", "shortly", "words"]
 
@@ -65,9 +65,12 @@ def checked(key: str, hint: Any, value: Any) -> Any:
     except ValueError as error:
         raise Misfit(key, f"expected a value of usual size, got {error}") from None
     try:
-        return _adapter(hint).validate_python(value)
+        found = _adapter(hint).validate_python(value)
     except ValidationError as error:
         raise Misfit(key, f"{error.errors()[0]['msg'].lower()}; got {shortly(value)}") from None
+    if type(found) is int and abs(found) > BUDGET.integer:  # from text, as flags have it
+        raise Misfit(key, f"expected at most {BUDGET.integer:,}, got far more")
+    return found
 
 
 def shortly(value: object) -> str:

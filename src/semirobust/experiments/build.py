@@ -1,5 +1,7 @@
 """What training and hardening share: devices, logs as records."""
 
+import os
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +22,7 @@ from semirobust.training.validation import ValidationScores
 
 __all__ = [
     "Devices",
+    "launch",
     "log_records",
     "make_fabric",
     "tensorboard_log",
@@ -61,6 +64,43 @@ def make_fabric(where: Devices, precision: str) -> Fabric:
         raise InputError(
             f"device {where.accelerator!r}, precision {precision!r}: {first_line(error)}"
         ) from None
+
+
+def launch(fabric: Fabric) -> None:
+    """Start the other processes of a run, and meet them.
+
+    Raises:
+        InputError: they cannot meet, as where the port is taken; none of them is left behind.
+    """
+    if fabric.world_size > 1:
+        _check_port()
+    try:
+        fabric.launch()
+    except (RuntimeError, ValueError, OSError) as error:
+        for process in getattr(fabric.strategy.launcher, "procs", ()):
+            process.kill()
+        place = ":".join(os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT"))
+        raise InputError(
+            f"processes: cannot meet at {place} ({first_line(error)}); set MASTER_ADDR and MASTER_PORT to"
+            " where they can, or neither"
+        ) from None
+
+
+def _check_port() -> None:
+    """Before others are started that would wait half an hour for this one."""
+    port = os.environ.get("MASTER_PORT")
+    if port is None or "LOCAL_RANK" in os.environ or os.environ.get("NODE_RANK", "0") != "0":
+        return
+    if not port.isascii() or not port.isdigit() or not 0 < int(port[:6]) < 1 << 16:
+        raise InputError(f"MASTER_PORT: expected a port, 1 to 65535, got {port!r}")
+    with socket.socket() as trial:
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind(("", int(port)))
+        except OSError as error:
+            raise InputError(
+                f"MASTER_PORT: expected a free port, got {port} ({error.strerror}); set another, or none"
+            ) from None
 
 
 def log_records(trained: Trained, at: Origin, examples: int, about: About) -> list[AnyRecord]:

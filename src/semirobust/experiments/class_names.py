@@ -71,7 +71,7 @@ def given_names(entries: Sequence[str]) -> Names:
         except ValueError:
             found = ()
     else:
-        lines = [line for line in text.splitlines() if line.strip()]
+        lines = [line for line in text.split("\n") if line.strip()]
         check_count(f"classes: {path.name}", "names", len(lines), BUDGET.classes)
         found = tuple(map(_of_line, lines))
     if not found:

@@ -6,12 +6,15 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 
+from semirobust.core.errors import LostProcessError
 from semirobust.core.progress import Progress
 
 __all__ = ["for_each_seed"]
@@ -30,6 +33,9 @@ def for_each_seed(
         seeds: how many.
         progress: told from all of them.
         workers: processes; one for each core where None, none at all where 1.
+
+    Raises:
+        LostProcessError: the system ended one of them.
     """
     workers = min(seeds, os.cpu_count() or 1 if workers is None else workers)
     if workers <= 1:
@@ -37,7 +43,8 @@ def for_each_seed(
     context = multiprocessing.get_context("spawn")
     messages = context.Queue()
     with ProcessPoolExecutor(workers, context, _begin, (messages, os.getpid())) as pool:
-        futures = [pool.submit(_run, work, number) for number in range(seeds)]
+        with _no_interrupt():
+            futures = [pool.submit(_run, work, number) for number in range(seeds)]
         pending = set(futures)
         try:
             while pending:
@@ -48,7 +55,26 @@ def for_each_seed(
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
-        return [future.result() for future in futures]
+        try:
+            return [future.result() for future in futures]
+        except BrokenProcessPool:
+            raise LostProcessError(
+                "a worker was killed, perhaps for its memory; start again with fewer --workers: what is done"
+                " stays"
+            ) from None
+
+
+@contextmanager
+def _no_interrupt() -> Iterator[None]:
+    """Ctrl-C waits, and is never told to processes that start here: the one that began them ends them."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin(messages: Any, parent: int) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from semirobust.core.errors import InputError
 from semirobust.core.ours import write_out
+from semirobust.core.text import in_a_cell
 from semirobust.records.schema import AnyRecord, Number
 
 __all__ = ["Row", "number_rows", "write_csv"]
@@ -48,6 +49,9 @@ def _row(number: Number) -> Row:
 def write_csv(path: Path, records: Iterable[AnyRecord]) -> int:
     """Write the numbers among the records as a CSV file with a header; columns that are empty are left out.
 
+    A text that a spreadsheet would calculate, one that begins with ``=``, ``+``, ``-``, ``@`` or a tab, gets
+    an apostrophe in front.
+
     Returns:
         how many numbers were written.
 
@@ -61,9 +65,9 @@ def write_csv(path: Path, records: Iterable[AnyRecord]) -> int:
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({k: in_a_cell(v) if isinstance(v, str) else v for k, v in row.items()} for row in rows)
     try:
-        write_out(path, text.getvalue().encode())
+        write_out(path, text.getvalue().encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise InputError(f"csv: cannot write {path} ({error.strerror})") from None
     return len(rows)

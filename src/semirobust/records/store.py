@@ -1,5 +1,6 @@
 """Files of records."""
 
+import json
 import lzma
 import os
 import re
@@ -7,11 +8,13 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from semirobust.core.budget import BUDGET, check_count, check_size
 from semirobust.core.errors import InputError
 from semirobust.core.files import read_bytes, write_atomically
 from semirobust.core.links import check_inside, given_folder, given_out
+from semirobust.core.text import unicode_all
 from semirobust.records.schema import AnyRecord, check_indices, parse_record
 
 __all__ = ["AnyRecord", "read_records", "record_line", "stage_files", "write_records"]
@@ -21,8 +24,13 @@ _STAGE = re.compile(r"(\d+-[a-z]+)-(\d+)")
 
 
 def record_line(record: AnyRecord) -> str:
-    """A record as a line of JSON; fields that do not apply are left out."""
-    return record.model_dump_json(exclude_none=True)
+    """A record as a line of JSON; fields that do not apply are left out, and bytes of file names that are not
+    UTF-8 are written as ``\\xff``.
+    """
+    try:
+        return record.model_dump_json(exclude_none=True)
+    except (PydanticSerializationError, UnicodeEncodeError):
+        return json.dumps(unicode_all(record.model_dump(exclude_none=True)))
 
 
 def write_records(path: Path, records: Iterable[AnyRecord]) -> None:

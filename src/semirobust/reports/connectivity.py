@@ -53,6 +53,11 @@ class ConnectivityPicture:
     zero_y: float
     ticks: list[tuple[float, str]]
 
+    @property
+    def places(self) -> int:
+        """How many pairs stand side by side."""
+        return len(self.gaps)
+
 
 def connectivity_pictures(source: Source) -> list[ConnectivityPicture]:
     """One picture for each arm whose connectivity was measured."""

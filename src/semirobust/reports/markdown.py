@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Unpack
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from semirobust.core.interval import ends, mean_interval, share_interval
+from semirobust.core.text import in_markdown
 from semirobust.records.about import Fields
 from semirobust.records.schema import Number, Quantity
 from semirobust.reports.source import Source
@@ -104,20 +106,32 @@ def _written(found: Seeds, mean: str, shown: tuple[str, str]) -> str:
     return f"{mean} (one seed)" if len(found.values) < 2 else f"{mean} ({shown[0]} to {shown[1]})"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table in Markdown; without rows nothing."""
+def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> Markup:
+    """A table in Markdown below its title, ready for :func:`render`; without rows nothing.
+
+    A cell is text: what could make markup, a link or another cell of it is escaped.
+    """
     lines = [head, ["---"] * len(head), *rows]
     if len(lines) == 2:
-        return ""
-    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines) + "\n"
+        return Markup("")
+    above = f"**{_text(title)}**\n\n" if title else ""
+    return Markup(above + "".join("| " + " | ".join(map(_text, line)) + " |\n" for line in lines))
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, Markup) else in_markdown(str(value))
 
 
 def render(template: Path, **values: object) -> str:
     """The page that a Jinja template makes of ``values``, with one end of line at its end.
 
     A name in the template that ``values`` lacks is an error; the tag of a block takes no line of its own.
+    Texts that are put in are escaped, tables are not: they are ready.
     """
     environment = Environment(
-        loader=FileSystemLoader(template.parent), undefined=StrictUndefined, trim_blocks=True
+        loader=FileSystemLoader(template.parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        finalize=_text,
     )
     return environment.get_template(template.name).render(values).rstrip() + "\n"

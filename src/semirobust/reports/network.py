@@ -63,6 +63,11 @@ class NetworkPicture:
     box_line: float
     over: str
 
+    @property
+    def places(self) -> int:
+        """How many layers stand side by side."""
+        return len(self.columns)
+
 
 def network_pictures(source: Source, measure: str = "criticality") -> list["NetworkPicture"]:
     """One picture of the measure for each arm that was profiled."""

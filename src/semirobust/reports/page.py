@@ -1,10 +1,10 @@
 """The report: one HTML file that needs nothing else."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -15,14 +15,16 @@ from semirobust.core.interval import ends
 from semirobust.core.ours import GENERATOR, write_out
 from semirobust.records.schema import Finding, Quantity, Settings, Topic
 from semirobust.reports.arm import Arm
-from semirobust.reports.connectivity import connectivity_pictures
+from semirobust.reports.chart import chart_data
+from semirobust.reports.connectivity import ConnectivityPicture, connectivity_pictures
 from semirobust.reports.features import features_figure
 from semirobust.reports.figures import accuracy_figure, curves_figure, security_figure, transfer_figure
 from semirobust.reports.limited import limited
-from semirobust.reports.network import network_pictures
+from semirobust.reports.network import NetworkPicture, network_pictures
 from semirobust.reports.prefixes import prefix_figures
 from semirobust.reports.pruning import by_level, pruning_figure
 from semirobust.reports.recovery import recovery_figure
+from semirobust.reports.safety import placeholders, policy, shown_picture
 from semirobust.reports.source import Cell, Source, read_source
 from semirobust.reports.training_curve import training_curve_figure
 
@@ -66,7 +68,7 @@ def write_report(folders: Sequence[Path], out: Path, *, title: str = "Robustness
             f"records: expected those of runs, got some that do not fit together ({said})"
         ) from error
     try:
-        write_out(out, page.encode())
+        write_out(out, page.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise InputError(f"out: cannot write {out} ({error.strerror})") from None
     return out
@@ -98,7 +100,10 @@ def render_report(source: Source, title: str) -> str:
         "training_curve": training_curve_figure(source),
         **prefix_figures(source),
     }
-    shown = {name: _html(figure, name) for name, figure in figures.items() if figure is not None}
+    shown = {name: chart_data(figure) for name, figure in figures.items() if figure is not None}
+    networks, connections = network_pictures(source), connectivity_pictures(source)
+    sheet = _packaged("report.css") + _sizes({"network": networks, "picture": connections})
+    plotly, script = (_plotly(), _packaged("report.js")) if shown else ("", "")
     return environment.get_template("report.html.j2").render(
         title=title,
         generator=Markup(GENERATOR),
@@ -114,11 +119,15 @@ def render_report(source: Source, title: str) -> str:
         transferred=source.values(Quantity.TRANSFER_ACCURACY, lambda about: about.attack),
         rows=_rows(source),
         over=next((row.cells[0].over for row in _rows(source) if row.cells and row.cells[0]), ""),
-        networks=network_pictures(source),
-        connections=connectivity_pictures(source),
+        networks=networks,
+        connections=connections,
         figures=shown,
-        plotly=_plotly() if shown else "",
-        pictures=source.pictures,
+        policy=policy([plotly, script] if shown else [], [sheet]),
+        sheet=Markup(sheet),
+        plotly=Markup(plotly),
+        script=Markup(script),
+        placeholders=placeholders(plotly),
+        pictures=[(picture, shown_picture(picture.png)) for picture in source.pictures],
         verdicts=[finding for finding in source.findings if finding.topic is Topic.VERDICT],
         findings=_notes(source.findings),
         settings=[(s.stage, _settings(s), s.origin) for s in source.settings],
@@ -170,19 +179,22 @@ def _count(value: float) -> str:
     return f"{value:,.0f}"
 
 
-def _html(figure: Any, name: str) -> Markup:
-    # Plotly escapes what would end the script inside its JSON.
-    return Markup(
-        figure.to_html(
-            full_html=False,
-            include_plotlyjs=False,
-            div_id=f"figure-{name}",
-            config={"responsive": True, "displaylogo": False, "displayModeBar": False},
-        )
+def _packaged(name: str) -> str:
+    return (resources.files("semirobust.reports") / "templates" / name).read_text(encoding="utf-8")
+
+
+def _sizes(pictures: Mapping[str, Sequence[NetworkPicture | ConnectivityPicture]]) -> str:
+    """Rules for the width of each picture of a network; a sheet whose hash the page's policy names."""
+    return "".join(
+        f".{name}-{i} {{ width: 100%; min-width: {min(picture.width * 0.8, picture.places * 40):g}px;"
+        f" max-width: {picture.width * 1.3:g}px; }}\n"
+        for name, each in pictures.items()
+        for i, picture in enumerate(each, 1)
     )
 
 
-def _plotly() -> Markup:
+def _plotly() -> str:
     from plotly.offline import get_plotlyjs
 
-    return Markup(get_plotlyjs())
+    text: str = get_plotlyjs()
+    return text

@@ -3,7 +3,7 @@
 import click
 
 from semirobust.cli import flags
-from semirobust.cli.console import bars, tell
+from semirobust.cli.console import bars, print_json, tell
 from semirobust.cli.output import show_catalogue
 from semirobust.data.base.locate import download
 
@@ -17,7 +17,10 @@ def data(fetch: str | None, data_root: str | None, as_json: bool) -> None:
         return
     with bars(quiet=as_json) as progress:
         folder = download(fetch, data_root, progress=progress)
-    tell(f"{fetch} is in {folder}")
+    if as_json:
+        print_json({"name": fetch, "folder": str(folder)})
+    else:
+        tell(f"{fetch} is in {folder}")
 
 
 command = flags.command(

@@ -161,7 +161,7 @@ def _show(records: Sequence[AnyRecord], out: Path, *, as_json: bool, told: Seque
     lines = []
     for arm, left, cells in rows:
         shown = [cells[name] for name in attacks if name in cells]
-        lines.append((str(arm), f"{100 * left:.3g}", *map(percent, shown)))
+        lines.append((str(arm), f"{100 * left:.3g}", *(percent(cell).split("\n") for cell in shown)))
     show_table("Accuracy by weights left, %", ("", "left", *map(str, attacks)), lines)
     for finding in (each for each in findings if each.text not in told):
         tell(f"{finding.text}.")

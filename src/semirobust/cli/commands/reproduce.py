@@ -1,6 +1,6 @@
 """``semirobust reproduce``."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from click.exceptions import Exit
 
 from semirobust.cli import flags
 from semirobust.cli.console import bars, print_json, show_table, tell
+from semirobust.core.text import printable
 from semirobust.experiments.queue.archive import pack_runs, unpack_runs
 from semirobust.experiments.queue.find import find_study
 from semirobust.experiments.queue.runner import Failed, runs_of_page, status, write_page
@@ -44,15 +45,18 @@ def reproduce(
     it.
     """
     study = find_study(name)
-    if pack:
-        tell(f"wrote {pack_runs(study, scale, out)}")
-    if unpack:
-        tell(f"unpacked into {unpack_runs(study, scale, out)}")
-    if page is not None:
-        home = runs_of_page(name, scale, out, packed=packed)
-        source = "the records that come with the study" if home is None else f"the runs in {home}"
-        tell(f"wrote {write_page(name, scale, out, page, packed=packed)} from {source}")
     if pack or unpack or page is not None:
+        written: dict[str, Path] = {}
+        origin = ""
+        if pack:
+            written["packed"] = pack_runs(study, scale, out)
+        if unpack:
+            written["unpacked into"] = unpack_runs(study, scale, out)
+        if page is not None:
+            home = runs_of_page(name, scale, out, packed=packed)
+            origin = "the records that come with the study" if home is None else f"the runs in {home}"
+            written["page"] = write_page(name, scale, out, page, packed=packed)
+        _tell_written(written, origin, as_json=as_json)
         return
     changes = {"data.root": data_root}
     if not list_:
@@ -87,13 +91,25 @@ def reproduce(
         tell(f"{done} of {len(found)} runs are done; records in {out / f'{study.name}-{scale}' / 'records'}")
 
 
+def _tell_written(written: Mapping[str, Path], origin: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json(written)
+        return
+    for what, file in written.items():
+        tell(
+            {"unpacked into": f"{what} {file}", "page": f"wrote {file} from {origin}"}.get(
+                what, f"wrote {file}"
+            )
+        )
+
+
 @contextmanager
 def _failures() -> Iterator[None]:
     """Runs that failed are said, with code 1: what was typed is not wrong."""
     try:
         yield
     except Failed as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(f"error: {printable(str(error))}", err=True)
         raise Exit(1) from None
 
 

@@ -89,7 +89,7 @@ def evaluate_subject(
     splits = subject.inputs.splits
     test = splits.test.first(recipe.evaluate.examples)
     fabric = build.make_fabric(devices, "32-true")
-    fabric.launch()
+    build.launch(fabric)
     model = subject.model.to(fabric.device)
     at = origin_of(recipe, "evaluate", device=fabric.device)
     seed = as_seed(recipe.seed) / "evaluate"

@@ -82,7 +82,7 @@ def harden_subject(
         raise InputError(f"seeds: expected at least 1, got {seeds}")
     check_split(subject)
     fabric = build.make_fabric(devices, recipe.harden.numerics.precision)
-    fabric.launch()
+    build.launch(fabric)
     start = copy.deepcopy(subject.model).to(fabric.device)
     at = origin_of(recipe, "harden", device=fabric.device)
     budget = budget_of(recipe, subject.inputs, fabric)

@@ -47,7 +47,7 @@ def profile(
     settings = recipe.profile
     test = subject.inputs.test.first(settings.examples)
     fabric = build.make_fabric(devices, "32-true")
-    fabric.launch()
+    build.launch(fabric)
     model = subject.model.to(fabric.device)
     seed, at = as_seed(recipe.seed) / "profile", origin_of(recipe, "profile", device=fabric.device)
     ledger, weights = None, {}

@@ -45,7 +45,7 @@ def train(
     inputs = inputs.under(recipe) if inputs is not None else Inputs.of(recipe)
     settings, seed = recipe.train, as_seed(recipe.seed)
     fabric = build.make_fabric(devices, settings.numerics.precision)
-    fabric.launch()
+    build.launch(fabric)
     spec = fresh_spec(recipe.model, inputs.splits)
     model = spec.build(recipe.seed, own_weights=has_own_weights(recipe.model, default=False))
     at = origin_of(recipe, "train", device=fabric.device)

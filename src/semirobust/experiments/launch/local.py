@@ -1,9 +1,7 @@
 """Processes on this machine."""
 
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 
-from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress
 from semirobust.experiments.launch import LAUNCHERS
 from semirobust.experiments.launch.base.launcher import AbstractLauncher, Work
@@ -15,15 +13,12 @@ __all__ = ["Local"]
 @LAUNCHERS.register("local")
 @dataclass(frozen=True)
 class Local(AbstractLauncher):
-    """One process of one thread for each worker; a single worker is this process. Source: ours."""
+    """One process of one thread for each worker; a single worker is this process. Source: ours.
+
+    Raises:
+        LostProcessError: the system ended one of them.
+    """
 
     def __call__(self, work: Work, workers: int, progress: Progress) -> list[str]:
-        try:
-            found = for_each_seed(work, workers, progress, workers)
-        except BrokenProcessPool:
-            text = (
-                "a worker was killed, perhaps for its memory; start again with fewer --workers: what is done"
-                " stays"
-            )
-            raise InputError(text) from None
+        found = for_each_seed(work, workers, progress, workers)
         return list(dict.fromkeys(sentence for sentences in found for sentence in sentences))

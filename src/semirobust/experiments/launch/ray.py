@@ -5,7 +5,7 @@ from typing import Any
 
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
-from semirobust.core.text import first_line
+from semirobust.core.text import first_line, last_line
 from semirobust.experiments.launch import LAUNCHERS
 from semirobust.experiments.launch.base.launcher import AbstractLauncher, Work
 
@@ -45,7 +45,7 @@ class Ray(AbstractLauncher):
                 log_to_driver=False,
                 include_dashboard=False,
             )
-        except (ConnectionError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # no cluster there, or no ray on this machine
             raise InputError(f"launcher ray: {first_line(error)}") from None
         try:
             task: Any = ray.remote(num_cpus=self.cpus, num_gpus=self.gpus, max_retries=self.tries)(_work)
@@ -57,7 +57,7 @@ class Ray(AbstractLauncher):
                     try:
                         found += ray.get(one)
                     except ray.exceptions.RayError as error:
-                        found.append(f"a worker ended: {str(error).strip().splitlines()[-1]}")
+                        found.append(f"a worker ended: {last_line(error)}")
                 progress("workers", workers - len(waiting), workers)
         finally:
             if started:

@@ -8,7 +8,7 @@ from typing import Any
 
 from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
-from semirobust.core.text import first_line
+from semirobust.core.text import first_line, last_line
 from semirobust.experiments.launch import LAUNCHERS
 from semirobust.experiments.launch.base.launcher import AbstractLauncher, Work
 
@@ -57,9 +57,5 @@ class Slurm(AbstractLauncher):
         found: list[str] = []
         for job in jobs:
             lost = job.exception()
-            found += (
-                job.result()
-                if lost is None
-                else [f"job {job.job_id} ended: {str(lost).strip().splitlines()[-1]}"]
-            )
+            found += job.result() if lost is None else [f"job {job.job_id} ended: {last_line(lost)}"]
         return list(dict.fromkeys(found))

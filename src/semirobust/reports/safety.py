@@ -52,7 +52,7 @@ def shown_picture(png: str) -> str:
         content = base64.b64decode(png, validate=True)
         if len(content) > _MAX_BYTES:
             return ""
-        with Image.open(io.BytesIO(content), formats=["PNG"]) as picture:
+        with io.BytesIO(content) as file, Image.open(file, formats=["PNG"]) as picture:
             if max(picture.size) > _MAX_SIDE or picture.width * picture.height > BUDGET.picture_pixels:
                 return ""
             picture.verify()

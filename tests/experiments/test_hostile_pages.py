@@ -203,7 +203,7 @@ def test_the_policy_holds_without_any_escaping(tmp_path):
 def test_a_page_says_first_what_it_may_do(tmp_path):
     page = write_report([_folder(tmp_path / "run", ["plain"])], tmp_path / "r.html").read_text()
     assert page.index("Content-Security-Policy") < page.index("<style") < page.index("<script")
-    policy = page.split('content="', 1)[1].split('"', 1)[0]
+    policy = page.split('Security-Policy" content="', 1)[1].split('"', 1)[0]
     assert (
         "default-src 'none'" in policy
         and policy.count("unsafe") == 1

@@ -43,9 +43,11 @@ def test_a_state_belongs_to_its_start_and_its_images(tmp_path):
 
 def test_mnist_is_not_taken_from_the_folder_of_fashion_mnist(real_data, tmp_path):
     (tmp_path / "fashion-mnist").symlink_to(real_data("fashion-mnist") / "fashion-mnist")
-    sr.load_data("fashion-mnist", root=tmp_path)
+    sr.load_data("fashion-mnist", root=tmp_path, links=True)
     with pytest.raises(InputError, match="expected train-images-idx3-ubyte.gz"):
-        sr.load_data("mnist", root=tmp_path)
+        sr.load_data("mnist", root=tmp_path, links=True)
+    with pytest.raises(InputError, match="symbolic link.*--data-links"):
+        sr.load_data("fashion-mnist", root=tmp_path)
 
 
 def test_another_feature_goes_wherever_the_feature_goes():

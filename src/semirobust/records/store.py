@@ -15,7 +15,9 @@ from semirobust.core.errors import InputError
 from semirobust.core.files import read_bytes, write_atomically
 from semirobust.core.links import check_inside, given_folder, given_out
 from semirobust.core.text import unicode_all
-from semirobust.records.schema import AnyRecord, check_indices, parse_record
+from semirobust.records.quantity import Topic
+from semirobust.records.schema import AnyRecord, Finding, check_indices, parse_record
+from semirobust.records.seal import Inspection, sealed, split_seal
 
 __all__ = ["AnyRecord", "read_records", "record_line", "stage_files", "write_records"]
 
@@ -34,9 +36,14 @@ def record_line(record: AnyRecord) -> str:
 
 
 def write_records(path: Path, records: Iterable[AnyRecord]) -> None:
-    """Write records as lines of JSON, whole or not at all; compressed where the name ends in ``.xz``."""
-    text = "".join(f"{record_line(record)}\n" for record in records).encode()
-    write_atomically(path, _compressed(text) if path.suffix == _COMPRESSED else text)
+    """Write records as lines of JSON, whole or not at all; compressed where the name ends in ``.xz``.
+
+    Each line ends with a seal (:mod:`semirobust.records.seal`), but in a compressed file, which has a
+    checksum of its own.
+    """
+    lines, packed = [record_line(record) for record in records], path.suffix == _COMPRESSED
+    text = "".join(f"{line}\n" for line in (lines if packed else sealed(lines))).encode()
+    write_atomically(path, _compressed(text) if packed else text)
 
 
 def _compressed(text: bytes) -> bytes:
@@ -46,6 +53,9 @@ def _compressed(text: bytes) -> bytes:
 
 def read_records(source: Path) -> list[AnyRecord]:
     """The records of a file, or of all ``records/*.jsonl`` of a run folder in the order of their names.
+
+    Where lines are not as they were written a finding at the end of the file's says so. Lines without a seal,
+    as earlier versions and other programs write them, are taken as they are.
 
     Raises:
         InputError: nothing there, a line that is no record, or one of a later version of the schema.
@@ -80,34 +90,49 @@ def stage_files(folder: Path) -> list[tuple[str, int, Path]]:
 
 
 def _read(file: Path, most: int) -> list[AnyRecord]:
+    inspection = Inspection()
+    lines = enumerate(_lines(file, most), 1)
+    records = [_parsed(file, number, line, inspection) for number, line in lines]
+    if said := inspection.said(file.name):
+        at = records[0].origin
+        records.append(Finding(topic=Topic.NOTE, text=said, level="warning", origin=at))
+    return records
+
+
+def _lines(file: Path, most: int) -> list[str]:
     try:
         # Not splitlines, which also ends a line at characters that JSON may hold.
         lines = _text(file).decode("utf-8").split("\n")
-        lines = [line.rstrip("\r") for line in (lines[:-1] if not lines[-1] else lines)]
     except (OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
         raise InputError(
             f"{file.name}: expected lines of JSON, got a file that cannot be read ({type(error).__name__})"
         ) from None
-    if len(lines) > most:
+    found = [line.rstrip("\r") for line in (lines[:-1] if not lines[-1] else lines)]
+    if not found:
+        raise InputError(f"{file.name}: expected records, got an empty file; delete it")
+    if len(found) > most:
         raise InputError(
             f"{file.name}: expected at most {BUDGET.records:,} records in a file or a run folder, got more;"
             " it was not read"
         )
-    return [_parsed(file, number, line) for number, line in enumerate(lines, 1)]
+    return found
 
 
-def _parsed(file: Path, number: int, line: str) -> AnyRecord:
-    check_count(f"{file.name}, line {number}", "bytes of a record", len(line), BUDGET.record)
+def _parsed(file: Path, number: int, text: str, inspection: Inspection) -> AnyRecord:
+    check_count(f"{file.name}, line {number}", "bytes of a record", len(text), BUDGET.record)
     try:
+        line, seal = split_seal(text)
         record = parse_record(line)
         check_indices(record)
+        inspection.look(line, seal)
         return record
     except InputError as error:
         raise InputError(f"{file.name}, line {number}: {error}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         problem = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise InputError(
-            f"{file.name}, line {number}: expected a record, got something else ({problem})"
+            f"{file.name}, line {number}: expected a record, got something else ({problem}); where the file"
+            " was cut or damaged, delete it and run its command again"
         ) from None
 
 

@@ -1,10 +1,14 @@
 """Kill runs at random instants and compare how they end: ``python -m stress.kills [KILLS] [SEED]
 [STAGE]`` (Unix).
 
-Each stage runs once undisturbed and then again, killed by signal 9 and started anew until it ends. Training
-keeps its state after every step, so that most kills fall within an epoch. Every file that both leave must
-hold the same tensors and the same records, seconds left aside, and there must be no others."""
+Each stage runs once undisturbed and then again, killed by signal 9 with all its processes and started anew
+until it ends. Training keeps its state after every step, so that most kills fall within an epoch. Every file
+that both leave must hold the same tensors and the same records, seconds left aside, and there must be no
+others. Where a stage replaces what was there before, that must be kept."""
 
+import hashlib
+import http.server
+import inspect
 import itertools
 import json
 import os
@@ -12,15 +16,24 @@ import random
 import shutil
 import sys
 import tempfile
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from semirobust.cli.app import main as program
 from semirobust.core.tensor_files import read_metadata, read_tensors
+from semirobust.data.base.catalogue import CATALOGUE, Remote
+from semirobust.experiments.commands.demo import demo
 from semirobust.experiments.queue.runner import reproduce
+from semirobust.records.schema import Number, Quantity
+from semirobust.records.seal import split_seal
+from semirobust.records.store import read_records, write_records
 from semirobust.training.training import Training
 
 __all__ = ["main"]
@@ -38,9 +51,25 @@ _DATA = [
     "data.train=400",
 ]
 _FIT = [*_DATA, "--attack", "pgd-3", "--set", "train.batch_size=40"]
+_STUDY = Path(__file__).resolve().parents[1] / "papers" / "lighter"
 _JUDGED = ["--attacks", "fgsm,pgd-10", "--examples", "200"]
 STAGES: Mapping[str, list[str]] = {
     "train": ["train", *_FIT, "--epochs", "8", "--out", "runs/out"],
+    "train, TRADES, AWP, SWA": [
+        "train",
+        *_FIT,
+        "--epochs",
+        "6",
+        "--objective",
+        "trades",
+        "--hooks",
+        "awp,swa",
+        "--schedule",
+        "cyclic",
+        "--out",
+        "runs/out",
+    ],
+    "train, free": ["train", *_FIT, "--epochs", "6", "--hooks", "free", "--out", "runs/out"],
     "train, stored starts, EMA": [
         "train",
         *_FIT,
@@ -136,8 +165,42 @@ STAGES: Mapping[str, list[str]] = {
         "--out",
         "runs/out",
     ],
+    "evaluate, sweep and transfer": [
+        "evaluate",
+        "runs/base",
+        "--attacks",
+        "pgd-20",
+        "--examples",
+        "300",
+        "--sweep",
+        "0.05,0.1",
+        "--transfer",
+        "runs/normal",
+        "--out",
+        "runs/out",
+    ],
+    "evaluate, over other numbers": [
+        "evaluate",
+        "runs/out",
+        *_JUDGED,
+    ],
+    "prune, over another level": [],
+    "report and table": [
+        "report",
+        "runs/base",
+        "runs/normal",
+        "--out",
+        "runs/out/report.html",
+        "--csv",
+        "runs/out/numbers.csv",
+    ],
+    "demo": [],
+    "data --fetch": ["data", "--fetch", "mnist", "--data-root", "runs/out"],
+    "page of a study": ["reproduce", str(_STUDY), "--packed", "--page", "runs/out/page.md"],
     "reproduce": [],
+    "reproduce, two workers": [],
 }
+STAGES = {**STAGES, "prune, over another level": [*STAGES["prune"], "--keep", "2"]}
 _SMALL = {
     "data.source": "digits",
     "data.train": 400,
@@ -152,15 +215,28 @@ _UNITS = ["capacity-mnist/seed-0/fgsm-0", "lottery-fgsm/seed-0/ticket", "feature
 _TIMED = ("seconds", "inference_ratio")
 
 
+_DEMO = {
+    "data.train": 300,
+    "model.name": "resnet8",
+    "model.width": 0.25,
+    "train.epochs": 2,
+    "harden.epochs": 2,
+    "evaluate.examples": 100,
+    "profile.examples": 100,
+}
+
+
 def main() -> None:
     """A line for each stage: kills, times it was started, whether both ends are equal."""
     kills = int(sys.argv[1]) if len(sys.argv) > 1 else 54
     chance = random.Random(int(sys.argv[2]) if len(sys.argv) > 2 else 0)
     stages = [name for name in STAGES if len(sys.argv) < 4 or sys.argv[3] in name]
     share, done, unequal = -(-kills // len(stages)), 0, 0
-    Training.__call__.__kwdefaults__["save_every"] = 0.0  # every child is a fork of this process
+    # Every child is a fork of this process.
+    inspect.unwrap(Training.__call__).__kwdefaults__["save_every"] = 0.0
     with tempfile.TemporaryDirectory() as place:
         base = _bases(Path(place))
+        _serve(Path(place) / "served")
         for name in stages:
             killed, started, equal, seconds = _stage(name, base, Path(place), share, chance)
             done, unequal = done + killed, unequal + (not equal)
@@ -180,11 +256,39 @@ def _bases(place: Path) -> Path:
     return folder
 
 
+def _serve(folder: Path) -> None:
+    """A data set of random bytes at an address of this machine, in the place of MNIST's; it comes slowly."""
+    folder.mkdir()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(_Slowly, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    remotes, chance = [], random.Random(0)
+    for remote in CATALOGUE["mnist"].remotes:
+        content = chance.randbytes(200_000)
+        (folder / remote.filename).write_bytes(content)
+        address = f"http://127.0.0.1:{server.server_port}/{remote.filename}"
+        remotes.append(Remote(address, hashlib.md5(content).hexdigest(), 0.2))
+    CATALOGUE["mnist"] = replace(CATALOGUE["mnist"], remotes=tuple(remotes))
+
+
+class _Slowly(http.server.SimpleHTTPRequestHandler):
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        with suppress(OSError):  # who asked was killed
+            while part := source.read(20_000):
+                outputfile.write(part)
+                time.sleep(0.05)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
 def _stage(
     name: str, base: Path, place: Path, kills: int, chance: random.Random
 ) -> tuple[int, int, bool, float]:
     """Kills, starts, whether all ends are equal, and seconds of an undisturbed run."""
-    work = _reproduced if name == "reproduce" else partial(_call, STAGES[name])
+    work, prepare = _WORK.get(name) or partial(_call, STAGES[name]), _PREPARED.get(name)
+    if prepare is not None:
+        base = _fresh(base, place / "prepared")
+        assert _carry_out(partial(prepare, base), base, None) == 0, (base / "log").read_text()
     first = _fresh(base, place / "undisturbed")
     began = time.monotonic()
     assert _carry_out(work, first, None) == 0, (first / "log").read_text()
@@ -194,7 +298,7 @@ def _stage(
         folder, code = _fresh(base, place / "killed"), None
         while code != 0:
             started += 1
-            assert started < 20 * kills, name
+            assert started < 20 * kills + 20, name
             code = _carry_out(work, folder, chance.uniform(0, 0.7 * seconds) if killed < kills else None)
             killed += code is None
             assert code in (0, None), (name, code)
@@ -224,6 +328,7 @@ def _carry_out(work: Callable[[], int], folder: Path, kill_after: float | None) 
     """Run ``work`` in a process of its own in ``folder``; its exit code, or None where it was killed."""
     child = os.fork()  # not a new interpreter: most of the time would go into imports
     if child == 0:
+        os.setsid()  # its own processes are killed with it
         os.chdir(folder)
         with Path(folder / "log").open("a") as log:
             os.dup2(log.fileno(), 1)
@@ -239,7 +344,8 @@ def _carry_out(work: Callable[[], int], folder: Path, kill_after: float | None) 
         if pid:
             return os.waitstatus_to_exitcode(status)
         time.sleep(0.01)
-    os.kill(child, 9)
+    with suppress(ProcessLookupError):
+        os.killpg(child, 9)
     _, status = os.waitpid(child, 0)
     return None if os.WIFSIGNALED(status) else os.waitstatus_to_exitcode(status)
 
@@ -253,10 +359,44 @@ def _call(arguments: list[str]) -> int:
     return 0
 
 
-def _reproduced() -> int:
-    study = Path(__file__).resolve().parents[1] / "papers" / "lighter"
-    reproduce(study, "cpu", Path("runs/out"), only=_UNITS, workers=1, changes=_SMALL)
+def _reproduced(workers: int) -> int:
+    reproduce(_STUDY, "cpu", Path("runs/out"), only=_UNITS, workers=workers, changes=_SMALL)
     return 0
+
+
+def _shown() -> int:
+    demo(Path("runs/out"), seeds=1, workers=1, changes=_DEMO)
+    return 0
+
+
+def _judged_before(folder: Path) -> int:
+    """An evaluation whose numbers are not those that will be found."""
+    shutil.copytree("runs/base", "runs/out")
+    code = _call(STAGES["evaluate, over other numbers"])
+    file = Path("runs/out/records/3-evaluate.jsonl")
+    records = [
+        r.model_copy(update={"value": 0.5})
+        if isinstance(r, Number) and r.quantity is Quantity.ACCURACY
+        else r
+        for r in read_records(file)
+    ]
+    write_records(file, records)
+    return code
+
+
+def _pruned_before(folder: Path) -> int:
+    return _call([*STAGES["prune"], "--keep", "0"])
+
+
+_WORK: Mapping[str, Callable[[], int]] = {
+    "reproduce": partial(_reproduced, 1),
+    "reproduce, two workers": partial(_reproduced, 2),
+    "demo": _shown,
+}
+_PREPARED: Mapping[str, Callable[[Path], int]] = {
+    "evaluate, over other numbers": _judged_before,
+    "prune, over another level": _pruned_before,
+}
 
 
 def _content(folder: Path) -> dict[str, object]:
@@ -270,7 +410,7 @@ def _content(folder: Path) -> dict[str, object]:
             }
             found[name] = (tensors, _timeless(read_metadata(file)))
         elif file.suffix == ".jsonl":
-            records = [json.loads(line) for line in file.read_text().splitlines()]
+            records = [json.loads(split_seal(line)[0]) for line in file.read_text().splitlines()]
             found[name] = [
                 r for r in records if not any(word in str(r.get("quantity", "")) for word in _TIMED)
             ]

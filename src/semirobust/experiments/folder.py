@@ -132,8 +132,10 @@ def _set_aside(folder: Path, weights: str) -> None:
     place = folder / SUPERSEDED
     for name in (MODEL_FILE, SETTINGS_FILE):
         path = folder / name
-        if path.is_file():
-            write_atomically(place / f"{path.stem}-{before}{path.suffix}", read_bytes(path))
+        kept = place / f"{path.stem}-{before}{path.suffix}"
+        # After a kill between the two files the model is the new one already, and the old one is kept.
+        if path.is_file() and not kept.is_file():
+            write_atomically(kept, read_bytes(path))
     for _, _, file in stage_files(folder):
         settings = settings_in(file)
         if settings is not None and settings.settings.get(WEIGHTS) == before:

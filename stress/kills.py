@@ -351,7 +351,7 @@ def _carry_out(work: Callable[[], int], folder: Path, kill_after: float | None) 
 
 
 def _call(arguments: list[str]) -> int:
-    sys.argv = ["semirobust", *arguments, "--json"]
+    sys.argv = ["semirobust", *arguments, *(["--json"] if arguments[0] != "report" else [])]
     try:
         program()
     except SystemExit as leave:

@@ -3,6 +3,7 @@ waited for or replaced. Which links are followed says ``core/links.py``.
 """
 
 import errno
+import glob
 import io
 import os
 import secrets
@@ -19,6 +20,7 @@ __all__ = [
     "UNFINISHED",
     "check_place",
     "delete",
+    "forget_unfinished",
     "is_unfinished",
     "make_folder",
     "move",
@@ -128,6 +130,13 @@ def make_folder(path: Path) -> None:
     """
     check_inside(path / "inside")
     path.mkdir(parents=True, exist_ok=True)
+
+
+def forget_unfinished(path: Path) -> None:
+    """Delete what a process that was killed left of ``path`` while it wrote it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*{UNFINISHED}"):
+        with suppress(OSError):
+            left.unlink()
 
 
 def write_atomically(path: Path, content: bytes) -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from semirobust.core.errors import InputError
-from semirobust.core.files import check_place, opened, write_atomically
+from semirobust.core.files import check_place, forget_unfinished, opened, write_atomically
 from semirobust.core.links import given_out
 
 __all__ = ["GENERATOR", "PROGRAM", "check_ours", "write_out"]
@@ -58,5 +58,6 @@ def write_out(path: Path, content: bytes, *, alike: bool = False) -> Path:
     """
     path = given_out(path)
     check_ours(path, begins=content.partition(b"\n")[0][:_HEAD] if alike else None)
+    forget_unfinished(path)
     write_atomically(path, content)
     return path

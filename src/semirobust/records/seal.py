@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from semirobust.core.budget import BUDGET, parse_json
+
 __all__ = ["Inspection", "sealed", "split_seal"]
 
 _NAME = "seal"
@@ -31,7 +33,8 @@ def split_seal(line: str) -> tuple[str, str]:
         return f"{line[: end.start()]}}}", end[1]
     if f'"{_NAME}"' not in line:
         return line, ""
-    content = json.loads(line)  # written anew by another program, with spaces or another order
+    # Written anew by another program, with spaces or another order.
+    content = parse_json(line, longest=BUDGET.record)
     if not isinstance(content, dict) or not isinstance(content.get(_NAME), str):
         return line, ""
     seal = content.pop(_NAME)

@@ -3,6 +3,7 @@
 import hashlib
 import lzma
 import os
+import shutil
 import tarfile
 import zlib
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import pooch
 
 from semirobust.core.budget import BUDGET, check_size
 from semirobust.core.errors import InputError
-from semirobust.core.files import check_place, opened, read_bytes, write_atomically
+from semirobust.core.files import UNFINISHED, check_place, opened, read_bytes, write_atomically
 from semirobust.core.links import given_folder
 from semirobust.core.progress import Progress, silent
 from semirobust.data.base.catalogue import CATALOGUE, Remote
@@ -223,10 +224,15 @@ def _fetch(remote: Remote, folder: Path, progress: Progress) -> None:
     downloader = pooch.HTTPDownloader(progressbar=_Bar(remote.filename, progress), timeout=30)
     check_place(folder / remote.filename)
     pooch.get_logger().setLevel("ERROR")  # its progress is reported through `_Bar`
+    whole, apart = folder / remote.filename, folder / f".{remote.filename}.{os.getpid()}{UNFINISHED}"
     try:
+        if whole.is_file() and pooch.file_hash(str(whole), alg="md5") == remote.md5:
+            return
+        _sweep(folder, remote.filename)
         pooch.retrieve(
-            remote.url, f"md5:{remote.md5}", fname=remote.filename, path=folder, downloader=downloader
+            remote.url, f"md5:{remote.md5}", fname=remote.filename, path=apart, downloader=downloader
         )
+        (apart / remote.filename).replace(whole)
     except ValueError:
         raise InputError(
             f"{remote.filename}: expected MD5 {remote.md5}, got another; the download is damaged, try again"
@@ -236,3 +242,13 @@ def _fetch(remote: Remote, folder: Path, progress: Progress) -> None:
             f"{remote.filename}: cannot be downloaded ({type(error).__name__}); without a network, get"
             f" {remote.url} elsewhere and put it into {folder}"
         ) from None
+    finally:
+        shutil.rmtree(apart, ignore_errors=True)
+
+
+def _sweep(folder: Path, name: str) -> None:
+    """Delete what a download that was killed left here; one that is under way keeps its own."""
+    for left in folder.glob(f".{name}.*{UNFINISHED}"):
+        pid = left.name.removesuffix(UNFINISHED).rpartition(".")[2]
+        if pid.isdecimal() and not Path("/proc", pid).exists():
+            shutil.rmtree(left, ignore_errors=True)

@@ -54,12 +54,12 @@ _FIT = [*_DATA, "--attack", "pgd-3", "--set", "train.batch_size=40"]
 _STUDY = Path(__file__).resolve().parents[1] / "papers" / "lighter"
 _JUDGED = ["--attacks", "fgsm,pgd-10", "--examples", "200"]
 STAGES: Mapping[str, list[str]] = {
-    "train": ["train", *_FIT, "--epochs", "8", "--out", "runs/out"],
+    "train": ["train", *_FIT, "--epochs", "4", "--out", "runs/out"],
     "train, TRADES, AWP, SWA": [
         "train",
         *_FIT,
         "--epochs",
-        "6",
+        "3",
         "--objective",
         "trades",
         "--hooks",
@@ -69,12 +69,12 @@ STAGES: Mapping[str, list[str]] = {
         "--out",
         "runs/out",
     ],
-    "train, free": ["train", *_FIT, "--epochs", "6", "--hooks", "free", "--out", "runs/out"],
+    "train, free": ["train", *_FIT, "--epochs", "3", "--hooks", "free", "--out", "runs/out"],
     "train, stored starts, EMA": [
         "train",
         *_FIT,
         "--epochs",
-        "8",
+        "4",
         "--hooks",
         "stored-starts,ema",
         "--out",
@@ -87,7 +87,7 @@ STAGES: Mapping[str, list[str]] = {
         "--method",
         "clat",
         "--epochs",
-        "4",
+        "2",
         "--controls",
         *_JUDGED,
         "--out",
@@ -95,7 +95,7 @@ STAGES: Mapping[str, list[str]] = {
         "--set",
         "harden.attack=pgd-3",
         "--set",
-        "harden.options.every=2",
+        "harden.options.every=1",
     ],
     "prune": [
         "prune",
@@ -119,7 +119,7 @@ STAGES: Mapping[str, list[str]] = {
         "--macs",
         "0.5",
         "--epochs",
-        "3",
+        "2",
         "--attack",
         "pgd-3",
         *_JUDGED,

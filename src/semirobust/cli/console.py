@@ -23,7 +23,7 @@ from rich.text import Text
 from semirobust.core.rank import is_first_process
 from semirobust.core.text import printable, unicode_all
 
-__all__ = ["bars", "print_json", "show_table", "tell", "tell_notes"]
+__all__ = ["bars", "print_json", "show_table", "speak_alone", "tell", "tell_notes"]
 
 _SPEAKS = is_first_process()  # the others of a run would print the same again
 
@@ -31,6 +31,12 @@ _SPEAKS = is_first_process()  # the others of a run would print the same again
 _WIDTH = 80 if os.environ.get("COLUMNS") == "0" else None
 _errors = Console(stderr=True, width=_WIDTH)
 _output = Console(quiet=not _SPEAKS, width=_WIDTH)
+
+
+def speak_alone() -> None:
+    """Print, whatever rank the environment gives this process: its run has no other."""
+    global _SPEAKS
+    _SPEAKS, _output.quiet = True, False
 
 
 @contextmanager

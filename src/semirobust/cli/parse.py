@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from click.exceptions import Exit
 
+from semirobust.cli.console import speak_alone
 from semirobust.core.errors import InputError
 from semirobust.experiments.build import Devices
 from semirobust.records.store import AnyRecord
@@ -18,6 +19,8 @@ def compute(device: str = "auto", devices: int = 1, threads: int | None = None, 
         if threads < 1:
             raise InputError(f"threads: expected at least 1, got {threads}")
         torch.set_num_threads(threads)
+    if devices * nodes == 1:
+        speak_alone()
     return Devices(device, devices, nodes)
 
 

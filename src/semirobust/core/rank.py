@@ -6,7 +6,7 @@ The command line asks this before it imports PyTorch, so this file imports nothi
 import os
 from collections.abc import Mapping
 
-__all__ = ["is_first_process"]
+__all__ = ["is_first_process", "is_member"]
 
 # Who numbers the processes, and where the same launcher says how many there are.
 # The order is that of Lightning: torchrun, Lightning's own launcher, srun.
@@ -15,6 +15,32 @@ _NUMBERED_BY = (
     ("LOCAL_RANK", ("WORLD_SIZE",)),
     ("SLURM_PROCID", ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")),
 )
+
+
+_MEETING = ("MASTER_ADDR", "MASTER_PORT")  # where processes of torchrun and of Lightning meet
+
+
+def is_member(count: int, environment: Mapping[str, str] | None = None) -> bool:
+    """Whether this is one of the ``count`` processes of a run that another one of them began, and that it can
+    reach: then that one locks the folder for both.
+
+    The launcher must number the processes, say as many as the run has, and say where they meet. A process
+    that its environment only gives a rank runs alone, whatever it says.
+
+    Args:
+        count: of the processes that the run was asked to have.
+        environment: the variables to look at; those of this process where None.
+    """
+    variables = os.environ if environment is None else environment
+    if count < 2 or is_first_process(variables):
+        return False
+    for rank, counts in _NUMBERED_BY:
+        said = next((variables[name] for name in counts if name in variables), "1")
+        if rank in variables and said != "1":
+            number = variables[rank]
+            numbered = said == str(count) and number.isdecimal() and int(number) < count
+            return numbered and ("SLURM" in rank or all(variables.get(name) for name in _MEETING))
+    return False
 
 
 def is_first_process(environment: Mapping[str, str] | None = None) -> bool:

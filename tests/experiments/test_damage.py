@@ -542,3 +542,63 @@ def test_damaged_records_do_not_cost_the_next_ones(run):
     assert Path("a/superseded/3-evaluate.damaged-1.jsonl").read_bytes() == content[:-30]
     assert any("3-evaluate.jsonl was damaged and is kept in superseded" in text for text in _findings("a"))
     assert [r for r in read_records(file) if r.kind == "number"]
+
+
+@attempt(
+    "what an interrupted profile keeps is damaged, exchanged for that of another measure, or of other conditions",
+    "measured anew, and said where it was damaged",
+    promise="damage",
+)
+def test_a_damaged_profile_is_measured_anew(tmp_path):
+    from semirobust.measures.base.profile_cache import ProfileCache
+
+    kept = ProfileCache(tmp_path / "profile", "key")
+    image = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+    kept.images(lambda: image)
+    file = tmp_path / "profile.images.safetensors"
+    file.write_bytes(_flipped(file.read_bytes(), 8 * file.stat().st_size - 3))
+    assert torch.equal(kept.images(lambda: image), image)
+    assert kept.damaged == ["profile.images.safetensors is damaged; what it held was measured anew"]
+    kept.scores("a", list)
+    shutil.copy(tmp_path / "profile.a.safetensors", tmp_path / "profile.b.safetensors")
+    asked = []
+    assert kept.scores("b", lambda: asked.append("b") or []) == [] and asked == ["b"]
+    assert ProfileCache(tmp_path / "profile", "other").scores("a", lambda: asked.append("a") or []) == []
+    assert asked == ["b", "a"] and len(kept.damaged) == 1
+
+
+@attempt(
+    "the states of two arms, or of two trials, of one run exchanged",
+    "refused: each is of other settings",
+    promise="damage",
+)
+def test_states_of_two_arms_are_not_taken_for_each_other(tmp_path):
+    options = {"attack": sr.PGD(_THREAT, steps=1), "epochs": 1, "batch_size": 20}
+    one, two = (Training(objective=o, **options) for o in (sr.Adversarial(), sr.TRADES()))
+    for name, training, seed in (("one", one, 0), ("two", two, 0), ("three", one, 1)):
+        training(_model(), _images(), seed=seed, state_file=tmp_path / f"{name}.safetensors", key="run")
+    for other in ("two", "three"):
+        shutil.copy(tmp_path / f"{other}.safetensors", tmp_path / "one.safetensors")
+        with pytest.raises(InputError, match="other settings"):
+            one(_model(), _images(), seed=0, state_file=tmp_path / "one.safetensors", key="run")
+
+
+@attempt(
+    "an older copy of a training state put back",
+    "the run goes on from there and ends as it would have",
+    promise="lost",
+)
+def test_an_older_state_ends_the_same(tmp_path):
+    training = Training(attack=sr.PGD(_THREAT, steps=1), epochs=3, batch_size=20)
+    state, copies = tmp_path / "s.safetensors", []
+    whole = training(_model(), _images(), state_file=state)
+    state.unlink()
+
+    def copy(log, _):
+        if state.is_file():
+            copies.append(state.read_bytes())
+
+    training(_model(), _images(), state_file=state, on_epoch=copy)
+    state.write_bytes(copies[0])
+    again = training(_model(), _images(), state_file=state)
+    assert all(torch.equal(t, again.best[name]) for name, t in whole.best.items())

@@ -216,7 +216,8 @@ _TIMED = ("seconds", "inference_ratio")
 
 
 _DEMO = {
-    "data.train": 300,
+    "data.train": 400,
+    "data.validation": 0.2,
     "model.name": "resnet8",
     "model.width": 0.25,
     "train.epochs": 2,

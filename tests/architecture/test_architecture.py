@@ -241,6 +241,10 @@ _ELSEWHERE = {
     ("reports/page.py", "read_text"): "a resource of the package",
     ("cli/streams.py", "open"): "the null device, in place of a stream that is closed",
     ("records/origin.py", "read_text"): "/proc/cpuinfo",
+    (
+        "experiments/run_lock.py",
+        "open",
+    ): "the handle stays open while a run lasts; it follows and truncates nothing",
     ("experiments/run_lock.py", "os.walk"): "follows no links, and deletes through core/files.py",
 }
 

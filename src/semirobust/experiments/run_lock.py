@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from semirobust.core.errors import InputError
-from semirobust.core.files import delete, is_unfinished, make_folder
+from semirobust.core.files import delete, is_unfinished, make_folder, read_text
 from semirobust.core.links import given_folder
 from semirobust.core.progress import Progress, silent
 from semirobust.core.rank import is_first_process, is_member
@@ -27,6 +27,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 _LOCK, _STAND_IN = ".lock", ".lock.held"
 _PATIENCE = 0.3  # seconds: whoever only asks whether a folder is claimed holds it for a moment
+_LONGEST = 512  # bytes of a file that stands in for a lock
 _LOOK = 1.0  # seconds between two looks at whether the folder is still the one that is held
 # What systems say that have no locks for a file: NFS without its lock service, FUSE, old kernels.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
@@ -175,10 +176,10 @@ def _stand_in(folder: Path, file: Path) -> None:
 def _clear_stale(file: Path) -> None:
     """Delete the file of a process of this machine that is no more."""
     try:
-        pid, host = file.read_text(encoding="utf-8").split("\n")[:2]
+        pid, host = read_text(file, most=_LONGEST).split("\n")[:2]
         if host == socket.gethostname() and not _runs(int(pid)):
-            file.unlink(missing_ok=True)
-    except (OSError, ValueError):
+            delete(file)
+    except (OSError, ValueError, InputError):
         return
 
 
@@ -255,6 +256,7 @@ def _identity(file: Path | int) -> tuple[int, int] | None:
 
 def is_claimed(folder: Path) -> bool:
     """Whether another process holds the folder."""
+    folder = given_folder(folder)
     if not (folder / _LOCK).is_file():
         return False
     try:

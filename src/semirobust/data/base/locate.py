@@ -3,10 +3,10 @@
 import hashlib
 import lzma
 import os
-import shutil
 import tarfile
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -14,7 +14,7 @@ import pooch
 
 from semirobust.core.budget import BUDGET, check_size
 from semirobust.core.errors import InputError
-from semirobust.core.files import UNFINISHED, check_place, opened, read_bytes, write_atomically
+from semirobust.core.files import UNFINISHED, check_place, delete, move, opened, read_bytes, write_atomically
 from semirobust.core.links import given_folder
 from semirobust.core.progress import Progress, silent
 from semirobust.data.base.catalogue import CATALOGUE, Remote
@@ -232,7 +232,7 @@ def _fetch(remote: Remote, folder: Path, progress: Progress) -> None:
         pooch.retrieve(
             remote.url, f"md5:{remote.md5}", fname=remote.filename, path=apart, downloader=downloader
         )
-        (apart / remote.filename).replace(whole)
+        move(apart / remote.filename, whole)
     except ValueError:
         raise InputError(
             f"{remote.filename}: expected MD5 {remote.md5}, got another; the download is damaged, try again"
@@ -243,7 +243,7 @@ def _fetch(remote: Remote, folder: Path, progress: Progress) -> None:
             f" {remote.url} elsewhere and put it into {folder}"
         ) from None
     finally:
-        shutil.rmtree(apart, ignore_errors=True)
+        _clear(apart)
 
 
 def _sweep(folder: Path, name: str) -> None:
@@ -251,4 +251,12 @@ def _sweep(folder: Path, name: str) -> None:
     for left in folder.glob(f".{name}.*{UNFINISHED}"):
         pid = left.name.removesuffix(UNFINISHED).rpartition(".")[2]
         if pid.isdecimal() and not Path("/proc", pid).exists():
-            shutil.rmtree(left, ignore_errors=True)
+            _clear(left)
+
+
+def _clear(folder: Path) -> None:
+    """Delete the folder of one download, and what is in it."""
+    with suppress(OSError, InputError):
+        for file in folder.iterdir():
+            delete(file)
+        folder.rmdir()

@@ -168,7 +168,7 @@ def test_a_lock_that_is_none_of_ours_is_refused(tmp_path, what):
         lock.mkdir()
     else:
         lock.write_text("notes")
-    with pytest.raises(InputError, match=r"expected .*\.lock to be the empty file"), claimed(lock.parent):
+    with pytest.raises(InputError, match=r"\.lock"), claimed(lock.parent):
         pass
     assert precious.read_text() == "kept" and not (tmp_path / "none").exists()
     assert what != "content" or lock.read_text() == "notes"

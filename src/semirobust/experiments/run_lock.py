@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from semirobust.core.errors import InputError
-from semirobust.core.files import delete, is_unfinished, make_folder, read_text
+from semirobust.core.files import check_place, delete, is_unfinished, make_folder, read_text
 from semirobust.core.links import given_folder
 from semirobust.core.progress import Progress, silent
 from semirobust.core.rank import is_first_process, is_member
@@ -75,6 +75,7 @@ def claimed(folder: Path, *, alone: bool = False) -> Iterator[None]:
     try:
         make_folder(folder)
         file = folder.resolve() / _LOCK
+        check_place(file)
         _acquire(folder, file)
     except OSError as error:
         raise InputError(f"out: cannot make the folder {folder}, or write to it ({error.strerror})") from None

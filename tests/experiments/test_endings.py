@@ -17,6 +17,7 @@ from semirobust.cli.app import main
 from semirobust.core.errors import InputError, LostProcessError
 from semirobust.core.text import in_markdown, printable, unicode_all
 from semirobust.experiments import build, parallel
+from semirobust.experiments.launch import LAUNCHERS
 from tests.kinds import attempt
 from tests.programs import PROGRAM, started, wait_until
 
@@ -287,13 +288,15 @@ def _ends(number, progress):
 
 @attempt(
     "A worker process that the system kills",
-    "one sentence and exit code 1; what is done is kept",
+    "one sentence and exit code 1; runs of `reproduce` that are done stay done",
     promise="lost",
 )
 @pytest.mark.parametrize("work", [_dies, _ends])
 def test_a_killed_worker(work, capsys, monkeypatch):
     with pytest.raises(LostProcessError, match="a worker was killed"):
         parallel.for_each_seed(work, 3, lambda *_: None, 2)
+    with pytest.raises(LostProcessError, match="what is done stays"):
+        LAUNCHERS.make("local")(work, 2, lambda *_: None)
     import semirobust.cli.commands.demo as demo
 
     def run(*_, **__):

@@ -21,5 +21,5 @@ class InputError(ValueError):
 class LostProcessError(RuntimeError):
     """A process that a run needs is gone, in one sentence: the command line prints it and exits with code 1.
 
-    The system ended it, often for its memory. What was done is kept, and starting again goes on.
+    The system ended it, often for its memory. What a command keeps to go on from stays.
     """

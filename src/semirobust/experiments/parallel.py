@@ -59,8 +59,7 @@ def for_each_seed(
             return [future.result() for future in futures]
         except BrokenProcessPool:
             raise LostProcessError(
-                "a worker was killed, perhaps for its memory; start again with fewer --workers: what is done"
-                " stays"
+                "a worker was killed, perhaps for its memory; start again with fewer --workers"
             ) from None
 
 

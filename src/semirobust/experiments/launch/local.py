@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from semirobust.core.errors import LostProcessError
 from semirobust.core.progress import Progress
 from semirobust.experiments.launch import LAUNCHERS
 from semirobust.experiments.launch.base.launcher import AbstractLauncher, Work
@@ -20,5 +21,8 @@ class Local(AbstractLauncher):
     """
 
     def __call__(self, work: Work, workers: int, progress: Progress) -> list[str]:
-        found = for_each_seed(work, workers, progress, workers)
+        try:
+            found = for_each_seed(work, workers, progress, workers)
+        except LostProcessError as error:
+            raise LostProcessError(f"{error}: what is done stays") from None
         return list(dict.fromkeys(sentence for sentences in found for sentence in sentences))

@@ -6,6 +6,8 @@ import inspect
 import re
 from pathlib import Path
 
+from semirobust.core.budget import BUDGET, Budget
+from semirobust.core.docstrings import meanings
 from semirobust.core.registry import Registry
 from semirobust.core.settings import settings_of
 from semirobust.experiments.families import FAMILIES, RECIPES, brief, members
@@ -14,7 +16,9 @@ from semirobust.experiments.recipe import SECTIONS
 from tests.kinds import render_attempts, render_kinds
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGE, SETTINGS, KINDS, HOSTILE = (DOCS / f"{name}.md" for name in ("methods", "settings", "kinds", "hostile"))
+PAGE, SETTINGS, KINDS, HOSTILE, LIMITS = (
+    DOCS / f"{name}.md" for name in ("methods", "settings", "kinds", "hostile", "limits")
+)
 
 
 def _row(family: Registry, name: str) -> str:
@@ -74,8 +78,23 @@ def render_settings() -> str:
     return re.sub(r" +\|$", " |", "\n".join(parts), flags=re.M)
 
 
+def render_limits() -> str:
+    """The page of what a file may cost, as it should be."""
+    rows = [
+        f"| `{name}` | {getattr(BUDGET, name):,} | {_cell(meaning)} |"
+        for name, meaning in meanings(Budget).items()
+    ]
+    return (
+        "# What a file may cost\n\n"
+        "Drawn from `core/budget.py`, where every limit of every reader stands; in bytes where nothing else is said.\n"
+        "They are against small and lying files. What a large file holds in truth is read.\n\n"
+        "| limit | value | of |\n|---|---|---|\n" + "\n".join(rows) + "\n"
+    )
+
+
 if __name__ == "__main__":
     PAGE.write_text(render())
     SETTINGS.write_text(render_settings())
     KINDS.write_text(render_kinds())
     HOSTILE.write_text(render_attempts())
+    LIMITS.write_text(render_limits())

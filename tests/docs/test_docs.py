@@ -7,7 +7,7 @@ import pytest
 
 from semirobust.attacks import ATTACKS
 from semirobust.experiments.queue.runner import write_page
-from tests.docs.tables import HOSTILE, KINDS, PAGE, SETTINGS, render, render_settings
+from tests.docs.tables import HOSTILE, KINDS, LIMITS, PAGE, SETTINGS, render, render_limits, render_settings
 from tests.kinds import render_attempts, render_kinds
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +27,10 @@ def test_the_page_of_kinds_is_that_of_the_tests():
 
 def test_the_page_of_attempts_is_that_of_the_tests():
     assert HOSTILE.read_text() == render_attempts(), "run `make docs`"
+
+
+def test_the_page_of_limits_is_drawn_from_the_code():
+    assert LIMITS.read_text() == render_limits(), "run `make docs`"
 
 
 @pytest.mark.parametrize("page", sorted((ROOT / "docs/reproduced").glob("*.md")), ids=lambda f: f.stem)

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from semirobust.core.errors import InputError
+from tests.fuzz.cost import BYTES, SECONDS, peak, watched
 from tests.fuzz.mutate import mutated
 from tests.fuzz.readers import READERS, Reader
 
 __all__ = ["Case", "attempt", "bounded", "fuzz"]
 
-_SECONDS, _BYTES = 10, 6 << 30
+_SPACE = 6 << 30  # bytes of addresses, far above what is allowed, so that the machine goes on
 _LAST_RESORT = 1800  # seconds by the clock, after which something waits for ever
 
 
@@ -50,12 +51,14 @@ def fuzz(name: str, count: int, seed: int, place: Path) -> Iterator[Case]:
 
 
 def attempt(reader: Reader, folder: Path, content: bytes) -> str:
-    """Read one wrong file; a sentence where the reader hung, failed, or left something behind."""
+    """Read one wrong file; a sentence where the reader hung, failed, did what none does, or left something
+    behind.
+    """
     file = folder / reader.name
     file.write_bytes(content)
-    before = set(folder.rglob("*"))
+    before, done, held = set(folder.rglob("*")), list[str](), peak(begin=True)
     try:
-        with bounded(), warnings.catch_warnings():
+        with bounded(), watched(folder, done), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             reader.read(folder)
     except InputError as error:
@@ -69,6 +72,10 @@ def attempt(reader: Reader, folder: Path, content: bytes) -> str:
             + "\n"
             + "".join(traceback.format_tb(error.__traceback__)[-3:])
         )
+    if done:
+        return "; ".join(done[:3])
+    if (taken := peak() - held) > BYTES:
+        return f"memory: {taken >> 20} MiB"
     left = set(folder.rglob("*")) - before
     return f"left behind: {', '.join(sorted(p.name for p in left))}" if left else ""
 
@@ -78,7 +85,7 @@ class _Hang(BaseException):
 
 
 @contextmanager
-def bounded(seconds: int = _SECONDS) -> Iterator[None]:
+def bounded(seconds: int = SECONDS) -> Iterator[None]:
     """Seconds of processor time and bytes that one file may cost; other work on the machine does not count."""
 
     def hang(number: int, frame: object) -> None:
@@ -87,7 +94,7 @@ def bounded(seconds: int = _SECONDS) -> Iterator[None]:
     before = {sign: signal.signal(sign, hang) for sign in (signal.SIGPROF, signal.SIGALRM)}
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (now + _BYTES, hard))
+    resource.setrlimit(resource.RLIMIT_AS, (now + _SPACE, hard))
     signal.setitimer(signal.ITIMER_PROF, seconds)
     signal.alarm(_LAST_RESORT)
     try:

@@ -5,6 +5,7 @@ the file does not matter here."""
 
 import gzip
 import io
+import json
 import pickle
 import shutil
 import tarfile
@@ -18,14 +19,17 @@ import torch
 from PIL import Image
 
 import semirobust as sr
-from semirobust.core.tensor_files import read_tensors, write_tensors
+from semirobust.core.tensor_files import read_checked, read_tensors, write_tensors
 from semirobust.data.base.locate import unpack
 from semirobust.data.cifar import read_binary, read_python
 from semirobust.data.idx import read_idx
+from semirobust.experiments.class_names import given_names, names_beside
 from semirobust.experiments.folder import save_run
 from semirobust.experiments.model_spec import spec_for
+from semirobust.experiments.queue.worker import _read
 from semirobust.experiments.recipe import read_recipe
 from semirobust.experiments.subject import build_subject
+from semirobust.records.export import write_csv
 from semirobust.records.schema import (
     About,
     Finding,
@@ -179,8 +183,7 @@ def _records(folder: Path, name: str = "records/3.jsonl") -> None:
 
 def _report(folder: Path) -> object:
     write_report([folder], folder / "r.html")
-    (folder / "r.html").unlink()
-    return read_records(folder)
+    return (folder / "r.html").unlink()
 
 
 def _state(folder: Path) -> None:
@@ -216,6 +219,50 @@ def _unpack(folder: Path) -> None:
         shutil.rmtree(inside)
 
 
+def _index(folder: Path) -> None:
+    _safetensors(folder)
+    (folder / "m.safetensors.index.json").write_text(
+        json.dumps({"weight_map": {"1.weight": "m.safetensors", "1.bias": "m.safetensors"}})
+    )
+
+
+def _config(folder: Path) -> None:
+    _safetensors(folder)
+    (folder / "config.json").write_text(json.dumps({"id2label": {"0": "cat", "1": "dog"}}))
+
+
+def _old_records(folder: Path) -> None:
+    at = {"config": "c", "version": "v", "device": "d", "seed": "0"}
+    names = ("accuracy", "layer.criticality", "features.robust.mean", "train.loss", "recover.best")
+    lines = [
+        {
+            "kind": "number",
+            "name": n,
+            "value": 0.5,
+            "labels": {"arm": "a, seed 1", "attack": "+ pgd"},
+            "origin": at,
+        }
+        for n in names
+    ]
+    lines.append({"kind": "finding", "name": "check.sum", "text": "well", "origin": at})
+    (folder / "records").mkdir()
+    (folder / "records/1.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def _exported(folder: Path) -> object:
+    count = write_csv(folder / "r.csv", read_records(folder / "records/1.jsonl"))
+    (folder / "r.csv").unlink()
+    return count
+
+
+def _level(folder: Path) -> None:
+    write_tensors(folder / "level.safetensors", {"best/a": torch.zeros(3)}, {"number": 1})
+
+
+def _failed(folder: Path) -> None:
+    (folder / "failed.json").write_text(json.dumps({"key": "a", "launch": "b", "tries": 1, "error": "c"}))
+
+
 READERS: dict[str, Reader] = {
     "recipe": Reader("r.toml", _recipe, lambda folder: read_recipe(folder / "r.toml")),
     "npz": Reader("d.npz", _npz, lambda folder: sr.load_data(str(folder / "d.npz"))),
@@ -243,4 +290,23 @@ READERS: dict[str, Reader] = {
         lambda folder: read_records(folder / "r.jsonl.xz"),
     ),
     "state": Reader("s.safetensors", _state, lambda folder: read_state(folder / "s.safetensors", "k")),
+    "index": Reader("m.safetensors.index.json", _index, _load("m.safetensors.index.json")),
+    "config.json": Reader(
+        "config.json",
+        _config,
+        lambda folder: (names_beside(folder / "m.safetensors"), given_names([str(folder / "config.json")])),
+    ),
+    "names.txt": Reader(
+        "names.txt",
+        lambda folder: (folder / "names.txt").write_text("cat\nn01440764 tench, Tinca tinca\n"),
+        lambda folder: given_names([str(folder / "names.txt")]),
+    ),
+    "bmp": Reader("b/0.bmp", _picture("bmp"), _pictures),
+    "ppm": Reader("b/0.ppm", _picture("ppm"), _pictures),
+    "webp": Reader("b/0.webp", _picture("webp"), _pictures),
+    "classes": Reader("a/0.png", _picture("png"), _pictures),
+    "old records": Reader("records/1.jsonl", _old_records, _report),
+    "records to csv": Reader("records/1.jsonl", _old_records, _exported),
+    "level": Reader("level.safetensors", _level, lambda folder: read_checked(folder / "level.safetensors")),
+    "failed.json": Reader("failed.json", _failed, lambda folder: _read(folder / "failed.json")),
 }

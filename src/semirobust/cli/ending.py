@@ -42,6 +42,8 @@ def carry_out(app: click.Command) -> None:
 def _code_of(app: click.Command) -> int:
     code: object = 0
     try:
+        if any("\0" in argument for argument in sys.argv):  # which no system lets through
+            raise InputError("expected arguments without zero characters, got one with them")
         code = app(standalone_mode=False)
         _await_others()
     except LostProcessError as error:

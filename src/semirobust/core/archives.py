@@ -7,7 +7,7 @@ from semirobust.core.budget import BUDGET, check_count, check_size
 from semirobust.core.errors import InputError
 from semirobust.core.files import opened
 
-__all__ = ["check_archive", "has_too_many"]
+__all__ = ["check_archive", "has_too_many", "is_zip"]
 
 _END, _END_BYTES, _COMMENT = b"PK\5\6", 22, 1 << 16
 _END64, _LOCATOR64 = b"PK\6\6", b"PK\6\7"
@@ -27,6 +27,14 @@ def check_archive(path: Path, *, entries: int, least: int | None = None, ratio: 
         found = archive.infolist()
         check_count(path.name, "entries in an archive", len(found), entries)
         check_size(path, sum(max(entry.file_size, 0) for entry in found), least=least, ratio=ratio)
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file is a zip archive, or one in parts or of a later version, which nobody reads."""
+    try:
+        return zipfile.is_zipfile(path)
+    except (zipfile.BadZipFile, NotImplementedError):
+        return True
 
 
 def has_too_many(path: Path) -> bool:

@@ -40,6 +40,7 @@ class Budget:
         unpacked_ratio: or so many times its own size, since few pictures pack better.
         tar_unpacked: what an archive of a data set may unpack to; it is written to the disk and not held.
         tar_ratio: or so many times its own size.
+        tar_entries: entries of such an archive; those that are known have under ten.
         text_unpacked: what compressed records may unpack to, whatever their size.
         text_ratio: or so many times their own size, since lines of one kind pack well.
         lzma_memory: what unpacking xz may take.
@@ -60,6 +61,7 @@ class Budget:
         header: the header of a safetensors file, with its metadata.
         tensors: named tensors in a file.
         parts: files that an index of a checkpoint names.
+        rebuilt: tensors that a pickle builds, those of an optimizer among them.
         name: characters of the name of a tensor.
         name_parts: parts between dots of such a name, since networks nest less.
         dictionaries: dictionaries and lists of a checkpoint that are searched for weights.
@@ -92,11 +94,13 @@ class Budget:
         page: the settings that a report prints, in characters.
         files: pictures in a folder.
         classes: folders of classes.
-        pixels: of one picture, before it is brought to its size.
-        pixels_per_byte: pixels of all pictures of a folder for each of their bytes on disk.
+        pixels: of one picture, whatever its bytes.
+        pixels_per_byte: or so many pixels for each byte on disk, of a picture and of a folder of them;
+            photographs have 2 to 10, drawings 20.
+        folder_pixels: of the pictures of a folder, whatever their bytes.
+        large_picture: pixels above which pictures are decoded one at a time.
         picture: a picture on disk.
-        frames: of a moving picture that are counted.
-        picture_chunk: text and profiles in a picture that are read.
+        tiles: strips or tiles of a picture.
         image_size: the side to which pictures are brought.
         data_bytes: an array of a data set.
     """
@@ -107,6 +111,7 @@ class Budget:
     unpacked_ratio: int = 20
     tar_unpacked: int = 1 << 30
     tar_ratio: int = 100
+    tar_entries: int = 1_000
     text_unpacked: int = 64 * MIB
     text_ratio: int = 100
     lzma_memory: int = 256 * MIB
@@ -125,10 +130,11 @@ class Budget:
     pickles: int = 5
     header: int = 24 * MIB
     tensors: int = 100_000
+    rebuilt: int = 200_000
     parts: int = 1_000
     name: int = 1_000
     name_parts: int = 64
-    dictionaries: int = 10_000
+    dictionaries: int = 1_000
     tensor_bytes: int = 256 * MIB
     tensor_ratio: int = 4
     digits: int = 400
@@ -141,8 +147,8 @@ class Budget:
     settings: int = 100_000
     model_bytes: int = 256 * MIB
     model_ratio: int = 100
-    modules: int = 20_000
-    records: int = 100_000
+    modules: int = 5_000
+    records: int = 40_000
     record: int = 4 * MIB
     record_bytes: int = 64 * MIB
     layer: int = 100_000
@@ -150,18 +156,19 @@ class Budget:
     columns: int = 40
     layers_drawn: int = 1_000
     radii: int = 100
-    columns_drawn: int = 6_000
+    columns_drawn: int = 4_000
     cells: int = 400_000
     picture_pixels: int = 16_000_000
     drawn: int = 1_000
     page: int = 200_000
     files: int = 20_000_000
     classes: int = 100_000
-    pixels: int = 89_478_485
-    pixels_per_byte: int = 1_000
+    pixels: int = 25_000_000
+    pixels_per_byte: int = 20
+    folder_pixels: int = 200_000_000
+    large_picture: int = 4_000_000
     picture: int = 256 * MIB
-    frames: int = 1
-    picture_chunk: int = 1 << 20
+    tiles: int = 100_000
     image_size: int = 4_096
     data_bytes: int = 1 << 31
 

@@ -3,7 +3,7 @@
 import zipfile
 from pathlib import Path
 
-from semirobust.core.archives import has_too_many
+from semirobust.core.archives import has_too_many, is_zip
 from semirobust.core.errors import InputError
 from semirobust.core.files import opened
 
@@ -92,7 +92,7 @@ def recognised(path: Path) -> str | None:
         kind = _SUFFIXES[".msgpack"]
     if kind is None and ".data-0" in path.name:
         kind = f"a part of a TensorFlow checkpoint; {_TO_PYTORCH}"
-    if kind is None and zipfile.is_zipfile(path):
+    if kind is None and is_zip(path):
         kind = _archive(path)
     kind = kind or _SUFFIXES.get(path.suffix)
     return None if kind is None else f"expected a PyTorch state dict or safetensors, got {kind}"
@@ -105,7 +105,7 @@ def _archive(path: Path) -> str | None:
     try:
         with opened(path) as file, zipfile.ZipFile(file) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, OSError):  # damaged, as its reader will say
+    except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):  # damaged, as its reader will say
         return None
     last = {name.rpartition("/")[2] for name in names}
     if "constants.pkl" in last:
@@ -132,7 +132,7 @@ def broken(path: Path, error: Exception) -> str:
     """What is said of a file that should be one of PyTorch and cannot be read."""
     with opened(path) as file:
         head = file.read(64)
-    if head.startswith(b"PK") and not zipfile.is_zipfile(path):
+    if head.startswith(b"PK") and not is_zip(path):
         return (
             f"expected a PyTorch state dict, got a file that ends early (after {path.stat().st_size:,}"
             " bytes); fetch or copy it again"

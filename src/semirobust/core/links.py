@@ -68,7 +68,7 @@ def given_folder(path: str | Path) -> Path:
 def given_out(path: str | Path) -> Path:
     """A file that the user names to be written: the links above it are resolved, it may be none itself."""
     path = Path(path)
-    if not path.name or path.name == "..":
+    if not path.name or path.name == ".." or "\0" in path.name:
         return given_folder(path)
     return given_folder(path.parent) / path.name
 

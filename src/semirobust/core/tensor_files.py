@@ -71,6 +71,7 @@ def read_stored(path: Path) -> Content:
         raise _unreadable(path, error) from None
     # What safetensors' own save_model left out, because it is the same tensor under another name.
     twins = {name: tensors[kept] for name, kept in header.items() if kept in tensors and name not in tensors}
+    check_names(path.name, twins, len(tensors))
     try:
         own = _own(header)
         versions = checked_versions(own.get(_VERSIONS))

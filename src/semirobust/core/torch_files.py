@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 
-from semirobust.core.archives import check_archive
+from semirobust.core.archives import check_archive, is_zip
 from semirobust.core.budget import BUDGET
 from semirobust.core.built import DTYPES, Builder, check_shape, dtype_of_storage, item_sizes
 from semirobust.core.described import Called, Name, Spent, describe
@@ -82,7 +82,7 @@ def _described(path: Path) -> _Described:
     """The description of a file, which is checked before it is made."""
     size = path.stat().st_size
     spent = Spent(size)
-    if zipfile.is_zipfile(path):
+    if is_zip(path):
         return _of_zip(path, spent)
     if not size:
         raise ValueError("empty")
@@ -92,7 +92,13 @@ def _described(path: Path) -> _Described:
         memoryview(mapped) as view,
     ):
         check_pickles(view, size, pickles=BUDGET.pickles)
-    return _of_stream(lambda: opened(path), size, spent)
+    return _of_stream(lambda: _mapped(path), size, spent)
+
+
+def _mapped(path: Path) -> IO[bytes]:
+    """A file in memory, of which nobody can ask for more bytes than it has."""
+    with opened(path) as file:
+        return cast("IO[bytes]", mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
 def _of_zip(path: Path, spent: Spent) -> _Described:
@@ -198,6 +204,9 @@ _OF_A_STORAGE = {
 
 def _is_harmless(spent: Spent, sizes: Mapping[str, int]) -> bool:
     """Whether all that a description calls are tensors within storages that are there."""
+    tensors = sum(call.name in _OF_A_STORAGE for call in spent.calls)
+    if tensors > BUDGET.rebuilt:
+        raise InputError(f"expected at most {BUDGET.rebuilt:,} tensors, got {tensors:,}; it was not read")
     try:
         return spent.plain and all(_fits(call, sizes) for call in spent.calls)
     except (TypeError, ValueError, LookupError, AttributeError):

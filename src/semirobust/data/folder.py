@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from semirobust.core.budget import BUDGET, check_count
 from semirobust.core.errors import InputError
 from semirobust.core.links import follows_links
 from semirobust.core.seed import Seed
@@ -30,6 +31,7 @@ class _Files:
     def __init__(self, paths: Sequence[Path], size: int, root: Path) -> None:
         self.paths, self.size, self.root = list(paths), size, root
         self.links = follows_links()  # also later, when a batch is asked for
+        self.left = BUDGET.folder_pixels
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -54,7 +56,18 @@ class _Files:
         with ThreadPoolExecutor(8) as pool:
             for start in range(0, len(self), _AT_ONCE):
                 rows = range(start, min(start + _AT_ONCE, len(self)))
-                yield from pool.map(self.or_none if skip_bad else self.decode, rows)
+                for found in pool.map(self.or_none if skip_bad else self.decode, rows):
+                    yield found and self.counted(found)
+
+    def counted(self, found: Decoded) -> Decoded:
+        """The picture, where those before it were not far larger than their bytes can hold."""
+        self.left -= max(0, found.area - BUDGET.pixels_per_byte * found.held)
+        if self.left < 0:
+            raise InputError(
+                f"{self.root}: expected pictures of usual size, got ones that unpack to far more pixels than"
+                " their bytes can hold; the rest was not read"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -90,7 +103,9 @@ def _part(
     names: Sequence[str] | None = None,
 ) -> _Part:
     """The pictures of some classes, which are numbered as in ``names``."""
+    check_count("image_size", "pixels a side", size, BUDGET.image_size)
     strict, names = names is None, tuple(names or classes)
+    numbers = {name: number for number, name in enumerate(names)}
     paths: list[Path] = []
     labels: list[int] = []
     others = Counter[str]()
@@ -99,7 +114,7 @@ def _part(
         if not pictures and strict:
             raise InputError(f"{below}: expected pictures ({', '.join(sorted(SUFFIXES))}), found none")
         paths += pictures
-        labels += [names.index(name)] * len(pictures)
+        labels += [numbers[name]] * len(pictures)
         others.update(rest)
     files, had = _Files(paths, size, root), {names[label] for label in labels}
     traits, skipped = Counter[str](), list[int]()
@@ -114,7 +129,8 @@ def _part(
             traits.update(found.traits)
             if in_memory:
                 kept.append(found.pixels)
-        good = [row for row in range(len(paths)) if row not in set(skipped)]
+        bad_rows = set(skipped)
+        good = [row for row in range(len(paths)) if row not in bad_rows]
         labels = [labels[row] for row in good]
         if empty := sorted(had - {names[label] for label in labels}):
             raise InputError(f"{folder / empty[0]}: expected pictures, got none that can be read")

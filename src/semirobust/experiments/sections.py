@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from semirobust.attacks import AbstractAttack
+from semirobust.core.budget import BUDGET
 from semirobust.core.checks import check_counts
 from semirobust.core.errors import InputError
 from semirobust.core.settings import setting
@@ -83,6 +84,8 @@ class Data:
 
     def __post_init__(self) -> None:
         _counts(1, image_size=self.image_size, train=self.train, test=self.test)
+        if self.image_size is not None and self.image_size > BUDGET.image_size:
+            raise InputError(f"image_size: expected at most {BUDGET.image_size:,}, got {self.image_size:,}")
         if self.layout not in (None, *LAYOUTS):
             raise InputError(f"layout: expected {' or '.join(LAYOUTS)}, got {self.layout!r}")
         if min(self.classes, default=0) < 0:

@@ -25,6 +25,7 @@ from semirobust.experiments.model_spec import ModelSpec, at_its_size, has_own_we
 from semirobust.experiments.outputs import check_same_outputs, naming
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.sections import Model
+from semirobust.experiments.small import build_small
 from semirobust.layers.quiet import device_of, quiet
 from semirobust.models.checkpoint import load_checkpoint
 from semirobust.pruning.resize import resized
@@ -264,7 +265,7 @@ def _from_run(
     if alike != base.model:
         raise InputError(f"model: {folder} says how its model is built; leave out what builds another")
     file = checkpoint or folder / MODEL_FILE
-    built = _built(folder, spec, offline=model is None)
+    built = _built(folder, spec, file, offline=model is None)
     key = recipe.model.checkpoint_key
     if key and checkpoint is None and key != base.model.checkpoint_key:
         raise _no_file(key)
@@ -314,10 +315,10 @@ def named_again(spec: ModelSpec) -> tuple[str | None, dict[str, Any]]:
     return spec.name, {} if own else {f"model.options.{key}": value for key, value in spec.options.items()}
 
 
-def _built(folder: Path, spec: ModelSpec, *, offline: bool) -> nn.Module:
+def _built(folder: Path, spec: ModelSpec, weights: Path, *, offline: bool) -> nn.Module:
     """The network that a file speaks of, which may have any number in it."""
     try:
-        return spec.build(offline=offline)
+        return build_small(spec, weights, offline=offline)
     except InputError:
         raise
     except (TypeError, ValueError, RuntimeError, OverflowError, MemoryError) as error:

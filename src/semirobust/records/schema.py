@@ -1,11 +1,12 @@
 """The kinds of record, version 2 of the schema."""
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from semirobust.core.budget import BUDGET, parse_json
+from semirobust.core.budget import BUDGET
 from semirobust.core.errors import InputError
 from semirobust.records.about import About
 from semirobust.records.legacy import upgraded
@@ -155,7 +156,10 @@ def parse_record(line: str | bytes) -> AnyRecord:
     line, _ = split_seal(line if isinstance(line, str) else line.decode("utf-8"))
     if line.startswith(_CURRENT):
         return _ADAPTER.validate_json(line)
-    content = parse_json(line, longest=BUDGET.record)
+    try:
+        content = json.loads(line)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
     if not isinstance(content, dict):
         raise ValueError(f"expected an object, got {type(content).__name__}")
     version = content.get("schema_version", 1)

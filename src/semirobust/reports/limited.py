@@ -39,7 +39,7 @@ def limited(source: Source) -> Source:
     layers = source.layers[: BUDGET.layers_drawn]
     most = max(1, BUDGET.columns_drawn // max(len(layers), 1))
     measured = Quantity.MEASURE
-    left.keep("profiles", lambda n: (Arm.of(n.about), n.about.measure, n.about.part), 8 * most, measured)
+    left.keep("profiles", lambda n: (Arm.of(n.about), n.about.measure, n.about.part), 2 * most, measured)
     left.thin(_OF_LAYERS, lambda n: n.about.layer)
     left.thin(_OF_TRIALS, lambda n: n.about.trial)
     pictures = [p for p in source.pictures if _pixels(p) <= BUDGET.picture_pixels][: BUDGET.arms]

@@ -50,7 +50,8 @@ def load_data(
         )
     path = Path(source)
     known = source in SOURCES.names()
-    packed = not known and path.suffix.lower() == ".npz" and not path.is_dir()
+    is_folder = _is_folder(path)
+    packed = not known and path.suffix.lower() == ".npz" and not is_folder
     if layout is not None and not packed:
         raise InputError(f"layout: expected with an .npz alone, got {layout} for {source!r}")
     if skip_bad and (packed or (known and source != "imagenet")):
@@ -63,7 +64,7 @@ def load_data(
                 return _shuffled_splits(SOURCES.make(source, options, root=root))
             if packed:
                 return _shuffled_splits(load_npz(given_file(path), held_out=held_out, layout=layout))
-            if path.is_dir():
+            if is_folder:
                 splits = load_folder(given_folder(path), image_size or 32, skip_bad=skip_bad)
                 return _shuffled_splits(replace(splits, name=path.name))  # that of a link, where it is one
     except Linked as error:
@@ -71,6 +72,13 @@ def load_data(
     raise InputError(
         f"data: expected {', '.join(SOURCES.names())}, an .npz or a folder of pictures; got {source!r}"
     )
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name longer than any system has
+        return False
 
 
 def _shuffled_splits(splits: Splits) -> Splits:

@@ -12,7 +12,7 @@ from typing import IO
 
 import pooch
 
-from semirobust.core.budget import BUDGET, check_size
+from semirobust.core.budget import BUDGET, check_count, check_size
 from semirobust.core.errors import InputError
 from semirobust.core.files import UNFINISHED, check_place, delete, move, opened, read_bytes, write_atomically
 from semirobust.core.links import given_folder
@@ -144,6 +144,7 @@ def unpack(archive: Path, folder: Path, *, md5: str | None = None) -> None:
                     check_size(archive, size, least=BUDGET.tar_unpacked, ratio=BUDGET.tar_ratio)
                     _check_member(archive, member)
                     members.append(member)
+                    check_count(archive.name, "entries", len(members), BUDGET.tar_entries)
                 for member in members:
                     if member.isfile() and (content := tar.extractfile(member)) is not None:
                         write_atomically(folder / member.name, content.read())

@@ -1,5 +1,9 @@
 """One picture of a file as bytes, whatever its format holds."""
 
+import contextlib
+import math
+import os
+import threading
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +14,7 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from semirobust.core.budget import BUDGET
 from semirobust.core.errors import InputError
 from semirobust.core.files import opened
 from semirobust.core.links import Linked
@@ -46,6 +51,7 @@ FOREIGN = {
 }
 _BRANDS = {b"heic": "HEIC", b"heix": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF", b"avif": "AVIF"}
 _MAX_ASPECT = 100  # of height and width
+_ONE_LARGE = threading.Lock()  # so that the threads of a folder do not hold several at a time
 _SIXTEEN_BITS = ("PNG", "PPM", "JPEG2000")  # whose mode I means 16 bits
 
 
@@ -57,10 +63,13 @@ class Decoded:
         pixels: (3, size, size) bytes.
         traits: what a reader of numbers on it should know, as words: ``grey``, ``transparent``, ``animated``,
             ``deep`` (of more than 8 bits) and ``dim`` (deep, and nowhere above a sixteenth).
+        area, held: how many pixels and bytes its file has.
     """
 
     pixels: Tensor
     traits: frozenset[str] = field(default_factory=frozenset)
+    area: int = 0
+    held: int = 0
 
 
 def decode(path: Path, size: int, name: str, *, links: bool = False) -> Decoded:
@@ -81,9 +90,14 @@ def decode(path: Path, size: int, name: str, *, links: bool = False) -> Decoded:
                     f"expected a picture, got {kind}, which is not read; convert it to JPEG or PNG"
                 )
             warnings.simplefilter("error", Image.DecompressionBombWarning)
+            held = os.fstat(file.fileno()).st_size
             with Image.open(file, formats=_FORMATS) as picture:
                 picture.draft("RGB", (size, size))  # decodes large JPEGs at a lower resolution
-                rgb, traits = rgb_of(picture)
+                area = _check_area(held, picture)
+                with _ONE_LARGE if area > BUDGET.large_picture else contextlib.nullcontext():
+                    rgb, traits = rgb_of(picture)
+                    pixels = _cropped(rgb, size)
+                    del rgb
                 several = picture.format != "MPO" and _has_more(picture)
     except Linked:
         raise
@@ -94,17 +108,37 @@ def decode(path: Path, size: int, name: str, *, links: bool = False) -> Decoded:
             f"{name}: expected a picture, got {_damage(path, error)}; mend it or take it away, or leave out"
             " all such files by --skip-bad"
         ) from None
+    return Decoded(
+        torch.from_numpy(pixels.copy()).permute(2, 0, 1),
+        frozenset({*traits, *(["animated"] * several)}),
+        area,
+        held,
+    )
+
+
+def _cropped(rgb: Any, size: int) -> Any:
+    """The middle, with the short side resized to ``size``, as an array."""
     # Resized before it is cropped, a long strip would need absurdly much memory.
     if max(rgb.size) > _MAX_ASPECT * min(rgb.size):
-        raise InputError(f"{name}: expected a picture, got a strip of {rgb.size[0]} by {rgb.size[1]} pixels")
+        raise InputError(f"expected a picture, got a strip of {rgb.size[0]} by {rgb.size[1]} pixels")
     scale = size / min(rgb.size)
     width, height = (max(size, round(side * scale)) for side in rgb.size)
     rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)
     left, top = (width - size) // 2, (height - size) // 2
-    pixels = np.asarray(rgb.crop((left, top, left + size, top + size)), np.uint8)
-    return Decoded(
-        torch.from_numpy(pixels.copy()).permute(2, 0, 1), frozenset({*traits, *(["animated"] * several)})
-    )
+    return np.asarray(rgb.crop((left, top, left + size, top + size)), np.uint8)
+
+
+def _check_area(held: int, picture: Any) -> int:
+    """The pixels of a picture, where they are not far more than its bytes can hold."""
+    area = math.prod(picture.size)
+    if area > max(BUDGET.pixels, BUDGET.pixels_per_byte * held) or held > BUDGET.picture:
+        raise InputError(
+            f"expected a picture of usual size, got one of {picture.size[0]:,} by {picture.size[1]:,} pixels"
+            f" in {held:,} bytes"
+        )
+    if len(picture.tile) > BUDGET.tiles:
+        raise InputError(f"expected a picture, got one in {len(picture.tile):,} pieces")
+    return area
 
 
 def _damage(path: Path, error: Exception) -> str:

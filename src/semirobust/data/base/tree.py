@@ -4,6 +4,7 @@ import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
+from semirobust.core.budget import BUDGET, check_count
 from semirobust.core.errors import InputError
 from semirobust.core.links import entries_of, follows_links, real
 from semirobust.data.base.picture import FOREIGN, SUFFIXES
@@ -72,6 +73,7 @@ def pictures_below(folder: Path) -> tuple[list[Path], dict[str, int]]:
                 pictures.append(path)
             else:
                 others[suffix or "without an ending"] = others.get(suffix or "without an ending", 0) + 1
+    check_count(str(folder), "pictures", len(pictures), BUDGET.files)
     return sorted(pictures), others
 
 
@@ -84,11 +86,14 @@ def class_folders(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise InputError(f"data: expected a folder of pictures at {folder}, found none")
     found: dict[str, Path] = {}
-    for path in subfolders(folder):
+    folded: dict[str, str] = {}
+    below_here = subfolders(folder)
+    check_count(str(folder), "folders of classes", len(below_here), BUDGET.classes)
+    for path in below_here:
         name = unicodedata.normalize("NFC", path.name)  # macOS takes letters and their accents apart
-        if twin := next((other for other in found if other.casefold() == name.casefold()), None):
+        if twin := folded.get(name.casefold()):
             raise InputError(f"{folder}: expected one folder for each class, got {twin!r} and {name!r}")
-        found[name] = path
+        found[name], folded[name.casefold()] = path, name
     if len(found) < 2:
         inside = f"; is it {next(iter(found.values()))} that is meant?" if found else ""
         raise InputError(

@@ -28,7 +28,7 @@ from tests.fuzz.readers import READERS
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="bounds time and memory in ways of Linux"
 )
-_CORPUS = Path(__file__).parent / "corpus"
+_CORPUS, _REACHED = (Path(__file__).parent / name for name in ("corpus", "reached"))
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -42,6 +42,15 @@ def test_what_once_did_harm_does_no_more(file, tmp_path):
     name = file.name.rpartition("-")[0].replace("_", " ")
     READERS[name].make(tmp_path)
     assert attempt(READERS[name], tmp_path, file.read_bytes()) == ""
+
+
+@pytest.mark.parametrize("place", sorted(_REACHED.iterdir()), ids=lambda place: place.name)
+def test_what_reached_new_code_is_read_or_refused(place, tmp_path):
+    """Files that coverage-guided fuzzing kept, because they reach code that no other did."""
+    reader = READERS[place.name.replace("_", " ")]
+    reader.make(tmp_path)
+    for file in sorted(place.iterdir()):
+        assert attempt(reader, tmp_path, file.read_bytes()) == "", file
 
 
 def test_good_files_are_read(tmp_path):

@@ -59,7 +59,7 @@ class Budget:
         pickle_nesting: dictionaries and lists within each other that are looked into.
         pickles: in one file; those from before PyTorch 1.6 hold five.
         header: the header of a safetensors file, with its metadata.
-        tensors: named tensors in a file.
+        tensors: named tensors in a file; large networks have three thousand.
         parts: files that an index of a checkpoint names.
         rebuilt: tensors that a pickle builds, those of an optimizer among them.
         name: characters of the name of a tensor.
@@ -129,8 +129,8 @@ class Budget:
     pickle_nesting: int = 30
     pickles: int = 5
     header: int = 24 * MIB
-    tensors: int = 100_000
-    rebuilt: int = 200_000
+    tensors: int = 20_000
+    rebuilt: int = 100_000
     parts: int = 1_000
     name: int = 1_000
     name_parts: int = 64
@@ -190,7 +190,10 @@ def check_size(path: Path, size: int, *, least: int | None = None, ratio: int | 
     ratio = BUDGET.unpacked_ratio if ratio is None else ratio
     packed = path.stat().st_size
     if size > max(least, ratio * packed):
-        raise InputError(f"{path.name}: would unpack {packed:,} bytes to {size:,}; it was not read")
+        raise InputError(
+            f"{path.name}: would unpack {packed:,} bytes to {size:,}; it was not read; if it is your own, write it"
+            " without compression"
+        )
 
 
 def check_count(name: str, what: str, count: int, most: int) -> None:

@@ -320,6 +320,15 @@ def test_a_killed_worker(work, capsys, monkeypatch):
      ((signal.SIGHUP, signal.SIGTERM, signal.SIGINT), 129)],
 )  # fmt: skip
 def test_signals(tmp_path, numbers, code):
+    # Where the suite itself runs below nohup, whatever it starts would ignore a closed terminal.
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    try:
+        _end_by_signals(tmp_path, numbers, code)
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def _end_by_signals(tmp_path, numbers, code):
     with started(tmp_path, "train", "--data", "digits", "--model", "resnet8", "--set", "data.train=1000",
                  "--epochs", "500", "--out", "run") as process:  # fmt: skip
         wait_until(

@@ -191,8 +191,8 @@ def check_size(path: Path, size: int, *, least: int | None = None, ratio: int | 
     packed = path.stat().st_size
     if size > max(least, ratio * packed):
         raise InputError(
-            f"{path.name}: would unpack {packed:,} bytes to {size:,}; it was not read; if it is your own, write"
-            " it without compression"
+            f"{path.name}: would unpack {packed:,} bytes to {size:,}; it was not read; if it is your own,"
+            " write it without compression"
         )
 
 

@@ -14,6 +14,7 @@ from semirobust.reports.source import Cell, Source
 
 if TYPE_CHECKING:
     from semirobust.evaluation.proportion import Accuracy, Proportion
+    from semirobust.evaluation.sanity import Check
     from semirobust.experiments.commands.evaluate import Evaluated
     from semirobust.experiments.recipe import Recipe
     from semirobust.layers.map import LayerMap
@@ -24,9 +25,12 @@ _WITH_INTERVALS = 2
 
 __all__ = [
     "percent",
+    "plain_accuracies",
+    "plain_checks",
     "show_accuracies",
     "show_accuracy",
     "show_catalogue",
+    "show_checks",
     "show_comparison",
     "show_profile",
     "show_training",
@@ -70,6 +74,11 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool, told: 
                 tell(f"Note: made for {source}, seen by {target}: {count / n:.1%} not decided.")
     for note in found.notes:
         tell(f"Note: {note}.")
+    show_checks(checks)
+
+
+def show_checks(checks: "Sequence[Check]") -> None:
+    """A line for each check that failed, or one for all where none did."""
     for check in checks:
         if not check.passed:
             tell(f"Warning ({check.name}): {check.text}.")
@@ -107,8 +116,8 @@ def _between(share: "Proportion") -> str:
 
 def _evaluated(found: "Evaluated") -> dict[str, Any]:
     content: dict[str, Any] = {
-        "accuracy": {a.name: _share(a.value) | {"undecided": a.undecided} for a in found.accuracies},
-        "checks": [{"name": c.name, "passed": c.passed, "text": c.text} for c in found.checks],
+        "accuracy": plain_accuracies(found.accuracies),
+        "checks": plain_checks(found.checks),
         "notes": found.notes,
     }
     if found.sweep is not None:
@@ -125,6 +134,16 @@ def _evaluated(found: "Evaluated") -> dict[str, Any]:
             for s, t in found.transfer.correct
         ]
     return content
+
+
+def plain_accuracies(accuracies: "Sequence[Accuracy]") -> dict[str, dict[str, float]]:
+    """Accuracies by name, as JSON has them."""
+    return {a.name: _share(a.value) | {"undecided": a.undecided} for a in accuracies}
+
+
+def plain_checks(checks: "Sequence[Check]") -> list[dict[str, Any]]:
+    """Checks as JSON has them."""
+    return [{"name": c.name, "passed": c.passed, "text": c.text} for c in checks]
 
 
 def _share(share: "Proportion") -> dict[str, float]:

@@ -21,6 +21,7 @@ __all__ = [
     "check_nested",
     "check_size",
     "is_short_number",
+    "most_instructions",
     "parse_json",
     "read_json",
 ]
@@ -194,6 +195,11 @@ def check_size(path: Path, size: int, *, least: int | None = None, ratio: int | 
             f"{path.name}: would unpack {packed:,} bytes to {size:,}; it was not read; if it is your own,"
             " write it without compression"
         )
+
+
+def most_instructions(size: int) -> int:
+    """How many instructions the pickles of a file of ``size`` bytes may have together."""
+    return max(BUDGET.instructions, size // BUDGET.bytes_per_instruction)
 
 
 def check_count(name: str, what: str, count: int, most: int) -> None:

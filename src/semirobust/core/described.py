@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
-from semirobust.core.budget import BUDGET
+from semirobust.core.budget import BUDGET, most_instructions
 from semirobust.core.errors import InputError
 
 __all__ = ["Called", "Name", "Spent", "describe"]
@@ -70,7 +70,7 @@ class Spent:
     plain: bool = True
 
     def __post_init__(self) -> None:
-        self.left = max(BUDGET.instructions, self.size // BUDGET.bytes_per_instruction)
+        self.left = most_instructions(self.size)
         self.copies = self.left + 2 * self.size
 
     def spend(self, *, copied: int = 0) -> None:

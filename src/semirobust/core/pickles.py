@@ -3,7 +3,7 @@
 import pickletools
 from collections.abc import Callable
 
-from semirobust.core.budget import BUDGET
+from semirobust.core.budget import BUDGET, most_instructions
 from semirobust.core.errors import InputError
 
 __all__ = ["check_pickles"]
@@ -58,7 +58,7 @@ def check_pickles(data: Buffer, size: int, *, pickles: int = 1) -> None:
     Raises:
         InputError: there is more of something than in any checkpoint.
     """
-    most = max(BUDGET.instructions, size // BUDGET.bytes_per_instruction)
+    most = most_instructions(size)
     at, find = 0, data.find if isinstance(data, bytes) else _finder(data)
     for _ in range(pickles):
         at, most = _check(data, at, most, find)

@@ -16,7 +16,6 @@ _NUMBERED_BY = (
     ("SLURM_PROCID", ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS")),
 )
 
-
 _MEETING = ("MASTER_ADDR", "MASTER_PORT")  # where processes of torchrun and of Lightning meet
 
 
@@ -32,15 +31,13 @@ def is_member(count: int, environment: Mapping[str, str] | None = None) -> bool:
         environment: the variables to look at; those of this process where None.
     """
     variables = os.environ if environment is None else environment
-    if count < 2 or is_first_process(variables):
+    found = _numbering(variables)
+    if count < 2 or found is None or is_first_process(variables):
         return False
-    for rank, counts in _NUMBERED_BY:
-        said = next((variables[name] for name in counts if name in variables), "1")
-        if rank in variables and said != "1":
-            number = variables[rank]
-            numbered = said == str(count) and number.isdecimal() and int(number) < count
-            return numbered and ("SLURM" in rank or all(variables.get(name) for name in _MEETING))
-    return False
+    rank, said = found
+    number = variables[rank]
+    numbered = said == str(count) and number.isdecimal() and int(number) < count
+    return numbered and ("SLURM" in rank or all(variables.get(name) for name in _MEETING))
 
 
 def is_first_process(environment: Mapping[str, str] | None = None) -> bool:
@@ -53,8 +50,16 @@ def is_first_process(environment: Mapping[str, str] | None = None) -> bool:
         environment: the variables to look at; those of this process where None.
     """
     variables = os.environ if environment is None else environment
+    found = _numbering(variables)
+    return found is None or variables[found[0]] == "0"
+
+
+def _numbering(variables: Mapping[str, str]) -> tuple[str, str] | None:
+    """The variable that numbers the processes, and how many the same launcher says there are; None where
+    nothing says that there are several.
+    """
     for rank, counts in _NUMBERED_BY:
         count = next((variables[name] for name in counts if name in variables), "1")
         if rank in variables and count != "1":
-            return variables[rank] == "0"
-    return True
+            return rank, count
+    return None

@@ -61,6 +61,13 @@ def read_stored(path: Path) -> Content:
         return _from_parts(path)
     if not _is_safetensors(path):
         return stored_in(path.name, read_torch_file(path))
+    return Content((_read_safetensors(path)[0],), {})
+
+
+def _read_safetensors(path: Path) -> tuple[Stored, dict[str, Any]]:
+    """The tensors of a safetensors file, and what this project wrote into its header; where there is a
+    checksum among that, it is that of both.
+    """
     _check_header(path)
     try:
         with safe_open(path, "pt") as file:
@@ -79,7 +86,7 @@ def read_stored(path: Path) -> Content:
         raise _unreadable(path, error) from None
     if own.get(_CHECKSUM, "") not in ("", _checksum(tensors, own)):
         raise InputError(f"{path.name}: damaged, its content is not what was written{_REMEDY}")
-    return Content((Stored("", {**tensors, **twins}, versions),), {})
+    return Stored("", {**tensors, **twins}, versions), own
 
 
 def _from_parts(index: Path) -> Content:
@@ -153,7 +160,12 @@ def read_metadata(path: Path) -> dict[str, Any]:
             content = _own(file.metadata() or {})
     except (SafetensorError, OSError, ValueError) as error:
         raise _unreadable(path, error) from None
-    return {key: value for key, value in content.items() if key not in (_VERSIONS, _CHECKSUM)}
+    return _given(content)
+
+
+def _given(own: Mapping[str, Any]) -> dict[str, Any]:
+    """What :func:`write_tensors` was given, of all that it wrote into a header."""
+    return {key: value for key, value in own.items() if key not in (_VERSIONS, _CHECKSUM)}
 
 
 def write_tensors(
@@ -193,16 +205,13 @@ def read_checked(path: Path) -> tuple[dict[str, Any], State]:
     """
     check_is_file(path)
     try:
-        with safe_open(path, "pt") as file:
-            sealed = _CHECKSUM in _own(file.metadata() or {})
-    except (SafetensorError, OSError, ValueError, RecursionError) as error:
-        raise _unreadable(path, error) from None
-    if not sealed:
-        raise InputError(f"{path.name}: damaged, it has no checksum")
-    try:
-        return read_metadata(path), read_tensors(path)
+        stored, own = _read_safetensors(path)
+        check_written_out(path.name, stored.tensors)
     except InputError as error:  # without the remedy for weights, which is another copy
         raise InputError(str(error).removesuffix(_REMEDY)) from None
+    if _CHECKSUM not in own:
+        raise InputError(f"{path.name}: damaged, it has no checksum")
+    return _given(own), State(stored.tensors, stored.versions or {})
 
 
 def set_aside(path: Path, then: str, *, why: str = "is damaged") -> str:

@@ -25,7 +25,6 @@ _CHAINS = (("pgd-20",), ("autoattack",), ("apgd-50", "square-500"), ("apgd-10", 
 """A quick attack, then the strong ones that are tried, the strongest first."""
 _WITHOUT_GRADIENT = (("square-100",), ("square",), ("square-500",))
 _FEWEST = 50  # images under the strong attack, where there are so many
-_STRENGTHS = ((100, 5000), (20, 500), (5, 50))  # steps and queries of AutoAttack, the first the standard
 _STEPS = (1, 2, 5)  # numbers of images begin with one of these
 _FEWEST_CHECKED = 10  # images of the sanity checks, fewer of which say nothing
 _TIMED = 64  # images of a timed step

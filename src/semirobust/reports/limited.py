@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
 from semirobust.core.budget import BUDGET
-from semirobust.records.schema import Finding, Number, Origin, Picture, Quantity, Settings, Topic
+from semirobust.records.schema import Finding, Number, Origin, Picture, Quantity, Topic
 from semirobust.reports.arm import Arm, AttackColumn
 from semirobust.reports.source import Source
 
@@ -43,7 +43,7 @@ def limited(source: Source) -> Source:
     left.thin(_OF_LAYERS, lambda n: n.about.layer)
     left.thin(_OF_TRIALS, lambda n: n.about.trial)
     pictures = [p for p in source.pictures if _pixels(p) <= BUDGET.picture_pixels][: BUDGET.arms]
-    findings, settings = list(source.findings[: BUDGET.drawn]), _shown(source.settings)
+    findings, settings = list(source.findings[: BUDGET.drawn]), list(source.settings[: BUDGET.columns])
     for what, kept, given in (
         ("layers", len(layers), len(source.layers)),
         ("pictures", len(pictures), len(source.pictures)),
@@ -117,7 +117,3 @@ def _pixels(picture: Picture) -> int:
     if head[:8] != _SIGNATURE or len(head) < _HEADER:
         return 0
     return int.from_bytes(head[16:20], "big") * int.from_bytes(head[20:24], "big")
-
-
-def _shown(settings: Sequence[Settings]) -> list[Settings]:
-    return list(settings[: BUDGET.columns])

@@ -101,6 +101,7 @@ def render_report(source: Source, title: str) -> str:
         **prefix_figures(source),
     }
     shown = {name: chart_data(figure) for name, figure in figures.items() if figure is not None}
+    rows = _rows(source)
     networks, connections = network_pictures(source), connectivity_pictures(source)
     sheet = _packaged("report.css") + _sizes({"network": networks, "picture": connections})
     plotly, script = (_plotly(), _packaged("report.js")) if shown else ("", "")
@@ -117,8 +118,8 @@ def render_report(source: Source, title: str) -> str:
             for n in source.of(Quantity.UNDECIDED_TRANSFER)
         ],
         transferred=source.values(Quantity.TRANSFER_ACCURACY, lambda about: about.attack),
-        rows=_rows(source),
-        over=next((row.cells[0].over for row in _rows(source) if row.cells and row.cells[0]), ""),
+        rows=rows,
+        over=next((row.cells[0].over for row in rows if row.cells and row.cells[0]), ""),
         networks=networks,
         connections=connections,
         figures=shown,

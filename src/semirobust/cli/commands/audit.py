@@ -8,7 +8,7 @@ import click
 
 from semirobust.cli import flags
 from semirobust.cli.console import bars, print_json, show_table, tell, tell_notes
-from semirobust.cli.output import show_accuracies
+from semirobust.cli.output import plain_accuracies, plain_checks, show_accuracies, show_checks
 from semirobust.cli.parse import compute
 from semirobust.cli.section_flags import SHARED
 from semirobust.core.text import slug
@@ -61,14 +61,9 @@ def audit(
 def _show(found: Audited, threat: str) -> None:
     threats = {each.attack: each.threat for each in found.accuracies if each.threat}
     show_accuracies(found.accuracies, threats, threat)
-    for check in found.checks:
-        if not check.passed:
-            tell(f"Warning ({check.name}): {check.text}.")
-    if found.checks and all(check.passed for check in found.checks):
-        tell(f"Sanity checks passed: {', '.join(check.name for check in found.checks)}.")
+    show_checks(found.checks)
     if found.layers:
-        most = sorted(found.layers, key=lambda layer: -found.layers[layer])[:_SHOWN]
-        rows = [(str(layer), f"{found.layers[layer]:.3g}") for layer in most]
+        rows = [(str(layer), f"{value:.3g}") for layer, value in list(found.layers.items())[:_SHOWN]]
         show_table(f"Most critical of {len(found.layers)} layers", ("layer", "criticality"), rows)
     for note in found.notes:
         tell(f"Note: {note.rstrip('.')}.")
@@ -84,17 +79,10 @@ def _content(found: Audited, told: Sequence[str]) -> dict[str, Any]:
         "next": found.steps,
         "plan": str(found.plan),
         "accuracy": {
-            each.name: {
-                "value": float(each.value),
-                "low": each.value.low,
-                "high": each.value.high,
-                "n": each.value.n,
-                "undecided": each.undecided,
-                "threat": each.threat,
-            }
-            for each in found.accuracies
+            each.name: {**plain, "threat": each.threat}
+            for each, plain in zip(found.accuracies, plain_accuracies(found.accuracies).values(), strict=True)
         },
-        "checks": [{"name": c.name, "passed": c.passed, "text": c.text} for c in found.checks],
+        "checks": plain_checks(found.checks),
         "criticality": found.layers,
         "notes": [*told, *found.notes],
         "report": str(found.report),

@@ -1,6 +1,6 @@
 """``semirobust reproduce``."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,16 +47,22 @@ def reproduce(
     study = find_study(name)
     if pack or unpack or page is not None:
         written: dict[str, Path] = {}
-        origin = ""
+        said: list[str] = []
         if pack:
             written["packed"] = pack_runs(study, scale, out)
+            said.append(f"wrote {written['packed']}")
         if unpack:
             written["unpacked into"] = unpack_runs(study, scale, out)
+            said.append(f"unpacked into {written['unpacked into']}")
         if page is not None:
             home = runs_of_page(name, scale, out, packed=packed)
             origin = "the records that come with the study" if home is None else f"the runs in {home}"
             written["page"] = write_page(name, scale, out, page, packed=packed)
-        _tell_written(written, origin, as_json=as_json)
+            said.append(f"wrote {written['page']} from {origin}")
+        if as_json:
+            print_json(written)
+        for sentence in () if as_json else said:
+            tell(sentence)
         return
     changes = {"data.root": data_root}
     if not list_:
@@ -89,18 +95,6 @@ def reproduce(
         show_table(f"{study.name}, scale {scale}", ("run", "for", "seeds"), rows)
         done = sum(s.state == "done" for s in found)
         tell(f"{done} of {len(found)} runs are done; records in {out / f'{study.name}-{scale}' / 'records'}")
-
-
-def _tell_written(written: Mapping[str, Path], origin: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json(written)
-        return
-    for what, file in written.items():
-        tell(
-            {"unpacked into": f"{what} {file}", "page": f"wrote {file} from {origin}"}.get(
-                what, f"wrote {file}"
-            )
-        )
 
 
 @contextmanager

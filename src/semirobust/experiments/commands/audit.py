@@ -42,7 +42,8 @@ class Audited:
         plan: what was done.
         accuracies: clean, under each attack, and under all together.
         checks: of the evaluation itself.
-        layers: the criticality of each layer, by its index; empty where the network shows none.
+        layers: the criticality of each layer, by its index, the most critical first; empty where the network
+            shows none.
         verdict: one sentence.
         steps: what to do next, with what it is expected to cost.
         notes: what a reader must know.
@@ -96,27 +97,23 @@ def audit_subject(
     )
     subject = subject.under(recipe)
     notes: list[str] = []
-    if not _found(out, recipe, "evaluate"):
+    before = _records(out)
+    if not _of(before, recipe, "evaluate"):
         done = evaluate_subject(subject, out, devices=devices, progress=progress)
         notes += done.notes
         say(verdict(done.accuracies, done.checks, plan.outputs))
-    if not _found(out, recipe, "profile"):
+    if not _of(before, recipe, "profile"):
         try:
             _, scores = profile(subject, out, devices=devices, progress=progress)
             notes += [note for score in scores for note in score.notes]
         except InputError as error:  # attacks need no layers
             notes.append(f"there is no profile of the layers: {error}")
-    evaluated = _found(out, recipe, "evaluate")
+    records = _records(out)
+    evaluated = _of(records, recipe, "evaluate")
     accuracies, checks = _accuracies(evaluated), _checks(evaluated)
-    layers = {
-        record.about.layer: record.value
-        for record in _found(out, recipe, "profile")
-        if isinstance(record, Number) and record.about.measure == _MEASURE and record.about.layer is not None
-        and record.about.part is None
-    }  # fmt: skip
-    top = sorted(layers, key=lambda layer: -layers[layer])[:3]
+    layers = _layers(_of(records, recipe, "profile"))
     said = verdict(accuracies, checks, plan.outputs)
-    steps = next_steps(accuracies, checks, plan, training=len(subject.inputs.train), layers=top)
+    steps = next_steps(accuracies, checks, plan, training=len(subject.inputs.train), layers=list(layers)[:3])
     at = origin_of(recipe, "evaluate", "profile")
     good = accuracies[-1].value.low > 1 / plan.outputs
     findings = [Finding(topic=Topic.AUDIT, text=said, level="good" if good else "warning", origin=at)]
@@ -149,12 +146,26 @@ def _plan(subject: Subject, out: Path, minutes: float, devices: build.Devices, p
     return plan
 
 
-def _found(out: Path, recipe: Recipe, stage: str) -> list[AnyRecord]:
-    """The records of a stage under these settings; none where it is not done."""
-    if not (out / "records").is_dir():
-        return []
+def _records(out: Path) -> list[AnyRecord]:
+    """All that the folder has."""
+    return read_records(out) if (out / "records").is_dir() else []
+
+
+def _of(records: Sequence[AnyRecord], recipe: Recipe, stage: str) -> list[AnyRecord]:
+    """Those of a stage under these settings; none where it is not done."""
     config = origin_of(recipe, stage).config
-    return [record for record in read_records(out) if record.origin.config == config]
+    return [record for record in records if record.origin.config == config]
+
+
+def _layers(records: Sequence[AnyRecord]) -> dict[int, float]:
+    """The criticality of each layer from the records of a profile, the most critical first."""
+    found = {
+        record.about.layer: record.value
+        for record in records
+        if isinstance(record, Number) and record.about.measure == _MEASURE and record.about.layer is not None
+        and record.about.part is None
+    }  # fmt: skip
+    return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 def _accuracies(records: Sequence[AnyRecord]) -> list[Accuracy]:

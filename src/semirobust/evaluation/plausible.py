@@ -2,14 +2,14 @@
 
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from semirobust.core.interval import proportion_interval
-from semirobust.core.outputs import is_outermost, logits_of, note
+from semirobust.core.outputs import logits_of
 from semirobust.core.seed import Seed
 from semirobust.core.text import first_line
 from semirobust.layers.quiet import device_of, quiet
@@ -17,7 +17,7 @@ from semirobust.models.base.as_classifier import normalisation_of
 from semirobust.models.base.classifier import Classifier, Normalise, Normalised
 from semirobust.models.normalisations import NORMALISATIONS
 
-__all__ = ["looked_at", "note_plausibility", "plausibility"]
+__all__ = ["looked_at", "plausibility"]
 
 _LOG = logging.getLogger("semirobust.evaluation")
 _LOOKED_AT, _PIXELS = 256, 256 * 3 * 32 * 32  # images, and about so many values; at least _FEWEST images
@@ -55,16 +55,6 @@ def plausibility(model: nn.Module, x: Tensor, y: Tensor, classes: Sequence[str] 
         _LOG.info("whether clean accuracy is plausible was not looked at (%s)", first_line(error))
         return ()
     return (said,) if said else ()
-
-
-def note_plausibility(models: Mapping[str, nn.Module], x: Tensor, y: Tensor) -> None:
-    """Note :func:`plausibility` of each model, behind its name where it has one; nothing inside a function
-    that has looked already.
-    """
-    if is_outermost(len(models)):
-        for name, model in models.items():
-            for sentence in plausibility(model, x, y):
-                note(f"{name}: {sentence}" if name else sentence)
 
 
 def _odd(model: nn.Module, looked: Tensor, labels: Tensor, classes: Sequence[str]) -> str:

@@ -11,12 +11,12 @@ from semirobust.attacks.base.sight import watched
 from semirobust.core.checks import check_examples
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
-from semirobust.core.outputs import notes
+from semirobust.core.outputs import is_outermost, note, notes
 from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.evaluation.accuracy import evaluate
-from semirobust.evaluation.plausible import note_plausibility
+from semirobust.evaluation.plausible import plausibility
 from semirobust.evaluation.proportion import Proportion, not_decided
 from semirobust.evaluation.runner import correct
 from semirobust.layers.quiet import device_of, quiet
@@ -102,7 +102,10 @@ def transfer(
     if not models:
         raise InputError("models: expected at least one, got none")
     clean = {name: evaluate(model, x, y, batch_size=batch_size).clean for name, model in models.items()}
-    note_plausibility(models, x, y)
+    if is_outermost(len(models)):
+        for name, model in models.items():
+            for sentence in plausibility(model, x, y):
+                note(f"{name}: {sentence}")
     # One attack on a source serves all targets.
     parts: dict[tuple[str, str], list[Tensor]] = {(s, t): [] for s in models for t in models}
     decided: dict[tuple[str, str], list[Tensor]] = {pair: [] for pair in parts}

@@ -19,7 +19,7 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no
 
 .venv/.installed-dev: .venv/.installed
 	@echo "installing what tests and checks need"
-	@$(INSTALL) -e '.[test,check]'
+	@$(INSTALL) -e '.[test,check,docs]'
 	@touch $@
 
 .venv/.installed-bench: .venv/.installed
@@ -48,6 +48,7 @@ bench: .venv/.installed-bench
 
 docs: .venv/.installed-dev
 	@$(BIN)/python -m tests.docs.tables
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --clean
 
 house: .venv/.installed-dev
 	@$(BIN)/python -m scripts.house
@@ -60,4 +61,4 @@ hooks: .venv/.installed-dev
 	@$(BIN)/pre-commit install
 
 clean:
-	rm -rf .venv dist runs
+	rm -rf .venv dist runs site

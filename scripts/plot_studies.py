@@ -1,7 +1,7 @@
 """Draw the figures of a study (needs matplotlib): ``python -m scripts.plot_studies NAME [SCALE] [OUT]``.
 
 They are drawn from the records of its runs below OUT, or from those that come with the study where OUT is not
-given, and go into docs/reproduced.
+given, and go into docs/explanation/reproduced.
 """
 
 import importlib
@@ -20,7 +20,7 @@ _STYLE = {
     "axes.spines.top": False,
     "axes.spines.right": False,
 }
-_PAGES = Path(__file__).resolve().parents[1] / "docs" / "reproduced"
+_PAGES = Path(__file__).resolve().parents[1] / "docs" / "explanation" / "reproduced"
 
 
 def draw(name: str, scale: str = "cpu", out: Path | None = None, pages: Path = _PAGES) -> None:

@@ -1,3 +1,4 @@
 """Promises put to the test for longer than the suite can: ``python -m stress.kills``, ``stress.fuzz``,
-``stress.memory``, ``stress.processes``, ``stress.estimators``. ``docs/promises.md`` says what they found.
+``stress.memory``, ``stress.processes``, ``stress.estimators``. What they found
+stands in ``docs/explanation/promises.md``.
 """

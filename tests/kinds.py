@@ -1,5 +1,5 @@
 """What people have that is not as it should be, and what is tried against the promises, with what the library
-does: one mark on the test that shows it. ``docs/kinds.md`` and ``docs/hostile.md`` are drawn from these marks.
+does: one mark on the test that shows it. ``docs/reference/kinds.md`` and ``docs/reference/hostile.md`` are drawn from these marks.
 """
 
 import ast
@@ -93,6 +93,6 @@ def render_attempts() -> str:
     return (
         "# Each promise, and what was tried against it\n\n"
         "Drawn from the tests: each row is one that tries it, with every run of the suite.\n"
-        "The threat model is in [SECURITY.md](../SECURITY.md), the long tests in [promises](promises.md).\n"
+        "The threat model is in [SECURITY.md](../../SECURITY.md), the long tests in [promises](../explanation/promises.md).\n"
         f"{count} attempts.\n\n{tables}"
     )

@@ -67,7 +67,7 @@ def test_each_network_has_a_name_of_its_own_and_the_pages_count_them():
     names = [network.name for network in all_networks()]
     assert len(names) == len(set(names)) >= 130
     for page in ("networks.md", "promises.md"):
-        assert f"{len(names)} networks" in (ROOT / "docs" / page).read_text()
+        assert f"{len(names)} networks" in (ROOT / "docs" / "explanation" / page).read_text()
 
 
 def test_it_runs_in_a_process_and_goes_on_where_it_stopped(tmp_path):

@@ -17,7 +17,7 @@ from tests.kinds import render_attempts, render_kinds
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE, SETTINGS, KINDS, HOSTILE, LIMITS = (
-    DOCS / f"{name}.md" for name in ("methods", "settings", "kinds", "hostile", "limits")
+    DOCS / "reference" / f"{name}.md" for name in ("methods", "settings", "kinds", "hostile", "limits")
 )
 
 

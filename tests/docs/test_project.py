@@ -21,7 +21,7 @@ def test_the_version_is_the_same_everywhere():
 
 
 def test_every_room_is_on_the_page():
-    page = (ROOT / "docs/house.md").read_text()
+    page = (ROOT / "docs/explanation/house.md").read_text()
     rooms = [p.name for p in (ROOT / "src/semirobust").iterdir() if p.is_dir() and p.name != "__pycache__"]
     rooms += [path.parent.name for path in (ROOT / "tests").glob("*/__init__.py")]
     assert not [room for room in rooms if f"| `{room}/` |" not in page]

@@ -17,7 +17,7 @@ from semirobust.experiments.queue.find import find_study, study_names
 from semirobust.experiments.queue.runner import reproduce, status, study_source, write_page
 from semirobust.records.store import read_records
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "studies.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "studies.md"
 
 
 @pytest.fixture

@@ -29,8 +29,8 @@ class CLAT(AbstractObjective):
     delta = 0.
 
     Args:
-        weight: lambda, which the paper does not give. 1 is our choice after a sweep (docs/clat.md): less has
-            no effect, 3 gains more after robust overfitting but collapses before it, 10 always collapses.
+        weight: lambda, which the paper does not give. 1 is our choice after a sweep. Less has no effect.
+            3 gains more after robust overfitting but collapses before it. 10 always collapses.
         scale_free: divide L_C by its value when the layers were selected (our choice). The norm differs
             tenfold between layers, so one lambda cannot suit them all. False is the paper's form. That is
             also taken for layers whose features no input changes any more, as in a dead branch (which L_C

@@ -13,6 +13,7 @@ from .attacks.pixle import Pixle as Pixle
 from .attacks.square import Square as Square
 from .attacks.stadv import StAdv as StAdv
 from .core.errors import InputError as InputError
+from .core.plugins import load_plugin as load_plugin
 from .core.seed import Seed as Seed
 from .cost.memory import footprint as footprint
 from .cost.memory import largest_batch as largest_batch
@@ -31,6 +32,7 @@ from .evaluation.bounds import performance_bounds as performance_bounds
 from .evaluation.sanity import sanity_checks as sanity_checks
 from .evaluation.sweep import sweep as sweep
 from .evaluation.transfer import transfer as transfer
+from .experiments.families import register as register
 from .layers.features import features as features
 from .layers.features import forward_to as forward_to
 from .layers.freeze import frozen as frozen
@@ -122,8 +124,10 @@ __all__ = [
     "layer_map",
     "load_checkpoint",
     "load_data",
+    "load_plugin",
     "only_trainable",
     "performance_bounds",
+    "register",
     "sanity_checks",
     "save_model",
     "semirobustness",

@@ -6,7 +6,9 @@ from semirobust.core.registry import Registry
 
 __all__ = ["AUGMENTATIONS", "AbstractAugmentation", "augmentation"]
 
-AUGMENTATIONS: Registry[AbstractAugmentation] = Registry("augmentation", "semirobust.augment")
+AUGMENTATIONS: Registry[AbstractAugmentation] = Registry(
+    "augmentation", "semirobust.augment", group="augmentations"
+)
 
 
 def augmentation(name: str) -> AbstractAugmentation | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import click
 
 from semirobust.cli.ending import carry_out
+from semirobust.core.plugins import load_plugin
 
 __all__ = ["COMMANDS", "app", "main"]
 
@@ -27,7 +28,26 @@ COMMANDS: Mapping[str, str] = {
 """What each does in a line. A command is imported when it is called: PyTorch takes seconds."""
 
 
+_PLUGIN = "--plugin"
+
+
 class _Program(click.Group):
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Import plug-ins first, wherever on the line they are named: flags list the members there are."""
+        rest: list[str] = []
+        words = iter(args)
+        for word in words:
+            flag, equals, value = word.partition("=")
+            if word == "--":
+                rest += [word, *words]
+            elif flag != _PLUGIN:
+                rest.append(word)
+            elif module := value if equals else next(words, ""):
+                load_plugin(module)
+            else:
+                raise click.UsageError(f"{_PLUGIN}: expected the name of a module, such as mypackage.attacks")
+        return super().parse_args(ctx, rest)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 
@@ -70,7 +90,15 @@ app = _Program(
             expose_value=False,
             callback=_show_version,
             help="Show the version, and leave.",
-        )
+        ),
+        click.Option(
+            [_PLUGIN],
+            metavar="MODULE",
+            multiple=True,
+            expose_value=False,
+            help="A module of yours whose attacks, methods and so on then have names. Repeatable; may stand"
+            " anywhere on the line.",
+        ),
     ],
     help="Which layers of an image classifier carry its adversarial robustness, and how little must be"
     " trained to make all of it robust.",

@@ -3,15 +3,20 @@
 import dataclasses
 import importlib
 import inspect
+import logging
 import pkgutil
 import re
 import typing
 from collections.abc import Callable, Mapping
+from importlib.metadata import EntryPoint
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from semirobust.core.errors import InputError
 from semirobust.core.one_at_a_time import one_at_a_time
+from semirobust.core.plugins import entry_points, is_reference, load_named, object_at
 from semirobust.core.settings import FAMILIES, Setting, build, settings_of
+from semirobust.core.text import first_line
 from semirobust.core.values import Misfit, checked
 
 __all__ = ["Registry"]
@@ -20,26 +25,37 @@ T = TypeVar("T")
 Member = TypeVar("Member", bound=Callable[..., Any])
 
 _DIGITS = 9  # of a number in a name
+_LOG = logging.getLogger("semirobust.registry")
 
 
 class Registry(Generic[T]):
     """Maps names to the classes or builders that the files of one package register.
 
-    Adding a member is adding a file: the first look-up imports every module of ``package``.
+    Adding a member is adding a file: the first look-up imports every module of ``package``. Members of other
+    packages come by the entry points of the group ``semirobust.GROUP``, by modules that the user names, and
+    as ``package.module:Class`` (:mod:`semirobust.core.plugins`); an entry point is imported when its name is
+    looked up.
 
     Args:
         family: what a member is called in messages, for example ``"attack"``.
         package: the package whose modules register members.
         abstract: the abstract class of the family, so that a field annotated with it can be set by name.
+        group: the family on the command line and in entry points, for example ``"attacks"``.
     """
 
-    def __init__(self, family: str, package: str, abstract: type[T] | None = None) -> None:
-        self.family = family
-        self.package = package
+    def __init__(
+        self, family: str, package: str, abstract: type[T] | None = None, *, group: str = ""
+    ) -> None:
+        self.family, self.package, self.abstract = family, package, abstract
+        self.group = group or package.rpartition(".")[2]
         if abstract is not None:
             FAMILIES[abstract] = self
         self._members: dict[str, Callable[..., T]] = {}
         self._patterns: dict[str, re.Pattern[str]] = {}
+        self._points: dict[str, EntryPoint] = {}
+        self._taken: dict[str, EntryPoint] = {}
+        self._references: dict[str, Callable[..., T]] = {}
+        self._left_out: dict[str, EntryPoint] = {}
         self._loaded = False
 
     def register(self, name: str, *, pattern: str | None = None) -> Callable[[Member], Member]:
@@ -48,7 +64,9 @@ class Registry(Generic[T]):
         """
 
         def add(member: Member) -> Member:
-            if name in self._members:
+            if not member.__module__.startswith(self.package):
+                self._load()  # so that it is the newcomer whose name is refused
+            if self._members.get(name, member) is not member:
                 raise RuntimeError(f"two members of the family {self.family!r} are called {name!r}")
             self._members[name] = member
             if pattern is not None:
@@ -60,17 +78,36 @@ class Registry(Generic[T]):
     def names(self) -> tuple[str, ...]:
         """All names, sorted; a pattern appears under its display name."""
         self._load()
-        return tuple(sorted(self._members))
+        return tuple(sorted({*self._members, *self._points}))
 
     def member(self, name: str) -> Callable[..., T]:
-        """The member that is displayed under ``name``, one of :meth:`names`."""
+        """The member that is displayed under ``name``, one of :meth:`names`.
+
+        Raises:
+            InputError: it is in another package, and cannot be imported.
+        """
         self._load()
+        if name in self._points:
+            self._take(self._points[name])
         return self._members[name]
 
-    def name_of(self, member: object) -> str:
-        """The name under which the class of ``member`` was registered."""
+    def origin(self, name: str) -> str:
+        """The package that brings ``name``, with its version; empty for those of this library."""
         self._load()
-        for name, candidate in self._members.items():
+        if (point := self._points.get(name) or self._taken.get(name)) is not None:
+            return f"{point.dist.name} {point.dist.version}" if point.dist else "another package"
+        root = str(getattr(self._members[name], "__module__", "")).partition(".")[0]
+        return "" if root == __name__.partition(".")[0] else root
+
+    def left_out(self, name: str) -> str:
+        """What another package brings under the name of a member of this library; empty where none does."""
+        self._load()
+        return self._left_out[name].value if name in self._left_out else ""
+
+    def name_of(self, member: object) -> str:
+        """The name under which the class of ``member`` was registered, or by which it was referred to."""
+        self._load()
+        for name, candidate in [*self._members.items(), *self._references.items()]:
             if candidate is type(member) or candidate is member:
                 return name
         raise InputError(f"{self.family}: {type(member).__name__} is not registered")
@@ -78,8 +115,19 @@ class Registry(Generic[T]):
     def find(self, name: str) -> tuple[Callable[..., T], dict[str, int]]:
         """The member called ``name`` and the numbers its pattern read from the name."""
         self._load()
-        if name in self._members and name not in self._patterns:
-            return self._members[name], {}
+        if name in self._points or (name in self._members and name not in self._patterns):
+            return self.member(name), {}
+        if found := self._by_pattern(name):
+            return found
+        if is_reference(name):
+            return self._refer(name), {}
+        for point in self._points.values():  # one may bring a pattern
+            with_pattern = self._imported(point)
+            if with_pattern is not None and (found := self._by_pattern(name)):
+                return found
+        raise InputError(f"{self.family}: expected one of {', '.join(self.names())}; got {name!r}")
+
+    def _by_pattern(self, name: str) -> tuple[Callable[..., T], dict[str, int]] | None:
         for key, pattern in self._patterns.items():
             match = pattern.fullmatch(name)
             if match:
@@ -89,7 +137,7 @@ class Registry(Generic[T]):
                         f"{self.family}: expected numbers of at most {_DIGITS} digits, got {name!r}"
                     )
                 return self._members[key], {k: int(v) for k, v in found.items()}
-        raise InputError(f"{self.family}: expected one of {', '.join(self.names())}; got {name!r}")
+        return None
 
     def make(self, name: str, options: Mapping[str, Any] | None = None, **given: Any) -> T:
         """Build the member called ``name`` from plain values, each checked against the member's annotation.
@@ -117,7 +165,7 @@ class Registry(Generic[T]):
 
     def options_of(self, name: str) -> tuple[Setting, ...]:
         """The options that :meth:`make` takes for a member, which may be none of a dataclass."""
-        member = self._members[name] if name in self.names() else self.find(name)[0]
+        member = self.member(name) if name in self.names() else self.find(name)[0]
         pattern = self._patterns.get(name)
         said = set(pattern.groupindex) if pattern is not None else set[str]()
         if not (isinstance(member, type) and dataclasses.is_dataclass(member)):
@@ -131,7 +179,61 @@ class Registry(Generic[T]):
             package = importlib.import_module(self.package)
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{self.package}.{module.name}")
+            for name, point in entry_points().get(f"semirobust.{self.group}", {}).items():
+                if name in self._members:  # nobody's package may change what a name means
+                    self._left_out[name] = point
+                else:
+                    self._points[name] = point
+            load_named()
             self._loaded = True  # only now, since other threads may look members up meanwhile
+
+    def _take(self, point: EntryPoint) -> None:
+        """Import what an entry point names, and register it."""
+        with one_at_a_time():
+            try:
+                found = point.load()
+            except Exception as error:  # another package can fail in any way
+                reason = first_line(error, with_type=True)
+                raise InputError(
+                    f"{self.family} {point.name}: the package {self.origin(point.name)} brings it as"
+                    f" {point.value}, which cannot be imported ({reason})"
+                ) from error
+            if not isinstance(found, ModuleType):
+                self.register(point.name)(self._fitting(found, point.value))
+            elif point.name not in self._members:
+                raise InputError(
+                    f"{self.family}: expected {point.value} to register {point.name!r}, but it does not"
+                )
+            self._taken[point.name] = self._points.pop(point.name)
+
+    def _imported(self, point: EntryPoint) -> EntryPoint | None:
+        """The entry point, imported unless that fails: a broken package must not stop the search."""
+        try:
+            return point if isinstance(point.load(), ModuleType) else None
+        except Exception as error:  # another package can fail in any way
+            _LOG.warning("%s %r of another package is left out: %s", self.family, point.name, error)
+            return None
+
+    def _refer(self, reference: str) -> Callable[..., T]:
+        """The member that ``package.module:Class`` names."""
+        if reference not in self._references:
+            found = self._fitting(object_at(reference, self.family), reference)
+            self._references[reference] = found
+        return self._references[reference]
+
+    def _fitting(self, found: Any, where: str) -> Callable[..., T]:
+        fits = callable(found) and (
+            self.abstract is None or (isinstance(found, type) and issubclass(found, self.abstract))
+        )
+        if not fits:
+            wanted = f"a subclass of {self.abstract.__name__}" if self.abstract else "a function"
+            raise InputError(f"{self.family}: expected {wanted} at {where}, got {_kind(found)}")
+        member: Callable[..., T] = found
+        return member
+
+
+def _kind(found: object) -> str:
+    return f"the class {found.__name__}" if isinstance(found, type) else type(found).__name__
 
 
 def _options(

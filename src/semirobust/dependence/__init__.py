@@ -6,5 +6,5 @@ from semirobust.dependence.base.dependence import AbstractDependence
 __all__ = ["DEPENDENCES", "AbstractDependence"]
 
 DEPENDENCES: Registry[AbstractDependence] = Registry(
-    "dependence measure", "semirobust.dependence", AbstractDependence
+    "dependence measure", "semirobust.dependence", AbstractDependence, group="dependences"
 )

@@ -1,11 +1,12 @@
 """Everything that has a name on the command line, family by family."""
 
 import inspect
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 from semirobust.attacks import ATTACKS
 from semirobust.augment import AUGMENTATIONS
+from semirobust.core.errors import InputError
 from semirobust.core.files import read_text
 from semirobust.core.links import given_file
 from semirobust.core.registry import Registry
@@ -22,7 +23,9 @@ from semirobust.threats import NORMS, THREATS
 from semirobust.training.hooks import HOOKS
 from semirobust.zoo import ZOO
 
-__all__ = ["FAMILIES", "RECIPES", "brief", "members"]
+__all__ = ["FAMILIES", "RECIPES", "brief", "members", "register"]
+
+Member = TypeVar("Member", bound=Callable[..., Any])
 
 FAMILIES: Mapping[str, tuple[str, Registry[Any]]] = {
     "norms": ("Threat models: norms", NORMS),
@@ -54,7 +57,43 @@ def members(family: str) -> dict[str, str]:
             for name, path in shipped().items()
         }
     registry = FAMILIES[family][1]
-    return {name: brief(registry.member(name)) for name in registry.names()}
+    return {name: _described(registry, name) for name in registry.names()}
+
+
+def _described(registry: Registry[Any], name: str) -> str:
+    """What a member is, and the package that brings it where that is another one."""
+    try:
+        package = registry.origin(name)
+        what = brief(registry.member(name)) or "no docstring"
+    except InputError as error:  # a package that is broken must not hide the others
+        return f"cannot be used: {error}"
+    if other := registry.left_out(name):
+        what += f" (not that of another package of this name, which is {other})"
+    return f"{what} (from {package})" if package else what
+
+
+def register(family: str, name: str, *, pattern: str | None = None) -> Callable[[Member], Member]:
+    """Decorator that gives a class of yours a name in a family, on the command line and in recipes too.
+
+    Args:
+        family: one of ``attacks``, ``objectives``, ``hooks``, ``methods``, ``measures``, ``dependences``,
+            ``selections``, ``saliencies``, ``models``, ``networks``, ``data``, ``augmentations``, ``norms``
+            and ``threats``; ``semirobust list`` shows them.
+        name: how it is called there.
+        pattern: a regular expression of names; its named groups become integer keyword arguments.
+
+    Raises:
+        InputError: there is no such family.
+        RuntimeError: another member has that name.
+
+    Example:
+        >>> import semirobust as sr
+        >>> @sr.register("selections", "odd-layers")
+        ... class OddLayers(sr.selection.AbstractSelection): ...
+    """
+    if family not in FAMILIES:
+        raise InputError(f"register: expected one of {', '.join(FAMILIES)}; got {family!r}")
+    return FAMILIES[family][1].register(name, pattern=pattern)
 
 
 def brief(member: object) -> str:

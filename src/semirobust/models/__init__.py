@@ -5,4 +5,4 @@ from semirobust.models.base.classifier import Classifier
 
 __all__ = ["MODELS", "Classifier"]
 
-MODELS: Registry[Classifier] = Registry("model", "semirobust.models.architectures")
+MODELS: Registry[Classifier] = Registry("model", "semirobust.models.architectures", group="models")

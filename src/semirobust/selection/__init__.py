@@ -5,4 +5,6 @@ from semirobust.selection.base.selection import AbstractSelection
 
 __all__ = ["SELECTIONS", "AbstractSelection"]
 
-SELECTIONS: Registry[AbstractSelection] = Registry("selection", "semirobust.selection", AbstractSelection)
+SELECTIONS: Registry[AbstractSelection] = Registry(
+    "selection", "semirobust.selection", AbstractSelection, group="selections"
+)

@@ -6,7 +6,7 @@ from semirobust.threats.base.threat import AbstractThreat
 
 __all__ = ["NORMS", "THREATS", "AbstractBall", "AbstractThreat"]
 
-NORMS: Registry[AbstractBall] = Registry("norm", "semirobust.threats", AbstractBall)
+NORMS: Registry[AbstractBall] = Registry("norm", "semirobust.threats", AbstractBall, group="norms")
 """Norm balls: what ``--norm`` names."""
 THREATS: Registry[AbstractThreat] = Registry("threat model", "semirobust.threats", AbstractThreat)
 """All others; each belongs to one attack."""

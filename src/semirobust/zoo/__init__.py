@@ -8,4 +8,4 @@ from semirobust.zoo.base.source import AbstractSource
 
 __all__ = ["ZOO", "AbstractSource"]
 
-ZOO: Registry[AbstractSource] = Registry("source of models", "semirobust.zoo")
+ZOO: Registry[AbstractSource] = Registry("source of models", "semirobust.zoo", group="networks")

@@ -1,16 +1,14 @@
 """A user's own model, named as ``package.module:factory`` (ours)."""
 
-import importlib
 import inspect
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from semirobust.core.classifiers import unwrapped
 from semirobust.core.errors import InputError
+from semirobust.core.plugins import import_named
 from semirobust.core.text import first_line
 from semirobust.zoo import ZOO, AbstractSource
 from semirobust.zoo.base.source import Card, Wanted
@@ -62,16 +60,7 @@ def _found(spec: str) -> Any:
     module_name, _, attribute = spec.partition(":")
     if not module_name or not attribute:
         raise InputError(f"model: expected package.module:factory, got {spec!r}")
-    working_directory = str(Path.cwd())
-    sys.path.insert(0, working_directory)
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:  # a user's module can fail in any way
-        raise InputError(
-            f"model: cannot import {module_name} ({first_line(error, with_type=True)}); is it on PYTHONPATH?"
-        ) from None
-    finally:
-        sys.path.remove(working_directory)
+    module = import_named(module_name, "model")
     factory = getattr(module, attribute, None)
     if not callable(factory):
         raise InputError(f"model: expected a function {attribute} in {module_name}, found none")

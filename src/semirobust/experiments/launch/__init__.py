@@ -5,4 +5,6 @@ from semirobust.experiments.launch.base.launcher import AbstractLauncher, Work
 
 __all__ = ["LAUNCHERS", "AbstractLauncher", "Work"]
 
-LAUNCHERS: Registry[AbstractLauncher] = Registry("launcher", "semirobust.experiments.launch")
+LAUNCHERS: Registry[AbstractLauncher] = Registry(
+    "launcher", "semirobust.experiments.launch", group="launchers"
+)

@@ -6,5 +6,5 @@ from semirobust.pruning.saliencies.base.saliency import AbstractSaliency
 __all__ = ["SALIENCIES", "AbstractSaliency"]
 
 SALIENCIES: Registry[AbstractSaliency] = Registry(
-    "saliency", "semirobust.pruning.saliencies", AbstractSaliency
+    "saliency", "semirobust.pruning.saliencies", AbstractSaliency, group="saliencies"
 )

@@ -5,4 +5,4 @@ from semirobust.training.hooks.base.hook import AbstractHook
 
 __all__ = ["HOOKS", "AbstractHook"]
 
-HOOKS: Registry[AbstractHook] = Registry("hook", "semirobust.training.hooks", AbstractHook)
+HOOKS: Registry[AbstractHook] = Registry("hook", "semirobust.training.hooks", AbstractHook, group="hooks")

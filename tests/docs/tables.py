@@ -1,6 +1,4 @@
-"""The tables of methods in the documentation, drawn from the registries; ``python -m tests.docs.tables``
-rewrites them.
-"""
+"""The pages of the documentation that are drawn from the code; ``python -m tests.docs.tables`` rewrites them."""
 
 import inspect
 import re
@@ -13,6 +11,7 @@ from semirobust.core.settings import settings_of
 from semirobust.experiments.families import FAMILIES, RECIPES, brief, members
 from semirobust.experiments.listing import shown
 from semirobust.experiments.recipe import SECTIONS
+from tests.docs import reference
 from tests.kinds import render_attempts, render_kinds
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -98,3 +97,6 @@ if __name__ == "__main__":
     KINDS.write_text(render_kinds())
     HOSTILE.write_text(render_attempts())
     LIMITS.write_text(render_limits())
+    for path, text in reference.drawn().items():
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)

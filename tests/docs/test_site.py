@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.docs.reference import homes
+
 pytest.importorskip("mkdocs", reason="the site needs the extra `docs`")
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -44,3 +46,9 @@ def test_no_page_asks_the_network_for_anything(site):
         assert not fetched.search(page.read_text(encoding="utf-8")), page
     for sheet in site.rglob("*.css"):
         assert not re.search(r"url\([\"']?https?:|@import", sheet.read_text(encoding="utf-8")), sheet
+
+
+@pytest.mark.xdist_group("site")
+def test_every_public_name_is_in_the_site(site):
+    text = "".join(page.read_text(encoding="utf-8") for page in (site / "reference/api").glob("*.html"))
+    assert not [name for name, module in homes().items() if f'id="{module}.{name}"' not in text]

@@ -10,6 +10,9 @@ class InputError(ValueError):
 
     The command line prints the sentence and exits with code 2. Values in the sentence may come from files and
     be long, so the middle of a long sentence is left out.
+
+    Args:
+        sentence: what is said.
     """
 
     def __init__(self, sentence: str) -> None:

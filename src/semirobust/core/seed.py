@@ -19,6 +19,9 @@ class Seed:
     """A path such as ``0/attack/epoch/3``; equal paths give equal numbers, whatever ran before.
 
     ``seed / "attack" / 3`` is a stream of its own, so a result does not depend on the order of calls.
+
+    Attributes:
+        path: the names from the first seed on.
     """
 
     path: tuple[str, ...]

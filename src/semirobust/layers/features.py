@@ -79,8 +79,19 @@ def forward_to(
 ) -> dict[int, Tensor]:
     """Features of the given layers, from a pass that stops where the deepest of them is known.
 
+    Args:
+        model: any network; it is left as it was.
+        layers: the map of ``model``.
+        x: (N, ...) pixels in [0, 1].
+        indices: of one layer or of several, from 1.
+        at: where a feature is taken: the ``input`` of the next layer, the raw ``conv`` output, or the
+            end of a ``block``.
+
     Returns:
         index -> feature (N, ...).
+
+    Raises:
+        InputError: there is no layer of that index, or none at that place.
     """
     wanted = _check_wanted(layers, [indices] if isinstance(indices, int) else indices, at)
     with _recording(model, layers, wanted, at, None, stop=True) as tape, suppress(_DeepestReached):

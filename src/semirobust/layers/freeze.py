@@ -85,7 +85,16 @@ def frozen(
 
 @contextmanager
 def only_trainable(model: nn.Module, layers: LayerMap, indices: Iterable[int] | None) -> Iterator[None]:
-    """Freeze all but the given layers; ``None`` freezes nothing."""
+    """Within a ``with`` block all but the given layers are frozen, batch norm too, whatever ``train`` says.
+
+    Args:
+        model: its parameters outside of these layers need no gradient within the block.
+        layers: the map of ``model``.
+        indices: the layers that train, from 1; ``None`` freezes nothing.
+
+    Raises:
+        InputError: there is no layer of that index.
+    """
     if indices is None:
         yield
         return

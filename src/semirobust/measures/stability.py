@@ -245,7 +245,15 @@ def stability(
         x, y: (N, ...) pixels in [0, 1] and (N,) labels.
         threat: the perturbations allowed; PGD-10 attacks.
         attack: another attack, in place of ``threat``.
-        seed: of attacks and draws; the rest as in :class:`Stability`.
+        batches: sizes of batches.
+        draws: number of batches of each size.
+        k: how many layers; None for 5 % of all, rounded up.
+        attacks: number of attacks, each with another seed.
+        scale, at, form: as in :func:`semirobust.criticality`.
+        seed: of attacks and draws.
+
+    Raises:
+        InputError: one of the arguments is not as described, or a batch is larger than there are examples.
     """
     check_mode(model)
     check_examples(x, y)

@@ -99,6 +99,11 @@ def load_checkpoint(model: Model, path: str | Path, *, key: str | None = None) -
 def save_model(model: nn.Module, path: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
     """Write parameters and buffers of ``model`` as safetensors; of a compiled one under its own names.
 
+    Args:
+        model: any network.
+        path: the file; it is written whole or not at all.
+        metadata: what is written beside the weights, such as names of classes.
+
     Raises:
         InputError: its state dict holds something that is no tensor.
     """

@@ -24,7 +24,12 @@ class L1(AbstractBall):
 
     :meth:`restrict` is the exact projection onto the intersection of the ball with [0, 1], not one after the
     other, which would leave much of epsilon unused. Source: Croce & Hein 2021, "Mind the box"; the sparse
-    steps are those of Tramer & Boneh 2019."""
+    steps are those of Tramer & Boneh 2019.
+
+    Args:
+        epsilon: the radius, in pixel units where 1 is the whole range, so 8/255 for 8 of 255 levels.
+        insist: take a radius whose ball holds every image, which is refused otherwise.
+    """
 
     sparse: ClassVar[bool] = True
     search_order: ClassVar[float | None] = 1

@@ -16,7 +16,12 @@ __all__ = ["L2"]
 @NORMS.register("l2")
 @dataclass(frozen=True)
 class L2(AbstractBall):
-    """||delta||_2 <= epsilon. The steepest direction is the gradient divided by its length."""
+    """||delta||_2 <= epsilon. The steepest direction is the gradient divided by its length.
+
+    Args:
+        epsilon: the radius, in pixel units where 1 is the whole range, so 8/255 for 8 of 255 levels.
+        insist: take a radius whose ball holds every image, which is refused otherwise.
+    """
 
     search_order: ClassVar[float | None] = 2
 

@@ -17,7 +17,12 @@ __all__ = ["Linf"]
 @NORMS.register("linf")
 @dataclass(frozen=True)
 class Linf(AbstractBall):
-    """||delta||_inf <= epsilon. The steepest direction is the sign of the gradient."""
+    """||delta||_inf <= epsilon. The steepest direction is the sign of the gradient.
+
+    Args:
+        epsilon: the radius, in pixel units where 1 is the whole range, so 8/255 for 8 of 255 levels.
+        insist: take a radius whose ball holds every image, which is refused otherwise.
+    """
 
     search_order: ClassVar[float | None] = math.inf
 

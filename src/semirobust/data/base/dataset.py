@@ -51,6 +51,7 @@ def images_from_dataset(dataset: Any, classes: Sequence[str] | None = None) -> I
     reading of all is kept, so that an attack and its verdict are about the same image.
 
     Args:
+        dataset: has a length, and gives an item for each number from 0 on.
         classes: the class names; by default those that the data set's features give, or else numbers.
 
     Raises:

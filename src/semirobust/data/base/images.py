@@ -191,6 +191,14 @@ def images_from_tensors(x: Tensor, y: Tensor, classes: Sequence[str] | None = No
 
     Signals (N, K, L), volumes (N, K, D, H, W) and rows of values (N, F) will do too, for training without
     augmentation and all that needs no picture.
+
+    Args:
+        x: the images.
+        y: their classes, from 0 on.
+        classes: the class names; numbers by default.
+
+    Raises:
+        InputError: pixels outside [0, 1], labels that are no class numbers, or unequal numbers of both.
     """
     if isinstance(x, Tensor) and x.dtype == torch.uint8:
         if x.dim() < 2 or len(x) == 0:

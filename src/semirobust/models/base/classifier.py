@@ -78,6 +78,13 @@ class Normalised(nn.Sequential):
     """A model that expects normalised images, with the normalisation in front of it.
 
     ``Normalised(model, mean, std)`` takes pixels in [0, 1], as all models of this library do.
+
+    Args:
+        model: takes (x - mean) / std of images x (N, C, H, W).
+        mean, std: one number for each of the C channels, for pixels in [0, 1].
+
+    Raises:
+        InputError: a number is missing, is not finite, or a std is not above 0.
     """
 
     def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:

@@ -52,6 +52,7 @@ docs: .venv/.installed-dev
 
 house: .venv/.installed-dev
 	@$(BIN)/python -m scripts.house
+	@$(BIN)/python -m scripts.readability --all
 
 wheel: .venv/.installed-dev
 	@$(BIN)/python -m scripts.wheel

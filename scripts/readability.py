@@ -2,8 +2,8 @@
 
 Of every page: the median and the longest sentence in words, lines over 110 characters, and semicolons in a
 hundred sentences. Code, headings and tables are no prose. A cell of a table counts apart. Code within a
-sentence is one word. ``--wrap FILE ...`` breaks the lines of these files anew: one sentence a line, and a long
-one at a comma.
+sentence is one word. ``--wrap FILE ...`` breaks the lines of these files anew: one sentence a line, and a
+long one at a comma.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -20,9 +21,11 @@ from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.renamed import renamed
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.shown import AbstractResult
+from semirobust.core.table import Kind, Table
 from semirobust.evaluation.by_attack import ByAttack
 from semirobust.evaluation.plausible import plausibility
-from semirobust.evaluation.proportion import Accuracy, Proportion, Summary
+from semirobust.evaluation.proportion import Accuracy, Proportion, Summary, drawn_accuracies
 from semirobust.evaluation.resume import Ledger, evaluation_key
 from semirobust.evaluation.runner import Runner, batches_of, correct
 from semirobust.evaluation.separation import separation
@@ -32,13 +35,16 @@ from semirobust.layers.quiet import device_of, quiet
 from semirobust.records.conditions import Conditions
 from semirobust.threats.base.ball import AbstractBall
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["Evaluation", "evaluate", "named_attacks"]
 
 Attacks = AbstractAttack | Sequence[AbstractAttack] | Mapping[str, AbstractAttack]
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(AbstractResult):
     """Verdicts on N examples.
 
     Attributes:
@@ -107,6 +113,18 @@ class Evaluation:
         found = self.accuracies()
         values = {accuracy.name: accuracy.value for accuracy in found}
         return Summary(values, self.notes, {a.name: a.undecided for a in found if a.undecided})
+
+    def table(self) -> Table:
+        whole = self.summary().table()
+        more = [(a.threat or None, self.rejected.get(a.attack)) for a in self.accuracies()]
+        rows = [(*row, *its) for row, its in zip(whole.rows, more, strict=True)]
+        facts = {"searched": self.inference or None, "cumulative": self.cumulative}
+        columns: dict[str, Kind] = {**whole.columns, "threat": "text", "rejected": "count"}
+        return Table(whole.said, columns, rows, facts, whole.notes)
+
+    @staticmethod
+    def drawn(table: Table) -> "Figure":
+        return drawn_accuracies(table)
 
 
 @renamed("precision", "fast", {"exact": "off"})

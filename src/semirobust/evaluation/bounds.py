@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,18 +15,23 @@ from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.plain import anywhere
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.shown import AbstractResult
+from semirobust.core.table import Table
 from semirobust.layers.layer import Layer, LayerMap
 from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import quiet
 from semirobust.layers.sites import first_tensor, watched
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["PerformanceBounds", "performance_bounds", "sharpness"]
 
 _BATCH = 128
 
 
-@dataclass(frozen=True)
-class PerformanceBounds:
+@dataclass(frozen=True, repr=False)
+class PerformanceBounds(AbstractResult):
     """Two bounds and the quantities that they bound, on the same examples.
 
     Attributes:
@@ -52,6 +57,42 @@ class PerformanceBounds:
     peeling: float
     telescoped: float
     buffers: bool
+
+    def table(self) -> Table:
+        rows = [
+            (
+                "a, quadratic",
+                "difference of the losses (nats)",
+                self.loss,
+                self.quadratic,
+                self.quadratic_holds,
+            ),
+            ("b, as in the paper", "distance of the logits", self.output, self.peeling, self.peeling_holds),
+            (
+                "b, without its assumption",
+                "distance of the logits",
+                self.output,
+                self.telescoped,
+                self.output <= self.telescoped,
+            ),
+        ]
+        kept = sum(row[-1] for row in rows)
+        note = "batch statistics differ too, which neither bound takes into account"
+        return Table(
+            f"{kept} of {len(rows)} bounds hold",
+            {"bound": "text", "of": "text", "value": "number", "at_most": "number", "holds": "flag"},
+            rows,
+            {"sharpness": self.sharpness, "distance": self.distance, "gradient term": self.gradient_term},
+            [note] if self.buffers else [],
+        )
+
+    @staticmethod
+    def drawn(table: Table) -> "Figure":
+        from semirobust.figures import Points, points
+
+        rows = [f"{row['bound']}: {row['of']}" for row in table.dicts()]
+        series = [Points("measured", table.column("value")), Points("at most", table.column("at_most"))]
+        return points(rows, series, x_label="nats, or distance", percent=False)
 
     @property
     def quadratic_holds(self) -> bool:

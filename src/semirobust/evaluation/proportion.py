@@ -2,12 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from semirobust.core.interval import proportion_interval
+from semirobust.core.shown import AbstractResult
+from semirobust.core.table import Table
 
-__all__ = ["Accuracy", "Proportion", "Summary", "not_decided"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["Accuracy", "Proportion", "Summary", "drawn_accuracies", "not_decided"]
 
 
 class Proportion(float):
@@ -53,7 +59,7 @@ def not_decided(count: int, n: int) -> str:
     return f", {count / n:.1%} not decided" if count else ""
 
 
-class Summary(Mapping[str, Proportion]):
+class Summary(AbstractResult, Mapping[str, Proportion]):
     """Accuracies by name, which cannot be changed; prints as a table, with what a reader must know below."""
 
     def __init__(
@@ -82,6 +88,46 @@ class Summary(Mapping[str, Proportion]):
             for name, accuracy in self.items()
         ]
         return "\n".join([*rows, *(f"Note: {note}." for note in self._notes)])
+
+    def table(self) -> Table:
+        rows = [
+            (name, value, value.low, value.high, value.count, value.n, self.undecided.get(name, 0))
+            for name, value in self.items()
+        ]
+        shown = ", ".join(f"{name} {value:.1%}" for name, value in self.items())
+        n = next(iter(self.values())).n
+        return Table(
+            f"{shown} of {n:,} examples",
+            {
+                "attack": "text",
+                "accuracy": "share",
+                "low": "share",
+                "high": "share",
+                "correct": "count",
+                "examples": "count",
+                "undecided": "count",
+            },
+            rows,
+            notes=self._notes,
+        )
+
+    @staticmethod
+    def drawn(table: Table) -> "Figure":
+        return drawn_accuracies(table)
+
+
+def drawn_accuracies(table: Table) -> "Figure":
+    """Accuracy under each attack, with its interval."""
+    from semirobust.figures import Points, points
+
+    ends = table.percent("low"), table.percent("high")
+    series = [Points("accuracy, with its 95 % interval", table.percent("accuracy"), *ends)]
+    if any(table.column("undecided")):
+        rows = zip(table.column("correct"), table.column("undecided"), table.column("examples"), strict=True)
+        series.append(
+            Points("where all that is not decided were robust", [100 * (c + u) / n for c, u, n in rows])
+        )
+    return points(table.column("attack"), series)
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,13 @@ from semirobust.core.errors import InputError
 from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.shown import AbstractResult
+from semirobust.core.table import Table
 from semirobust.evaluation.accuracy import evaluate
 from semirobust.layers.quiet import quiet
 from semirobust.threats import AbstractBall
 
-__all__ = ["Check", "sanity_checks"]
+__all__ = ["Check", "Checks", "sanity_checks"]
 
 _DRIFT = 1e-4  # of logits between passes on equal inputs, which kernels may add up in another order
 _PASSES = 5
@@ -44,6 +46,18 @@ class Check:
     text: str
 
 
+class Checks(AbstractResult, list[Check]):
+    """The checks in the order in which they ran."""
+
+    def table(self) -> Table:
+        failed = [check.name for check in self if not check.passed]
+        said = f"{len(self) - len(failed)} of {len(self)} passed" + (
+            f"; failed: {', '.join(failed)}" if failed else ""
+        )
+        rows = [(check.name, check.passed, check.text) for check in self]
+        return Table(said, {"check": "text", "passed": "flag", "found": "text"}, rows)
+
+
 @anywhere
 @on_classifiers("model")
 def sanity_checks(
@@ -54,7 +68,7 @@ def sanity_checks(
     *,
     seed: int | Seed = 0,
     progress: Progress = silent,
-) -> list[Check]:
+) -> Checks:
     """Five checks on a few examples (Carlini et al. 2019, section 4; Croce & Hein 2020): about 200 gradient
     steps each.
 
@@ -87,7 +101,7 @@ def sanity_checks(
     ]
     if x.dim() == 4:  # random search moves squares of pixels
         checks.append(lambda: _black_box(model, x, y, threat, seed / "black-box"))
-    results: list[Check] = []
+    results = Checks()
     for number, check in enumerate(checks, 1):
         results.append(check())
         progress("sanity checks", number, len(checks))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -16,17 +17,22 @@ from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.renamed import renamed
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.shown import AbstractResult
+from semirobust.core.table import Table
 from semirobust.evaluation.accuracy import evaluate
 from semirobust.evaluation.plausible import plausibility
 from semirobust.evaluation.proportion import Proportion, not_decided
 from semirobust.evaluation.separation import separation
 from semirobust.fast.policy import Fast
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["Sweep", "sweep"]
 
 
-@dataclass(frozen=True)
-class Sweep:
+@dataclass(frozen=True, repr=False)
+class Sweep(AbstractResult):
     """Which examples stay correctly classified at each radius.
 
     Attributes:
@@ -59,6 +65,37 @@ class Sweep:
         rows = zip(self.epsilons, self.accuracies, self.left_open, strict=True)
         curve = [f"{self.norm} {e:<8.4g} {a}{not_decided(left, a.n)}" for e, a, left in rows]
         return "\n".join([*curve, *(f"Note: {sentence}." for sentence in self.notes)])
+
+    def table(self) -> Table:
+        curve = zip(self.epsilons, self.accuracies, self.left_open, strict=True)
+        rows = [(epsilon, a, a.low, a.high, a.count, a.n, left) for epsilon, a, left in curve]
+        first, *_, last = self.accuracies
+        return Table(
+            f"{first:.1%} clean, {last:.1%} at {self.norm} {self.epsilons[-1]:.4g}, of {first.n:,} examples"
+            f" under {', '.join(self.attacks)}",
+            {
+                "epsilon": "number",
+                "accuracy": "share",
+                "low": "share",
+                "high": "share",
+                "correct": "count",
+                "examples": "count",
+                "undecided": "count",
+            },
+            rows,
+            {"norm": self.norm, "attacks": ", ".join(self.attacks)},
+            self.notes,
+        )
+
+    @staticmethod
+    def drawn(table: Table) -> "Figure":
+        from semirobust.figures import Curve, security_curve
+
+        accuracy, low, high = (
+            [100 * value for value in table.numbers(name)] for name in ("accuracy", "low", "high")
+        )
+        curve = Curve(str(table.facts["attacks"]), table.numbers("epsilon"), accuracy, low, high)
+        return security_curve([curve], norm=str(table.facts["norm"]))
 
 
 @renamed("precision", "fast", {"exact": "off"})

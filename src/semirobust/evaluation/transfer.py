@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -15,17 +16,22 @@ from semirobust.core.outputs import is_outermost, note, notes
 from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.shown import AbstractResult
+from semirobust.core.table import Table
 from semirobust.evaluation.accuracy import evaluate
 from semirobust.evaluation.plausible import plausibility
 from semirobust.evaluation.proportion import Proportion, not_decided
 from semirobust.evaluation.runner import correct
 from semirobust.layers.quiet import device_of, quiet
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["Transfer", "transfer"]
 
 
-@dataclass(frozen=True)
-class Transfer:
+@dataclass(frozen=True, repr=False)
+class Transfer(AbstractResult):
     """Verdicts of each model on the examples made for each other.
 
     Attributes:
@@ -70,6 +76,40 @@ class Transfer:
             if self.left_open(s, t)
         ]
         return "\n".join([head, *rows, *said, *(f"Note: {sentence}." for sentence in self.notes)])
+
+    def table(self) -> Table:
+        rows = []
+        for source, target in self.correct:
+            a = self.accuracy(source, target)
+            open_ = self.left_open(source, target)
+            rows.append((source, target, a, a.low, a.high, a.count, a.n, open_))
+        clean = ", ".join(f"{name} {float(right.float().mean()):.1%}" for name, right in self.clean.items())
+        return Table(
+            f"{len(self.names)} models on examples that {self.attack} made for each of them; clean {clean}",
+            {
+                "source": "text",
+                "target": "text",
+                "accuracy": "share",
+                "low": "share",
+                "high": "share",
+                "correct": "count",
+                "examples": "count",
+                "undecided": "count",
+            },
+            rows,
+            {"attack": self.attack},
+            self.notes,
+        )
+
+    @staticmethod
+    def drawn(table: Table) -> "Figure":
+        from semirobust.figures import matrix
+
+        names = list(dict.fromkeys(table.column("source")))
+        pairs = zip(table.column("source"), table.column("target"), strict=True)
+        found = dict(zip(pairs, table.percent("accuracy"), strict=True))
+        values = [[found.get((source, target)) for target in names] for source in names]
+        return matrix(values, names, names, x_label="accuracy in % of", y_label="made for")
 
 
 @anywhere

@@ -2,13 +2,18 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import overload
+from typing import TYPE_CHECKING, overload
 
 import torch
 from torch import Tensor
 
 from semirobust.core.errors import InputError
+from semirobust.core.shown import AbstractResult
+from semirobust.core.table import Table
 from semirobust.layers.sites import Key
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Layer", "LayerMap", "LeftOut"]
 
@@ -87,8 +92,8 @@ class LeftOut:
     parameters: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class LayerMap(Sequence[Layer]):
+@dataclass(frozen=True, repr=False)
+class LayerMap(AbstractResult, Sequence[Layer]):
     """The layers of one model in execution order; ``map[0]`` is layer 1.
 
     Attributes:
@@ -101,7 +106,7 @@ class LayerMap(Sequence[Layer]):
     layers: tuple[Layer, ...]
     unassigned: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
-    sizes: Mapping[str, int] = field(default_factory=dict, repr=False)
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -149,6 +154,10 @@ class LayerMap(Sequence[Layer]):
             layer = self.at(layer).before
         return layer
 
+    def names(self, indices: Iterable[int]) -> tuple[str, ...]:
+        """The names of the given layers, as they are shown."""
+        return tuple(self.at(index).label or self.at(index).name for index in indices)
+
     @property
     def functions(self) -> dict[tuple[str, ...], str]:
         """Of the layers that no module computes: the parameters that tell them -> their names."""
@@ -173,6 +182,35 @@ class LayerMap(Sequence[Layer]):
                 f" layer ({names})"
             )
         return tuple(notes)
+
+    def table(self) -> Table:
+        rows = []
+        for x in self.layers:
+            parameters = sum(self.sizes.get(name, 0) for name in x.parameters)
+            shape = "x".join(map(str, x.feature_shape))
+            rows.append((x.index, x.label or x.name, x.kind, shape, parameters, x.macs, x.block))
+        total = sum(self.sizes.values())
+        return Table(
+            f"{len(self)} layers, {total:,} parameters, {_short(sum(x.macs for x in self.layers))} MACs",
+            {
+                "layer": "count",
+                "name": "text",
+                "kind": "text",
+                "feature": "text",
+                "parameters": "count",
+                "MACs": "number",
+                "block": "text",
+            },
+            rows,
+            notes=self.notes,
+        )
+
+    @staticmethod
+    def drawn(table: Table) -> "Figure":
+        from semirobust.figures import layer_bars
+
+        names = [f"{row['layer']} {row['name']}" for row in table.dicts()]
+        return layer_bars(names, table.numbers("parameters"), y_label="parameters")
 
     def __str__(self) -> str:
         """A table of the layers, their features, parameters and MACs, with the notes behind it."""

@@ -3,14 +3,28 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from semirobust.core.shown import AbstractResult
+from semirobust.core.table import Cell, Kind, Table, plain_cell
 from semirobust.core.text import listed
 
-__all__ = ["Floats", "LayerScores", "ScoreName"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "Floats",
+    "LayerScores",
+    "ScoreName",
+    "drawn_layers",
+    "highest",
+    "kind_of",
+    "layer_columns",
+    "layer_rows",
+]
 
 Floats = NDArray[np.float64]
 
@@ -30,8 +44,8 @@ class ScoreName(NamedTuple):
         return f"{self.measure}.{self.part}" if self.part else self.measure
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayerScores:
+@dataclass(frozen=True, kw_only=True, repr=False)
+class LayerScores(AbstractResult):
     """A measure by layer, with a 95 % interval.
 
     Attributes:
@@ -48,6 +62,7 @@ class LayerScores:
         details: more about each layer, by name, such as its verdict: (L,) numbers or words each.
         features: layer -> (d,) one number for each of its features, whose mean is in ``values``; empty where
             the measure has none.
+        names: (L,) the names of these layers in the model, where they are known.
     """
 
     measure: str
@@ -61,8 +76,9 @@ class LayerScores:
     notes: tuple[str, ...] = ()
     by: str = ""
     details: Mapping[str, Sequence[str | int | float]] = field(default_factory=dict)
-    features: Mapping[int, Floats] = field(default_factory=dict, repr=False)
+    features: Mapping[int, Floats] = field(default_factory=dict)
     part: str = ""
+    names: tuple[str, ...] = ()
 
     def explained(self, why: str) -> "LayerScores":
         """The same with a note on the layers without a number, where there are such; ``why`` says why."""
@@ -98,6 +114,7 @@ class LayerScores:
         unit: str = "1",
         by: str = "",
         part: str = "",
+        names: tuple[str, ...] = (),
     ) -> "LayerScores":
         """From (value, low, high) of each layer, (L, 3)."""
         values, low, high = np.array(rows, dtype=np.float64).reshape(-1, 3).T
@@ -112,6 +129,7 @@ class LayerScores:
             layers=layers,
             by=by,
             part=part,
+            names=names,
         )
 
     @classmethod
@@ -143,3 +161,93 @@ class LayerScores:
         number (NaN) come last.
         """
         return tuple(self.indices[i] for i in np.argsort(-self.values, kind="stable"))
+
+    def table(self) -> Table:
+        more = {name: list(values) for name, values in self.details.items() if name not in _COLUMNS}
+        rows = layer_rows(self.indices, self.names, self.values, self.low, self.high, *more.values())
+        columns: dict[str, Kind] = {
+            **layer_columns(self.names),
+            **{name: kind_of(v) for name, v in more.items()},
+        }
+        facts: dict[str, Cell] = {
+            "measure": self.measure,
+            "part": self.part,
+            "unit": self.unit,
+            "by": self.by or None,
+            "examples": self.examples,
+            "layers": self.layers,
+        }
+        unit = "" if self.unit == "1" else f" in {self.unit}"
+        by = f" by {self.by}" if self.by else ""
+        return Table(
+            f"{self.name}{unit}{by} of {len(self)} layers on {self.examples:,} examples{highest(self)}",
+            columns,
+            rows,
+            facts,
+            self.notes,
+        )
+
+    @staticmethod
+    def drawn(table: Table) -> "Figure":
+        label = ".".join(str(table.facts[key]) for key in ("measure", "part") if table.facts.get(key))
+        unit = table.facts.get("unit", "1")
+        return drawn_layers(table, label if unit == "1" else f"{label} ({unit})", "value")
+
+
+_COLUMNS = ("layer", "name", "value", "low", "high")
+
+
+def drawn_layers(table: Table, label: str, value: str, *, behind: str = "") -> "Figure":
+    """A bar for each layer, by its number, and its name where that is known.
+
+    Args:
+        table: with the columns ``layer``, ``low`` and ``high``.
+        label: of the axis.
+        value: the column of the heights.
+        behind: a column of what they are compared with.
+    """
+    from semirobust.figures import layer_bars
+
+    numbers = [str(number) for number in table.column("layer")]
+    if "name" in table.columns:
+        numbers = [f"{number} {name}" for number, name in zip(numbers, table.column("name"), strict=True)]
+    return layer_bars(
+        numbers,
+        table.numbers(value),
+        low=table.column("low"),
+        high=table.column("high"),
+        behind=table.column(behind) if behind else (),
+        y_label=label,
+    )
+
+
+def layer_columns(names: Sequence[str], value: str = "value") -> dict[str, Kind]:
+    """The columns of a number by layer with its interval."""
+    named: dict[str, Kind] = {"name": "text"} if names else {}
+    return {"layer": "count", **named, value: "number", "low": "number", "high": "number"}
+
+
+def layer_rows(
+    indices: Sequence[int], names: Sequence[str], *columns: Sequence[str | int | float] | Floats
+) -> list[tuple[Cell, ...]]:
+    """Rows that begin with the layer, and its name where names are known."""
+    first = [indices, names] if names else [indices]
+    return [tuple(plain_cell(cell) for cell in row) for row in zip(*first, *columns, strict=True)]
+
+
+def kind_of(values: Sequence[str | int | float]) -> Kind:
+    """What a column of such values holds."""
+    kinds = {type(plain_cell(value)) for value in values} - {type(None)}
+    if kinds <= {bool} and kinds:
+        return "flag"
+    if kinds <= {int} and kinds:
+        return "count"
+    return "number" if kinds <= {int, float} else "text"
+
+
+def highest(scores: "LayerScores", count: int = 3) -> str:
+    """A clause with the layers of the highest numbers; empty where there are none."""
+    top = scores.measured()[:count]
+    if not top:
+        return ", of which none has a number"
+    return f", highest in layer{'s' * (len(top) > 1)} {', '.join(map(str, top))}"

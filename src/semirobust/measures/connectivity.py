@@ -1,7 +1,7 @@
 """Dependence between consecutive layers, within each class."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
@@ -34,67 +34,10 @@ from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES
 from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
+from semirobust.measures.base.results import ConnectivityResult
 from semirobust.threats import AbstractBall
 
 __all__ = ["Connectivity", "ConnectivityResult", "connectivity"]
-
-
-@dataclass(frozen=True)
-class ConnectivityResult:
-    """Dependence between each layer and the one measured before it.
-
-    Attributes:
-        indices: the layers, ascending.
-        before: for each of them the layer that it was measured against: the last one before it that it
-            depends on, or the end of a block.
-        estimates: of each layer, with those of each class inside.
-        notes: sentences on classes and layers that were left out, and on estimates that say little.
-        examples: how many examples were given.
-        layers: how many layers the model has.
-    """
-
-    indices: tuple[int, ...]
-    before: tuple[int, ...]
-    estimates: tuple[Estimate, ...]
-    notes: tuple[str, ...]
-    examples: int
-    layers: int
-
-    def scores(self) -> list[LayerScores]:
-        """The dependence, its null and its excess, as scores by layer; without permutations the first
-        alone.
-        """
-        found = self.estimates
-        value = [(e.value, *e.interval) for e in found]
-        details = {
-            "on": self.before,
-            "verdict": [e.verdict for e in found],
-            "ceiling": [e.ceiling for e in found],
-            "p": [e.p_value for e in found],
-            "singletons": [e.singletons for e in found],
-        }
-        scores = [replace(self._score("", value), notes=self.notes, details=details)]
-        if all(len(e.null) > 1 for e in found):
-            null = [
-                (e.null_mean, e.null_mean - 1.96 * e.null_sd, e.null_mean + 1.96 * e.null_sd) for e in found
-            ]
-            excess = [(e.excess, *e.excess_interval) for e in found]
-            scores += [self._score("null", null), self._score("excess", excess)]
-        return scores
-
-    def _score(self, part: str, rows: Sequence[tuple[float, float, float]]) -> LayerScores:
-        """Of (value, low, high) by layer."""
-        estimates = self.estimates
-        return LayerScores.from_rows(
-            "connectivity",
-            rows,
-            part=part,
-            unit=estimates[0].unit if estimates else "1",
-            indices=self.indices,
-            examples=min((e.n for e in estimates), default=0),
-            layers=self.layers,
-            by=estimates[0].measure if estimates else "",
-        )
 
 
 @MEASURES.register("connectivity")
@@ -215,7 +158,13 @@ def _measured(
         depend = "depends" if len(alone) == 1 else "depend"
         notes += (f"connectivity: {listed(alone, 'layer')} {depend} on no layer before it",)
     return ConnectivityResult(
-        indices, tuple(spots.pairs[j] for j in indices), estimates, notes, len(x), len(spots.layers)
+        indices,
+        tuple(spots.pairs[j] for j in indices),
+        estimates,
+        notes,
+        len(x),
+        len(spots.layers),
+        spots.layers.names(indices),
     )
 
 

@@ -33,6 +33,7 @@ from semirobust.layers.scores import Floats, LayerScores
 from semirobust.measures import MEASURES
 from semirobust.measures.base.bootstrap import bootstrap_means
 from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
+from semirobust.measures.base.results import CriticalityResult
 from semirobust.threats import AbstractBall
 
 __all__ = ["Criticality", "CriticalityResult", "Form", "Scale", "criticality"]
@@ -40,50 +41,6 @@ __all__ = ["Criticality", "CriticalityResult", "Form", "Scale", "criticality"]
 Scale = Literal["paper", "rms", "relative"]
 Form = Literal["distance", "curvature"]
 _ULPS = 16  # what moves by fewer units in the last place moves by rounding alone
-
-
-@dataclass(frozen=True)
-class CriticalityResult:
-    """Weakness and criticality of each layer.
-
-    Attributes:
-        indices: (L,) the layers, from 1.
-        values: (L,) criticality C_i; along a chain of layers the product of the first i of them is the
-            weakness of layer i. NaN where there is none.
-        low, high: (L,) 95 % interval of C_i, by a bootstrap over batches.
-        weakness: (L,) epsilon-weakness W(F_i): how far the attack moves the feature of layer i; NaN where
-            the feature does not depend on the layer.
-        examples: how many examples it was measured on.
-        layers: how many layers the model has.
-        notes: sentences that a reader must know, such as on layers without a number.
-    """
-
-    indices: tuple[int, ...]
-    values: Floats
-    low: Floats
-    high: Floats
-    weakness: Floats
-    examples: int
-    layers: int
-    notes: tuple[str, ...] = ()
-
-    def scores(self) -> LayerScores:
-        """The criticality as scores to select by."""
-        return LayerScores(
-            measure="criticality",
-            unit="1",
-            indices=self.indices,
-            values=self.values,
-            low=self.low,
-            high=self.high,
-            examples=self.examples,
-            layers=self.layers,
-            notes=self.notes,
-        )
-
-    def ranking(self) -> tuple[int, ...]:
-        """Layer indices by falling criticality."""
-        return self.scores().ranking()
 
 
 @MEASURES.register("criticality")
@@ -189,6 +146,7 @@ class Criticality(AbstractLayerMeasure):
             examples=len(x),
             layers=len(layers),
             notes=tuple(_notes(still, indices, missing, np.append(moved, True)[before])),
+            names=layers.names(indices),
         )
 
     def index(

@@ -334,5 +334,7 @@ def semirobustness(
         attack = PGD(threat, steps=20)
     seed, measure = as_seed(seed), Semirobustness(layers=layers) if measure is None else measure
     x_adv = attack(model, x, y, seed=seed / "attack")
-    context = MeasureContext(model, layer_map(model, x), x, y, x_adv, attack, seed, progress)
-    return measure.scores(context)[0]
+    layers_ = layer_map(model, x)
+    context = MeasureContext(model, layers_, x, y, x_adv, attack, seed, progress)
+    found = measure.scores(context)[0]
+    return replace(found, names=layers_.names(found.indices))

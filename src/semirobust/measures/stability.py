@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +18,25 @@ from semirobust.core.interval import proportion_interval
 from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.shown import AbstractResult
+from semirobust.core.table import Cell, Kind, Table
 from semirobust.layers.features import Place, indices_at
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.reach import without_effect
-from semirobust.layers.scores import Floats, LayerScores
+from semirobust.layers.scores import Floats, LayerScores, layer_rows
 from semirobust.measures import MEASURES
 from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
 from semirobust.measures.criticality import Criticality, Form, Scale
 from semirobust.threats import AbstractBall
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["Stability", "StabilityResult", "stability"]
 
 
-@dataclass(frozen=True)
-class StabilityResult:
+@dataclass(frozen=True, repr=False)
+class StabilityResult(AbstractResult):
     """How often small batches choose the layers that all examples choose.
 
     Attributes:
@@ -44,6 +50,7 @@ class StabilityResult:
             one attack, which has nothing to agree with.
         draws: number of batches of each size.
         examples: how many examples it was measured on.
+        names: (L,) of these layers in the model.
     """
 
     indices: tuple[int, ...]
@@ -55,6 +62,36 @@ class StabilityResult:
     between_seeds: float
     draws: int
     examples: int
+    names: tuple[str, ...] = ()
+
+    def table(self) -> Table:
+        sizes = list(self.fractions)
+        chosen = [index in self.chosen for index in self.indices]
+        rows = layer_rows(self.indices, self.names, chosen, *(self.fractions[size] for size in sizes))
+        columns: dict[str, Kind] = {
+            "layer": "count",
+            **({"name": "text"} if self.names else {}),
+            "chosen": "flag",
+        }
+        columns |= {f"batches of {size}": "share" for size in sizes}
+        facts: dict[str, Cell] = {f"agreement of batches of {size}": self.agreement[size] for size in sizes}
+        facts |= {f"same in batches of {size}": self.same[size] for size in sizes}
+        facts |= {"chance": self.chance, "between seeds": self.between_seeds, "draws": self.draws}
+        first, *notes = self.sentences()
+        return Table(first, columns, rows, {**facts, "examples": self.examples}, notes)
+
+    @staticmethod
+    def drawn(table: Table) -> "Figure":
+        from semirobust.figures import matrix
+
+        sizes = [name for name in table.columns if name.startswith("batches of ")]
+        layers = [f"{row['layer']}{' *' * row['chosen']}" for row in table.dicts()]
+        return matrix(
+            [table.percent(size) for size in sizes],
+            sizes,
+            layers,
+            x_label="layer (* chosen by all images); % of batches that choose it",
+        )
 
     def sentences(self) -> tuple[str, ...]:
         """The result in sentences, for notes."""
@@ -206,6 +243,7 @@ class Stability(AbstractLayerMeasure):
             between_seeds=float(np.mean(pairs)) if pairs else math.nan,
             draws=self.draws,
             examples=len(x),
+            names=layers.names(candidates),
         )
 
     def _most(self, ranking: Sequence[int], n: int) -> tuple[int, ...]:

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from semirobust.core.errors import InputError
 from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.shown import AbstractResult
+from semirobust.core.table import Cell, Kind, Table
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import Floats, LayerScores
@@ -22,11 +25,14 @@ from semirobust.measures.base.feature_attack import FeatureAttack, Head, extreme
 from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
 from semirobust.threats import AbstractBall
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["FeatureAttack", "FeatureUsefulness", "Usefulness", "usefulness"]
 
 
-@dataclass(frozen=True)
-class Usefulness:
+@dataclass(frozen=True, repr=False)
+class Usefulness(AbstractResult):
     """Usefulness of each of d features: means over examples, and over classes where there are more than two.
 
     Attributes:
@@ -43,16 +49,16 @@ class Usefulness:
         attack: the attack in words.
     """
 
-    useful: Floats = field(repr=False)
-    robust: Floats = field(repr=False)
-    original: Floats = field(repr=False)
-    original_robust: Floats = field(repr=False)
-    actual: Floats = field(repr=False)
-    low: Floats = field(repr=False)
-    high: Floats = field(repr=False)
-    robust_low: Floats = field(repr=False)
-    robust_high: Floats = field(repr=False)
-    active: Floats = field(repr=False)
+    useful: Floats
+    robust: Floats
+    original: Floats
+    original_robust: Floats
+    actual: Floats
+    low: Floats
+    high: Floats
+    robust_low: Floats
+    robust_high: Floats
+    active: Floats
     mean: tuple[float, float, float]
     robust_mean: tuple[float, float, float]
     examples: int
@@ -65,6 +71,39 @@ class Usefulness:
     def robustly_useful(self) -> int:
         """How many features have a robust usefulness above 0."""
         return int((self.robust > 0).sum())
+
+    def table(self) -> Table:
+        arrays = {
+            "useful": self.useful,
+            "low": self.low,
+            "high": self.high,
+            "robust": self.robust,
+            "robust_low": self.robust_low,
+            "robust_high": self.robust_high,
+            "original": self.original,
+            "original_robust": self.original_robust,
+            "actual": self.actual,
+        }
+        rows = list(zip(range(len(self)), *arrays.values(), self.active, strict=True))
+        columns: dict[str, Kind] = {"feature": "count", **dict.fromkeys(arrays, "number"), "active": "share"}
+        attacked = not math.isnan(self.robust_mean[0])
+        under = f", {self.robustly_useful} of them useful under {self.attack}" if attacked else ""
+        facts: dict[str, Cell] = {"examples": self.examples, "attack": self.attack, "mean": self.mean[0]}
+        return Table(
+            f"{len(self)} features on {self.examples:,} examples, {(self.useful > 0).sum()} useful{under}",
+            columns,
+            rows,
+            {**facts, "robust mean": self.robust_mean[0]},
+        )
+
+    @staticmethod
+    def drawn(table: Table) -> "Figure":
+        from semirobust.figures import Panel, histograms
+
+        shown = {"useful": "useful", "under attack": "robust"}
+        values = {name: [v for v in table.numbers(column) if v == v] for name, column in shown.items()}
+        panel = Panel("usefulness of each feature", {name: v for name, v in values.items() if v})
+        return histograms([panel], x_label="usefulness, -1 to 1")
 
 
 @anywhere

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor, nn
 
@@ -13,19 +13,25 @@ from semirobust.core.errors import InputError
 from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.shown import AbstractResult
+from semirobust.core.table import Table
 from semirobust.data.base.images import Images, Splits
 from semirobust.evaluation.accuracy import Evaluation, evaluate
+from semirobust.evaluation.proportion import drawn_accuracies
 from semirobust.evaluation.sanity import Check, sanity_checks
 from semirobust.measures.criticality import CriticalityResult, criticality
 from semirobust.procedures.plan import MOST, Plan, plan_audit
 from semirobust.procedures.verdict import next_steps, verdict
 from semirobust.threats.base.ball import AbstractBall
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["Audit", "audit"]
 
 
-@dataclass(frozen=True)
-class Audit:
+@dataclass(frozen=True, repr=False)
+class Audit(AbstractResult):
     """What was found.
 
     Attributes:
@@ -45,6 +51,20 @@ class Audit:
     verdict: str
     steps: tuple[str, ...]
     notes: tuple[str, ...]
+
+    def table(self) -> Table:
+        found = self.evaluation.table()
+        failed = [f"failed: {check.name}: {check.text}" for check in self.checks if not check.passed]
+        passed = [check.name for check in self.checks if check.passed]
+        told = [*failed, *([f"checks passed: {', '.join(passed)}"] if passed else [])]
+        top = _top(self.layers)
+        told += [f"most critical layers: {', '.join(map(str, top))}"] if top else []
+        told += [*self.notes, *(f"next: {step}" for step in self.steps)]
+        return Table(self.verdict.rstrip("."), found.columns, found.rows, found.facts, told)
+
+    @staticmethod
+    def drawn(table: Table) -> "Figure":
+        return drawn_accuracies(table)
 
     def __str__(self) -> str:
         failed = [f"Failed ({check.name}): {check.text}." for check in self.checks if not check.passed]

@@ -21,7 +21,7 @@ from semirobust.core.tensor_files import read_checked, read_metadata, read_tenso
 from semirobust.data.base.images import Images
 from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import device_of, quiet
-from semirobust.procedures.levels import Level, level_file, read_level, write_level
+from semirobust.procedures.levels import Level, Levels, level_file, read_level, write_level
 from semirobust.pruning.masks import Masks, Scope, prunable_of
 from semirobust.pruning.saliencies.base.saliency import AbstractSaliency
 from semirobust.pruning.saliencies.magnitude import Magnitude
@@ -109,7 +109,7 @@ class Lottery:
         on_level: Callable[[Level], None] | None = None,
         zeros: bool = False,
         progress: Progress = silent,
-    ) -> list[Level]:
+    ) -> Levels:
         """Run all levels on ``model``, whose weights now are those of the beginning; it ends as the last
         level.
 
@@ -136,7 +136,7 @@ class Lottery:
             )
         level_key = _key(key, self, training, digest(snapshot(model), images), seed)
         run = _Run(self, model, images.fitting(model), training, as_seed(seed), folder, level_key, zeros)
-        levels: list[Level] = []
+        levels = Levels()
         for number in range(self.levels + 1):
             level = run.read(number)
             if level is None:

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from lightning_fabric import Fabric
@@ -13,6 +14,9 @@ from semirobust.core.errors import InputError
 from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.shown import AbstractResult
+from semirobust.core.table import Cell, Table
+from semirobust.core.text import listed
 from semirobust.data.base.images import Images
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import device_of
@@ -22,6 +26,9 @@ from semirobust.methods.suffix import SuffixAdversarial
 from semirobust.procedures.harden import hardening
 from semirobust.training.training import Trained, Training, Validate
 from semirobust.training.validation import ValidationScores, as_scores
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["RHO", "Recovered", "Recovery", "Trial"]
 
@@ -58,8 +65,8 @@ class Trial:
         return max((log.metrics["robust"] for log in self.trained.logs), default=self.start.metrics["robust"])
 
 
-@dataclass(frozen=True)
-class Recovered:
+@dataclass(frozen=True, repr=False)
+class Recovered(AbstractResult):
     """What all trials at one cut found.
 
     Attributes:
@@ -73,6 +80,45 @@ class Recovered:
     aim: float
     reference: ValidationScores
     trials: tuple[Trial, ...]
+
+    def table(self) -> Table:
+        rows = []
+        for number, trial in enumerate(self.trials, 1):
+            epochs = len(trial.trained.logs)
+            start = trial.start.metrics["robust"]
+            rows.append((number, start, trial.best, trial.converged is not None, trial.converged, epochs))
+        back = sum(trial.converged is not None for trial in self.trials)
+        facts: dict[str, Cell] = {"aim": self.aim, "reference": self.reference.metrics["robust"]}
+        return Table(
+            f"{back} of {len(self.trials)} trial{'s' * (len(self.trials) != 1)} came back to {self.aim:.1%}"
+            f" under attack by training {listed(self.layers, 'layer')}; best minus reference"
+            f" {100 * self.difference:+.1f} points",
+            {
+                "trial": "count",
+                "start": "share",
+                "best": "share",
+                "recovered": "flag",
+                "epoch": "count",
+                "epochs": "count",
+            },
+            rows,
+            {**facts, "difference": self.difference, "layers": listed(self.layers, "layer")},
+            [
+                f"trial {number}: {trial.trained.stopped}"
+                for number, trial in enumerate(self.trials, 1)
+                if trial.trained.stopped
+            ],
+        )
+
+    @staticmethod
+    def drawn(table: Table) -> "Figure":
+        from semirobust.figures import Points, points
+
+        rows = [f"trial {number}" for number in table.column("trial")]
+        series = [Points(f"{name} of the trial", table.percent(name)) for name in ("start", "best")]
+        aim = table.facts["aim"]
+        references = [("aim", 100 * aim)] if isinstance(aim, float) else []
+        return points(rows, series, x_label="accuracy under attack, %", references=references)
 
     @property
     def difference(self) -> float:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from lightning_fabric import Fabric
@@ -23,6 +24,8 @@ from semirobust.core.processes import Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.settings import setting
+from semirobust.core.shown import AbstractResult
+from semirobust.core.table import Table
 from semirobust.data.base.images import Images
 from semirobust.fast.policy import Fast, check_fast
 from semirobust.layers.quiet import device_of
@@ -31,6 +34,7 @@ from semirobust.objectives.adversarial import Adversarial
 from semirobust.records.conditions import Conditions, spoken
 from semirobust.training import engine
 from semirobust.training.hooks import AbstractHook
+from semirobust.training.log import drawn_log, log_table
 from semirobust.training.run import Run
 from semirobust.training.schedules import schedule
 from semirobust.training.state import EpochLog, TrainState, digest
@@ -38,13 +42,16 @@ from semirobust.training.state_file import delete_previous, has_state, write_sta
 from semirobust.training.trainable import AbstractTrainable, All
 from semirobust.training.validation import Validate
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 __all__ = ["Trained", "Training", "Validate"]
 
 _ADVERSARIAL, _EVERYTHING = Adversarial(), All()
 
 
-@dataclass(frozen=True)
-class Trained:
+@dataclass(frozen=True, repr=False)
+class Trained(AbstractResult):
     """The result of a run.
 
     Attributes:
@@ -56,8 +63,8 @@ class Trained:
         notes: what else a reader should know.
     """
 
-    model: nn.Module = field(repr=False)
-    best: Mapping[str, Tensor] = field(repr=False)
+    model: nn.Module
+    best: Mapping[str, Tensor]
     best_epoch: int
     logs: tuple[EpochLog, ...]
     stopped: str
@@ -67,6 +74,13 @@ class Trained:
     def conditions(self) -> tuple[Conditions, ...]:
         """Those under which its epochs were computed, each once."""
         return tuple(dict.fromkeys(each for log in self.logs for each in log.conditions))
+
+    def table(self) -> Table:
+        return log_table(self.logs, self.best_epoch, self.stopped, self.notes)
+
+    @staticmethod
+    def drawn(table: Table) -> "Figure":
+        return drawn_log(table)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,11 +3,16 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from semirobust.core.errors import InputError
+from semirobust.core.shown import AbstractResult
+from semirobust.core.table import Table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Estimate", "Raw", "Verdict", "combine"]
 
@@ -43,8 +48,8 @@ class Raw:
     singletons: float = math.nan
 
 
-@dataclass(frozen=True)
-class Estimate:
+@dataclass(frozen=True, repr=False)
+class Estimate(AbstractResult):
     """Dependence between two variables, overall or within each class.
 
     Attributes:
@@ -66,11 +71,11 @@ class Estimate:
     unit: str
     value: float
     error: float
-    null: tuple[float, ...] = field(repr=False)
+    null: tuple[float, ...]
     ceiling: float
     singletons: float
     n: int
-    classes: Mapping[int, "Estimate"] = field(default_factory=dict, repr=False)
+    classes: Mapping[int, "Estimate"] = field(default_factory=dict)
     left_out: Mapping[int, str] = field(default_factory=dict)
 
     @property
@@ -152,6 +157,44 @@ class Estimate:
                 f"{self.measure}: it is no information and has no bits; use value, null_mean and excess"
             )
         return value
+
+    def table(self) -> Table:
+        parts = {"all": self, **{str(label): part for label, part in self.classes.items()}}
+        rows = [
+            (name, e.value, *e.interval, e.null_mean, e.excess, e.p_value if e.null else None, e.n, e.verdict)
+            for name, e in parts.items()
+        ]
+        unit = " bits" if self.unit == "bits" else ""
+        return Table(
+            f"{self.measure} {self.value:.3f}{unit}, excess over its null {self.excess:.3f}, of {self.n:,}"
+            f" examples: {self.verdict}",
+            {
+                "class": "text",
+                "value": "number",
+                "low": "number",
+                "high": "number",
+                "null": "number",
+                "excess": "number",
+                "p": "number",
+                "examples": "count",
+                "verdict": "text",
+            },
+            rows,
+            {"measure": self.measure, "unit": self.unit},
+            [f"class {label} is left out: {why}" for label, why in self.left_out.items()],
+        )
+
+    @staticmethod
+    def drawn(table: Table) -> "Figure":
+        from semirobust.figures import Points, points
+
+        unit = table.facts["unit"]
+        label = str(table.facts["measure"]) + ("" if unit == "1" else f" ({unit})")
+        names = [name if name == "all" else f"class {name}" for name in table.column("class")]
+        series = [Points("measured", table.column("value"), table.column("low"), table.column("high"))]
+        if any(value is not None for value in table.column("null")):
+            series.append(Points("permuted", table.column("null")))
+        return points(names, series, x_label=label, percent=False)
 
     def __str__(self) -> str:
         unit = " bits" if self.unit == "bits" else ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from semirobust.core.errors import InputError
 from semirobust.core.ours import write_out
 from semirobust.core.table import KINDS, Cell, Table
-from semirobust.core.text import unicode_all, unicode_only
+from semirobust.core.text import printable, unicode_all
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,7 @@ class AbstractResult(ABC):
         return self.called or type(self).__name__
 
     def __repr__(self) -> str:
-        return f"<{self.kind}: {unicode_only(self.table().said)}>"
+        return f"<{self.kind}: {printable(self.table().said)}>"
 
     def __str__(self) -> str:
         return self.table().text()

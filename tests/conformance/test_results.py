@@ -12,12 +12,12 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 import torch
-from tests.helpers import SmallResidual
 
 import semirobust
 import semirobust as sr
 from semirobust.core.shown import AbstractResult, read_result
 from semirobust.core.table import Table
+from tests.helpers import SmallResidual
 
 EVIL = "<script>alert('x')</script>&\"=1+1\x1b[31m"
 
@@ -45,6 +45,11 @@ def _model() -> torch.nn.Module:
 def _images() -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(1)
     return torch.rand(24, 3, 8, 8, generator=generator), torch.arange(24) % 3
+
+
+def _many() -> tuple[torch.Tensor, torch.Tensor]:
+    x, y = _images()
+    return torch.cat([x, x**2, 1 - x]), y.repeat(3)
 
 
 def _trained(epochs: int = 2):
@@ -75,13 +80,13 @@ def _recovered():
 
 
 def _scores():
-    return sr.semirobustness(_model(), *_images(), attack=sr.FGSM(sr.Linf(0.01)), layers=[1, 5])
+    return sr.semirobustness(_model(), *_images(), attack=sr.FGSM(sr.Linf(0.01)), layers=[1, 4])
 
 
 SAMPLES = {
     "Audit": lambda: sr.audit(_model(), _images(), sr.Linf(0.01), minutes=0.001),
     "Checks": lambda: sr.sanity_checks(_model(), *(part[:2] for part in _images()), sr.Linf(0.01)),
-    "ConnectivityResult": lambda: sr.connectivity(_model(), *_images(), dependence=sr.CKA()),
+    "ConnectivityResult": lambda: sr.connectivity(_model(), *_many(), dependence=sr.CKA()),
     "CriticalityResult": lambda: sr.criticality(_model(), *_images(), threat=sr.Linf(0.01)),
     "Estimate": lambda: sr.CKA()(_images()[0].flatten(1), _images()[0].flatten(1) ** 2),
     "Evaluation": lambda: sr.evaluate(_model(), *_images(), {EVIL: sr.FGSM(sr.Linf(0.01))}),
@@ -190,7 +195,8 @@ def test_it_draws_itself(result):
     assert isinstance(figure, Figure) and figure.axes
     # Of what was saved the same chart can be drawn.
     assert isinstance(type(result).drawn(result.table()), Figure)
-    assert figure._repr_png_().startswith(b"\x89PNG"), "a notebook shows it without pyplot"
+    picture, size = figure._repr_png_()  # a notebook shows it without pyplot
+    assert picture.startswith(b"\x89PNG") and size["width"] > 200
 
 
 def test_its_dataclass_leaves_the_repr_alone():
@@ -199,7 +205,9 @@ def test_its_dataclass_leaves_the_repr_alone():
 
 
 def test_a_table_tells_no_number_from_a_number(tmp_path):
-    table = Table("", {"x": "number", "s": "text"}, [(math.nan, "nan"), (math.inf, None), (np.float64(2), "b")])
+    table = Table(
+        "", {"x": "number", "s": "text"}, [(math.nan, "nan"), (math.inf, None), (np.float64(2), "b")]
+    )
     assert [row[0] for row in table.rows] == [None, math.inf, 2.0]
     assert "–" in table.text() and "inf" in table.text()
     with pytest.raises(RuntimeError):

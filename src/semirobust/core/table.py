@@ -1,4 +1,4 @@
-"""A table of plain values: what a result shows of itself in a terminal, a notebook, pandas or a spreadsheet."""
+"""A table of plain values: what a result shows of itself in a terminal, a notebook, pandas or a file."""
 
 import csv
 import html

@@ -139,9 +139,9 @@ def drawing() -> Iterator[None]:
 
 def canvas(width: float, height: float, rows: int = 1, columns: int = 1) -> "tuple[Figure, list[Axes]]":
     """A figure of so many inches and its axes, row by row."""
-    from matplotlib.figure import Figure
+    from semirobust.figures.notebook import Chart
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Chart(figsize=(width, height), layout="constrained")
     axes = figure.subplots(rows, columns, squeeze=False)
     return figure, list(axes.flat)
 

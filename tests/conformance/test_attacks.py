@@ -11,7 +11,7 @@ from semirobust.attacks import ATTACKS
 from semirobust.core.errors import InputError
 from semirobust.threats import NORMS, AbstractBall
 from semirobust.threats.base.ball import per_example
-from tests.helpers import SmallResidual, untouched
+from tests.helpers import SmallResidual
 
 EVERY = pytest.mark.parametrize("name", ATTACKS.names())
 EVERY_NORM = pytest.mark.parametrize("norm", NORMS.names())
@@ -43,44 +43,6 @@ def _model() -> nn.Module:
 
 @EVERY
 @EVERY_NORM
-@pytest.mark.parametrize("n", [1, 3, 17])
-def test_stays_in_the_ball_and_leaves_the_model_alone(name, norm, n):
-    model, attack = _model(), _attack(name, norm)
-    x, y = torch.rand(n, 3, 5, 5), torch.randint(0, 3, (n,))
-    x[0, 0] = 0
-    x[-1, -1] = 1
-    kept = x.clone()
-    with untouched(model):
-        x_adv = attack(model, x, y, seed=5)
-        fooling = attack.fool(model, x, y, seed=5)
-    assert (
-        torch.equal(x, kept) and x_adv.shape == x.shape and x_adv.dtype == x.dtype and not x_adv.requires_grad
-    )
-    assert attack.threat.contains(x, x_adv).all() and attack.threat.contains(x, fooling).all()
-    assert x_adv.is_contiguous()
-    assert name in MINIMISERS or not torch.equal(x_adv, x)
-
-
-@EVERY
-def test_equal_seeds_give_equal_results(name):
-    model, attack = _model(), _attack(name, "linf")
-    x, y = torch.rand(4, 3, 5, 5), torch.tensor([0, 1, 2, 0])
-    first = attack(model, x, y, seed=1)
-    torch.rand(10)
-    assert torch.equal(first, attack(model, x, y, seed=1))
-
-
-@EVERY
-@EVERY_NORM
-def test_no_room_means_no_change(name, norm):
-    if name in FREE:
-        return
-    x = torch.rand(3, 3, 5, 5)
-    assert torch.equal(_attack(name, norm, 0)(_model(), x, torch.tensor([0, 1, 2])), x)
-
-
-@EVERY
-@EVERY_NORM
 def test_raises_the_loss_of_most_examples(name, norm):
     if name in MINIMISERS:
         return
@@ -93,31 +55,6 @@ def test_raises_the_loss_of_most_examples(name, norm):
     loss = nn.CrossEntropyLoss(reduction="none")
     x_adv = _attack(name, norm, 0.1)(model, x, y)
     assert float((loss(model(x_adv), y) > loss(model(x), y)).float().mean()) > 0.9
-
-
-@EVERY
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16, torch.float16])
-def test_other_precisions_and_layouts(name, dtype):
-    model = _model().to(dtype)
-    x = torch.rand(3, 5, 5, 3).to(dtype).permute(0, 3, 1, 2)  # not contiguous
-    x_adv = _attack(name, "linf")(model, x, torch.tensor([0, 1, 2]))
-    assert x_adv.dtype == dtype
-    assert name in FREE or float((x_adv.double() - x.double()).abs().max()) <= 0.05 + 1e-9
-    for norm in ("l1", "l2"):
-        other = _attack(name, norm)
-        assert other.threat.contains(x, other(model, x, torch.tensor([0, 1, 2]))).all()
-
-
-@EVERY
-def test_the_quick_form_has_the_same_verdict(name):
-    torch.manual_seed(0)
-    model = _model()
-    x = torch.rand(60, 3, 5, 5)
-    y = model(x).argmax(1).detach()
-    attack = _attack(name, "linf", 0.1)
-    full = model(attack(model, x, y, seed=2)).argmax(1) != y
-    quick = model(attack.fool(model, x, y, seed=2)).argmax(1) != y
-    assert (quick | ~full).all()  # whoever ends fooled was fooled on the way
 
 
 BAD = {

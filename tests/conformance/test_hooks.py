@@ -57,32 +57,6 @@ def _interrupted(training, state, after):
         )
 
 
-@pytest.mark.parametrize("name", HOOKS.names())
-@pytest.mark.parametrize("after", [2, 3, 7])
-def test_a_resumed_run_equals_an_uninterrupted_one(name, after, tmp_path):
-    training = _training(HOOKS.make(name))
-    whole = training(_model(), _images(), seed=1, validate=_validate)
-    state = tmp_path / "state.safetensors"
-    _interrupted(training, state, after)
-    resumed = training(_model(), _images(), seed=1, validate=_validate, state_file=state)
-    assert _equal(whole.model.state_dict(), resumed.model.state_dict())
-    assert _equal(whole.best, resumed.best)
-    assert [(log.loss, log.metrics) for log in whole.logs] == [
-        (log.loss, log.metrics) for log in resumed.logs
-    ]
-
-
-@pytest.mark.parametrize("name", HOOKS.names())
-def test_a_hook_serves_many_runs(name):
-    """Its running state is not in it: the second run equals the first."""
-    hook = HOOKS.make(name)
-    before = copy.deepcopy(hook)
-    first, second = (_training(hook)(_model(), _images(), seed=1) for _ in range(2))
-    assert _equal(first.best, second.best) and hook == before
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        hook.something = 1
-
-
 def test_a_state_of_other_hooks_is_refused(tmp_path):
     state = tmp_path / "state.safetensors"
     _interrupted(_training(HOOKS.make("ema")), state, 2)

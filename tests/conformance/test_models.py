@@ -9,43 +9,9 @@ import semirobust as sr
 from semirobust.core.errors import InputError
 from semirobust.models import MODELS
 from semirobust.models.base.classifier import Normalised
-from tests.helpers import untouched
 
 NAMES = ["wrn_10_2" if name == "wrn_D_K" else name for name in MODELS.names()]
 EVERY = pytest.mark.parametrize("name", NAMES)
-
-
-@EVERY
-def test_forward_backward_and_layers(name):
-    size = 28 if name in ("mlp_300_100_100", "capacity_cnn") else 32
-    model = sr.build_model(name, num_classes=5, width=0.1, in_channels=1, image_size=size)
-    assert not model.training
-    x = torch.rand(3, 1, size, size, requires_grad=True)
-    logits = model(x)
-    assert logits.shape == (3, 5) and torch.isfinite(logits).all()
-    (slope,) = torch.autograd.grad(logits[:, 0].sum(), x)
-    assert float(slope.abs().sum()) > 0
-    with untouched(model):
-        layers = sr.layer_map(model, x.detach())
-    assert not layers.unassigned
-    assert sorted(p for layer in layers for p in layer.parameters) == sorted(
-        n for n, _ in model.named_parameters()
-    )
-
-
-@EVERY
-def test_seeds_decide_the_weights_and_nothing_else(name):
-    state = torch.get_rng_state()
-    first, again, other = (sr.build_model(name, width=0.05, seed=s).state_dict() for s in (1, 1, 2))
-    assert torch.equal(torch.get_rng_state(), state)
-    assert all(torch.equal(first[k], again[k]) for k in first)
-    assert any(not torch.equal(first[k], other[k]) for k in first)
-
-
-@EVERY
-def test_width_scales_the_network(name):
-    sizes = [sum(p.numel() for p in sr.build_model(name, width=w).parameters()) for w in (0.25, 0.5)]
-    assert sizes[0] < sizes[1]
 
 
 def test_normalisation_is_inside():

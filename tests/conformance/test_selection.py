@@ -18,20 +18,6 @@ def _scores(values):
     )
 
 
-@EVERY
-@pytest.mark.parametrize("k", [1, 3, 6])
-def test_a_subset_of_the_right_size_without_the_classifier(name, k):
-    chosen = SELECTIONS.make(name, {"k": k})(_scores([1, 5, 2, 2, 9, 4, 99]), Seed(("a",)))
-    assert len(set(chosen)) == k and list(chosen) == sorted(chosen) and 7 not in chosen
-
-
-@EVERY
-def test_scale_does_not_matter(name):
-    selection = SELECTIONS.make(name, {"k": 2})
-    scores, scaled = [1, 5, 2, 7, 3], [10, 50, 20, 70, 30]
-    assert selection(_scores(scores), Seed(("a",))) == selection(_scores(scaled), Seed(("a",)))
-
-
 def test_by_hand():
     scores, seed = _scores([3, 1, 4, 1, 5, 9, 2]), Seed(("a",))
     assert SELECTIONS.make("top", {"k": 2})(scores, seed) == (5, 6)

@@ -75,6 +75,16 @@ class Registry(Generic[T]):
 
         return add
 
+    def alone(self, name: str, member: Callable[..., T]) -> "Registry[T]":
+        """A registry of this family that holds ``member`` and nothing else.
+
+        Raises:
+            InputError: it is no member of this family.
+        """
+        other: Registry[T] = Registry(self.family, self.package, group=self.group)
+        other._members[name], other._loaded = self._fitting(member, name), True
+        return other
+
     def names(self) -> tuple[str, ...]:
         """All names, sorted; a pattern appears under its display name."""
         self._load()

@@ -57,6 +57,19 @@ def test_units(name):
 
 
 @EVERY
+def test_equal_seeds_give_equal_estimates_and_leave_the_global_state_alone(name):
+    x, y = _pair(d=20)
+    measure = _make(name, permutations=3)
+    before, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()  # noqa: NPY002
+    first, again, other = measure(x, y, seed=1), measure(x, y, seed=1), measure(x, y, seed=2)
+    assert torch.equal(before, torch.get_rng_state()) and (numbers == np.random.get_state()[1]).all()  # noqa: NPY002
+    assert (first.value, first.null) == (again.value, again.null) and (first.value, first.null) != (
+        other.value,
+        other.null,
+    )
+
+
+@EVERY
 def test_given_the_class_it_is_the_weighted_mean_over_classes(name):
     x, y = _pair(n=180)
     labels = torch.tensor([0] * 90 + [2] * 45 + [5] * 41 + [7] * 4)[

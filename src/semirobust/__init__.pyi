@@ -33,6 +33,8 @@ from .evaluation.sanity import sanity_checks as sanity_checks
 from .evaluation.sweep import sweep as sweep
 from .evaluation.transfer import transfer as transfer
 from .experiments.families import register as register
+from .experiments.loaded import load_run as load_run
+from .experiments.saved_result import load_result as load_result
 from .layers.features import features as features
 from .layers.features import forward_to as forward_to
 from .layers.freeze import frozen as frozen
@@ -125,6 +127,8 @@ __all__ = [
     "load_checkpoint",
     "load_data",
     "load_plugin",
+    "load_result",
+    "load_run",
     "only_trainable",
     "performance_bounds",
     "register",

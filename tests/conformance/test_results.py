@@ -6,8 +6,10 @@ import json
 import math
 import pkgutil
 import re
+import tempfile
 from functools import cache
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +17,9 @@ import torch
 
 import semirobust
 import semirobust as sr
-from semirobust.core.shown import AbstractResult, read_result
+from semirobust.core.shown import RESULTS, AbstractResult, read_result
 from semirobust.core.table import Table
+from semirobust.experiments.saved_result import SavedResult
 from tests.helpers import SmallResidual
 
 EVIL = "<script>alert('x')</script>&\"=1+1\x1b[31m"
@@ -83,6 +86,21 @@ def _scores():
     return sr.semirobustness(_model(), *_images(), attack=sr.FGSM(sr.Linf(0.01)), layers=[1, 4])
 
 
+@cache
+def _run():
+    """A run folder is read, and then it may go."""
+    with tempfile.TemporaryDirectory() as folder:
+        from semirobust.experiments import build_subject, harden_subject, read_recipe, train
+
+        small = {"model.name": "resnet8", "model.width": 0.25, "data.train": 60, "data.test": 10}
+        few = {"harden.epochs": 1, "harden.attack": "pgd-1", "train.epochs": 1, "train.attack": "fgsm"}
+        more = {"evaluate.attacks": ["fgsm"], "evaluate.checks": 0, "profile.examples": 10}
+        base, hard = Path(folder, "base"), Path(folder, "hard")
+        train(read_recipe(None, small | few | more), base)
+        harden_subject(build_subject(str(base), None, None, None, {}), hard)
+        return sr.load_run(hard)
+
+
 SAMPLES = {
     "Audit": lambda: sr.audit(_model(), _images(), sr.Linf(0.01), minutes=0.001),
     "Checks": lambda: sr.sanity_checks(_model(), *(part[:2] for part in _images()), sr.Linf(0.01)),
@@ -98,13 +116,17 @@ SAMPLES = {
     "StabilityResult": lambda: sr.stability(
         _model(), *_images(), threat=sr.Linf(0.01), batches=(4, 8), draws=4, attacks=2
     ),
+    "LoadedRun": _run,
+    "Numbers": lambda: _run().numbers,
+    "SavedResult": lambda: SavedResult("Evaluation", sr.evaluate(_model(), *_images()).table()),
+    "TrainingLog": lambda: _run().log,
     "Summary": lambda: sr.evaluate(_model(), *_images()).summary(),
     "Sweep": lambda: sr.sweep(_model(), *_images(), sr.FGSM(sr.Linf(0.01)), [0.01, 0.02]),
     "Trained": _trained,
     "Transfer": lambda: sr.transfer({"one": _model(), EVIL: _model()}, *_images(), sr.FGSM(sr.Linf(0.01))),
     "Usefulness": lambda: sr.usefulness(_model(), *_images(), threat=sr.Linf(0.01)),
 }
-WORDS = {"Checks"}  # that have no chart
+WORDS = {"Checks", "Numbers"}  # that have no chart
 
 
 @cache
@@ -123,7 +145,7 @@ def result(request):
 
 def test_it_is_short_in_a_line(result):
     said = repr(result)
-    assert said.startswith(f"<{type(result).__name__}: ") and said.endswith(">")
+    assert said.startswith(f"<{result.kind}: ") and said.endswith(">")
     assert "\n" not in said and "\x1b" not in said and len(said) < 400
     assert "tensor" not in said and "array(" not in said
 
@@ -165,7 +187,7 @@ def test_a_notebook_shows_an_accessible_table(result):
 def test_a_frame_has_its_rows(result):
     table, frame = result.table(), result.to_frame()
     assert list(frame.columns) == list(table.columns) and len(frame) == len(table.rows)
-    assert frame.attrs["result"] == type(result).__name__
+    assert frame.attrs["result"] == result.kind
     for name, kind in table.columns.items():
         if kind in ("number", "share") and len(frame):
             assert frame[name].dtype == np.float64
@@ -176,7 +198,7 @@ def test_a_frame_has_its_rows(result):
 def test_what_is_saved_is_read_again(result, tmp_path):
     path = result.save(tmp_path / "result.json")
     kind, table = read_result(json.loads(path.read_text()))
-    assert (kind, table) == (type(result).__name__, result.table())
+    assert (kind, table) == (result.kind, result.table())
     assert result.save(path) == path  # in place of its own
     rows = list(csv.reader(result.save(tmp_path / "result.csv").read_text().splitlines()))
     assert rows[0] == list(table.columns)
@@ -194,7 +216,7 @@ def test_it_draws_itself(result):
     figure = result.plot()
     assert isinstance(figure, Figure) and figure.axes
     # Of what was saved the same chart can be drawn.
-    assert isinstance(type(result).drawn(result.table()), Figure)
+    assert isinstance(RESULTS[result.kind].drawn(result.table()), Figure)
     picture, size = figure._repr_png_()  # a notebook shows it without pyplot
     assert picture.startswith(b"\x89PNG") and size["width"] > 200
 

@@ -4,7 +4,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from semirobust.core.errors import InputError
 from semirobust.core.ours import write_out
@@ -31,9 +31,6 @@ class AbstractResult(ABC):
     A dataclass that is one is made with ``repr=False``.
     """
 
-    called: ClassVar[str] = ""
-    """What it is called; its class where empty."""
-
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         RESULTS[cls.__name__] = cls
@@ -50,7 +47,7 @@ class AbstractResult(ABC):
     @property
     def kind(self) -> str:
         """What kind of result it is: the name of its class."""
-        return self.called or type(self).__name__
+        return type(self).__name__
 
     def __repr__(self) -> str:
         return f"<{self.kind}: {printable(self.table().said)}>"

@@ -23,7 +23,17 @@ from semirobust.models.checkpoint import save_model
 from semirobust.records.origin import config_hash
 from semirobust.records.store import AnyRecord, stage_files
 
-__all__ = ["MODEL_FILE", "check_weights", "is_run", "prepare_folder", "read_run", "save_run", "write_stage"]
+__all__ = [
+    "MODEL_FILE",
+    "SETTINGS_FILE",
+    "check_weights",
+    "is_run",
+    "prepare_folder",
+    "read_run",
+    "save_run",
+    "stage_of",
+    "write_stage",
+]
 
 MODEL_FILE, SETTINGS_FILE = "model.safetensors", "settings.json"
 _CHECKSUM = "sum"
@@ -49,6 +59,14 @@ def read_run(folder: Path) -> tuple[Recipe, ModelSpec]:
         reason = type(error).__name__
         text = f"{folder}: expected the settings of a run, got a file that cannot be read ({reason})"
         raise InputError(text) from None
+
+
+def stage_of(folder: Path) -> str:
+    """The command that left its run in ``folder``; empty where its settings do not say."""
+    try:
+        return str(read_json(folder / SETTINGS_FILE).get("stage") or "")
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def prepare_folder(folder: Path, stage: str) -> Path:

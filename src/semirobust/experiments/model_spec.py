@@ -23,7 +23,15 @@ from semirobust.zoo.base.grey import FromGrey
 from semirobust.zoo.base.named import build_named, card_of, from_zoo, source_of
 from semirobust.zoo.base.source import Card, Wanted
 
-__all__ = ["ModelSpec", "at_its_size", "fresh_spec", "has_own_weights", "passed_on", "spec_for"]
+__all__ = [
+    "ModelSpec",
+    "at_its_size",
+    "fresh_spec",
+    "has_own_weights",
+    "named_again",
+    "passed_on",
+    "spec_for",
+]
 
 _RESERVED = {"name", "num_classes", "width", "in_channels", "image_size", "mean", "std", "seed"}
 # Options of networks of other libraries that are ours to read.
@@ -111,6 +119,16 @@ class ModelSpec:
         output = int(self.output) if re.fullmatch(r"-?\d+", self.output) else self.output
         model = as_classifier(model, output=output, mean=self.mean or None, std=self.std or None)
         return in_eval(FromGrey(model, _COLOURS)) if self.from_grey else model
+
+
+def named_again(spec: ModelSpec) -> tuple[str | None, dict[str, Any]]:
+    """What ``build_subject`` takes as ``model`` and ``changes`` for another run of the same build, which has
+    been named once.
+    """
+    if not from_zoo(spec.name):
+        return None, {}
+    own = source_of(spec.name)[0].named_by_files
+    return spec.name, {} if own else {f"model.options.{key}": value for key, value in spec.options.items()}
 
 
 def has_own_weights(settings: Model, *, default: bool = True) -> bool:

@@ -21,7 +21,14 @@ from semirobust.experiments.class_names import IN_ORDER, given_names, names_besi
 from semirobust.experiments.folder import MODEL_FILE, SETTINGS_FILE, check_weights, is_run, read_run
 from semirobust.experiments.identity import networks_in
 from semirobust.experiments.inputs import Inputs
-from semirobust.experiments.model_spec import ModelSpec, at_its_size, has_own_weights, passed_on, spec_for
+from semirobust.experiments.model_spec import (
+    ModelSpec,
+    at_its_size,
+    has_own_weights,
+    named_again,
+    passed_on,
+    spec_for,
+)
 from semirobust.experiments.outputs import check_same_outputs, naming
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.sections import Model
@@ -34,10 +41,13 @@ from semirobust.zoo.base.named import from_zoo, source_of
 __all__ = [
     "Subject",
     "build_subject",
+    "built_from",
     "check_fits",
     "check_out",
     "check_same_classes",
     "check_split",
+    "check_typed",
+    "labelled",
     "named_again",
 ]
 
@@ -129,7 +139,7 @@ def build_subject(
         spec, network = _with_weights(recipe.model, inputs.splits, checkpoint)
         said = notes()
     spec = replace(spec, classes=spec.classes or names_beside(checkpoint))
-    return _named(Subject(network, spec, recipe, None, None, inputs, said))
+    return labelled(Subject(network, spec, recipe, None, None, inputs, said))
 
 
 def _no_run(folder: Path) -> str:
@@ -179,7 +189,7 @@ def _as_it_comes(recipe: Recipe) -> Subject:
         note = f"{name} has random weights, since model.options.pretrained is false"
     else:
         note = f"{name} has the weights that it came with, since no --checkpoint was given"
-    return _named(Subject(network, spec, recipe, None, None, inputs, (note,)))
+    return labelled(Subject(network, spec, recipe, None, None, inputs, (note,)))
 
 
 def _no_file(key: str) -> InputError:
@@ -202,7 +212,7 @@ def _with_weights(model: Model, splits: Splits, checkpoint: Path) -> tuple[Model
     raise reasons[0]
 
 
-def _named(subject: Subject) -> Subject:
+def labelled(subject: Subject) -> Subject:
     """The subject with its images labelled by the outputs of its network."""
     splits, typed = subject.inputs.splits, subject.recipe.model.classes
     with noting():
@@ -249,7 +259,7 @@ def _from_run(
     with noting():
         base, spec = read_run(folder)
         changed = notes()
-    _check_typed(folder, spec, model, changes)
+    check_typed(folder, spec, model, changes)
     if model is not None and model != spec.name:
         raise InputError(f"model: {folder} holds a {spec.name}, got --model {model}")
     recipe = read_recipe(recipe_file, changes, base)
@@ -265,7 +275,7 @@ def _from_run(
     if alike != base.model:
         raise InputError(f"model: {folder} says how its model is built; leave out what builds another")
     file = checkpoint or folder / MODEL_FILE
-    built = _built(folder, spec, file, offline=model is None)
+    built = built_from(folder, spec, file, offline=model is None)
     key = recipe.model.checkpoint_key
     if key and checkpoint is None and key != base.model.checkpoint_key:
         raise _no_file(key)
@@ -285,10 +295,10 @@ def _from_run(
         spec = replace(spec, classes=names_of(inputs.splits.classes, spec.num_classes))
     if recipe.model.classes == base.model.classes:  # its names are those of its spec
         recipe = read_recipe(None, {"model.classes": []}, recipe)
-    return _named(Subject(network, spec, recipe, folder, base, inputs, (*changed, *said)))
+    return labelled(Subject(network, spec, recipe, folder, base, inputs, (*changed, *said)))
 
 
-def _check_typed(folder: Path, spec: ModelSpec, model: str | None, changes: Mapping[str, Any]) -> None:
+def check_typed(folder: Path, spec: ModelSpec, model: str | None, changes: Mapping[str, Any]) -> None:
     """Raises ``InputError`` where the model of a run is the user's own code and is not named again with all
     that is given to it.
     """
@@ -305,17 +315,7 @@ def _check_typed(folder: Path, spec: ModelSpec, model: str | None, changes: Mapp
     )
 
 
-def named_again(spec: ModelSpec) -> tuple[str | None, dict[str, Any]]:
-    """What :func:`build_subject` takes as ``model`` and ``changes`` for another run of the same build, which
-    has been named once.
-    """
-    if not from_zoo(spec.name):
-        return None, {}
-    own = source_of(spec.name)[0].named_by_files
-    return spec.name, {} if own else {f"model.options.{key}": value for key, value in spec.options.items()}
-
-
-def _built(folder: Path, spec: ModelSpec, weights: Path, *, offline: bool) -> nn.Module:
+def built_from(folder: Path, spec: ModelSpec, weights: Path, *, offline: bool) -> nn.Module:
     """The network that a file speaks of, which may have any number in it."""
     try:
         return build_small(spec, weights, offline=offline)

@@ -1,19 +1,83 @@
 """The log of a training as a table and a chart."""
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from semirobust.core.shown import AbstractResult
 from semirobust.core.table import Cell, Kind, Table
 from semirobust.core.text import listed
+from semirobust.layers.scores import ScoreName
+from semirobust.records.schema import Number, Quantity
 from semirobust.training.state import EpochLog
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["drawn_log", "log_table"]
+__all__ = ["OF_TRAINING", "TrainingLog", "drawn_log", "log_table"]
 
 _SHARES = ("clean", "robust")
 """Scores of validation that are accuracies."""
+_OF_EPOCH = {
+    Quantity.TRAINING_LOSS: "loss",
+    Quantity.LEARNING_RATE: "learning_rate",
+    Quantity.EPOCH_SECONDS: "seconds",
+    Quantity.TRAINED_PARAMETERS: "trained_parameters",
+}
+_SCORES = {Quantity.VALIDATION_CLEAN: "clean", Quantity.VALIDATION_ROBUST: "robust"}
+OF_TRAINING = frozenset({*_OF_EPOCH, *_SCORES, Quantity.TRAINED_LAYER, Quantity.VALIDATION_MEASURE})
+"""Quantities of the epochs of a training."""
+
+
+@dataclass(frozen=True, repr=False)
+class TrainingLog(AbstractResult):
+    """The epochs of a training, as a run folder keeps them.
+
+    Attributes:
+        logs: one entry an epoch.
+        best_epoch: the one whose weights were kept, from 1; 0 for the weights it started from.
+    """
+
+    logs: tuple[EpochLog, ...]
+    best_epoch: int
+
+    @classmethod
+    def of_numbers(cls, numbers: Sequence[Number], best_epoch: int) -> "TrainingLog":
+        """From the records of one training."""
+        logs = []
+        for epoch in sorted({n.about.epoch for n in numbers if n.about.epoch is not None}):
+            here = [n for n in numbers if n.about.epoch == epoch]
+            values = {_OF_EPOCH[n.quantity]: n.value for n in here if n.quantity in _OF_EPOCH}
+            if "loss" not in values:
+                continue  # before training
+            layers = tuple(sorted({n.about.layer or 0 for n in here if n.quantity is Quantity.TRAINED_LAYER}))
+            by_layer: dict[ScoreName, dict[int, float]] = {}
+            for n in here:
+                if n.quantity is Quantity.VALIDATION_MEASURE and n.about.layer is not None:
+                    key = ScoreName(n.about.measure or "", n.about.part or "")
+                    by_layer.setdefault(key, {})[n.about.layer] = n.value
+            logs.append(
+                EpochLog(
+                    epoch,
+                    values["loss"],
+                    values.get("learning_rate", math.nan),
+                    values.get("seconds", math.nan),
+                    layers or None,
+                    False,
+                    int(values.get("trained_parameters", 0)),
+                    {_SCORES[n.quantity]: n.value for n in here if n.quantity in _SCORES},
+                    by_layer,
+                )
+            )
+        return cls(tuple(logs), best_epoch)
+
+    def table(self) -> Table:
+        return log_table(self.logs, self.best_epoch)
+
+    @staticmethod
+    def drawn(table: Table) -> "Figure":
+        return drawn_log(table)
 
 
 def log_table(

@@ -28,6 +28,7 @@ from semirobust.experiments.comparison import (
     without_control,
 )
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
+from semirobust.experiments.kept_weights import keep_arm
 from semirobust.experiments.provenance import layer_entries, notes_on, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.run_lock import claims_out
@@ -116,6 +117,10 @@ def harden_subject(
         )
         found, models = run_arms(start, arms, budget, trial, progress=progress)
         records += found
+        if fabric.is_global_zero:
+            for name, model in models.items():
+                if (name, number) != (arms[0].name, 0):  # which is the network of the run
+                    keep_arm(out, model, name, number, at.config)
         if number == 0 and fabric.is_global_zero:
             save_run(out, models[arms[0].name], subject.spec, recipe, "harden")
             records += example_pictures(

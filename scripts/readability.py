@@ -136,9 +136,9 @@ def cells(text: str) -> list[str]:
 
 
 def long_lines(text: str) -> list[str]:
-    """Lines over 110 characters outside of code and tables; what cannot be broken, as a link, counts too."""
+    """Lines over 110 characters outside of code, tables and pictures; a link that cannot be broken counts."""
     lines = _without_code(text).splitlines()
-    return [line for line in lines if len(line) > LONGEST_LINE and not line.lstrip().startswith("|")]
+    return [line for line in lines if len(line) > LONGEST_LINE and not line.lstrip().startswith(("|", "!["))]
 
 
 def read(path: Path, root: Path = ROOT) -> Page:

@@ -82,8 +82,9 @@ def render_kinds() -> str:
     return (
         "# What is not as it should be, and what happens then\n\n"
         "Drawn from the tests: each row is one that shows it.\n"
-        "A number may be missing, with a reason; it is never wrong without one. What is refused is refused in one\n"
-        f"sentence, with exit code 2 on the command line. {count} kinds.\n\n{tables}"
+        "A number may be missing, with a reason.\nIt is never wrong without one.\n"
+        "What is refused is refused in one sentence, with exit code 2 on the command line.\n"
+        f"There are {count} kinds.\n\n{tables}"
     )
 
 
@@ -93,6 +94,7 @@ def render_attempts() -> str:
     return (
         "# Each promise, and what was tried against it\n\n"
         "Drawn from the tests: each row is one that tries it, with every run of the suite.\n"
-        "The threat model is in [SECURITY.md](../../SECURITY.md), the long tests in [promises](../explanation/promises.md).\n"
-        f"{count} attempts.\n\n{tables}"
+        "The threat model is in [SECURITY.md](../../SECURITY.md).\n"
+        "The long tests are in [promises](../explanation/promises.md).\n"
+        f"There are {count} attempts.\n\n{tables}"
     )

@@ -12,8 +12,8 @@ from .criteria import index_name
 __all__ = ["drift", "index", "overfitting", "seeds_of", "stability"]
 
 
-def overfitting(source: Source) -> str:
-    """How far the base's robust accuracy fell behind its best epoch, on held-out images."""
+def overfitting(source: Source) -> tuple[str, ...]:
+    """In sentences, how far the base's robust accuracy fell behind its best epoch, on held-out images."""
     falls, epochs = dict[int, float](), dict[int, float]()
     for seed in seeds_of(source):
         robust = _by_epoch(source, Quantity.VALIDATION_ROBUST, seed)
@@ -21,13 +21,13 @@ def overfitting(source: Source) -> str:
             best = max(robust, key=lambda epoch: robust[epoch])
             falls[seed], epochs[seed] = robust[max(robust)] - robust[best], float(best)
     if not falls:
-        return "–"
+        return ("–",)
     last = max(n.about.epoch or 0 for n in source.of(Quantity.VALIDATION_ROBUST, unit="base"))
     ends = {seed: _by_epoch(source, Quantity.TRAINING_LOSS, seed)[last] for seed in falls}
     return (
-        f"On held-out images the base's accuracy under attack after its last epoch, {last}, is"
-        f" {points(Seeds(falls))} points from its best one, which is epoch {plain(Seeds(epochs), 0)}; its"
-        f" loss on the training images ends at {plain(Seeds(ends))} nats."
+        f"On held-out images the base's best epoch under attack is {plain(Seeds(epochs), 0)}.",
+        f"After its last one, {last}, accuracy is {points(Seeds(falls))} points from that.",
+        f"Its loss on the training images ends at {plain(Seeds(ends))} nats.",
     )
 
 

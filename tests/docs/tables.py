@@ -29,7 +29,8 @@ def _row(family: Registry, name: str) -> str:
 def render() -> str:
     """The page as it should be."""
     parts = [
-        "# Methods by name\n\nDrawn from the code; formulas, units and sources stand in each docstring.\n"
+        "# Methods by name\n\nDrawn from the code.\nFormulas, units and sources stand in each docstring"
+        " ([attacks](api/attacks.md), [training](api/training.md)).\n"
     ]
     for title, family in FAMILIES.values():
         rows = "\n".join(_row(family, name) for name in family.names())
@@ -46,9 +47,9 @@ def _cell(text: str) -> str:
 def render_settings() -> str:
     """The page of settings as it should be."""
     parts = [
-        "# Settings\n\nDrawn from the code, as `semirobust settings` is. A recipe (`--recipe FILE.toml`) has these"
-        " sections; `--set train.epochs=5` sets one,\nand every setting of a command's own section is a flag of"
-        ' it. Numbers may be fractions: `"8/255"`.\n'
+        "# Settings\n\nDrawn from the code, as `semirobust settings` is.\n"
+        "A recipe (`--recipe FILE.toml`) has these sections.\n`--set train.epochs=5` sets one, and every setting of a"
+        " command's own section is a flag of it.\nNumbers may be fractions, such as `\"8/255\"`.\n"
     ]
     used: dict[str, Registry] = {}
     for name, section in SECTIONS.items():
@@ -85,7 +86,8 @@ def render_limits() -> str:
     ]
     return (
         "# What a file may cost\n\n"
-        "Drawn from `core/budget.py`, where every limit of every reader stands; in bytes where nothing else is said.\n"
+        "Drawn from `core/budget.py`, where every limit of every reader stands.\n"
+        "They are in bytes where nothing else is said.\n"
         "They are against small and lying files. What a large file holds in truth is read.\n\n"
         "| limit | value | of |\n|---|---|---|\n" + "\n".join(rows) + "\n"
     )

@@ -49,7 +49,7 @@ def render_settings() -> str:
     parts = [
         "# Settings\n\nDrawn from the code, as `semirobust settings` is.\n"
         "A recipe (`--recipe FILE.toml`) has these sections.\n`--set train.epochs=5` sets one, and every setting of a"
-        " command's own section is a flag of it.\nNumbers may be fractions, such as `\"8/255\"`.\n"
+        ' command\'s own section is a flag of it.\nNumbers may be fractions, such as `"8/255"`.\n'
     ]
     used: dict[str, Registry] = {}
     for name, section in SECTIONS.items():

@@ -10,7 +10,7 @@ _KEPT = [path for path in pages() if path.name not in ("README.md", "CHANGELOG.m
 @pytest.mark.parametrize("path", _KEPT, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_page_keeps_the_line(path):
     text = path.read_text(encoding="utf-8")
-    assert not long_lines(text)
+    assert not long_lines(text), f"run `python -m scripts.readability --wrap {path}`"
     assert not [s for s in (*sentences(text), *cells(text)) if words(s) > _LONGEST]
 
 

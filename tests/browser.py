@@ -88,8 +88,7 @@ class Page:
             for event in self.events
             if event["method"] in ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
         ]
-        # Plotly gives a rectangle a negative width where labels leave it no room: nothing is drawn.
-        return [text for text in told if "favicon" not in text and "'source': 'rendering'" not in text]
+        return [text for text in told if "favicon" not in text]
 
     def requests(self) -> list[str]:
         """Addresses beyond the page itself and what is written in it."""

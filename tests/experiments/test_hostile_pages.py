@@ -119,34 +119,21 @@ def _folder(where, texts):
 USED = """(async () => {
   const wait = t => new Promise(done => setTimeout(done, t));
   document.querySelectorAll("details").forEach(d => d.open = true);
-  for (const chart of document.querySelectorAll(".js-plotly-plot")) {
-    for (let curve = 0; curve < chart.data.length; curve++) {
-      const plot = (chart.data[curve].xaxis || "x") + (chart.data[curve].yaxis || "y");
-      try { Plotly.Fx.hover(chart, [{curveNumber: curve, pointNumber: 0}], plot); } catch (e) { }
-      await wait(5);
-    }
-    for (const toggle of [...chart.querySelectorAll(".legendtoggle")].slice(0, 3)) {
-      toggle.dispatchEvent(new MouseEvent("mousedown", {bubbles: true}));
-      toggle.dispatchEvent(new MouseEvent("mouseup", {bubbles: true}));
-      await wait(5);
-    }
-    Plotly.relayout(chart, {width: 600});
-  }
   for (const element of document.querySelectorAll("body *")) {
     for (const kind of ["mouseover", "mouseenter", "focus", "click"])
-      if (!element.closest("summary, .js-plotly-plot")) element.dispatchEvent(new MouseEvent(kind));
+      if (!element.closest("summary, nav")) element.dispatchEvent(new MouseEvent(kind));
   }
   await wait(300);
-  const bad = "a[href], iframe, object, embed, base, form, link, [onload], [onerror], [onmouseover]";
-  return {charts: document.querySelectorAll(".js-plotly-plot .main-svg").length, ran: window.ran || 0,
-    title: document.title, bad: document.querySelectorAll(bad).length,
-    hovered: document.querySelectorAll(".hoverlayer text").length, text: document.body.innerText};
+  const bad = "a[href]:not([href^='#']), svg a, image:not([href^='data:image/png;base64,']), foreignObject, iframe, object, embed, base, form, link, [onload], [onerror], [onmouseover]";
+  return {charts: document.querySelectorAll("figure.chart svg.wide").length, ran: window.ran || 0,
+    title: document.title, bad: document.querySelectorAll(bad).length, text: document.body.innerText,
+    drawn: [...document.querySelectorAll("svg text")].map(t => t.textContent).join(" ")};
 })()"""
 
 
 @needs_browser
 @attempt(
-    "Records whose every text is HTML, Plotly's pseudo-HTML, a template, LaTeX, an entity, an event or the end of a"
+    "Records whose every text is HTML, a template, LaTeX, an entity, an event or the end of a"
     " script, opened in a browser, pointed at and clicked",
     "it is shown as it was written; no request leaves, no script runs, no link or frame is there",
     promise="fetched",
@@ -161,9 +148,10 @@ def test_hostile_records_in_a_browser(tmp_path):
             found = page.run(USED)
             assert found["ran"] == 0 and found["title"] != "ran" and found["bad"] == 0
             assert not page.requests() and not asked
-            assert found["charts"] >= 12 and found["hovered"] > 0
+            assert found["charts"] >= 7
             assert not page.problems()
             assert "<a href=" in found["text"] and "%{customdata}" in found["text"]
+            assert "<a href=" in found["drawn"] and "$" in found["drawn"]
 
 
 @needs_browser
@@ -204,13 +192,8 @@ def test_a_page_says_first_what_it_may_do(tmp_path):
     page = write_report([_folder(tmp_path / "run", ["plain"])], tmp_path / "r.html").read_text()
     assert page.index("Content-Security-Policy") < page.index("<style") < page.index("<script")
     policy = page.split('Security-Policy" content="', 1)[1].split('"', 1)[0]
-    assert (
-        "default-src 'none'" in policy
-        and policy.count("unsafe") == 1
-        and "style-src-attr 'unsafe" in policy
-        and "http" not in policy
-    )
-    assert " style=" not in page.replace(page[page.index("<script>") : page.index("</script>")], "")
+    assert "default-src 'none'" in policy and "unsafe" not in policy and "http" not in policy
+    assert " style=" not in page
 
 
 @attempt(

@@ -84,8 +84,8 @@ def layer_bars(
             _numbers(axes, values, low, high, base)
         _names(axes, labels, place)
         axes.grid(visible=False, axis="x")
-        axes.set_xlabel(x_label)
-        axes.set_ylabel(y_label)
+        axes.set_xlabel(shown(x_label, 80))
+        axes.set_ylabel(shown(y_label, 80))
         if title:
             axes.set_title(shown(title, 80), loc="left")
         legend_above(axes, width, least=1 if behind or marked else 2)

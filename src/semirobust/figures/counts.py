@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Panel", "histograms"]
 
+_FEWEST = 10  # bars in a histogram, of however few numbers
+
 
 @dataclass(frozen=True)
 class Panel:
@@ -53,7 +55,7 @@ def histograms(
     Args:
         panels: what to draw.
         y_label, x_label: what is counted, and over what.
-        bins: bars in each.
+        bins: bars in each at most, fewer of few numbers.
         zero: mark 0.
         width: in inches; the height fits the panels.
     """
@@ -67,8 +69,8 @@ def histograms(
                 name: [v for v in plottable(values) if v == v] for name, values in panel.values.items()
             }
             everything = [v for values in numbers.values() for v in values]
-            edges = _edges(everything, bins)
-            for name, values in numbers.items():
+            edges = _edges(everything, min(bins, max(_FEWEST, len(everything) // 4)))
+            for name, values in numbers.items() if everything else ():
                 i = names.index(name)
                 place.hist(
                     values, bins=edges, histtype="stepfilled", color=SERIES[i % len(SERIES)],
@@ -80,7 +82,7 @@ def histograms(
                 place.axvline(0, color=SOFT, linestyle=STROKES["dotted"], linewidth=1.2)
             place.set_title(shown(panel.title, 60 if width > 5 else 44), loc="left", fontsize=9.5)
             place.set_ylabel(y_label if at % columns == 0 else "")
-            place.set_xlabel(x_label)
+            place.set_xlabel(shown(x_label, 80))
         for place in axes[len(panels) :]:
             place.set_visible(False)
         legend_above(axes[0], width)

@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Curve", "lines"]
+__all__ = ["Curve", "Stroke", "lines"]
+
+Stroke = Literal["solid", "dashed", "dotted"]
 
 _MARKED = 40  # points on a line, more of which would hide it under their marks
 
@@ -50,7 +52,7 @@ class Curve:
     low: Sequence[float] = ()
     high: Sequence[float] = ()
     group: int | None = None
-    stroke: Literal["solid", "dashed", "dotted"] = "solid"
+    stroke: Stroke = "solid"
 
 
 def lines(
@@ -89,9 +91,9 @@ def lines(
                 axes.text(1.0, level, said, transform=where, ha="right", va="bottom", color=INK, fontsize=9)
         _axes(axes, [x for curve in curves for x in curve.x], x_scale, x_label, width)
         if percent:
-            percent_axis(axes.yaxis, y_label)
+            percent_axis(axes.yaxis, shown(y_label, 80))
         else:
-            axes.set_ylabel(y_label)
+            axes.set_ylabel(shown(y_label, 80))
         if title:
             axes.set_title(shown(title, 80), loc="left")
         legend_above(axes, width)
@@ -121,7 +123,7 @@ def _label(name: str) -> str:
 
 
 def _axes(axes: "Axes", x: Sequence[float], scale: str, label: str, width: float) -> None:
-    axes.set_xlabel(label)
+    axes.set_xlabel(shown(label, 80))
     found, most = [v for v in plottable(x) if math.isfinite(v)], 12 if width > 5 else 6
     if scale == "integer":
         integer_ticks(axes.xaxis, found, most)

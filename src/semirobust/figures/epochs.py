@@ -52,7 +52,7 @@ def layers_by_epoch(
         width: in inches; the height fits the layers.
     """
     cells = [cell for panel in panels for cell in (*panel.measured, *panel.trained)]
-    layers = max((layer for layer, _ in cells), default=1)
+    layers = max([1, *(layer for layer, _ in cells)])
     epochs = [epoch for _, epoch in cells] or [1]
     numbers = plottable([v for panel in panels for v in panel.measured.values()])
     reach = max((abs(v) for v in numbers if math.isfinite(v)), default=0.0) or 1.0
@@ -71,7 +71,7 @@ def layers_by_epoch(
             place.grid(visible=False)
         axes[-1].set_xlabel("epoch")
         if drawn is not None:
-            figure.colorbar(drawn, ax=axes, label=scale_label, shrink=0.9, pad=0.01)  # type: ignore[arg-type]
+            figure.colorbar(drawn, ax=axes, label=shown(scale_label, 60), shrink=0.9, pad=0.01)  # type: ignore[arg-type]
         return finished(figure)
 
 

@@ -28,7 +28,7 @@ __all__ = ["Verdict", "matrix", "verdict_matrix"]
 
 _PALE, _DEEP = (0.93, 0.96, 0.99), (0.03, 0.27, 0.50)  # the ends of the scale, each with a readable text
 _DARK, _LIGHT = "#101418", "#fdfdfe"  # of numbers on cells, whose colours a page does not replace
-_TOLD = 60  # cells in a row that have a number each
+_TOLD = 900  # cells, more of which have no room for a number each
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def matrix(
     digits: int = 1,
     width: float = WIDTH,
 ) -> "Figure":
-    """A grid, the darker a cell the higher its number, which stands in it; a dash where there is none.
+    """A grid, the darker a cell the higher its number, which stands in it; a dash where there is none. Of
+    very many cells the colours alone are drawn.
 
     Args:
         values: row by row; None where there is none.
@@ -77,23 +78,33 @@ def matrix(
     low, high = limits
     with drawing():
         figure, axes = _grid(rows, columns, width, x_label, y_label, title)
-        told = len(columns) <= _TOLD * width / WIDTH
+        shares = [[(v - low) / (high - low) for v in plottable(row)] for row in values]
+        if sum(map(len, shares)) > _TOLD:
+            _picture(axes, shares)
+            return finished(figure)
         for i, row in enumerate(values):
             for j, value in enumerate(plottable(row)):
                 if math.isnan(value):
-                    _cell(axes, i, j, FAINT, "–" if told else "", INK)
+                    _cell(axes, i, j, FAINT, "–", INK)
                     continue
-                share = min(max((value - low) / (high - low), 0.0), 1.0)
-                colour = tuple(a + share * (b - a) for a, b in zip(_PALE, _DEEP))
-                _cell(
-                    axes,
-                    i,
-                    j,
-                    colour,
-                    f"{value:.{digits}f}" if told else "",
-                    _LIGHT if share > 0.5 else _DARK,
-                )
+                ink = _LIGHT if shares[i][j] > 0.5 else _DARK
+                _cell(axes, i, j, _shade(shares[i][j]), f"{value:.{digits}f}", ink)
         return finished(figure)
+
+
+def _shade(share: float) -> tuple[float, ...]:
+    share = min(max(share, 0.0), 1.0)
+    return tuple(a + share * (b - a) for a, b in zip(_PALE, _DEEP))
+
+
+def _picture(axes: "Axes", shares: Sequence[Sequence[float]]) -> None:
+    """All cells at once, as pixels; white where there is no number."""
+    width = max(map(len, shares))
+    rows = [[*row, *[math.nan] * (width - len(row))] for row in shares]
+    pixels = [[(1.0, 1.0, 1.0) if v != v else _shade(v) for v in row] for row in rows]
+    axes.imshow(
+        pixels, aspect="auto", interpolation="none", extent=(-0.5, width - 0.5, len(rows) - 0.5, -0.5)
+    )
 
 
 def verdict_matrix(
@@ -144,8 +155,8 @@ def _grid(
     axes.tick_params(length=0)
     axes.grid(visible=False)
     axes.spines[:].set_visible(False)
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
+    axes.set_xlabel(shown(x_label, 80))
+    axes.set_ylabel(shown(y_label, 80))
     if title:
         axes.set_title(shown(title, 80), loc="left")
     return figure, axes

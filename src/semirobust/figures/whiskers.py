@@ -71,19 +71,22 @@ def points(
             shift = 0.62 * ((position + 0.5) / count - 0.5)
             x, y = plottable(each.values), [row + shift for row in range(len(rows))]
             axes.plot(x, y, marker=mark, color=colour, linestyle="none", markersize=6, label=shown(each.name))
-            for value, height, low, high in zip(x, y, each.low, each.high):
-                ends = plottable([low, high])
-                if all(map(math.isfinite, (value, *ends))):
-                    axes.plot(ends, [height, height], color=colour, linewidth=1.3, marker="|", markersize=5)
+            ends = list(zip(plottable(each.low), plottable(each.high), strict=True))
+            told = [(row, *two) for row, two in enumerate(ends) if all(map(math.isfinite, (x[row], *two)))]
+            if told:
+                rows_, low, high = zip(*told)
+                at = [y[row] for row in rows_]
+                axes.hlines(at, low, high, color=colour, linewidth=1.3)
+                axes.plot([*low, *high], [*at, *at], "|", color=colour, markersize=5)
         for name, level in references:
             axes.axvline(level, color=SOFT, linestyle=STROKES["dotted"], linewidth=1.4, label=shown(name))
         axes.set_yticks(range(len(rows)), [shown(row, names) for row in rows])
         axes.set_ylim(len(rows) - 0.45, -0.55)
         axes.grid(visible=False, axis="y")
         if percent:
-            percent_axis(axes.xaxis, x_label)
+            percent_axis(axes.xaxis, shown(x_label, 80))
         else:
-            axes.set_xlabel(x_label)
+            axes.set_xlabel(shown(x_label, 80))
         if title:
             axes.set_title(shown(title, 80), loc="left")
         legend_above(axes, width, least=1)

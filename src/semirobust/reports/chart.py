@@ -1,55 +1,85 @@
-"""A chart as data of a page, in which no text of a record is markup, a template or a script."""
+"""A chart of a page with all that belongs to it: what it says, how it is drawn, its numbers as a table."""
 
-import json
-import re
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import plotly.graph_objects as go
 from markupsafe import Markup
 
-from semirobust.core.text import unicode_only
+from semirobust.core.text import printable
+from semirobust.figures.style import NARROW, WIDE, number
+from semirobust.records.schema import Number
+from semirobust.reports.source import Cell
+from semirobust.reports.svg import inline_svg
 
-__all__ = ["chart_data", "embedded"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-# Where Plotly fills in numbers. All else in these texts stands as it is, so a record can bring no template.
-_TEMPLATES = ("hovertemplate", "texttemplate")
-_OURS = re.compile(r"%\{(?:[xyz](?::\.\d[fg])?|text)\}|<extra></extra>$")
-# Plotly reads tags with style and href, entities, %{...} and, between dollars, LaTeX.
-_READ = re.compile(r"[<>&$]|%(?=\{)")
+__all__ = ["Chart", "Drawn", "drawn", "in_words", "share"]
 
 
-def chart_data(figure: go.Figure) -> Markup:
-    """The figure in JSON that can stand inside a ``<script type="application/json">``.
+@dataclass(frozen=True)
+class Chart:
+    """What a section of a page needs of a chart.
 
-    Every text in it is escaped for Plotly, keys included, whoever put it there: titles, names, categories,
-    annotations, data. What is left to be read is a place for a number in a template of ours.
+    Attributes:
+        name: of its section, in the address too.
+        title: of the section.
+        says: what is drawn, and how it is to be read.
+        described: the same for a reader who does not see it, who has the table for the numbers.
+        draw: the figure at a width in inches.
+        head, rows: its numbers as a table.
+        holds: whether a number is among them, so that no other table repeats it.
+        note: what must be known beside it.
     """
-    return embedded(_shown(json.loads(figure.to_json())))
+
+    name: str
+    title: str
+    says: str
+    described: str
+    draw: "Callable[[float], Figure]"
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    holds: Callable[[Number], bool]
+    note: str = ""
 
 
-def embedded(content: object) -> Markup:
-    """JSON in ASCII without a character that HTML reads."""
-    text = json.dumps(content, separators=(",", ":"))
-    for character in "<>&'":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
+@dataclass(frozen=True)
+class Drawn:
+    """A chart in two widths, of which a page shows the one that fits."""
+
+    chart: Chart
+    wide: Markup
+    narrow: Markup
 
 
-def _shown(value: Any, *, template: bool = False) -> Any:
-    if isinstance(value, str):
-        return _with_places(value) if template else _plain(value)
-    if isinstance(value, dict):
-        return {_plain(key): _shown(each, template=key in _TEMPLATES) for key, each in value.items()}
-    return [_shown(each, template=template) for each in value] if isinstance(value, list) else value
+def drawn(chart: Chart | None) -> Drawn | None:
+    """The chart as SVG; None for none."""
+    if chart is None:
+        return None
+    title, described = printable(chart.title), f"{chart.described} The numbers are in the table below it."
+    wide, narrow = (
+        inline_svg(chart.draw(width), f"{chart.name}-{kind}", title=title, description=described, kind=kind)
+        for width, kind in ((WIDE, "wide"), (NARROW, "narrow"))
+    )
+    return Drawn(chart, wide, narrow)
 
 
-def _plain(text: str) -> str:
-    return _READ.sub(lambda found: f"&#{ord(found[0])};", unicode_only(text))
+def share(cell: Cell | None) -> str:
+    """An accuracy in per cent with its interval."""
+    if cell is None:
+        return "–"
+    said = f"{100 * cell.value:.1f}"
+    return said if cell.low is None or cell.high is None else f"{said} ({cell.ends})"
 
 
-def _with_places(text: str) -> str:
-    parts, end = [], 0
-    for place in _OURS.finditer(text):
-        parts += [_plain(text[end : place.start()]), place[0]]
-        end = place.end()
-    return "".join([*parts, _plain(text[end:])])
+def in_words(cell: Cell | None) -> str:
+    """A number with its interval."""
+    if cell is None:
+        return "–"
+    said = number(cell.value)
+    return (
+        said
+        if cell.low is None or cell.high is None
+        else f"{said} ({number(cell.low)} to {number(cell.high)})"
+    )

@@ -1,124 +1,89 @@
 """Dependence between consecutive layers as bars over what independent data reads."""
 
 import math
-from dataclasses import dataclass
 
-from semirobust.records.schema import LayerEntry, Quantity
+from semirobust.figures import layer_bars
+from semirobust.records.schema import Quantity
 from semirobust.reports.arm import Arm
-from semirobust.reports.network import column_step, entries_of
-from semirobust.reports.source import Cell, Source
+from semirobust.reports.chart import Chart, in_words
+from semirobust.reports.network import entries_of
+from semirobust.reports.source import Source
 
-__all__ = ["ConnectivityPicture", "Gap", "connectivity_pictures"]
+__all__ = ["connectivity_charts"]
 
 _MEASURE = "connectivity"
-_HEIGHT = 150.0
-_LEFT = 44.0
 
 
-@dataclass(frozen=True)
-class Gap:
-    """Between a layer and the one before it; lengths in pixels.
-
-    Attributes:
-        entry, before: the layer and the name of the one before it.
-        value, null, excess: the numbers, the last two where rows were permuted.
-        x: middle of the bar.
-        top, null_top: heights of the value and of the null.
-        low_y, high_y: ends of the whisker.
-    """
-
-    entry: LayerEntry
-    before: str
-    value: Cell
-    null: Cell | None
-    excess: Cell | None
-    x: float
-    top: float
-    null_top: float
-    low_y: float
-    high_y: float
-
-
-@dataclass(frozen=True)
-class ConnectivityPicture:
-    """All pairs of one arm side by side."""
-
-    arm: Arm
-    estimator: str
-    unit: str
-    gaps: list[Gap]
-    step: float
-    width: float
-    height: float
-    zero_y: float
-    ticks: list[tuple[float, str]]
-
-    @property
-    def places(self) -> int:
-        """How many pairs stand side by side."""
-        return len(self.gaps)
-
-
-def connectivity_pictures(source: Source) -> list[ConnectivityPicture]:
-    """One picture for each arm whose connectivity was measured."""
-    pictures = (_picture(source, arm) for arm in source.arms(Quantity.MEASURE, measure=_MEASURE))
-    return [picture for picture in pictures if picture is not None]
-
-
-def _picture(source: Source, arm: Arm) -> ConnectivityPicture | None:
-    numbers = source.of(Quantity.MEASURE, arm, measure=_MEASURE)
-    entries = entries_of(source, arm.run)
-    names = {entry.index: entry.name for entry in entries}
-    layers = [(n.about.layer or 0, n.about.on) for n in numbers]
-    on = {layer: layer - 1 if other is None else other for layer, other in layers}
-    rows = []
-    for position, entry in enumerate(entries):
-        value, null, excess = (
-            source.cell(Quantity.MEASURE, arm, measure=_MEASURE, part=part, layer=entry.index)
-            for part in (None, "null", "excess")
-        )
-        if value is not None and math.isfinite(value.value):
-            rows.append((position, entry, value, null, excess))
-    if not rows:
-        return None
-    shown = [cell for _, _, value, null, _ in rows for cell in (value, null) if cell is not None]
-    ends = [v for cell in shown for v in (cell.value, cell.low, cell.high) if v is not None]
-    top, bottom = max([*ends, 1e-9]) * 1.08, min([0.0, *ends]) * 1.08
-    step = column_step(entries)
-
-    def y(value: float) -> float:
-        return 14 + _HEIGHT * (top - value) / (top - bottom)
-
-    gaps = [
-        Gap(
-            entry=entry,
-            before=names.get(on[entry.index], ""),
-            value=value,
-            null=null,
-            excess=excess,
-            x=_LEFT + position * step,
-            top=y(value.value),
-            null_top=y(0 if null is None else null.value),
-            low_y=y(value.value if value.low is None else value.low),
-            high_y=y(value.value if value.high is None else value.high),
-        )
-        for position, entry, value, null, excess in rows
-    ]
-    return ConnectivityPicture(
-        arm=arm,
-        estimator=numbers[0].about.estimator or "",
-        unit=numbers[0].unit,
-        gaps=gaps,
-        step=step,
-        width=60 + step * len(entries),
-        height=_HEIGHT + 48,
-        zero_y=y(0),
-        ticks=[(y(v), f"{v:.3g}") for v in _round_values(bottom, top)],
+def connectivity_charts(source: Source) -> list[Chart]:
+    """One for each arm whose connectivity was measured."""
+    arms = source.arms(Quantity.MEASURE, measure=_MEASURE)
+    charts = (
+        _chart(source, arm, f"connectivity-{i}", several=len(arms) > 1) for i, arm in enumerate(arms, 1)
     )
+    return [chart for chart in charts if chart is not None]
 
 
-def _round_values(bottom: float, top: float) -> list[float]:
-    """Four to eight multiples of 1, 2 or 5 times a power of ten."""
-    unit = 10.0 ** math.floor(math.log10(top - bottom))
-    spacing = next(unit * s for s in (0.1, 0.2, 0.5, 1, 2) if (top - bottom) / (unit * s) <= 8)
-    return [round(i * spacing, 12) for i in range(math.ceil(bottom / spacing), math.floor(top / spacing) + 1)]
+def _chart(source: Source, arm: Arm, name: str, *, several: bool) -> Chart | None:
+    numbers = source.of(Quantity.MEASURE, arm, measure=_MEASURE)
+    names = {entry.index: entry.name for entry in entries_of(source, arm.run)}
+    on = {n.about.layer or 0: n.about.on for n in numbers}
+    cells = {
+        layer: [
+            source.cell(Quantity.MEASURE, arm, measure=_MEASURE, part=part, layer=layer)
+            for part in (None, "null", "excess")
+        ]
+        for layer in sorted(on)
+    }
+    found = {layer: row for layer, row in cells.items() if row[0] is not None and math.isfinite(row[0].value)}
+    if not found:
+        return None
+    values = [row[0].value for row in found.values() if row[0]]
+    ends = [[getattr(row[0], end) for row in found.values()] for end in ("low", "high")]
+    permuted = [row[1].value if row[1] else None for row in found.values()]
+    has_null = any(v is not None for v in permuted)
+    before = {layer: layer - 1 if (other := on[layer]) is None else other for layer in found}
+    first, unit = next(iter(found.values()))[0], numbers[0].unit
+    over = first.over if first else ""
+    estimator = numbers[0].about.estimator or "the estimator"
+    by = f", by {estimator}{f', in {unit}' if unit != '1' else ''},"
+    return Chart(
+        name=name,
+        title="How much each layer depends on the one before" + (f": {arm}" if several else ""),
+        says=f"Dependence within each class{by} between a layer, whose number stands below the bar, and"
+        f" the one"
+        " before it."
+        + (
+            " Hatched: what the same estimator reads when the examples are permuted, where the truth is"
+            " 0. Only what"
+            " stands above it is evidence of dependence."
+            if has_null
+            else ""
+        ),
+        described=f"Bar chart by layer of {arm}, by {estimator}.",
+        draw=lambda width: layer_bars(
+            [*found],
+            values,
+            low=ends[0],
+            high=ends[1],
+            behind=permuted if has_null else (),
+            behind_name="examples permuted",
+            y_label=f"{numbers[0].about.estimator or 'dependence'}, {unit}" if unit != "1" else "dependence",
+            width=width,
+        ),
+        head=("layer", "on", "dependence", "permuted", "excess"),
+        rows=[
+            (
+                f"{i} {names.get(i, '')}".strip(),
+                f"{before[i]} {names.get(before[i], '')}".strip(),
+                *map(in_words, row),
+            )
+            for i, row in found.items()
+        ],
+        holds=lambda n: (
+            n.quantity is Quantity.MEASURE
+            and n.about.measure == _MEASURE
+            and n.about.part in (None, "null", "excess")
+        ),
+        note=f"Whiskers: 95 % interval{f' over {over}' if over else ''}; it does not hold the estimator's"
+        f" bias.",
+    )

@@ -1,13 +1,12 @@
 """What single features are worth, as the paper on lighter robust models draws it: its figures 5 to 8."""
 
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
-
+from semirobust.figures import Panel, histograms
+from semirobust.figures.style import number
 from semirobust.records.schema import Quantity
-from semirobust.reports.figures import COLOURS, styled
+from semirobust.reports.chart import Chart
 from semirobust.reports.source import Source
 
-__all__ = ["features_figure"]
+__all__ = ["features_chart"]
 
 # Part of the measure -> title of its panel.
 _PANELS: dict[str | None, str] = {
@@ -18,35 +17,42 @@ _PANELS: dict[str | None, str] = {
 }
 
 
-def features_figure(source: Source) -> go.Figure | None:
+def features_chart(source: Source) -> Chart | None:
     """Four histograms over the features in front of the classifier, of each run in its own colour."""
-    panels = [source.of(Quantity.FEATURE, measure="usefulness", part=part) for part in _PANELS]
-    if not any(panels):
+    found = [source.of(Quantity.FEATURE, measure="usefulness", part=part) for part in _PANELS]
+    if not any(found):
         return None
-    runs = list(dict.fromkeys(number.about.run or "" for numbers in panels for number in numbers))
-    figure = make_subplots(
-        rows=2, cols=2, subplot_titles=list(_PANELS.values()), vertical_spacing=0.2, horizontal_spacing=0.1
+    runs = list(dict.fromkeys(n.about.run or "" for numbers in found for n in numbers))
+    by_run = [
+        {run: [n.value for n in numbers if (n.about.run or "") == run] for run in runs} for numbers in found
+    ]
+    panels = [Panel(title, values) for title, values in zip(_PANELS.values(), by_run)]
+    rows = [
+        (title, run or "this model", str(len(values)), *map(number, _five(values)))
+        for title, of in zip(_PANELS.values(), by_run)
+        for run, values in of.items()
+        if values
+    ]
+    return Chart(
+        name="features",
+        title="What single features are worth",
+        says="Each feature in front of the classifier, normalised, by itself: how well it points to the"
+        " class, and"
+        " what is left of that when each image is moved, for this feature alone, to the worst point that"
+        " the attack"
+        " finds in the ball. Below 0 it points to the wrong class.",
+        described="Four histograms over features: " + "; ".join(_PANELS.values()) + ".",
+        draw=lambda width: histograms(panels, width=width),
+        head=("", "model", "features", "least", "lower quarter", "median", "upper quarter", "most"),
+        rows=rows,
+        holds=lambda n: (
+            n.quantity is Quantity.FEATURE and n.about.measure == "usefulness" and n.about.part in _PANELS
+        ),
     )
-    for position, numbers in enumerate(panels):
-        row, column = position // 2 + 1, position % 2 + 1
-        for number, run in enumerate(runs):
-            figure.add_trace(
-                go.Histogram(
-                    x=[n.value for n in numbers if (n.about.run or "") == run],
-                    nbinsx=40,
-                    name=run,
-                    legendgroup=run,
-                    showlegend=position == 0 and len(runs) > 1,
-                    opacity=1 if len(runs) == 1 else 0.6,
-                    marker={"color": COLOURS[(position if len(runs) == 1 else number) % len(COLOURS)]},
-                    hovertemplate="%{x}: %{y} features<extra>" + run + "</extra>",
-                ),
-                row=row,
-                col=column,
-            )
-        figure.add_vline(x=0, line={"color": "#5b6670", "width": 1, "dash": "dot"}, row=row, col=column)
-    figure.update_annotations(font={"size": 13})
-    figure.update_yaxes(title="features", col=1)
-    figure = styled(figure, 520)
-    figure.update_layout(showlegend=len(runs) > 1, barmode="overlay", bargap=0.05, margin={"t": 40})
-    return figure
+
+
+def _five(values: list[float]) -> list[float]:
+    """Least, quartiles and most."""
+    ordered = sorted(values)
+    last = len(ordered) - 1
+    return [ordered[round(last * part / 4)] for part in range(5)]

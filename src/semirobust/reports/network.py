@@ -3,14 +3,16 @@
 import math
 from dataclasses import dataclass
 
+from semirobust.figures.style import shown
 from semirobust.records.schema import LayerEntry, Quantity
 from semirobust.reports.arm import Arm
 from semirobust.reports.source import Cell, Source
 
-__all__ = ["Column", "NetworkPicture", "column_step", "entries_of", "network_pictures"]
+__all__ = ["Column", "NetworkPicture", "column_step", "entries_of", "network_pictures", "short_names"]
 
 _HEIGHT = 150.0
 _BOX = 66.0
+_NAME = 24  # letters of a layer's name
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,9 @@ class Column:
         cell, weakness: the measure and the weakness of the layer.
         bar_top, bar_height: the bar, drawn from the line of 1.
         low_y, high_y: ends of the whisker.
+        above: whether the bar stands above the line of 1.
+        label: the layer's name, its middle left out where it is long.
         box_width, box_height: by the number of channels and the side of the image, on a root scale.
-        shade: 0 to 1, how critical it is among all.
         selected: share of epochs in which a method trained it.
     """
 
@@ -36,7 +39,8 @@ class Column:
     high_y: float
     box_width: float
     box_height: float
-    shade: float
+    above: bool
+    label: str
     selected: float
     starts_block: bool
     block_columns: int
@@ -49,7 +53,9 @@ class NetworkPicture:
     Attributes:
         ticks: (y, label) of the axis.
         one_y: height of the line of 1.
-        first_is_weakness: the first layer's value is a weakness, not a ratio, so it has no bar.
+        label_y: height of the numbers of the layers.
+        trained_by: the arm whose layers are marked; empty for none.
+        remark: what a reader may stumble over.
     """
 
     measure: str
@@ -62,6 +68,19 @@ class NetworkPicture:
     one_y: float
     box_line: float
     over: str
+    label_y: float
+    trained_by: str
+    remark: str
+
+    @property
+    def selected(self) -> bool:
+        """Whether layers are marked as trained."""
+        return any(column.selected > 0 for column in self.columns)
+
+    @property
+    def has_blocks(self) -> bool:
+        """Whether several layers stand in one block."""
+        return any(column.starts_block for column in self.columns)
 
     @property
     def places(self) -> int:
@@ -78,6 +97,14 @@ def network_pictures(source: Source, measure: str = "criticality") -> list["Netw
 def entries_of(source: Source, run: str | None) -> list[LayerEntry]:
     """The layers of one run in order."""
     return sorted((entry for entry in source.layers if entry.about.run == run), key=lambda entry: entry.index)
+
+
+def short_names(entries: list[LayerEntry]) -> dict[int, str]:
+    """Index -> name of each layer, without the part up to a dot that all of them begin with."""
+    names = [entry.name for entry in entries]
+    first = names[0].partition(".")[0] + "." if names else ""
+    shared = len(names) > 1 and all(name.startswith(first) and name != first for name in names)
+    return {e.index: e.name.removeprefix(first) if shared else e.name for e in entries}
 
 
 def column_step(entries: list[LayerEntry]) -> float:
@@ -103,7 +130,8 @@ def _picture(source: Source, measure: str, arm: Arm) -> NetworkPicture | None:
         bounded = min(max(math.log2(value) if value > 0 else bottom, bottom), top)
         return 14 + _HEIGHT * (top - bounded) / (top - bottom)
 
-    picks = _selected(source, arm.run)
+    names = short_names(entries)
+    trained_by, picks = _selected(source, arm.run)
     starts = _blocks(entries)
     most, largest = max(map(_channels, entries)), max(map(_side, entries))
     columns = []
@@ -122,45 +150,60 @@ def _picture(source: Source, measure: str, arm: Arm) -> NetworkPicture | None:
                 high_y=y(cell.high) if cell and cell.high is not None else y(ratio),
                 box_width=_box_width(entry, most, step),
                 box_height=_box_height(entry, largest),
-                shade=_shade(math.log2(ratio) if ratio > 0 else bottom, bottom, top),
+                above=ratio >= 1,
+                label=shown(names[entry.index], _NAME),
                 selected=picks.get(entry.index, 0.0),
                 starts_block=position in starts,
                 block_columns=starts.get(position, 0),
             )
         )
     exponents = range(math.ceil(bottom), math.floor(top) + 1)
-    shown = [e for e in exponents if len(exponents) <= 7 or e % 2 == 0]
+    told = [e for e in exponents if len(exponents) <= 7 or e % 2 == 0]
     over = next((c.over for c in cells.values() if c is not None), "")
+    longest = max(len(column.label) for column in columns)
     return NetworkPicture(
         measure=measure,
         arm=arm,
         columns=columns,
         step=step,
         width=60 + step * len(entries),
-        height=_HEIGHT + _BOX + 92,
-        ticks=[(y(2.0**e), f"{2.0**e:g}") for e in shown],
+        height=_HEIGHT + _BOX + 76 + 5.6 * longest,
+        ticks=[(y(2.0**e), f"{2.0**e:g}") for e in told],
         one_y=y(1),
         box_line=_HEIGHT + 46 + _BOX / 2,
         over=over,
+        label_y=_HEIGHT + _BOX + 62,
+        trained_by=trained_by,
+        remark=_remark(columns, trained_by, arm),
     )
 
 
-def _shade(value: float, bottom: float, top: float) -> float:
-    return max(0.0, min(1.0, (value - bottom) / (top - bottom)))
-
-
-def _selected(source: Source, run: str | None) -> dict[int, float]:
-    """Share of epochs in which the first arm that chooses layers trained each of them."""
+def _selected(source: Source, run: str | None) -> tuple[str, dict[int, float]]:
+    """The first arm that chooses layers, and the share of its epochs in which each of them trained."""
     trained = source.of(Quantity.TRAINED_LAYER, run=run)
     if not trained:
-        return {}
-    first = source.of(Quantity.TRAINED_LAYER, source.arm_of(trained[0]))
+        return "", {}
+    arm = source.arm_of(trained[0])
+    first = source.of(Quantity.TRAINED_LAYER, arm)
     epochs = len({(n.about.seed, n.about.epoch) for n in first})
     counts: dict[int, int] = {}
-    for number in first:
-        index = number.about.layer or 0
+    for n in first:
+        index = n.about.layer or 0
         counts[index] = counts.get(index, 0) + 1
-    return {index: count / epochs for index, count in counts.items()}
+    return str(arm), {index: count / epochs for index, count in counts.items()}
+
+
+def _remark(columns: list[Column], trained_by: str, arm: Arm) -> str:
+    """A sentence where the tallest bar is not of a layer that was trained."""
+    bars = [c for c in columns if c.cell is not None and c.entry.index > 1 and math.isfinite(c.cell.value)]
+    tallest = max(bars, key=lambda c: c.cell.value if c.cell else 0.0, default=None)
+    if not trained_by or tallest is None or tallest.selected > 0:
+        return ""
+    return (
+        f"The tallest bar, layer {tallest.entry.index}, is not among those that {trained_by} trained: it"
+        f" chose by"
+        f" training images and its own rule, and this is {arm} on other images."
+    )
 
 
 def _blocks(entries: list[LayerEntry]) -> dict[int, int]:

@@ -1,49 +1,75 @@
 """The report: one HTML file that needs nothing else."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from semirobust.core.budget import BUDGET
 from semirobust.core.errors import InputError
-from semirobust.core.interval import ends
 from semirobust.core.ours import GENERATOR, write_out
-from semirobust.records.schema import Finding, Quantity, Settings, Topic
-from semirobust.reports.arm import Arm
-from semirobust.reports.chart import chart_data
-from semirobust.reports.connectivity import ConnectivityPicture, connectivity_pictures
-from semirobust.reports.features import features_figure
-from semirobust.reports.figures import accuracy_figure, curves_figure, security_figure, transfer_figure
+from semirobust.figures.style import PALETTE, number
+from semirobust.records.schema import Number, Quantity, Settings
+from semirobust.reports.arm import Arm, AttackColumn
+from semirobust.reports.chart import Chart, Drawn, drawn
+from semirobust.reports.conditions import Condition, by_condition
+from semirobust.reports.connectivity import connectivity_charts
+from semirobust.reports.features import features_chart
+from semirobust.reports.figures import accuracy_chart, curves_chart, security_chart, transfer_chart
+from semirobust.reports.findings import answers, notes
 from semirobust.reports.limited import limited
 from semirobust.reports.network import NetworkPicture, network_pictures
-from semirobust.reports.prefixes import prefix_figures
-from semirobust.reports.pruning import by_level, pruning_figure
-from semirobust.reports.recovery import recovery_figure
-from semirobust.reports.safety import placeholders, policy, shown_picture
+from semirobust.reports.prefixes import prefix_charts
+from semirobust.reports.pruning import by_level, pruning_chart
+from semirobust.reports.recovery import recovery_chart
+from semirobust.reports.safety import policy, shown_picture
 from semirobust.reports.source import Cell, Source, read_source
-from semirobust.reports.training_curve import training_curve_figure
+from semirobust.reports.summary import summary
+from semirobust.reports.tables import glossary, number_tables
+from semirobust.reports.training_curve import training_curve_chart
 
 __all__ = ["render_report", "write_report"]
 
 
 @dataclass(frozen=True)
 class _Row:
-    """One arm in the table of accuracies."""
+    """One arm in a table of accuracies."""
 
     arm: Arm
     cells: list[Cell | None]
     parameters: float | None
     seconds: float | None
 
+
+@dataclass(frozen=True)
+class _Table:
+    """The arms that were measured under one condition."""
+
+    condition: Condition
+    attacks: list[AttackColumn]
+    rows: list[_Row]
+    chart: Drawn | None
+
+    @property
+    def over(self) -> str:
+        """What the intervals are over."""
+        found = dict.fromkeys(cell.over for row in self.rows for cell in row.cells if cell and cell.over)
+        return " or ".join(found)
+
     @property
     def undecided(self) -> bool:
         """Whether an attack leaves something undecided."""
-        return any(cell is not None and cell.undecided for cell in self.cells)
+        return any(cell is not None and cell.undecided for row in self.rows for cell in row.cells)
+
+    @property
+    def plus(self) -> bool:
+        """Whether an attack counts together with those before it."""
+        return any(attack.cumulative for attack in self.attacks)
 
 
 def write_report(folders: Sequence[Path], out: Path, *, title: str = "Robustness report") -> Path:
@@ -76,8 +102,8 @@ def write_report(folders: Sequence[Path], out: Path, *, title: str = "Robustness
 
 def render_report(source: Source, title: str) -> str:
     """The HTML text; everything that came from a record is escaped."""
-    source = limited(source)
-    pruning = pruning_figure(source)
+    source = whole = limited(source)
+    pruning = pruning_chart(source)
     source = by_level(source)
     environment = Environment(
         loader=PackageLoader("semirobust.reports"),
@@ -87,71 +113,84 @@ def render_report(source: Source, title: str) -> str:
         lstrip_blocks=True,
     )
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
-    environment.filters["count"] = _count
-    environment.filters["ends"] = lambda cell: " to ".join(ends(cell.low, cell.high))
-    figures = {
-        "accuracy": accuracy_figure(source),
-        "security": security_figure(source),
-        "transfer": transfer_figure(source),
-        "recovery": recovery_figure(source),
-        "pruning": pruning,
-        "features": features_figure(source),
-        "curves": curves_figure(source),
-        "training_curve": training_curve_figure(source),
-        **prefix_figures(source),
+    environment.filters["count"] = lambda value: f"{value:,.0f}"
+    environment.filters["number"] = number
+    charts: list[Chart | None] = [
+        *connectivity_charts(source),
+        security_chart(source),
+        transfer_chart(source),
+        pruning,
+        recovery_chart(source),
+        *prefix_charts(source),
+        features_chart(source),
+        curves_chart(source),
+        training_curve_chart(source),
+    ]
+    shown = [each for chart in charts if (each := drawn(chart))]
+    networks = network_pictures(source)
+    tables = _tables(source)
+    charts_of_tables = [table.chart for table in tables if table.chart]
+    held = [each.chart.holds for each in (*shown, *charts_of_tables)] + [_in_pictures(networks)]
+    sheet = _palette() + _packaged("report.css") + _sizes({"network": networks})
+    script = _packaged("report.js")
+    values = {
+        "title": title,
+        "generator": Markup(GENERATOR),
+        "policy": policy([script], [sheet]),
+        "sheet": Markup(sheet),
+        "script": Markup(script),
+        "summary": summary(source),
+        "answers": answers(source.findings, audit=len({f.about.run for f in source.findings}) > 1),
+        "notes": notes(source.findings),
+        "tables": tables,
+        "networks": networks,
+        "charts": shown,
+        "pictures": [(picture, shown_picture(picture.png)) for picture in source.pictures],
+        "numbers": number_tables(whole, lambda n: any(holds(n) for holds in held)),
+        "glossary": glossary(whole),
+        "settings": [(_stage(s), _settings(s), s.origin) for s in source.settings],
     }
-    shown = {name: chart_data(figure) for name, figure in figures.items() if figure is not None}
-    rows = _rows(source)
-    networks, connections = network_pictures(source), connectivity_pictures(source)
-    sheet = _packaged("report.css") + _sizes({"network": networks, "picture": connections})
-    plotly, script = (_plotly(), _packaged("report.js")) if shown else ("", "")
-    return environment.get_template("report.html.j2").render(
-        title=title,
-        generator=Markup(GENERATOR),
-        attacks=source.attacks(),
-        plus=any(attack.cumulative for attack in source.attacks()),
-        threats=source.values(Quantity.ACCURACY, lambda about: about.threat),
-        swept=source.values(Quantity.ACCURACY_BY_EPSILON, lambda about: about.attack),
-        open_curve=bool(source.of(Quantity.UNDECIDED_BY_EPSILON)),
-        open_transfer=[
-            f"Made for {n.about.source}, seen by {n.about.target}: {n.value:.1%} not decided."
-            for n in source.of(Quantity.UNDECIDED_TRANSFER)
-        ],
-        transferred=source.values(Quantity.TRANSFER_ACCURACY, lambda about: about.attack),
-        rows=rows,
-        over=next((row.cells[0].over for row in rows if row.cells and row.cells[0]), ""),
-        networks=networks,
-        connections=connections,
-        figures=shown,
-        policy=policy([plotly, script] if shown else [], [sheet]),
-        sheet=Markup(sheet),
-        plotly=Markup(plotly),
-        script=Markup(script),
-        placeholders=placeholders(plotly),
-        pictures=[(picture, shown_picture(picture.png)) for picture in source.pictures],
-        verdicts=[finding for finding in source.findings if finding.topic is Topic.VERDICT],
-        findings=_notes(source.findings),
-        settings=[(s.stage, _settings(s), s.origin) for s in source.settings],
-        layers=sorted(source.layers, key=lambda entry: entry.index),
+    return environment.get_template("report.html.j2").render(**values, contents=_contents(values))
+
+
+# Name of a value of the template -> heading of its section.
+_SECTIONS = {
+    "notes": ("notes", "What a reader must know"),
+    "tables": ("robustness", "Accuracy, clean and under attack"),
+    "networks": ("layers", "Which layers add weakness"),
+    "charts": ("", ""),
+    "pictures": ("examples", "Adversarial examples"),
+    "numbers": ("numbers", "All other numbers"),
+    "glossary": ("glossary", "What the numbers mean"),
+    "settings": ("settings", "Settings"),
+}
+
+
+def _contents(values: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Addresses and headings of the sections that the page has."""
+    found = list[tuple[str, str]]()
+    for name, (address, heading) in _SECTIONS.items():
+        if name == "charts":
+            found += [(each.chart.name, each.chart.title) for each in values["charts"]]
+        elif values[name]:
+            found.append((address, heading))
+    return found
+
+
+def _in_pictures(networks: Sequence[NetworkPicture]) -> Callable[[Number], bool]:
+    """Whether the table below a picture of a network holds a number."""
+    places = {(network.arm, column.entry.index) for network in networks for column in network.columns}
+    measures = ("criticality", "weakness")
+    return lambda n: (
+        n.quantity is Quantity.MEASURE
+        and n.about.measure in measures
+        and n.about.part is None
+        and (Arm.of(n.about), n.about.layer) in places
     )
 
 
-def _notes(findings: Sequence[Finding]) -> list[Finding]:
-    """The findings that are no verdicts, with the name of their run where there are several; passed checks in
-    one line.
-    """
-    passed: dict[str, list[Finding]] = {}
-    notes: list[Finding] = []
-    for finding in findings:
-        prefix = f"{finding.about.run}: " if finding.about.run else ""
-        if finding.topic is Topic.CHECK and finding.level == "good":
-            passed.setdefault(prefix, []).append(finding)
-        elif finding.topic is not Topic.VERDICT:
-            notes.append(finding.model_copy(update={"text": prefix + finding.text}))
-    for prefix, checks in passed.items():
-        names = ", ".join(check.about.check or "" for check in checks)
-        notes.append(checks[0].model_copy(update={"text": f"{prefix}sanity checks passed: {names}"}))
-    return notes
+def _stage(record: Settings) -> str:
+    return f"{record.about.run}: {record.stage}" if record.about.run else record.stage
 
 
 def _settings(record: Settings) -> str:
@@ -159,43 +198,42 @@ def _settings(record: Settings) -> str:
     return text if len(text) <= BUDGET.page else f"{text[: BUDGET.page]} ... (the rest is in the records)"
 
 
-def _rows(source: Source) -> list[_Row]:
-    attacks = source.attacks()
-    rows = []
-    for arm in source.arms(Quantity.ACCURACY):
-        parameters = source.cell(Quantity.TRAINED_PARAMETERS, arm)
-        seconds = source.cell(Quantity.EPOCH_SECONDS, arm)
-        rows.append(
-            _Row(
-                arm=arm,
-                cells=[source.accuracy(arm, attack) for attack in attacks],
-                parameters=parameters.value if parameters else None,
-                seconds=sorted(seconds.values)[len(seconds.values) // 2] if seconds else None,
-            )
-        )
-    return rows
+def _tables(source: Source) -> list[_Table]:
+    """The accuracies, those under each condition in a table of its own."""
+    tables = list[_Table]()
+    for condition, arms in by_condition(source).items():
+        attacks = [a for a in source.attacks() if any(source.accuracy(arm, a) for arm in arms)]
+        name = f"accuracies-{len(tables) + 1}"
+        chart = drawn(accuracy_chart(source, arms, name))
+        tables.append(_Table(condition, attacks, [_row(source, arm, attacks) for arm in arms], chart))
+    return tables
 
 
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
+def _row(source: Source, arm: Arm, attacks: Sequence[AttackColumn]) -> _Row:
+    parameters = source.cell(Quantity.TRAINED_PARAMETERS, arm)
+    seconds = source.cell(Quantity.EPOCH_SECONDS, arm)
+    return _Row(
+        arm=arm,
+        cells=[source.accuracy(arm, attack) for attack in attacks],
+        parameters=parameters.value if parameters else None,
+        seconds=sorted(seconds.values)[len(seconds.values) // 2] if seconds else None,
+    )
+
+
+def _palette() -> str:
+    """The colours of the charts by name; the sheet gives those of dark pages."""
+    return f":root {{ {' '.join(f'--{name}: {colour};' for name, colour in PALETTE.items())} }}\n"
 
 
 def _packaged(name: str) -> str:
     return (resources.files("semirobust.reports") / "templates" / name).read_text(encoding="utf-8")
 
 
-def _sizes(pictures: Mapping[str, Sequence[NetworkPicture | ConnectivityPicture]]) -> str:
+def _sizes(pictures: Mapping[str, Sequence[NetworkPicture]]) -> str:
     """Rules for the width of each picture of a network; a sheet whose hash the page's policy names."""
     return "".join(
-        f".{name}-{i} {{ width: 100%; min-width: {min(picture.width * 0.8, picture.places * 40):g}px;"
+        f".{name}-{i} {{ width: 100%; min-width: {min(picture.width * 0.9, picture.places * 52):g}px;"
         f" max-width: {picture.width * 1.3:g}px; }}\n"
         for name, each in pictures.items()
         for i, picture in enumerate(each, 1)
     )
-
-
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    text: str = get_plotlyjs()
-    return text

@@ -2,14 +2,16 @@
 
 from dataclasses import replace
 
-import plotly.graph_objects as go
-
+from semirobust.figures import Curve, lines
+from semirobust.figures.curves import Stroke
+from semirobust.figures.style import number
 from semirobust.records.schema import Number, Quantity
 from semirobust.reports.arm import Arm, AttackColumn
-from semirobust.reports.figures import COLOURS, reach, styled
+from semirobust.reports.chart import Chart, share
+from semirobust.reports.figures import ends_of, listed_names
 from semirobust.reports.source import Cell, Source
 
-__all__ = ["by_level", "pruned_rows", "pruning_figure"]
+__all__ = ["by_level", "pruned_rows", "pruning_chart"]
 
 _BY_LEVEL = (Quantity.ACCURACY, Quantity.TRAINED_PARAMETERS, Quantity.EPOCH_SECONDS)
 _SHOWN = 4  # levels beside the first in the table of arms
@@ -55,38 +57,43 @@ def pruned_rows(source: Source) -> list[tuple[Arm, float, dict[AttackColumn, Cel
     return rows
 
 
-def pruning_figure(source: Source) -> go.Figure | None:
+def pruning_chart(source: Source) -> Chart | None:
     """Clean accuracy and accuracy under the strongest attack by weights left, on a logarithmic scale: a line
     for each arm.
     """
-    rows = pruned_rows(source)
+    rows = [row for row in pruned_rows(source) if row[1] > 0]
     if not rows:
         return None
-    figure = go.Figure()
-    attacks = [attack for attack in rows[0][2] if attack.name != "worst"]
-    for position, arm in enumerate(dict.fromkeys(row[0] for row in rows)):
+    attacks = list(dict.fromkeys(a for row in rows for a in row[2] if a.name != "worst"))
+    arms, curves = list(dict.fromkeys(row[0] for row in rows)), list[Curve]()
+    ends = dict.fromkeys((attacks[0], attacks[-1]) if attacks else ())
+    for position, arm in enumerate(arms):
         levels = [(100 * left, cells) for other, left, cells in rows if other == arm]
-        for attack, dash in ((attacks[0], "dot"), (attacks[-1], "solid")):
+        for attack in ends:
+            stroke: Stroke = "solid" if attack == attacks[-1] else "dotted"
             found = [(left, cells[attack]) for left, cells in levels if attack in cells]
-            figure.add_trace(
-                go.Scatter(
-                    x=[left for left, _ in found],
-                    y=[100 * cell.value for _, cell in found],
-                    mode="lines+markers",
-                    name=f"{arm}, {attack}",
-                    line={"color": COLOURS[position % len(COLOURS)], "dash": dash, "width": 2},
-                    error_y={
-                        "type": "data",
-                        "symmetric": False,
-                        "thickness": 1,
-                        "width": 2,
-                        "array": [reach(cell, up=True) for _, cell in found],
-                        "arrayminus": [reach(cell, up=False) for _, cell in found],
-                    },
-                    hovertemplate=f"{arm}, {attack}: "
-                    + "%{y:.1f} % with %{x:.2g} % of the weights<extra></extra>",
-                )
-            )
-    figure.update_xaxes(title="weights left, %", type="log", autorange="reversed")
-    figure.update_yaxes(title="accuracy, %", rangemode="tozero")
-    return styled(figure, 420)
+            low, high = ([v or 0.0 for v in e] for e in ends_of([c for _, c in found]))
+            x, y = [left for left, _ in found], [100 * c.value for _, c in found]
+            curves.append(Curve(f"{arm}, {attack}", x, y, low, high, group=position, stroke=stroke))
+    return Chart(
+        name="pruning",
+        title="How many weights can go?",
+        says="At each level the least of what is left is pruned and the rest trained again; a pruned"
+        " weight stays 0"
+        " throughout. Solid: under the strongest attack, dotted: clean; whiskers are 95 % intervals.",
+        described=f"Line chart: accuracy of {listed_names(map(str, arms))} by the share of weights left.",
+        draw=lambda width: lines(
+            curves,
+            x_label="weights left, %",
+            y_label="accuracy, %",
+            x_scale="log, falling",
+            percent=True,
+            width=width,
+        ),
+        head=("", "weights left, %", *(f"{attack}, %" for attack in attacks)),
+        rows=[
+            (str(arm), number(100 * left), *(share(cells.get(a)) for a in attacks))
+            for arm, left, cells in rows
+        ],
+        holds=lambda n: n.quantity is Quantity.DENSITY and n.about.level is not None,
+    )

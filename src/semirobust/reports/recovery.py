@@ -2,42 +2,57 @@
 
 from collections.abc import Sequence
 
-import plotly.graph_objects as go
-
+from semirobust.figures import Curve, lines
+from semirobust.figures.style import number
 from semirobust.records.schema import Number, Quantity
-from semirobust.reports.figures import COLOURS, styled
+from semirobust.reports.chart import Chart
+from semirobust.reports.figures import listed_names
 from semirobust.reports.source import Source
 
-__all__ = ["recovery_figure"]
+__all__ = ["recovery_chart"]
 
 
-def recovery_figure(source: Source) -> go.Figure | None:
+def recovery_chart(source: Source) -> Chart | None:
     """Accuracy under attack on the images that decide by seconds of training: a line for each cut, f* as a
     level.
     """
-    lines = sorted({(n.about.run or "", n.about.suffix or 0) for n in source.of(Quantity.RECOVERY_BEST)})
-    if not lines:
+    cuts = sorted({(n.about.run or "", n.about.suffix or 0) for n in source.of(Quantity.RECOVERY_BEST)})
+    if not cuts:
         return None
-    layers = max((entry.index for entry in source.layers), default=0)
-    figure = go.Figure()
-    for position, (run, cut) in enumerate(lines):
+    curves, rows = list[Curve](), list[tuple[str, ...]]()
+    for run, cut in cuts:
+        layers = max((e.index for e in source.layers if (e.about.run or "") == run), default=0)
         x, y = _curve(source, cut, run or None)
         name = f"{run}: " * bool(run) + f"suffix of {cut}" + (f", prefix of {layers - cut}" if layers else "")
-        figure.add_trace(
-            go.Scatter(
-                x=x, y=[100 * value for value in y], mode="lines+markers", name=name,
-                line={"color": COLOURS[position % len(COLOURS)], "width": 2},
-                hovertemplate=f"{name}: " + "%{y:.1f} % after %{x:.0f} s<extra></extra>",
-            )
-        )  # fmt: skip
+        curves.append(Curve(name, x, [100 * value for value in y]))
+        rows += [(name, number(seconds), f"{100 * value:.1f}") for seconds, value in zip(x, y)]
     scores = source.of(Quantity.VALIDATION_ROBUST, epoch=None)
-    references = {n.about.run: n.value for n in scores if n.about.suffix is not None}
-    for owner, level in references.items():
-        text = f"{owner}: f*" if owner else "f*, robust as a whole"
-        figure.add_hline(y=100 * level, line={"dash": "dash", "color": "#5b6670"}, annotation_text=text)
-    figure.update_xaxes(title="seconds of training", rangemode="tozero")
-    figure.update_yaxes(title="accuracy under attack, held-out images, %", rangemode="tozero")
-    return styled(figure, 380)
+    levels = {n.about.run: n.value for n in scores if n.about.suffix is not None}
+    references = [
+        (f"{owner}: f*" if owner else "f*, robust as a whole", 100 * v) for owner, v in levels.items()
+    ]
+    rows += [(name, "–", f"{value:.1f}") for name, value in references]
+    return Chart(
+        name="recovery",
+        title="How small may the robust prefix be?",
+        says="A normally trained suffix behind a robust, frozen prefix: how far training the suffix alone"
+        " comes back"
+        " to the robust network (dashed), and what it costs. The first point of each line is before any"
+        " training;"
+        " means over trials.",
+        described=f"Line chart: accuracy by seconds of training of {listed_names(c.name for c in curves)}.",
+        draw=lambda width: lines(
+            curves,
+            x_label="seconds of training",
+            y_label="accuracy under attack, %",
+            references=references,
+            percent=True,
+            width=width,
+        ),
+        head=("", "seconds", "under attack, held-out images, %"),
+        rows=rows,
+        holds=lambda n: False,
+    )
 
 
 def _curve(source: Source, cut: int, run: str | None) -> tuple[list[float], list[float]]:
@@ -62,7 +77,7 @@ def _curve(source: Source, cut: int, run: str | None) -> tuple[list[float], list
 def _by_trial(numbers: Sequence[Number]) -> dict[int | None, dict[int, float]]:
     """Trial -> epoch -> value."""
     found: dict[int | None, dict[int, float]] = {}
-    for number in numbers:
-        if number.about.epoch is not None:
-            found.setdefault(number.about.trial, {})[number.about.epoch] = number.value
+    for n in numbers:
+        if n.about.epoch is not None:
+            found.setdefault(n.about.trial, {})[n.about.epoch] = n.value
     return found

@@ -4,14 +4,13 @@ import base64
 import binascii
 import hashlib
 import io
-import re
 from collections.abc import Iterable
 
 from markupsafe import Markup
 
 from semirobust.core.budget import BUDGET
 
-__all__ = ["placeholders", "policy", "shown_picture"]
+__all__ = ["policy", "shown_picture"]
 
 _MAX_BYTES, _MAX_SIDE = 4 << 20, 1 << 14
 
@@ -20,14 +19,12 @@ def policy(scripts: Iterable[str], sheets: Iterable[str]) -> Markup:
     """The Content-Security-Policy of a page with these scripts and style sheets.
 
     Nothing is fetched, sent or framed. A script or a sheet counts where its hash stands here; attributes with
-    code do nothing. Plotly adds an empty sheet and fills it by calls, hence the hash of no text; and it sets
-    attributes of style on maps of colour, which can name no address either.
+    code or with styles do nothing.
     """
     rules = {
         "default-src": "'none'",
         "script-src": _hashes(scripts) or "'none'",
-        "style-src": _hashes([*sheets, ""]),
-        "style-src-attr": "'unsafe-inline'",
+        "style-src": _hashes(sheets),
         "img-src": "data:",
         **dict.fromkeys(("base-uri", "form-action", "connect-src", "frame-src", "object-src"), "'none'"),
     }
@@ -37,11 +34,6 @@ def policy(scripts: Iterable[str], sheets: Iterable[str]) -> Markup:
 def _hashes(texts: Iterable[str]) -> str:
     digests = (hashlib.sha256(text.encode()).digest() for text in texts)
     return " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
-
-
-def placeholders(plotly: str) -> list[str]:
-    """The ids of sheets that Plotly's map library adds where no element has that id; we draw no maps."""
-    return re.findall(r'document\.getElementById\("([0-9a-f]{64})"\)', plotly)
 
 
 def shown_picture(png: str) -> str:

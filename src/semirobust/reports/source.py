@@ -6,7 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar, Unpack
 
-from semirobust.core.interval import mean_interval, share_interval
+from semirobust.core.files import check_place
+from semirobust.core.interval import ends, mean_interval, share_interval
 from semirobust.core.links import given_file, given_folder
 from semirobust.records.about import Fields
 from semirobust.records.schema import About, Finding, LayerEntry, Number, Picture, Quantity, Settings
@@ -57,6 +58,11 @@ class Cell:
         return cls(sum(values) / len(values), low, high, values, numbers[0].n)
 
     @property
+    def ends(self) -> str:
+        """The interval of a share in per cent; empty where there is none."""
+        return "" if self.low is None or self.high is None else " to ".join(ends(self.low, self.high))
+
+    @property
     def over(self) -> str:
         """What the interval is over."""
         return f"{len(self.values)} seeds" if len(self.values) > 1 else f"{self.n} images" if self.n else ""
@@ -76,6 +82,7 @@ class Source:
     Attributes:
         densities: run, arm and level of pruning -> fraction of the weights left; where it is not empty, each
             level counts as an arm by itself.
+        times: when the files of the records were written, in seconds since 1970.
     """
 
     numbers: Sequence[Number] = ()
@@ -84,6 +91,7 @@ class Source:
     findings: Sequence[Finding] = ()
     settings: Sequence[Settings] = ()
     densities: Mapping[tuple[str | None, str | None, int], float] = field(default_factory=dict)
+    times: Sequence[float] = ()
 
     @cached_property
     def _by_quantity(self) -> dict[Quantity, list[Number]]:
@@ -162,7 +170,13 @@ def read_source(folders: Sequence[Path]) -> Source:
     for folder, name in zip(folders, _names(folders), strict=True):
         found = _of_folder(folder)
         records += _with_run(found, name) if len(folders) > 1 else found
-    return source_of(records)
+    return replace(source_of(records), times=[when for folder in folders for when in _times(folder)])
+
+
+def _times(folder: Path) -> list[float]:
+    """When the files of its records were written."""
+    files = [file for _, _, file in stage_files(folder)] if folder.is_dir() else [folder]
+    return [state.st_mtime for file in files if (state := check_place(file))]
 
 
 def _of_folder(folder: Path) -> list[AnyRecord]:
@@ -228,9 +242,7 @@ def _names(folders: Sequence[Path]) -> list[str]:
 
 def _with_run(records: Iterable[AnyRecord], run: str) -> list[AnyRecord]:
     return [
-        record
-        if isinstance(record, Settings)
-        else record.model_copy(
+        record.model_copy(
             update={"about": replace(record.about, run=f"{run}: {own}" if (own := record.about.run) else run)}
         )
         for record in records

@@ -1,109 +1,98 @@
 """How the index moved over training, and which layers trained when."""
 
 import math
-from collections.abc import Sequence
 
-import plotly.graph_objects as go
-from plotly.subplots import make_subplots
-
+from semirobust.core.text import listed
+from semirobust.figures import EpochPanel, layers_by_epoch
+from semirobust.figures.style import number
 from semirobust.records.schema import Number, Quantity
-from semirobust.reports.figures import styled
+from semirobust.reports.chart import Chart
+from semirobust.reports.figures import listed_names
 from semirobust.reports.source import Source
 
-__all__ = ["training_curve_figure"]
+__all__ = ["training_curve_chart"]
 
 
-def training_curve_figure(source: Source, measure: str = "criticality") -> go.Figure | None:
+def training_curve_chart(source: Source, measure: str = "criticality") -> Chart | None:
     """Layers down, epochs across, one panel for each arm: the measure where it was followed, dots where a
     layer trained.
     """
     followed = source.of(Quantity.VALIDATION_MEASURE, measure=measure)
     found, trained = (
-        [n for n in numbers if not _of_a_recovery(n)]
-        for numbers in (followed, source.of(Quantity.TRAINED_LAYER))
+        [n for n in numbers if _drawn(n)] for numbers in (followed, source.of(Quantity.TRAINED_LAYER))
     )
     arms = list(dict.fromkeys(source.arm_of(n) for n in (*found, *trained)))
     if not arms:
         return None
-    figure = make_subplots(
-        rows=len(arms),
-        cols=1,
-        subplot_titles=list(map(str, arms)),
-        vertical_spacing=min(0.28 / len(arms), 0.12),
+    panels, rows = list[EpochPanel](), list[tuple[str, ...]]()
+    for arm in arms:
+        measured = _means([n for n in found if source.arm_of(n) == arm])
+        dots = _shares([n for n in trained if source.arm_of(n) == arm])
+        panels.append(EpochPanel(str(arm), {cell: math.log2(v) for cell, v in measured.items()}, dots))
+        for epoch in sorted({epoch for _, epoch in (*measured, *dots)}):
+            layers = [layer for layer, at in dots if at == epoch]
+            values = ", ".join(
+                f"{la}: {number(v)}" for (la, at), v in sorted(measured.items()) if at == epoch
+            )
+            rows.append((str(arm), str(epoch), listed(layers, "layer") if layers else "–", values or "–"))
+    says = [
+        f"Colour: {measure} on held-out images after the epoch, orange above 1, purple below; the first"
+        f" layer has"
+        " no ratio and stays blank."
+        if any(panel.measured for panel in panels)
+        else "",
+        "Dots: layers that trained, the larger the more seeds trained them."
+        if any(panel.trained for panel in panels)
+        else "",
+    ]
+    return Chart(
+        name="layers-by-epoch",
+        title="Which layers were critical, and which trained, epoch by epoch"
+        if any(panel.measured for panel in panels)
+        else "Which layers trained, epoch by epoch",
+        says=" ".join([*filter(None, says), "Means over seeds."]),
+        described=f"Grid of layers by epoch for {listed_names(map(str, arms))}.",
+        draw=lambda width: layers_by_epoch(panels, scale_label=f"log₂ {measure}", width=width),
+        head=("", "epoch", "trained", f"{measure} by layer"),
+        rows=rows,
+        holds=lambda n: _drawn(n) and (n.quantity is Quantity.TRAINED_LAYER or _coloured(n, measure)),
     )
-    values = [math.log2(n.value) for n in found if _layer(n) > 1 and 0 < n.value < math.inf]
-    reach = max((abs(v) for v in values), default=1.0)
-    layers = max(_layer(n) for n in (*found, *trained))
-    for row, arm in enumerate(arms, 1):
-        numbers = [n for n in found if source.arm_of(n) == arm]
-        if numbers:
-            figure.add_trace(_heat(numbers, layers, reach, row == 1), row=row, col=1)
-        figure.add_trace(_dots([n for n in trained if source.arm_of(n) == arm]), row=row, col=1)
-    figure.update_yaxes(title="layer", range=[0.5, layers + 0.5], dtick=1 if layers <= 20 else 10)
-    epochs = max(_epoch(n) for n in (*found, *trained))
-    figure.update_xaxes(dtick=1 if epochs <= 20 else None, tickformat="d", range=[0.5, epochs + 0.5])
-    figure.update_xaxes(title="epoch", row=len(arms), col=1)
-    figure.update_layout(showlegend=False)
-    styled(figure, 120 + (60 + 14 * min(layers, 30)) * len(arms))
-    return figure.update_layout(margin_t=40)
 
 
-def _heat(numbers: Sequence[Number], layers: int, reach: float, scale: bool) -> go.Heatmap:
-    """The mean over seeds as a power of two; the first layer's is a weakness and no ratio, so it stays
-    blank.
-    """
-    epochs = sorted({_epoch(n) for n in numbers})
+def _means(numbers: list[Number]) -> dict[tuple[int, int], float]:
+    """Geometric mean over seeds by layer and epoch."""
     cells: dict[tuple[int, int], list[float]] = {}
     for n in numbers:
-        if 0 < n.value < math.inf and _layer(n) > 1:
+        if _coloured(n, n.about.measure or ""):
             cells.setdefault((_layer(n), _epoch(n)), []).append(math.log2(n.value))
-    rows = [[_mean(cells.get((layer, epoch), [])) for epoch in epochs] for layer in range(1, layers + 1)]
-    return go.Heatmap(
-        z=rows,
-        x=epochs,
-        y=list(range(1, layers + 1)),
-        zmin=-reach,
-        zmax=reach,
-        colorscale="RdBu_r",
-        showscale=scale,
-        colorbar={"title": "log₂ C"},
-        hovertemplate="epoch %{x}, layer %{y}: 2^%{z:.2f}<extra></extra>",
-    )
+    return {cell: 2.0 ** (sum(logs) / len(logs)) for cell, logs in cells.items()}
 
 
-def _dots(numbers: Sequence[Number]) -> go.Scatter:
-    """A dot for each layer that trained in an epoch, the larger the more seeds trained it."""
+def _shares(numbers: list[Number]) -> dict[tuple[int, int], float]:
+    """Share of the seeds in which a layer trained in an epoch."""
     seeds = max(len({n.about.seed for n in numbers}), 1)
     counts: dict[tuple[int, int], int] = {}
     for n in numbers:
-        key = _epoch(n), _layer(n)
-        counts[key] = counts.get(key, 0) + 1
-    return go.Scatter(
-        x=[epoch for epoch, _ in counts],
-        y=[layer for _, layer in counts],
-        mode="markers",
-        marker={
-            "color": "#111",
-            "size": [4 + 6 * c / seeds for c in counts.values()],
-            "line": {"color": "white", "width": 1},
-        },
-        text=[f"{count} of {seeds} seeds" for count in counts.values()],
-        hovertemplate="epoch %{x}: layer %{y} trained, %{text}<extra></extra>",
-    )
+        counts[_layer(n), _epoch(n)] = counts.get((_layer(n), _epoch(n)), 0) + 1
+    return {cell: min(count / seeds, 1.0) for cell, count in counts.items()}
 
 
-def _of_a_recovery(number: Number) -> bool:
-    """A suffix of several sizes behind the robust prefix has a figure of its own."""
-    return number.about.suffix is not None and number.about.prefix is None
+def _drawn(n: Number) -> bool:
+    """Whether it has its place; a suffix of several sizes behind the robust prefix has a figure of its"
+    " own."""
+    of_a_recovery = n.about.suffix is not None and n.about.prefix is None
+    return not of_a_recovery and n.about.layer is not None and n.about.epoch is not None
 
 
-def _layer(number: Number) -> int:
-    return number.about.layer or 0
+def _coloured(n: Number, measure: str) -> bool:
+    """Whether it is a colour; the first layer's is a weakness and no ratio."""
+    here = n.quantity is Quantity.VALIDATION_MEASURE and n.about.measure == measure
+    return here and 0 < n.value < math.inf and _layer(n) > 1
 
 
-def _epoch(number: Number) -> int:
-    return number.about.epoch or 0
+def _layer(n: Number) -> int:
+    return n.about.layer or 0
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _epoch(n: Number) -> int:
+    return n.about.epoch or 0

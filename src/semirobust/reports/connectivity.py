@@ -12,6 +12,11 @@ from semirobust.reports.source import Source
 __all__ = ["connectivity_charts"]
 
 _MEASURE = "connectivity"
+_SAYS = "Dependence within each class{} between a layer, whose number stands below the bar, and the one before it."
+_NULL = (
+    " Hatched: what the same estimator reads when the examples are permuted, where the truth is 0. Only what"
+    " stands above it is evidence of dependence."
+)
 
 
 def connectivity_charts(source: Source) -> list[Chart]:
@@ -49,16 +54,7 @@ def _chart(source: Source, arm: Arm, name: str, *, several: bool) -> Chart | Non
     return Chart(
         name=name,
         title="How much each layer depends on the one before" + (f": {arm}" if several else ""),
-        says=f"Dependence within each class{by} between a layer, whose number stands below the bar, and"
-        f" the one"
-        " before it."
-        + (
-            " Hatched: what the same estimator reads when the examples are permuted, where the truth is"
-            " 0. Only what"
-            " stands above it is evidence of dependence."
-            if has_null
-            else ""
-        ),
+        says=_SAYS.format(by) + (_NULL if has_null else ""),
         described=f"Bar chart by layer of {arm}, by {estimator}.",
         draw=lambda width: layer_bars(
             [*found],

@@ -12,7 +12,7 @@ from semirobust.reports.source import Source
 __all__ = ["connectivity_charts"]
 
 _MEASURE = "connectivity"
-_SAYS = "Dependence within each class{} between a layer, whose number stands below the bar, and the one before it."
+_SAYS = "Dependence within each class{} between a layer, numbered below the bar, and the one before it."
 _NULL = (
     " Hatched: what the same estimator reads when the examples are permuted, where the truth is 0. Only what"
     " stands above it is evidence of dependence."

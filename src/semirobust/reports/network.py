@@ -157,8 +157,6 @@ def _picture(source: Source, measure: str, arm: Arm) -> NetworkPicture | None:
                 block_columns=starts.get(position, 0),
             )
         )
-    exponents = range(math.ceil(bottom), math.floor(top) + 1)
-    told = [e for e in exponents if len(exponents) <= 7 or e % 2 == 0]
     over = next((c.over for c in cells.values() if c is not None), "")
     longest = max(len(column.label) for column in columns)
     return NetworkPicture(
@@ -168,7 +166,7 @@ def _picture(source: Source, measure: str, arm: Arm) -> NetworkPicture | None:
         step=step,
         width=60 + step * len(entries),
         height=_HEIGHT + _BOX + 76 + 5.6 * longest,
-        ticks=[(y(2.0**e), f"{2.0**e:g}") for e in told],
+        ticks=[(y(2.0**e), f"{2.0**e:g}") for e in _exponents(bottom, top)],
         one_y=y(1),
         box_line=_HEIGHT + 46 + _BOX / 2,
         over=over,
@@ -176,6 +174,12 @@ def _picture(source: Source, measure: str, arm: Arm) -> NetworkPicture | None:
         trained_by=trained_by,
         remark=_remark(columns, trained_by, arm),
     )
+
+
+def _exponents(bottom: float, top: float) -> list[int]:
+    """Powers of two with a tick."""
+    exponents = range(math.ceil(bottom), math.floor(top) + 1)
+    return [e for e in exponents if len(exponents) <= 7 or e % 2 == 0]
 
 
 def _selected(source: Source, run: str | None) -> tuple[str, dict[int, float]]:

@@ -70,6 +70,7 @@ from .threats.l1 import L1 as L1
 from .threats.l2 import L2 as L2
 from .threats.linf import Linf as Linf
 from .threats.rearrangement import Rearrangement as Rearrangement
+from .training.callbacks import Callback as Callback
 from .training.training import Training as Training
 
 __all__ = [
@@ -89,6 +90,7 @@ __all__ = [
     "TRADES",
     "Adversarial",
     "AutoAttack",
+    "Callback",
     "DistanceCorrelation",
     "Estimate",
     "FeatureAttack",

@@ -2,21 +2,20 @@
 
 import os
 import socket
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.loggers.logger import Logger
 from torch import nn
 
 from semirobust.core.errors import InputError
-from semirobust.core.files import make_folder
 from semirobust.core.state import load_state
 from semirobust.core.text import first_line
 from semirobust.records.schema import About, Finding, Number, Origin, Quantity, Topic
 from semirobust.records.store import AnyRecord
-from semirobust.training.state import EpochLog, TrainState
+from semirobust.training.state import EpochLog
 from semirobust.training.training import Trained
 from semirobust.training.validation import ValidationScores
 
@@ -25,7 +24,6 @@ __all__ = [
     "launch",
     "log_records",
     "make_fabric",
-    "tensorboard_log",
     "validation_records",
 ]
 
@@ -45,8 +43,8 @@ class Devices:
     nodes: int = 1
 
 
-def make_fabric(where: Devices, precision: str) -> Fabric:
-    """A Lightning Fabric for these devices.
+def make_fabric(where: Devices, precision: str, loggers: Sequence[Logger] = ()) -> Fabric:
+    """A Lightning Fabric for these devices, whose loggers get the numbers of every epoch.
 
     Raises:
         InputError: Lightning does not know the device or the precision, or there is none of it.
@@ -59,6 +57,7 @@ def make_fabric(where: Devices, precision: str) -> Fabric:
             num_nodes=where.nodes,
             strategy=strategy,
             precision=precision,  # type: ignore[arg-type]
+            loggers=list(loggers),
         )
     except Exception as error:  # each accelerator complains in its own way
         raise InputError(
@@ -176,32 +175,6 @@ def validation_records(scores: ValidationScores, examples: int, about: About, at
             for layer, value in values.items()
         ]
     return records
-
-
-def tensorboard_log(folder: Path) -> Callable[[EpochLog, TrainState], None]:
-    """Writes each epoch to a TensorBoard log below ``folder``.
-
-    Raises:
-        InputError: TensorBoard is not installed.
-    """
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise InputError(
-            "tensorboard: expected the package, found none; pip install 'semirobust[tensorboard]'"
-        ) from None
-    make_folder(folder / "tensorboard")
-    writer = SummaryWriter(str(folder / "tensorboard"))
-
-    def write(log: EpochLog, state: TrainState) -> None:
-        for name, value in {"loss": log.loss, "learning_rate": log.learning_rate, **log.metrics}.items():
-            writer.add_scalar(name, value, log.epoch)
-        for key, values in log.by_layer.items():
-            for layer, value in values.items():
-                writer.add_scalar(f"{key}/{layer}", value, log.epoch)
-        writer.flush()
-
-    return write
 
 
 def load_best(trained: Trained) -> nn.Module:

@@ -192,5 +192,6 @@ def _train(
         fabric=budget.fabric,
         state_file=trial.folder / f"{name}.state.safetensors" if trial.folder else None,
         key=f"{trial.at.config}/{trial.number}",
+        name=f"{name}-seed-{trial.number}",
         on_step=lambda task, i, n: progress(arm.name, i, n),
     )

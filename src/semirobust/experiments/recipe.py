@@ -91,11 +91,13 @@ class Recipe:
         return changed
 
     def for_hash(self, *parts: str) -> dict[str, Any]:
-        """The settings that differ from the defaults, of the given sections; places on this machine left
-        out.
+        """The settings that differ from the defaults, of the given sections; places on this machine and what
+        listens to a training are left out.
         """
         settings = self.changed()
         settings.get("data", {}).pop("root", None)
+        for section in ("train", "harden", "recover", "prune"):
+            settings.get(section, {}).pop("log", None)
         return {key: settings[key] for key in ("seed", *parts) if settings.get(key) not in (None, {})}
 
 

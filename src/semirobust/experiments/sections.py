@@ -12,6 +12,7 @@ from semirobust.core.settings import setting
 from semirobust.data import SOURCES
 from semirobust.data.base.arrays import LAYOUTS
 from semirobust.dependence import DEPENDENCES
+from semirobust.experiments.loggers import check_loggers
 from semirobust.experiments.validation import Validation
 from semirobust.fast.policy import Fast
 from semirobust.measures import AbstractLayerMeasure
@@ -188,13 +189,18 @@ class Train:
     """Training from scratch.
 
     Attributes:
-        tensorboard: write a TensorBoard log.
+        log: which loggers get the numbers of every epoch: csv, tensorboard, wandb, mlflow, with commas.
+        tensorboard: the same as tensorboard among ``log``.
     """
 
     training: Training = Training()
     validation: Validation = Validation()
     numerics: Numerics = Numerics()
+    log: tuple[str, ...] = field(default=(), metadata=setting(flag="--log"))
     tensorboard: bool = False
+
+    def __post_init__(self) -> None:
+        check_loggers(self.log)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,6 +211,7 @@ class Harden:
         method: how the model is hardened.
         controls: run the controls at equal budget beside the method.
         suffix_from: for the method ``suffix``, a run folder whose network gives the suffix to start from.
+        log: which loggers get the numbers of every epoch: csv, tensorboard, wandb, mlflow, with commas.
     """
 
     method: AbstractMethod = field(default=CriticalFineTuning(), metadata=setting(options="options"))
@@ -215,6 +222,10 @@ class Harden:
     numerics: Numerics = Numerics()
     controls: bool = False
     suffix_from: str = ""
+    log: tuple[str, ...] = field(default=(), metadata=setting(flag="--log"))
+
+    def __post_init__(self) -> None:
+        check_loggers(self.log)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,6 +242,7 @@ class Recover:
         dependence: the measure of dependence whose rho_j is followed; empty for none.
         dependence_options: its options.
         sharpness_examples: adversarial examples for bound (a); 0 leaves the bounds out.
+        log: which loggers get the numbers of every epoch: csv, tensorboard, wandb, mlflow, with commas.
     """
 
     layers: Literal["auto"] | tuple[int, ...] = (4, 8, 12)
@@ -242,8 +254,10 @@ class Recover:
     sharpness_examples: int = 256
     validation: Validation = Validation()
     numerics: Numerics = Numerics()
+    log: tuple[str, ...] = field(default=(), metadata=setting(flag="--log"))
 
     def __post_init__(self) -> None:
+        check_loggers(self.log)
         _counts(0, sharpness_examples=self.sharpness_examples)
         if self.layers != "auto" and (not self.layers or min(self.layers) < 1):
             raise InputError(f"layers: expected auto, or numbers from 1 on; got {self.layers!r}")
@@ -264,6 +278,7 @@ class Prune:
             whole network.
         macs: remove whole channels instead, until this fraction of the MACs is left, and train what remains;
             the settings of levels then say nothing, but for the saliency.
+        log: which loggers get the numbers of every epoch: csv, tensorboard, wandb, mlflow, with commas.
     """
 
     lottery: Lottery = Lottery()
@@ -275,8 +290,10 @@ class Prune:
     training: Training = Training(epochs=12)
     validation: Validation = Validation()
     numerics: Numerics = Numerics()
+    log: tuple[str, ...] = field(default=(), metadata=setting(flag="--log"))
 
     def __post_init__(self) -> None:
+        check_loggers(self.log)
         if isinstance(self.keep, int):
             _counts(0, keep=self.keep)
         if not 0 <= self.tolerance <= 1:

@@ -1,5 +1,6 @@
 """Hardening a model in one call."""
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
 from typing import Any
@@ -19,6 +20,7 @@ from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import device_of
 from semirobust.methods import METHODS, AbstractMethod, Context, Plan
 from semirobust.threats import AbstractBall
+from semirobust.training.callbacks import Listener
 from semirobust.training.state import snapshot
 from semirobust.training.training import Trained, Training, Validate
 
@@ -100,6 +102,7 @@ def harden(
     seed: int | Seed = 0,
     validate: Validate | None = None,
     fabric: Fabric | None = None,
+    callbacks: Sequence[Listener] = (),
     **options: Any,
 ) -> Trained:
     """Train ``model`` in place by ``method``.
@@ -111,7 +114,7 @@ def harden(
         threat: what to be robust against; PGD-10 looks for it.
         attack: another attack for the inner maximisation, in place of ``threat``.
         epochs, learning_rate: the budget.
-        seed, validate, fabric: as in :class:`Training`.
+        seed, validate, fabric, callbacks: as in :class:`Training`; ``callbacks=[print]`` shows every epoch.
         options: further fields of the method (``k=2``) where it is named, and of :class:`Training`
             (``batch_size=64``).
     """
@@ -130,4 +133,6 @@ def harden(
     base = Training(attack=attack, epochs=epochs, learning_rate=learning_rate, **options)
     training, plan = planned(model, images, chosen, base)
     training = replace(training, collapse=options.get("collapse", training.collapse))  # 0 turns it off
-    return carry_out(training, plan, model, images, seed=seed, validate=validate, fabric=fabric)
+    return carry_out(
+        training, plan, model, images, seed=seed, validate=validate, fabric=fabric, callbacks=callbacks
+    )

@@ -1,7 +1,7 @@
 """Iterative pruning with rewinding: lottery tickets, under any training of the library."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -25,6 +25,7 @@ from semirobust.procedures.levels import Level, Levels, level_file, read_level, 
 from semirobust.pruning.masks import Masks, Scope, prunable_of
 from semirobust.pruning.saliencies.base.saliency import AbstractSaliency
 from semirobust.pruning.saliencies.magnitude import Magnitude
+from semirobust.training.callbacks import Listener
 from semirobust.training.state import EpochLog, TrainState, digest, snapshot
 from semirobust.training.state_file import delete_state
 from semirobust.training.training import Training, Validate
@@ -108,6 +109,8 @@ class Lottery:
         key: str = "",
         on_level: Callable[[Level], None] | None = None,
         zeros: bool = False,
+        callbacks: Sequence[Listener] = (),
+        name: str = "",
         progress: Progress = silent,
     ) -> Levels:
         """Run all levels on ``model``, whose weights now are those of the beginning; it ends as the last
@@ -115,7 +118,8 @@ class Lottery:
 
         Args:
             model: gives logits (N, C) for pixels in [0, 1].
-            images, training, seed, validate, fabric, key: as in :class:`Training`.
+            images, training, seed, validate, fabric, key, callbacks, name: as in :class:`Training`; of each
+                level, whose number is behind the name.
             fresh: builds the model with other initial weights; needed for ``reinitialise``.
             folder: where levels are kept as they end; those already there are read and not run again, and one
                 that was interrupted continues from its last epoch.
@@ -136,6 +140,7 @@ class Lottery:
             )
         level_key = _key(key, self, training, digest(snapshot(model), images), seed)
         run = _Run(self, model, images.fitting(model), training, as_seed(seed), folder, level_key, zeros)
+        run.callbacks, run.name = callbacks, name
         levels = Levels()
         for number in range(self.levels + 1):
             level = run.read(number)
@@ -171,6 +176,8 @@ class _Run:
     key: str
     zeros: bool = False
     late: Mapping[str, Tensor] = field(default_factory=dict)
+    callbacks: Sequence[Listener] = ()
+    name: str = ""
 
     def __post_init__(self) -> None:
         self.initial: Mapping[str, Tensor] = snapshot(self.model)
@@ -239,6 +246,8 @@ class _Run:
                 fabric=fabric,
                 state_file=None if self.folder is None else self.folder / f"level-{number}.state.safetensors",
                 key=f"{self.key}/{number}",
+                callbacks=self.callbacks,
+                name=f"{self.name}-level-{number}" if self.name else f"level-{number}",
                 on_step=lambda task, i, n: progress(f"level {number}", i, n),
                 on_epoch=self._note if number == 0 and self.lottery.rewind_epoch else None,
             )

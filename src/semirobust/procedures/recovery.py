@@ -1,6 +1,7 @@
 """Algorithm 1 of the semirobustness paper: does training the suffix alone recover a robust network?"""
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from semirobust.layers.scores import ScoreName
 from semirobust.layers.transplant import transplant
 from semirobust.methods.suffix import SuffixAdversarial
 from semirobust.procedures.harden import hardening
+from semirobust.training.callbacks import Listener
 from semirobust.training.training import Trained, Training, Validate
 from semirobust.training.validation import ValidationScores, as_scores
 
@@ -197,6 +199,7 @@ class Recovery:
         fabric: Fabric | None = None,
         folder: Path | None = None,
         key: str = "",
+        callbacks: Sequence[Listener] = (),
         progress: Progress = silent,
     ) -> Recovered:
         """Run all trials; both networks are left as they were.
@@ -211,6 +214,7 @@ class Recovery:
             reference: what ``score`` gave for ``robust``, where it is known.
             fabric: devices and precision.
             folder: where an interrupted trial is kept, for a run with the same ``key``.
+            callbacks: as in :class:`Training`, of each trial.
             progress: told of every step.
         """
         seed, images = as_seed(seed), images.fitting(robust)
@@ -235,6 +239,8 @@ class Recovery:
                 if folder is None
                 else folder / f"suffix-{self.layers}-trial-{number}.state.safetensors",
                 key=key,
+                callbacks=callbacks,
+                name=f"suffix-{self.layers}-trial-{number}",
                 on_step=lambda task, i, n, number=number: progress(
                     f"suffix {self.layers}, trial {number + 1}", i, n
                 ),  # type: ignore[misc]

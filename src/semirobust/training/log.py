@@ -108,7 +108,7 @@ def log_table(
         shown = [f"{name} {best.metrics[name]:.1%}" for name in _SHARES if name in best.metrics]
         said += f", epoch {best_epoch} {'validated best' if best.metrics else 'is kept'}"
         said += f": {', '.join(shown)}" if shown else ""
-    said += "; it stopped early" if stopped else ""
+    said += f"; {stopped}" if stopped else ""
     told = [*notes, *([stopped] if stopped else [])]
     return Table(said, columns, rows, {"best epoch": best_epoch, "stopped": stopped}, told)
 

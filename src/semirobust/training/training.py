@@ -26,6 +26,7 @@ from semirobust.core.seed import Seed, as_seed
 from semirobust.core.settings import setting
 from semirobust.core.shown import AbstractResult
 from semirobust.core.table import Table
+from semirobust.core.text import first_line
 from semirobust.data.base.images import Images
 from semirobust.fast.policy import Fast, check_fast
 from semirobust.layers.quiet import device_of
@@ -33,6 +34,7 @@ from semirobust.objectives import AbstractObjective
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.records.conditions import Conditions, spoken
 from semirobust.training import engine
+from semirobust.training.callbacks import Audience, Listener
 from semirobust.training.hooks import AbstractHook
 from semirobust.training.log import drawn_log, log_table
 from semirobust.training.run import Run
@@ -172,6 +174,8 @@ class Training:
         key: str = "",
         on_step: Progress = silent,
         on_epoch: Callable[[EpochLog, TrainState], None] | None = None,
+        callbacks: Sequence[Listener] = (),
+        name: str = "",
     ) -> Trained:
         """Train ``model`` in place.
 
@@ -181,7 +185,8 @@ class Training:
             seed: of order, augmentation, attack and dropout; each epoch and step has its own stream, so a
                 resumed run equals an uninterrupted one bit for bit on a CPU.
             validate: scores after each epoch.
-            fabric: devices, precision and processes; where None one process on the device the model is on.
+            fabric: devices, precision and processes, and loggers that get the numbers of every epoch; where
+                None one process on the device the model is on.
             state_file: where the state is saved after each epoch, and within one; a run whose file is already
                 there continues from it.
             save_every: seconds within an epoch after which a single process saves it again.
@@ -190,11 +195,16 @@ class Training:
                 Another version, other threads, another processor or code of your own that was edited is
                 said in the notes, and noted with each epoch.
             on_step: told of every step.
-            on_epoch: told of every epoch.
+            on_epoch: told of every epoch, with the state of the run.
+            callbacks: told of the start, of every epoch and of the end (:class:`semirobust.Callback`); also
+                functions of the log of an epoch such as ``print``, and loggers of Lightning. One that fails
+                ends the training, and what was trained is kept.
+            name: in front of what loggers get, to tell several trainings apart.
         """
         if validate is None and (self.until < math.inf or self.best_by is not None):
             raise InputError("until and best_by: expected a validation whose scores they are about, got none")
         devices = fabric or _where_it_is(model)
+        told, ended = Audience(callbacks, devices, name), ""
         if state_file is not None:
             state_file = given_out(state_file)
             names = ",".join(hook.name for hook in self.hooks)
@@ -211,23 +221,30 @@ class Training:
             Processes(devices).check_equal(
                 f"{run.state.epoch} epochs", "state: expected a folder that all processes share"
             )
-        callbacks = engine.Callbacks(on_step, save, save_every)
-        while run.state.epoch < self.epochs and not run.state.stopped and run.state.best < self.until:
-            log = engine.run_epoch(run, validate, callbacks)
+        during = engine.Callbacks(on_step, save, save_every)
+        ended = told.start(run)
+        while not ended and self._goes_on(run):
+            log = engine.run_epoch(run, validate, during)
             if log is not None and on_epoch is not None:
                 on_epoch(log, run.state)
             save(run)
+            ended = ended if log is None else told.epoch(log)
         run.model.eval()
         if state_file is not None and devices.is_global_zero:
             delete_previous(state_file)
-        return Trained(
+        trained = Trained(
             run.model,
             run.best,
             run.state.best_epoch,
             tuple(run.state.logs),
-            run.state.stopped,
+            run.state.stopped or (ended and f"stopped after epoch {run.state.epoch}: {ended}"),
             ((note,) if note else ()) + _changed(run.state.logs) + notes(),
         )
+        failed = told.end(trained)
+        return replace(trained, notes=(*trained.notes, failed)) if failed else trained
+
+    def _goes_on(self, run: Run) -> bool:
+        return run.state.epoch < self.epochs and not run.state.stopped and run.state.best < self.until
 
 
 def _hash(training: Training, seed: Seed) -> str:
@@ -255,4 +272,12 @@ def _where_it_is(model: nn.Module) -> Fabric:
     device = device_of(model, torch.device("cpu"))
     if device.type == "cpu":
         return Fabric(accelerator="cpu", devices=1)
-    return Fabric(accelerator=device.type, devices=[device.index or 0])
+    if device.type == "meta":
+        raise InputError("model: expected weights with values, got some on the device meta; load them first")
+    try:
+        return Fabric(accelerator=device.type, devices=[device.index or 0])
+    except Exception as error:  # each accelerator complains in its own way
+        raise InputError(
+            f"model: it is on {device}, where Lightning cannot train ({first_line(error)}); bring it to"
+            " another device by model.to(...), or give a fabric"
+        ) from None

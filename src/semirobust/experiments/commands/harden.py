@@ -29,6 +29,7 @@ from semirobust.experiments.comparison import (
 )
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.kept_weights import keep_arm
+from semirobust.experiments.loggers import make_loggers
 from semirobust.experiments.provenance import layer_entries, notes_on, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.run_lock import claims_out
@@ -82,7 +83,9 @@ def harden_subject(
     if seeds < 1:
         raise InputError(f"seeds: expected at least 1, got {seeds}")
     check_split(subject)
-    fabric = build.make_fabric(devices, recipe.harden.numerics.precision)
+    fabric = build.make_fabric(
+        devices, recipe.harden.numerics.precision, make_loggers(recipe.harden.log, out, recipe.plain())
+    )
     build.launch(fabric)
     start = copy.deepcopy(subject.model).to(fabric.device)
     at = origin_of(recipe, "harden", device=fabric.device)

@@ -21,6 +21,7 @@ from semirobust.experiments.commands.evaluate import accuracy_records, attacks_o
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.kept_level import nothing_said, scores_by_level, within, without_records
+from semirobust.experiments.loggers import make_loggers
 from semirobust.experiments.model_spec import ModelSpec, at_its_size, fresh_spec
 from semirobust.experiments.provenance import data_notes, notes_on, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
@@ -118,7 +119,9 @@ class _Job:
         progress: Progress,
     ) -> "_Job":
         settings = recipe.prune
-        fabric = build.make_fabric(devices, settings.numerics.precision)
+        fabric = build.make_fabric(
+            devices, settings.numerics.precision, make_loggers(settings.log, out, recipe.plain())
+        )
         test = inputs.test.first(recipe.evaluate.examples)
         at = origin_of(recipe, "prune", "evaluate", device=fabric.device)
         return cls(
@@ -188,6 +191,7 @@ class _Job:
             fabric=self.fabric,
             folder=folder,
             key=f"{self._config()}/{number}/{name}",
+            name=f"{slug(name)}-seed-{number}",
             on_level=lambda level: self._note(level, start, folder, about, seed),
             progress=lambda task, i, n: self.progress(f"{name}, {task}", i, n),
         )

@@ -24,6 +24,7 @@ from semirobust.experiments.commands.profile import score_records
 from semirobust.experiments.comparison import Arm, Budget, run_arms
 from semirobust.experiments.comparison import Trial as ArmTrial
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
+from semirobust.experiments.loggers import make_loggers
 from semirobust.experiments.provenance import layer_entries, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe
 from semirobust.experiments.recovered import smallest_prefix, summary_records
@@ -86,9 +87,10 @@ def recover_subject(
     check_split(
         replace(normal, recipe=recipe)
     )  # held out for both, or the normal suffix would know the images that decide
-    job = _Job.of(
-        robust, normal, recipe, build.make_fabric(devices, recipe.recover.numerics.precision), out, progress
-    )
+    settings = recipe.recover
+    loggers = make_loggers(settings.log, out, recipe.plain())
+    fabric = build.make_fabric(devices, settings.numerics.precision, loggers)
+    job = _Job.of(robust, normal, recipe, fabric, out, progress)
     sizes = () if recipe.recover.layers == "auto" else tuple(sorted(set(recipe.recover.layers)))
     for size in sizes or (1,):  # what does not fit is said before any work
         recovery = job.recovery(size)

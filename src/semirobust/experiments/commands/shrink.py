@@ -19,6 +19,7 @@ from semirobust.data.base.images import Images
 from semirobust.experiments import build
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
+from semirobust.experiments.loggers import make_loggers
 from semirobust.experiments.provenance import data_notes, origin_of, settings_record
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import Subject, check_out, check_split
@@ -56,7 +57,9 @@ def shrink_subject(
     if settings.macs is None:
         raise InputError("prune.macs: expected the fraction of MACs that is to be left, got none")
     check_split(subject)
-    fabric = build.make_fabric(devices, settings.numerics.precision)
+    fabric = build.make_fabric(
+        devices, settings.numerics.precision, make_loggers(settings.log, out, recipe.plain())
+    )
     inputs, at, seed = subject.inputs, origin_of(recipe, "prune", device=fabric.device), as_seed(recipe.seed)
     images, held_out = inputs.train, inputs.held_out
     test, training = inputs.test.first(recipe.evaluate.examples), settings.training

@@ -10,6 +10,7 @@ from semirobust.core.seed import as_seed
 from semirobust.experiments import build
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.inputs import Inputs
+from semirobust.experiments.loggers import make_loggers
 from semirobust.experiments.model_spec import at_its_size, fresh_spec, has_own_weights
 from semirobust.experiments.provenance import data_notes, layer_entries, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe
@@ -44,7 +45,9 @@ def train(
     recipe = at_its_size(recipe)
     inputs = inputs.under(recipe) if inputs is not None else Inputs.of(recipe)
     settings, seed = recipe.train, as_seed(recipe.seed)
-    fabric = build.make_fabric(devices, settings.numerics.precision)
+    names = (*settings.log, *(["tensorboard"] if settings.tensorboard else []))
+    loggers = make_loggers(names, out, recipe.plain())
+    fabric = build.make_fabric(devices, settings.numerics.precision, loggers)
     build.launch(fabric)
     spec = fresh_spec(recipe.model, inputs.splits)
     model = spec.build(recipe.seed, own_weights=has_own_weights(recipe.model, default=False))
@@ -62,7 +65,6 @@ def train(
         state_file=out / "state.safetensors",
         key=at.config,
         on_step=progress,
-        on_epoch=build.tensorboard_log(out) if settings.tensorboard else None,
     )
     if fabric.is_global_zero:
         save_model(trained.model, out / "last.safetensors", {"stage": "train"})

@@ -54,6 +54,8 @@ from .models.base.build import build_model as build_model
 from .models.base.classifier import Normalised as Normalised
 from .models.checkpoint import load_checkpoint as load_checkpoint
 from .models.checkpoint import save_model as save_model
+from .models.export import export as export
+from .models.export import load_onnx as load_onnx
 from .objectives.adversarial import Adversarial as Adversarial
 from .objectives.clat import CLAT as CLAT
 from .objectives.mart import MART as MART
@@ -117,6 +119,7 @@ __all__ = [
     "connectivity",
     "criticality",
     "evaluate",
+    "export",
     "features",
     "footprint",
     "forward_to",
@@ -128,6 +131,7 @@ __all__ = [
     "layer_map",
     "load_checkpoint",
     "load_data",
+    "load_onnx",
     "load_plugin",
     "load_result",
     "load_run",

@@ -217,6 +217,7 @@ def test_the_commands_are_a_frozen_set():
         "data",
         "demo",
         "evaluate",
+        "export",
         "harden",
         "list",
         "profile",

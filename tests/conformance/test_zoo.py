@@ -14,7 +14,8 @@ from semirobust.zoo.base.source import Wanted
 from tests.helpers import untouched
 from tests.stand_ins import CLASSES, OWN, STAND_INS, put_in
 
-EVERY = pytest.mark.parametrize("source", ZOO.names())
+FINISHED = {"onnx"}  # a file, of which no network is built anew: tests/oracle/test_export.py
+EVERY = pytest.mark.parametrize("source", sorted(set(ZOO.names()) - FINISHED))
 PACKAGES = {"hf": "transformers", "robustbench": "robustbench", "timm": "timm", "torchvision": "torchvision"}
 OF_A_PACKAGE = pytest.mark.parametrize("source", PACKAGES)
 
@@ -25,7 +26,7 @@ def _wanted(source, **more):
 
 
 def test_every_source_has_a_stand_in_and_is_named_in_the_help():
-    assert set(ZOO.names()) == set(STAND_INS)
+    assert set(ZOO.names()) == set(STAND_INS) | FINISHED
     assert all(ZOO.make(name).shown in MODEL.help for name in ZOO.names())
 
 

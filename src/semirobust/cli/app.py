@@ -20,6 +20,7 @@ COMMANDS: Mapping[str, str] = {
     "data": "Data sets known by name: where they are looked for, their size and licence.",
     "report": "One HTML file, from records alone, that needs nothing else to be read.",
     "prune": "Prune a model level by level, train what is left, and evaluate each level.",
+    "export": "Write a model as ONNX or for torch.export, and check that it answers alike.",
     "recover": "How small may the robust prefix be?",
     "reproduce": "Make the tables and figures of a paper again.",
     "list": "Everything that has a name: attacks, methods, measures, models, data, recipes.",

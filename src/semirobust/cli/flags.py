@@ -44,7 +44,7 @@ RECIPE = click.Option(
 MODEL = click.Option(
     ["--model"],
     help="Architecture by name, timm:NAME, torchvision:NAME, hf:OWNER/NAME, robustbench:NAME, or"
-    " package.module:factory.",
+    " onnx:FILE, or package.module:factory.",
 )
 CHECKPOINT = click.Option(["--checkpoint"], type=_Path, help="Weights: safetensors or a PyTorch state dict.")
 TARGET = click.Argument(["target"], required=False, metavar="[MODEL]")

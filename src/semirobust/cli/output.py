@@ -63,7 +63,8 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool, told: 
         show_table(title, head, rows)
     if found.transfer is not None:
         names = found.transfer.names
-        matrix = [(source, *(f"{found.transfer.accuracy(source, t):.1%}" for t in names)) for source in names]
+        made = found.transfer.sources
+        matrix = [(source, *(f"{found.transfer.accuracy(source, t):.1%}" for t in names)) for source in made]
         show_table(
             f"Accuracy on examples made for another model, {found.transfer.attack}",
             ("made for", *names),

@@ -6,13 +6,16 @@ from semirobust.core.errors import InputError
 from semirobust.core.files import check_place, forget_unfinished, opened, write_atomically
 from semirobust.core.links import given_out
 
-__all__ = ["GENERATOR", "PROGRAM", "check_ours", "write_out"]
+__all__ = ["GENERATOR", "ONNX_PRODUCER", "PROGRAM", "check_ours", "write_out"]
 
 GENERATOR = '<meta name="generator" content="semirobust">'
 """What our pages have in their head."""
 
 PROGRAM = "semirobust"
 """The extra file in our exported programs."""
+
+ONNX_PRODUCER = "semirobust"
+"""The producer in our ONNX files, which stands in their first bytes."""
 
 _HEAD, _TAIL = 1024, 1 << 16  # bytes
 _TABLE = b"quantity,value,"
@@ -37,6 +40,7 @@ def check_ours(path: Path, *, begins: bytes | None = None) -> None:
         GENERATOR.encode() in head
         or head.startswith(_TABLE)
         or head[8:].startswith(_TENSORS)
+        or (head[:1] == b"\x08" and f"\x12\n{ONNX_PRODUCER}".encode() in head[:16])
         or (head.startswith(b"PK") and f"extra/{PROGRAM}".encode() in tail)
         or (begins is not None and head.startswith(begins))
     )

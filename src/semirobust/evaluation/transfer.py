@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
+from semirobust.attacks.base.gradients import NoGradient
 from semirobust.attacks.base.sight import watched
 from semirobust.core.checks import check_examples
 from semirobust.core.classifiers import on_classifiers
@@ -55,6 +56,11 @@ class Transfer(AbstractResult):
         """The models."""
         return tuple(self.clean)
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The models that examples were made for: all but those without a gradient that the attack needs."""
+        return tuple(dict.fromkeys(source for source, _ in self.correct))
+
     def accuracy(self, source: str, target: str) -> Proportion:
         """Accuracy of ``target`` on examples made for ``source``, with interval."""
         return Proportion.of(self.correct[source, target])
@@ -68,7 +74,7 @@ class Transfer(AbstractResult):
         head = "made for \\ seen by".ljust(width + 8) + "".join(name.rjust(width) for name in self.names)
         rows = [
             s.ljust(width + 8) + "".join(f"{self.accuracy(s, t):.1%}".rjust(width) for t in self.names)
-            for s in self.names
+            for s in self.sources
         ]
         said = [
             f"{s} \u2192 {t}{not_decided(self.left_open(s, t), self.correct[s, t].numel())}"
@@ -105,11 +111,11 @@ class Transfer(AbstractResult):
     def drawn(table: Table) -> "Figure":
         from semirobust.figures import matrix
 
-        names = list(dict.fromkeys(table.column("source")))
+        sources, targets = (list(dict.fromkeys(table.column(side))) for side in ("source", "target"))
         pairs = zip(table.column("source"), table.column("target"), strict=True)
         found = dict(zip(pairs, table.percent("accuracy"), strict=True))
-        values = [[found.get((source, target)) for target in names] for source in names]
-        return matrix(values, names, names, x_label="accuracy in % of", y_label="made for")
+        values = [[found.get((source, target)) for target in targets] for source in sources]
+        return matrix(values, sources, targets, x_label="accuracy in % of", y_label="made for")
 
 
 @anywhere
@@ -127,7 +133,8 @@ def transfer(
     """Accuracy of each model on adversarial examples made for each of them, itself included.
 
     Each attack runs to its end on all images, not only until the source is fooled, since such examples
-    transfer better.
+    transfer better. A model without a gradient, such as one that was exported, is shown the examples of the
+    others, and none are made for it where the attack needs a gradient.
 
     Args:
         models: names and models, all on the same images; each in eval mode and left as it was.
@@ -136,7 +143,7 @@ def transfer(
         seed: the source of all randomness.
 
     Raises:
-        InputError: no models, or arguments not as described.
+        InputError: no models, none that the attack can be made for, or arguments not as described.
     """
     check_examples(x, y)
     if not models:
@@ -146,16 +153,52 @@ def transfer(
         for name, model in models.items():
             for sentence in plausibility(model, x, y):
                 note(f"{name}: {sentence}")
+    parts, decided, blind = _made(models, x, y, attack, as_seed(seed), batch_size, progress)
+    if len(blind) == len(models):
+        raise next(iter(blind.values()))
+    made = {(s, t): torch.cat(verdicts) for (s, t), verdicts in parts.items() if s not in blind}
+    standing = {(s, t): verdicts & clean[t] for (s, t), verdicts in made.items()}
+    sure = {pair: torch.cat(decided[pair]) for pair in made}
+    return Transfer(
+        attack.name,
+        clean,
+        {pair: verdicts & sure[pair] for pair, verdicts in standing.items()},
+        {pair: verdicts & ~sure[pair] for pair, verdicts in standing.items()},
+        notes(),
+    )
+
+
+_ByPair = dict[tuple[str, str], list[Tensor]]
+
+
+def _made(
+    models: Mapping[str, nn.Module],
+    x: Tensor,
+    y: Tensor,
+    attack: AbstractAttack,
+    seed: Seed,
+    batch_size: int,
+    progress: Progress,
+) -> tuple[_ByPair, _ByPair, dict[str, NoGradient]]:
+    """Verdicts and whether they decide anything, by batch, for each (source, target); and the models that no
+    examples can be made for.
+    """
     # One attack on a source serves all targets.
     parts: dict[tuple[str, str], list[Tensor]] = {(s, t): [] for s in models for t in models}
     decided: dict[tuple[str, str], list[Tensor]] = {pair: [] for pair in parts}
+    blind: dict[str, NoGradient] = {}
     for number, (source, model) in enumerate(models.items(), 1):
         for start in range(0, len(x), batch_size):
             rows = slice(start, start + batch_size)
             device = device_of(model, x.device)
             part_x, part_y = x[rows].to(device), y[rows].to(device)
-            with watched(len(part_x)) as sight:
-                x_adv = attack(model, part_x, part_y, seed=as_seed(seed) / source / start)
+            try:
+                with watched(len(part_x)) as sight:
+                    x_adv = attack(model, part_x, part_y, seed=seed / source / start)
+            except NoGradient as error:
+                blind[source] = error
+                note(f"{source} has no gradient, so no examples are made for it; it is shown those of others")
+                break
             valid = attack.threat.contains(part_x, x_adv).cpu()
             for target, other in models.items():
                 device = device_of(other, x.device)
@@ -165,12 +208,4 @@ def transfer(
                 parts[source, target].append(right | ~valid)
                 decided[source, target].append(valid & ~(sight.blind & right))
         progress("models attacked", number, len(models))
-    standing = {(s, t): torch.cat(verdicts) & clean[t] for (s, t), verdicts in parts.items()}
-    sure = {pair: torch.cat(verdicts) for pair, verdicts in decided.items()}
-    return Transfer(
-        attack.name,
-        clean,
-        {pair: verdicts & sure[pair] for pair, verdicts in standing.items()},
-        {pair: verdicts & ~sure[pair] for pair, verdicts in standing.items()},
-        notes(),
-    )
+    return parts, decided, blind

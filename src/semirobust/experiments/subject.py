@@ -184,7 +184,7 @@ def _as_it_comes(recipe: Recipe) -> Subject:
     spec = spec_for(recipe.model, inputs.splits, own_outputs=own)
     network = spec.build(recipe.seed, own_weights=own)
     if own:
-        note = f"{name} has the weights that its library has for it"
+        note = f"{name} has the weights that {source_of(name)[0].holder}"
     elif source_of(name)[0].has_weights:
         note = f"{name} has random weights, since model.options.pretrained is false"
     else:

@@ -144,7 +144,7 @@ def audit(
         checks,
         layers,
         verdict(accuracies, checks, plan.outputs),
-        next_steps(accuracies, checks, plan, training=training, layers=top),
+        next_steps(accuracies, checks, plan, training=training, layers=None if layers is None else top),
         tuple(notes),
     )
 

@@ -49,7 +49,7 @@ def next_steps(
     plan: Plan,
     *,
     training: int,
-    layers: Sequence[int] = (),
+    layers: Sequence[int] | None = (),
 ) -> tuple[str, ...]:
     """What to do next, with what it is expected to cost.
 
@@ -57,13 +57,15 @@ def next_steps(
         accuracies, checks: as in :func:`verdict`.
         plan: whose pace is that of the network.
         training: how many training images there are; 0 where that is not known.
-        layers: the most critical ones.
+        layers: the most critical ones; None where the network shows no layers.
     """
     steps = [f"look at {check.name} first: {check.text}" for check in checks if not check.passed]
     if plan.why:
         steps.append(plan.why)
     if accuracies[0].value.low <= 1 / plan.outputs:
         return (*steps, "check weights, classes and normalisation: the network does not know these images")
+    if layers is None:
+        return (*steps, "harden the network that this one was made from: of this one no layers can be seen")
     images = training or 10_000
     cost = took(3 * plan.pace * images * _EPOCHS * (_STEPS + 1))
     with_ = f"{_EPOCHS} epochs of {images:,} images with PGD-{_STEPS}"

@@ -11,9 +11,10 @@ from typing import Any
 from torch import nn
 
 from semirobust.core.errors import InputError
+from semirobust.core.packages import hushed, imported
 from semirobust.models.base.as_classifier import as_classifier
 from semirobust.zoo import ZOO, AbstractSource
-from semirobust.zoo.base.packages import hushed, imported, without
+from semirobust.zoo.base.names import without
 from semirobust.zoo.base.source import Card, Wanted
 
 __all__ = ["HuggingFace"]

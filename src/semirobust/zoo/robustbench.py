@@ -6,9 +6,10 @@ from typing import Any
 from torch import nn
 
 from semirobust.core.errors import InputError
+from semirobust.core.packages import hushed, imported
 from semirobust.data.cifar import CIFAR10
 from semirobust.zoo import ZOO, AbstractSource
-from semirobust.zoo.base.packages import hushed, imported, no_such
+from semirobust.zoo.base.names import no_such
 from semirobust.zoo.base.source import Card, Wanted
 
 __all__ = ["RobustBench"]

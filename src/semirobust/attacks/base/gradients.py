@@ -21,7 +21,7 @@ __all__ = [
 
 NO_GRADIENT = (
     "model: its output has no gradient in its input; use an attack that needs none, such as square, or hand"
-    " over the network before it was quantised"
+    " over the network before it was quantised or exported"
 )
 _LOOKED_AT = 16
 # Of a pixel. Deep networks with random weights follow their gradients over the smallest alone, and rounding

@@ -12,14 +12,15 @@ from semirobust.cli.output import percent, show_comparison
 from semirobust.cli.parse import compute, end_of
 from semirobust.cli.section_flags import SHARED, section
 from semirobust.core.errors import InputError
+from semirobust.core.ours import check_ours
 from semirobust.experiments.build import Devices
 from semirobust.experiments.commands.prune import prune_fresh, prune_subject
-from semirobust.experiments.commands.shrink import export as write_program
 from semirobust.experiments.commands.shrink import shrink_subject
 from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.model_spec import at_its_size, has_own_weights
 from semirobust.experiments.recipe import read_recipe
 from semirobust.experiments.subject import Subject, build_subject, named_again
+from semirobust.models.export import export as write_program
 from semirobust.records.schema import Finding, Number, Quantity
 from semirobust.records.store import AnyRecord
 from semirobust.reports.pruning import pruned_rows
@@ -50,6 +51,8 @@ def prune(
     devices = compute(**where)
     asked = changes.get("prune.macs") is not None or (recipe and read_recipe(recipe, changes).prune.macs)
     if asked:
+        if export is not None:
+            check_ours(export)  # before the hours that it takes
         if seeds != 1:
             raise InputError(f"seeds: expected one with --macs, got {seeds}")
         subject = build_subject(target, model, checkpoint, recipe, changes)
@@ -178,7 +181,9 @@ command = flags.command(
     SHARED,
     section("prune"),
     click.Option(
-        ["--export"], type=click.Path(path_type=Path), help="Write the network for torch.export.load, too."
+        ["--export"],
+        type=click.Path(path_type=Path),
+        help="Write the network for other programs, too: .onnx for ONNX, else for torch.export.load.",
     ),
     flags.SEEDS,
     section("evaluate", only=("attacks", "examples")),

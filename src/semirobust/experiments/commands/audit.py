@@ -113,7 +113,8 @@ def audit_subject(
     accuracies, checks = _accuracies(evaluated), _checks(evaluated)
     layers = _layers(_of(records, recipe, "profile"))
     said = verdict(accuracies, checks, plan.outputs)
-    steps = next_steps(accuracies, checks, plan, training=len(subject.inputs.train), layers=list(layers)[:3])
+    top = list(layers)[:3] or None
+    steps = next_steps(accuracies, checks, plan, training=len(subject.inputs.train), layers=top)
     at = origin_of(recipe, "evaluate", "profile")
     good = accuracies[-1].value.low > 1 / plan.outputs
     findings = [Finding(topic=Topic.AUDIT, text=said, level="good" if good else "warning", origin=at)]

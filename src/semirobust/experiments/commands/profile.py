@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from semirobust.attacks import AbstractAttack
@@ -21,6 +22,7 @@ from semirobust.experiments.provenance import data_notes, layer_entries, notes_o
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import Subject
 from semirobust.layers.map import LayerMap, layer_map
+from semirobust.layers.quiet import device_of
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES, AbstractLayerMeasure, MeasureContext
 from semirobust.measures.base.profile_cache import ProfileCache
@@ -98,7 +100,7 @@ def layer_scores(
     Several ``processes`` attack some of the images each, and then take some of the measures each.
     What a ``ledger`` has is not done again."""
     kept = ledger or ProfileCache(None, "")
-    device = next(model.parameters()).device
+    device = device_of(model, torch.device("cpu"))
     x, y = images.all(device)
     layers = layer_map(model, x)
     x_adv = kept.images(

@@ -10,10 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
-from semirobust.core.ours import PROGRAM, write_out
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import as_seed
-from semirobust.core.text import first_line
 from semirobust.cost.time import costs
 from semirobust.data.base.images import Images
 from semirobust.experiments import build
@@ -26,12 +24,11 @@ from semirobust.experiments.subject import Subject, check_out, check_split
 from semirobust.layers.quiet import quiet
 from semirobust.pruning.channels import listed
 from semirobust.pruning.resize import resized
-from semirobust.records.origin import code_version
 from semirobust.records.schema import About, Finding, Number, Origin, Quantity, Topic
 from semirobust.records.store import AnyRecord
 from semirobust.training.state_file import delete_state
 
-__all__ = ["export", "shrink_subject"]
+__all__ = ["shrink_subject"]
 
 _TIMED = 64  # images in the batch that is timed
 _BEFORE, _CUT, _AFTER = "before", "channels removed", "trained again"
@@ -139,24 +136,3 @@ def _check_returns(subject: Subject, small: nn.Module, test: Images) -> None:
             "model: once smaller it cannot be built again from its weights (layers that are cut in other"
             " ways)"
         )
-
-
-def export(model: nn.Module, x: Tensor, file: Path) -> None:
-    """Write the model as a program for ``torch.export.load``, for batches of any size.
-
-    Raises:
-        InputError: PyTorch cannot trace the model, or the file cannot be written.
-    """
-    import io
-
-    batch = torch.export.Dim("batch", min=1)
-    try:
-        program = torch.export.export(model.eval(), (torch.cat([x, x])[:2],), dynamic_shapes=({0: batch},))
-    except Exception as error:  # tracing fails in as many ways as there are models
-        raise InputError(f"export: PyTorch cannot trace the model ({first_line(error)})") from None
-    buffer = io.BytesIO()
-    torch.export.save(program, buffer, extra_files={PROGRAM: code_version()})
-    try:
-        write_out(file, buffer.getvalue())
-    except OSError as error:
-        raise InputError(f"export: cannot write {file} ({error.strerror})") from None

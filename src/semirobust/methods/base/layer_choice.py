@@ -14,6 +14,7 @@ from semirobust.core.seed import Seed
 from semirobust.fast.policy import FastFollower
 from semirobust.layers.features import Place
 from semirobust.layers.map import LayerMap
+from semirobust.layers.quiet import device_of
 from semirobust.layers.reach import without_effect
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES, MeasureContext
@@ -85,7 +86,7 @@ class LayerChoice:
         )
 
         def score(model: nn.Module, seed: Seed) -> LayerScores:
-            device = next(model.parameters()).device
+            device = device_of(model, torch.device("cpu"))
             order = torch.randperm(len(context.images), generator=(seed / "examples").generator())
             x, y = context.images.batch(order[: self.examples], device)
             model.eval()  # between epochs, where the loop sets the mode anew before each step

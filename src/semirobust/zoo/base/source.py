@@ -64,12 +64,14 @@ class AbstractSource(ABC):
             do nothing but choose among the code of an installed package.
         has_weights: whether it is known to have weights of its own.
         any_channels: whether its networks can be built for images of any number of channels.
+        holder: where those weights are, after "the weights that".
     """
 
     shown: ClassVar[str]
     named_by_files: ClassVar[bool] = True
     has_weights: ClassVar[bool] = True
     any_channels: ClassVar[bool] = False
+    holder: ClassVar[str] = "its library has for it"
 
     @abstractmethod
     def card(self, name: str, options: Mapping[str, Any], *, offline: bool = False) -> Card:

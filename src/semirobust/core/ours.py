@@ -18,7 +18,7 @@ ONNX_PRODUCER = "semirobust"
 """The producer in our ONNX files, which stands in their first bytes."""
 
 _HEAD, _TAIL = 1024, 1 << 16  # bytes
-_TABLE = b"quantity,value,"
+_TABLES = (b"quantity,value,", b"network,run,data,", b"% written by semirobust;")
 _TENSORS = b'{"__metadata__":{"semirobust":'
 
 
@@ -38,7 +38,7 @@ def check_ours(path: Path, *, begins: bytes | None = None) -> None:
         tail = file.read()
     ours = (
         GENERATOR.encode() in head
-        or head.startswith(_TABLE)
+        or head.startswith(_TABLES)
         or head[8:].startswith(_TENSORS)
         or (head[:1] == b"\x08" and f"\x12\n{ONNX_PRODUCER}".encode() in head[:16])
         or (head.startswith(b"PK") and f"extra/{PROGRAM}".encode() in tail)

@@ -68,7 +68,7 @@ def layers_by_epoch(
             integer_ticks(place.yaxis, range(1, layers + 1), 20)
             integer_ticks(place.xaxis, range(min(epochs), max(epochs) + 1), 20 if width > 5 else 8)
             place.set_ylabel("layer")
-            place.grid(visible=False)
+            place.grid(visible=not panel.measured)
         axes[-1].set_xlabel("epoch")
         if drawn is not None:
             figure.colorbar(drawn, ax=axes, label=shown(scale_label, 60), shrink=0.9, pad=0.01)  # type: ignore[arg-type]

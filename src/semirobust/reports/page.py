@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,12 @@ from semirobust.core.errors import InputError
 from semirobust.core.ours import GENERATOR, write_out
 from semirobust.figures.style import PALETTE, number
 from semirobust.records.schema import Number, Quantity, Settings
-from semirobust.reports.arm import Arm, AttackColumn
-from semirobust.reports.chart import Chart, Drawn, drawn
-from semirobust.reports.conditions import Condition, by_condition
+from semirobust.reports.arm import Arm
+from semirobust.reports.chart import Chart, drawn
+from semirobust.reports.comparison import accuracy_tables
 from semirobust.reports.connectivity import connectivity_charts
 from semirobust.reports.features import features_chart
-from semirobust.reports.figures import accuracy_chart, curves_chart, security_chart, transfer_chart
+from semirobust.reports.figures import curves_chart, security_chart, transfer_chart
 from semirobust.reports.findings import answers, notes
 from semirobust.reports.limited import limited
 from semirobust.reports.network import NetworkPicture, network_pictures
@@ -28,48 +27,12 @@ from semirobust.reports.prefixes import prefix_charts
 from semirobust.reports.pruning import by_level, pruning_chart
 from semirobust.reports.recovery import recovery_chart
 from semirobust.reports.safety import policy, shown_picture
-from semirobust.reports.source import Cell, Source, read_source
+from semirobust.reports.source import Source, read_source
 from semirobust.reports.summary import summary
 from semirobust.reports.tables import glossary, number_tables
 from semirobust.reports.training_curve import training_curve_chart
 
 __all__ = ["render_report", "write_report"]
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One arm in a table of accuracies."""
-
-    arm: Arm
-    cells: list[Cell | None]
-    parameters: float | None
-    seconds: float | None
-
-
-@dataclass(frozen=True)
-class _Table:
-    """The arms that were measured under one condition."""
-
-    condition: Condition
-    attacks: list[AttackColumn]
-    rows: list[_Row]
-    chart: Drawn | None
-
-    @property
-    def over(self) -> str:
-        """What the intervals are over."""
-        found = dict.fromkeys(cell.over for row in self.rows for cell in row.cells if cell and cell.over)
-        return " or ".join(found)
-
-    @property
-    def undecided(self) -> bool:
-        """Whether an attack leaves something undecided."""
-        return any(cell is not None and cell.undecided for row in self.rows for cell in row.cells)
-
-    @property
-    def plus(self) -> bool:
-        """Whether an attack counts together with those before it."""
-        return any(attack.cumulative for attack in self.attacks)
 
 
 def write_report(folders: Sequence[Path], out: Path, *, title: str = "Robustness report") -> Path:
@@ -128,7 +91,7 @@ def render_report(source: Source, title: str) -> str:
     ]
     shown = [each for chart in charts if (each := drawn(chart))]
     networks = network_pictures(source)
-    tables = _tables(source)
+    tables = accuracy_tables(source)
     charts_of_tables = [table.chart for table in tables if table.chart]
     held = [each.chart.holds for each in (*shown, *charts_of_tables)] + [_in_pictures(networks)]
     sheet = _palette() + _packaged("report.css") + _sizes({"network": networks})
@@ -143,6 +106,7 @@ def render_report(source: Source, title: str) -> str:
         "answers": answers(source.findings, audit=len({f.about.run for f in source.findings}) > 1),
         "notes": notes(source.findings),
         "tables": tables,
+        "leads": len({row.arm.run for table in tables for row in table.rows}) > 1,
         "networks": networks,
         "charts": shown,
         "pictures": [(picture, shown_picture(picture.png)) for picture in source.pictures],
@@ -155,6 +119,7 @@ def render_report(source: Source, title: str) -> str:
 
 # Name of a value of the template -> heading of its section.
 _SECTIONS = {
+    "answers": ("answers", "What each run found"),
     "notes": ("notes", "What a reader must know"),
     "tables": ("robustness", "Accuracy, clean and under attack"),
     "networks": ("layers", "Which layers add weakness"),
@@ -169,10 +134,12 @@ _SECTIONS = {
 def _contents(values: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Addresses and headings of the sections that the page has."""
     found = list[tuple[str, str]]()
-    for name, (address, heading) in _SECTIONS.items():
+    first = ("tables", "answers") if values["leads"] else ()
+    order = [*first, *(name for name in _SECTIONS if name not in first)]
+    for name, (address, heading) in ((name, _SECTIONS[name]) for name in order):
         if name == "charts":
             found += [(each.chart.name, each.chart.title) for each in values["charts"]]
-        elif values[name]:
+        elif values[name] and (name != "answers" or values["leads"]):
             found.append((address, heading))
     return found
 
@@ -196,28 +163,6 @@ def _stage(record: Settings) -> str:
 def _settings(record: Settings) -> str:
     text = json.dumps(record.settings, indent=2, default=str)
     return text if len(text) <= BUDGET.page else f"{text[: BUDGET.page]} ... (the rest is in the records)"
-
-
-def _tables(source: Source) -> list[_Table]:
-    """The accuracies, those under each condition in a table of its own."""
-    tables = list[_Table]()
-    for condition, arms in by_condition(source).items():
-        attacks = [a for a in source.attacks() if any(source.accuracy(arm, a) for arm in arms)]
-        name = f"accuracies-{len(tables) + 1}"
-        chart = drawn(accuracy_chart(source, arms, name))
-        tables.append(_Table(condition, attacks, [_row(source, arm, attacks) for arm in arms], chart))
-    return tables
-
-
-def _row(source: Source, arm: Arm, attacks: Sequence[AttackColumn]) -> _Row:
-    parameters = source.cell(Quantity.TRAINED_PARAMETERS, arm)
-    seconds = source.cell(Quantity.EPOCH_SECONDS, arm)
-    return _Row(
-        arm=arm,
-        cells=[source.accuracy(arm, attack) for attack in attacks],
-        parameters=parameters.value if parameters else None,
-        seconds=sorted(seconds.values)[len(seconds.values) // 2] if seconds else None,
-    )
 
 
 def _palette() -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -97,11 +97,11 @@ def _best(source: Source, conditions: dict[Condition, list[Arm]]) -> Arm | None:
 def _facts(source: Source, conditions: dict[Condition, list[Arm]]) -> list[tuple[str, str]]:
     runs = list(dict.fromkeys(record.about.run for record in source.settings))
     records = [found for run in runs if (found := settings_of(source, run))]
-    models = dict.fromkeys(_model(source, run) for run in runs)
+    models = _models(source, runs)
     at = records[-1].origin if records else next((n.origin for n in source.numbers), None)
     days = sorted({datetime.fromtimestamp(when, UTC).strftime("%d %B %Y") for when in source.times})
     facts = [
-        ("Model", listed_names(filter(None, models), 4)),
+        ("Model", listed_names(models, 4)),
         ("Data", listed_names((c.data for c in conditions if c.data), 4)),
         ("Images", listed_names((f"{c.count:,}" for c in conditions if c.count), 4)),
         ("Attacker", listed_names((c.threat for c in conditions if c.threat), 4)),
@@ -112,13 +112,24 @@ def _facts(source: Source, conditions: dict[Condition, list[Arm]]) -> list[tuple
     return [(name, text) for name, text in facts if text]
 
 
-def _model(source: Source, run: str | None) -> str:
-    record = settings_of(source, run)
-    model = record.settings.get("model") if record else None
-    name = str(model.get("name", "")) if isinstance(model, dict) else ""
-    entries = entries_of(source, run)
-    size = f" ({len(entries)} layers, {sum(e.parameters for e in entries):,} parameters)" if entries else ""
-    return f"{f'{run}: ' if run and name else ''}{name}{size}" if name else ""
+def _models(source: Source, runs: Sequence[str | None]) -> list[str]:
+    """The networks by name and size, with their runs where they differ."""
+    owners: dict[str, list[str]] = {}
+    for run in runs:
+        record = settings_of(source, run)
+        model = record.settings.get("model") if record else None
+        name = str(model.get("name", "")) if isinstance(model, dict) else ""
+        if name:
+            owners.setdefault(name, []).append(run or "")
+    said = list[str]()
+    for name, whose in owners.items():
+        entries = next((found for run in whose if (found := entries_of(source, run or None))), [])
+        size = (
+            f" ({len(entries)} layers, {sum(e.parameters for e in entries):,} parameters)" if entries else ""
+        )
+        of = f"{listed_names(whose, 3)}: " if len(owners) > 1 and any(whose) else ""
+        said.append(f"{of}{name}{size}")
+    return said
 
 
 def _tiles(source: Source, conditions: dict[Condition, list[Arm]], best: Arm | None) -> list[Tile]:
@@ -168,10 +179,10 @@ def _layers(source: Source) -> Tile:
     if not arms:
         return Tile("Weakest layers", "not profiled", "semirobust profile finds them")
     arm = arms[0]
-    found: dict[int, float] = {}
-    for n in source.of(Quantity.MEASURE, arm, measure="criticality"):
-        if n.about.layer is not None and n.about.layer > 1 and math.isfinite(n.value):
-            found.setdefault(n.about.layer, n.value)
+    numbers = source.of(Quantity.MEASURE, arm, measure="criticality")
+    layers = dict.fromkeys(n.about.layer for n in numbers if n.about.layer is not None and n.about.layer > 1)
+    cells = {i: source.cell(Quantity.MEASURE, arm, measure="criticality", layer=i) for i in layers}
+    found = {i: cell.value for i, cell in cells.items() if cell and math.isfinite(cell.value)}
     names = short_names(entries_of(source, arm.run))
     top = sorted(found, key=lambda layer: -found[layer])[:_TOP]
     if not top:
@@ -228,6 +239,9 @@ def _verdict(source: Source, conditions: dict[Condition, list[Arm]], best: Arm |
         return f"{said} That is no better than guessing: it is not robust to this attacker.", "warning"
     if any(f.topic is Topic.CHECK and f.level != "good" for f in source.findings):
         return f"{said} A check of the test itself failed, so the truth may be lower.", "warning"
+    began = strongest(source, replace(best, name="start")) if best.name not in (None, "start") else None
+    if began is not None:
+        said += f" The network that it began from gets {_of_100(began[1]).removesuffix(' images')}."
     return said, "note"
 
 

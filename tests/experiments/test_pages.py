@@ -165,8 +165,8 @@ def test_settings_that_do_not_compare_stand_apart(tmp_path):
         write_records(tmp_path / name / "records" / "3-evaluate.jsonl", records)
     source = read_source([tmp_path / name for name in ("one", "two", "three", "four")])
     page = render_report(source, "t")
-    tables = re.findall(r"<table>\s*<caption[^>]*>Accuracy, clean.*?</table>", page, re.S)
-    drawn = re.findall(r"<table>\s*<caption[^>]*>Accuracy at.*?</table>", page, re.S)
+    tables = re.findall(r"<table[^>]*>\s*<caption[^>]*>Accuracy, clean.*?</table>", page, re.S)
+    drawn = re.findall(r"<table[^>]*>\s*<caption[^>]*>Accuracy at.*?</table>", page, re.S)
     assert ["two" in each for each in drawn] == [True, False, False]
     assert [re.findall(r'scope="row">(\w+)', table) for table in tables] == [
         ["one", "two"],

@@ -6,6 +6,7 @@ The public names; ``__init__.py`` imports each from here when it is first used.
 from .attacks.apgd import APGD as APGD
 from .attacks.autoattack import AutoAttack as AutoAttack
 from .attacks.base.adapters import adapt as adapt
+from .attacks.base.targeted import Targeted as Targeted
 from .attacks.fab import FAB as FAB
 from .attacks.fgsm import FGSM as FGSM
 from .attacks.pgd import PGD as PGD
@@ -110,6 +111,7 @@ __all__ = [
     "Square",
     "StAdv",
     "Standard",
+    "Targeted",
     "Training",
     "Usefulness",
     "adapt",

@@ -495,7 +495,12 @@ def test_targets_that_lie():
 @pytest.mark.parametrize(
     ("dataset", "message"),
     [
-        (torch.utils.data.DataLoader([(_plain(0), 0)]), r"got a DataLoader; hand over its \.dataset"),
+        (
+            torch.utils.data.DataLoader(
+                [(_plain(0), 0)] * 2, sampler=torch.utils.data.SubsetRandomSampler([0])
+            ),
+            r"SubsetRandomSampler says; hand over its \.dataset",
+        ),
         ({"train": [], "test": []}, "hand over one of train, test"),
         (iter([(_plain(0), 0)]), "map-style"),
         (_Items(lambda i: (2 * _plain(i) - 1, 0)), "normalisation into the model"),
@@ -509,7 +514,7 @@ def test_targets_that_lie():
     ],
 )
 @kind(
-    "a DataLoader, several Datasets by name, normalised items, one-hot labels",
+    "a DataLoader of a part, several Datasets by name, normalised items, one-hot labels",
     "refused; what to do is said",
     about="data",
 )

@@ -64,8 +64,8 @@ def test_an_audit_in_python_has_the_numbers_of_evaluate(network, paced):
     assert found.verdict in text and "Most critical layers:" in text and "Next: " in text
     with pytest.raises(InputError, match="minutes: expected a number above 0"):
         sr.audit(model, (x, y), BALL, minutes=0)
-    with pytest.raises(InputError, match="data: expected what sr.load_data returns"):
-        sr.audit(model, [x, y], BALL)
+    with pytest.raises(InputError, match=r"data: expected images and their labels"):
+        sr.audit(model, x, BALL)
     with pytest.raises(InputError, match=r"did you mean 9/255"):
         sr.audit(model, (x, y), sr.L2(9))
 

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils import checkpoint as checkpointing
 
-from semirobust.core.checks import is_whole
+from semirobust.core.checks import dtype_of, is_whole
 from semirobust.core.errors import InputError
+from semirobust.core.given import as_tensors, check_no_dataset
 from semirobust.core.one_at_a_time import one_at_a_time
 from semirobust.core.outputs import is_inside, logits_of, noting
 
@@ -161,7 +162,12 @@ def on_classifiers(*names: str, layers: bool = False) -> Callable[[Callable[P, R
             try:
                 bound = signature.bind(*args, **kwargs)
             except TypeError:  # the function itself says it with its name
+                for value in args[1:2]:
+                    check_no_dataset(value, "x", function.__name__)
                 return function(*args, **kwargs)
+            if "x" in bound.arguments:
+                check_no_dataset(bound.arguments["x"], "x", function.__name__)
+            as_tensors(bound.arguments, _dtype_of(bound.arguments.get(names[0])))
             if isinstance(y := bound.arguments.get("y"), Tensor) and is_whole(y):
                 bound.arguments["y"] = y.long()
             with one_at_a_time(), ExitStack() as stack:
@@ -179,3 +185,9 @@ def on_classifiers(*names: str, layers: bool = False) -> Callable[[Callable[P, R
         return run
 
     return decorate
+
+
+def _dtype_of(model: Any) -> torch.dtype:
+    """That of a network, or of the first of several."""
+    model = next(iter(model.values()), None) if isinstance(model, Mapping) else model
+    return dtype_of(model) if isinstance(model, nn.Module) else torch.float32

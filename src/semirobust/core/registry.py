@@ -41,13 +41,20 @@ class Registry(Generic[T]):
         package: the package whose modules register members.
         abstract: the abstract class of the family, so that a field annotated with it can be set by name.
         group: the family on the command line and in entry points, for example ``"attacks"``.
+        on_add: told of each member that registers.
     """
 
     def __init__(
-        self, family: str, package: str, abstract: type[T] | None = None, *, group: str = ""
+        self,
+        family: str,
+        package: str,
+        abstract: type[T] | None = None,
+        *,
+        group: str = "",
+        on_add: Callable[[Any], None] | None = None,
     ) -> None:
         self.family, self.package, self.abstract = family, package, abstract
-        self.group = group or package.rpartition(".")[2]
+        self.group, self._on_add = group or package.rpartition(".")[2], on_add
         if abstract is not None:
             FAMILIES[abstract] = self
         self._members: dict[str, Callable[..., T]] = {}
@@ -69,6 +76,8 @@ class Registry(Generic[T]):
             if self._members.get(name, member) is not member:
                 raise RuntimeError(f"two members of the family {self.family!r} are called {name!r}")
             self._members[name] = member
+            if self._on_add is not None and isinstance(member, type):
+                self._on_add(member)
             if pattern is not None:
                 self._patterns[name] = re.compile(pattern)
             return member

@@ -15,6 +15,7 @@ from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.shown import AbstractResult
 from semirobust.core.table import Table
+from semirobust.data.base.given import given_images
 from semirobust.data.base.images import Images, Splits
 from semirobust.evaluation.accuracy import Evaluation, evaluate
 from semirobust.evaluation.proportion import drawn_accuracies
@@ -90,7 +91,7 @@ class Audit(AbstractResult):
 @on_classifiers("model")
 def audit(
     model: nn.Module,
-    data: Splits | Images | tuple[Tensor, Tensor],
+    data: Splits | Images | tuple[Tensor, Tensor] | Any,
     threat: AbstractBall,
     *,
     minutes: float = 10.0,
@@ -107,7 +108,8 @@ def audit(
 
     Args:
         model: gives logits (N, C) for pixels in [0, 1]; in eval mode. It is left as it was.
-        data: the test images: those of :func:`load_data`, images, or x (N, ...) in [0, 1] and y (N,).
+        data: the test images: those of :func:`load_data`, images, a pair of x (N, ...) in [0, 1] and y (N,),
+            or a data set of PyTorch, torchvision or Hugging Face.
         threat: what the attacker may do, such as ``Linf(8 / 255)``.
         minutes: the time; a machine that is busy takes longer.
         seed: the source of all randomness.
@@ -157,10 +159,7 @@ def _images(data: Any) -> tuple[Tensor, Tensor, int]:
         return *data.first(MOST).all(), 0
     if isinstance(data, tuple) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         return *data, 0
-    raise InputError(
-        "data: expected what sr.load_data returns, images, or a pair of tensors x and y; got"
-        f" {type(data).__name__}"
-    )
+    return *given_images(data, "data").first(MOST).all(), 0
 
 
 def _top(layers: CriticalityResult | None) -> tuple[int, ...]:

@@ -15,6 +15,7 @@ from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.plain import anywhere
 from semirobust.core.seed import Seed, as_seed
+from semirobust.data.base.given import given_images
 from semirobust.data.base.images import Images
 from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import device_of
@@ -92,7 +93,7 @@ def carry_out(
 @on_classifiers("model", layers=True)
 def harden(
     model: nn.Module,
-    images: Images,
+    images: Images | Any,
     method: str | AbstractMethod = "clat",
     *,
     threat: AbstractBall | None = None,
@@ -109,7 +110,8 @@ def harden(
 
     Args:
         model: gives logits (N, C) for pixels in [0, 1].
-        images: the training images.
+        images: the training images: those of :func:`semirobust.load_data`, a pair (x, y), or a data set of
+            PyTorch, torchvision or Hugging Face.
         method: a name of ``semirobust.methods.METHODS`` or a method object.
         threat: what to be robust against; PGD-10 looks for it.
         attack: another attack for the inner maximisation, in place of ``threat``.
@@ -122,6 +124,7 @@ def harden(
         if threat is None:
             raise InputError("threat: expected a threat model such as Linf(8/255), or an attack; got neither")
         attack = PGD(threat, steps=10)
+    images = given_images(images)
     if isinstance(method, str):
         names = {option.name for option in METHODS.options_of(method)}
         chosen = METHODS.make(method, {key: options.pop(key) for key in list(options) if key in names})

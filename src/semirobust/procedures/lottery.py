@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from lightning_fabric import Fabric
@@ -18,6 +18,7 @@ from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.state import load_state
 from semirobust.core.tensor_files import read_checked, read_metadata, read_tensors, set_aside, write_tensors
+from semirobust.data.base.given import given_images
 from semirobust.data.base.images import Images
 from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import device_of, quiet
@@ -98,7 +99,7 @@ class Lottery:
     def __call__(
         self,
         model: nn.Module,
-        images: Images,
+        images: Images | Any,
         training: Training,
         *,
         seed: int | Seed = 0,
@@ -138,6 +139,7 @@ class Lottery:
                 f"rewind_epoch: expected at most the {training.epochs} epochs of a level, got"
                 f" {self.rewind_epoch}"
             )
+        images = given_images(images)
         level_key = _key(key, self, training, digest(snapshot(model), images), seed)
         run = _Run(self, model, images.fitting(model), training, as_seed(seed), folder, level_key, zeros)
         run.callbacks, run.name = callbacks, name

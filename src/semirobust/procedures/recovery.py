@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning_fabric import Fabric
@@ -18,6 +18,7 @@ from semirobust.core.seed import Seed, as_seed
 from semirobust.core.shown import AbstractResult
 from semirobust.core.table import Cell, Table
 from semirobust.core.text import listed
+from semirobust.data.base.given import given_images
 from semirobust.data.base.images import Images
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import device_of
@@ -191,7 +192,7 @@ class Recovery:
         self,
         robust: nn.Module,
         normal: nn.Module,
-        images: Images,
+        images: Images | Any,
         score: Validate,
         *,
         seed: int | Seed = 0,
@@ -217,7 +218,7 @@ class Recovery:
             callbacks: as in :class:`Training`, of each trial.
             progress: told of every step.
         """
-        seed, images = as_seed(seed), images.fitting(robust)
+        seed, images = as_seed(seed), given_images(images).fitting(robust)
         x, _ = images.batch(torch.tensor([0]), device_of(robust, torch.device("cpu")))
         layers = layer_map(robust, x)
         scores = as_scores(score(robust, seed / "reference")) if reference is None else reference

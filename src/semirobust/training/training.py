@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning_fabric import Fabric
@@ -27,6 +27,7 @@ from semirobust.core.settings import setting
 from semirobust.core.shown import AbstractResult
 from semirobust.core.table import Table
 from semirobust.core.text import first_line
+from semirobust.data.base.given import given_images
 from semirobust.data.base.images import Images
 from semirobust.fast.policy import Fast, check_fast
 from semirobust.layers.quiet import device_of
@@ -164,7 +165,7 @@ class Training:
     def __call__(
         self,
         model: nn.Module,
-        images: Images,
+        images: Images | Any,
         *,
         seed: int | Seed = 0,
         validate: Validate | None = None,
@@ -181,7 +182,8 @@ class Training:
 
         Args:
             model: gives logits (N, C) for pixels in [0, 1].
-            images: the training images; validation images are not among them.
+            images: the training images, or what makes some (:func:`semirobust.harden`); validation images
+                are not among them.
             seed: of order, augmentation, attack and dropout; each epoch and step has its own stream, so a
                 resumed run equals an uninterrupted one bit for bit on a CPU.
             validate: scores after each epoch.
@@ -203,7 +205,7 @@ class Training:
         """
         if validate is None and (self.until < math.inf or self.best_by is not None):
             raise InputError("until and best_by: expected a validation whose scores they are about, got none")
-        devices = fabric or _where_it_is(model)
+        images, devices = given_images(images), fabric or _where_it_is(model)
         told, ended = Audience(callbacks, devices, name), ""
         if state_file is not None:
             state_file = given_out(state_file)

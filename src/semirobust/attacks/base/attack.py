@@ -6,18 +6,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from semirobust.attacks.base.goals import AbstractGoal, Fool, Maximise
 from semirobust.attacks.base.gradients import blind_note
+from semirobust.attacks.base.losses import cross_entropy
 from semirobust.attacks.base.sight import watched, watching
 from semirobust.core.allocator import keep_freed_memory
 from semirobust.core.checks import check_examples, check_images, check_mode, probe
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.foreign_calls import called_as, missing_method
 from semirobust.core.plain import anywhere
 from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
@@ -56,6 +58,11 @@ class AbstractAttack(ABC):
     precision: ClassVar[Precision] = "any"
     pictures: ClassVar[bool] = False
 
+    if not TYPE_CHECKING:  # attributes that are not there are none
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(missing_method(type(self).__name__, name))
+
     def __post_init__(self) -> None:
         for f in dataclasses.fields(cast(Any, self)):
             if f.type is int and not (
@@ -84,6 +91,7 @@ class AbstractAttack(ABC):
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         """``x_adv`` for the batch ``x``; the model behind ``goal`` is already quiet."""
 
+    @called_as("attack(model, x, y, seed=0)")
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor, *, seed: int | Seed = 0) -> Tensor:
         """Untargeted attack on the cross entropy of ``model``, at full strength on every example.
 
@@ -132,6 +140,36 @@ class AbstractAttack(ABC):
         ``form`` is what to search with in place of ``model``, which still decides who is misclassified.
         """
         return self._on_model(model, x, y, as_seed(seed), early_exit=True, form=form)
+
+    def towards(self, model: nn.Module, x: Tensor, target: Tensor | int, *, seed: int | Seed = 0) -> Tensor:
+        """Targeted attack: lowers the cross entropy of the class ``target``. :class:`semirobust.Targeted` is
+        the same as an attack of its own, for :func:`semirobust.evaluate`.
+
+        Args:
+            model, x, seed: as in a call.
+            target: (N,) the class that each example is to have, or one for all.
+
+        Returns:
+            x_adv, shaped like ``x``, in the threat model; ``model(x_adv).argmax(1) == target`` is where it
+            was reached.
+
+        Raises:
+            InputError: classes that the model does not have, or an attack that cannot raise any loss.
+        """
+        return self._toward(model, x, target, as_seed(seed))
+
+    @anywhere
+    @on_classifiers("model")
+    def _toward(self, model: nn.Module, x: Tensor, target: Any, seed: Seed) -> Tensor:
+        y = torch.as_tensor(target, device=x.device)
+        y = y.expand(len(x)) if y.dim() == 0 else y
+        check_examples(x, y)
+        self.check_shape(x)
+        check_mode(model)
+        with quiet(model), (seed / "network").globally():
+            probe(model, x, y)
+            x_adv = self.maximise(lambda z: -cross_entropy(model(z), y.long()), x, seed=seed).detach()
+        return self.within_threat(x, x_adv)
 
     def maximise(self, loss: Callable[[Tensor], Tensor], x: Tensor, *, seed: int | Seed = 0) -> Tensor:
         """Raise any ``loss(x_adv) -> (N,)``, a feature distance for example. The caller keeps the model

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
 
 from semirobust.core.checks import check_pixels
 from semirobust.core.errors import InputError
@@ -22,6 +22,7 @@ _LOG = logging.getLogger("semirobust.data")
 _IMAGE_KEYS = ("image", "img", "pixel_values")
 _LABEL_KEYS = ("label", "labels", "fine_label", "target")
 _MAX_IN_MEMORY = 1 << 30  # bytes
+_NESTED = 8  # data sets within each other
 _READ_TWICE = 16  # items, by which chance in a data set is found
 
 
@@ -48,16 +49,20 @@ def images_from_dataset(dataset: Any, classes: Sequence[str] | None = None) -> I
     An image is a tensor (K, H, W) in [0, 1] or of bytes, an array or a PIL image. Every item is read once for
     its label, since what a data set says besides (such as ``targets``) need not be what its items say. Images
     are read again whenever a batch needs them. Where that gives others each time (random transforms), one
-    reading of all is kept, so that an attack and its verdict are about the same image.
+    reading of all is kept, so that an attack and its verdict are about the same image. Of a ``DataLoader``
+    its data set is taken.
 
     Args:
         dataset: has a length, and gives an item for each number from 0 on.
-        classes: the class names; by default those that the data set's features give, or else numbers.
+        classes: the class names; by default those of the data set, as torchvision's and Hugging Face's have
+            them, or else numbers.
 
     Raises:
         InputError: what is no such data set, an item that cannot be read, pixels outside [0, 1], images of
             several shapes, or labels that are no class numbers.
     """
+    if isinstance(dataset, DataLoader):
+        dataset = _dataset_of(dataset)
     n = _length(dataset)
     first: list[Tensor] = []
     labels: list[Any] = []
@@ -71,7 +76,7 @@ def images_from_dataset(dataset: Any, classes: Sequence[str] | None = None) -> I
     if any(not torch.equal(_item(dataset, i)[0], x) for i, x in zip(sorted(again), first, strict=True)):
         pixels, labels = _as_drawn(dataset, n, first[0])
     y = torch.from_numpy(plain_labels(np.asarray(labels), "dataset"))
-    return Images(pixels, y, class_names(y, classes or _feature_names(dataset, y)))
+    return Images(pixels, y, class_names(y, classes or _feature_names(dataset, y) or _own_names(dataset, y)))
 
 
 def _as_drawn(dataset: Any, n: int, like: Tensor) -> tuple[Tensor, list[int]]:
@@ -86,10 +91,24 @@ def _as_drawn(dataset: Any, n: int, like: Tensor) -> tuple[Tensor, list[int]]:
     return _stacked([image for image, _ in items]), [label for _, label in items]
 
 
+def _dataset_of(loader: DataLoader[Any]) -> Any:
+    """The data set of a loader that reads all of it.
+
+    Raises:
+        InputError: it reads a part of it, or puts batches together in its own way.
+    """
+    sampler = getattr(loader, "sampler", None)
+    whole = type(sampler) in (SequentialSampler, RandomSampler)
+    if not whole or (isinstance(sampler, RandomSampler) and len(sampler) != len(loader.dataset)):  # type: ignore[arg-type]
+        raise InputError(
+            f"dataset: expected a DataLoader of a whole data set, got one that takes what its"
+            f" {type(sampler).__name__} says; hand over its .dataset, or a Subset of that"
+        )
+    return loader.dataset
+
+
 def _length(dataset: Any) -> int:
     """The number of items of what is a map-style data set."""
-    if isinstance(dataset, DataLoader):
-        raise InputError("dataset: expected a Dataset, got a DataLoader; hand over its .dataset")
     if isinstance(dataset, Mapping):
         names = ", ".join(map(str, list(dataset)[:4]))
         raise InputError(f"dataset: expected one Dataset, got several by name; hand over one of {names}")
@@ -198,3 +217,15 @@ def _feature_names(dataset: Any, y: Tensor) -> Sequence[str] | None:
         return None
     names = next((getattr(features[key], "names", None) for key in _LABEL_KEYS if key in features), None)
     return names if isinstance(names, list | tuple) and len(names) > int(y.max()) else None
+
+
+def _own_names(dataset: Any, y: Tensor) -> Sequence[str] | None:
+    """The ``classes`` of a data set of torchvision, or of that of a Subset, where it has one for each."""
+    for _ in range(_NESTED):
+        if hasattr(dataset, "classes") or not hasattr(dataset, "dataset"):
+            break
+        dataset = dataset.dataset
+    names = getattr(dataset, "classes", None)
+    if not isinstance(names, list | tuple) or len(names) <= int(y.max()):
+        return None
+    return names if all(isinstance(name, str) for name in names) else None

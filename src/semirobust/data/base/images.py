@@ -2,15 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semirobust.core.checks import check_labels, check_pixels, dtype_of
 from semirobust.core.errors import InputError
 from semirobust.core.plain import anywhere
 from semirobust.core.seed import Seed
+from semirobust.data.base.arrays import channels_first, check_values, plain_labels
 from semirobust.data.base.sampling import AbstractSampling, Shuffled
 
 __all__ = ["Images", "Pixels", "Splits", "class_names", "images_from_tensors", "joined_notes"]
@@ -186,8 +189,11 @@ class Splits:
 
 
 @anywhere
-def images_from_tensors(x: Tensor, y: Tensor, classes: Sequence[str] | None = None) -> Images:
-    """Images from tensors: x (N, K, H, W) floats in [0, 1] or bytes, y (N,) integer labels.
+def images_from_tensors(
+    x: Tensor | NDArray[Any], y: Tensor | NDArray[Any], classes: Sequence[str] | None = None
+) -> Images:
+    """Images from tensors or arrays: x (N, K, H, W) floats in [0, 1] or bytes, y (N,) integer labels. Arrays
+    may have their channels last.
 
     Signals (N, K, L), volumes (N, K, D, H, W) and rows of values (N, F) will do too, for training without
     augmentation and all that needs no picture.
@@ -200,6 +206,10 @@ def images_from_tensors(x: Tensor, y: Tensor, classes: Sequence[str] | None = No
     Raises:
         InputError: pixels outside [0, 1], labels that are no class numbers, or unequal numbers of both.
     """
+    return _labelled(*_tensors(x, y), classes)
+
+
+def _labelled(x: Tensor, y: Tensor, classes: Sequence[str] | None) -> Images:
     if isinstance(x, Tensor) and x.dtype == torch.uint8:
         if x.dim() < 2 or len(x) == 0:
             raise InputError(f"x: expected images (N, K, H, W), got shape {tuple(x.shape)}")
@@ -218,6 +228,19 @@ def images_from_tensors(x: Tensor, y: Tensor, classes: Sequence[str] | None = No
         )
     # Pixels that were read channel by channel and turned round need not lie so.
     return Images(x.contiguous(), y.long(), class_names(y, classes))
+
+
+def _tensors(x: Any, y: Any) -> tuple[Any, Any]:
+    """Arrays as tensors; anything else as it is."""
+    if isinstance(x, np.ndarray):
+        check_values(x, "x")
+        remedy = "give x.transpose(0, 3, 1, 2), or torch.from_numpy(x) where they are first"
+        x = channels_first(x, None, "x", remedy)
+        x = torch.from_numpy(np.array(x))
+        x = x.float() if x.dtype == torch.float64 else x
+    if isinstance(y, np.ndarray) or (isinstance(y, list) and not isinstance(x, list)):
+        y = torch.from_numpy(plain_labels(np.asarray(y), "y"))
+    return x, y
 
 
 def class_names(y: Tensor, classes: Sequence[str] | None) -> tuple[str, ...]:

@@ -66,7 +66,7 @@ BAD = {
     "too few labels": (lambda x, y: (x, y[:2]), "y: expected 3 labels"),
     "negative labels": (lambda x, y: (x, y - 1), "y: expected labels from 0"),
     "labels too high": (lambda x, y: (x, y + 9), "y: expected labels from 0 to 2"),
-    "not a tensor": (lambda x, y: (x.numpy(), y), "x: expected a torch.Tensor, got ndarray"),
+    "not a tensor": (lambda x, y: (x.tolist(), y), "x: expected a torch.Tensor, got list"),
 }
 
 

@@ -212,7 +212,7 @@ def test_looking_changes_nothing(images, monkeypatch):
 
     attack = sr.PGD(sr.Linf(0.1), steps=3)
     found = sr.evaluate(Chance().eval(), x, y, attack, seed=1)
-    monkeypatch.setattr("semirobust.evaluation.accuracy.plausibility", lambda *_: ())
+    monkeypatch.setattr("semirobust.evaluation.plausible.plausibility", lambda *_: ())
     without = sr.evaluate(Chance().eval(), x, y, attack, seed=1)
     assert torch.equal(found.clean, without.clean) and torch.equal(found.worst, without.worst)
 
@@ -220,10 +220,13 @@ def test_looking_changes_nothing(images, monkeypatch):
 def test_only_what_the_user_calls_looks(images, monkeypatch):
     means, x, y = images
     looked = []
-    monkeypatch.setattr("semirobust.evaluation.accuracy.plausibility", lambda *_: looked.append(1) or ())
-    network = Nearest(means).eval()
+    monkeypatch.setattr("semirobust.evaluation.plausible.plausibility", lambda *_: looked.append(1) or ())
+    network, attack = Nearest(means).eval(), sr.FGSM(sr.Linf(0.01))
     sr.sanity_checks(network, x[:20], y[:20], sr.Linf(0.01))
-    sr.sweep(network, x[:20], y[:20], sr.FGSM(sr.Linf(0.01)), [0.01])
-    assert not looked
+    assert not looked, "its evaluations are its own"
+    sr.sweep(network, x[:20], y[:20], attack, [0.01])
+    assert len(looked) == 1, "and those inside it do not look again"
     sr.evaluate(network, x, y)
-    assert len(looked) == 1
+    assert len(looked) == 2
+    sr.transfer({"one": network, "other": Nearest(means).eval()}, x[:20], y[:20], attack)
+    assert len(looked) == 4, "once for each network"

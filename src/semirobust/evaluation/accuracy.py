@@ -14,7 +14,7 @@ from semirobust.core.checks import check_examples, check_mode, probe
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.links import given_out
-from semirobust.core.outputs import is_outermost, note, notes
+from semirobust.core.outputs import note, notes
 from semirobust.core.own_code import code_of
 from semirobust.core.plain import anywhere
 from semirobust.core.processes import ALONE, Processes
@@ -24,7 +24,7 @@ from semirobust.core.seed import Seed, as_seed
 from semirobust.core.shown import AbstractResult
 from semirobust.core.table import Kind, Table
 from semirobust.evaluation.by_attack import ByAttack
-from semirobust.evaluation.plausible import plausibility
+from semirobust.evaluation.plausible import note_plausibility
 from semirobust.evaluation.proportion import Accuracy, Proportion, Summary, drawn_accuracies
 from semirobust.evaluation.resume import Ledger, evaluation_key
 from semirobust.evaluation.runner import Runner, batches_of, correct
@@ -240,9 +240,7 @@ def _note_images(model: nn.Module, x: Tensor, y: Tensor, named: Mapping[str, Abs
     """Note where images are not what the network was trained on, and balls that hold images of other classes,
     each once.
     """
-    if is_outermost():
-        for sentence in plausibility(model, x, y):
-            note(sentence)
+    note_plausibility({"": model}, x, y)
     threats = {str(attack.threat): attack.threat for attack in named.values()}
     for threat in threats.values():
         if isinstance(threat, AbstractBall):

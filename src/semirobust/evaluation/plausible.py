@@ -2,14 +2,14 @@
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from semirobust.core.interval import proportion_interval
-from semirobust.core.outputs import logits_of
+from semirobust.core.outputs import is_outermost, logits_of, note
 from semirobust.core.seed import Seed
 from semirobust.core.text import first_line
 from semirobust.layers.quiet import device_of, quiet
@@ -17,7 +17,7 @@ from semirobust.models.base.as_classifier import normalisation_of
 from semirobust.models.base.classifier import Classifier, Normalise, Normalised
 from semirobust.models.normalisations import NORMALISATIONS
 
-__all__ = ["looked_at", "plausibility"]
+__all__ = ["looked_at", "note_plausibility", "plausibility"]
 
 _LOG = logging.getLogger("semirobust.evaluation")
 _LOOKED_AT, _PIXELS = 256, 256 * 3 * 32 * 32  # images, and about so many values; at least _FEWEST images
@@ -29,6 +29,16 @@ _P = 1e-4  # of that rise by chance, since about ten ways are tried
 _FEWEST_ALIKE = 20  # images, for one answer to all to be no accident
 _FIRST, _FALL = 64, 4  # images that a way is tried on first, and the net loss there that ends it
 _FOLD = 5  # images of a label, for the labels to be what is guessed among
+
+
+def note_plausibility(models: Mapping[str, nn.Module], x: Tensor, y: Tensor) -> None:
+    """Note what :func:`plausibility` says of each network, behind its name where it has one, unless another
+    function of this library asks, which has looked itself.
+    """
+    if is_outermost(len(models)):
+        for name, model in models.items():
+            for sentence in plausibility(model, x, y):
+                note(f"{name}: {sentence}" if name else sentence)
 
 
 def plausibility(model: nn.Module, x: Tensor, y: Tensor, classes: Sequence[str] = ()) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from semirobust.core.seed import Seed, as_seed
 from semirobust.core.shown import AbstractResult
 from semirobust.core.table import Table
 from semirobust.evaluation.accuracy import evaluate
-from semirobust.evaluation.plausible import plausibility
+from semirobust.evaluation.plausible import note_plausibility
 from semirobust.evaluation.proportion import Proportion, not_decided
 from semirobust.evaluation.separation import separation
 from semirobust.fast.policy import Fast
@@ -140,9 +140,8 @@ def sweep(
     for attack in balls:
         replace(attack.threat, epsilon=radii[-1]).check_radius(x)  # before any work
     clean = evaluate(model, x, y, batch_size=batch_size).clean
+    note_plausibility({"": model}, x, y)
     if is_outermost():
-        for sentence in plausibility(model, x, y):
-            note(sentence)
         note(separation(replace(balls[0].threat, epsilon=radii[-1]), x, y))
     correct, undecided = [clean], [torch.zeros_like(clean)]
     for number, epsilon in enumerate(radii, 1):

@@ -13,14 +13,14 @@ from semirobust.attacks.base.sight import watched
 from semirobust.core.checks import check_examples
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
-from semirobust.core.outputs import is_outermost, note, notes
+from semirobust.core.outputs import note, notes
 from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.shown import AbstractResult
 from semirobust.core.table import Table
 from semirobust.evaluation.accuracy import evaluate
-from semirobust.evaluation.plausible import plausibility
+from semirobust.evaluation.plausible import note_plausibility
 from semirobust.evaluation.proportion import Proportion, not_decided
 from semirobust.evaluation.runner import correct
 from semirobust.layers.quiet import device_of, quiet
@@ -149,10 +149,7 @@ def transfer(
     if not models:
         raise InputError("models: expected at least one, got none")
     clean = {name: evaluate(model, x, y, batch_size=batch_size).clean for name, model in models.items()}
-    if is_outermost(len(models)):
-        for name, model in models.items():
-            for sentence in plausibility(model, x, y):
-                note(f"{name}: {sentence}")
+    note_plausibility(models, x, y)
     parts, decided, blind = _made(models, x, y, attack, as_seed(seed), batch_size, progress)
     if len(blind) == len(models):
         raise next(iter(blind.values()))

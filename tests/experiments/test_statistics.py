@@ -10,7 +10,7 @@ from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.recovered import smallest_prefix
 from semirobust.experiments.verdict import verdict
 from semirobust.procedures.recovery import Recovered, Trial
-from semirobust.records.schema import About, Number, Origin, Quantity
+from semirobust.records.schema import About, LayerEntry, Number, Origin, Quantity
 from semirobust.reports.markdown import Seeds, paired, percent, points
 from semirobust.reports.source import Cell
 from semirobust.training.training import Trained
@@ -141,3 +141,25 @@ def test_as_robust_as_nothing():
     assert "0.0% under attack" in nothing_said(levels(0.0), settings, held_out)
     assert not nothing_said(levels(0.6), settings, held_out)
     assert no_better_than_chance(0.15, 50, 10) and not no_better_than_chance(0.15, 5000, 10)
+
+
+def test_an_interval_says_what_it_is_over():
+    """Seeds that agree have no spread: theirs is the interval over the images of one of them."""
+    assert (
+        Cell.of(_numbers([0.5] * 3)).over == "80 images" and Cell.of(_numbers([0.5, 0.6])).over == "2 seeds"
+    )
+    unknown = [n.model_copy(update={"n": None}) for n in _numbers([0.5] * 3)]
+    assert (Cell.of(unknown).low, Cell.of(unknown).high) == (None, None)  # never 50.0 to 50.0
+
+
+def test_a_count_that_all_seeds_share_has_no_interval():
+    counts = [Number(quantity=Quantity.MACS, value=5.0, about=About(seed=i), origin=AT) for i in range(3)]
+    assert Cell.of(counts).low is None and Cell.of(counts).value == 5.0
+
+
+@pytest.mark.parametrize(("better", "level"), [((0.06, 0.07, 0.06), "warning"), ((0.5, 0.52, 0.51), "good")])
+def test_a_win_at_chance_is_no_success(better, level):
+    last = LayerEntry(index=9, name="fc", type="Linear", shape=(10,), parameters=1, block="fc", origin=AT)
+    records = [last, *_numbers(better, "ours"), *_numbers((0.0, 0.0, 0.0), "theirs")]
+    found = verdict(records, "ours", ["theirs"], "p", AT)[1]
+    assert found.level == level and ("no better than guessing (10.0%)" in found.text) is (level == "warning")

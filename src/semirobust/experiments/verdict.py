@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from semirobust.core.interval import ends, mean_interval
-from semirobust.records.schema import About, Finding, Number, Origin, Quantity, Topic
+from semirobust.experiments.chance import no_better_than_chance
+from semirobust.records.schema import About, Finding, LayerEntry, Number, Origin, Quantity, Topic
 from semirobust.records.store import AnyRecord
 
 __all__ = ["differences", "verdict"]
@@ -26,6 +27,9 @@ def verdict(
 ) -> list[AnyRecord]:
     """For each other arm the mean difference with its interval over seeds, and a sentence that says who
     wins.
+
+    A win is none where the winner itself is no better than guessing, as far as the layers among the records
+    tell how many classes there are.
     """
     found: list[AnyRecord] = []
     images = [r.n for r in records if isinstance(r, Number) and r.quantity is Quantity.ACCURACY and r.n]
@@ -53,11 +57,40 @@ def verdict(
                 origin=at,
             )
         )
-        found.append(_sentence(about, len(gains), mean, low, high, at))
+        ahead = _mean_of(records, arm if mean >= 0 else other, attack)
+        guessed = _guessed(ahead, min(images, default=0), _outputs(records))
+        found.append(_sentence(about, len(gains), mean, low, high, at, guessed))
     return found
 
 
-def _sentence(about: About, n: int, mean: float, low: float, high: float, at: Origin) -> Finding:
+def _mean_of(records: Sequence[AnyRecord], arm: str, attack: str) -> float:
+    values = [
+        r.value
+        for r in records
+        if isinstance(r, Number)
+        and r.quantity is Quantity.ACCURACY
+        and (r.about.arm, r.about.attack) == (arm, attack)
+    ]
+    return sum(values) / len(values) if values else 0.0
+
+
+def _outputs(records: Sequence[AnyRecord]) -> int:
+    """Of the last layer; 0 where none is among the records, or its output is no vector."""
+    layers = [record for record in records if isinstance(record, LayerEntry)]
+    last = max(layers, key=lambda layer: layer.index, default=None)
+    return last.shape[0] if last is not None and len(last.shape) == 1 else 0
+
+
+def _guessed(accuracy: float, n: int, outputs: int) -> str:
+    """A clause where the better of two is no better than guessing; else empty."""
+    if outputs < 2 or not no_better_than_chance(accuracy, n, outputs):
+        return ""
+    return f", yet its {accuracy:.1%} is no better than guessing ({1 / outputs:.1%})"
+
+
+def _sentence(
+    about: About, n: int, mean: float, low: float, high: float, at: Origin, guessed: str
+) -> Finding:
     """Who wins, with the interval of the winner's lead."""
     arm, other, attack = str(about.arm), str(about.other), about.attack
     level: Literal["note", "good", "warning"]
@@ -75,7 +108,8 @@ def _sentence(about: About, n: int, mean: float, low: float, high: float, at: Or
     elif low > 0:
         lost = "" if ahead == arm else f"{arm} does not win: "
         than = f" than {other}" if ahead == arm else ""
-        text, level = f"{lost}{ahead} is better{than} {amount} ({spread})", "warning" if lost else "good"
+        text = f"{lost}{ahead} is better{than} {amount} ({spread}){guessed}"
+        level = "warning" if lost or guessed else "good"
     else:
         lead = equal if tie else f"{ahead} leads {amount}"
         text, level = f"{arm} and {other} cannot be told apart: {lead} ({spread})", "note"

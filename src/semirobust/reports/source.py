@@ -29,6 +29,7 @@ class Cell:
         values: one number for each seed.
         n: examples in each.
         undecided: the share of them that an accuracy leaves open.
+        agree: all seeds have one value, so that the interval is over the examples of one of them.
     """
 
     value: float
@@ -37,6 +38,7 @@ class Cell:
     values: tuple[float, ...]
     n: int | None
     undecided: float = 0.0
+    agree: bool = False
 
     @classmethod
     def of(cls, numbers: Sequence[Number]) -> "Cell":
@@ -49,13 +51,15 @@ class Cell:
             values = values[:1]
         if len(values) == 1:
             return cls(values[0], numbers[0].low, numbers[0].high, values, numbers[0].n)
-        if numbers[0].quantity.is_accuracy:
-            low, high = share_interval(
-                values, min((number.n for number in numbers if number.n), default=None)
-            )
+        mean, n = sum(values) / len(values), min((number.n for number in numbers if number.n), default=None)
+        agree = max(values) - min(values) < (0.5 / n if n and numbers[0].quantity.is_accuracy else 1e-12)
+        if not numbers[0].quantity.is_accuracy:
+            low, high = (None, None) if agree else mean_interval(values)
+        elif agree and n is None:
+            low, high = None, None  # nothing says how certain they are
         else:
-            low, high = mean_interval(values)
-        return cls(sum(values) / len(values), low, high, values, numbers[0].n)
+            low, high = share_interval(values, n)
+        return cls(mean, low, high, values, numbers[0].n, agree=agree)
 
     @property
     def ends(self) -> str:
@@ -65,7 +69,9 @@ class Cell:
     @property
     def over(self) -> str:
         """What the interval is over."""
-        return f"{len(self.values)} seeds" if len(self.values) > 1 else f"{self.n} images" if self.n else ""
+        if len(self.values) > 1 and not self.agree:
+            return f"{len(self.values)} seeds"
+        return f"{self.n} images" if self.n else ""
 
 
 def matches(about: About, fields: Fields) -> bool:

@@ -167,8 +167,10 @@ def _over(cell: Cell | None) -> str:
 
 def by_chance(source: Source, arm: Arm, cell: Cell) -> bool:
     """Whether an accuracy may be that of guessing, as far as the records tell how many classes there are."""
-    entries = entries_of(source, arm.run)
+    entries, record = entries_of(source, arm.run), settings_of(source, arm.run)
     outputs = entries[-1].shape[-1] if entries and len(entries[-1].shape) == 1 else 0
+    said = record.settings.get("outputs") if record else None
+    outputs = said if isinstance(said, int) else outputs
     low = cell.value if cell.low is None else cell.low
     return low <= (1 / outputs if outputs > 1 else 0.0)
 

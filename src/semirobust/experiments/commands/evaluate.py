@@ -131,7 +131,7 @@ def evaluate_subject(
         ]
         pictures = example_pictures(model, test, attacks[-1], recipe.evaluate.pictures, at, seed=seed)
         records = [*evaluation_records(result, at), *curve_records(found, at)]
-        settings = settings_record(recipe, "evaluate", at, **weights)
+        settings = settings_record(recipe, "evaluate", at, **weights, outputs=len(test.classes))
         said = write_stage(out, "3-evaluate", [settings, *records, *pictures, *notes])
         found = replace(found, notes=(*found.notes, said) if said else found.notes)
     if state is not None:

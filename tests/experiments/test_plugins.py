@@ -222,6 +222,17 @@ def test_what_is_typed_may_run_and_what_a_recipe_says_may_not(plugin, run, tmp_p
     assert "corner" in out
 
 
+def test_a_run_of_a_plugin_asks_for_its_module_again(plugin, run, tmp_path, monkeypatch):
+    name = plugin("outside_j")
+    few = ("--data", "digits", "--model", "resnet8", "--width", "0.125", "--data-train", "40")
+    run("train", *few, "--epochs", "1", "--attack", f"{name}:Corner", "--out", "r", "--data-test", "20")
+    monkeypatch.setenv(plugins.VARIABLE, "")  # as in another process
+    monkeypatch.setattr(ATTACKS, "_references", {})
+    _, error = run("evaluate", "r", "--attacks", "fgsm", code=2)
+    assert "r: expected the settings of a run that hold" in error and "add --plugin outside_j" in error
+    run("evaluate", "r", "--attacks", "fgsm", "--plugin", name, "--examples", "8")
+
+
 def test_processes_that_this_one_starts_know_its_plugins(plugin):
     sr.load_plugin(plugin("outside_i", _REGISTERING))
     code = "from semirobust.attacks import ATTACKS; print('raised' in ATTACKS.names())"

@@ -55,6 +55,10 @@ def read_run(folder: Path) -> tuple[Recipe, ModelSpec]:
         content = read_json(folder / SETTINGS_FILE)
         _note_changes(folder, content)
         return Recipe(content["recipe"]), _SPEC.validate_python(content["model"])
+    except InputError as error:  # a value that does not fit, or code that has not been named
+        raise InputError(
+            f"{folder}: expected the settings of a run that hold, got others ({error})"
+        ) from None
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = type(error).__name__
         text = f"{folder}: expected the settings of a run, got a file that cannot be read ({reason})"

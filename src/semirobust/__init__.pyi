@@ -33,6 +33,7 @@ from .evaluation.bounds import performance_bounds as performance_bounds
 from .evaluation.sanity import sanity_checks as sanity_checks
 from .evaluation.sweep import sweep as sweep
 from .evaluation.transfer import transfer as transfer
+from .experiments.compared import compare as compare
 from .experiments.families import register as register
 from .experiments.loaded import load_run as load_run
 from .experiments.saved_result import load_result as load_result
@@ -118,6 +119,7 @@ __all__ = [
     "as_classifier",
     "audit",
     "build_model",
+    "compare",
     "connectivity",
     "criticality",
     "evaluate",

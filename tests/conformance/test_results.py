@@ -82,10 +82,6 @@ def _recovered():
     return recovery(SmallResidual(), SmallResidual(), images, score)
 
 
-def _scores():
-    return sr.semirobustness(_model(), *_images(), attack=sr.FGSM(sr.Linf(0.01)), layers=[1, 4])
-
-
 @cache
 def _run():
     """A run folder is read, and then it may go."""
@@ -97,8 +93,18 @@ def _run():
         more = {"evaluate.attacks": ["fgsm"], "evaluate.checks": 0, "profile.examples": 10}
         base, hard = Path(folder, "base"), Path(folder, "hard")
         train(read_recipe(None, small | few | more), base)
-        harden_subject(build_subject(str(base), None, None, None, {}), hard)
+        subject = build_subject(str(base), None, None, None, {"harden.controls": True})
+        harden_subject(subject, hard)
+        KEPT.append(sr.compare(hard))
         return sr.load_run(hard)
+
+
+KEPT = []
+
+
+def _compared():
+    _run()
+    return KEPT[0]
 
 
 SAMPLES = {
@@ -109,7 +115,7 @@ SAMPLES = {
     "Estimate": lambda: sr.CKA()(_images()[0].flatten(1), _images()[0].flatten(1) ** 2),
     "Evaluation": lambda: sr.evaluate(_model(), *_images(), {EVIL: sr.FGSM(sr.Linf(0.01))}),
     "LayerMap": lambda: sr.layer_map(_model(), _images()[0]),
-    "LayerScores": _scores,
+    "LayerScores": lambda: sr.criticality(_model(), *_images(), threat=sr.Linf(0.01)).scores(),
     "Levels": _levels,
     "PerformanceBounds": lambda: sr.performance_bounds(_model(), _model(), *_images(), [1]),
     "Recovered": _recovered,
@@ -117,6 +123,8 @@ SAMPLES = {
         _model(), *_images(), threat=sr.Linf(0.01), batches=(4, 8), draws=4, attacks=2
     ),
     "LoadedRun": _run,
+    "Comparison": _compared,
+    "Verdicts": lambda: _compared().verdicts,
     "Numbers": lambda: _run().numbers,
     "SavedResult": lambda: SavedResult("Evaluation", sr.evaluate(_model(), *_images()).table()),
     "TrainingLog": lambda: _run().log,

@@ -84,6 +84,24 @@ def test_every_arm_and_seed_of_a_hardening_is_kept_and_loaded(base, tmp_path):
         sr.load_run(tmp_path / "hard", arm="x")
 
 
+def test_runs_are_compared_and_those_under_other_conditions_are_told_apart(base, run):
+    for name, images in (("a", 20), ("b", 20), ("c", 10)):
+        run("evaluate", "--model", "resnet8", "--width", "0.25", "--checkpoint", str(base / "model.safetensors"),
+            "--set", f"data.test={images}", "--set", 'evaluate.attacks=["fgsm"]', "--set", "evaluate.checks=0",
+            "--out", name)  # fmt: skip
+    found = sr.compare("a", "b", "c")
+    frame = found.to_frame()
+    assert set(frame.network) == {"a", "b", "c"} and frame.groupby(
+        "condition"
+    ).network.nunique().tolist() == [1, 2]
+    verdicts = found.verdicts.to_frame()
+    assert len(verdicts) == 2 and set(verdicts.outcome) == {"equal"}, "equal networks cannot be told apart"
+    assert found.plot().axes and found.verdicts.plot().axes
+    for wrong in ((), ("none",), (base,)):
+        with pytest.raises(sr.InputError):
+            sr.compare(*wrong)
+
+
 def test_weights_of_earlier_settings_are_not_taken_for_those_of_now(base, tmp_path):
     from semirobust.experiments.kept_weights import keep_arm, kept_in
     from semirobust.records import read_records

@@ -20,6 +20,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _SHOWN_ROWS = 40  # in a terminal or a notebook; frames and files have all
 _NONE = "–"
+_LARGE, _HUGE = 1e4, 1e15  # between these a number has no exponent
 _INTERVAL = "95 % interval"
 
 
@@ -122,7 +123,7 @@ class Table:
         )
         below = [
             *([self._left_out()] if self._left_out() else []),
-            *(f"Note: {note}." for note in self.notes),
+            *(f"{note}." for note in self.notes),
         ]
         notes = "".join(f"<li>{_safe(note)}</li>" for note in below)
         return (
@@ -180,7 +181,9 @@ def shown_cell(value: Cell, kind: Kind) -> str:
         return printable(value)
     if kind == "share":
         return f"{value:.1%}"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    if isinstance(value, int) or (_LARGE <= abs(value) < _HUGE):
+        return f"{value:,.0f}" if isinstance(value, float) else f"{value:,}"
+    return f"{value:.4g}"
 
 
 def _interval(low: Cell, high: Cell, kind: Kind) -> str:

@@ -95,7 +95,7 @@ class Sweep(AbstractResult):
             [100 * value for value in table.numbers(name)] for name in ("accuracy", "low", "high")
         )
         curve = Curve(str(table.facts["attacks"]), table.numbers("epsilon"), accuracy, low, high)
-        return security_curve([curve], norm=str(table.facts["norm"]))
+        return security_curve([curve], norm=str(table.facts["norm"]), title=str(table.facts["attacks"]))
 
 
 @renamed("precision", "fast", {"exact": "off"})

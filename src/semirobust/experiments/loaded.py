@@ -12,6 +12,7 @@ from torch import nn
 
 from semirobust.core.classifiers import in_eval
 from semirobust.core.errors import InputError
+from semirobust.core.interval import share_interval
 from semirobust.core.links import given_folder
 from semirobust.core.outputs import notes, noting
 from semirobust.core.shown import AbstractResult
@@ -184,19 +185,30 @@ class LoadedRun(AbstractResult):
     def drawn(table: Table) -> "Figure":
         from semirobust.figures import Points, points
 
-        whose = [name for name in ("arm", "seed", "level") if name in table.columns]
-        rows, groups = list(dict.fromkeys(table.column("attack"))), dict[str, dict[str, dict[str, Any]]]()
+        groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
         for row in table.dicts():
-            own = {key: row[key] for key in whose if row[key] is not None}
-            name = ", ".join(str(v) if key == "arm" else f"{key} {v}" for key, v in own.items())
-            groups.setdefault(name or "accuracy", {})[row["attack"]] = row
+            whose = [] if row.get("arm") is None else [row["arm"]]
+            whose += [] if row.get("level") is None else [f"level {row['level']}"]
+            name = ", ".join(whose) or "network"
+            groups.setdefault(name, {}).setdefault(row["attack"], []).append(row)
+        attacks = list(dict.fromkeys(table.column("attack")))
+        series = []
+        for attack in attacks:
+            found = [_over_seeds(group.get(attack, [])) for group in groups.values()]
+            series.append(Points(attack, *zip(*found, strict=True)))
+        return points(list(groups), series)
 
-        def of(group: Mapping[str, Mapping[str, Any]], key: str) -> list[float | None]:
-            values = [group.get(row, {}).get(key) for row in rows]
-            return [None if value is None else 100 * value for value in values]
 
-        series = [Points(n, of(g, "accuracy"), of(g, "low"), of(g, "high")) for n, g in groups.items()]
-        return points(rows, series)
+def _over_seeds(rows: Sequence[Mapping[str, Any]]) -> tuple[float | None, float | None, float | None]:
+    """The mean accuracy of one arm over its seeds and its interval, in per cent; of one seed its own."""
+    if not rows:
+        return None, None, None
+    values = [row["accuracy"] for row in rows]
+    low, high = rows[0]["low"], rows[0]["high"]
+    if len(rows) > 1:
+        low, high = share_interval(values, min((row["examples"] for row in rows), default=None))
+    mean = 100 * sum(values) / len(values)
+    return mean, None if low is None else 100 * low, None if high is None else 100 * high
 
 
 def load_run(

@@ -25,6 +25,7 @@ _HOMES = (
     "evaluation.transfer",
     "measures.stability",
     "measures.usefulness",
+    "experiments.compared",
     "experiments.loaded",
 )  # where results are; what these import brings the rest
 

@@ -209,8 +209,8 @@ class LayerMap(AbstractResult, Sequence[Layer]):
     def drawn(table: Table) -> "Figure":
         from semirobust.figures import layer_bars
 
-        names = [f"{row['layer']} {row['name']}" for row in table.dicts()]
-        return layer_bars(names, table.numbers("parameters"), y_label="parameters")
+        labels = [str(number) for number in table.column("layer")]
+        return layer_bars(labels, table.numbers("parameters"), y_label="parameters")
 
     def __str__(self) -> str:
         """A table of the layers, their features, parameters and MACs, with the notes behind it."""

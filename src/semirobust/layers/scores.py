@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -27,6 +28,7 @@ __all__ = [
 ]
 
 Floats = NDArray[np.float64]
+_LONGEST, _INCHES, _WIDTH = 22, 0.08, 6.0  # of names below bars: letters, their size, room for all
 
 
 class ScoreName(NamedTuple):
@@ -208,16 +210,24 @@ def drawn_layers(table: Table, label: str, value: str, *, behind: str = "") -> "
     """
     from semirobust.figures import layer_bars
 
-    numbers = [str(number) for number in table.column("layer")]
+    labels = [str(number) for number in table.column("layer")]
     if "name" in table.columns:
-        numbers = [f"{number} {name}" for number, name in zip(numbers, table.column("name"), strict=True)]
+        names = table.column("name")
+        folders = [name.split(".")[:-1] for name in names]
+        shared = len(list(takewhile(lambda parts: len(set(parts)) == 1, zip(*folders, strict=False))))
+        if len(names) > 1:
+            names = [".".join(name.split(".")[shared:]) for name in names]
+        labels = [f"{label} {name}" for label, name in zip(labels, names, strict=True)]
+    longest = min(max(map(len, labels)), _LONGEST)
+    room = longest * _INCHES if longest * _INCHES * len(labels) > _WIDTH else 0.0  # where they stand upright
     return layer_bars(
-        numbers,
+        labels,
         table.numbers(value),
         low=table.column("low"),
         high=table.column("high"),
         behind=table.column(behind) if behind else (),
         y_label=label,
+        height=3.2 + room,
     )
 
 

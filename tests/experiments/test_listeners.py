@@ -154,6 +154,8 @@ def test_every_training_command_logs_where_it_is_told_to(tmp_path):
     harden_subject(subject, tmp_path / "hard", seeds=2)
     found = {row["training"] for row in _rows(tmp_path / "hard")}
     assert found == {"clat-seed-0", "clat-seed-1"}
+    run = sr.load_run(tmp_path / "hard", seed=1)
+    assert run.weights.seed == 1 and len(run.kept) == 2 and "seed 0" in repr(run)
     prune_subject(subject, tmp_path / "pruned")
     assert {row["training"] for row in _rows(tmp_path / "pruned")} == {
         "ticket-seed-0-level-0", "ticket-seed-0-level-1"

@@ -404,6 +404,14 @@ def test_help_is_quick():
     assert not heavy & modules and len(modules) < 250 and "harden" in done.stdout
 
 
+def test_evaluating_imports_no_more_than_it_needs():
+    """PyTorch takes seconds, and what trains as long again."""
+    code = "import sys, semirobust; semirobust.evaluate, semirobust.PGD; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    unneeded = {"lightning_fabric", "torch._dynamo", "sympy", "matplotlib", "pandas", "sklearn", "plotly"}
+    assert not unneeded & set(done.stdout.split()) and "torch" in done.stdout.split()
+
+
 def test_the_demo_in_small(tmp_path):
     from semirobust.experiments.commands.demo import demo
 

@@ -2,13 +2,15 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from semirobust.core.errors import InputError
+
+if TYPE_CHECKING:  # importing it takes as long as PyTorch, and a single process needs none
+    from lightning_fabric import Fabric
 
 __all__ = ["ALONE", "Processes"]
 
@@ -24,7 +26,7 @@ class Processes:
         fabric: the launched processes; None for a single one.
     """
 
-    fabric: Fabric | None = field(default=None, repr=False)
+    fabric: "Fabric | None" = field(default=None, repr=False)
 
     @property
     def rank(self) -> int:

@@ -4,6 +4,7 @@ import csv
 import itertools
 import random
 import re
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -78,6 +79,18 @@ def test_one_seed_of_a_method_decides_nothing():
     assert outcomes == [[None, "unknown"], ["unknown", None]]
     assert found.cells[0][1].small == "one seed"
     assert "decides nothing" in render_report(source_of([*_arm("a", (0.9,)), *_arm("b", (0.1,))]), "t")
+
+
+def test_trials_are_compared_in_pairs_and_not_by_their_first():
+    def trials(name, values):
+        return [
+            r.model_copy(update={"about": replace(r.about, seed=None, trial=r.about.seed)})
+            for r in _arm(name, values)
+        ]
+
+    outcomes, found = _outcomes([*trials("a", (0.9, 0.1)), *trials("b", (0.1, 0.2)), *_evaluated()[1:]])
+    assert outcomes[0][1] == "equal" and found.over == ["2 trials, in pairs"]
+    assert found.cells[0][2].small == "no attack in common"
 
 
 def test_what_would_read_0_points_is_a_tie():

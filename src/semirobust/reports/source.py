@@ -29,6 +29,7 @@ class Cell:
         values: one number for each seed.
         n: examples in each.
         undecided: the share of them that an accuracy leaves open.
+        repeated: what its values are of, seeds or trials.
         agree: all seeds have one value, so that the interval is over the examples of one of them.
     """
 
@@ -38,6 +39,7 @@ class Cell:
     values: tuple[float, ...]
     n: int | None
     undecided: float = 0.0
+    repeated: str = "seeds"
     agree: bool = False
 
     @classmethod
@@ -59,7 +61,8 @@ class Cell:
             low, high = None, None  # nothing says how certain they are
         else:
             low, high = share_interval(values, n)
-        return cls(mean, low, high, values, numbers[0].n, agree=agree)
+        repeated = "trials" if any(number.about.trial is not None for number in numbers) else "seeds"
+        return cls(mean, low, high, values, numbers[0].n, repeated=repeated, agree=agree)
 
     @property
     def ends(self) -> str:
@@ -70,7 +73,7 @@ class Cell:
     def over(self) -> str:
         """What the interval is over."""
         if len(self.values) > 1 and not self.agree:
-            return f"{len(self.values)} seeds"
+            return f"{len(self.values)} {self.repeated}"
         return f"{self.n} images" if self.n else ""
 
 

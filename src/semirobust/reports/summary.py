@@ -204,7 +204,12 @@ def _checks(source: Source) -> Tile:
         if f.level != "good"
     ]
     if not checks:
-        return Tile("Checks of the test", "none run", "a failed search would not be noticed", "warning")
+        return Tile(
+            "Checks of the test",
+            "none run",
+            "semirobust evaluate runs them; without, a failed search is not noticed",
+            "warning",
+        )
     said = f"{len(checks) - len(failed)} of {len(checks)}"
     if failed:
         return Tile("Checks of the test", said, f"failed: {listed_names(failed)}", "error")

@@ -158,16 +158,19 @@ def _tested(a: Sequence[Number], b: Sequence[Number], *, same_run: bool) -> tupl
     n = min((number.n for number in (*a, *b) if number.n), default=0)
     if not n:
         return None, "images not known"
-    seeds = [{number.about.seed: number.value for number in numbers} for numbers in (a, b)]
-    if all(set(each) == {None} for each in seeds):
+    runs = [
+        {(number.about.seed, number.about.trial): number.value for number in numbers} for numbers in (a, b)
+    ]
+    if all(set(each) == {(None, None)} for each in runs):
         return proportions_p(a[0].value, b[0].value, n), f"their {n:,} images"
-    both = sorted(s for s in seeds[0].keys() & seeds[1].keys() if s is not None)
+    of = "trials" if any(trial is not None for each in runs for _, trial in each) else "seeds"
+    both = [key for key in runs[0] if key in runs[1]]
     if same_run and len(both) > 1:
-        differences = [seeds[0][seed] - seeds[1][seed] for seed in both]
-        return paired_p(differences, resolution=1 / n), f"{len(both)} seeds, in pairs"
-    if not same_run and min(map(len, seeds)) > 1:
-        one, other = (list(each.values()) for each in seeds)
-        return unpaired_p(one, other, resolution=1 / n), f"{len(one)} and {len(other)} seeds"
+        differences = [runs[0][key] - runs[1][key] for key in both]
+        return paired_p(differences, resolution=1 / n), f"{len(both)} {of}, in pairs"
+    if not same_run and min(map(len, runs)) > 1:
+        one, other = (list(each.values()) for each in runs)
+        return unpaired_p(one, other, resolution=1 / n), f"{len(one)} and {len(other)} {of}"
     return None, "one seed"
 
 

@@ -117,7 +117,7 @@ def audit_subject(
     steps = next_steps(accuracies, checks, plan, training=len(subject.inputs.train), layers=top)
     at = origin_of(recipe, "evaluate", "profile")
     good = accuracies[-1].value.low > 1 / plan.outputs
-    findings = [Finding(topic=Topic.AUDIT, text=said, level="good" if good else "warning", origin=at)]
+    findings = [Finding(topic=Topic.AUDIT, text=said, level="note" if good else "warning", origin=at)]
     findings += [Finding(topic=Topic.AUDIT, text=f"Next: {step}.", origin=at) for step in steps]
     write_stage(out, "4-audit", findings)
     page = write_report([out], out / "report.html", title=f"Audit of {recipe.model.name}")

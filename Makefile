@@ -1,13 +1,14 @@
 # make .venv      the environment                    make demo    the whole job on small real data, two minutes
 # make test       the tests, four minutes            make check   style, types, import contract
 # make test-all   and what only a release needs      make docs    write the pages that are drawn from the code
+# make tutorials  run the tutorials again, a minute
 # make bench      timings against other libraries, 45 minutes with CIFAR-10 at hand
 # make house      the size and shape of the code     make wheel   build into dist/, and try it in an environment
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location -c constraints.txt
 
-.PHONY: .venv demo test test-all check bench docs house wheel hooks clean
+.PHONY: .venv demo test test-all check bench docs tutorials house wheel hooks clean
 
 .venv: .venv/.installed
 
@@ -49,6 +50,9 @@ bench: .venv/.installed-bench
 docs: .venv/.installed-dev
 	@$(BIN)/python -m tests.docs.tables
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --clean
+
+tutorials: .venv/.installed-dev
+	@OMP_NUM_THREADS=1 $(BIN)/python -m scripts.tutorials
 
 house: .venv/.installed-dev
 	@$(BIN)/python -m scripts.house

@@ -53,8 +53,10 @@ def _pages() -> list[str]:
     return [path.relative_to(ROOT).as_posix() for path in paths]
 
 
-# The code in the page of studies is three files, which test_queue writes and runs.
-@pytest.mark.parametrize("page", [page for page in _pages() if _blocks(page) and "studies" not in page])
+# The code in the page of studies is three files, which test_queue writes and runs; tutorials run from their sources.
+@pytest.mark.parametrize(
+    "page", [p for p in _pages() if _blocks(p) and "studies" not in p and "tutorials" not in p]
+)
 def test_every_python_example_runs(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     ATTACKS.names()

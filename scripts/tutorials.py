@@ -7,6 +7,7 @@ them all, or those that are named. It writes ``examples/NAME.ipynb`` with what c
 """
 
 import base64
+import html
 import os
 import re
 import sys
@@ -73,6 +74,17 @@ def notebook(source: Path) -> Any:
     return new_notebook(cells=made, metadata=kernel)
 
 
+def _table(shown: str) -> str:
+    """The table of a result that a notebook shows in HTML, in Markdown."""
+    rows = re.findall(r"<tr>(.*?)</tr>", shown, re.S)
+    lines = [
+        [html.unescape(cell).replace("|", "\\|") for cell in re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row)]
+        for row in rows
+    ]
+    head, *body = ["| " + " | ".join(cells) + " |" for cells in lines]
+    return "\n".join([head, "|---" * len(lines[0]) + "|", *body])
+
+
 def _outputs(cell: Any, title: str, picture: str) -> Iterator[str]:
     """What came out of a cell, in Markdown; its picture is written."""
     if printed := "".join(output.text for output in cell.outputs if output.output_type == "stream").rstrip():
@@ -83,7 +95,7 @@ def _outputs(cell: Any, title: str, picture: str) -> Iterator[str]:
             (TUTORIALS / f"{picture}.png").write_bytes(base64.b64decode(data["image/png"]))
             yield f"![{title}]({picture}.png)"
         elif "text/html" in data:
-            yield re.sub(r"\n{2,}", "\n", data["text/html"].strip())
+            yield _table(data["text/html"])
         elif "text/plain" in data:
             yield f"```text\n{data['text/plain']}\n```"
 

@@ -11,7 +11,7 @@ from semirobust.experiments.recovered import smallest_prefix
 from semirobust.experiments.verdict import verdict
 from semirobust.procedures.recovery import Recovered, Trial
 from semirobust.records.schema import About, LayerEntry, Number, Origin, Quantity
-from semirobust.reports.markdown import Seeds, paired, percent, points
+from semirobust.reports.markdown import Seeds, paired, percent, plain, points
 from semirobust.reports.source import Cell
 from semirobust.training.training import Trained
 from semirobust.training.validation import ValidationScores
@@ -163,3 +163,14 @@ def test_a_win_at_chance_is_no_success(better, level):
     records = [last, *_numbers(better, "ours"), *_numbers((0.0, 0.0, 0.0), "theirs")]
     found = verdict(records, "ours", ["theirs"], "p", AT)[1]
     assert found.level == level and ("no better than guessing (10.0%)" in found.text) is (level == "warning")
+
+
+def test_seeds_that_agree_on_what_has_no_images_say_so():
+    """Never 0.0 to 0.0 for want of spread."""
+    same = Seeds(dict.fromkeys(range(3), 0.0))
+    assert percent(same) == "0.0 (3 seeds agree)" and plain(same) == "0.00 (3 seeds agree)"
+
+
+def test_a_difference_stays_within_a_hundred_points():
+    assert points(Seeds({0: 0.9, 1: -0.9}, 10)) == "+0.0 (-100.0 to +100.0)"
+    assert points(Seeds({0: 0.5}, 10)) == "+50.0 (one seed)"

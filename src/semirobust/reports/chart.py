@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Chart", "Drawn", "drawn", "in_words", "share"]
 
+_ROWS = 300  # of a table, more of which nobody reads; all are in the records
+
 
 @dataclass(frozen=True)
 class Chart:
@@ -42,6 +44,17 @@ class Chart:
     rows: Sequence[Sequence[str]]
     holds: Callable[[Number], bool]
     note: str = ""
+
+    @property
+    def rows_shown(self) -> Sequence[Sequence[str]]:
+        """As many rows as have room, of all parts of the chart."""
+        step = -(-len(self.rows) // _ROWS) or 1
+        return self.rows[::step]
+
+    @property
+    def left_out(self) -> int:
+        """How many have none."""
+        return len(self.rows) - len(self.rows_shown)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """Charts of accuracies: by arm and attack, over training, by the radius of the ball, from model to model."""
 
+import json
 from collections.abc import Iterable, Sequence
 
 from semirobust.figures import Curve, Points, lines, matrix, points, security_curve
@@ -13,6 +14,7 @@ from semirobust.reports.source import Cell, Source
 __all__ = ["accuracy_chart", "curves_chart", "ends_of", "listed_names", "security_chart", "transfer_chart"]
 
 _TRAIN = Arm("train")
+_FEW = "With so few radii the lines between the points say little."
 _VALIDATION = ((Quantity.VALIDATION_ROBUST, "under attack"), (Quantity.VALIDATION_CLEAN, "clean"))
 
 
@@ -143,7 +145,21 @@ def security_chart(source: Source) -> Chart | None:
         head=("", "ε", "accuracy, %", "not decided, %"),
         rows=rows,
         holds=lambda n: n.quantity in (quantity, Quantity.UNDECIDED_BY_EPSILON) and n.about.epsilon in radii,
-        note="" if len(radii) > 2 else "With so few radii the lines between the points say little.",
+        note=" ".join(filter(None, (_FEW if len(radii) < 3 else "", _mixed(source)))),
+    )
+
+
+def _mixed(source: Source) -> str:
+    """A sentence where runs on other data, or with other settings, are drawn together."""
+    runs = {
+        record.about.run: (record.settings.get("data"), record.settings.get("evaluate"))
+        for record in source.settings
+    }
+    several = len({json.dumps(each, sort_keys=True, default=str) for each in runs.values()}) > 1
+    return (
+        "The runs had other data or other settings: curves of different runs do not compare."
+        if several
+        else ""
     )
 
 

@@ -88,7 +88,7 @@ def points(found: Seeds, digits: int = 1) -> str:
     low, high = found.interval if values else (0.0, 0.0)
     if found.n and len(values) > 1 and max(values) - min(values) < 0.5 / found.n:
         low, high = max(values[0] - 1 / found.n, -1.0), min(values[0] + 1 / found.n, 1.0)
-    shown = ends(low, high, digits=digits, sign="+")
+    shown = ends(max(low, -1.0), min(high, 1.0), digits=digits, sign="+") if len(values) > 1 else ("", "")
     return _written(found, f"{100 * found.mean:+.{digits}f}" if values else "", shown)
 
 
@@ -103,7 +103,11 @@ def plain(found: Seeds, digits: int = 2) -> str:
 def _written(found: Seeds, mean: str, shown: tuple[str, str]) -> str:
     if not found:
         return "–"
-    return f"{mean} (one seed)" if len(found.values) < 2 else f"{mean} ({shown[0]} to {shown[1]})"
+    if len(found.values) < 2:
+        return f"{mean} (one seed)"
+    if shown[0] == shown[1]:  # no spread, and nothing that tells how certain they are
+        return f"{mean} ({len(found.values)} seeds agree)"
+    return f"{mean} ({shown[0]} to {shown[1]})"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "") -> Markup:

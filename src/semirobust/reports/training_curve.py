@@ -12,6 +12,8 @@ from semirobust.reports.source import Source
 
 __all__ = ["training_curve_chart"]
 
+_TOLD = 20  # layers of a row
+
 
 def training_curve_chart(source: Source, measure: str = "criticality") -> Chart | None:
     """Layers down, epochs across, one panel for each arm: the measure where it was followed, dots where a
@@ -31,9 +33,7 @@ def training_curve_chart(source: Source, measure: str = "criticality") -> Chart 
         panels.append(EpochPanel(str(arm), {cell: math.log2(v) for cell, v in measured.items()}, dots))
         for epoch in sorted({epoch for _, epoch in (*measured, *dots)}):
             layers = [layer for layer, at in dots if at == epoch]
-            values = ", ".join(
-                f"{la}: {number(v)}" for (la, at), v in sorted(measured.items()) if at == epoch
-            )
+            values = _told({layer: v for (layer, at), v in measured.items() if at == epoch})
             rows.append((str(arm), str(epoch), listed(layers, "layer") if layers else "–", values or "–"))
     says = [
         f"Colour: {measure} on held-out images after the epoch, orange above 1, purple below; the first"
@@ -57,6 +57,13 @@ def training_curve_chart(source: Source, measure: str = "criticality") -> Chart 
         rows=rows,
         holds=lambda n: _drawn(n) and (n.quantity is Quantity.TRAINED_LAYER or _coloured(n, measure)),
     )
+
+
+def _told(values: dict[int, float]) -> str:
+    """The value of each layer, of very many layers the largest."""
+    layers = sorted(values, key=lambda layer: -values[layer])[:_TOLD]
+    said = ", ".join(f"{layer}: {number(values[layer])}" for layer in sorted(layers))
+    return f"{said} (the largest of {len(values)})" if len(values) > _TOLD else said
 
 
 def _means(numbers: list[Number]) -> dict[tuple[int, int], float]:

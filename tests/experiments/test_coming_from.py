@@ -44,6 +44,8 @@ CALLS = [
     ("sr.AutoAttack(model, norm='Linf', eps=8/255, version='standard')", "sr.AutoAttack(sr.Linf(8/255))"),
     ("sr.AutoAttack(model, norm='L2', eps=0.5, version='rand')", "sr.AutoAttack(sr.L2(0.5), preset='rand')"),
     ("sr.Square(model, norm='Linf', eps=8/255, n_queries=1000)", "sr.Square(sr.Linf(8/255))"),
+    ("sr.Linf(eps=8/255)", "sr.Linf(8/255)"),
+    ("sr.L2(eps=0.5)", "sr.L2(0.5)"),
     ("sr.TRADES(model, eps=8/255, alpha=2/255, steps=10)", "threat=sr.Linf(8/255), objective=sr.TRADES()"),
 ]
 

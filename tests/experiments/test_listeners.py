@@ -136,6 +136,16 @@ def _rows(folder):
     return list(csv.DictReader((folder / "log.csv").read_text().splitlines()))
 
 
+def test_a_fabric_that_moves_a_network_says_so(monkeypatch):
+    from semirobust.training import training as room
+
+    fabric = Fabric(accelerator="cpu", devices=1)
+    assert not any("fabric" in note for note in _harden(1, fabric=fabric).notes)
+    monkeypatch.setattr(room, "device_of", lambda model, default: torch.device("cuda", 1))
+    trained = _harden(1, fabric=fabric)
+    assert "the network was on cuda:1 and is on cpu now, where the fabric is" in trained.notes
+
+
 def test_every_training_command_logs_where_it_is_told_to(tmp_path):
     base = tmp_path / "base"
     trained = train(read_recipe(None, {**SMALL, "train.log": ["csv", "tensorboard"]}), base)
@@ -247,5 +257,11 @@ def test_a_network_stays_on_its_device(monkeypatch):
         _harden(1)
     assert made == [{"accelerator": "cuda", "devices": [1]}]
     monkeypatch.undo()
+    apart = _model()
+    apart[1].to("meta")
+    with pytest.raises(
+        sr.InputError, match="all of its weights on one device, got some on cpu and some on meta"
+    ):
+        sr.Training(attack=sr.FGSM(sr.Linf(0.1)), epochs=1)(apart, _images())
     with pytest.raises(sr.InputError, match="meta"):
         sr.Training(attack=sr.FGSM(sr.Linf(0.1)), epochs=1)(_model().to("meta"), _images())

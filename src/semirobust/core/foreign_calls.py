@@ -12,6 +12,7 @@ __all__ = [
     "called_as",
     "missing_method",
     "shows_attack",
+    "shows_ball",
     "shows_objective",
 ]
 
@@ -140,6 +141,16 @@ def shows_objective(cls: Any) -> None:
         ball = f"sr.Linf({_number(radius if _is_number(radius) else 8 / 255)})"
         made = f"sr.{cls.__name__}({', '.join(own)})"
         return f"sr.harden(model, images, 'adversarial', threat={ball}, objective={made}, epochs=30)"
+
+    _shows(cls, call)
+
+
+def shows_ball(cls: Any) -> None:
+    """As :func:`shows_attack`, of norm balls."""
+
+    def call(fields: Mapping[str, Any], arguments: tuple[Any, ...], given: Mapping[str, Any]) -> str:
+        radius = _first(given, _RADIUS)
+        return f"sr.{cls.__name__}({_number(radius if _is_number(radius) else 8 / 255)})"
 
     _shows(cls, call)
 

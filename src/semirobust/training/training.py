@@ -17,7 +17,7 @@ from semirobust.augment import AUGMENTATIONS, augmentation
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.links import given_out
-from semirobust.core.outputs import notes
+from semirobust.core.outputs import note, notes
 from semirobust.core.own_code import code_of, settings_text
 from semirobust.core.plain import anywhere
 from semirobust.core.processes import Processes
@@ -205,7 +205,7 @@ class Training:
         """
         if validate is None and (self.until < math.inf or self.best_by is not None):
             raise InputError("until and best_by: expected a validation whose scores they are about, got none")
-        images, devices = given_images(images), fabric or _where_it_is(model)
+        images, devices = given_images(images), _devices(model, fabric)
         told, ended = Audience(callbacks, devices, name), ""
         if state_file is not None:
             state_file = given_out(state_file)
@@ -269,9 +269,25 @@ def _changed(logs: Sequence[EpochLog]) -> tuple[str, ...]:
     return (f"this run was {said}",) if said else ()
 
 
+def _devices(model: nn.Module, fabric: Fabric | None) -> Fabric:
+    """The fabric, or one process where the model is; that a fabric moves a model is noted."""
+    if fabric is None:
+        return _where_it_is(model)
+    before = device_of(model, fabric.device)
+    if before.type != fabric.device.type:
+        note(f"the network was on {before} and is on {fabric.device} now, where the fabric is")
+    return fabric
+
+
 def _where_it_is(model: nn.Module) -> Fabric:
     """One process on the device of the model."""
     device = device_of(model, torch.device("cpu"))
+    found = sorted({str(tensor.device) for tensor in (*model.parameters(), *model.buffers())})
+    if len(found) > 1:
+        raise InputError(
+            f"model: expected all of its weights on one device, got some on {' and some on '.join(found)};"
+            " bring them together by model.to(...), or give a fabric"
+        )
     if device.type == "cpu":
         return Fabric(accelerator="cpu", devices=1)
     if device.type == "meta":

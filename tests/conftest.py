@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import torch
 from torch import nn
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+_STATE = tempfile.TemporaryDirectory(prefix="semirobust-state-")
+os.environ["XDG_STATE_HOME"] = _STATE.name  # what is noted of the user's own code
 torch.set_num_threads(1)
 
 _BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"

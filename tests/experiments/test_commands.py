@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -165,9 +166,11 @@ def test_own_model_and_checkpoint(run):
         "--out",
         "runs/d",
     )
-    _, err = run("evaluate", "runs/d", code=2)
-    assert "say so with --model mine:net" in err
-    run("evaluate", "runs/d", "--model", "mine:net", "--examples", "20")
+    run("evaluate", "runs/d", "--examples", "20", "--attacks", "fgsm")  # named once, for this folder
+    shutil.copytree("runs/d", "runs/e")
+    _, err = run("evaluate", "runs/e", code=2)
+    assert "say so once with --model mine:net" in err
+    run("evaluate", "runs/e", "--model", "mine:net", "--examples", "20", "--attacks", "fgsm")
     _, err = run("evaluate", "--model", "mine:number", *given[2:], code=2)
     assert "to return a torch.nn.Module, got int" in err
     _, err = run("evaluate", "--model", "nowhere:net", *given[2:], code=2)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from semirobust.cli import console, streams
+from semirobust.cli import console, progress, streams
 from semirobust.cli.app import main
 from semirobust.core.errors import InputError, LostProcessError
 from semirobust.core.text import in_markdown, printable, unicode_all
@@ -61,8 +61,8 @@ def test_hostile_names_on_the_terminal(name, capsys, monkeypatch):
     assert left.value.code == 2 and found.err.startswith("error: records: ") and found.err.count("\n") == 1
     shown = found.out.replace("\n", "") + found.err.replace("\n", "")
     assert shown.isprintable() and printable(name)[:6] in shown
-    with console.bars() as progress:
-        progress(name, 1, 2)
+    with progress.bars() as told:
+        told(name, 1, 2)
     assert "\x1b]0;" not in capsys.readouterr().err
 
 

@@ -1,6 +1,8 @@
 """``--model SOURCE:NAME`` from the command line to records, with stand-ins for the packages."""
 
 import json
+import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -12,12 +14,14 @@ from torch import nn
 
 from semirobust.core.errors import InputError
 from semirobust.data.base.images import images_from_tensors
+from semirobust.experiments.consent import has_named, note_named
 from semirobust.experiments.folder import read_run
 from semirobust.experiments.outputs import naming
 from semirobust.experiments.recipe import read_recipe
 from semirobust.experiments.subject import build_subject
 from semirobust.models.checkpoint import save_model
 from semirobust.records.store import read_records
+from tests.kinds import kind
 from tests.stand_ins import CLASSES, OWN, Net, put_in
 
 FAST = ["--examples", "6", "--set", "evaluate.checks=0", "--set", "evaluate.pictures=2"]
@@ -162,7 +166,7 @@ def test_a_run_of_robustbench_is_named_again(run, monkeypatch):
     short = ["--epochs", "1", "--attack", "fgsm", "--set", "data.train=30"]
     run("train", "--model", "robustbench:tiny", "--data", "digits", *short, "--out", "t")
     _, err = run("evaluate", "t", code=2)
-    assert "say so with --model robustbench:tiny" in err
+    assert "say so once with --model robustbench:tiny" in err
     run("evaluate", "t", "--model", "robustbench:tiny", "--attacks", "fgsm", *FAST)
 
 
@@ -225,11 +229,53 @@ def test_a_factory_with_arguments_is_used_as_it_comes(run, monkeypatch):
     assert bool((build_subject("own:net", None, None, None, _changes(3)).model.head.bias == 3).all())
     _, err = run("evaluate", *head, *data, "--set", "model.options.depth=2", code=2)
     assert "own:net() failed" in err and "depth" in err
-    # Neither its name nor its arguments are taken from the run folder alone.
+    # In a folder for which it was not named neither its name nor its arguments are taken from the folder.
+    shutil.copytree("h", "other")
     for again in ([], head[:2], [*head[:2], "--set", "model.options.scale=4"]):
-        _, err = run("evaluate", "h", *again, code=2)
-        assert "say so with --model own:net --set model.options.scale=3" in err
-    run("evaluate", "h", *head, "--attacks", "fgsm", *FAST)
+        _, err = run("evaluate", "other", *again, code=2)
+        assert "say so once with --model own:net --set model.options.scale=3" in err
+    run("evaluate", "other", *head, "--attacks", "fgsm", *FAST)
+    for folder in ("h", "other"):  # once is enough
+        run("evaluate", folder, "--attacks", "fgsm", *FAST)
+    _, err = run("evaluate", "h", *head[:2], "--set", "model.options.scale=4", code=2)
+    assert "say so once" in err
+
+
+@kind(
+    "a run folder that names code which its user has named for another folder, with other arguments, or whose"
+    " module is another file by now",
+    "it is asked for again: name, arguments, folder and file are noted in the user's folder of state, and all"
+    " must be as they were",
+    about="runs",
+)
+def test_what_was_named_once_is_used_again_only_where_all_is_as_it_was(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for place in ("a", "b"):
+        (tmp_path / place / "pkg").mkdir(parents=True)
+        (tmp_path / place / "pkg" / "__init__.py").write_text("raise RuntimeError('this must not run')")
+        (tmp_path / place / "pkg" / "mine.py").write_text("")
+    monkeypatch.chdir(tmp_path / "a")
+    folder = tmp_path / "run"
+    note_named(folder, "pkg.mine:net", {"depth": 2})
+    assert has_named(folder, "pkg.mine:net", {"depth": 2})
+    assert not has_named(folder, "pkg.mine:other", {"depth": 2})
+    assert not has_named(folder, "pkg.mine:net", {"depth": 3})
+    assert not has_named(tmp_path / "elsewhere", "pkg.mine:net", {"depth": 2})
+    monkeypatch.chdir(tmp_path / "b")  # where another pkg would be imported
+    assert not has_named(folder, "pkg.mine:net", {"depth": 2})
+    monkeypatch.chdir(tmp_path / "a")
+    (note,) = (
+        each for each in Path(os.environ["XDG_STATE_HOME"]).rglob("*.json") if str(folder) in each.read_text()
+    )
+    note.chmod(0o666)
+    assert not has_named(folder, "pkg.mine:net", {"depth": 2})
+    note.chmod(0o644)
+    assert has_named(folder, "pkg.mine:net", {"depth": 2})
+    note.write_text("[")
+    assert not has_named(folder, "pkg.mine:net", {"depth": 2})
+    monkeypatch.setenv("XDG_STATE_HOME", "relative")
+    note_named(folder, "pkg.mine:net", {})
+    assert not has_named(folder, "pkg.mine:net", {}) and not Path("relative").exists()
 
 
 def _changes(scale):

@@ -15,6 +15,8 @@ def test_a_bare_call_and_both_short_flags_show_the_help():
     for arguments in ([], ["-h"], ["--help"]):
         done = CliRunner().invoke(app, arguments)
         assert done.exit_code == 0 and all(name in done.stdout for name in COMMANDS), arguments
+    done = CliRunner().invoke(app, ["evaluate", "-h"])
+    assert not done.exit_code, done.output
     assert "--attacks" in CliRunner().invoke(app, ["evaluate", "-h"]).stdout
 
 

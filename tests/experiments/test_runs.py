@@ -19,6 +19,7 @@ from semirobust.experiments.adding import add_records
 from semirobust.experiments.commands import evaluate as stage
 from semirobust.experiments.folder import read_run, save_run
 from semirobust.experiments.identity import weights_of
+from semirobust.experiments.subject import build_subject
 from semirobust.records.schema import About, Number, Origin, Quantity, Settings
 from semirobust.records.store import read_records, write_records
 from semirobust.reports.source import read_source
@@ -170,11 +171,35 @@ def test_two_networks_do_not_share_a_folder(run, trained):
 
 @kind(
     "`harden --from` or `evaluate` of a folder that `evaluate --out` left",
-    "a sentence says that it has records and no weights, and how to name the network",
+    "it goes on from there, with the weights that were evaluated and the split that they were trained on; where"
+    " the weights are gone a sentence says so, and how to name the network",
     about="runs",
 )
-def test_going_on_from_records_alone(run, trained):
+def test_going_on_from_what_was_evaluated(run, trained):
     run("evaluate", "runs/a", *_TINY, "--out", "e")
+    assert weights_of(build_subject("e", None, None, None, {}).model) == weights_of(
+        build_subject("runs/a", None, None, None, {}).model
+    )
+    _, err = run("profile", "e", "--examples", "20")
+    assert "beside what it has: evaluate" in err
+    run(
+        "harden",
+        "--from",
+        "e",
+        "--method",
+        "adversarial",
+        "--attack",
+        "pgd-1",
+        "--epochs",
+        "1",
+        *_TINY,
+        "--out",
+        "h",
+    )
+    _, err = run("harden", "--from", "e", "--out", "h2", "--set", "data.validation=0.3", code=2)
+    assert "as in the model's training" in err
+    for file in ("settings.json", "model.safetensors"):
+        Path("e", file).unlink()
     for command in (("harden", "--from", "e", "--out", "h"), ("evaluate", "e")):
         _, err = run(*command, code=2)
         assert "holds records of" in err and "no weights" in err and "--checkpoint" in err

@@ -124,7 +124,7 @@ def test_recover_says_how_small_the_robust_prefix_may_be(run, tmp_path):
 
 def test_the_largest_suffix_that_recovers_is_found_by_halving(monkeypatch):
     """Of 8 layers those up to 5 recover: 4 does, 6 does not, 5 does."""
-    from semirobust.experiments.commands import recover as stage
+    from semirobust.experiments.recover_job import RecoverJob
 
     class Job:
         layers, robust, seed = range(8), None, Seed(("0",))
@@ -138,7 +138,7 @@ def test_the_largest_suffix_that_recovers_is_found_by_halving(monkeypatch):
             trial = SimpleNamespace(converged=1 if size <= 5 else None)
             return SimpleNamespace(trials=(trial,)), []
 
-    found, _ = stage._Job.all_cuts(Job(), ())
+    found, _ = RecoverJob.all_cuts(Job(), ())
     assert Job.asked == [4, 6, 5] and list(found) == [4, 5, 6]
     _, sentence = smallest_prefix(found, 8, Recipe(), Origin(config="", version="", device="", seed="0"))
     assert "prefix of 3 of 8" in sentence.text

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import semirobust as sr
-from semirobust.cli.output import show_accuracy
+from semirobust.cli.show.accuracy import show_accuracy
 from semirobust.core.errors import InputError
 from semirobust.core.seed import as_seed
 from semirobust.evaluation.proportion import Accuracy, Proportion

@@ -2,6 +2,7 @@
 
 from semirobust.augment.base.augmentation import AbstractAugmentation
 from semirobust.core.errors import InputError
+from semirobust.core.nearest import meant
 from semirobust.core.registry import Registry
 
 __all__ = ["AUGMENTATIONS", "AbstractAugmentation", "augmentation"]
@@ -20,5 +21,8 @@ def augmentation(name: str) -> AbstractAugmentation | None:
     if name == "none":
         return None
     if name not in AUGMENTATIONS.names():
-        raise InputError(f"augment: expected one of none, {', '.join(AUGMENTATIONS.names())}; got {name!r}")
+        raise InputError(
+            f"augment: expected one of none, {', '.join(AUGMENTATIONS.names())}; got {name!r}"
+            f"{meant(name, AUGMENTATIONS.names())}"
+        )
     return AUGMENTATIONS.make(name)

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import click
 
 from semirobust.cli.ending import carry_out
+from semirobust.core.errors import InputError
+from semirobust.core.nearest import meant
 from semirobust.core.plugins import load_plugin
 
 __all__ = ["COMMANDS", "app", "main"]
@@ -54,7 +56,10 @@ class _Program(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
-            return None
+            if ctx is None or ctx.resilient_parsing:
+                return None
+            known = ", ".join(COMMANDS)
+            raise InputError(f"command: expected one of {known}; got {cmd_name!r}{meant(cmd_name, COMMANDS)}")
         module = importlib.import_module(f"semirobust.cli.commands.{cmd_name}")
         command: click.Command = module.command
         return command

@@ -1,35 +1,37 @@
-"""Bars, tables and errors on a terminal."""
+"""Sentences, tables and JSON on a terminal."""
 
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.table import Table
-from rich.text import Text
 
+from semirobust.cli.tables import laid_out, wrapped
 from semirobust.core.rank import is_first_process
 from semirobust.core.text import printable, unicode_all
 
-__all__ = ["bars", "print_json", "show_table", "speak_alone", "tell", "tell_notes"]
+__all__ = [
+    "aside",
+    "errors",
+    "print_json",
+    "print_text",
+    "show_table",
+    "speak_alone",
+    "speaks",
+    "tell",
+    "tell_next",
+    "tell_notes",
+]
 
 _SPEAKS = is_first_process()  # the others of a run would print the same again
 
 # A terminal that says it has no columns would get no word.
 _WIDTH = 80 if os.environ.get("COLUMNS") == "0" else None
-_errors = Console(stderr=True, width=_WIDTH)
+errors = Console(stderr=True, width=_WIDTH)
+"""Standard error, for what is no result."""
 _output = Console(quiet=not _SPEAKS, width=_WIDTH)
 
 
@@ -39,27 +41,9 @@ def speak_alone() -> None:
     _SPEAKS, _output.quiet = True, False
 
 
-@contextmanager
-def bars(*, quiet: bool = False) -> Iterator[Any]:
-    """A progress callback that draws one bar for each task, with the time left, on standard error."""
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=30),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, console=_errors, disable=quiet or not _SPEAKS, transient=not _errors.is_terminal
-    ) as display:
-        tasks: dict[str, TaskID] = {}
-
-        def update(task: str, done: int, total: int) -> None:
-            if task not in tasks or (display.tasks[tasks[task]].finished and done < total):
-                tasks[task] = display.add_task(printable(task), total=total)
-            display.update(tasks[task], completed=done, total=total)
-
-        yield update
+def speaks() -> bool:
+    """Whether this process prints, or another one of its run does."""
+    return _SPEAKS
 
 
 def show_table(
@@ -69,22 +53,44 @@ def show_table(
 
     A cell is a text, or several for one below the other. Texts are shown as they are: no markup is read.
     """
-    table = Table(title=_shown(title), title_justify="left")
-    for position, name in enumerate(header):
-        side: Literal["left", "right"] = "left" if left or position == 0 else "right"
-        table.add_column(_shown(name), justify=side, overflow="fold", no_wrap=left and position == 0)
-    for row in rows:
-        table.add_row(*map(_shown, row))
-    _output.print(table)
+    width = _output.width
+    for line in ("", *wrapped(printable(title), width)):
+        _line(_output, line, style="bold" if line else None)
+    for line in laid_out(header, rows, width, left=left):
+        _line(_output, line)
 
 
-def _shown(cell: str | Sequence[str]) -> Text:
-    return Text("\n".join(map(printable, [cell] if isinstance(cell, str) else cell)))
+def _line(console: Console, text: str, style: str | None = None) -> None:
+    console.print(text, style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _sentence(console: Console, text: str, name: str = "") -> None:
+    """A sentence, which on a terminal is broken between words; in a file it is one line, to be searched."""
+    text, width = printable(text), console.width - len(name)
+    for number, line in enumerate(wrapped(text, width) if fits_width(console) else [text]):
+        _line(console, (" " * len(name) if number else name) + line)
+
+
+def fits_width(console: Console) -> bool:
+    """Whether lines are read at a certain width: on a terminal, or where COLUMNS says one."""
+    return console.is_terminal or "COLUMNS" in os.environ
 
 
 def tell(text: str) -> None:
-    """A line on standard output."""
-    _output.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+    """A sentence on standard output."""
+    _sentence(_output, text)
+
+
+def tell_next(out: Path, *commands: str) -> None:
+    """A line that says what was written, and which commands go on from there."""
+    first, *more = (f"`{command} {out}`" for command in (f"semirobust {commands[0]}", *commands[1:]))
+    tell(f"wrote {out}; go on with {', '.join([first, *more])}")
+
+
+def aside(text: str, name: str = "") -> None:
+    """A sentence on standard error, of what is no result; ``name`` stands in front of it."""
+    if _SPEAKS:
+        _sentence(errors, text, name)
 
 
 def tell_notes(notes: Sequence[str], *, as_json: bool) -> None:
@@ -93,14 +99,10 @@ def tell_notes(notes: Sequence[str], *, as_json: bool) -> None:
         tell(f"Note: {note}.")
 
 
-def tell_nothing_kept() -> None:
-    """A line on standard error where a command without ``--out`` leaves no records."""
-    _errors.print(
-        "Nothing is kept: --out FOLDER keeps the records, and goes on after an interruption.",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
-    )
+def print_text(text: str) -> None:
+    """Text of several lines on standard output as it is, to be kept in a file."""
+    if _SPEAKS:
+        sys.stdout.write(text)
 
 
 def print_json(content: Mapping[str, Any] | Sequence[Any]) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "AS_JSON",
     "CHECKPOINT",
     "COMPUTE",
+    "LAUNCH",
     "MODEL",
     "ONE_PROCESS",
     "OUT",
@@ -26,6 +27,7 @@ __all__ = [
     "SEEDS",
     "START",
     "TARGET",
+    "FixedFlag",
     "SettingFlag",
     "command",
     "entries",
@@ -66,6 +68,18 @@ COMPUTE = (
     click.Option(["--nodes"], type=int, default=1, help="Number of machines; by torchrun or SLURM."),
 )
 
+LAUNCH = (
+    click.Option(
+        ["--launcher"],
+        help="Do the parts of the command (seeds, arms, trials) by workers: local, slurm or ray. By default"
+        " one after the other in this process.",
+    ),
+    click.Option(["--workers"], type=int, help="How many; one for each part, or core, by default."),
+    click.Option(
+        ["--launcher-set"], multiple=True, help="Options of the launcher, such as minutes=60. Repeatable."
+    ),
+)
+
 
 class SettingFlag(click.Option):
     """The flag of one setting.
@@ -93,9 +107,35 @@ class SettingFlag(click.Option):
         return [part.strip() for part in value.split(",") if part.strip()]
 
 
+class FixedFlag(click.Option):
+    """A flag that gives one setting one value.
+
+    Attributes:
+        path: the setting.
+        value: what it becomes.
+    """
+
+    def __init__(self, flag: str, path: str, value: Any, meaning: str) -> None:
+        self.path, self.value = path, value
+        super().__init__([flag], is_flag=True, help=meaning)
+
+
 class _Command(click.Command):
     def get_help(self, ctx: click.Context) -> str:
         return in_reach(super().get_help(ctx))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does it; who only asks for the settings need not say where a run would go."""
+        needed = [parameter for parameter in self.params if parameter.required]
+        if _PRINT.opts[0] not in args:
+            return super().parse_args(ctx, args)
+        try:
+            for parameter in needed:
+                parameter.required = False
+            return super().parse_args(ctx, args)
+        finally:
+            for parameter in needed:
+                parameter.required = True
 
 
 def command(
@@ -111,25 +151,36 @@ def command(
     parameters = [p for group in groups for p in (group if isinstance(group, Sequence) else (group,))]
     flags: dict[str, SettingFlag] = {}
     if any(isinstance(parameter, SettingFlag) for parameter in parameters):
-        parameters += [_SEED, _SET]
+        parameters += [_SEED, _SET, _PRINT]
         flags = {str(p.name): p for p in parameters if isinstance(p, SettingFlag)}
+    fixed = {str(p.name): p for p in parameters if isinstance(p, FixedFlag)}
 
     def call(**values: Any) -> None:
+        typed = dict(values)
         changes = {
             flag.path: flag.plain(value)
             for name, flag in flags.items()
             if (value := values.pop(name)) is not None
         }
+        for name, chosen in fixed.items():
+            if not values.pop(name):
+                continue
+            if changes.get(chosen.path, chosen.value) != chosen.value:
+                raise InputError(f"{chosen.opts[0]}: expected it alone, got another {chosen.path} beside it")
+            changes[chosen.path] = chosen.value
         for name, value in values.items():
             if type(value) is int and abs(value) > _LARGEST:
                 raise InputError(f"--{name.replace('_', '-')}: expected at most {_LARGEST:,}, got far more")
         if flags:
             values["changes"] = {**changes, **entries(values.pop("set_"))}
             allow(_references(values["changes"]))
+            if values.pop(str(_PRINT.name)):
+                _print_settings(title, parameters, typed, values)
+                return
         function(**values)
 
-    name = function.__name__.rstrip("_")
-    return _Command(name, callback=call, params=parameters, help=function.__doc__)
+    title = function.__name__.rstrip("_")
+    return _Command(title, callback=call, params=parameters, help=function.__doc__)
 
 
 def _references(typed: Any) -> Iterator[str]:
@@ -200,4 +251,39 @@ def _is_list(hint: Any) -> bool:
     return words(hint).startswith("list")
 
 
+def _print_settings(
+    name: str, parameters: Sequence[click.Parameter], typed: Mapping[str, Any], values: Mapping[str, Any]
+) -> None:
+    """The recipe that a command would run with, and as a comment what else was typed."""
+    from semirobust.cli.console import print_text
+    from semirobust.experiments.printed import printed_settings
+
+    words = []
+    for parameter in parameters:
+        value = typed.get(str(parameter.name))
+        plain = not isinstance(parameter, SettingFlag | FixedFlag) and parameter not in (_SET, _PRINT)
+        if (
+            not plain
+            or parameter.name in ("recipe", "model")
+            or value in (None, False, (), parameter.default)
+        ):
+            continue
+        flag = parameter.opts[0] if isinstance(parameter, click.Option) else ""
+        for each in value if isinstance(value, tuple) else [value]:
+            words += [flag] * bool(flag) + [str(each)] * (each is not True)
+    target = values.get("target") or values.get("robust")
+    text = printed_settings(
+        name,
+        words,
+        None if target is None else str(target),
+        values.get("model"),
+        values.get("recipe"),
+        values["changes"],
+    )
+    print_text(text)
+
+
+_PRINT = click.Option(
+    ["--print-settings"], is_flag=True, help="Print the recipe that would run, with every setting, and leave."
+)
 _SEED = SettingFlag("--seed", "seed", Setting("seed", int, 0, "Seed of all randomness.", ""))

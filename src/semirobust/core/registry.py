@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from semirobust.core.errors import InputError
+from semirobust.core.nearest import meant
 from semirobust.core.one_at_a_time import one_at_a_time
 from semirobust.core.plugins import entry_points, is_reference, load_named, object_at
 from semirobust.core.settings import FAMILIES, Setting, build, settings_of
@@ -144,7 +145,10 @@ class Registry(Generic[T]):
             with_pattern = self._imported(point)
             if with_pattern is not None and (found := self._by_pattern(name)):
                 return found
-        raise InputError(f"{self.family}: expected one of {', '.join(self.names())}; got {name!r}")
+        raise InputError(
+            f"{self.family}: expected one of {', '.join(self.names())}; got {name!r}"
+            f"{meant(name, self.names())}"
+        )
 
     def _by_pattern(self, name: str) -> tuple[Callable[..., T], dict[str, int]] | None:
         for key, pattern in self._patterns.items():
@@ -180,6 +184,7 @@ class Registry(Generic[T]):
             names = ", ".join(sorted(set(error.known))) or "none"
             raise InputError(
                 f"{self.family} {name!r}: unknown option {error.key!r}; it has {names}"
+                f"{meant(error.key, error.known)}"
             ) from None
 
     def options_of(self, name: str) -> tuple[Setting, ...]:

@@ -10,6 +10,7 @@ from torch import nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.core.errors import InputError
+from semirobust.core.own_code import code_of
 from semirobust.core.processes import Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed
@@ -18,6 +19,7 @@ from semirobust.data.base.images import Images
 from semirobust.experiments import build
 from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
 from semirobust.experiments.inputs import Inputs
+from semirobust.experiments.kept_accuracy import KeptAccuracy
 from semirobust.experiments.recipe import Recipe
 from semirobust.methods import METHODS, AbstractMethod
 from semirobust.objectives.adversarial import Adversarial
@@ -27,7 +29,16 @@ from semirobust.records.store import AnyRecord
 from semirobust.training.trainable import Replayed
 from semirobust.training.training import Trained, Training, Validate
 
-__all__ = ["Arm", "Budget", "Trial", "budget_of", "controls_of", "run_arms", "without_control"]
+__all__ = [
+    "Arm",
+    "Budget",
+    "Trial",
+    "budget_of",
+    "controls_of",
+    "labelled",
+    "run_arms",
+    "without_control",
+]
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,7 @@ class Trial:
         evaluation: the seed of the attacks that evaluate; equal for all arms.
         at: the origin of its records.
         folder: where interrupted arms are kept; None keeps nothing.
+        seeds: how many there are in all.
     """
 
     seed: Seed
@@ -99,6 +111,7 @@ class Trial:
     evaluation: Seed
     at: Origin
     folder: Path | None = None
+    seeds: int = 1
 
 
 def budget_of(recipe: Recipe, inputs: Inputs | None = None, fabric: Fabric | None = None) -> Budget:
@@ -116,6 +129,11 @@ def budget_of(recipe: Recipe, inputs: Inputs | None = None, fabric: Fabric | Non
         fabric=fabric,
         note=f"{inputs.splits.name}: {note}" if note else "",
     )
+
+
+def labelled(name: str, number: int, seeds: int) -> str:
+    """What progress calls a training: the seed is said where there are several."""
+    return name if seeds == 1 else f"seed {number + 1}: {name}"
 
 
 def controls_of(name: str, method: AbstractMethod) -> list[Arm]:
@@ -161,12 +179,28 @@ def run_arms(
         done[arm.name] = trained = _train(copy.deepcopy(start), arm, budget, trial, done, progress)
         models[arm.name] = build.load_best(trained)
         records += build.log_records(trained, trial.at, budget.validation_images, about)
-        found, _ = accuracy_records(
-            models[arm.name], budget.test, budget.attacks, trial.at,
-            seed=trial.evaluation, about=about, processes=budget.processes, progress=progress,
-        )  # fmt: skip
-        records += found
+        records += _tested(models[arm.name], about, budget, trial, progress)
     return records, models
+
+
+def _tested(
+    model: nn.Module, about: About, budget: Budget, trial: Trial, progress: Progress
+) -> list[AnyRecord]:
+    """The accuracies of an arm; those that an earlier call has kept are not measured again."""
+    kept = None
+    if trial.folder is not None:
+        file, attacks = trial.folder / f"{slug(about.arm or '')}-accuracy.jsonl", budget.attacks
+        more = (trial.evaluation, list(attacks), len(budget.test), code_of(*attacks, model))
+        kept = KeptAccuracy(file, model, trial.at, *more)
+        if (found := kept.read()) is not None:
+            return found
+    found, _ = accuracy_records(
+        model, budget.test, budget.attacks, trial.at,
+        seed=trial.evaluation, about=about, processes=budget.processes, progress=progress,
+    )  # fmt: skip
+    if kept is not None and (budget.fabric is None or budget.fabric.is_global_zero):
+        kept.write(found)
+    return found
 
 
 def _train(
@@ -193,5 +227,5 @@ def _train(
         state_file=trial.folder / f"{name}.state.safetensors" if trial.folder else None,
         key=f"{trial.at.config}/{trial.number}",
         name=f"{name}-seed-{trial.number}",
-        on_step=lambda task, i, n: progress(arm.name, i, n),
+        on_step=lambda task, i, n: progress(labelled(arm.name, trial.number, trial.seeds), i, n),
     )

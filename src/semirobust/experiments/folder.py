@@ -15,28 +15,34 @@ from semirobust.core.files import check_place, make_folder, move, read_bytes, wr
 from semirobust.core.ours import check_ours
 from semirobust.core.outputs import note
 from semirobust.core.tensor_files import read_tensors
+from semirobust.core.text import first_line
 from semirobust.experiments.adding import SUPERSEDED, add_records
+from semirobust.experiments.consent import note_named
 from semirobust.experiments.identity import WEIGHTS, settings_in, weights_in, weights_of
 from semirobust.experiments.model_spec import ModelSpec
 from semirobust.experiments.recipe import Recipe
 from semirobust.models.checkpoint import save_model
 from semirobust.records.origin import config_hash
 from semirobust.records.store import AnyRecord, stage_files
+from semirobust.zoo.base.named import from_zoo, source_of
 
 __all__ = [
     "MODEL_FILE",
     "SETTINGS_FILE",
     "check_weights",
     "is_run",
+    "keep_network",
     "prepare_folder",
     "read_run",
     "save_run",
     "stage_of",
+    "trained_with",
     "write_stage",
 ]
 
 MODEL_FILE, SETTINGS_FILE = "model.safetensors", "settings.json"
 _CHECKSUM = "sum"
+_TRAINED = "trained"  # of a network that a command only looked at
 _SPEC = TypeAdapter(ModelSpec)
 
 
@@ -111,7 +117,50 @@ def save_run(folder: Path, model: nn.Module, spec: ModelSpec, recipe: Recipe, st
     weights = weights_of(model)
     _set_aside(folder, weights)
     save_model(model, folder / MODEL_FILE, {"stage": stage, "model": asdict(spec)})
-    content = {"stage": stage, "model": asdict(spec), "recipe": recipe.plain(), WEIGHTS: weights}
+    _write_settings(folder, spec, recipe, stage, weights)
+
+
+def keep_network(
+    folder: Path, model: nn.Module, spec: ModelSpec, recipe: Recipe, stage: str, trained: Recipe | None
+) -> None:
+    """Leave beside the records of a network what is needed to go on from it, where the folder is no run yet.
+
+    The numbers are there already: what speaks against it, such as a full disk or a file of somebody else's,
+    is logged. ``trained`` are the settings that it was trained with, where they are known.
+    """
+    weights, place = weights_of(model), folder / MODEL_FILE
+    if is_run(folder):
+        return
+    try:
+        if not place.exists():
+            save_model(model, place, {"stage": stage, "model": asdict(spec)})
+        elif weights_in(read_tensors(place)) != weights:
+            raise InputError(f"{place} holds other weights")
+        known = {_TRAINED: None if trained is None else trained.plain()}
+        _write_settings(folder, spec, recipe, stage, weights, **known)
+    except (OSError, InputError) as error:
+        text = f"the network is not kept in {folder} ({first_line(error)}); its records are"
+        logging.getLogger("semirobust.experiments").warning(text)
+
+
+def trained_with(folder: Path, recipe: Recipe) -> Recipe | None:
+    """The settings that the network of a run was trained with: its own ``recipe``, but where a command only
+    looked at it those that the command knew, or None.
+    """
+    found = read_json(folder / SETTINGS_FILE).get(_TRAINED, recipe)
+    if found is None or isinstance(found, Recipe):
+        return found
+    if not isinstance(found, dict):
+        raise InputError(f"{folder / SETTINGS_FILE}: expected settings of a training, got something else")
+    return Recipe(found)
+
+
+def _write_settings(
+    folder: Path, spec: ModelSpec, recipe: Recipe, stage: str, weights: str, **more: object
+) -> None:
+    if from_zoo(spec.name) and not source_of(spec.name)[0].named_by_files:
+        note_named(folder, spec.name, spec.options)  # the user has named it, or it would not have been built
+    content = {"stage": stage, "model": asdict(spec), "recipe": recipe.plain(), WEIGHTS: weights, **more}
     content[_CHECKSUM] = _checksum(content)
     write_atomically(folder / SETTINGS_FILE, json.dumps(content, indent=1).encode())
 

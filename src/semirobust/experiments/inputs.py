@@ -88,6 +88,8 @@ class Inputs:
             counts = f"{of} ({len(held_out):,} of them held out for validation) and {counts}"
         channels = " x ".join(map(str, self.splits.test.shape))
         used = f"{name}: {counts} are used, {channels}, of {len(self.splits.classes)} classes"
+        if not training and self.there[0] and Path(self.recipe.data.source).exists():
+            used += f"; the other {self.there[0]:,} of its {sum(self.there):,} images are for training"
         return (used, *((f"{name}: {self.splits.note}",) if self.splits.note else ()))
 
     @property

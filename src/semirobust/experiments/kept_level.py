@@ -8,10 +8,11 @@ from semirobust.core.tensor_files import set_aside
 from semirobust.data.base.images import Images
 from semirobust.experiments.chance import no_better_than_chance
 from semirobust.experiments.sections import Prune
-from semirobust.records.schema import Number, Quantity
+from semirobust.procedures.lottery import Level
+from semirobust.records.schema import Finding, Number, Quantity, Topic
 from semirobust.records.store import AnyRecord, read_records
 
-__all__ = ["nothing_said", "scores_by_level", "within", "without_records"]
+__all__ = ["kept_of", "nothing_said", "scores_by_level", "within", "without_records"]
 
 
 def without_records(folder: Path, levels: int) -> None:
@@ -29,6 +30,34 @@ def without_records(folder: Path, levels: int) -> None:
             if records.is_file():
                 set_aside(records, then)
             set_aside(weights, then, why="has no records beside it")
+
+
+def kept_of(
+    records: Sequence[AnyRecord], levels: Sequence[Level], settings: Prune, held_out: Images
+) -> tuple[Level, str]:
+    """The level that becomes the run's network and why; no reason where none was judged."""
+    if isinstance(settings.keep, int):
+        return levels[settings.keep], "the one asked for"
+    if len(held_out) == 0 or settings.validation.validation_examples == 0:
+        return levels[0], ""
+    broken = {
+        r.about.level for r in records if isinstance(r, Finding) and r.topic in (Topic.EMPTY, Topic.STOPPED)
+    }
+    sound = [level for level in levels if level.number not in broken]
+    if not sound:
+        return levels[0], ""
+    quantities = (Quantity.VALIDATION_ROBUST, Quantity.VALIDATION_CLEAN)
+    robust, clean = (scores_by_level(records, quantity) for quantity in quantities)
+    if settings.keep == "most-robust":
+        best = max(sound, key=lambda level: (robust.get(level.number, -1.0), level.number))
+        return best, "the most robust"
+    enough = [
+        level.number
+        for level in sound
+        if all(within(scores, level.number, settings.tolerance) for scores in (robust, clean))
+    ]
+    chosen = enough[-1] if enough else sound[0].number
+    return levels[chosen], "the sparsest that is accurate and robust enough" if enough else ""
 
 
 def within(scores: Mapping[int, float], number: int, tolerance: float) -> bool:

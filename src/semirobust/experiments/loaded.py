@@ -19,13 +19,14 @@ from semirobust.core.shown import AbstractResult
 from semirobust.core.table import Cell, Kind, Table
 from semirobust.core.tensor_files import read_tensors
 from semirobust.data.base.images import Splits
+from semirobust.experiments.consent import check_typed
 from semirobust.experiments.folder import MODEL_FILE, SETTINGS_FILE, check_weights, is_run, read_run, stage_of
 from semirobust.experiments.identity import WEIGHTS, check_same_network, networks_in
 from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.kept_weights import Epoch, Kept, chosen, kept_in
 from semirobust.experiments.model_spec import ModelSpec
 from semirobust.experiments.recipe import SECTIONS, Recipe
-from semirobust.experiments.subject import Subject, build_subject, built_from, check_typed, labelled
+from semirobust.experiments.subject import Subject, build_subject, built_from, labelled
 from semirobust.models.checkpoint import load_checkpoint
 from semirobust.procedures.levels import read_level
 from semirobust.pruning.resize import resized

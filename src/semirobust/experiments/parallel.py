@@ -1,5 +1,7 @@
 """The same work for several seeds, side by side on the cores of one machine."""
 
+import logging
+import logging.handlers
 import multiprocessing
 import os
 import queue
@@ -21,6 +23,7 @@ __all__ = ["for_each_seed"]
 
 Result = TypeVar("Result")
 _messages: Any = None
+_EPOCHS = "semirobust.training"  # the logger that is told of every epoch
 
 
 def for_each_seed(
@@ -94,12 +97,36 @@ def _follow(parent: int) -> None:
 
 
 def _run(work: Callable[[int, Progress], Result], number: int) -> Result:
-    return work(number, lambda task, done, total: _messages.put((task, done, total)))
+    last = ""
+
+    def told(task: str, done: int, total: int) -> None:
+        nonlocal last
+        last = task
+        _messages.put((task, done, total))
+
+    def named(record: logging.LogRecord) -> bool:
+        record.task = last  # the one who hears it hears several workers
+        return True
+
+    handler = logging.handlers.QueueHandler(_messages)
+    handler.addFilter(named)
+    logger = logging.getLogger(_EPOCHS)
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        return work(number, told)
+    finally:
+        logger.removeHandler(handler)
 
 
 def _forward(messages: Any, progress: Progress) -> None:
     while True:
         try:
-            progress(*messages.get_nowait())
+            found = messages.get_nowait()
         except queue.Empty:
             return
+        if isinstance(found, logging.LogRecord):
+            if (logger := logging.getLogger(found.name)).isEnabledFor(found.levelno):
+                logger.handle(found)
+        else:
+            progress(*found)

@@ -11,6 +11,7 @@ from semirobust.core.budget import BUDGET, check_nested
 from semirobust.core.errors import InputError
 from semirobust.core.files import read_text
 from semirobust.core.links import given_file
+from semirobust.core.nearest import meant
 from semirobust.core.settings import build, plain, settings_of
 from semirobust.core.values import Misfit, as_json, checked
 from semirobust.experiments.sections import (
@@ -56,7 +57,8 @@ class Recipe:
         tree = dict(tree or {})
         for key in tree:
             if key not in ("seed", *SECTIONS):
-                raise InputError(f"recipe: unknown option {key}; expected one of {', '.join(_KEYS)}")
+                known = ", ".join(_KEYS)
+                raise InputError(f"recipe: unknown option {key}; expected one of {known}{meant(key, _KEYS)}")
         self._plain: dict[str, Any] = {"seed": _checked("seed", int, tree.get("seed", 0))}
         self.seed = self._plain["seed"]
         given: dict[str, Any] = {}
@@ -125,7 +127,10 @@ def _section(name: str, tree: Any, given: Mapping[str, Any]) -> tuple[dict[str, 
         if error.text:
             raise InputError(f"recipe: {name}.{error.key}: {error.text}") from None
         known = ", ".join(error.known)
-        raise InputError(f"recipe: unknown option {name}.{error.key}; expected one of {known}") from None
+        near = meant(error.key, error.known)
+        raise InputError(
+            f"recipe: unknown option {name}.{error.key}; expected one of {known}{near}"
+        ) from None
     except InputError as error:
         key = str(error).partition(":")[0].partition(" ")[0].rstrip(",")
         where = f"{name}." if key in {s.name for s in settings_of(cls)} else f"{name}: "
@@ -188,7 +193,9 @@ def _file_of(path: Path) -> Path:
 
 def _named(name: object) -> Path:
     if not isinstance(name, str) or name not in shipped():
-        raise InputError(f"recipe: expected one of {', '.join(shipped())}; got {name!r}")
+        raise InputError(
+            f"recipe: expected one of {', '.join(shipped())}; got {name!r}{meant(name, shipped())}"
+        )
     return shipped()[name]
 
 
@@ -205,6 +212,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
         names = ", ".join(shipped())
         raise InputError(
             f"recipe: cannot read {path} ({error.strerror}); expected a TOML file, or one of {names}"
+            f"{meant(path, shipped())}"
         ) from None
     except (ValueError, RecursionError) as error:  # also of a number with too many digits
         raise InputError(f"{path.name}: expected TOML, got a file that is none ({error})") from None

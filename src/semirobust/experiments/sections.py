@@ -8,6 +8,7 @@ from semirobust.attacks import AbstractAttack
 from semirobust.core.budget import BUDGET
 from semirobust.core.checks import check_counts
 from semirobust.core.errors import InputError
+from semirobust.core.nearest import meant
 from semirobust.core.settings import setting
 from semirobust.data import SOURCES
 from semirobust.data.base.arrays import LAYOUTS
@@ -142,7 +143,8 @@ class Model:
             raise InputError("normalisation: expected a name, or mean and std; got both")
         if self.normalisation and self.normalisation not in NORMALISATIONS:
             known = ", ".join(NORMALISATIONS)
-            raise InputError(f"normalisation: expected one of {known}; got {self.normalisation!r}")
+            near = meant(self.normalisation, NORMALISATIONS)
+            raise InputError(f"normalisation: expected one of {known}; got {self.normalisation!r}{near}")
         if not self.output:
             raise InputError("output: expected what the network returns, such as logits, got nothing")
 

@@ -1,6 +1,5 @@
 """The model that a command works on."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,28 +11,31 @@ from torch import nn
 from semirobust.core.checks import check_logits
 from semirobust.core.errors import InputError
 from semirobust.core.links import given_file, given_folder
+from semirobust.core.nearest import meant
 from semirobust.core.outputs import logits_of, notes, noting
 from semirobust.core.tensor_files import read_tensors
 from semirobust.core.text import first_line
 from semirobust.data.base.images import Splits
 from semirobust.evaluation.plausible import looked_at, plausibility
 from semirobust.experiments.class_names import IN_ORDER, given_names, names_beside, names_of
-from semirobust.experiments.folder import MODEL_FILE, SETTINGS_FILE, check_weights, is_run, read_run
+from semirobust.experiments.consent import check_typed
+from semirobust.experiments.folder import (
+    MODEL_FILE,
+    SETTINGS_FILE,
+    check_weights,
+    is_run,
+    read_run,
+    trained_with,
+)
 from semirobust.experiments.identity import networks_in
 from semirobust.experiments.inputs import Inputs
-from semirobust.experiments.model_spec import (
-    ModelSpec,
-    at_its_size,
-    has_own_weights,
-    named_again,
-    passed_on,
-    spec_for,
-)
+from semirobust.experiments.model_spec import ModelSpec, at_its_size, has_own_weights, named_again, spec_for
 from semirobust.experiments.outputs import check_same_outputs, naming
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.sections import Model
 from semirobust.experiments.small import build_small
 from semirobust.layers.quiet import device_of, quiet
+from semirobust.models import MODELS
 from semirobust.models.checkpoint import load_checkpoint
 from semirobust.pruning.resize import resized
 from semirobust.zoo.base.named import from_zoo, source_of
@@ -46,7 +48,6 @@ __all__ = [
     "check_out",
     "check_same_classes",
     "check_split",
-    "check_typed",
     "labelled",
     "named_again",
 ]
@@ -176,8 +177,11 @@ def _as_it_comes(recipe: Recipe) -> Subject:
     if recipe.model.checkpoint_key:
         raise _no_file(recipe.model.checkpoint_key)
     if not from_zoo(name):
+        known = name in MODELS.names() or "/" not in name
+        more = meant(name, MODELS.names()) if known else f"; there is no folder {name}"
         raise InputError(
             f"checkpoint: expected the weights of {name} (--checkpoint FILE), or a run folder; got neither"
+            f"{more}"
         )
     inputs = Inputs.of(recipe)
     own = has_own_weights(recipe.model)
@@ -295,24 +299,8 @@ def _from_run(
         spec = replace(spec, classes=names_of(inputs.splits.classes, spec.num_classes))
     if recipe.model.classes == base.model.classes:  # its names are those of its spec
         recipe = read_recipe(None, {"model.classes": []}, recipe)
-    return labelled(Subject(network, spec, recipe, folder, base, inputs, (*changed, *said)))
-
-
-def check_typed(folder: Path, spec: ModelSpec, model: str | None, changes: Mapping[str, Any]) -> None:
-    """Raises ``InputError`` where the model of a run is the user's own code and is not named again with all
-    that is given to it.
-    """
-    if not from_zoo(spec.name) or source_of(spec.name)[0].named_by_files:
-        return
-    typed = {key: value for key, value in changes.items() if key.startswith("model.options")}
-    options = dict(spec.options)
-    if model == spec.name and passed_on(read_recipe(None, {**typed, "model.name": model}).model) == options:
-        return
-    sets = "".join(f" --set model.options.{key}={json.dumps(value)}" for key, value in options.items())
-    raise InputError(
-        f"{folder}: its model comes from {spec.name}; say so with --model {spec.name}{sets}, since code is"
-        " never run from a file"
-    )
+    trained = trained_with(folder, base)
+    return labelled(Subject(network, spec, recipe, folder, trained, inputs, (*changed, *said)))
 
 
 def built_from(folder: Path, spec: ModelSpec, weights: Path, *, offline: bool) -> nn.Module:

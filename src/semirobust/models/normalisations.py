@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from semirobust.core.errors import InputError
+from semirobust.core.nearest import meant
 
 __all__ = ["NORMALISATIONS", "Normalisation", "normalisation_named"]
 
@@ -49,7 +50,10 @@ def normalisation_named(name: str, channels: int) -> tuple[tuple[float, ...], tu
         InputError: there is none of that name, or it is of another number of channels.
     """
     if name not in NORMALISATIONS:
-        raise InputError(f"normalisation: expected one of {', '.join(NORMALISATIONS)}; got {name!r}")
+        raise InputError(
+            f"normalisation: expected one of {', '.join(NORMALISATIONS)}; got {name!r}"
+            f"{meant(name, NORMALISATIONS)}"
+        )
     found = NORMALISATIONS[name].on(channels)
     if found is None:
         raise InputError(

@@ -143,6 +143,7 @@ class Lottery:
         level_key = _key(key, self, training, digest(snapshot(model), images), seed)
         run = _Run(self, model, images.fitting(model), training, as_seed(seed), folder, level_key, zeros)
         run.callbacks, run.name = callbacks, name
+        run.first = fabric is None or fabric.is_global_zero
         levels = Levels()
         for number in range(self.levels + 1):
             level = run.read(number)
@@ -153,7 +154,10 @@ class Lottery:
                 level = run.train(number, masks, start, validate, fabric, progress)
                 if on_level is not None:
                     on_level(level)
-                run.write(level)
+                if run.first:
+                    run.write(level)
+                if fabric is not None:
+                    fabric.barrier()  # the others read it where they begin again
             levels.append(level)
         load_state(model, levels[-1].last)
         model.eval()
@@ -177,6 +181,7 @@ class _Run:
     folder: Path | None
     key: str
     zeros: bool = False
+    first: bool = True  # of several processes the one that writes
     late: Mapping[str, Tensor] = field(default_factory=dict)
     callbacks: Sequence[Listener] = ()
     name: str = ""
@@ -283,8 +288,8 @@ class _Run:
             )
         if number == 0 and self.lottery.rewind_epoch and not self._has_late():
             return None
-        # A run that was killed just then left it.
-        delete_state(self.folder / f"level-{number}.state.safetensors")
+        if self.first:  # a run that was killed just then left it
+            delete_state(self.folder / f"level-{number}.state.safetensors")
         level = read_level(self.folder, number)
         names = (name for layer in self.layers for name in prunable_of(self.model, layer))
         kept = level.masks.by_name
@@ -295,7 +300,7 @@ class _Run:
         """Keep the weights that later levels go back to."""
         if log.epoch == self.lottery.rewind_epoch:
             self.late = snapshot(self.model)
-            if self.folder is not None:
+            if self.folder is not None and self.first:
                 write_tensors(self.folder / _REWIND, self.late, {"key": self.key})
 
     def _has_late(self) -> bool:

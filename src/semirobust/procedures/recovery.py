@@ -201,6 +201,7 @@ class Recovery:
         folder: Path | None = None,
         key: str = "",
         callbacks: Sequence[Listener] = (),
+        numbers: Sequence[int] | None = None,
         progress: Progress = silent,
     ) -> Recovered:
         """Run all trials; both networks are left as they were.
@@ -216,6 +217,7 @@ class Recovery:
             fabric: devices and precision.
             folder: where an interrupted trial is kept, for a run with the same ``key``.
             callbacks: as in :class:`Training`, of each trial.
+            numbers: which trials, from 0 on; all where None.
             progress: told of every step.
         """
         seed, images = as_seed(seed), given_images(images).fitting(robust)
@@ -224,7 +226,7 @@ class Recovery:
         scores = as_scores(score(robust, seed / "reference")) if reference is None else reference
         aim = scores.metrics["robust"] - self.tolerance
         trials = []
-        for number in range(self.trials):
+        for number in range(self.trials) if numbers is None else numbers:
             model = self.start(robust, normal, layers)
             start = as_scores(score(model, seed / "start"))
             base = replace(self.training, until=aim) if self.stop else self.training

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from semirobust.core.errors import InputError
+from semirobust.core.nearest import meant
 
 __all__ = ["SCHEDULES", "Schedule", "schedule"]
 
@@ -64,5 +65,6 @@ def schedule(name: str) -> Schedule:
     if name not in SCHEDULES:
         raise InputError(
             f"schedule: expected one of {', '.join(SCHEDULES)}, or such as drops-75-90; got {name!r}"
+            f"{meant(name, SCHEDULES)}"
         )
     return SCHEDULES[name]

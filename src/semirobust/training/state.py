@@ -51,6 +51,12 @@ class EpochLog:
         """What validation gave."""
         return ValidationScores(self.metrics, self.by_layer)
 
+    def __str__(self) -> str:
+        """Loss, and accuracies on held-out images, as a line says them."""
+        shares = [f"{name} {self.metrics[name]:.1%}" for name in ("clean", "robust") if name in self.metrics]
+        held_out = f"; held out: {', '.join(shares)}" if shares else ""
+        return f"loss {self.loss:.4f}{held_out}"
+
 
 @dataclass
 class EpochProgress:

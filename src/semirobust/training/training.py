@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
 __all__ = ["Trained", "Training", "Validate"]
 
 _ADVERSARIAL, _EVERYTHING = Adversarial(), All()
+_LOGGER = logging.getLogger("semirobust.training")
 
 
 @dataclass(frozen=True, repr=False)
@@ -227,6 +229,8 @@ class Training:
         ended = told.start(run)
         while not ended and self._goes_on(run):
             log = engine.run_epoch(run, validate, during)
+            if log is not None and devices.is_global_zero:
+                _LOGGER.info("epoch %d of %d: %s", log.epoch, self.epochs, log, extra={"epoch": log.epoch})
             if log is not None and on_epoch is not None:
                 on_epoch(log, run.state)
             save(run)

@@ -7,10 +7,12 @@ from typing import Any
 import click
 
 from semirobust.cli import flags
-from semirobust.cli.console import bars, print_json, show_table, tell, tell_notes
-from semirobust.cli.output import plain_accuracies, plain_checks, show_accuracies, show_checks
+from semirobust.cli.console import print_json, show_table, tell
+from semirobust.cli.header import header, subject_lines
 from semirobust.cli.parse import compute
+from semirobust.cli.progress import bars
 from semirobust.cli.section_flags import SHARED
+from semirobust.cli.show.accuracy import plain_accuracies, plain_checks, show_accuracies, show_checks
 from semirobust.core.text import slug
 from semirobust.experiments.commands.audit import Audited, audit_subject
 from semirobust.experiments.subject import build_subject
@@ -41,17 +43,18 @@ def audit(
     """
     subject = build_subject(target, model, checkpoint, recipe, changes)
     folder = out or subject.folder or Path(f"audit-{slug(subject.recipe.model.name)}")
-    tell_notes(subject.inputs.said(), as_json=as_json)
-    tell_notes(subject.notes, as_json=as_json)
+    devices = compute(**where)
+    used, *said = subject.inputs.said()
+    doing = {"time": f"about {minutes:g} minutes; what fits into them is said next"}
+    lines = subject_lines(subject, changes, checkpoint, used, doing, devices, folder, looks=True)
+    first = header(lines, (*said, *subject.notes), as_json=as_json)
 
     def say(text: str) -> None:
         if not as_json:
             tell(text)
 
-    with bars(quiet=as_json) as progress:
-        found = audit_subject(
-            subject, folder, minutes=minutes, devices=compute(**where), progress=progress, say=say
-        )
+    with bars(first=first, quiet=as_json) as progress:
+        found = audit_subject(subject, folder, minutes=minutes, devices=devices, progress=progress, say=say)
     if as_json:
         print_json(_content(found, subject.notes))
     else:

@@ -3,8 +3,9 @@
 import click
 
 from semirobust.cli import flags
-from semirobust.cli.console import bars, print_json, tell
-from semirobust.cli.output import show_catalogue
+from semirobust.cli.console import print_json, tell
+from semirobust.cli.progress import bars
+from semirobust.cli.show.catalogue import show_catalogue
 from semirobust.data.base.locate import download
 
 __all__ = ["command"]

@@ -4,18 +4,32 @@ from pathlib import Path
 
 import click
 
-from semirobust.cli.console import bars
 from semirobust.cli.flags import AS_JSON
 from semirobust.cli.flags import command as command_of
-from semirobust.cli.output import show_comparison
+from semirobust.cli.header import attack_line, fresh_lines, header, method_line, training_line
+from semirobust.cli.progress import bars
+from semirobust.cli.show.comparison import show_comparison
+from semirobust.experiments.build import Devices
+from semirobust.experiments.commands.demo import DEMO
 from semirobust.experiments.commands.demo import demo as run
+from semirobust.experiments.inputs import Inputs
+from semirobust.experiments.recipe import read_recipe
 
 __all__ = ["command"]
 
 
 def demo(out: Path, seeds: int, workers: int | None, as_json: bool) -> None:
     """Train, profile, harden and compare on small real data; writes a report."""
-    with bars(quiet=as_json) as progress:
+    settings = read_recipe(None, DEMO)
+    inputs = Inputs.of(settings)
+    used, *_ = inputs.said(settings.evaluate.examples, training=True)
+    doing = {
+        "first": training_line(settings.train.training),
+        "then": method_line(settings, seeds),
+        "attacks": attack_line(settings),
+    }
+    lines = fresh_lines(settings, inputs, DEMO, used, doing, Devices("cpu"), out)
+    with bars(first=header(lines, as_json=as_json), quiet=as_json) as progress:
         records = run(out, seeds=seeds, workers=workers, progress=progress)
     show_comparison(records, out, as_json=as_json, report=out / "report.html")
 

@@ -5,6 +5,7 @@ import click
 from semirobust.cli import flags
 from semirobust.cli.console import print_json, show_table, tell
 from semirobust.core.errors import InputError
+from semirobust.core.nearest import meant
 from semirobust.experiments.families import FAMILIES, RECIPES, members
 
 __all__ = ["command"]
@@ -25,7 +26,7 @@ def list_(family: str | None, as_json: bool) -> None:
         tell("What each is: semirobust list attacks, for example.")
         return
     if family not in titles:
-        raise InputError(f"list: expected one of {', '.join(titles)}; got {family!r}")
+        raise InputError(f"list: expected one of {', '.join(titles)}; got {family!r}{meant(family, titles)}")
     found = members(family)
     if as_json:
         print_json([{"name": name, "what": what} for name, what in found.items()])

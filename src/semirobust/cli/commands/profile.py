@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from semirobust.cli import flags
-from semirobust.cli.console import bars, tell_notes, tell_nothing_kept
-from semirobust.cli.output import show_profile
+from semirobust.cli.console import tell_next
+from semirobust.cli.header import header, measure_line, subject_lines
 from semirobust.cli.parse import compute
+from semirobust.cli.progress import bars
 from semirobust.cli.section_flags import SHARED, section
+from semirobust.cli.show.profile import show_profile
 from semirobust.experiments.commands.profile import profile as run
 from semirobust.experiments.subject import build_subject
 
@@ -30,13 +32,16 @@ def profile(
     package.module:factory. Those of other libraries come with their own weights.
     """
     subject = build_subject(target, model, checkpoint, recipe, changes)
-    tell_notes(subject.inputs.said(subject.recipe.profile.examples), as_json=as_json)
-    tell_notes(subject.notes, as_json=as_json)
-    if out is None and subject.folder is None:
-        tell_nothing_kept()
-    with bars(quiet=as_json) as progress:
-        layers, scores = run(subject, out or subject.folder, devices=compute(**where), progress=progress)
+    devices, place = compute(**where), out or subject.folder
+    used, *said = subject.inputs.said(subject.recipe.profile.examples)
+    doing = {"measures": measure_line(subject.recipe)}
+    lines = subject_lines(subject, changes, checkpoint, used, doing, devices, place, looks=True)
+    first = header(lines, (*said, *subject.notes), as_json=as_json)
+    with bars(first=first, quiet=as_json) as progress:
+        layers, scores = run(subject, place, devices=devices, progress=progress)
     show_profile(layers, scores, as_json=as_json, told=subject.notes)
+    if place is not None and not as_json:
+        tell_next(place, "report", "evaluate", "harden --from")
 
 
 command = flags.command(

@@ -7,11 +7,16 @@ from typing import Any
 import click
 
 from semirobust.cli import flags
-from semirobust.cli.console import bars, print_json, show_table, tell, tell_notes
-from semirobust.cli.parse import compute, end_of
+from semirobust.cli.console import print_json, show_table, tell
+from semirobust.cli.header import attack_line, header, subject_lines, training_line
+from semirobust.cli.parse import compute, end_of, failures, launch_of
+from semirobust.cli.progress import bars
 from semirobust.cli.section_flags import SHARED, section
 from semirobust.experiments.commands.recover import recover_subject
+from semirobust.experiments.queue.of_commands import Typed, recover_parts
+from semirobust.experiments.queue.parts import do_parts
 from semirobust.experiments.subject import build_subject, check_same_classes
+from semirobust.experiments.work import recovery_work
 from semirobust.records.schema import Finding, Number, Quantity, Topic
 from semirobust.records.store import AnyRecord
 
@@ -25,6 +30,9 @@ def recover(
     normal: Path,
     recipe: Path | None,
     model: str | None,
+    launcher: str | None,
+    workers: int | None,
+    launcher_set: Sequence[str],
     as_json: bool,
     **where: Any,
 ) -> None:
@@ -32,14 +40,27 @@ def recover(
 
     ROBUST is the run folder of the robust network.
     """
+    launch = launch_of(launcher, workers, launcher_set)
     subject = build_subject(str(robust), model, None, recipe, changes)
     again = {key: value for key, value in changes.items() if key.startswith("model.options")}
     other = build_subject(str(normal), model, None, None, {**again, "data.root": changes.get("data.root")})
     check_same_classes(subject, other, "normal")
-    said = subject.inputs.said(subject.recipe.evaluate.examples, training=True)
-    tell_notes((*said, *subject.notes), as_json=as_json)
-    with bars(quiet=as_json) as progress:
-        records = recover_subject(subject, other, out, devices=compute(**where), progress=progress)
+    devices, settings = compute(**where), subject.recipe.recover
+    used, *said = subject.inputs.said(subject.recipe.evaluate.examples, training=True)
+    layers = settings.layers if settings.layers == "auto" else ", ".join(map(str, settings.layers))
+    cuts = f"suffixes of {layers} layers of {normal}, {settings.recovery.trials} trials each, at most"
+    doing = {
+        "training": f"{cuts} {training_line(settings.recovery.training, recipe)}",
+        "attacks": attack_line(subject.recipe),
+    }
+    lines = subject_lines(subject, changes, None, used, doing, devices, out)
+    first = header(lines, (*said, *subject.notes), as_json=as_json)
+    with bars(recovery_work(subject.recipe), first=first, quiet=as_json) as progress, failures():
+        if launch is not None:
+            one = Typed(str(robust), model, None, recipe, changes)
+            two = Typed(str(normal), model, None, None, {**again, "data.root": changes.get("data.root")})
+            do_parts(recover_parts(one, two, subject, out, devices), launch, progress)
+        records = recover_subject(subject, other, out, devices=devices, progress=progress)
     _show_recovery(records, out, as_json=as_json)
     end_of(records)
 
@@ -111,6 +132,7 @@ command = flags.command(
     SHARED,
     section("recover"),
     section("evaluate", only=("attacks", "examples")),
-    flags.ONE_PROCESS,
+    flags.COMPUTE,
+    flags.LAUNCH,
     flags.AS_JSON,
 )

@@ -1,19 +1,18 @@
 """``semirobust reproduce``."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
-from click.exceptions import Exit
 
 from semirobust.cli import flags
-from semirobust.cli.console import bars, print_json, show_table, tell
-from semirobust.core.text import printable
+from semirobust.cli.console import print_json, show_table, tell
+from semirobust.cli.parse import failures
+from semirobust.cli.progress import bars
 from semirobust.experiments.queue.archive import pack_runs, unpack_runs
 from semirobust.experiments.queue.find import find_study
-from semirobust.experiments.queue.runner import Failed, runs_of_page, status, write_page
 from semirobust.experiments.queue.runner import reproduce as run
+from semirobust.experiments.queue.runner import runs_of_page, status, write_page
 
 __all__ = ["command"]
 
@@ -68,7 +67,7 @@ def reproduce(
     if not list_:
         parts = [part.strip() for part in (only or "").split(",") if part.strip()]
         options = flags.entries(launcher_set)
-        with bars(quiet=as_json) as progress, _failures():
+        with bars(quiet=as_json) as progress, failures():
             run(
                 name,
                 scale,
@@ -95,16 +94,6 @@ def reproduce(
         show_table(f"{study.name}, scale {scale}", ("run", "for", "seeds"), rows)
         done = sum(s.state == "done" for s in found)
         tell(f"{done} of {len(found)} runs are done; records in {out / f'{study.name}-{scale}' / 'records'}")
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    """Runs that failed are said, with code 1: what was typed is not wrong."""
-    try:
-        yield
-    except Failed as error:
-        click.echo(f"error: {printable(str(error))}", err=True)
-        raise Exit(1) from None
 
 
 def _counted(states: Sequence[str]) -> str:

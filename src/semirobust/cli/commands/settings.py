@@ -5,7 +5,9 @@ import click
 from semirobust.cli import flags
 from semirobust.cli.console import print_json, show_table, tell
 from semirobust.core.errors import InputError
+from semirobust.core.nearest import meant
 from semirobust.experiments.listing import setting_rows
+from semirobust.experiments.recipe import SECTIONS
 
 __all__ = ["command"]
 
@@ -18,7 +20,8 @@ def settings(prefix: str, as_json: bool) -> None:
     """
     rows = setting_rows(prefix)
     if not rows:
-        raise InputError(f"settings: expected the beginning of a path such as train, got {prefix!r}")
+        near = meant(prefix, [*SECTIONS, *(row.path for row in setting_rows())])
+        raise InputError(f"settings: expected the beginning of a path such as train, got {prefix!r}{near}")
     if as_json:
         print_json(
             [

@@ -8,6 +8,7 @@ import torch
 
 from semirobust.core.errors import InputError
 from semirobust.core.links import Linked, following_links, given_file, given_folder
+from semirobust.core.nearest import meant
 from semirobust.core.seed import Seed
 from semirobust.data import SOURCES, Splits
 from semirobust.data.base.images import Images
@@ -71,6 +72,7 @@ def load_data(
         raise InputError(f"{error}; --data-links follows the links of a folder that is your own") from None
     raise InputError(
         f"data: expected {', '.join(SOURCES.names())}, an .npz or a folder of pictures; got {source!r}"
+        f"{meant(source, SOURCES.names())}"
     )
 
 

@@ -16,6 +16,7 @@ from semirobust.core.budget import BUDGET, check_count, check_size
 from semirobust.core.errors import InputError
 from semirobust.core.files import UNFINISHED, check_place, delete, move, opened, read_bytes, write_atomically
 from semirobust.core.links import given_folder
+from semirobust.core.nearest import meant
 from semirobust.core.progress import Progress, silent
 from semirobust.data.base.catalogue import CATALOGUE, Remote
 
@@ -193,7 +194,7 @@ def download(name: str, root: str | Path | None = None, *, progress: Progress = 
     """
     if name not in CATALOGUE or not CATALOGUE[name].remotes:
         known = ", ".join(entry.name for entry in CATALOGUE.values() if entry.remotes)
-        raise InputError(f"data: expected one of {known} to download, got {name!r}")
+        raise InputError(f"data: expected one of {known} to download, got {name!r}{meant(name, CATALOGUE)}")
     entry = CATALOGUE[name]
     base = data_roots(root)[-1]
     folder = base / entry.folder

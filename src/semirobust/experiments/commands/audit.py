@@ -8,7 +8,7 @@ from pathlib import Path
 from semirobust.core.budget import read_json
 from semirobust.core.errors import InputError
 from semirobust.core.files import write_atomically
-from semirobust.core.progress import Progress, silent
+from semirobust.core.progress import Progress, begins, silent
 from semirobust.core.seed import as_seed
 from semirobust.evaluation.proportion import Accuracy, Proportion
 from semirobust.evaluation.sanity import Check
@@ -81,6 +81,7 @@ def audit_subject(
     if not minutes > 0:
         raise InputError(f"minutes: expected a number above 0, got {minutes:g}")
     check_same_network(out, subject.model, subject.recipe.model.name)
+    begins("audit")
     plan = _plan(subject, out, minutes, devices, progress)
     say(f"Plan: {plan}.")
     recipe = read_recipe(

@@ -9,16 +9,17 @@ from torch import nn
 
 from semirobust.core.errors import InputError
 from semirobust.core.files import make_folder
-from semirobust.core.progress import Progress, silent
+from semirobust.core.progress import Progress, begins, silent
 from semirobust.core.seed import as_seed
 from semirobust.experiments import build
-from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of, example_pictures
+from semirobust.experiments.commands.evaluate import accuracy_records, attacks_of
 from semirobust.experiments.commands.profile import layer_scores, score_records
 from semirobust.experiments.comparison import Budget, Trial, controls_of, run_arms
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.model_spec import fresh_spec
 from semirobust.experiments.parallel import for_each_seed
+from semirobust.experiments.pictures import example_pictures
 from semirobust.experiments.provenance import layer_entries, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.run_lock import claims_out
@@ -83,6 +84,7 @@ def demo(
     if seeds < 1:
         raise InputError(f"seeds: expected at least 1, got {seeds}")
     prepare_folder(out, "demo")
+    begins("demo")
     at = origin_of(recipe, "train", "harden", "evaluate")
     records: list[AnyRecord] = [settings_record(recipe, "demo", at, seeds=seeds)]
     for found in for_each_seed(partial(_seed, recipe, out), seeds, progress, workers):

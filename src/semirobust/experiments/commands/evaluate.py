@@ -1,13 +1,11 @@
 """``semirobust evaluate``: accuracy of a model, clean and under attack."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.attacks.apgd import APGD
@@ -18,7 +16,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.files import delete
 from semirobust.core.outputs import noting
 from semirobust.core.processes import ALONE, Processes
-from semirobust.core.progress import Progress, silent
+from semirobust.core.progress import Progress, begins, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images, Splits
 from semirobust.evaluation.accuracy import Evaluation, evaluate
@@ -28,15 +26,16 @@ from semirobust.evaluation.sanity import Check, sanity_checks
 from semirobust.evaluation.sweep import Sweep, sweep
 from semirobust.evaluation.transfer import Transfer, transfer
 from semirobust.experiments import build
-from semirobust.experiments.folder import write_stage
+from semirobust.experiments.folder import keep_network, write_stage
 from semirobust.experiments.identity import WEIGHTS, check_same_network
+from semirobust.experiments.pictures import example_pictures
 from semirobust.experiments.provenance import data_notes, notes_on, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import Subject, check_fits
 from semirobust.fast.policy import Fast
 from semirobust.layers.quiet import device_of
-from semirobust.records.schema import About, Finding, Number, Origin, Picture, Quantity, Topic
+from semirobust.records.schema import About, Finding, Number, Origin, Quantity, Topic
 from semirobust.records.store import AnyRecord
 
 __all__ = [
@@ -46,8 +45,10 @@ __all__ = [
     "curve_records",
     "evaluate_subject",
     "evaluation_records",
-    "example_pictures",
 ]
+
+
+_UNCHECKED = "no sanity checks were run, so nothing speaks for the attacks but their numbers"
 
 
 @dataclass(frozen=True)
@@ -102,6 +103,7 @@ def evaluate_subject(
     state = None if out is None else out / f"evaluate-{at.config}.safetensors"
     damaged = without_damaged(state) if state is not None and fabric.is_global_zero else []
     fabric.barrier()
+    begins("evaluate")
     with noting():  # whether clean accuracy is plausible has been looked at
         result = evaluate(
             model,
@@ -114,25 +116,28 @@ def evaluate_subject(
             processes=Processes(fabric),
             progress=progress,
         )
+    new = (note for note in result.notes if note not in subject.notes)
+    unchecked = [] if recipe.evaluate.checks else [_UNCHECKED]
     found = Evaluated(
         result.accuracies(),
         result.threats,
         _checked(model, test, recipe, seed, progress),
         plan.sweep(model, test, recipe, seed, progress),
         plan.transfer(models, test, seed, progress),
-        (*_rejections(result), *(note for note in result.notes if note not in subject.notes), *damaged),
+        (*_rejections(result), *new, *damaged, *unchecked),
     )
     if out is not None and fabric.is_global_zero:
         notes = [
             *data_notes(splits, at),
             *notes_on([note for note in subject.notes if note not in result.notes], at),
-            *notes_on(damaged, at),
+            *notes_on([*damaged, *unchecked], at),
             Finding(topic=Topic.INFERENCE, text=f"searched with the model {result.inference}", origin=at),
         ]
         pictures = example_pictures(model, test, attacks[-1], recipe.evaluate.pictures, at, seed=seed)
         records = [*evaluation_records(result, at), *curve_records(found, at)]
         settings = settings_record(recipe, "evaluate", at, **weights, outputs=len(test.classes))
         said = write_stage(out, "3-evaluate", [settings, *records, *pictures, *notes])
+        keep_network(out, model, subject.spec, recipe, "evaluate", subject.trained)
         found = replace(found, notes=(*found.notes, said) if said else found.notes)
     if state is not None:
         fabric.barrier()
@@ -165,6 +170,8 @@ class _Plan:
             raise InputError(
                 "sweep: expected a radius above 0, and an attack within a norm ball, such as pgd-20"
             )
+        for radius in recipe.evaluate.sweep:  # refused where it holds every image
+            replace(recipe.threat, epsilon=radius)
         if len(models) < 2:
             return cls(balls, None)
         for other in models.values():
@@ -301,52 +308,3 @@ def _rejections(result: Evaluation) -> list[str]:
         for name, count in result.rejected.items()
         if count
     ]
-
-
-def example_pictures(
-    model: nn.Module, images: Images, attack: AbstractAttack, count: int, at: Origin, *, seed: Seed
-) -> list[Picture]:
-    """Adversarial examples beside their originals, and what was added, stretched for the eye."""
-    device = device_of(model, torch.device("cpu"))
-    x, y = images.first(64).all(device)
-    with torch.no_grad():
-        right = model(x).argmax(1) == y
-    x, y = x[right][:count], y[right][:count]
-    if len(x) == 0:
-        return []
-    x_adv = attack(model, x, y, seed=seed / "pictures")
-    with torch.no_grad():
-        said = model(x_adv).argmax(1)
-    pictures = []
-    for i in range(len(x)):
-        delta = (x_adv[i] - x[i]) / (2 * (x_adv[i] - x[i]).abs().max().clamp_min(1e-12)) + 0.5
-        fooled = bool(said[i] != y[i])
-        own, other = (_class_name(images, int(label)) for label in (y[i], said[i]))
-        caption = f"{own} \u2192 {other}" if fooled else f"{own}, withstood"
-        pictures.append(
-            Picture(
-                png=_png([x[i], x_adv[i], delta]),
-                caption=caption,
-                about=About(attack=attack.name, fooled=fooled),
-                origin=at,
-            )
-        )
-    return pictures
-
-
-def _class_name(images: Images, output: int) -> str:
-    """The name of a class; the number of an output that stands for none of the images' classes."""
-    return images.classes[output] if output < len(images.classes) else f"output {output}"
-
-
-def _png(images: Sequence[Tensor]) -> str:
-    """Images (K, H, W) in [0, 1] side by side, in base64."""
-    from PIL import Image
-
-    gap = torch.ones_like(images[0][:, :, : max(1, images[0].shape[2] // 16)])
-    parts = [part for image in images for part in (image, gap)][:-1]
-    row = torch.cat(parts, 2).cpu().mul(255).round().clamp(0, 255).to(torch.uint8)
-    pixels = row.permute(1, 2, 0).numpy() if row.shape[0] == 3 else row[0].numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    return base64.b64encode(buffer.getvalue()).decode()

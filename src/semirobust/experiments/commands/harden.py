@@ -1,7 +1,7 @@
 """``semirobust harden``: make a trained model more robust by training the part that matters."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +11,11 @@ from torch import nn
 
 from semirobust.core.errors import InputError
 from semirobust.core.files import make_folder
-from semirobust.core.progress import Progress, silent
+from semirobust.core.progress import Progress, begins, silent
 from semirobust.core.seed import as_seed
 from semirobust.evaluation.proportion import Summary
 from semirobust.experiments import build
-from semirobust.experiments.commands.evaluate import accuracy_records, example_pictures
+from semirobust.experiments.commands.evaluate import accuracy_records
 from semirobust.experiments.commands.profile import layer_scores, score_records
 from semirobust.experiments.commands.train import train
 from semirobust.experiments.comparison import (
@@ -30,6 +30,8 @@ from semirobust.experiments.comparison import (
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.kept_weights import keep_arm
 from semirobust.experiments.loggers import make_loggers
+from semirobust.experiments.model_spec import named_again
+from semirobust.experiments.pictures import example_pictures
 from semirobust.experiments.provenance import layer_entries, notes_on, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.run_lock import claims_out
@@ -39,7 +41,6 @@ from semirobust.experiments.subject import (
     check_out,
     check_same_classes,
     check_split,
-    named_again,
 )
 from semirobust.experiments.verdict import verdict
 from semirobust.layers.map import layer_map
@@ -53,7 +54,7 @@ from semirobust.records.schema import About, Finding, Origin, Topic
 from semirobust.records.store import AnyRecord
 from semirobust.zoo.base.named import from_zoo, source_of
 
-__all__ = ["harden_subject", "train_base"]
+__all__ = ["harden_seed", "harden_subject", "train_base"]
 
 _NEXT_TO_NOTHING = 0.1  # of the images, the upper end of the interval
 
@@ -66,11 +67,15 @@ def harden_subject(
     seeds: int = 1,
     devices: build.Devices = build.Devices(),
     progress: Progress = silent,
+    say: Callable[[str], None] = lambda text: None,
 ) -> list[AnyRecord]:
     """Profile a model, harden it, and evaluate it before and after; with controls at equal budget where the
     recipe asks.
 
     The weights of the method's best epoch (of the first seed) become the model of the run folder ``out``.
+
+    Args:
+        say: is told before any training what speaks against it.
 
     Returns:
         the records written.
@@ -93,6 +98,7 @@ def harden_subject(
     _take_suffix(start, subject, budget)
     arms = _arms(recipe, start, budget)
     prepare_folder(out, "harden")
+    begins("harden")
     records: list[AnyRecord] = [
         settings_record(
             recipe, "harden", at, start=subject.folder.name if subject.folder else subject.spec.name
@@ -106,19 +112,14 @@ def harden_subject(
     before, summary = accuracy_records(
         start, budget.test, attacks, at, seed=evaluation, processes=budget.processes, progress=progress
     )
-    records += notes_on(_of_standard(recipe, summary), at)
+    for text in (doubts := _of_standard(recipe, summary)):
+        say(text)
+    records += notes_on(doubts, at)
     for number in range(seeds):
         records += [_of_start(record, number) for record in before]
-        seed = as_seed(recipe.seed + number)
-        make_folder(out / f"seed-{number}")
-        trial = Trial(
-            seed / "harden",
-            number,
-            evaluation,
-            at.model_copy(update={"seed": str(seed)}),
-            out / f"seed-{number}",
+        found, models = run_arms(
+            start, arms, budget, _trial(recipe, at, number, seeds, out), progress=progress
         )
-        found, models = run_arms(start, arms, budget, trial, progress=progress)
         records += found
         if fabric.is_global_zero:
             for name, model in models.items():
@@ -135,6 +136,36 @@ def harden_subject(
     if fabric.is_global_zero:
         write_stage(out, "1-harden", records)
     return records
+
+
+def _trial(recipe: Recipe, at: Origin, number: int, seeds: int, out: Path) -> Trial:
+    """One seed of a call, and the folder of what it keeps."""
+    seed, folder = as_seed(recipe.seed + number), out / f"seed-{number}"
+    make_folder(folder)
+    at = at.model_copy(update={"seed": str(seed)})
+    return Trial(seed / "harden", number, as_seed(recipe.seed) / "evaluate", at, folder, seeds)
+
+
+def harden_seed(
+    subject: Subject,
+    out: Path,
+    number: int,
+    *,
+    seeds: int = 1,
+    devices: build.Devices = build.Devices(),
+    progress: Progress = silent,
+) -> None:
+    """The trainings and evaluations of one seed, which :func:`harden_subject` then finds done."""
+    recipe = subject.recipe
+    loggers = make_loggers(recipe.harden.log, out, recipe.plain())
+    fabric = build.make_fabric(devices, recipe.harden.numerics.precision, loggers)
+    start = copy.deepcopy(subject.model).to(fabric.device)
+    budget = budget_of(recipe, subject.inputs, fabric)
+    _take_suffix(start, subject, budget)
+    at = origin_of(recipe, "harden", device=fabric.device)
+    run_arms(
+        start, _arms(recipe, start, budget), budget, _trial(recipe, at, number, seeds, out), progress=progress
+    )
 
 
 @claims_out

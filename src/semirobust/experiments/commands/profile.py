@@ -11,12 +11,12 @@ from torch import nn
 from semirobust.attacks import AbstractAttack
 from semirobust.core.own_code import code_of
 from semirobust.core.processes import ALONE, Processes
-from semirobust.core.progress import Progress, silent
+from semirobust.core.progress import Progress, begins, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images
 from semirobust.evaluation.resume import evaluation_key
 from semirobust.experiments import build
-from semirobust.experiments.folder import write_stage
+from semirobust.experiments.folder import keep_network, write_stage
 from semirobust.experiments.identity import WEIGHTS, check_same_network
 from semirobust.experiments.provenance import data_notes, layer_entries, notes_on, origin_of, settings_record
 from semirobust.experiments.run_lock import claims_out
@@ -58,6 +58,7 @@ def profile(
         code = code_of(*settings.measures, settings.attack, model)
         key = evaluation_key(model, *test.all(), (at.config, at.seed, Conditions.now(fabric.device, code)))
         ledger = ProfileCache(out / f"profile-{at.config}", key)
+    begins("profile")
     layers, scores = layer_scores(
         model,
         test,
@@ -76,6 +77,7 @@ def profile(
         head += [*data_notes(subject.inputs.splits, at), *layer_entries(model, layers, at)]
         head += notes_on(ledger.damaged if ledger is not None else [], at)
         said = write_stage(out, "2-profile", [*head, *score_records(scores, at)])
+        keep_network(out, model, subject.spec, recipe, "profile", subject.trained)
         if said and scores:
             scores = [*scores[:-1], replace(scores[-1], notes=(*scores[-1].notes, f"{said}."))]
     if ledger is not None:

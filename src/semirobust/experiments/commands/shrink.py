@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
-from semirobust.core.progress import Progress, silent
+from semirobust.core.processes import Processes
+from semirobust.core.progress import Progress, begins, silent
 from semirobust.core.seed import as_seed
 from semirobust.cost.time import costs
 from semirobust.data.base.images import Images
@@ -57,12 +58,14 @@ def shrink_subject(
     fabric = build.make_fabric(
         devices, settings.numerics.precision, make_loggers(settings.log, out, recipe.plain())
     )
+    build.launch(fabric)
     inputs, at, seed = subject.inputs, origin_of(recipe, "prune", device=fabric.device), as_seed(recipe.seed)
     images, held_out = inputs.train, inputs.held_out
     test, training = inputs.test.first(recipe.evaluate.examples), settings.training
     before = subject.model.to(fabric.device)
     channels = replace(settings.channels, macs=settings.macs, saliency=settings.lottery.saliency)
     kept: dict[str, str] = {}
+    begins("prune")
     small = channels(before, images, training.attack, seed=seed / "channels", on_kept=kept.update)
     _check_returns(subject, small, test)
     prepare_folder(out, "prune")
@@ -71,7 +74,7 @@ def shrink_subject(
         small,
         images,
         seed=seed / "prune",
-        validate=settings.validation.on(held_out, training.attack),
+        validate=settings.validation.on(held_out, training.attack, fabric),
         fabric=fabric,
         state_file=out / "state.safetensors",
         key=at.config,
@@ -93,12 +96,15 @@ def shrink_subject(
             at,
             seed=seed / "evaluate",
             about=About(arm=name, seed=0),
+            processes=Processes(fabric),
             progress=progress,
         )[0]
     records += _cost_records(before, small, test.first(_TIMED).all(fabric.device)[0], at)
-    save_run(out, small, replace(subject.spec, smaller=True), recipe, "prune")
-    write_stage(out, "1-prune", records)
-    delete_state(out / "state.safetensors")
+    if fabric.is_global_zero:
+        save_run(out, small, replace(subject.spec, smaller=True), recipe, "prune")
+        write_stage(out, "1-prune", records)
+        delete_state(out / "state.safetensors")
+    fabric.barrier()  # what comes next may read these files
     return records
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from semirobust.core.errors import InputError
-from semirobust.core.progress import Progress, silent
+from semirobust.core.progress import Progress, begins, silent
 from semirobust.core.seed import as_seed
 from semirobust.experiments import build
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
@@ -56,6 +56,7 @@ def train(
     inputs = inputs.fitting(model)
     images, held_out = inputs.train, inputs.held_out
     prepare_folder(out, "train")
+    begins("train")
     trained = settings.training(
         model,
         images,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from semirobust.core.errors import InputError
+from semirobust.core.nearest import meant
 from semirobust.core.progress import Progress
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.records.schema import About, Finding, Number, Quantity, Topic
@@ -117,6 +118,8 @@ class AbstractStudy(ABC):
             InputError: an unknown scale, or a change that no recipe has.
         """
         if scale not in self.scales:
-            raise InputError(f"scale: expected one of {', '.join(self.scales)}; got {scale!r}")
+            raise InputError(
+                f"scale: expected one of {', '.join(self.scales)}; got {scale!r}{meant(scale, self.scales)}"
+            )
         name = f"{prefix}-{scale}" if prefix else scale
         return read_recipe(self.folder / f"{name}.toml", changes)

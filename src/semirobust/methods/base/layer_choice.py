@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from semirobust.attacks import AbstractAttack
 from semirobust.core.errors import InputError
+from semirobust.core.nearest import meant
 from semirobust.core.seed import Seed
 from semirobust.fast.policy import FastFollower
 from semirobust.layers.features import Place
@@ -106,7 +107,10 @@ class LayerChoice:
             )
             by_name = {scores.name: scores for scores in found}
             if self.criterion not in by_name:
-                raise InputError(f"criterion: expected one of {', '.join(by_name)}; got {self.criterion!r}")
+                raise InputError(
+                    f"criterion: expected one of {', '.join(by_name)}; got {self.criterion!r}"
+                    f"{meant(self.criterion, by_name)}"
+                )
             scores = by_name[self.criterion]
             passed = {*_untrainable(model, context.layers)}
             if by_feature:

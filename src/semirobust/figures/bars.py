@@ -17,6 +17,7 @@ from semirobust.figures.style import (
     number,
     plottable,
     shown,
+    strokes,
 )
 
 if TYPE_CHECKING:
@@ -112,11 +113,12 @@ def _whiskers(
     log: bool,
 ) -> list[float]:
     """Draws them and gives their ends."""
-    found = list[float]()
-    for position, (value, *ends) in enumerate(zip(values, plottable(low), plottable(high))):
-        if all(map(math.isfinite, (value, *ends))) and not (log and ends[0] <= 0):
-            axes.plot([position] * 2, ends, color=INK, linewidth=1.2, marker="_", markersize=5)
-            found += ends
+    found, ends = list[float](), list[tuple[float, float, float, float]]()
+    for i, (value, bottom, top) in enumerate(zip(values, plottable(low), plottable(high))):
+        if all(map(math.isfinite, (value, bottom, top))) and not (log and bottom <= 0):
+            ends += [(i, bottom, i, top), (i - 0.1, bottom, i + 0.1, bottom), (i - 0.1, top, i + 0.1, top)]
+            found += [bottom, top]
+    strokes(axes, ends, INK)
     return found
 
 

@@ -21,6 +21,7 @@ from semirobust.figures.style import (
     percent_axis,
     plottable,
     shown,
+    strokes,
 )
 
 if TYPE_CHECKING:
@@ -112,9 +113,8 @@ def _draw(axes: "Axes", curve: Curve, group: int, interval: str) -> None:
     if interval == "band":
         axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
         return
-    below = [max(v - b, 0.0) if v - b == v - b else 0.0 for v, b in zip(y, low, strict=True)]
-    above = [max(b - v, 0.0) if v - b == v - b else 0.0 for v, b in zip(y, high, strict=True)]
-    axes.errorbar(x, y, yerr=(below, above), fmt="none", ecolor=colour, elinewidth=1.1)
+    finite = [(a, b, c) for a, b, c in zip(x, low, high, strict=True) if math.isfinite(b + c)]
+    strokes(axes, [(a, b, a, c) for a, b, c in finite], colour, 1.1)
 
 
 def _label(name: str) -> str:

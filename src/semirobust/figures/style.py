@@ -8,7 +8,7 @@ its dark colours.
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +46,7 @@ __all__ = [
     "percent_axis",
     "plottable",
     "shown",
+    "strokes",
 ]
 
 WIDTH, WIDE, NARROW = 7.0, 9.5, 3.9
@@ -239,6 +240,18 @@ def legend_above(axes: "Axes", width: float, *, least: int = 2) -> None:
     longest = max(map(len, names))
     columns = max(1, min(len(names), int(width / (0.075 * longest + 0.6))))
     axes.figure.legend(handles, names, loc="outside upper left", ncols=columns, columnspacing=1.2)
+
+
+def strokes(
+    axes: "Axes", ends: Iterable[tuple[float, float, float, float]], colour: str, width: float = 1.2
+) -> None:
+    """Straight lines from (x, y) to (x, y), all of them one path: many make no large file."""
+    x, y = list[float](), list[float]()
+    for x0, y0, x1, y1 in ends:
+        x += [x0, x1, math.nan]
+        y += [y0, y1, math.nan]
+    if x:
+        axes.plot(x, y, color=colour, linewidth=width, solid_capstyle="butt")
 
 
 def _set(axis: "Axis", **values: object) -> None:

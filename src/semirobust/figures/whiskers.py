@@ -18,6 +18,7 @@ from semirobust.figures.style import (
     percent_axis,
     plottable,
     shown,
+    strokes,
 )
 
 if TYPE_CHECKING:
@@ -73,11 +74,9 @@ def points(
             axes.plot(x, y, marker=mark, color=colour, linestyle="none", markersize=6, label=shown(each.name))
             ends = list(zip(plottable(each.low), plottable(each.high), strict=True))
             told = [(row, *two) for row, two in enumerate(ends) if all(map(math.isfinite, (x[row], *two)))]
-            if told:
-                rows_, low, high = zip(*told)
-                at = [y[row] for row in rows_]
-                axes.hlines(at, low, high, color=colour, linewidth=1.3)
-                axes.plot([*low, *high], [*at, *at], "|", color=colour, markersize=5)
+            spans = [(low, y[row], high, y[row]) for row, low, high in told]
+            caps = [(end, y[row] - 0.07, end, y[row] + 0.07) for row, *two in told for end in two]
+            strokes(axes, [*spans, *caps], colour, 1.3)
         for name, level in references:
             axes.axvline(level, color=SOFT, linestyle=STROKES["dotted"], linewidth=1.4, label=shown(name))
         axes.set_yticks(range(len(rows)), [shown(row, names) for row in rows])

@@ -181,3 +181,18 @@ def test_numbers_and_names_as_they_are_read():
     said = [number(v) for v in (0.0, 1.0, 12.345, 1234.5, 0.00012, 1e9, -2.0, math.inf, math.nan)]
     assert said == ["0.00", "1.00", "12.3", "1234", "0.000120", "1e+09", "−2.00", "∞", "–"]
     assert shown("a\n b") == "a b" and len(shown("x" * 99)) <= 40 and json.dumps(shown("\x00")) == '"\\\\x00"'
+
+
+def test_a_long_legend_leaves_the_chart_its_height():
+    """Twenty names on a telephone: the axes are as high as with two."""
+    heights = []
+    for count in (2, 20):
+        curves = [Curve(f"a rather long name {i}", [1, 2], [i, i]) for i in range(count)]
+        figure = lines(curves, x_label="epoch", y_label="%", percent=True, width=NARROW)
+        figure.draw_without_rendering()
+        heights.append(figure.axes[0].get_position().height * figure.get_figheight())
+    assert heights[1] > 0.9 * heights[0] > 1.5
+
+
+def test_long_names_keep_what_tells_them_apart():
+    assert shown("a-long-run-of-mine: PGD-AT continued", 24) == "a-long-…PGD-AT continued"

@@ -112,6 +112,7 @@ _SETTINGS: dict[Any, Any] = {
 _LARGEST, _LEAST = 1e15, 1e-15  # beyond these a number has no place on an axis, or counts as 0
 _MANTISSAS = ((1,), (1, 3), (1, 2, 5), (1, 2, 3, 5, 7), (1, 1.5, 2, 2.5, 3, 4, 5, 6, 7, 8, 9))
 _TICKS_AN_INCH = 1.6
+_LEGEND_ROW = 0.2  # inches
 _LEGEND = 24  # names in a legend, more of which nobody can tell apart
 
 
@@ -161,12 +162,14 @@ def finished(figure: "Figure") -> "Figure":
 
 
 def shown(text: object, most: int = 40) -> str:
-    """A name as it stands in a chart: on one line, without what cannot be seen, its middle left out where it
-    is long.
+    """A name as it stands in a chart: on one line, without what cannot be seen, and where it is long without
+    what lies before its last part, which tells names of runs and layers apart.
     """
     said = printable(" ".join(str(text).split()))
-    half = (most - 1) // 2
-    return said if len(said) <= most else f"{said[:half]}…{said[-half:]}"
+    if len(said) <= most:
+        return said
+    first = (most - 1) // 3
+    return f"{said[:first]}…{said[len(said) - (most - 1 - first) :]}"
 
 
 def plottable(values: Sequence[float | None]) -> list[float]:
@@ -239,7 +242,11 @@ def legend_above(axes: "Axes", width: float, *, least: int = 2) -> None:
         handles, names = handles[:_LEGEND], [*names[: _LEGEND - 1], f"… and {left_out + 1} more"]
     longest = max(map(len, names))
     columns = max(1, min(len(names), int(width / (0.075 * longest + 0.6))))
-    axes.figure.legend(handles, names, loc="outside upper left", ncols=columns, columnspacing=1.2)
+    figure, rows = axes.get_figure(root=True), -(-len(names) // columns)
+    if figure is None:
+        return
+    figure.set_figheight(figure.get_figheight() + _LEGEND_ROW * (rows - 1))  # the chart keeps its own height
+    figure.legend(handles, names, loc="outside upper left", ncols=columns, columnspacing=1.2)
 
 
 def strokes(

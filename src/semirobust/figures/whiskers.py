@@ -64,7 +64,7 @@ def points(
         title: above the chart.
         width: in inches; the height fits the rows.
     """
-    count, names = max(len(series), 1), 34 if width > 5 else 16
+    count, names = max(len(series), 1), 36 if width > 5 else 22
     with drawing():
         figure, (axes,) = canvas(width, 1.1 + len(rows) * max(0.34, 0.15 * count))
         for position, each in enumerate(series):

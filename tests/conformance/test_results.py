@@ -117,6 +117,7 @@ SAMPLES = {
     "LayerMap": lambda: sr.layer_map(_model(), _images()[0]),
     "LayerScores": lambda: sr.criticality(_model(), *_images(), threat=sr.Linf(0.01)).scores(),
     "Levels": _levels,
+    "Masks": lambda: sr.Masks.full(_model(), sr.layer_map(_model(), _images()[0])),
     "PerformanceBounds": lambda: sr.performance_bounds(_model(), _model(), *_images(), [1]),
     "Recovered": _recovered,
     "StabilityResult": lambda: sr.stability(
@@ -227,6 +228,14 @@ def test_it_draws_itself(result):
     assert isinstance(RESULTS[result.kind].drawn(result.table()), Figure)
     picture, size = figure._repr_png_()  # a notebook shows it without pyplot
     assert picture.startswith(b"\x89PNG") and size["width"] > 200
+
+
+def test_images_and_verdicts_are_short_in_a_line_too():
+    data = sr.load_data("digits")
+    assert repr(data.test) == "<Images: 500 of 1 x 8 x 8, 10 classes>"
+    assert repr(data).startswith("<Splits of digits: train 1,297 of") and len(repr(data)) < 200
+    found = sr.evaluate(_model(), *_images(), {"a": sr.FGSM(sr.Linf(0.01))})
+    assert re.fullmatch(r"<ByAttack: a \d+ of 24>", repr(found.robust))
 
 
 def test_its_dataclass_leaves_the_repr_alone():

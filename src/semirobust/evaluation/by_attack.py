@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from torch import Tensor
 
 from semirobust.attacks import AbstractAttack
+from semirobust.core.text import printable
 
 __all__ = ["ByAttack"]
 
@@ -48,6 +49,10 @@ class ByAttack(Mapping[str, Tensor]):
 
     def __len__(self) -> int:
         return len(self._verdicts)
+
+    def __repr__(self) -> str:
+        counts = (f"{name} {int(found.sum())} of {len(found)}" for name, found in self._verdicts.items())
+        return f"<{type(self).__name__}: {printable(', '.join(counts))}>"
 
 
 def _family(name: str) -> str:

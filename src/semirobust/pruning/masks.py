@@ -3,8 +3,8 @@
 import copy
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,12 @@ from torch.nn.utils import prune as torch_prune
 
 from semirobust.core.classifiers import unwrapped
 from semirobust.core.errors import InputError
+from semirobust.core.shown import AbstractResult
+from semirobust.core.table import Table
 from semirobust.layers.map import Layer, LayerMap
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["Masks", "Scope", "prunable_of"]
 
@@ -21,15 +26,34 @@ Scope = Literal["global", "layer", "features"]
 _SUFFIX = "_mask"
 
 
-@dataclass(frozen=True)
-class Masks:
+@dataclass(frozen=True, repr=False)
+class Masks(AbstractResult):
     """One mask for each of some weights of a model.
 
     Attributes:
         by_name: parameter name -> boolean tensor of its shape, True where the weight remains.
     """
 
-    by_name: Mapping[str, Tensor] = field(repr=False)
+    by_name: Mapping[str, Tensor]
+
+    def table(self) -> Table:
+        rows = [
+            (name, mask.numel(), int(mask.sum()), float(mask.float().mean()))
+            for name, mask in self.by_name.items()
+        ]
+        return Table(
+            f"{self.density:.1%} of {self.size:,} weights are left",
+            {"parameter": "text", "weights": "count", "left": "count", "density": "share"},
+            rows,
+        )
+
+    @staticmethod
+    def drawn(table: Table) -> "Figure":
+        from semirobust.figures import Points, points
+
+        return points(
+            table.column("parameter"), [Points("left", table.percent("density"))], x_label="left, %"
+        )
 
     @classmethod
     def full(cls, model: nn.Module, layers: LayerMap, *, classifier: bool = True) -> "Masks":

@@ -13,6 +13,7 @@ from semirobust.core.checks import check_labels, check_pixels, dtype_of
 from semirobust.core.errors import InputError
 from semirobust.core.plain import anywhere
 from semirobust.core.seed import Seed
+from semirobust.core.text import printable
 from semirobust.data.base.arrays import channels_first, check_values, plain_labels
 from semirobust.data.base.sampling import AbstractSampling, Shuffled
 
@@ -32,7 +33,7 @@ class Pixels(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Images:
     """N labelled images.
 
@@ -46,14 +47,19 @@ class Images:
         dtype: of the pixels in a batch, which is that of the network they are for.
     """
 
-    pixels: Tensor | Pixels = field(repr=False)
-    y: Tensor = field(repr=False)
+    pixels: Tensor | Pixels
+    y: Tensor
     classes: tuple[str, ...]
-    sampling: AbstractSampling = field(default_factory=Shuffled, repr=False)
-    dtype: torch.dtype = field(default=torch.float32, repr=False)
+    sampling: AbstractSampling = field(default_factory=Shuffled)
+    dtype: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
         check_labels(self.y, len(self.pixels), len(self.classes))
+
+    def __repr__(self) -> str:
+        # What lies in files is not read for it.
+        size = " x ".join(map(str, self.shape)) if isinstance(self.pixels, Tensor) else "files"
+        return f"<Images: {len(self):,} of {size}, {len(self.classes):,} classes>"
 
     def __len__(self) -> int:
         return len(self.y)
@@ -152,7 +158,7 @@ class _Subset:
         return self.source[self.rows[rows]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Splits:
     """Training and test images of one source.
 
@@ -178,6 +184,10 @@ class Splits:
                 f"data {self.name!r}: expected images of one shape, got {self.train.shape} to train and"
                 f" {self.test.shape} to test"
             )
+
+    def __repr__(self) -> str:
+        train, test = (repr(images).removeprefix("<Images: ")[:-1] for images in (self.train, self.test))
+        return f"<Splits of {printable(self.name)}: train {train}; test {test}>"
 
     @property
     def classes(self) -> tuple[str, ...]:

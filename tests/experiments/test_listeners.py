@@ -183,6 +183,25 @@ def test_a_log_goes_on_where_it_stopped_and_is_no_setting_of_the_training(tmp_pa
     assert [row["epoch"] for row in _rows(tmp_path)] == ["1", "2", "3"]
 
 
+def test_processes_of_one_run_keep_each_others_rows(tmp_path):
+    one, other = (make_loggers(["csv"], tmp_path, {})[0] for _ in range(2))
+    one.log_metrics({"clat-seed-0/loss": 1.0}, 1)
+    other.log_metrics({"clat-seed-1/loss": 2.0, "clat-seed-1/robust": 0.5}, 1)
+    one.log_metrics({"clat-seed-0/loss": 0.5}, 2)
+    found = [(row["training"], row["epoch"], row["loss"], row["robust"]) for row in _rows(tmp_path)]
+    assert found == [
+        ("clat-seed-0", "1", "1.0", ""), ("clat-seed-0", "2", "0.5", ""), ("clat-seed-1", "1", "2.0", "0.5")
+    ]  # fmt: skip
+
+
+def test_rows_that_were_lost_come_back_with_the_training(tmp_path):
+    train(read_recipe(None, {**SMALL, "train.log": ["csv"]}), tmp_path)
+    before = _rows(tmp_path)
+    (tmp_path / "log.csv").unlink()
+    train(read_recipe(None, {**SMALL, "train.log": ["csv"]}), tmp_path)
+    assert _rows(tmp_path) == before
+
+
 def test_a_table_of_somebody_else_is_left_alone(tmp_path):
     (tmp_path / "log.csv").write_text("mine\n1\n")
     with pytest.raises(sr.InputError, match="not made by semirobust"):

@@ -148,8 +148,12 @@ def test_numbers_alone_are_loaded_and_their_network_where_it_is_given(base, tmp_
     run("evaluate", "--model", "resnet8", "--width", "0.25", "--checkpoint", str(base / "model.safetensors"),
         "--set", "data.test=20", "--set", 'evaluate.attacks=["fgsm"]', "--set", "evaluate.checks=0",
         "--out", "numbers")  # fmt: skip
+    whole = sr.load_run("numbers")  # evaluate leaves the network too
+    assert whole.stage == "evaluate" and _same(whole.model, base / "model.safetensors")
+    for name in ("settings.json", "model.safetensors"):
+        (tmp_path / "numbers" / name).unlink()
     found = sr.load_run("numbers")
-    assert found.settings.model.name == "resnet8" and len(found.table().rows) == 2
+    assert found.settings.model.name == "resnet8" and found.table().rows == whole.table().rows
     with pytest.raises(sr.InputError, match=r"no weights; give the network too"):
         _ = found.model
     given = sr.load_run("numbers", model="resnet8", checkpoint=base / "model.safetensors")
@@ -170,14 +174,19 @@ def make(width=4):
 def test_a_factory_runs_only_where_the_caller_names_it(tmp_path, run, monkeypatch):
     (tmp_path / "loaded_factory.py").write_text(FACTORY)
     monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "mine"))
     run("train", "--model", "loaded_factory:make", "--set", "model.options.width=5", "--set", "train.epochs=1",
         "--set", "data.train=60", "--set", "data.test=20", "--set", "train.attack=fgsm", "--out", "own")  # fmt: skip
     sys.modules["loaded_factory"].ran.clear()
-    with pytest.raises(sr.InputError, match=r"code is\s+never run from a file"):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "others"))  # where it was named by nobody
+    with pytest.raises(sr.InputError, match=r"code is never run because a file names it"):
         sr.load_run("own")
     assert sys.modules["loaded_factory"].ran == []
     run_ = sr.load_run("own", model="loaded_factory:make", options={"width": 5})
     assert _same(run_.model, tmp_path / "own" / "model.safetensors")
+    assert _same(sr.load_run("own").model, tmp_path / "own" / "model.safetensors"), (
+        "it was named for this folder"
+    )
     # Or a network of the same build; it is left as it was.
     mine = sys.modules["loaded_factory"].make(5)
     before = {name: tensor.clone() for name, tensor in mine.state_dict().items()}

@@ -228,7 +228,7 @@ def load_run(
     with ``--macs``), ``recover``, ``evaluate``, ``profile`` or ``audit`` left it.
 
     Nothing in the folder is executed, and nothing is fetched. A network that came from a factory, which is
-    code of your own, is built only where you name that again.
+    code of your own, is built only where you name that, now or for this folder on this machine before.
 
     Args:
         folder: the run.

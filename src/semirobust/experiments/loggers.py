@@ -19,6 +19,7 @@ from semirobust.core.text import in_a_cell
 __all__ = ["LOGGERS", "CSVTable", "check_loggers", "make_loggers"]
 
 _FIRST = "training,epoch,loss"
+_DIGITS = 10  # of a number of an epoch, with which a row is left out
 _PROJECT = "semirobust"
 
 
@@ -38,23 +39,32 @@ class _Ours(Logger):
 
 
 class CSVTable(_Ours):
-    """A row for each epoch of each training, in ``log.csv``; a run that goes on keeps the rows before.
+    """A row for each epoch of each training, in ``log.csv``.
 
-    The file is written whole after each epoch.
+    The file is written whole after each epoch, with the rows that are there: of a run that goes on, and of
+    other processes that train for the same run. What two of them wrote at the same moment is written again
+    when a later process finds the training done.
     """
+
+    whole = True
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / "log.csv"
         self._rows: dict[tuple[str, int], dict[str, str]] = {}
         check_ours(self.path, begins=_FIRST.encode())
-        if self.path.is_file():
-            for row in csv.DictReader(io.StringIO(read_text(self.path))):
-                epoch = row.get("epoch") or ""
-                if epoch.isdecimal() and len(epoch) < 10:
-                    self._rows[row["training"], int(epoch)] = {k: v for k, v in row.items() if k and v}
+
+    def _read(self) -> None:
+        if not self.path.is_file():
+            return
+        for row in csv.DictReader(io.StringIO(read_text(self.path))):
+            epoch = row.get("epoch") or ""
+            if epoch.isdecimal() and len(epoch) < _DIGITS:
+                known = {key: value for key, value in row.items() if key and value}
+                self._rows.setdefault((row.get("training") or "", int(epoch)), known)
 
     def log_metrics(self, metrics: Mapping[str, Any], step: int | None = None) -> None:
         training = next(iter(metrics), "").rpartition("/")[0]
+        self._read()
         values = {key.rpartition("/")[2]: repr(float(value)) for key, value in metrics.items()}
         row = {"training": in_a_cell(training), "epoch": str(step), **values}
         self._rows[row["training"], int(step or 0)] = row
@@ -64,7 +74,7 @@ class CSVTable(_Ours):
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
-        writer.writerows(self._rows.values())
+        writer.writerows(self._rows[key] for key in sorted(self._rows))
         write_atomically(self.path, text.getvalue().encode())
 
 

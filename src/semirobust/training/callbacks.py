@@ -79,7 +79,15 @@ class Audience:
                 )
 
     def start(self, run: Run) -> str:
-        """Tell that it starts; gives why it is not to, else nothing."""
+        """Tell that it starts; gives why it is not to, else nothing.
+
+        A logger that keeps each epoch once (``whole``) gets those that were done before, too.
+        """
+        if self.fabric.is_global_zero:
+            for logger in (*self.fabric.loggers, *self.listeners):
+                if isinstance(logger, Logger) and getattr(logger, "whole", False):
+                    for log in run.state.logs:
+                        logger.log_metrics(values_of(log, self.name), log.epoch)
         return self._told("on_train_start", run)
 
     def epoch(self, log: EpochLog) -> str:

@@ -28,3 +28,15 @@ def test_the_command_line_writes_and_measures_it(run, tmp_path):
     assert "is finished; it cannot be trained" in error
     _, error = run("profile", "onnx:net.onnx", "--data", "digits", code=2)
     assert "expected a convolution or linear module to run, found none" in error
+
+
+def test_a_file_is_named_each_time(run, tmp_path):
+    """It is run, and under its name may lie another one tomorrow."""
+    model = sr.build_model("resnet8", 10, 0.125, in_channels=1, image_size=8)
+    sr.export(model, sr.load_data("digits").test.first(2).all()[0], tmp_path / "net.onnx")
+    few = ("--data", "digits", "--examples", "8", "--attacks", "square-5")
+    run("evaluate", "onnx:net.onnx", *few, "--out", "r")
+    _, error = run("evaluate", "r", "--examples", "8", "--attacks", "square-6", code=2)
+    assert "give the network itself as it was given there, --model onnx:net.onnx" in error
+    run("evaluate", "onnx:net.onnx", *few[:4], "--attacks", "square-6", "--out", "r")
+    assert len(list((tmp_path / "r" / "records").iterdir())) == 2

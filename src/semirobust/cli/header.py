@@ -22,7 +22,7 @@ from semirobust.measures import MEASURES
 from semirobust.methods import METHODS
 from semirobust.objectives import OBJECTIVES
 from semirobust.training.training import Training
-from semirobust.zoo.base.named import from_zoo
+from semirobust.zoo.base.named import from_zoo, source_of
 
 __all__ = [
     "attack_line",
@@ -149,7 +149,7 @@ def _weights(subject: Subject, checkpoint: Path | None) -> str:
         return f"weights of the run {subject.folder}"
     if not has_own_weights(subject.recipe.model):
         return "the weights that it comes with" if from_zoo(subject.spec.name) else "fresh weights"
-    return "the weights that its library has for it"
+    return f"the weights that {source_of(subject.spec.name)[0].holder}"
 
 
 def where_line(devices: Devices, *, workers: str = "") -> str:
@@ -181,7 +181,7 @@ def writes_line(out: Path | None, kept: nn.Module | None = None) -> str:
         return f"{out}, beside what it has: {', '.join(there)}"
     if kept is not None and not is_run(out):
         size = sum(t.numel() * t.element_size() for t in kept.state_dict().values() if isinstance(t, Tensor))
-        return f"{out}, also the weights ({spoken_size(size)}), to go on from"
+        return str(out) if not size else f"{out}, also the weights ({spoken_size(size)}), to go on from"
     return f"{out}"
 
 

@@ -129,7 +129,7 @@ def keep_network(
     is logged. ``trained`` are the settings that it was trained with, where they are known.
     """
     weights, place = weights_of(model), folder / MODEL_FILE
-    if is_run(folder):
+    if is_run(folder) or not model.state_dict():  # a network that is a file of its own, such as onnx:FILE
         return
     try:
         if not place.exists():

@@ -173,7 +173,9 @@ def test_settings_that_do_not_compare_stand_apart(tmp_path):
         ["three"],
         ["four"],
     ]
-    assert "do not compare" in page and "under several settings" in summary(source).verdict
+    assert "do not compare" in page and "under 3 settings" in summary(source).verdict
+    tiles = {tile.title: tile.value for tile in summary(source).tiles}
+    assert tiles["Right under attack, digits: 50 images, Linf 0.1"] == "45.0 %" and len(tiles) == 5
     assert "two: evaluate" in page  # each has its own settings
 
 

@@ -4,12 +4,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from semirobust.figures.style import shown
 from semirobust.records.schema import Quantity, Settings
 from semirobust.reports.arm import Arm
 from semirobust.reports.source import Source
 
 __all__ = ["Condition", "by_condition", "condition_of", "settings_of"]
 
+_LONG = 24  # letters of a setting
 # Of the settings of the data, what decides which test images there are.
 _IMAGES = ("source", "image_size", "layout", "classes", "test")
 
@@ -32,7 +34,10 @@ class Condition:
 
     def __str__(self) -> str:
         images = f"{self.count:,} images" if self.count else ""
-        return ", ".join(filter(None, (f"{self.data}: {images}" if self.data else images, self.threat)))
+        which = {name: value for name, value in json.loads(self.images).items() if name != "source"}
+        some = "; ".join(f"{name} {shown(str(value), _LONG)}" for name, value in which.items())
+        data = f"{self.data} ({some})" if some else self.data
+        return ", ".join(filter(None, (f"{data}: {images}" if data else images, self.threat)))
 
 
 def settings_of(source: Source, run: str | None) -> Settings | None:

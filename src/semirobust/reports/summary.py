@@ -18,6 +18,7 @@ __all__ = ["Summary", "Tile", "strongest", "summary"]
 
 Level = Literal["good", "warning", "error", "note"]
 _CLEAN = AttackColumn("clean")
+_SETTINGS = 4  # that have a tile
 _TOP = 3  # layers that are named
 
 
@@ -87,9 +88,10 @@ def strongest(source: Source, arm: Arm) -> tuple[AttackColumn, Cell] | None:
 
 def _best(source: Source, conditions: dict[Condition, list[Arm]]) -> Arm | None:
     """The most robust of the arms that may be compared; None where there are several conditions, or none."""
-    if len(conditions) != 1:
-        return None
-    arms = next(iter(conditions.values()))
+    return _most_robust(source, next(iter(conditions.values()))) if len(conditions) == 1 else None
+
+
+def _most_robust(source: Source, arms: Sequence[Arm]) -> Arm:
     found = {arm: cell[1].value for arm in arms if (cell := strongest(source, arm))}
     return max(found, key=lambda arm: found[arm], default=arms[0])
 
@@ -137,8 +139,8 @@ def _tiles(source: Source, conditions: dict[Condition, list[Arm]], best: Arm | N
     if not arms:
         return [tile for tile in (_layers(source), _checks(source)) if tile.level != "note"]
     if best is None:
-        said = f"{len(conditions)} settings, which do not compare"
-        return [Tile("Compared", str(len(arms)), said), _layers(source), _checks(source)]
+        each = [_tile_of(source, *pair) for pair in list(conditions.items())[:_SETTINGS]]
+        return [*each, _layers(source), _checks(source)]
     of = f"{best}, the most robust of {len(arms)}; " if len(arms) > 1 else ""
     clean, found = source.accuracy(best, _CLEAN), strongest(source, best)
     tiles = [_accuracy("Right without an attack", clean, f"{of}{_over(clean)}")]
@@ -152,6 +154,27 @@ def _tiles(source: Source, conditions: dict[Condition, list[Arm]], best: Arm | N
         open_ = f", {100 * cell.undecided:.1f} % not decided" if cell.undecided else ""
         tiles.append(_accuracy("Right under attack", cell, f"{of}{_over(cell)}, {under}{open_}", level))
     return [*tiles, _layers(source), _checks(source)]
+
+
+def _tile_of(source: Source, condition: Condition, arms: Sequence[Arm]) -> Tile:
+    """The most robust of the networks of one condition among several."""
+    best = _most_robust(source, arms)
+    clean, found = source.accuracy(best, _CLEAN), strongest(source, best)
+    of = (
+        f"{best}{f', the most robust of {len(arms)}' if len(arms) > 1 else ''}; "
+        if best.name or best.run
+        else ""
+    )
+    without = f"{100 * clean.value:.1f} % without an attack" if clean else "not measured without an attack"
+    if found is None:
+        return Tile(
+            f"Right, {condition}",
+            f"{100 * clean.value:.1f} %" if clean else "–",
+            f"{of}no attack was run",
+            "warning",
+        )
+    level: Level = "warning" if by_chance(source, best, found[1]) else "note"
+    return _accuracy(f"Right under attack, {condition}", found[1], f"{of}{_over(found[1])}; {without}", level)
 
 
 def _accuracy(title: str, cell: Cell | None, detail: str, level: Level = "note") -> Tile:
@@ -225,7 +248,12 @@ def _verdict(source: Source, conditions: dict[Condition, list[Arm]], best: Arm |
     if not conditions:
         return "No accuracy was measured here.", "note"
     if best is None:
-        return "These runs were tested under several settings; compare only what stands in one table.", "note"
+        return (
+            f"Tested under {len(conditions)} settings, each with numbers of its own: compare only what"
+            f" stands in"
+            " one table.",
+            "note",
+        )
     arms = next(iter(conditions.values()))
     clean, found = source.accuracy(best, _CLEAN), strongest(source, best)
     who = (

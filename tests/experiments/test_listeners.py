@@ -48,6 +48,7 @@ def test_callbacks_are_told_of_the_start_every_epoch_and_the_end():
     trained = _harden(2, callbacks=[heard, told.append])
     assert heard.calls == [("start", 0), ("epoch", 1), ("epoch", 2), ("end", 2)]
     assert [log.epoch for log in told] == [1, 2] and tuple(told) == trained.logs
+    assert str(told[1]).startswith("epoch 2: loss "), "what callbacks=[print] shows"
     plain = _harden(2)
     assert [log.loss for log in plain.logs] == [log.loss for log in trained.logs], "listening changes nothing"
 

@@ -52,6 +52,10 @@ class EpochLog:
         return ValidationScores(self.metrics, self.by_layer)
 
     def __str__(self) -> str:
+        return f"epoch {self.epoch}: {self.line}"
+
+    @property
+    def line(self) -> str:
         """Loss, and accuracies on held-out images, as a line says them."""
         shares = [f"{name} {self.metrics[name]:.1%}" for name in ("clean", "robust") if name in self.metrics]
         held_out = f"; held out: {', '.join(shares)}" if shares else ""

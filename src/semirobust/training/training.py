@@ -230,7 +230,9 @@ class Training:
         while not ended and self._goes_on(run):
             log = engine.run_epoch(run, validate, during)
             if log is not None and devices.is_global_zero:
-                _LOGGER.info("epoch %d of %d: %s", log.epoch, self.epochs, log, extra={"epoch": log.epoch})
+                _LOGGER.info(
+                    "epoch %d of %d: %s", log.epoch, self.epochs, log.line, extra={"epoch": log.epoch}
+                )
             if log is not None and on_epoch is not None:
                 on_epoch(log, run.state)
             save(run)

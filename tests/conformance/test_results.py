@@ -163,6 +163,17 @@ def test_it_prints_as_a_table(result):
     assert "tensor(" not in str(result) and len(str(result)) < 20_000
 
 
+@pytest.mark.parametrize("columns", [80, 100, 160])
+def test_a_table_breaks_between_columns(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    found = sr.evaluate(_model(), *_images(), sr.FGSM(sr.Linf(0.01)))
+    lines = str(found).split("Note:")[0].splitlines()
+    assert max(map(len, lines)) <= columns
+    shown = [name for name in found.table().columns if name not in ("low", "high")]
+    assert all(any(name in line.split() for line in lines) for name in shown)
+    assert sum(line.startswith("fgsm") for line in lines) == (2 if columns == 80 else 1)
+
+
 class _Page(HTMLParser):
     """Tags and texts of a page."""
 

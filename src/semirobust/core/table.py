@@ -4,6 +4,7 @@ import csv
 import html
 import io
 import math
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -19,6 +20,7 @@ Kind = Literal["text", "count", "number", "share", "flag"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _SHOWN_ROWS = 40  # in a terminal or a notebook; frames and files have all
+_COLUMNS = 100  # of a terminal that does not say its width
 _NONE = "–"
 _LARGE, _HUGE = 1e4, 1e15  # between these a number has no exponent
 _INTERVAL = "95 % interval"
@@ -87,18 +89,24 @@ class Table:
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
     def text(self) -> str:
-        """For a terminal: the sentence, the rows under their columns, the notes."""
+        """For a terminal: the sentence, the rows under their columns, the notes.
+
+        Columns for which a line has no room stand below, behind the first one again.
+        """
         heads, numeric, rows = self._shown()
         lines = [] if not self.said else [printable(self.said)]
         if rows:
             cells = [heads, *rows]
             widths = [max(len(row[at]) for row in cells) for at in range(len(heads))]
-            for row in cells:
-                padded = (
-                    text.rjust(width) if right else text.ljust(width)
-                    for text, width, right in zip(row, widths, numeric, strict=True)
-                )
-                lines.append("  ".join(padded).rstrip())
+            blocks = _blocks(widths, shutil.get_terminal_size((_COLUMNS, 24)).columns)
+            for number, block in enumerate(blocks):
+                lines += [""] if number else []
+                for row in cells:
+                    padded = (
+                        row[at].rjust(widths[at]) if numeric[at] else row[at].ljust(widths[at])
+                        for at in block
+                    )
+                    lines.append("  ".join(padded).rstrip())
         lines += [self._left_out()] if self._left_out() else []
         return "\n".join([*lines, *(f"Note: {printable(note)}." for note in self.notes)])
 
@@ -169,6 +177,18 @@ class Table:
 
     def __iter__(self) -> Iterator[Sequence[Cell]]:
         return iter(self.rows)
+
+
+def _blocks(widths: Sequence[int], width: int) -> list[list[int]]:
+    """Which columns stand beside each other on lines of so many characters; the first is in each block."""
+    blocks, used = [[0]], widths[0]
+    for at in range(1, len(widths)):
+        if used + 2 + widths[at] > width and len(blocks[-1]) > 1:
+            blocks.append([0])
+            used = widths[0]
+        blocks[-1].append(at)
+        used += 2 + widths[at]
+    return blocks
 
 
 def shown_cell(value: Cell, kind: Kind) -> str:

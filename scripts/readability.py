@@ -87,7 +87,7 @@ def _without_code(text: str) -> str:
 
 def _plain(text: str) -> str:
     """A text without marks; code is one word, a link its text."""
-    text = re.sub(r"`+[^`]*`+", "code", text)
+    text = re.sub(r"`+[^`]*`+", "Code", text)
     text = re.sub(r"!\[([^\]]*)\]\([^)]*\)", "", text)
     text = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", text)
     return re.sub(r"[*_]{1,3}(\S.*?\S|\S)[*_]{1,3}", r"\1", text)

@@ -63,3 +63,8 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
     fences = re.split(r"(^```.*?^```$)", markdown, flags=re.S | re.M)
     return "".join(part if part.startswith("```") else _LINK.sub(led, part) for part in fences)
+
+
+def on_post_page(output: str, **_: Any) -> str:
+    """Those who do not see the page can tell what the dialogue is for."""
+    return output.replace(' role="dialog"', ' role="dialog" aria-label="Search"')

@@ -84,3 +84,10 @@ def test_links_lead_somewhere():
     for page in (*_pages(), *others):
         for target in re.findall(r"\]\((?!http)([^)#]+)", (ROOT / page).read_text()):
             assert ((ROOT / page).parent / target).exists(), (page, target)
+
+
+def test_the_readme_is_short_and_shows_a_report():
+    text = (ROOT / "README.md").read_text()
+    assert len(text.splitlines()) <= 120
+    picture = ROOT / "docs/images/report.png"
+    assert picture.relative_to(ROOT).as_posix() in text and picture.stat().st_size < 200_000

@@ -4,6 +4,8 @@ import pytest
 from scripts.readability import LONGEST_LINE, ROOT, cells, long_lines, pages, read, sentences, words, wrapped
 
 _LONGEST = 45  # words of a sentence
+
+
 @pytest.mark.parametrize("path", pages(), ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_a_page_keeps_the_line(path):
     text = path.read_text(encoding="utf-8")

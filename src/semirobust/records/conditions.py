@@ -65,7 +65,7 @@ class Conditions:
         """The device with the threads, as the origin of a record has it."""
         if not self.device:
             return "unknown"
-        return f"{self.device}, {self.threads} threads"
+        return f"{self.device}, {self.threads} thread{'s' * (self.threads != 1)}"
 
     def words(self, names: Sequence[str]) -> str:
         """Some of them in words."""

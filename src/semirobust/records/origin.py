@@ -59,7 +59,8 @@ def _processor() -> str:
 
 def device_name(accelerator: str = "", threads: int = 0) -> str:
     """The GPU where one is named, else the processor, with the threads where they are given."""
-    return accelerator or (f"{_processor()}, {threads} threads" if threads else _processor())
+    with_ = f", {threads} thread{'s' * (threads != 1)}" if threads else ""
+    return accelerator or f"{_processor()}{with_}"
 
 
 def origin(

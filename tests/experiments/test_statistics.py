@@ -174,3 +174,11 @@ def test_seeds_that_agree_on_what_has_no_images_say_so():
 def test_a_difference_stays_within_a_hundred_points():
     assert points(Seeds({0: 0.9, 1: -0.9}, 10)) == "+0.0 (-100.0 to +100.0)"
     assert points(Seeds({0: 0.5}, 10)) == "+50.0 (one seed)"
+
+
+def test_the_end_of_a_difference_is_no_signed_zero():
+    """A lead that begins a little below 0 says by how much."""
+    assert ends(-0.0004, 0.033, sign="+") == ("-0.04", "+3.30")
+    assert ends(0.0, 0.033, sign="+") == ("+0.0", "+3.3")
+    assert ends(-0.02, 0.00004, sign="+") == ("-2.000", "+0.004")
+    assert ends(0.0004, 0.033) == ("0.0", "3.3")

@@ -62,7 +62,7 @@ def test_gains_and_choices_are_those_of_the_records(source):
     rows = {line.split(" | ")[0].strip("| "): line for line in text.splitlines()}
     # The classifier's 50 points count nowhere: the mean of the three others is 3 and 3.67 points.
     assert rows["distance, 1/N, input"].endswith(
-        "| 1.00 (1.00 to 1.00) | 3, 3 | +7.0 (-5.7 to +19.7) | +3.7 (-4.8 to +12.1) |"
+        "| 1.00 (2 seeds agree) | 3, 3 | +7.0 (-5.7 to +19.7) | +3.7 (-4.8 to +12.1) |"
     )
     assert (
         "| -1.00 (-1.00 to -1.00) | 1, 1 | +1.0 (+1.0 to +1.0) |"

@@ -40,7 +40,8 @@ def share_interval(values: Sequence[float], n: int | None, *, level: float = 0.9
 
 
 def ends(low: float, high: float, *, digits: int = 1, sign: str = "") -> tuple[str, str]:
-    """The ends of an interval of shares in per cent, with further digits where they would read as one.
+    """The ends of an interval of shares in per cent, with further digits where they would read as one, or
+    where an end of a difference would read as 0 and is not.
 
     Args:
         low, high: from 0 to 1.
@@ -49,6 +50,9 @@ def ends(low: float, high: float, *, digits: int = 1, sign: str = "") -> tuple[s
     """
     for places in range(digits, digits + 4):
         shown = f"{100 * low:{sign}.{places}f}", f"{100 * high:{sign}.{places}f}"
+        as_zero = any(float(end) == 0 != value for end, value in zip(shown, (low, high), strict=True))
+        if sign and as_zero:
+            continue
         if high <= low or len({float(end) for end in shown}) > 1:
             return shown
     return shown

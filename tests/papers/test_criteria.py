@@ -65,7 +65,7 @@ def test_gains_and_choices_are_those_of_the_records(source):
         "| 1.00 (2 seeds agree) | 3, 3 | +7.0 (-5.7 to +19.7) | +3.7 (-4.8 to +12.1) |"
     )
     assert (
-        "| -1.00 (-1.00 to -1.00) | 1, 1 | +1.0 (+1.0 to +1.0) |"
+        "| -1.00 (2 seeds agree) | 1, 1 | +1.0 (2 seeds agree) |"
         in rows["RiFT's weight criticality, lowest first"]
     )
     assert (

@@ -12,6 +12,9 @@ from semirobust.cli.header import both_ways
 from semirobust.cli.progress import Clock, bars, spoken_time
 from semirobust.cli.tables import laid_out, wrapped
 from semirobust.experiments import parallel
+from semirobust.experiments.commands.demo import DEMO
+from semirobust.experiments.recipe import read_recipe
+from semirobust.training import training
 
 SMALL = ("--model", "resnet8", "--width", "0.25", "--set", "data.train=64", "--batch-size", "32")
 
@@ -198,6 +201,11 @@ def test_settings_that_are_printed_make_the_same_recipe(run, tmp_path, command):
         assert 'layers = "auto"' in text
 
 
+def test_the_settings_of_the_demo_are_a_recipe(run):
+    Path("demo.toml").write_text(run("demo", "--print-settings")[0])
+    assert read_recipe(Path("demo.toml")) == read_recipe(None, DEMO)
+
+
 def test_settings_of_a_run_are_printed_with_what_it_was_trained_with(run, trained, tmp_path):
     text, _ = run("evaluate", trained, "--attacks", "pgd-2", "--examples", 20, "--print-settings")
     assert 'name = "resnet8"' in text and "width = 0.25" in text and text.startswith("# semirobust evaluate")
@@ -212,3 +220,81 @@ def test_a_printed_recipe_names_no_code(run):
     text, _ = run("evaluate", "--model", "own:net", "--set", "model.options.depth=3", "--print-settings")
     first, rest = text.split("\n", 1)
     assert "--model own:net --set model.options.depth=3" in first and "own:net" not in rest
+
+
+def test_other_settings_are_named(run, trained, monkeypatch):
+    _, err = run("train", "--out", trained, *SMALL, "--epochs", 2, "--attack", "pgd-2", code=2)
+    assert "with other settings; choose another folder or delete it: " in err
+    assert "train.attack was 'pgd-1' and is 'pgd-2'" in err and "train.epochs was 1 and is 2" in err
+    assert not Path(trained, "started.json").exists()
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.engine, "run_epoch", killed)
+        run("train", "--out", "b", *SMALL, "--epochs", 3, "--attack", "pgd-1", code=130)
+    Path("b/state.safetensors").write_bytes(Path(trained, "state.safetensors").read_bytes())
+    _, err = run("train", "--out", "b", *SMALL, "--epochs", 4, "--attack", "pgd-1", code=2)
+    assert "train.epochs was 3 and is 4" in err  # also of a run that was interrupted
+
+
+def test_clat_of_a_standard_network_is_warned_of_before_training(run, trained, monkeypatch):
+    monkeypatch.setattr("semirobust.experiments.commands.harden._NEXT_TO_NOTHING", 0.9)
+    _, err = run("harden", "--from", trained, "--method", "clat", "--controls", "--k", 1, "--epochs", 1, "--attack", "pgd-1",
+                 "--eps", "0.9", "--attacks", "pgd-1", "--examples", 40, "--set", "profile.examples=40",
+                 "--set", "harden.options.examples=40", "--out", "h")  # fmt: skip
+    warning = err.index("CLAT is made for adversarially trained networks")
+    assert warning < err.index("clat, epoch 1 of 1") and "use the method adversarial" in err
+
+
+def test_a_method_without_controls_of_layers_says_so_first(run, trained):
+    _, err = run("harden", "--from", trained, "--method", "adversarial", "--controls", "--epochs", 0, "--attack", "pgd-1",
+                 "--attacks", "pgd-1", "--examples", 10, "--set", "profile.examples=10", "--out", "h")  # fmt: skip
+    assert "there are no controls of the layers that adversarial trains" in err.split("device")[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["evalaute", "a"], "did you mean 'evaluate'?"),
+        (["list", "attacs"], "did you mean 'attacks'?"),
+        (["settings", "trian"], "did you mean 'train'?"),
+        (["evaluate", "a", "--attacks", "pdg-20x2"], "did you mean 'pgd-20x2'?"),
+        (["evaluate", "a", "--set", "evaluate.exampels=3"], "did you mean 'examples'?"),
+        (["train", "--out", "x", "--recipe", "tradse"], "did you mean 'trades'?"),
+        (["train", "--out", "x", "--model", "resnt18"], "did you mean 'resnet18'?"),
+        (["train", "--out", "x", "--data", "cifar-10"], "did you mean 'cifar10'?"),
+        (["train", "--out", "x", "--schedule", "cosin"], "did you mean 'cosine'?"),
+        (["train", "--out", "x", "--set", "trian.epochs=3"], "did you mean 'train'?"),
+        (["train", "--out", "x", "--epohcs", "3"], "--epochs"),
+        (["train", "--out", "x", "--eps", "8"], "did you mean 8/255?"),
+        (["evaluate", "resnt18"], "did you mean 'resnet18'?"),
+        (["evaluate", "runs/none"], "there is no folder runs/none"),
+        (["data", "--fetch", "mnits"], "did you mean 'mnist'?"),
+    ],
+)
+def test_a_typo_is_answered_with_what_was_meant(run, arguments, said):
+    _, err = run(*arguments, code=2)
+    assert said in err and err.count("\n") == 1
+
+
+def test_a_radius_of_a_curve_is_refused_before_any_work(run, trained):
+    _, err = run("evaluate", trained, "--sweep", "2/255,8", "--examples", 10, code=2)
+    assert "did you mean 8/255?" in err and "data " not in err  # no header: nothing has begun
+
+
+@pytest.mark.parametrize("width", [80, 100, 160])
+def test_no_command_writes_a_line_wider_than_the_terminal(run, trained, monkeypatch, width):
+    monkeypatch.setenv("COLUMNS", str(width))
+    small = ("--examples", 12, "--set", "evaluate.pictures=0", "--no-checks")
+    commands = [
+        ("list",), ("list", "measures"), ("data",), ("settings", "harden"), ("settings", "harden.options"),
+        ("evaluate", trained, "--attacks", "fgsm,pgd-2,apgd-2", "--sweep", "1/255", "--transfer", trained, *small),
+        ("audit", "--help"),
+    ]  # fmt: skip
+    for command in commands:
+        out, err = run(*command)
+        for line in (out + err).splitlines():
+            longest = max(map(len, line.split()), default=0)
+            assert len(line) <= max(width, longest + 2), (command, line)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.cli.console import aside, tell_notes
+from semirobust.core.links import given_folder
 from semirobust.experiments.build import Devices
 from semirobust.experiments.comparison import controls_of, without_control
 from semirobust.experiments.contents import contents
@@ -176,10 +177,11 @@ def writes_line(out: Path | None, kept: nn.Module | None = None) -> str:
     """
     if out is None:
         return "nowhere. Nothing is kept: --out FOLDER keeps the records, and goes on after an interruption"
-    there = contents(out)
+    place = given_folder(out)  # what is typed may be a link
+    there = contents(place)
     if there:
         return f"{out}, beside what it has: {', '.join(there)}"
-    if kept is not None and not is_run(out):
+    if kept is not None and not is_run(place):
         size = sum(t.numel() * t.element_size() for t in kept.state_dict().values() if isinstance(t, Tensor))
         return str(out) if not size else f"{out}, also the weights ({spoken_size(size)}), to go on from"
     return f"{out}"

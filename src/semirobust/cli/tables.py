@@ -116,7 +116,7 @@ def _table(columns: Sequence[_Column], width: int) -> list[str]:
     ]
     lines = [
         *_beside(head, columns, widths, bottom=True),
-        "─" * min(width, sum(widths) + _GAP * len(widths) - _GAP),
+        "-" * min(width, sum(widths) + _GAP * len(widths) - _GAP),
     ]
     several = any(len(cell) > 1 for row in rows for cell in row) and len(rows) > 1
     for number, row in enumerate(rows):

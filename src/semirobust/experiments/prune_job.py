@@ -27,6 +27,7 @@ from semirobust.experiments.loggers import make_loggers
 from semirobust.experiments.model_spec import ModelSpec
 from semirobust.experiments.provenance import data_notes, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
+from semirobust.experiments.started import note_start
 from semirobust.experiments.work import arm_names
 from semirobust.layers.map import layer_map
 from semirobust.procedures.lottery import Level, Lottery
@@ -101,6 +102,7 @@ class PruneJob:
                 f"keep: expected one of the levels 0 to {self.recipe.prune.lottery.levels}, got {keep}"
             )
         prepare_folder(self.out, "prune")
+        note_start(self.out, self.recipe)
         begins("prune")
         records: list[AnyRecord] = [settings_record(self.recipe, "prune", self.at), *self.notes]
         for number in range(seeds):

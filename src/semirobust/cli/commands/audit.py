@@ -45,7 +45,7 @@ def audit(
     folder = out or subject.folder or Path(f"audit-{slug(subject.recipe.model.name)}")
     devices = compute(**where)
     used, *said = subject.inputs.said()
-    doing = {"time": f"about {minutes:g} minutes; what fits into them is said next"}
+    doing = {"time": f"about {minutes:g} minute{'s' * (minutes != 1)}; what fits into them is said next"}
     lines = subject_lines(subject, changes, checkpoint, used, doing, devices, folder, looks=True)
     first = header(lines, (*said, *subject.notes), as_json=as_json)
 

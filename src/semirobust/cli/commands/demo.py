@@ -4,6 +4,7 @@ from pathlib import Path
 
 import click
 
+from semirobust.cli.console import print_text
 from semirobust.cli.flags import AS_JSON
 from semirobust.cli.flags import command as command_of
 from semirobust.cli.header import attack_line, fresh_lines, header, method_line, training_line
@@ -13,14 +14,18 @@ from semirobust.experiments.build import Devices
 from semirobust.experiments.commands.demo import DEMO
 from semirobust.experiments.commands.demo import demo as run
 from semirobust.experiments.inputs import Inputs
+from semirobust.experiments.printed import as_toml
 from semirobust.experiments.recipe import read_recipe
 
 __all__ = ["command"]
 
 
-def demo(out: Path, seeds: int, workers: int | None, as_json: bool) -> None:
+def demo(out: Path, seeds: int, workers: int | None, print_settings: bool, as_json: bool) -> None:
     """Train, profile, harden and compare on small real data; writes a report."""
     settings = read_recipe(None, DEMO)
+    if print_settings:
+        print_text(as_toml(settings.plain()))
+        return
     inputs = Inputs.of(settings)
     used, *_ = inputs.said(settings.evaluate.examples, training=True)
     doing = {
@@ -41,5 +46,6 @@ command = command_of(
     ),
     click.Option(["--seeds"], type=int, default=4, help="How many times everything is repeated."),
     click.Option(["--workers"], type=int, help="Processes; one for each core by default."),
+    click.Option(["--print-settings"], is_flag=True, help="Print its recipe, with every setting, and leave."),
     AS_JSON,
 )

@@ -35,6 +35,7 @@ from semirobust.experiments.pictures import example_pictures
 from semirobust.experiments.provenance import layer_entries, notes_on, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.run_lock import claims_out
+from semirobust.experiments.started import names_settings, note_start
 from semirobust.experiments.subject import (
     Subject,
     build_subject,
@@ -60,6 +61,7 @@ _NEXT_TO_NOTHING = 0.1  # of the images, the upper end of the interval
 
 
 @claims_out
+@names_settings
 def harden_subject(
     subject: Subject,
     out: Path,
@@ -98,6 +100,7 @@ def harden_subject(
     _take_suffix(start, subject, budget)
     arms = _arms(recipe, start, budget)
     prepare_folder(out, "harden")
+    note_start(out, recipe)
     begins("harden")
     records: list[AnyRecord] = [
         settings_record(

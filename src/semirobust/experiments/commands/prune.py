@@ -12,6 +12,7 @@ from semirobust.experiments.provenance import notes_on
 from semirobust.experiments.prune_job import PruneJob
 from semirobust.experiments.recipe import Recipe
 from semirobust.experiments.run_lock import claims_out
+from semirobust.experiments.started import names_settings
 from semirobust.experiments.subject import Subject, check_fits, check_out, check_split
 from semirobust.records.store import AnyRecord
 
@@ -19,6 +20,7 @@ __all__ = ["prune_fresh", "prune_part", "prune_subject"]
 
 
 @claims_out
+@names_settings
 def prune_fresh(
     recipe: Recipe,
     out: Path,
@@ -37,6 +39,7 @@ def prune_fresh(
 
 
 @claims_out
+@names_settings
 def prune_subject(
     subject: Subject,
     out: Path,

@@ -16,6 +16,7 @@ from semirobust.experiments.provenance import layer_entries, settings_record
 from semirobust.experiments.recover_job import RecoverJob
 from semirobust.experiments.recovered import smallest_prefix
 from semirobust.experiments.run_lock import claims_out
+from semirobust.experiments.started import names_settings, note_start
 from semirobust.experiments.subject import Subject, check_split
 from semirobust.procedures.harden import hardening
 from semirobust.records.schema import About
@@ -27,6 +28,7 @@ Part = Literal["references", "trials", "controls"]
 
 
 @claims_out
+@names_settings
 def recover_subject(
     robust: Subject,
     normal: Subject,
@@ -73,6 +75,7 @@ def recover_subject(
         recovery.suffix(job.layers)
         hardening(job.robust, job.images, recovery.method.of(size), recovery.training)
     prepare_folder(out, "recover")
+    note_start(out, recipe)
     begins("recover")
     parts = parts or ("references", "trials", *(("controls",) if recipe.recover.controls else ()))
     records: list[AnyRecord] = [

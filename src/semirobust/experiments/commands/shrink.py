@@ -21,6 +21,7 @@ from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.loggers import make_loggers
 from semirobust.experiments.provenance import data_notes, origin_of, settings_record
 from semirobust.experiments.run_lock import claims_out
+from semirobust.experiments.started import names_settings, note_start
 from semirobust.experiments.subject import Subject, check_out, check_split
 from semirobust.layers.quiet import quiet
 from semirobust.pruning.channels import listed
@@ -36,6 +37,7 @@ _BEFORE, _CUT, _AFTER = "before", "channels removed", "trained again"
 
 
 @claims_out
+@names_settings
 def shrink_subject(
     subject: Subject, out: Path, *, devices: build.Devices = build.Devices(), progress: Progress = silent
 ) -> list[AnyRecord]:
@@ -69,6 +71,7 @@ def shrink_subject(
     small = channels(before, images, training.attack, seed=seed / "channels", on_kept=kept.update)
     _check_returns(subject, small, test)
     prepare_folder(out, "prune")
+    note_start(out, recipe)
     cut = copy.deepcopy(small)
     trained = training(
         small,

@@ -15,6 +15,7 @@ from semirobust.experiments.model_spec import at_its_size, fresh_spec, has_own_w
 from semirobust.experiments.provenance import data_notes, layer_entries, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe
 from semirobust.experiments.run_lock import claims_out
+from semirobust.experiments.started import names_settings, note_start
 from semirobust.experiments.subject import check_fits
 from semirobust.layers.map import layer_map
 from semirobust.models.checkpoint import save_model
@@ -26,6 +27,7 @@ __all__ = ["train"]
 
 
 @claims_out
+@names_settings
 def train(
     recipe: Recipe,
     out: Path,
@@ -56,6 +58,7 @@ def train(
     inputs = inputs.fitting(model)
     images, held_out = inputs.train, inputs.held_out
     prepare_folder(out, "train")
+    note_start(out, recipe)
     begins("train")
     trained = settings.training(
         model,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from semirobust.core.errors import InputError
+from semirobust.core.links import given_folder
 from semirobust.core.progress import Progress
 from semirobust.core.text import slug
 from semirobust.experiments.build import Devices
@@ -57,7 +58,7 @@ class Typed:
 def harden_parts(typed: Typed, subject: Subject, out: Path, seeds: int, devices: Devices) -> list[Part]:
     """One for each seed: the method and its controls."""
     _check(subject, out, "harden", seeds)
-    key, out = _key(subject, "harden"), out.absolute()
+    key, out = _key(subject, "harden"), given_folder(out).absolute()
     return [
         Part(
             f"{out.name}, seed {number + 1}",
@@ -79,6 +80,7 @@ def prune_parts(
     typed: Typed, subject: Subject | None, recipe: Recipe, out: Path, seeds: int, devices: Devices
 ) -> list[Part]:
     """One for each arm of each seed: all its levels; from fresh weights without ``subject``."""
+    out = given_folder(out).absolute()
     if subject is not None:
         _check(subject, out, "prune", seeds)
     prepare_folder(out, "prune")
@@ -87,7 +89,7 @@ def prune_parts(
         if subject is None
         else _key(subject, "prune", "evaluate")
     )
-    out, fresh = out.absolute(), subject is None
+    fresh = subject is None
     return [
         Part(
             f"{arm}, seed {number + 1}",
@@ -122,7 +124,7 @@ def recover_parts(robust: Typed, normal: Typed, subject: Subject, out: Path, dev
         raise InputError(
             "launcher: expected sizes of the suffix with it; layers=auto tries one after the other"
         )
-    key, out = _key(subject, "recover"), out.absolute()
+    key, out = _key(subject, "recover"), given_folder(out).absolute()
     return [
         Part(
             f"suffix {size}, trial {number + 1}",
@@ -147,7 +149,7 @@ def _check(subject: Subject, out: Path, command: str, seeds: int) -> None:
         raise InputError(f"seeds: expected at least 1, got {seeds}")
     check_out(subject, out, command)
     check_split(subject)
-    prepare_folder(out, command)
+    prepare_folder(given_folder(out), command)
 
 
 def _key(subject: Subject, *sections: str) -> str:

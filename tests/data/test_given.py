@@ -117,7 +117,19 @@ class Stream(IterableDataset):
         (3, "map-style Dataset, got int"),
         (None, "map-style"),
     ],
-    ids=str,
+    ids=[
+        "both splits",
+        "an array without labels",
+        "a tensor without labels",
+        "a name",
+        "a loader of a part",
+        "a loader of a stream",
+        "a stream",
+        "a mapping of splits",
+        "pixels below 0",
+        "a number",
+        "nothing",
+    ],
 )
 def test_what_is_not_taken_is_refused_with_how(data, said):
     with pytest.raises(sr.InputError, match=said):

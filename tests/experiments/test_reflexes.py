@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import click
 import pytest
 from click.testing import CliRunner
 
@@ -49,3 +50,10 @@ def test_families_are_listed_with_their_names(run):
     assert "autoattack" in text
     _, error = run("list", "attack", code=2)
     assert "expected one of" in error and "attacks" in error
+
+
+def test_a_command_knows_its_short_flag_whoever_asks_first():
+    """Click keeps the flag of the first look, which may be without the program, as when pages are drawn."""
+    command = app.get_command(None, "report")
+    click.Context(command, info_name="report").get_help()
+    assert "--out" in CliRunner().invoke(app, ["report", "-h"]).stdout

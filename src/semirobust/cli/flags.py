@@ -180,7 +180,9 @@ def command(
         function(**values)
 
     title = function.__name__.rstrip("_")
-    return _Command(title, callback=call, params=parameters, help=function.__doc__)
+    # Of its own, since a command that is first used without the program would never know -h.
+    names = {"help_option_names": ["-h", "--help"]}
+    return _Command(title, callback=call, params=parameters, help=function.__doc__, context_settings=names)
 
 
 def _references(typed: Any) -> Iterator[str]:

@@ -50,6 +50,7 @@ def next_steps(
     *,
     training: int,
     layers: Sequence[int] | None = (),
+    folder: str = "FOLDER",
 ) -> tuple[str, ...]:
     """What to do next, with what it is expected to cost.
 
@@ -58,6 +59,7 @@ def next_steps(
         plan: whose pace is that of the network.
         training: how many training images there are; 0 where that is not known.
         layers: the most critical ones; None where the network shows no layers.
+        folder: the run that the network is in.
     """
     steps = [f"look at {check.name} first: {check.text}" for check in checks if not check.passed]
     if plan.why:
@@ -72,12 +74,13 @@ def next_steps(
     if accuracies[-1].value.low <= 1 / plan.outputs:
         steps.append(
             f"train it adversarially, since methods that tune few layers expect that: {with_} take {cost} at"
-            " the pace of this machine (semirobust harden --method adversarial)"
+            f" the pace of this machine (semirobust harden --from {folder} --method adversarial"
+            " --out hardened)"
         )
     else:
         which = f" (here {', '.join(map(str, layers))})" if layers else ""
         steps.append(
             f"tune the most critical layers{which} alone: {with_} take at most {cost} at the pace of this"
-            " machine (semirobust harden --method clat --controls)"
+            f" machine (semirobust harden --from {folder} --method clat --controls --out hardened)"
         )
     return tuple(steps)

@@ -115,7 +115,9 @@ def audit_subject(
     layers = _layers(_of(records, recipe, "profile"))
     said = verdict(accuracies, checks, plan.outputs)
     top = list(layers)[:3] or None
-    steps = next_steps(accuracies, checks, plan, training=len(subject.inputs.train), layers=top)
+    steps = next_steps(
+        accuracies, checks, plan, training=len(subject.inputs.train), layers=top, folder=str(out)
+    )
     at = origin_of(recipe, "evaluate", "profile")
     good = accuracies[-1].value.low > 1 / plan.outputs
     findings = [Finding(topic=Topic.AUDIT, text=said, level="note" if good else "warning", origin=at)]

@@ -121,6 +121,10 @@ class FixedFlag(click.Option):
 
 
 class _Command(click.Command):
+    def get_help_option_names(self, ctx: click.Context) -> list[str]:
+        """Its own, since one that is first looked at without the program would never know ``-h``."""
+        return ["-h", "--help"]
+
     def get_help(self, ctx: click.Context) -> str:
         return in_reach(super().get_help(ctx))
 
@@ -180,9 +184,7 @@ def command(
         function(**values)
 
     title = function.__name__.rstrip("_")
-    # Of its own, since a command that is first used without the program would never know -h.
-    names = {"help_option_names": ["-h", "--help"]}
-    return _Command(title, callback=call, params=parameters, help=function.__doc__, context_settings=names)
+    return _Command(title, callback=call, params=parameters, help=function.__doc__)
 
 
 def _references(typed: Any) -> Iterator[str]:

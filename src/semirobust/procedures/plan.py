@@ -96,7 +96,8 @@ def plan_audit(
             break
     why = ""
     if strong is not tried[0]:
-        why = f"{tried[0][0]} on {wanted} images does not fit into {minutes:g} minute{'s' * (minutes != 1)}; with more it is taken"
+        time = f"{minutes:g} minute{'s' * (minutes != 1)}"
+        why = f"{tried[0][0]} on {wanted} images does not fit into {time}; with more it is taken"
     elif examples < min(available, MOST):
         why = f"with more minutes, more of the {available:,} test images are taken"
     rest = 1 - _QUICK - _STRONG - _PROFILE

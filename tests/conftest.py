@@ -9,13 +9,22 @@ import pytest
 import torch
 from torch import nn
 
+from semirobust.core.plugins import VARIABLE
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 _STATE = tempfile.TemporaryDirectory(prefix="semirobust-state-")
 os.environ["XDG_STATE_HOME"] = _STATE.name  # what is noted of the user's own code
+os.environ.pop("COLUMNS", None)  # pytest-xdist tells its workers a width, and lines would be broken there
 torch.set_num_threads(1)
 
 _BESIDE = Path(__file__).resolve().parents[2] / "shared" / "data"
 _DATA = Path(os.environ.get("SEMIROBUST_DATA") or _BESIDE).resolve()
+
+
+@pytest.fixture(autouse=True)
+def no_plugins(monkeypatch):
+    """What a test names as a plug-in is no plug-in of the next one, nor of the processes that it starts."""
+    monkeypatch.setenv(VARIABLE, "")
 
 
 @pytest.fixture

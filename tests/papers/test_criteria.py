@@ -71,7 +71,7 @@ def test_gains_and_choices_are_those_of_the_records(source):
     assert (
         "| 3, 3 | +7.0" in rows["the best layer in hindsight"] and "1.00" in rows["the gains of another seed"]
     )
-    assert "-1.00 (-1.00 to -1.00)" in agreement(source)
+    assert "-1.00 (2 seeds agree)" in agreement(source)
 
 
 def test_tables_without_records_are_left_out(source):

@@ -24,7 +24,7 @@ _SPOILT: dict[str, _Spoil] = {
     "too few labels": lambda x, y: (x, y[:2]),
     "negative labels": lambda x, y: (x, y - 1),
     "labels above the outputs": lambda x, y: (x, y + 9),
-    "a NumPy array in place of a tensor": lambda x, y: (x.numpy(), y),
+    "a list in place of a tensor": lambda x, y: (x.tolist(), y),
 }
 
 

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -10,7 +10,7 @@ import click
 
 from semirobust.cli.streams import in_reach
 from semirobust.core.errors import InputError
-from semirobust.core.plugins import allow, is_reference
+from semirobust.core.plugins import allow, references_in
 from semirobust.core.settings import Setting
 from semirobust.core.values import words
 
@@ -177,7 +177,7 @@ def command(
                 raise InputError(f"--{name.replace('_', '-')}: expected at most {_LARGEST:,}, got far more")
         if flags:
             values["changes"] = {**changes, **entries(values.pop("set_"))}
-            allow(_references(values["changes"]))
+            allow(references_in(values["changes"]))
             if values.pop(str(_PRINT.name)):
                 _print_settings(title, parameters, typed, values)
                 return
@@ -185,19 +185,6 @@ def command(
 
     title = function.__name__.rstrip("_")
     return _Command(title, callback=call, params=parameters, help=function.__doc__)
-
-
-def _references(typed: Any) -> Iterator[str]:
-    """The names ``package.module:Class`` among values that were typed, whose code may therefore run."""
-    if isinstance(typed, Mapping):
-        for key, value in typed.items():
-            yield from _references(key)
-            yield from _references(value)
-    elif isinstance(typed, list):
-        for value in typed:
-            yield from _references(value)
-    elif is_reference(typed):
-        yield typed
 
 
 def entries(texts: Sequence[str]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ import importlib.metadata
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -34,6 +34,7 @@ __all__ = [
     "load_named",
     "load_plugin",
     "object_at",
+    "references_in",
 ]
 
 VARIABLE = "SEMIROBUST_PLUGINS"
@@ -45,6 +46,19 @@ _REFERENCE = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 def is_reference(name: object) -> bool:
     """Whether a name is written as ``package.module:Class``."""
     return isinstance(name, str) and _REFERENCE.fullmatch(name) is not None
+
+
+def references_in(settings: Any) -> Iterator[str]:
+    """The names ``package.module:Class`` anywhere in tables and lists of settings."""
+    if isinstance(settings, Mapping):
+        for key, value in settings.items():
+            yield from references_in(key)
+            yield from references_in(value)
+    elif isinstance(settings, list):
+        for value in settings:
+            yield from references_in(value)
+    elif is_reference(settings):
+        yield settings
 
 
 def load_plugin(module: str) -> ModuleType:

@@ -8,12 +8,30 @@ from torch import Tensor
 
 from semirobust.core.interval import proportion_interval
 from semirobust.core.shown import AbstractResult
-from semirobust.core.table import Table
+from semirobust.core.table import Cell, Kind, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["Accuracy", "Proportion", "Summary", "drawn_accuracies", "not_decided"]
+__all__ = [
+    "VERDICT_COLUMNS",
+    "Accuracy",
+    "Proportion",
+    "Summary",
+    "drawn_accuracies",
+    "not_decided",
+    "verdict_cells",
+]
+
+VERDICT_COLUMNS: Mapping[str, Kind] = {
+    "accuracy": "share",
+    "low": "share",
+    "high": "share",
+    "correct": "count",
+    "examples": "count",
+    "undecided": "count",
+}
+"""What stands in a table of an accuracy under attack, by :func:`verdict_cells`."""
 
 
 class Proportion(float):
@@ -54,6 +72,11 @@ class Proportion(float):
         return f"{self:.1%} [{self.low:.1%}, {self.high:.1%}]"
 
 
+def verdict_cells(value: Proportion, undecided: int) -> tuple[Cell, ...]:
+    """The values under ``VERDICT_COLUMNS``."""
+    return (value, value.low, value.high, value.count, value.n, undecided)
+
+
 def not_decided(count: int, n: int) -> str:
     """What stands behind an accuracy that leaves ``count`` of ``n`` examples open; nothing where it is 0."""
     return f", {count / n:.1%} not decided" if count else ""
@@ -90,22 +113,14 @@ class Summary(AbstractResult, Mapping[str, Proportion]):
         return "\n".join([*rows, *(f"Note: {note}." for note in self._notes)])
 
     def table(self) -> Table:
-        rows = [
-            (name, value, value.low, value.high, value.count, value.n, self.undecided.get(name, 0))
-            for name, value in self.items()
-        ]
+        rows = [(name, *verdict_cells(value, self.undecided.get(name, 0))) for name, value in self.items()]
         shown = ", ".join(f"{name} {value:.1%}" for name, value in self.items())
         n = next(iter(self.values())).n
         return Table(
             f"{shown} of {n:,} examples",
             {
                 "attack": "text",
-                "accuracy": "share",
-                "low": "share",
-                "high": "share",
-                "correct": "count",
-                "examples": "count",
-                "undecided": "count",
+                **VERDICT_COLUMNS,
             },
             rows,
             notes=self._notes,

@@ -21,7 +21,7 @@ from semirobust.core.shown import AbstractResult
 from semirobust.core.table import Table
 from semirobust.evaluation.accuracy import evaluate
 from semirobust.evaluation.plausible import note_plausibility
-from semirobust.evaluation.proportion import Proportion, not_decided
+from semirobust.evaluation.proportion import VERDICT_COLUMNS, Proportion, not_decided, verdict_cells
 from semirobust.evaluation.separation import separation
 from semirobust.fast.policy import Fast
 
@@ -68,19 +68,14 @@ class Sweep(AbstractResult):
 
     def table(self) -> Table:
         curve = zip(self.epsilons, self.accuracies, self.left_open, strict=True)
-        rows = [(epsilon, a, a.low, a.high, a.count, a.n, left) for epsilon, a, left in curve]
+        rows = [(epsilon, *verdict_cells(a, left)) for epsilon, a, left in curve]
         first, *_, last = self.accuracies
         return Table(
             f"{first:.1%} clean, {last:.1%} at {self.norm} {self.epsilons[-1]:.4g}, of {first.n:,} examples"
             f" under {', '.join(self.attacks)}",
             {
                 "epsilon": "number",
-                "accuracy": "share",
-                "low": "share",
-                "high": "share",
-                "correct": "count",
-                "examples": "count",
-                "undecided": "count",
+                **VERDICT_COLUMNS,
             },
             rows,
             {"norm": self.norm, "attacks": ", ".join(self.attacks)},

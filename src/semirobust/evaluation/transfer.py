@@ -21,7 +21,7 @@ from semirobust.core.shown import AbstractResult
 from semirobust.core.table import Table
 from semirobust.evaluation.accuracy import evaluate
 from semirobust.evaluation.plausible import note_plausibility
-from semirobust.evaluation.proportion import Proportion, not_decided
+from semirobust.evaluation.proportion import VERDICT_COLUMNS, Proportion, not_decided, verdict_cells
 from semirobust.evaluation.runner import correct
 from semirobust.layers.quiet import device_of, quiet
 
@@ -86,21 +86,15 @@ class Transfer(AbstractResult):
     def table(self) -> Table:
         rows = []
         for source, target in self.correct:
-            a = self.accuracy(source, target)
-            open_ = self.left_open(source, target)
-            rows.append((source, target, a, a.low, a.high, a.count, a.n, open_))
+            cells = verdict_cells(self.accuracy(source, target), self.left_open(source, target))
+            rows.append((source, target, *cells))
         clean = ", ".join(f"{name} {float(right.float().mean()):.1%}" for name, right in self.clean.items())
         return Table(
             f"{len(self.names)} models on examples that {self.attack} made for each of them; clean {clean}",
             {
                 "source": "text",
                 "target": "text",
-                "accuracy": "share",
-                "low": "share",
-                "high": "share",
-                "correct": "count",
-                "examples": "count",
-                "undecided": "count",
+                **VERDICT_COLUMNS,
             },
             rows,
             {"attack": self.attack},

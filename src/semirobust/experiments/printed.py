@@ -2,12 +2,12 @@
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from semirobust.core.links import given_folder
-from semirobust.core.plugins import is_reference
+from semirobust.core.plugins import references_in
 from semirobust.core.text import printable, unicode_only
 from semirobust.experiments.folder import is_run, read_run
 from semirobust.experiments.recipe import Recipe, read_recipe
@@ -64,23 +64,10 @@ def printed_settings(
         if value is None and _default(section, key) is not None
     ]
     said += [word for key in nothing for word in ("--set", f"{key}=null")]
-    modules = {reference.partition(":")[0] for reference in _references(plain)}
+    modules = {reference.partition(":")[0] for reference in references_in(plain)}
     said += [word for module in sorted(modules) for word in ("--plugin", module)]
     line = " ".join(map(shlex.quote, ["semirobust", command, "--recipe", "THIS-FILE", *said]))
     return f"# {printable(line)}\n{as_toml(plain)}"
-
-
-def _references(value: Any) -> Iterator[str]:
-    """The names ``package.module:Class`` in settings: whoever gives the recipe names their modules again."""
-    if isinstance(value, Mapping):
-        for key, each in value.items():
-            yield from _references(key)
-            yield from _references(each)
-    elif isinstance(value, list):
-        for each in value:
-            yield from _references(each)
-    elif is_reference(value):
-        yield value
 
 
 def _default(section: str, key: str) -> Any:

@@ -11,7 +11,7 @@ from semirobust.core.seed import as_seed
 from semirobust.data.base.images import Images
 from semirobust.testing.base.check import require
 
-__all__ = ["SmallResidual", "examples", "network", "small_images", "untouched"]
+__all__ = ["SmallResidual", "examples", "fingerprint", "network", "small_images", "untouched"]
 
 
 class SmallResidual(nn.Module):
@@ -82,13 +82,14 @@ def untouched(model: nn.Module) -> Iterator[None]:
     """
     for parameter in model.parameters():
         parameter.grad = torch.full_like(parameter, 0.5)
-    before, state = _fingerprint(model), torch.get_rng_state()
+    before, state = fingerprint(model), torch.get_rng_state()
     yield
-    require(_fingerprint(model) == before, "the model is not as it was: weights, modes, gradients or hooks")
+    require(fingerprint(model) == before, "the model is not as it was: weights, modes, gradients or hooks")
     require(torch.equal(torch.get_rng_state(), state), "the global random state has moved")
 
 
-def _fingerprint(model: nn.Module) -> str:
+def fingerprint(model: nn.Module) -> str:
+    """A hash of everything that measuring must leave alone."""
     digest = hashlib.sha256()
     for name, tensor in model.state_dict(keep_vars=True).items():
         grad = None if tensor.grad is None else tensor.grad.numpy().tobytes()

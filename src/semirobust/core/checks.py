@@ -15,6 +15,7 @@ __all__ = [
     "PIXEL_TOLERANCE",
     "cannot_run",
     "check_counts",
+    "check_device",
     "check_dtype",
     "check_examples",
     "check_floating",
@@ -138,6 +139,21 @@ def check_dtype(model: nn.Module, x: Tensor, name: str = "x") -> None:
         )
 
 
+def check_device(model: nn.Module, x: Tensor, y: Tensor | None = None, name: str = "x") -> None:
+    """``x`` lies where weights of the model do, and ``y`` where ``x`` does: nothing is moved unasked."""
+    places = {str(t.device) for t in (*model.parameters(), *model.buffers()) if t.device.type != "meta"}
+    if places and str(x.device) not in places:
+        raise InputError(
+            f"{name}: expected a tensor on {' or '.join(sorted(places))} as the model is, got one on"
+            f" {x.device}; give {name}.to({min(places)!r}), or bring the model there by"
+            f" model.to({str(x.device)!r})"
+        )
+    if y is not None and y.device != x.device:
+        raise InputError(
+            f"y: expected labels on {x.device} as {name} is, got some on {y.device}; give y.to({name}.device)"
+        )
+
+
 def dtype_of(model: nn.Module, default: torch.dtype = torch.float32) -> torch.dtype:
     """The dtype of the model's first floating-point parameter; ``default`` where it has none."""
     return next((p.dtype for p in model.parameters() if p.is_floating_point()), default)
@@ -227,10 +243,11 @@ def probe(model: nn.Module, x: Tensor, y: Tensor) -> None:
     """Run the model on one example and check its logits and all labels, before anything long starts.
 
     Raises:
-        InputError: another dtype, a model that cannot run on such an example alone or gives no logits, or
-            labels without a logit.
+        InputError: another dtype or device, a model that cannot run on such an example alone or gives no
+            logits, or labels without a logit.
     """
     check_dtype(model, x)
+    check_device(model, x, y)
     try:
         with torch.no_grad():
             logits = logits_of(model(x[:1].clone()))

@@ -1,0 +1,1 @@
+"""What is true on a device that is not the CPU, shown without one."""

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils import backend_registration
+from torch.utils._mode_utils import no_dispatch
 
 __all__ = ["NAME", "Counts", "SimulatedTensor", "counting", "simulated", "to_host"]
 
@@ -302,6 +303,9 @@ def _run(func: Any, args: Any, kwargs: Any) -> Any:
         return result
     known = {id(tensor.raw): tensor for tensor in given if isinstance(tensor, SimulatedTensor)}
     known |= {id(tensor): tensor for tensor in given if not isinstance(tensor, SimulatedTensor)}
+    if torch.Tag.inplace_view in func.tags and name != "aten::resize_":
+        with no_dispatch():  # to the shape of the tensor itself, beside that of what it holds
+            func(*args, **kwargs)
     for tensor in known.values():
         same = not isinstance(tensor, SimulatedTensor) or tensor.shape == tensor.raw.shape
         assert same, f"{func} changes a shape in place, which is not simulated"

@@ -88,11 +88,11 @@ class InfoNCE(AbstractSketched):
         g, h = (_weights(side.shape[1], self.hidden, generator, side.device) for side in (x, y))
         optimiser = torch.optim.AdamW([*g, *h], self.learning_rate, weight_decay=1e-2)
         size = min(self.batch, len(x))
-        for _ in range(self.steps):
-            rows = torch.randperm(len(x), generator=generator)[:size].to(x.device)
-            loss = F.cross_entropy(
-                _output(x[rows], g) @ _output(y[rows], h).T, torch.arange(size, device=x.device)
-            )
+        # Drawn on the host and brought to the device in one piece: copying each step's would wait each time.
+        drawn = [torch.randperm(len(x), generator=generator)[:size] for _ in range(self.steps)]
+        own = torch.arange(size, device=x.device)
+        for rows in torch.stack(drawn).to(x.device):
+            loss = F.cross_entropy(_output(x[rows], g) @ _output(y[rows], h).T, own)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()

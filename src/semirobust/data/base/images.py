@@ -76,8 +76,8 @@ class Images:
 
     def batch(self, rows: Tensor, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """The images ``rows`` as floats (n, K, H, W) in [0, 1] and their labels (n,), on ``device``."""
-        rows = rows.to(self.y.device)
-        x, y = self.pixels[rows].to(device), self.y[rows].to(device)
+        at = rows.to(self.pixels.device) if isinstance(self.pixels, Tensor) else rows
+        x, y = self.pixels[at].to(device), self.y[rows.to(self.y.device)].to(device)
         full = torch.promote_types(self.dtype, torch.float32)  # half precision rounds once, at the end
         x = x.to(full).div_(255) if x.dtype == torch.uint8 else x.to(full)
         return x.to(self.dtype), y
@@ -93,7 +93,7 @@ class Images:
         """
         if device.type == "cpu" or not isinstance(self.pixels, Tensor):
             return self
-        return replace(self, pixels=self.pixels.to(device))
+        return replace(self, pixels=self.pixels.to(device), y=self.y.to(device))
 
     def all(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """All images and labels as one batch."""

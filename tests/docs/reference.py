@@ -70,7 +70,8 @@ def returned(value: Any) -> list[type]:
     called = value.__call__ if isinstance(value, type) else value
     if isinstance(called, types.MethodWrapperType | types.WrapperDescriptorType):
         return []
-    return list(_classes(typing.get_type_hints(called).get("return")))
+    late = {"Fabric": Any}  # imported when it is used
+    return list(_classes(typing.get_type_hints(called, localns=late).get("return")))
 
 
 def _own(cls: type) -> list[str]:

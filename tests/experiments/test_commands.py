@@ -415,6 +415,18 @@ def test_evaluating_imports_no_more_than_it_needs():
     assert not unneeded & set(done.stdout.split()) and "torch" in done.stdout.split()
 
 
+def test_lightning_is_imported_only_to_train():
+    """It brings the compiler of PyTorch with it, which takes as long again."""
+    code = "import importlib, sys, semirobust; semirobust.harden, semirobust.Training\n"
+    code += "from semirobust.cli.app import COMMANDS\n"
+    code += "[importlib.import_module(f'semirobust.cli.commands.{name}') for name in COMMANDS]; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    assert (
+        not {"lightning_fabric", "torch._dynamo"} & set(done.stdout.split())
+        and "torch" in done.stdout.split()
+    )
+
+
 def test_the_demo_in_small(tmp_path):
     from semirobust.experiments.commands.demo import demo
 

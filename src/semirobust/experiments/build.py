@@ -4,10 +4,9 @@ import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.loggers.logger import Logger
 from torch import nn
 
 from semirobust.core.errors import InputError
@@ -18,6 +17,10 @@ from semirobust.records.store import AnyRecord
 from semirobust.training.state import EpochLog
 from semirobust.training.training import Trained
 from semirobust.training.validation import ValidationScores
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from lightning_fabric.loggers.logger import Logger
 
 __all__ = [
     "Devices",
@@ -43,12 +46,14 @@ class Devices:
     nodes: int = 1
 
 
-def make_fabric(where: Devices, precision: str, loggers: Sequence[Logger] = ()) -> Fabric:
+def make_fabric(where: Devices, precision: str, loggers: "Sequence[Logger]" = ()) -> "Fabric":
     """A Lightning Fabric for these devices, whose loggers get the numbers of every epoch.
 
     Raises:
         InputError: Lightning does not know the device or the precision, or there is none of it.
     """
+    from lightning_fabric import Fabric
+
     strategy = "ddp" if where.devices * where.nodes > 1 else "auto"
     try:
         return Fabric(
@@ -65,7 +70,7 @@ def make_fabric(where: Devices, precision: str, loggers: Sequence[Logger] = ()) 
         ) from None
 
 
-def launch(fabric: Fabric) -> None:
+def launch(fabric: "Fabric") -> None:
     """Start the other processes of a run, and meet them.
 
     Raises:

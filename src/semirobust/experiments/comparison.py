@@ -4,8 +4,8 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lightning_fabric import Fabric
 from torch import nn
 
 from semirobust.attacks import AbstractAttack
@@ -28,6 +28,9 @@ from semirobust.records.schema import About, Finding, Origin, Topic
 from semirobust.records.store import AnyRecord
 from semirobust.training.trainable import Replayed
 from semirobust.training.training import Trained, Training, Validate
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 __all__ = [
     "Arm",
@@ -77,7 +80,7 @@ class Budget:
     validation_images: int
     test: Images = field(repr=False)
     attacks: Sequence[AbstractAttack]
-    fabric: Fabric | None = field(default=None, repr=False)
+    fabric: "Fabric | None" = field(default=None, repr=False)
     note: str = ""
 
     @property
@@ -114,7 +117,7 @@ class Trial:
     seeds: int = 1
 
 
-def budget_of(recipe: Recipe, inputs: Inputs | None = None, fabric: Fabric | None = None) -> Budget:
+def budget_of(recipe: Recipe, inputs: Inputs | None = None, fabric: "Fabric | None" = None) -> Budget:
     """What the section ``harden`` of a recipe gives to every arm."""
     inputs = inputs or Inputs.of(recipe)
     settings, note = recipe.harden, inputs.splits.note

@@ -4,9 +4,8 @@ import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
@@ -39,6 +38,9 @@ from semirobust.records.store import AnyRecord, read_records, write_records
 from semirobust.training.training import Training
 from semirobust.training.validation import as_scores
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 __all__ = ["PruneJob"]
 
 
@@ -55,7 +57,7 @@ class PruneJob:
     held_out: Images = field(repr=False)
     test: Images = field(repr=False)
     training: Training
-    fabric: Fabric = field(repr=False)
+    fabric: "Fabric" = field(repr=False)
     out: Path
     at: Origin
     notes: list[Finding]

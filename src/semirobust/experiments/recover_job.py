@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -41,6 +40,9 @@ from semirobust.records.schema import About, Number, Origin, Quantity
 from semirobust.records.store import AnyRecord
 from semirobust.training.validation import Validate, ValidationScores
 
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
 __all__ = ["RecoverJob"]
 
 _BATCH = 256
@@ -59,7 +61,7 @@ class RecoverJob:
     test: Images
     attack: AbstractAttack
     attacks: Sequence[AbstractAttack]
-    fabric: Fabric
+    fabric: "Fabric"
     at: Origin
     out: Path
     progress: Progress
@@ -69,7 +71,7 @@ class RecoverJob:
 
     @classmethod
     def of(
-        cls, robust: Subject, normal: Subject, recipe: Recipe, fabric: Fabric, out: Path, progress: Progress
+        cls, robust: Subject, normal: Subject, recipe: Recipe, fabric: "Fabric", out: Path, progress: Progress
     ) -> "RecoverJob":
         inputs, settings = robust.inputs, recipe.recover
         images, held_out = inputs.train, inputs.held_out

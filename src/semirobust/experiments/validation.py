@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from semirobust.attacks import AbstractAttack
@@ -19,6 +19,9 @@ from semirobust.layers.quiet import device_of
 from semirobust.layers.scores import ScoreName
 from semirobust.measures import MEASURES, AbstractLayerMeasure, MeasureContext
 from semirobust.training.validation import Validate, ValidationScores
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 __all__ = ["Validation"]
 
@@ -53,7 +56,7 @@ class Validation:
         return attack
 
     def on(
-        self, images: Images, training: AbstractAttack | None, fabric: Fabric | None = None
+        self, images: Images, training: AbstractAttack | None, fabric: "Fabric | None" = None
     ) -> Validate | None:
         """The validation on the first of the held-out ``images``; None where there are none.
 

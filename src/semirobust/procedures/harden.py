@@ -3,10 +3,9 @@
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from semirobust.attacks import AbstractAttack
@@ -24,6 +23,9 @@ from semirobust.threats import AbstractBall
 from semirobust.training.callbacks import Listener
 from semirobust.training.state import snapshot
 from semirobust.training.training import Trained, Training, Validate
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 __all__ = ["carry_out", "harden", "hardening", "planned"]
 
@@ -102,7 +104,7 @@ def harden(
     learning_rate: float = 0.01,
     seed: int | Seed = 0,
     validate: Validate | None = None,
-    fabric: Fabric | None = None,
+    fabric: "Fabric | None" = None,
     callbacks: Sequence[Listener] = (),
     **options: Any,
 ) -> Trained:

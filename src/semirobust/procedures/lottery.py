@@ -4,10 +4,9 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from semirobust.core.checks import check_counts, probe
@@ -30,6 +29,9 @@ from semirobust.training.callbacks import Listener
 from semirobust.training.state import EpochLog, TrainState, digest, snapshot
 from semirobust.training.state_file import delete_state
 from semirobust.training.training import Training, Validate
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 __all__ = ["Level", "Lottery", "Rewind", "read_level"]
 
@@ -105,7 +107,7 @@ class Lottery:
         seed: int | Seed = 0,
         validate: Validate | None = None,
         fresh: Callable[[Seed], nn.Module] | None = None,
-        fabric: Fabric | None = None,
+        fabric: "Fabric | None" = None,
         folder: Path | None = None,
         key: str = "",
         on_level: Callable[[Level], None] | None = None,
@@ -237,7 +239,7 @@ class _Run:
         masks: Masks,
         start: Mapping[str, Tensor],
         validate: Validate | None,
-        fabric: Fabric | None,
+        fabric: "Fabric | None",
         progress: Progress,
     ) -> Level:
         load_state(self.model, start)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from semirobust.core.classifiers import on_classifiers
@@ -31,6 +30,7 @@ from semirobust.training.training import Trained, Training, Validate
 from semirobust.training.validation import ValidationScores, as_scores
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
     from matplotlib.figure import Figure
 
 __all__ = ["RHO", "Recovered", "Recovery", "Trial"]
@@ -197,7 +197,7 @@ class Recovery:
         *,
         seed: int | Seed = 0,
         reference: ValidationScores | None = None,
-        fabric: Fabric | None = None,
+        fabric: "Fabric | None" = None,
         folder: Path | None = None,
         key: str = "",
         callbacks: Sequence[Listener] = (),

@@ -5,10 +5,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from lightning_fabric import Fabric
-from lightning_fabric.loggers.logger import Logger
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from semirobust.core.errors import InputError
 from semirobust.core.text import first_line
@@ -16,6 +13,9 @@ from semirobust.training.run import Run
 from semirobust.training.state import EpochLog
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from lightning_fabric.loggers.logger import Logger
+
     from semirobust.training.training import Trained
 
 __all__ = ["Audience", "Callback", "Listener", "values_of"]
@@ -48,8 +48,17 @@ class Callback:
         """After the last epoch, also of a training that stopped early."""
 
 
-Listener = Callback | Logger | Callable[[EpochLog], Any]
+Listener: TypeAlias = "Callback | Logger | Callable[[EpochLog], Any]"
 """A callback, a logger of Lightning, or a function of the log of each epoch such as ``print``."""
+
+
+def _is_logger(listener: object) -> bool:
+    """Whether it is one of Lightning, which is imported with the first training and takes as long as
+    PyTorch.
+    """
+    from lightning_fabric.loggers.logger import Logger
+
+    return isinstance(listener, Logger)
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class Audience:
     """
 
     listeners: Sequence[Any]
-    fabric: Fabric
+    fabric: "Fabric"
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -71,7 +80,7 @@ class Audience:
             raise InputError(f"callbacks: expected a list such as [print], got {self.listeners!r}")
         for each in self.listeners:
             if isinstance(each, type) or not (callable(each) or any(hasattr(each, m) for m in _METHODS)):
-                if isinstance(each, Logger):
+                if _is_logger(each):
                     continue
                 raise InputError(
                     "callbacks: expected objects with on_epoch_end(log), functions of a log, or loggers of"
@@ -85,14 +94,14 @@ class Audience:
         """
         if self.fabric.is_global_zero:
             for logger in (*self.fabric.loggers, *self.listeners):
-                if isinstance(logger, Logger) and getattr(logger, "whole", False):
+                if _is_logger(logger) and getattr(logger, "whole", False):
                     for log in run.state.logs:
                         logger.log_metrics(values_of(log, self.name), log.epoch)
         return self._told("on_train_start", run)
 
     def epoch(self, log: EpochLog) -> str:
         """Tell of an epoch; gives why it was the last, else nothing."""
-        loggers = [each for each in self.listeners if isinstance(each, Logger)]
+        loggers = [each for each in self.listeners if _is_logger(each)]
         if self.fabric.is_global_zero:
             values = values_of(log, self.name)
             for logger in (*self.fabric.loggers, *loggers):
@@ -103,7 +112,7 @@ class Audience:
         """Tell that it is over; gives what failed, else nothing."""
         if self.fabric.is_global_zero:
             for each in (*self.fabric.loggers, *self.listeners):
-                if isinstance(each, Logger):
+                if _is_logger(each):
                     each.save()
         return self._told("on_train_end", trained)
 
@@ -115,7 +124,7 @@ class Audience:
         return str(self.fabric.broadcast(said)) if self.fabric.world_size > 1 else said
 
     def _tell(self, listener: Any, method: str, what: Any) -> str:
-        if isinstance(listener, Logger):
+        if _is_logger(listener):
             return ""
         call = getattr(listener, method, None)
         if call is None and method == "on_epoch_end" and not any(hasattr(listener, m) for m in _METHODS):

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from semirobust.attacks.base.attack import AbstractBallAttack
@@ -38,6 +37,8 @@ from semirobust.training.step import take_step
 from semirobust.training.validation import Validate, ValidationScores, as_scores
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from semirobust.training.training import Training
 
 __all__ = ["Callbacks", "begin", "resume", "run_epoch", "tensors"]
@@ -63,7 +64,7 @@ class Callbacks:
 
 
 def begin(
-    training: "Training", model: nn.Module, images: Images, seed: Seed, fabric: Fabric, code: str = ""
+    training: "Training", model: nn.Module, images: Images, seed: Seed, fabric: "Fabric", code: str = ""
 ) -> Run:
     """A new run, with the state of every hook; ``code`` is the hash of the user's own that it runs."""
     _check_precision(fabric)
@@ -102,7 +103,7 @@ def begin(
     return run
 
 
-def _check_precision(fabric: Fabric) -> None:
+def _check_precision(fabric: "Fabric") -> None:
     """Raises ``InputError`` for a precision whose gradients are scaled, or which needs another network:
     steps, norms of gradients and weight perturbations would be of the wrong size without a word.
     """

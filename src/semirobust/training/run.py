@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from semirobust.augment import AbstractAugmentation
@@ -19,6 +18,8 @@ from semirobust.training.hooks.base.hook import AbstractHookState
 from semirobust.training.state import TrainState
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from semirobust.training.training import Training
 
 __all__ = ["Batch", "Move", "Run"]
@@ -74,7 +75,7 @@ class Run:
     layers: LayerMap
     images: Images
     seed: Seed
-    fabric: Fabric
+    fabric: "Fabric"
     augment: AbstractAugmentation | None
     steps: int
     fast: FastFollower

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
@@ -47,6 +46,7 @@ from semirobust.training.trainable import AbstractTrainable, All
 from semirobust.training.validation import Validate
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
     from matplotlib.figure import Figure
 
 __all__ = ["Trained", "Training", "Validate"]
@@ -171,7 +171,7 @@ class Training:
         *,
         seed: int | Seed = 0,
         validate: Validate | None = None,
-        fabric: Fabric | None = None,
+        fabric: "Fabric | None" = None,
         state_file: Path | None = None,
         save_every: float = 600.0,
         key: str = "",
@@ -275,7 +275,7 @@ def _changed(logs: Sequence[EpochLog]) -> tuple[str, ...]:
     return (f"this run was {said}",) if said else ()
 
 
-def _devices(model: nn.Module, fabric: Fabric | None) -> Fabric:
+def _devices(model: nn.Module, fabric: "Fabric | None") -> "Fabric":
     """The fabric, or one process where the model is; that a fabric moves a model is noted."""
     if fabric is None:
         return _where_it_is(model)
@@ -285,8 +285,10 @@ def _devices(model: nn.Module, fabric: Fabric | None) -> Fabric:
     return fabric
 
 
-def _where_it_is(model: nn.Module) -> Fabric:
+def _where_it_is(model: nn.Module) -> "Fabric":
     """One process on the device of the model."""
+    from lightning_fabric import Fabric
+
     device = device_of(model, torch.device("cpu"))
     found = sorted({str(tensor.device) for tensor in (*model.parameters(), *model.buffers())})
     if len(found) > 1:

@@ -70,7 +70,7 @@ def returned(value: Any) -> list[type]:
     called = value.__call__ if isinstance(value, type) else value
     if isinstance(called, types.MethodWrapperType | types.WrapperDescriptorType):
         return []
-    late = {"Fabric": Any}  # imported when it is used
+    late = {"Fabric": Any, "Logger": Any}  # imported when it is used
     return list(_classes(typing.get_type_hints(called, localns=late).get("return")))
 
 

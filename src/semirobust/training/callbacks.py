@@ -5,7 +5,7 @@ import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from semirobust.core.errors import InputError
 from semirobust.core.text import first_line
@@ -48,7 +48,7 @@ class Callback:
         """After the last epoch, also of a training that stopped early."""
 
 
-Listener: TypeAlias = "Callback | Logger | Callable[[EpochLog], Any]"
+Listener: TypeAlias = Union[Callback, "Logger", Callable[[EpochLog], Any]]  # noqa: UP007
 """A callback, a logger of Lightning, or a function of the log of each epoch such as ``print``."""
 
 

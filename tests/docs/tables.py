@@ -4,6 +4,7 @@ import inspect
 import re
 from pathlib import Path
 
+from semirobust.cli.known import TABLE
 from semirobust.core.budget import BUDGET, Budget
 from semirobust.core.docstrings import meanings
 from semirobust.core.registry import Registry
@@ -12,6 +13,7 @@ from semirobust.experiments.families import FAMILIES, RECIPES, brief, members
 from semirobust.experiments.listing import shown
 from semirobust.experiments.recipe import SECTIONS
 from tests.docs import reference
+from tests.docs.known import render_known
 from tests.kinds import render_attempts, render_kinds
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -99,6 +101,7 @@ if __name__ == "__main__":
     KINDS.write_text(render_kinds())
     HOSTILE.write_text(render_attempts())
     LIMITS.write_text(render_limits())
+    TABLE.write_text(render_known())
     for path, text in reference.drawn().items():
         path.parent.mkdir(exist_ok=True)
         path.write_text(text)

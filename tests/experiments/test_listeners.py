@@ -269,7 +269,7 @@ def test_a_network_stays_on_its_device(monkeypatch):
             made.append(given)
             raise RuntimeError("no such device here\nmore")
 
-    monkeypatch.setattr(room, "Fabric", Recorded)
+    monkeypatch.setattr("lightning_fabric.Fabric", Recorded)
     monkeypatch.setattr(room, "device_of", lambda model, default: torch.device("cuda", 1))
     with pytest.raises(
         sr.InputError, match=r"it is on cuda:1, where Lightning cannot train \(no such device here\)"

@@ -286,6 +286,6 @@ def test_precisions_that_would_be_wrong_are_refused(precision, linear, images):
 @pytest.mark.parametrize(("device", "devices"), [("cuda:1", [1]), ("cuda", [0]), ("mps", [0]), ("cpu", 1)])
 def test_training_stays_where_the_network_is(device, devices, linear, monkeypatch):
     monkeypatch.setattr(training_room, "device_of", lambda model, default: torch.device(device))
-    monkeypatch.setattr(training_room, "Fabric", SimpleNamespace)
+    monkeypatch.setattr("lightning_fabric.Fabric", SimpleNamespace)
     found = training_room._where_it_is(linear)
     assert (found.accelerator, found.devices) == (torch.device(device).type, devices)

@@ -465,7 +465,7 @@ def test_training_stays_on_the_device_of_the_model(monkeypatch):
         asked.update(given)
         return Fabric(accelerator="cpu", devices=1)
 
-    monkeypatch.setattr(training_room, "Fabric", fabric)
+    monkeypatch.setattr("lightning_fabric.Fabric", fabric)
     monkeypatch.setattr(training_room, "device_of", lambda model, default: torch.device("cuda", 1))
     model = _made(Tiny)
     _trained(model, *_examples(model, 8))

@@ -51,6 +51,16 @@ class _Program(click.Group):
                 raise click.UsageError(f"{_PLUGIN}: expected the name of a module, such as mypackage.attacks")
         return super().parse_args(ctx, rest)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does it, once nothing is wrong that can be said without the command."""
+        if args[0] in COMMANDS:
+            from semirobust.cli.early import refuse_early
+
+            refuse_early(args[0], args[1:])
+        return super().resolve_command(ctx, args)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
 

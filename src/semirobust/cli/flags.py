@@ -29,6 +29,7 @@ __all__ = [
     "TARGET",
     "FixedFlag",
     "SettingFlag",
+    "as_typed",
     "command",
     "entries",
 ]
@@ -99,12 +100,7 @@ class SettingFlag(click.Option):
 
     def plain(self, value: Any) -> Any:
         """What was typed, as the recipe takes it: a list of what stands between commas where it is one."""
-        choices = [
-            str(each) for part in _parts(self.hint) if get_origin(part) is Literal for each in get_args(part)
-        ]
-        if not isinstance(value, str) or value in choices or not any(map(_is_list, _parts(self.hint))):
-            return value
-        return [part.strip() for part in value.split(",") if part.strip()]
+        return as_typed(self.hint, value)
 
 
 class FixedFlag(click.Option):
@@ -203,6 +199,15 @@ def entries(texts: Sequence[str]) -> dict[str, Any]:
         except (ValueError, RecursionError):  # also of a number with too many digits
             changes[key.strip()] = text
     return changes
+
+
+def as_typed(hint: Any, value: Any) -> Any:
+    """What was typed for a setting with this annotation, as a recipe takes it."""
+    parts = _parts(hint)
+    choices = [str(each) for part in parts if get_origin(part) is Literal for each in get_args(part)]
+    if not isinstance(value, str) or value in choices or not any(map(_is_list, parts)):
+        return value
+    return [part.strip() for part in value.split(",") if part.strip()]
 
 
 def _help(setting: Setting) -> str:

@@ -13,9 +13,9 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from semirobust.core.errors import InputError
-from semirobust.core.nearest import meant
 from semirobust.core.one_at_a_time import one_at_a_time
 from semirobust.core.plugins import entry_points, is_reference, load_named, object_at
+from semirobust.core.refusals import unknown_member, unknown_option
 from semirobust.core.settings import FAMILIES, Setting, build, settings_of
 from semirobust.core.text import first_line
 from semirobust.core.values import Misfit, checked
@@ -119,6 +119,11 @@ class Registry(Generic[T]):
         root = str(getattr(self._members[name], "__module__", "")).partition(".")[0]
         return "" if root == __name__.partition(".")[0] else root
 
+    def pattern_of(self, name: str) -> str:
+        """The regular expression of the names that the member displayed as ``name`` has; empty for one."""
+        self._load()
+        return self._patterns[name].pattern if name in self._patterns else ""
+
     def left_out(self, name: str) -> str:
         """What another package brings under the name of a member of this library; empty where none does."""
         self._load()
@@ -145,10 +150,7 @@ class Registry(Generic[T]):
             with_pattern = self._imported(point)
             if with_pattern is not None and (found := self._by_pattern(name)):
                 return found
-        raise InputError(
-            f"{self.family}: expected one of {', '.join(self.names())}; got {name!r}"
-            f"{meant(name, self.names())}"
-        )
+        raise InputError(unknown_member(self.family, name, self.names()))
 
     def _by_pattern(self, name: str) -> tuple[Callable[..., T], dict[str, int]] | None:
         for key, pattern in self._patterns.items():
@@ -181,11 +183,7 @@ class Registry(Generic[T]):
         except Misfit as error:
             if error.text:
                 raise InputError(f"{self.family} {name!r}, option {error.key!r}: {error.text}") from None
-            names = ", ".join(sorted(set(error.known))) or "none"
-            raise InputError(
-                f"{self.family} {name!r}: unknown option {error.key!r}; it has {names}"
-                f"{meant(error.key, error.known)}"
-            ) from None
+            raise InputError(unknown_option(self.family, name, error.key, error.known)) from None
 
     def options_of(self, name: str) -> tuple[Setting, ...]:
         """The options that :meth:`make` takes for a member, which may be none of a dataclass."""

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from semirobust.core.budget import BUDGET, check_nested
+from semirobust.core.dotted import put
 from semirobust.core.errors import InputError
 from semirobust.core.files import read_text
 from semirobust.core.links import given_file
 from semirobust.core.nearest import meant
+from semirobust.core.refusals import unknown_section, unknown_setting
 from semirobust.core.settings import build, plain, settings_of
 from semirobust.core.values import Misfit, as_json, checked
 from semirobust.experiments.sections import (
@@ -57,8 +59,7 @@ class Recipe:
         tree = dict(tree or {})
         for key in tree:
             if key not in ("seed", *SECTIONS):
-                known = ", ".join(_KEYS)
-                raise InputError(f"recipe: unknown option {key}; expected one of {known}{meant(key, _KEYS)}")
+                raise InputError(unknown_section(key, _KEYS))
         self._plain: dict[str, Any] = {"seed": _checked("seed", int, tree.get("seed", 0))}
         self.seed = self._plain["seed"]
         given: dict[str, Any] = {}
@@ -126,11 +127,7 @@ def _section(name: str, tree: Any, given: Mapping[str, Any]) -> tuple[dict[str, 
     except Misfit as error:
         if error.text:
             raise InputError(f"recipe: {name}.{error.key}: {error.text}") from None
-        known = ", ".join(error.known)
-        near = meant(error.key, error.known)
-        raise InputError(
-            f"recipe: unknown option {name}.{error.key}; expected one of {known}{near}"
-        ) from None
+        raise InputError(unknown_setting(name, error.key, error.known)) from None
     except InputError as error:
         key = str(error).partition(":")[0].partition(" ")[0].rstrip(",")
         where = f"{name}." if key in {s.name for s in settings_of(cls)} else f"{name}: "
@@ -167,7 +164,7 @@ def read_recipe(
         _merge(tree, content)
     for key, value in (changes or {}).items():
         if value is not None:
-            _put(tree, key, value)
+            put(tree, key, value)
     return Recipe(tree)
 
 
@@ -233,12 +230,3 @@ def _merge(tree: dict[str, Any], other: Mapping[str, Any]) -> None:
             _merge(tree[key], value)
         else:
             tree[key] = value
-
-
-def _put(tree: dict[str, Any], key: str, value: Any) -> None:
-    *path, last = key.split(".")
-    for part in path:
-        tree = tree.setdefault(part, {})
-        if not isinstance(tree, dict):
-            raise InputError(f"recipe: unknown option {key}")
-    tree[last] = value

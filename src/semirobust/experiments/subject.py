@@ -13,6 +13,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.links import given_file, given_folder
 from semirobust.core.nearest import meant
 from semirobust.core.outputs import logits_of, notes, noting
+from semirobust.core.refusals import no_weights
 from semirobust.core.tensor_files import read_tensors
 from semirobust.core.text import first_line
 from semirobust.data.base.images import Splits
@@ -179,10 +180,7 @@ def _as_it_comes(recipe: Recipe) -> Subject:
     if not from_zoo(name):
         known = name in MODELS.names() or "/" not in name
         more = meant(name, MODELS.names()) if known else f"; there is no folder {name}"
-        raise InputError(
-            f"checkpoint: expected the weights of {name} (--checkpoint FILE), or a run folder; got neither"
-            f"{more}"
-        )
+        raise InputError(no_weights(name, more))
     inputs = Inputs.of(recipe)
     own = has_own_weights(recipe.model)
     spec = spec_for(recipe.model, inputs.splits, own_outputs=own)

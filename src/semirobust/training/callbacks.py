@@ -48,7 +48,7 @@ class Callback:
         """After the last epoch, also of a training that stopped early."""
 
 
-Listener: TypeAlias = Union[Callback, "Logger", Callable[[EpochLog], Any]]  # noqa: UP007
+Listener: TypeAlias = Union[Callback, "Logger", Callable[[EpochLog], Any]]
 """A callback, a logger of Lightning, or a function of the log of each epoch such as ``print``."""
 
 

@@ -71,8 +71,10 @@ _RIVALS = {
     Pick("lora"): "LoRA, rank 8",
     Pick("suffix"): "PGD-AT of the last 4 layers",
     Pick("wise"): "PGD-AT continued, interpolated with the start",
-    Pick("twins"): "TWINS",
-    Pick("autolora"): "AutoLoRA, rank 8",
+    Pick("autolora-authors"): "AutoLoRA, rank 8",
+    Pick("twins-authors"): "TWINS",
+    Pick("autolora"): "our earlier form of AutoLoRA, rank 8",
+    Pick("twins"): "our earlier form of TWINS",
     Pick("clat", "autolora-clat"): "AutoLoRA, then CLAT as long again",
 }
 _AGAINST = {
@@ -86,8 +88,10 @@ _AGAINST = {
     Pick("rift"): "RiFT",
     Pick("lora"): "LoRA",
     Pick("suffix"): "PGD-AT of the last 4 layers",
-    Pick("twins"): "TWINS",
-    Pick("autolora"): "AutoLoRA",
+    Pick("autolora-authors"): "AutoLoRA",
+    Pick("twins-authors"): "TWINS",
+    Pick("autolora"): "our earlier form of AutoLoRA",
+    Pick("twins"): "our earlier form of TWINS",
     Pick("wise"): "PGD-AT continued, interpolated",
 }
 _ABLATIONS = {

@@ -60,6 +60,14 @@ _CRITERIA: Mapping[str, Mapping[str, Any]] = {
     "connectivity": {},
     "semirobustness": {"rounds": 2},
 }
+# Names of methods in the settings of units, where the library has another. Our forms of the first two were
+# run before they had names of their own.
+_METHODS = {
+    "twins": "twins-ours",
+    "autolora": "autolora-ours",
+    "twins-authors": "twins",
+    "autolora-authors": "autolora",
+}
 _MEASURED = 500  # images that layers are measured on
 _LAST = "last.safetensors"
 
@@ -151,7 +159,11 @@ def run_arms_of(
         unit, _, arm = after.partition("/")
         load_checkpoint(start, file_of(home / place / unit, arm))
     arms = [
-        Arm(name, METHODS.make(method, options), about=About(loss_weight=options.get("weight")))
+        Arm(
+            name,
+            METHODS.make(_METHODS.get(method, method), options),
+            about=About(loss_weight=options.get("weight")),
+        )
         for name, method, options in runs
     ]
     if control:

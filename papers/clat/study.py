@@ -215,8 +215,11 @@ class _Units:
     def _rivals(self) -> Iterator[Unit]:
         for name, options in _RIVALS.items():
             yield self._arms(name, "tables 1 and 2", [(name, name, options)])
+        for name in ("autolora-authors", "twins-authors"):  # the two of that name above are our earlier forms
+            yield self._arms(name, "tables 1 and 2", [(name, name, {})])
         after: Runs = [("clat", "clat", self._chosen())]
-        yield self._arms("autolora-clat", "tables 1 and 2", after, "autolora", after="autolora/autolora")
+        arm = "autolora-authors"
+        yield self._arms("autolora-clat", "tables 1 and 2", after, arm, after=f"{arm}/{arm}")
 
     def _index(self) -> Iterator[Unit]:
         yield self._unit("index", "tables 8, 10 and 13", run_index, "base")

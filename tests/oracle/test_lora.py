@@ -8,14 +8,12 @@ from torch import nn
 from torch.nn import functional as F
 
 import semirobust as sr
-from semirobust.adapters.low_rank import branch, low_rank, merged, on_branch, without_branch
+from semirobust.adapters.low_rank import low_rank, merged
 from semirobust.core.errors import InputError
 from semirobust.core.seed import as_seed
 from semirobust.fast.copy import Faster
 from semirobust.methods.base.layer_choice import LayerChoice
 from semirobust.methods.lora import LoRA
-from semirobust.objectives.autolora import AutoLoRA
-from semirobust.objectives.base.objective import Step
 from tests.helpers import SmallResidual
 
 
@@ -144,53 +142,3 @@ def test_what_lora_refuses():
     for method in (LoRA(rank=0), LoRA(scale=0.0), LoRA(choice=LayerChoice(every=2))):
         with pytest.raises(InputError):
             sr.harden(model, images, method, threat=sr.Linf(0.1), epochs=1)
-
-
-def test_the_branch_trains_on_clean_images_and_the_network_on_adversarial_ones():
-    """AutoLoRA against its loss written out, with the gradient of each part masked as its code does."""
-    torch.manual_seed(0)
-    model, x, y = SmallResidual().eval(), torch.rand(6, 3, 8, 8), torch.arange(6) % 3
-    x_adv = (x + 0.05 * torch.randn_like(x)).clamp(0, 1)
-    names, layers, keys = _names(model), sr.layer_map(model, x), list(model.state_dict())
-    before = model(x).detach()
-    with branch(model, names[:-1], 2, as_seed(0)):
-        for module in model.modules():
-            if hasattr(module, "up"):
-                nn.init.normal_(module.up, std=0.1)
-        torch.testing.assert_close(model(x), before)  # the branch is off
-        with on_branch(model):
-            nat = model(x)
-        assert not torch.allclose(nat, before, atol=1e-3)
-        model.zero_grad()
-        AutoLoRA(3.0).outer(Step(model, layers, x, y, (1,)), x_adv).backward()
-        found = {name: p.grad.clone() for name, p in model.named_parameters()}
-        plain = copy.deepcopy(model)
-        p = float((nat.argmax(1) == y).float().mean())
-        parts = {}
-        for part in ("nat", "adv"):  # the gradient of the whole loss through one of the two passes
-            plain.zero_grad()
-            with on_branch(plain):
-                clean = plain(x) if part == "nat" else nat.detach()
-            moved = plain(x_adv) if part == "adv" else model(x_adv).detach()
-            kl = (clean.softmax(1) * (clean.log_softmax(1) - moved.log_softmax(1))).sum(1).mean()
-            ((1 - p) * F.cross_entropy(clean, y) + p * F.cross_entropy(moved, y) + 3.0 * p * kl).backward()
-            parts[part] = {name: q.grad for name, q in plain.named_parameters() if q.grad is not None}
-            parts[part] = {name: slope.clone() for name, slope in parts[part].items()}
-        for name, slope in found.items():
-            masked = [part[name] for key, part in parts.items() if name in part]
-            torch.testing.assert_close(slope, sum(masked), rtol=1e-4, atol=1e-6)
-        for name in (f"{n}.weight" for n in names[:-1]):  # no clean image moves a weight that has an update
-            assert name not in parts["nat"] or not parts["nat"][name].any()
-            assert not parts["adv"].get(name.replace("weight", "up"), torch.zeros(1)).any()
-        assert list(without_branch(model.state_dict())) == keys
-    assert list(model.state_dict()) == keys
-    torch.testing.assert_close(model(x), before)
-
-
-def test_hardening_by_autolora():
-    x = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    images = sr.images_from_tensors(x, (x.mean((1, 2, 3)) * 60).long() % 3)
-    model = sr.build_model("resnet8", 3, 0.25, image_size=8)
-    keys = list(model.state_dict())
-    trained = sr.harden(model, images, "autolora", rank=2, threat=sr.Linf(4 / 255), epochs=2, batch_size=20)
-    assert len(trained.logs) == 2 and list(trained.best) == keys == list(model.state_dict())

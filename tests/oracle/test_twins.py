@@ -1,7 +1,8 @@
-"""TWINS: two branches of batch norm over shared weights, against two plain networks."""
+"""TWINS: two branches of batch norm, against two plain networks; and our earlier form of it."""
 
 import copy
 
+import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -11,6 +12,7 @@ from semirobust.adapters.twin_norm import TwinNorm, split_batches, twin_norms
 from semirobust.fast.copy import Faster
 from semirobust.objectives.base.objective import Step
 from semirobust.objectives.twins import TWINS
+from semirobust.objectives.twins_ours import OurTWINS
 from tests.helpers import SmallResidual
 
 
@@ -25,7 +27,7 @@ def _model():
     return model.eval()
 
 
-def test_the_loss_is_that_of_two_networks():
+def test_our_earlier_form_is_that_of_two_networks():
     """One with frozen statistics, one in train mode, sharing weights; gradients add up."""
     model, x, y = _model(), torch.rand(8, 3, 8, 8), torch.arange(8) % 3
     frozen, adaptive = copy.deepcopy(model).eval(), copy.deepcopy(model).train()
@@ -33,7 +35,7 @@ def test_the_loss_is_that_of_two_networks():
     theirs.backward()
     with twin_norms(model):
         model.train()
-        loss = TWINS(2.0).outer(Step(model, sr.layer_map(model, x), x, y, (1,)), x)
+        loss = OurTWINS(2.0).outer(Step(model, sr.layer_map(model, x), x, y, (1,)), x)
         loss.backward()
     torch.testing.assert_close(loss, theirs)
     for name, parameter in model.named_parameters():
@@ -41,6 +43,59 @@ def test_the_loss_is_that_of_two_networks():
         torch.testing.assert_close(parameter.grad, both, rtol=1e-4, atol=1e-6)
     for name, buffer in model.named_buffers():  # the statistics moved by the second half alone
         torch.testing.assert_close(buffer, dict(adaptive.named_buffers())[name])
+
+
+def _affine(model):
+    return {n for n, m in model.named_modules() if isinstance(m, nn.BatchNorm2d)}
+
+
+def test_loss_and_gradients_are_those_of_the_authors():
+    """Two networks share all but batch norm: one in eval mode whose norms train, one in train mode; a sum."""
+    model, x, y = _model(), torch.rand(8, 3, 8, 8), torch.arange(8) % 3
+    frozen, adaptive = copy.deepcopy(model).eval(), copy.deepcopy(model).train()
+    with twin_norms(model, own_affine=True):
+        for name in _affine(frozen):  # the two have moved apart since the start
+            with torch.no_grad():
+                frozen.get_submodule(name).weight.add_(0.3), frozen.get_submodule(name).bias.sub_(0.2)
+                model.get_submodule(name).frozen_weight.add_(0.3)
+                model.get_submodule(name).frozen_bias.sub_(0.2)
+        theirs = 2.0 * F.cross_entropy(frozen(x[:4]), y[:4]) + F.cross_entropy(adaptive(x[4:]), y[4:])
+        theirs.backward()
+        model.train()
+        step = Step(model, sr.layer_map(model, x), x, y, (1,))
+        loss = TWINS(2.0).outer(step, x)
+        loss.backward()
+        torch.testing.assert_close(loss, theirs)
+        for name, parameter in model.named_parameters():
+            module, _, part = name.rpartition(".")
+            one, other = (dict(net.named_parameters()) for net in (frozen, adaptive))
+            if part.startswith("frozen_"):
+                expected = one[f"{module}.{part.removeprefix('frozen_')}"].grad
+            elif module in _affine(frozen):
+                expected = other[name].grad
+            else:
+                expected = one[name].grad + other[name].grad
+            torch.testing.assert_close(parameter.grad, expected, rtol=1e-4, atol=1e-6)
+        for name, buffer in adaptive.named_buffers():
+            torch.testing.assert_close(model.get_buffer(name), buffer)
+        # The attack goes through the adaptive branch alone, each image for itself.
+        model.eval(), adaptive.eval()
+        inner = TWINS(2.0).inner(step)(x)
+        torch.testing.assert_close(inner, F.cross_entropy(adaptive(x), y, reduction="none"))
+
+
+def test_without_weight_the_second_half_is_under_pgd_at():
+    model, x, y = _model(), torch.rand(8, 3, 8, 8), torch.arange(8) % 3
+    plain = copy.deepcopy(model).train()
+    F.cross_entropy(plain(x[4:]), y[4:]).backward()
+    with twin_norms(model, own_affine=True):
+        model.train()
+        step = Step(model, sr.layer_map(model, x), x, y, (1,))
+        TWINS(0.0).outer(step, x).backward()
+        for name, parameter in plain.named_parameters():
+            torch.testing.assert_close(model.get_parameter(name).grad, parameter.grad, rtol=1e-4, atol=1e-7)
+        single = Step(model, step.layers, x[:1], y[:1], (1,))
+        assert torch.equal(TWINS().outer(single, x[:1]), F.cross_entropy(model(x[:1]), y[:1]))
 
 
 def test_outside_all_is_as_before():
@@ -61,10 +116,15 @@ def test_outside_all_is_as_before():
     assert {type(m) for m in model.modules() if isinstance(m, nn.BatchNorm2d)} == {nn.BatchNorm2d}
 
 
-def test_hardening_by_twins():
+@pytest.mark.parametrize("name", ["twins", "twins-ours"])
+def test_hardening_by_twins(name):
     x = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     images = sr.images_from_tensors(x, (x.mean((1, 2, 3)) * 60).long() % 3)
     model = sr.build_model("resnet8", 3, 0.25, image_size=8)
-    keys = list(model.state_dict())
-    trained = sr.harden(model, images, "twins", threat=sr.Linf(4 / 255), epochs=2, batch_size=20)
+    keys, before = list(model.state_dict()), copy.deepcopy(model.state_dict())
+    trained = sr.harden(model, images, name, threat=sr.Linf(4 / 255), epochs=2, batch_size=20)
     assert len(trained.logs) == 2 and list(trained.best) == keys and list(model.state_dict()) == keys
+    assert all(not torch.equal(before[key], trained.best[key]) for key, _ in model.named_parameters())
+    norms = sum(p.numel() for m in model.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters())
+    own = norms if name == "twins" else 0
+    assert trained.logs[0].trained_parameters == sum(p.numel() for p in model.parameters()) + own

@@ -21,6 +21,7 @@ __all__ = [
     "merge_updates",
     "merged",
     "on_branch",
+    "on_branch_alone",
     "without_branch",
 ]
 
@@ -32,7 +33,7 @@ class _LowRank(nn.Module):
 
     Attributes:
         weight: W (outputs, ...).
-        down: (r, fan-in), normal with variance 1 / fan-in at the start.
+        down: (r, fan-in), normal with variance 1 / fan-in at the start; or as :meth:`attach_by_kernel` says.
         up: (outputs, r), 0 at the start.
         scale: the factor of the update.
         disabled: compute with W alone.
@@ -55,6 +56,21 @@ class _LowRank(nn.Module):
         self.down, self.up = nn.Parameter(noise), nn.Parameter(self.weight.new_zeros(outputs, r))
         self.scale = scale
 
+    def attach_by_kernel(self, rank: int, seed: Seed) -> None:
+        """Give the module the update that AutoLoRA's code has (Xu et al. 2024, after ConvLoRA of loralib).
+
+        Of a convolution of k x k taps it has rank ``rank * k`` between outputs x k and inputs x k, whatever
+        these are. ``down`` is N(0, 1) and the scale 1 / ``rank``. Of a kernel that is not square k is its
+        longer side in the rank (ours). A linear layer counts as one of 1 x 1 taps (ours; theirs has none).
+        """
+        height, width = self.weight.shape[2:] if self.weight.dim() == 4 else (1, 1)
+        groups: int = getattr(self, "groups", 1)
+        rows, columns = len(self.weight) // groups * height, self.weight.shape[1] * groups * width
+        r = rank * max(height, width)
+        noise = torch.randn(r, columns, generator=seed.generator()).to(self.weight)
+        self.down, self.up = nn.Parameter(noise), nn.Parameter(self.weight.new_zeros(rows, r))
+        self.scale = 1 / rank
+
     @property
     def effective_weight(self) -> Tensor:
         """The weight that the module computes with."""
@@ -65,7 +81,7 @@ class _LowRank(nn.Module):
 
 
 class LowRankConv2d(_LowRank, nn.Conv2d):
-    """A convolution with a low-rank update over outputs x (inputs, rows, columns)."""
+    """A convolution with a low-rank update, over outputs x (inputs, rows, columns) or by kernel."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self._conv_forward(x, self.effective_weight, self.bias)
@@ -114,12 +130,21 @@ def low_rank(model: nn.Module, names: Iterable[str], rank: int, scale: float, se
 
 
 @contextmanager
-def branch(model: nn.Module, names: Iterable[str], rank: int, seed: Seed) -> Iterator[None]:
+def branch(
+    model: nn.Module, names: Iterable[str], rank: int, seed: Seed, *, by_kernel: bool = False
+) -> Iterator[None]:
     """Inside, the modules of these names have updates that only :func:`on_branch` enables.
 
     Afterwards the updates are dropped.
+
+    Args:
+        model: is left as it was.
+        names: of convolutions and linear layers.
+        rank: of each update.
+        seed: of their first values.
+        by_kernel: the updates are those of AutoLoRA's code.
     """
-    updated = _with_updates(model, names, rank, 1.0, seed)
+    updated = _with_updates(model, names, rank, 1.0, seed, by_kernel=by_kernel)
     for module in updated.values():
         module.is_branch = module.disabled = True
     with replaced_modules(model, updated):
@@ -139,6 +164,27 @@ def on_branch(model: nn.Module) -> Iterator[None]:
             module.disabled = True
 
 
+@contextmanager
+def on_branch_alone(model: nn.Module, head: Iterable[str]) -> Iterator[None]:
+    """As :func:`on_branch`, and a pass inside gives a gradient to the updates and to the parameters named in
+    ``head`` alone: neither to batch norm nor to any other layer.
+
+    Without a branch every parameter keeps its gradient.
+    """
+    modules = [module for module in model.modules() if isinstance(module, _LowRank) and module.is_branch]
+    kept = {id(parameter) for module in modules for parameter in (module.down, module.up)}
+    kept |= {id(model.get_parameter(name)) for name in head}
+    others = [p for p in model.parameters() if modules and p.requires_grad and id(p) not in kept]
+    try:
+        for parameter in others:
+            parameter.requires_grad_(False)
+        with on_branch(model):
+            yield
+    finally:
+        for parameter in others:
+            parameter.requires_grad_(True)
+
+
 def without_branch(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict taken inside :func:`branch`, without the updates."""
     updated = {name.rpartition(".")[0] for name in state if name.endswith(f".{_UP}")}
@@ -147,7 +193,7 @@ def without_branch(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _with_updates(
-    model: nn.Module, names: Iterable[str], rank: int, scale: float, seed: Seed
+    model: nn.Module, names: Iterable[str], rank: int, scale: float, seed: Seed, *, by_kernel: bool = False
 ) -> dict[str, "_LowRank"]:
     """Name -> a copy of the module with an update, which shares its weight."""
     modules = {name: model.get_submodule(name) for name in names}
@@ -156,16 +202,21 @@ def _with_updates(
             raise InputError(
                 f"layer {name}: expected a plain convolution or linear layer, got {type(module).__name__}"
             )
-    return {name: _updated(module, rank, scale, seed / name) for name, module in modules.items()}
+    updated = {name: _copied(module) for name, module in modules.items()}
+    for name, module in updated.items():
+        if by_kernel:
+            module.attach_by_kernel(rank, seed / name)
+        else:
+            module.attach(rank, scale, seed / name)
+    return updated
 
 
-def _updated(module: nn.Module, rank: int, scale: float, seed: Seed) -> _LowRank:
-    """A copy of ``module`` with an update; its own parameters are the same tensors."""
+def _copied(module: nn.Module) -> _LowRank:
+    """A copy of ``module`` that can have an update; its own parameters are the same tensors."""
     low_rank_class = _KINDS[type(module)]
     # Made without `__init__`, which would draw new weights from the global generator.
     copy = low_rank_class.__new__(low_rank_class)
     copy.__dict__.update({**module.__dict__, "_parameters": dict(module._parameters)})
-    copy.attach(rank, scale, seed)
     return copy
 
 

@@ -1,6 +1,6 @@
 """Batch norm in two branches, one with frozen statistics and one that adapts (TWINS)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -9,50 +9,70 @@ from torch.nn import functional as F
 
 from semirobust.adapters.replace import replaced_modules
 
-__all__ = ["TwinNorm", "split_batches", "twin_norms"]
+__all__ = ["TwinNorm", "split_batches", "twin_norms", "without_twins"]
+
+_OWN = ("frozen_weight", "frozen_bias")
 
 
 class TwinNorm(nn.BatchNorm2d):
     """Batch norm that can normalise the first half of a batch by frozen statistics.
 
     While ``split`` is set, the first half uses the statistics from when this module was made. The second half
-    goes through ordinary batch norm, and so does the whole batch while ``split`` is not set. Both branches
-    have the same weight and bias (Liu et al. 2023, TWINS).
+    goes through ordinary batch norm, and so does the whole batch while ``split`` is not set (Liu et al. 2023,
+    TWINS).
+
+    Attributes:
+        frozen_mean, frozen_var: the statistics from when it was made.
+        frozen_weight, frozen_bias: of the first half, which train like others; None where both halves have
+            the same weight and bias.
+        split: whether batches are split now.
     """
 
     frozen_mean: Tensor
     frozen_var: Tensor
+    frozen_weight: nn.Parameter | None
+    frozen_bias: nn.Parameter | None
     split: bool = False
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.split:
             return super().forward(x)
         first, second = x[: len(x) // 2], x[len(x) // 2 :]
-        frozen = F.batch_norm(
-            first, self.frozen_mean, self.frozen_var, self.weight, self.bias, False, 0.0, self.eps
-        )
+        weight = self.weight if self.frozen_weight is None else self.frozen_weight
+        bias = self.bias if self.frozen_bias is None else self.frozen_bias
+        frozen = F.batch_norm(first, self.frozen_mean, self.frozen_var, weight, bias, False, 0.0, self.eps)
         return torch.cat([frozen, super().forward(second)])
 
 
 @contextmanager
-def twin_norms(model: nn.Module) -> Iterator[None]:
+def twin_norms(model: nn.Module, *, own_affine: bool = False) -> Iterator[None]:
     """Inside, each batch norm with statistics is a :class:`TwinNorm` that shares its tensors.
 
     Afterwards the original modules are back.
+
+    Args:
+        model: is left as it was.
+        own_affine: the frozen branch has weights and biases of its own, which begin as those of the other.
     """
     names = [
         name
         for name, module in model.named_modules()
         if type(module) is nn.BatchNorm2d and module.track_running_stats
     ]
-    with replaced_modules(model, {name: _twin(model.get_submodule(name)) for name in names}):
+    with replaced_modules(model, {name: _twin(model.get_submodule(name), own_affine) for name in names}):
         yield
 
 
-def _twin(module: nn.Module) -> TwinNorm:
+def without_twins(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state dict taken inside :func:`twin_norms`, without what the frozen branch has of its own."""
+    return {name: tensor for name, tensor in state.items() if name.rpartition(".")[2] not in _OWN}
+
+
+def _twin(module: nn.Module, own_affine: bool) -> TwinNorm:
     twin = TwinNorm.__new__(TwinNorm)
     # The tensors are shared, but the dictionaries are copied: only the twin gets the frozen statistics.
     copied = {
+        "_parameters": dict(module._parameters),
         "_buffers": dict(module._buffers),
         "_non_persistent_buffers_set": set(module._non_persistent_buffers_set),
     }
@@ -61,6 +81,10 @@ def _twin(module: nn.Module) -> TwinNorm:
         value = module._buffers[f"running_{name}"]
         assert value is not None
         twin.register_buffer(f"frozen_{name}", value.clone(), persistent=False)
+    for own in _OWN:
+        parameter = module._parameters[own.removeprefix("frozen_")]
+        copied_one = None if parameter is None or not own_affine else parameter.detach().clone()
+        twin.register_parameter(own, None if copied_one is None else nn.Parameter(copied_one))
     return twin
 
 

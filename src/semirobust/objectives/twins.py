@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from semirobust.adapters.twin_norm import split_batches
 from semirobust.core.errors import InputError
 from semirobust.objectives import OBJECTIVES
+from semirobust.objectives.base.losses import cross_entropy_of
 from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["TWINS"]
@@ -17,16 +18,16 @@ __all__ = ["TWINS"]
 @OBJECTIVES.register("twins")
 @dataclass(frozen=True)
 class TWINS(AbstractObjective):
-    """min E[ (weight * CE(f_frozen(x'), y) + CE(f(x'), y)) / (weight + 1) ], each branch on its half of the
-    batch.
+    """min weight * E[ CE(f_frozen(x'), y) ] + E[ CE(f(x'), y) ], each branch on its half of the batch.
 
-    f_frozen normalises by the statistics from before the fine-tuning, f by the current ones; they share all
-    weights (Liu et al. 2023). Each half is attacked in its own branch. The authors do not divide the sum; we
-    do, so that the learning rate means the same as elsewhere. Without twin norms
-    (:func:`semirobust.adapters.twin_norm.twin_norms`) and with weight 1 this is PGD-AT.
+    Source: TWINS (Liu et al. 2023) and its code. f_frozen normalises by the statistics from before the
+    fine-tuning, with affine parameters of its own that train. f normalises by those of its half of the batch.
+    All other weights are shared. Both halves are attacked in f in eval mode, the network that results. The
+    sum is not divided, so with weight 1 a step is about twice one of PGD-AT. A batch of one image is all of
+    f. Without twin norms (:func:`semirobust.adapters.twin_norm.twin_norms`) f_frozen is f.
 
     Args:
-        weight: lambda, of the frozen branch; 1 is ours.
+        weight: lambda, of the frozen branch; 1 in the script of the authors for CIFAR.
     """
 
     weight: float = 1.0
@@ -36,17 +37,13 @@ class TWINS(AbstractObjective):
             raise InputError(f"weight: expected at least 0, got {self.weight}")
 
     def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
-        def loss(x_adv: Tensor) -> Tensor:
-            with split_batches(step.model):
-                return F.cross_entropy(step.model(x_adv), step.y, reduction="none")
-
-        return loss
+        return cross_entropy_of(step)
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
-        with split_batches(step.model):
-            losses = F.cross_entropy(step.model(x_adv), step.y, reduction="none")
-        # The frozen branch gets the first half; a single image has no such half.
-        n = len(losses) // 2
+        n = len(x_adv) // 2
         if n == 0:
-            return losses.mean()
-        return (self.weight * losses[:n].mean() + losses[n:].mean()) / (self.weight + 1)
+            return F.cross_entropy(step.model(x_adv), step.y)
+        with split_batches(step.model):
+            logits = step.model(x_adv)
+        frozen = F.cross_entropy(logits[:n], step.y[:n])
+        return self.weight * frozen + F.cross_entropy(logits[n:], step.y[n:])

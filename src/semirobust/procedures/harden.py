@@ -55,6 +55,8 @@ def planned(
         objective=plan.objective,
         trainable=plan.trainable,
         collapse=training.collapse or plan.collapse,
+        hooks=(*training.hooks, *plan.hooks),
+        schedule=plan.schedule or training.schedule,
     )
     if 0 < training.epochs <= plan.prefix_epochs:
         raise InputError(

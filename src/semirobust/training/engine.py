@@ -4,7 +4,7 @@ write parameters.
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -142,7 +142,7 @@ def tensors(run: Run) -> dict[str, Mapping[str, Tensor]]:
 def run_epoch(run: Run, validate: Validate | None, callbacks: Callbacks) -> EpochLog | None:
     """One epoch, or the rest of one; None where it could not be finished."""
     seed, state = run.seed / "epoch" / run.state.epoch, run.state
-    under = state.underway = state.underway or _begin_epoch(run, seed / "layers")
+    under = state.underway = state.underway or _begin_epoch(run, seed)
     if run.conditions not in under.conditions[-1:]:
         under.conditions = (*under.conditions, run.conditions)
     with only_trainable(run.model, run.layers, state.layers), guarded(run.model), safe_layouts(run.model):
@@ -182,11 +182,24 @@ def run_epoch(run: Run, validate: Validate | None, callbacks: Callbacks) -> Epoc
 
 def _begin_epoch(run: Run, seed: Seed) -> EpochProgress:
     """A new epoch, with the layers that it trains."""
-    choice = run.training.trainable(run.state.epoch, run.model, seed)
+    choice = run.training.trainable(run.state.epoch, run.model, seed / "layers")
     if choice is not None:
         run.momentum, run.optimiser = momentum_by_name(run), None
         run.state.layers, run.state.reference = choice.layers, None
-    return EpochProgress(selected=choice is not None and choice.layers is not None)
+    selected = choice is not None and choice.layers is not None
+    return EpochProgress(selected=selected, measured=_measured(run, seed / "measure"))
+
+
+def _measured(run: Run, seed: Seed) -> float | None:
+    """What the objective measures of the network before an epoch."""
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        for number, rows in enumerate(run.images.batches(run.training.batch_size, seed=seed / "order")):
+            x, y = run.images.batch(rows, run.fabric.device)
+            yield in_layout(x if run.augment is None else run.augment(x, seed / number), run.layout), y
+
+    with quiet(run.model), run.fabric.autocast():
+        return run.training.objective.measure(run.model, batches())
 
 
 def _choose_form(run: Run, seed: Seed, under: EpochProgress) -> None:
@@ -245,6 +258,9 @@ def _end_epoch(run: Run, log: EpochLog, network: nn.Module) -> None:
     score = log.metrics.get(training.best_by or training.objective.best_by, float(log.epoch))
     if score > state.best:
         state.best, state.best_epoch, run.best = score, log.epoch, snapshot(network)
+    back = [hook.after_validation(score) for hook in run.hooks]
+    if any(back):
+        load_state(run.model, run.best)
     highest = max((entry.metrics.get("clean", 0.0) for entry in state.logs), default=0.0)
     if log.metrics.get("clean", 1.0) < training.collapse * highest:
         state.stopped = (

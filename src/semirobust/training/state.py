@@ -74,6 +74,7 @@ class EpochProgress:
         seen: images seen.
         seconds: how long that took.
         conditions: those under which they were done, in order.
+        measured: what the objective measured before its first step.
     """
 
     selected: bool = False
@@ -83,6 +84,7 @@ class EpochProgress:
     seen: int = 0
     seconds: float = 0.0
     conditions: tuple[Conditions, ...] = ()
+    measured: float | None = None
 
 
 @dataclass

@@ -28,8 +28,9 @@ def take_step(run: Run, rows: Tensor, number: int, seed: Seed) -> float:
     batch = _augmented(run, rows, number, seed)
     training, optimiser = run.training, prepare_optimiser(run)
     progress = (run.state.epoch + number / run.steps) / training.epochs
+    factor = math.prod(hook.rate for hook in run.hooks)
     for group in optimiser.param_groups:
-        group["lr"] = training.learning_rate * schedule(training.schedule)(progress)
+        group["lr"] = factor * training.learning_rate * schedule(training.schedule)(progress)
     value = 0.0
     for replay in range(max((hook.replays for hook in run.hooks), default=1)):
         value = _update(run, batch, seed / "replay" / replay if replay else seed)
@@ -79,7 +80,8 @@ def _update(run: Run, batch: Batch, seed: Seed) -> float:
 
 def _perturb(run: Run, batch: Batch, seed: Seed) -> tuple[Step, Tensor]:
     """The step as the objective sees it, and the images on which the network trains."""
-    step = Step(run.model, run.layers, batch.x, batch.y, run.selected, run.state.reference or 1.0)
+    measured = None if run.state.underway is None else run.state.underway.measured
+    step = Step(run.model, run.layers, batch.x, batch.y, run.selected, run.state.reference or 1.0, measured)
     given = (hook.perturbed(batch, seed) for hook in run.hooks)
     x_adv = next((points for points in given if points is not None), None)
     if x_adv is not None:

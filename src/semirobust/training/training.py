@@ -207,6 +207,8 @@ class Training:
         """
         if validate is None and (self.until < math.inf or self.best_by is not None):
             raise InputError("until and best_by: expected a validation whose scores they are about, got none")
+        if validate is None and (needy := [hook.name for hook in self.hooks if hook.needs_validation]):
+            raise InputError(f"{needy[0]}: expected a validation on held-out images, which decides; got none")
         images, devices = given_images(images), _devices(model, fabric)
         told, ended = Audience(callbacks, devices, name), ""
         if state_file is not None:

@@ -13,6 +13,7 @@ from semirobust.data.base.images import Images
 from semirobust.fast.policy import Fast
 from semirobust.layers.map import LayerMap
 from semirobust.objectives import AbstractObjective
+from semirobust.training.hooks import AbstractHook
 from semirobust.training.trainable import AbstractTrainable
 from semirobust.training.training import Trained, Validate
 
@@ -49,6 +50,8 @@ class Plan:
         prepare: a context in which the model trains, such as with low-rank updates.
         as_before: converts the best weights of a run to the form that the model has outside of ``prepare``.
         prefix_epochs: the first epochs, in which everything trains; there must be more epochs than these.
+        hooks: what takes part in the steps beside the hooks of the training.
+        schedule: of the learning rate, where the method has one of its own; empty for that of the training.
     """
 
     objective: AbstractObjective
@@ -58,6 +61,8 @@ class Plan:
     prepare: Callable[[nn.Module, Seed], AbstractContextManager[None]] | None = None
     as_before: Callable[[Trained], Trained] | None = None
     prefix_epochs: int = 0
+    hooks: tuple[AbstractHook, ...] = ()
+    schedule: str = ""
 
 
 After = Callable[[Trained, Mapping[str, Tensor], Validate | None, Seed], Trained]

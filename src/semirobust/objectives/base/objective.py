@@ -1,7 +1,7 @@
 """The abstract class of every objective."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -24,6 +24,7 @@ class Step:
         y: (N,) its labels.
         selected: the layers that train.
         reference: the value of :meth:`AbstractObjective.reference` when they were selected.
+        measured: what :meth:`AbstractObjective.measure` gave before the epoch; None outside of a training.
     """
 
     model: nn.Module = field(repr=False)
@@ -32,6 +33,7 @@ class Step:
     y: Tensor = field(repr=False)
     selected: tuple[int, ...]
     reference: float = 1.0
+    measured: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,12 @@ class AbstractObjective(ABC):
     @abstractmethod
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         """The loss () that training minimises, a mean over the batch."""
+
+    def measure(self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> float | None:
+        """What the steps of an epoch are to know of the network before it, from all training images, in
+        batches (x, y) as the epoch augments them; the model is in eval mode. None for nothing.
+        """
+        return None
 
     def reference(self, step: Step, x_adv: Tensor) -> float:
         """A scale measured on the first batch after layers were selected; 1 for objectives without one."""

@@ -25,10 +25,12 @@ class AbstractHookState:
     Attributes:
         replays: optimiser steps in a row on each batch.
         replaces_attack: :meth:`perturbed` gives the perturbed images, and the attack never runs.
+        rate: a factor on the learning rate of the schedule.
     """
 
     replays: int = 1
     replaces_attack: bool = False
+    rate: float = 1.0
 
     def perturbed(self, batch: "Batch", seed: Seed) -> Tensor | None:
         """``x_adv`` (N, ...) for the batch, in place of an attack; None leaves it to the attack."""
@@ -61,6 +63,12 @@ class AbstractHookState:
         """
         return None
 
+    def after_validation(self, score: float) -> bool:
+        """Called with the score of an epoch that decides which is best; its number where nothing is held out.
+        True takes the run back to the weights of its best epoch, from which it goes on.
+        """
+        return False
+
     def tensors(self) -> Mapping[str, Tensor]:
         """What a resumed run needs of it."""
         return {}
@@ -79,9 +87,11 @@ class AbstractHook(ABC):
     Attributes:
         role: what only one hook of a run can do, as a phrase that completes "expected at most one hook
             that"; empty for a hook that goes with all others.
+        needs_validation: whether it decides by scores on held-out images.
     """
 
     role: ClassVar[str] = ""
+    needs_validation: ClassVar[bool] = False
 
     @property
     def name(self) -> str:

@@ -142,3 +142,24 @@ def test_an_attack_moves_nothing(device, places, call):
     assert "\n" not in str(caught.value)
     kinds = [NAME if there else "cpu" for there in places]
     assert [next(model.parameters()).device.type, x.device.type, y.device.type] == kinds
+
+
+def test_images_there_are_read_there(device):
+    """A batch of bytes is indexed and turned into floats on the device; the labels go with the pixels."""
+    x = (torch.rand(20, 3, 4, 4) * 255).byte()
+    here = sr.images_from_tensors(x, torch.arange(20) % 4)
+    there, rows = here.on(device), torch.tensor([3, 1, 7])
+    assert there.pixels.device == there.y.device == device and there.pixels.dtype == torch.uint8
+    with counting() as counts:
+        found = there.batch(rows, device)
+    assert (counts.waits, counts.uploads) == (0, 1)  # which rows
+    for one, other in zip(here.batch(rows), found, strict=True):
+        assert other.device == device and torch.equal(one, to_host(other))
+    for part in (
+        lambda images: images.first(5),
+        lambda images: images.subset(rows),
+        lambda images: images.hold_out(0.5, as_seed(1))[0],
+        lambda images: images.of_classes([2, 0]),
+    ):
+        one, other = part(here).all(), part(there).all(device)
+        assert torch.equal(one[0], to_host(other[0])) and torch.equal(one[1], to_host(other[1]))

@@ -1,5 +1,6 @@
 """Labelled images that are read by index."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -76,8 +77,9 @@ class Images:
 
     def batch(self, rows: Tensor, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """The images ``rows`` as floats (n, K, H, W) in [0, 1] and their labels (n,), on ``device``."""
-        at = rows.to(self.pixels.device) if isinstance(self.pixels, Tensor) else rows
-        x, y = self.pixels[at].to(device), self.y[rows.to(self.y.device)].to(device)
+        there = rows.to(self.y.device)  # copied once, as pixels and labels nearly always lie together
+        at = there if isinstance(self.pixels, Tensor) else rows
+        x, y = _part(self.pixels, at).to(device), self.y[there].to(device)
         full = torch.promote_types(self.dtype, torch.float32)  # half precision rounds once, at the end
         x = x.to(full).div_(255) if x.dtype == torch.uint8 else x.to(full)
         return x.to(self.dtype), y
@@ -93,7 +95,10 @@ class Images:
         """
         if device.type == "cpu" or not isinstance(self.pixels, Tensor):
             return self
-        return replace(self, pixels=self.pixels.to(device), y=self.y.to(device))
+        moved = copy.copy(self)  # checked as it is, and checking again would wait for the device
+        object.__setattr__(moved, "pixels", self.pixels.to(device))
+        object.__setattr__(moved, "y", self.y.to(device))
+        return moved
 
     def all(self, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """All images and labels as one batch."""
@@ -110,8 +115,10 @@ class Images:
 
     def subset(self, rows: Tensor) -> "Images":
         """The images ``rows``, in that order."""
-        pixels = self.pixels[rows] if isinstance(self.pixels, Tensor) else _Subset(self.pixels, rows)
-        return Images(pixels, self.y[rows], self.classes, dtype=self.dtype)
+        pixels = (
+            _part(self.pixels, rows) if isinstance(self.pixels, Tensor) else _Subset(self.pixels, rows.cpu())
+        )
+        return Images(pixels, _part(self.y, rows), self.classes, dtype=self.dtype)
 
     def first(self, count: int | None) -> "Images":
         """The first ``count`` images; all where None."""
@@ -130,6 +137,7 @@ class Images:
             )
         new_label = torch.full((len(self.classes),), -1)  # -1 for classes that are left out
         new_label[list(chosen)] = torch.arange(len(chosen))
+        new_label = new_label.to(self.y.device)
         part = self.subset((new_label[self.y] >= 0).nonzero().flatten())
         classes = tuple(self.classes[c] for c in chosen)
         return Images(part.pixels, new_label[part.y], classes, dtype=self.dtype)
@@ -144,6 +152,11 @@ class Images:
         order = torch.randperm(len(self), generator=seed.generator())
         # Sorted, so that both parts keep the order of the source.
         return self.subset(order[count:].sort().values), self.subset(order[:count].sort().values)
+
+
+def _part(values: Tensor | Pixels, rows: Tensor) -> Tensor:
+    """The ``rows`` of values, which lie where they lie."""
+    return values[rows.to(values.device) if isinstance(values, Tensor) else rows]
 
 
 @dataclass(frozen=True)

@@ -34,9 +34,11 @@ Scores = dict[str, dict[tuple[str, int], dict[int, float]]]
 """Criterion -> network and seed -> layer -> score, the higher the sooner it is chosen."""
 
 
-def index_name(form: str | None, scale: str | None, place: str | None) -> str:
+def index_name(form: str | None, scale: str | None, place: str | None, first: str | None = None) -> str:
     """``distance, 1/N, input``; of the curvature form 1/√N is the same as 1/N, and left out: ``""``."""
-    return "" if (form, scale) == ("curvature", "rms") else f"{form}, {_SCALES[scale or '']}, {place}"
+    if (form, scale) == ("curvature", "rms"):
+        return ""
+    return f"{form}, {_SCALES[scale or '']}, {place}" + (", C₁ over W(x)" if first == "input" else "")
 
 
 def _gains(source: Source, unit: str, attack: str) -> dict[tuple[str, int], dict[int, float]]:

@@ -1,6 +1,6 @@
 """Tables of layers: which are critical, whether that is stable, and whether it drifts."""
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 
 from scipy.stats import spearmanr
 
@@ -9,7 +9,7 @@ from semirobust.reports import Seeds, Source, cells, percent, plain, points, tab
 
 from .criteria import index_name
 
-__all__ = ["drift", "index", "overfitting", "seeds_of", "stability"]
+__all__ = ["drift", "index", "overfitting", "readings", "seeds_of", "stability"]
 
 
 def overfitting(source: Source) -> tuple[str, ...]:
@@ -42,26 +42,61 @@ def _by_epoch(source: Source, quantity: Quantity, seed: int) -> dict[int, float]
     return {n.about.epoch: n.value for n in found if n.about.epoch is not None}
 
 
-def index(source: Source, listed: Collection[int]) -> str:
-    """The five highest layers in every form, and how many of those that the paper lists are among them."""
+def index(source: Source, listed: Collection[int], scale: str | None = None) -> str:
+    """The five highest layers in every form, and how many of those that the paper lists are among them;
+    ``scale`` keeps the forms of one scale.
+    """
     found, rows = source.of(Quantity.MEASURE, measure="criticality"), []
-    for kind in dict.fromkeys((n.about.form, n.about.scale, n.about.place) for n in found):
-        name = index_name(*kind)
-        if not name:
+    for name, own in _by_form(found).items():
+        if scale is not None and own[0].about.scale != scale:
             continue
-        own = [n for n in found if (n.about.form, n.about.scale, n.about.place) == kind]
-        tops, hits = [], dict[int, float]()
-        for seed in seeds_of(source):
-            top = _top([n for n in own if n.about.seed == seed])
-            if top:
-                tops.append(", ".join(map(str, top)))
-                hits[seed] = float(len(set(top) & set(listed)))
-        candidates = sorted({n.about.layer or 0 for n in own})[:-1]
-        chance = 5 * len(set(candidates) & set(listed)) / len(candidates)
-        rows.append((name, "; ".join(tops), plain(Seeds(hits), 1), f"{chance:.1f}"))
+        tops = _tops(own)
+        chosen = "; ".join(", ".join(map(str, top)) for top in tops.values())
+        rows.append((name, chosen, plain(_hits(tops, listed), 1), f"{_chance(own, listed):.1f}"))
     return table(
         ("form, scale, taken at", "five highest, seed by seed", "of the paper's five", "by chance"), rows
     )
+
+
+def readings(source: Source, networks: Mapping[str, tuple[str, Collection[int]]]) -> str:
+    """How many of the five layers that the paper lists are among the five highest, mean over seeds, with
+    chance in brackets; ``networks`` are those of the columns, each with its title and the paper's list.
+    """
+    rows: dict[str, list[str]] = {}
+    titles: list[str] = []
+    for network, (title, listed) in networks.items():
+        found = source.of(Quantity.MEASURE, measure="criticality", unit="forms", network=network)
+        for name, own in _by_form(found).items():
+            hits = _hits(_tops(own), listed)
+            rows.setdefault(name, [""] * len(titles)).append(f"{hits.mean:.1f} ({_chance(own, listed):.1f})")
+        titles += [title] if found else []
+    return table(("form, scale, taken at", *titles), [[name, *cells] for name, cells in rows.items()])
+
+
+def _by_form(numbers: Iterable[Number]) -> dict[str, list[Number]]:
+    """The index of each form by its name."""
+    found: dict[str, list[Number]] = {}
+    for n in numbers:
+        if name := index_name(n.about.form, n.about.scale, n.about.place, n.about.first):
+            found.setdefault(name, []).append(n)
+    return found
+
+
+def _tops(own: Iterable[Number]) -> dict[int, list[int]]:
+    """The five highest layers by seed."""
+    own = list(own)
+    seeds = sorted({n.about.seed or 0 for n in own})
+    return {seed: _top([n for n in own if (n.about.seed or 0) == seed]) for seed in seeds}
+
+
+def _hits(tops: Mapping[int, Collection[int]], listed: Collection[int]) -> Seeds:
+    return Seeds({seed: float(len({*top} & {*listed})) for seed, top in tops.items()})
+
+
+def _chance(own: Iterable[Number], listed: Collection[int]) -> float:
+    """How many of the listed layers five drawn at random are."""
+    candidates = sorted({n.about.layer or 0 for n in own})[:-1]
+    return 5 * len({*candidates} & {*listed}) / len(candidates)
 
 
 def _top(numbers: Iterable[Number], k: int = 5) -> list[int]:

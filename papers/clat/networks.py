@@ -7,6 +7,15 @@ from typing import Any
 __all__ = ["NETWORKS", "Network"]
 
 _CPU_LATE = {"data.train": 2500, "train.epochs": 40, "train.augment": "none", "harden.augment": "none"}
+# Of networks whose index is taken in every reading.
+_WIDTHS = {
+    "densenet121": 0.125,
+    "resnet50": 0.125,
+    "wrn_34_10": 0.0625,
+    "vgg19": 0.125,
+    "preact_resnet18": 0.125,
+    "resnet18": 0.125,
+}
 _PAPER_LATE = {"train.epochs": 150, "train.augment": "none", "harden.augment": "none"}
 
 
@@ -81,6 +90,17 @@ def _allocations(late: Mapping[str, Any], weight: float) -> dict[str, Network]:
     return found
 
 
+def _forms() -> dict[str, Network]:
+    """Table 8: the index in every reading, of networks that were trained and of some that were not."""
+    found = {}
+    for name, width in _WIDTHS.items():
+        changes = {"model.name": name, "model.width": width, "train.watch": []}
+        found[f"forms-{name}"] = Network(("base", "forms"), changes, seeds=3)
+        untrained = {**changes, "train.epochs": 0}
+        found[f"forms-{name}-untrained"] = Network(("base", "forms"), untrained, seeds=3)
+    return found
+
+
 _ALL = ("base", "main", "ablations", "rivals", "index", "each", "attacks", "sweep")
 
 NETWORKS: dict[str, dict[str, Network]] = {
@@ -90,6 +110,7 @@ NETWORKS: dict[str, dict[str, Network]] = {
         **_bases(_CPU_LATE, 3.0),
         **_architectures(_CPU_LATE, 3.0),
         **_allocations(_CPU_LATE, 3.0),
+        **_forms(),
     },
     "paper": {
         "early": Network(_ALL),

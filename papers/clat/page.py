@@ -18,7 +18,7 @@ from .arms import (
     versus,
 )
 from .criteria import agreement, choices, layer_gains
-from .layers import drift, index, overfitting, stability
+from .layers import drift, index, overfitting, readings, stability
 from .networks import NETWORKS
 
 __all__ = ["page"]
@@ -34,6 +34,15 @@ _LISTS = {
     "late-densenet121": (39, 14, 1, 3, 88),
 }  # table 8; all others are ResNet-18
 _LIST = (11, 10, 4, 2, 12)
+# Networks whose index is taken in every reading: name, what it is, the paper's list.
+_READINGS = {
+    "densenet121": ("DenseNet-121", (39, 14, 1, 3, 88)),
+    "resnet50": ("ResNet-50", (34, 41, 48, 3, 36)),
+    "wrn_34_10": ("WRN-34-10", (26, 1, 30, 3, 28)),
+    "vgg19": ("VGG-19", (9, 11, 5, 3, 1)),
+    "preact_resnet18": ("PreAct ResNet-18", _LIST),
+    "resnet18": ("ResNet-18", _LIST),
+}
 _WHAT = {"early": "before robust overfitting", "late": "after robust overfitting"}
 _BASES = {
     "early": "PGD-AT, early",
@@ -142,6 +151,7 @@ def page(source: Source, scale: str, what: str) -> str:
         compared=compared(source, {name: words for name, words in _BASES.items() if name in present}),
         allocated=allocated(source, dict(sorted(allocations.items(), key=lambda item: item[1]))),
         crossed=crossed(source),
+        readings=_readings(source),
         gains=layer_gains(source, pgd_of(source), _EACH, _BASES),
         choices=choices(source, pgd_of(source), "each", _BASES),
         choices_clat=choices(source, pgd_of(source), "each-clat", _BASES),
@@ -149,6 +159,28 @@ def page(source: Source, scale: str, what: str) -> str:
         paper=_PAPER,
         examples=examples,
     )
+
+
+def _readings(source: Source) -> dict[str, object]:
+    """The index in every reading; empty where none was taken."""
+    both = {
+        f"forms-{name}{end}": (f"{title}{word}", listed)
+        for name, (title, listed) in _READINGS.items()
+        for end, word in (("", ""), ("-untrained", ", untrained"))
+    }
+    present = {n.about.network for n in source.of(Quantity.MEASURE, unit="forms")}
+    columns = {name: each for name, each in both.items() if name in present}
+    if not columns:
+        return {}
+    networks = [
+        {
+            "title": title,
+            "listed": ", ".join(map(str, listed)),
+            "index": index(source.only(network=name), listed, "paper"),
+        }
+        for name, (title, listed) in columns.items()
+    ]
+    return {"all": readings(source, columns), "networks": networks}
 
 
 def _part(source: Source, network: str) -> dict[str, object]:

@@ -41,6 +41,7 @@ __all__ = [
     "run_base",
     "run_criteria",
     "run_each",
+    "run_forms",
     "run_index",
     "run_start",
 ]
@@ -54,6 +55,7 @@ Runs = Sequence[tuple[str, str, Mapping[str, Any]]]
 _FORMS = ("distance", "curvature")
 _SCALES: tuple[Literal["paper", "rms", "relative"], ...] = ("paper", "rms", "relative")
 _PLACES = ("input", "conv", "block")
+_FIRSTS: tuple[Literal["weakness", "input"], ...] = ("weakness", "input")
 _CRITERIA: Mapping[str, Mapping[str, Any]] = {
     "weight-criticality": {},
     "gradient-norm": {},
@@ -120,6 +122,28 @@ def run_index(
             ]
         ends = {Quantity.STABILITY_CHANCE: found.chance, Quantity.STABILITY_SEEDS: found.between_seeds}
         records += [Number(quantity=q, value=v, about=about, origin=at) for q, v in ends.items()]
+    return records
+
+
+def run_forms(
+    recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress
+) -> Sequence[AnyRecord]:
+    """The index in all its forms, C_1 as printed and over the weakness of the image, on the base's last
+    epoch.
+    """
+    at, model = origin_of(recipe, "clat"), _network(recipe, home / place / "base", _LAST)
+    budget, seed = budget_of(recipe), as_seed(recipe.seed) / "index"
+    kinds = list(itertools.product(_FORMS, _SCALES, _PLACES, _FIRSTS))
+    measures = [
+        MEASURES.make("criticality", {"form": form, "scale": scale, "at": where, "first": first})
+        for form, scale, where, first in kinds
+    ]
+    images = budget.test.first(_MEASURED)
+    _, scores = layer_scores(model, images, measures, budget.attack, seed=seed, progress=progress)
+    records: list[AnyRecord] = [settings_record(recipe, "clat", at)]
+    indices = [found for found in scores if found.measure == "criticality"]
+    for (form, scale, where, first), index in zip(kinds, indices, strict=True):
+        records += score_records([index], at, About(form=form, scale=scale, place=where, first=first))
     return records
 
 

@@ -22,6 +22,7 @@ from .runs import (
     run_base,
     run_criteria,
     run_each,
+    run_forms,
     run_index,
     run_start,
 )
@@ -100,6 +101,7 @@ class _Units:
             "ablations": self._ablations,
             "rivals": self._rivals,
             "index": self._index,
+            "forms": self._forms,
             "each": self._each,
             "attacks": self._attacks,
             "across": self._across,
@@ -224,6 +226,9 @@ class _Units:
     def _index(self) -> Iterator[Unit]:
         yield self._unit("index", "tables 8, 10 and 13", run_index, "base")
         yield self._unit("criteria", "ours", run_criteria, "base")
+
+    def _forms(self) -> Iterator[Unit]:
+        yield self._unit("forms", "table 8", run_forms, "base")
 
     def _each(self) -> Iterator[Unit]:
         yield self._unit("each", "ours", run_each, "base", method="selected", options={})

@@ -10,6 +10,8 @@ from semirobust.core.errors import InputError
 from semirobust.layers.features import forward_to
 from semirobust.measures.criticality import Criticality
 from semirobust.measures.stability import Stability
+from semirobust.methods.base.layer_choice import LayerChoice
+from semirobust.methods.base.method import Context
 from tests.helpers import SmallResidual, untouched
 
 
@@ -35,6 +37,58 @@ def test_by_hand():
     np.testing.assert_allclose(rms.weakness, [2.5, 7, 35 / 2**0.5])
     relative = sr.criticality(_integer_net(), x, torch.tensor([0]), x_adv=2 * x, scale="relative")
     np.testing.assert_allclose(relative.weakness, [1, 1, 1])  # the net is linear here and x_adv = 2x
+
+
+def test_the_first_layer_relative_to_the_input_by_hand():
+    """|delta| = sqrt 2 over the 2 values of x, so W(x) = 1 / sqrt 2; over sqrt 2 of them, and over |x|, 1."""
+    x, net, root = torch.tensor([[1.0, 1.0]]), _integer_net(), 2**0.5
+    of = lambda **more: sr.criticality(net, x, torch.tensor([0]), x_adv=2 * x, first="input", **more)  # noqa: E731
+    np.testing.assert_allclose(of().values, [1.25 * root, 5.6, 2.5])
+    np.testing.assert_allclose(of().weakness, [1.25, 7, 17.5])
+    np.testing.assert_allclose(of(scale="rms").values, [2.5, 2.8, 35 / 7 / root])
+    np.testing.assert_allclose(of(scale="relative").values, [1, 1, 1])
+    # The curvature of the image is 1, over 2 values: |J^T J delta| / |delta| = |(9, 16)| / sqrt 2 over 4.
+    curved = of(form="curvature")
+    np.testing.assert_allclose(curved.values[0], np.hypot(9, 16) / root / 4 / (1 / 2))
+    np.testing.assert_allclose(np.cumprod(curved.values) / 2, curved.weakness)
+    # Two layers that take the image are both relative to it; they meet, and have one feature of 4 values.
+    both = sr.criticality(_TwoSided(), x, torch.tensor([0]), x_adv=2 * x, first="input").values
+    np.testing.assert_allclose(both[:2], 2 * [109**0.5 / 2], rtol=1e-6)
+    still = sr.criticality(net, x, torch.tensor([0]), x_adv=x, first="input")
+    assert np.isnan(still.values).all()
+    with pytest.raises(InputError, match="first: expected weakness or input"):
+        sr.criticality(net, x, torch.tensor([0]), x_adv=x, first="x")
+
+
+class _TwoSided(nn.Module):
+    """Two layers of 2 units that take the image, times 3 and times 10, and a head."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = (nn.Linear(2, 2, bias=False) for _ in range(2))
+        self.head = nn.Linear(4, 2)
+        with torch.no_grad():
+            self.a.weight.copy_(3 * torch.eye(2))
+            self.b.weight.copy_(10 * torch.eye(2))
+
+    def forward(self, x):
+        return self.head(torch.cat([self.a(x), self.b(x)], 1))
+
+
+def test_stability_and_the_choice_of_layers_take_it_too():
+    """The first layer times 5, the others times 1; small changes make W(F_1) itself small."""
+    model = nn.Sequential(nn.Flatten(), *(nn.Linear(12, 12, bias=False) for _ in range(3)), nn.Linear(12, 3))
+    with torch.no_grad():
+        for i, factor in ((1, 5.0), (2, 1.0), (3, 1.0)):
+            model[i].weight.copy_(factor * torch.eye(12))
+    x, y, threat = torch.rand(12, 3, 2, 2), torch.arange(12) % 3, sr.Linf(0.01)
+    for first, expected in (("weakness", False), ("input", True)):
+        given = {"threat": threat, "batches": (12,), "draws": 2, "k": 1}
+        assert (sr.stability(model.eval(), x, y, **given, first=first).chosen == (1,)) == expected
+        images = sr.images_from_tensors(x, y)
+        context = Context(sr.layer_map(model, x), images, sr.PGD(threat, steps=2))
+        trainable = LayerChoice(k=1, examples=12, first=first).trainable(context)
+        assert (trainable(0, model, sr.Seed(("s",))).layers == (1,)) == expected
 
 
 @pytest.mark.parametrize("form", ["distance", "curvature"])

@@ -128,12 +128,13 @@ def test_clat_is_reproduced_in_small(tmp_path):
         "harden.epochs": 2,
     }
     only = ["base", "start", "continued", "/clat-rms", "index"]
+    readings = "forms-vgg19-untrained/seed-0/forms"
     home = reproduce(
         "clat",
         "cpu",
         tmp_path,
         seeds=1,
-        only=[f"early/seed-0{'' if o[0] == '/' else '/'}{o}" for o in only],
+        only=[*(f"early/seed-0{'' if o[0] == '/' else '/'}{o}" for o in only), readings],
         workers=1,
         changes=changes,
     )
@@ -163,6 +164,8 @@ def test_clat_is_reproduced_in_small(tmp_path):
         and "nan" not in text
     )
     assert "Ablations" not in text
+    firsts = {n.about.first for n in numbers if n.about.unit == "forms" and n.about.measure == "criticality"}
+    assert firsts == {"weakness", "input"} and "VGG-19, untrained" in text and "C₁ over W(x)" in text
 
 
 def test_lighter_models_are_reproduced_in_small(tmp_path):

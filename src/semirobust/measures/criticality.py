@@ -36,10 +36,11 @@ from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContex
 from semirobust.measures.base.results import CriticalityResult
 from semirobust.threats import AbstractBall
 
-__all__ = ["Criticality", "CriticalityResult", "Form", "Scale", "criticality"]
+__all__ = ["Criticality", "CriticalityResult", "First", "Form", "Scale", "criticality"]
 
 Scale = Literal["paper", "rms", "relative"]
 Form = Literal["distance", "curvature"]
+First = Literal["weakness", "input"]
 _ULPS = 16  # what moves by fewer units in the last place moves by rounding alone
 
 
@@ -57,6 +58,10 @@ class Criticality(AbstractLayerMeasure):
     feature before moves by rounding at most, since x / 0 says nothing, and where the feature does not depend
     on what the layer computes, as in a branch behind a norm of weight 0.
 
+    With ``first = "input"`` C_1 = W(F_1) / W(x), where W(x) is that of the image as its own feature F_0, and
+    the product of all C is W(F_i) / W(x). The paper prints C_1 = W(F_1), which on images of many values makes
+    the first layer score low for its size alone.
+
     The form ``curvature`` (equation 9) has ||J_i(x')^T (F_i(x') - F_i(x))||_2 / ||x' - x||_2 in place of the
     distance, J_i the Jacobian of F_i. It is computed exactly, by one vector-Jacobian product for each layer.
     The paper derives the distance from it and leaves its use in networks of mixed layers, such as
@@ -70,6 +75,8 @@ class Criticality(AbstractLayerMeasure):
             ``rms`` divide by N_i, ``relative`` by E ||F_i(x)||_2^2.
         at: where the feature of layer i is taken: the ``input`` of layer i+1, the raw ``conv`` output, or the
             ``input`` behind the ends of a ``block`` only; b(i) is then the end of the block before.
+        first: what C is of a layer that takes the image: its ``weakness`` as printed, or that relative to the
+            ``input`` (ours).
         batch_size: examples in a forward pass, and the unit that the bootstrap draws; with fewer than eight
             batches it draws single examples.
         resamples: of the bootstrap.
@@ -80,12 +87,15 @@ class Criticality(AbstractLayerMeasure):
     form: Form = "distance"
     batch_size: int = 64
     resamples: int = 1000
+    first: First = "weakness"
 
     def __post_init__(self) -> None:
         if self.form not in ("distance", "curvature"):
             raise InputError(f"form: expected distance or curvature; got {self.form!r}")
         if self.scale not in ("paper", "rms", "relative"):
             raise InputError(f"scale: expected paper, rms or relative; got {self.scale!r}")
+        if self.first not in ("weakness", "input"):
+            raise InputError(f"first: expected weakness or input; got {self.first!r}")
         if self.batch_size < 1 or self.resamples < 1:
             given = f"{self.batch_size} and {self.resamples}"
             raise InputError(f"batch_size and resamples: expected at least 1, got {given}")
@@ -122,17 +132,19 @@ class Criticality(AbstractLayerMeasure):
         """Criticality from clean ``x`` and perturbed ``x_adv`` (N, ...)."""
         changes, size = self.per_example(model, layers, x, x_adv, progress)
         indices = indices_at(layers, self.at)
-        divisor = self._divisors([layers.at(index) for index in indices])
+        divisor = self._divisors(layers, indices)
         # With few batches a bootstrap over them would be too coarse.
         unit = self.batch_size if len(x) >= 8 * self.batch_size else 1
         draws = bootstrap_means(np.stack([changes, size]), unit, self.resamples, seed)
         before = _before(layers, indices)
         boot = _ratio(self._weakness(draws[0], draws[1], divisor, 1), before)
-        weakness = self._weakness(changes.sum(0), size.sum(0), divisor, len(x))
+        whole = self._weakness(changes.sum(0), size.sum(0), divisor, len(x))
         moved = self._moved(changes.sum(0), size.sum(0), x.dtype)
         still = () if self.at == "conv" else without_effect(model, layers, x, indices)
         # The feature may move all the same, which counts for the layers behind it.
-        values = _ratio(np.where(moved, weakness, 0.0), before)
+        values = _ratio(np.where(moved, whole, 0.0), before)
+        weakness, image_moves = whole[: len(indices)], bool(moved[len(indices) :].all())
+        moved = moved[: len(indices)]
         unknown = np.isin(indices, still) | (np.isnan(values) & ~moved) | ~np.isfinite(weakness)
         values[unknown] = weakness[unknown] = np.nan
         missing = np.isnan(values)
@@ -145,7 +157,7 @@ class Criticality(AbstractLayerMeasure):
             weakness=weakness,
             examples=len(x),
             layers=len(layers),
-            notes=tuple(_notes(still, indices, missing, np.append(moved, True)[before])),
+            notes=tuple(_notes(still, indices, missing, np.append(moved, image_moves)[before])),
             names=layers.names(indices),
         )
 
@@ -156,7 +168,7 @@ class Criticality(AbstractLayerMeasure):
         this ``dtype``.
         """
         indices = indices_at(layers, self.at)
-        divisor = self._divisors([layers.at(index) for index in indices])
+        divisor = self._divisors(layers, indices)
         weakness = self._weakness(changes.sum(0), size.sum(0), divisor, len(changes))
         moved = self._moved(changes.sum(0), size.sum(0), dtype)
         values = _ratio(np.where(moved, weakness, 0.0), _before(layers, indices))
@@ -169,7 +181,8 @@ class Criticality(AbstractLayerMeasure):
     ) -> tuple[Floats, Floats]:
         """Change and size of the feature for each example and layer: (N, L) each.
 
-        The change is the numerator of the weakness: the distance, or the curvature.
+        The change is the numerator of the weakness: the distance, or the curvature. Relative to the input
+        there is one more column, that of the image, whose change is divided as its weakness is.
         """
         changes, sizes, indices = [], [], indices_at(layers, self.at)
         with quiet(model), features(model, layers, at=self.at) as tape:
@@ -184,7 +197,19 @@ class Criticality(AbstractLayerMeasure):
                 lengths = torch.stack([self._length(layers.at(i), clean[i], len(x[rows])) for i in clean], 1)
                 sizes.append(lengths if self.form == "distance" else lengths.square())
                 progress("criticality", min(start + self.batch_size, len(x)), len(x))
-        return torch.cat(changes).cpu().numpy(), torch.cat(sizes).cpu().numpy()
+        found = torch.cat(changes).cpu().numpy(), torch.cat(sizes).cpu().numpy()
+        if self.first == "weakness":
+            return found
+        image = self._of_image(x, x_adv)
+        return np.column_stack([found[0], image[0]]), np.column_stack([found[1], image[1]])
+
+    def _of_image(self, x: Tensor, x_adv: Tensor) -> tuple[Floats, Floats]:
+        """Change and size of each image as the feature before the first layer: (N,) each."""
+        n = x[0].numel()
+        distance, size = ((t.flatten(1).double()).norm(dim=1).cpu().numpy() for t in (x_adv - x, x))
+        if self.form == "curvature":  # the Jacobian of the image is the identity
+            return (distance > 0) / (1 if self.scale == "relative" else n), np.square(size)
+        return distance / {"paper": n, "rms": np.sqrt(n), "relative": 1}[self.scale], size
 
     def _changes(
         self,
@@ -217,10 +242,11 @@ class Criticality(AbstractLayerMeasure):
     def _length(self, layer: Layer, feature: Tensor, n: int) -> Tensor:
         return torch.linalg.vector_norm(layer.per_example(feature, n, raw=self.at == "conv").double(), dim=1)
 
-    def _divisors(self, layers: list[Layer]) -> Floats:
+    def _divisors(self, layers: LayerMap, indices: Sequence[int]) -> Floats:
         # A distance grows with the root of the number of values, a curvature with the number itself.
-        counts = np.array([_size(layer, self.at) for layer in layers], dtype=np.float64)
-        return counts if self.scale == "paper" or self.form == "curvature" else np.sqrt(counts)
+        counts = np.array([_size(layers.at(index), self.at) for index in indices], dtype=np.float64)
+        divisors = counts if self.scale == "paper" or self.form == "curvature" else np.sqrt(counts)
+        return divisors if self.first == "weakness" else np.append(divisors, 1.0)
 
     def _weakness(self, changes: Floats, size: Floats, divisor: Floats, n: int) -> Floats:
         """W (..., L) of each layer from sums (..., L) over ``n`` examples."""
@@ -259,9 +285,13 @@ def _before(layers: LayerMap, indices: tuple[int, ...]) -> list[int]:
 
 
 def _ratio(weakness: Floats, before: list[int]) -> Floats:
-    """C from W along the last dimension; NaN where the weakness before is 0."""
+    """C from W along the last dimension; NaN where the weakness before is 0.
+
+    Behind the layers W may have one more column, which is that before the first ones; else it is 1.
+    """
     ones = np.ones_like(weakness[..., :1])
-    previous = np.concatenate([weakness, ones], -1)[..., before]
+    weakness, image = weakness[..., : len(before)], weakness[..., len(before) :]
+    previous = np.concatenate([weakness, image, ones], -1)[..., : len(before) + 1][..., before]
     return np.divide(weakness, previous, out=np.full_like(weakness, np.nan), where=previous > 0)
 
 
@@ -280,6 +310,7 @@ def criticality(
     at: Place = "input",
     form: Form = "distance",
     batch_size: int = 64,
+    first: First = "weakness",
 ) -> CriticalityResult:
     """Criticality of every layer of ``model`` (:class:`Criticality`).
 
@@ -291,12 +322,12 @@ def criticality(
         seed: of the attack and the bootstrap.
         x_adv: perturbed inputs to use in place of an attack.
         layers: a layer map, where another than ``layer_map(model, x)`` is wanted.
-        scale, at, form, batch_size: as in :class:`Criticality`.
+        scale, at, form, batch_size, first: as in :class:`Criticality`.
 
     Raises:
         InputError: one of the arguments is not as described, or neither ``threat`` nor ``x_adv`` is given.
     """
-    measure, seed = Criticality(scale=scale, at=at, form=form, batch_size=batch_size), as_seed(seed)
+    measure, seed = Criticality(scale, at, form, batch_size, first=first), as_seed(seed)
     check_mode(model)
     if x_adv is not None:
         check_floating(x)

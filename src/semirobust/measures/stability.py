@@ -26,7 +26,7 @@ from semirobust.layers.reach import without_effect
 from semirobust.layers.scores import Floats, LayerScores, layer_rows
 from semirobust.measures import MEASURES
 from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
-from semirobust.measures.criticality import Criticality, Form, Scale
+from semirobust.measures.criticality import Criticality, First, Form, Scale
 from semirobust.threats import AbstractBall
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Stability(AbstractLayerMeasure):
         draws: number of batches of each size.
         k: how many layers; None for 5 % of all, rounded up.
         attacks: number of attacks, each with another seed.
-        scale, at, form: as in :class:`semirobust.measures.criticality.Criticality`.
+        scale, at, form, first: as in :class:`semirobust.measures.criticality.Criticality`.
     """
 
     batches: Sequence[int] = (10, 30, 50, 100)
@@ -132,6 +132,7 @@ class Stability(AbstractLayerMeasure):
     scale: Scale = "paper"
     at: Place = "input"
     form: Form = "distance"
+    first: First = "weakness"
 
     def __post_init__(self) -> None:
         if not self.batches or min(self.batches) < 1 or self.draws < 1 or self.attacks < 1:
@@ -148,7 +149,7 @@ class Stability(AbstractLayerMeasure):
 
     @property
     def _criticality(self) -> Criticality:
-        return Criticality(scale=self.scale, at=self.at, form=self.form)
+        return Criticality(self.scale, self.at, self.form, first=self.first)
 
     def scores(self, context: MeasureContext) -> list[LayerScores]:
         found = self.measure(
@@ -274,6 +275,7 @@ def stability(
     scale: Scale = "paper",
     at: Place = "input",
     form: Form = "distance",
+    first: First = "weakness",
     seed: int | Seed = 0,
 ) -> StabilityResult:
     """How often small batches choose the layers that all examples choose (:class:`Stability`).
@@ -287,7 +289,7 @@ def stability(
         draws: number of batches of each size.
         k: how many layers; None for 5 % of all, rounded up.
         attacks: number of attacks, each with another seed.
-        scale, at, form: as in :func:`semirobust.criticality`.
+        scale, at, form, first: as in :func:`semirobust.criticality`.
         seed: of attacks and draws.
 
     Raises:
@@ -301,5 +303,5 @@ def stability(
         attack = PGD(threat, steps=10)
     elif threat is not None:
         raise InputError("threat: expected a threat model such as Linf(8/255), or an attack; got both")
-    measure = Stability(batches, draws, k, attacks, scale, at, form)
+    measure = Stability(batches, draws, k, attacks, scale, at, form, first)
     return measure.measure(model, layer_map(model, x), x, y, attack=attack, seed=as_seed(seed))

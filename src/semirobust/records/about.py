@@ -35,7 +35,8 @@ class About:
         part: which of the numbers of a measure, such as ``null`` or ``excess``; None for its main one.
         estimator: what estimated the measure, where there is a choice.
         on: the layer that ``layer`` is compared with.
-        form, scale, place: options of criticality: its form, its scale, and where features are taken.
+        form, scale, place, first: options of criticality: its form, its scale, where features are taken,
+            and what that of the first layer is.
         k: how many layers are chosen.
         batch: images in a batch.
         attack: its name; ``clean`` for none, ``worst`` for all attacks together.
@@ -76,6 +77,7 @@ class About:
     form: str | None = None
     scale: str | None = None
     place: str | None = None
+    first: str | None = None
     k: int | None = None
     batch: int | None = None
     attack: str | None = None
@@ -127,6 +129,7 @@ class Fields(TypedDict, total=False):
     form: str | None
     scale: str | None
     place: str | None
+    first: str | None
     k: int | None
     batch: int | None
     attack: str | None

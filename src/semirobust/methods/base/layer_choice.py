@@ -19,7 +19,7 @@ from semirobust.layers.quiet import device_of
 from semirobust.layers.reach import without_effect
 from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES, MeasureContext
-from semirobust.measures.criticality import Criticality, Form, Scale
+from semirobust.measures.criticality import Criticality, First, Form, Scale
 from semirobust.methods.base.method import Context
 from semirobust.selection import SELECTIONS
 from semirobust.threats import AbstractBall
@@ -41,7 +41,8 @@ class LayerChoice:
         k: how many layers are selected; None for 5 % of all, rounded up.
         every: epochs from one selection to the next; 0 selects once.
         examples: number of training images for the measure.
-        scale, at, form: as in :class:`semirobust.measures.criticality.Criticality`; for that criterion alone.
+        scale, at, form, first: as in :class:`semirobust.measures.criticality.Criticality`; for that criterion
+            alone.
         criterion: the measure by name: criticality, another one with its defaults, or one of its by-products
             such as ``connectivity.excess``.
     """
@@ -54,6 +55,7 @@ class LayerChoice:
     scale: Scale = "paper"
     at: Place = "input"
     form: Form = "distance"
+    first: First = "weakness"
     criterion: str = "criticality"
 
     def at_random(self) -> "LayerChoice":
@@ -81,7 +83,7 @@ class LayerChoice:
     def _score(self, context: Context, by_feature: bool) -> Score:
         # Criticality alone has settings here; of another measure ``connectivity.excess`` names a by-product.
         measure = (
-            Criticality(scale=self.scale, at=self.at, form=self.form)
+            Criticality(self.scale, self.at, self.form, first=self.first)
             if self.criterion == "criticality"
             else MEASURES.make(self.criterion.partition(".")[0])
         )

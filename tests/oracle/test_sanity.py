@@ -86,6 +86,104 @@ def test_gradients_that_point_the_wrong_way():
     assert {"unbounded", "black-box"} <= found and "gradients" not in found
 
 
+class _Counting(nn.Module):
+    """Counts the images that pass forward and backward."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model, self.passes = model, 0
+
+    def forward(self, x):
+        out = self.model(x)
+        self.passes += len(x)
+        if out.requires_grad:
+            out.register_hook(self.back)
+        return out
+
+    def back(self, gradient):
+        self.passes += len(gradient)
+
+
+def _beside(model, steps, epsilon, n=60):
+    """What an evaluation of n examples by PGD takes, its checks beside it, and what those found."""
+    model = _Counting(model).eval()
+    x, y = _examples(model)
+    x, y, threat = x[:n], y[:n], sr.Linf(epsilon)
+    model.passes = 0
+    found = sr.evaluate(model, x, y, sr.PGD(threat, steps=steps), fast="off")
+    evaluation, model.passes = model.passes, 0
+    checks = sr.sanity_checks(model, x, y, threat, evaluation=found)
+    return evaluation, model.passes, {check.name: check for check in checks}
+
+
+@pytest.mark.parametrize(("steps", "n"), [(20, 60), (40, 60), (100, 60), (100, 30)])
+def test_checks_take_at_most_a_fifth_of_the_evaluation(steps, n):
+    evaluation, checks, found = _beside(_Classifier(), steps, 0.001, n)
+    assert checks <= evaluation / 5
+    assert all(check.passed is not False for check in found.values())
+    fewer = [check for check in found.values() if "nearest" in check.text or check.passed is None]
+    assert fewer, "what is made on fewer images says so"
+    assert found["gradients"].passed is found["randomised"].passed is found["unbounded"].passed is True
+    if steps == 100 and n == 60:
+        assert "that pgd-100 did not, tried on the nearest" in found["black-box"].text
+        assert all(check.passed for check in found.values())
+
+
+def test_faults_are_found_within_a_fifth():
+    """With the budget as without: each check finds its fault."""
+    generator = torch.Generator().manual_seed(0)
+    noisy = _Classifier(lambda z: z + 0.05 * torch.randn(z.shape, generator=generator))
+    for model, epsilon, faults in (
+        (noisy, 0.02, {"randomised"}),
+        (_rounded_input(_Classifier()), 0.15, {"gradients", "unbounded", "black-box"}),
+        (_Classifier(lambda z: z.detach()), 0.02, {"gradients"}),
+        (_Barrier(), 0.05, {"unbounded", "black-box"}),
+    ):
+        steps = 1 if faults == {"gradients"} else 100
+        try:
+            evaluation, checks, found = _beside(model, steps, epsilon)
+        except sr.InputError:  # without any gradient there is nothing to evaluate by PGD
+            assert faults == {"gradients"}
+            continue
+        assert faults <= {name for name, check in found.items() if check.passed is False}, found
+        assert checks <= evaluation / 5
+
+
+def test_too_short_an_evaluation_is_not_judged():
+    """Below ten images a check says that it judges nothing, and is neither passed nor failed."""
+    _, checks, found = _beside(_Classifier(), 1, 0.001)
+    assert checks <= 200 and found["gradients"].passed is True
+    for name in ("growing", "black-box"):
+        assert found[name].passed is None and "not judged: it needs" in found[name].text
+    table = sr.evaluation.sanity.Checks(found.values()).table()
+    assert "not judged: growing" in table.said and "failed" not in table.said
+
+
+def test_what_was_not_judged_reaches_the_command_line(monkeypatch, capsys, tmp_path):
+    import sys
+
+    from semirobust.cli.app import main
+    from semirobust.records.quantity import Topic
+    from semirobust.records.store import read_records
+
+    monkeypatch.chdir(tmp_path)
+    arguments = "evaluate short:Net --data digits --examples 12 --attacks fgsm --eps 0.01 --out run"
+    (tmp_path / "short.py").write_text(
+        "import torch\nclass Net(torch.nn.Sequential):\n    def __init__(self):\n"
+        "        torch.manual_seed(0)\n        super().__init__(torch.nn.Flatten(), torch.nn.Linear(64, 10))\n"
+    )
+    monkeypatch.setattr(sys, "argv", ["semirobust", *arguments.split()])
+    with pytest.raises(SystemExit) as leave:
+        main()
+    said = " ".join(capsys.readouterr().out.split())
+    assert (
+        leave.value.code == 0 and "Note (black-box): not judged: it needs" in said and "Warning" not in said
+    )
+    findings = [r for r in read_records(tmp_path / "run") if r.kind == "finding" and r.topic is Topic.CHECK]
+    levels = {r.about.check: r.level for r in findings}
+    assert levels["black-box"] == "warning" and levels["gradients"] == "good"
+
+
 def test_failed_checks_reach_the_command_line(monkeypatch, capsys, tmp_path):
     import sys
     from pathlib import Path

@@ -30,6 +30,11 @@ class ByAttack(Mapping[str, Tensor]):
     def __init__(self, verdicts: Mapping[str, Tensor], attacks: Mapping[str, AbstractAttack]) -> None:
         self._verdicts, self._attacks = dict(verdicts), dict(attacks)
 
+    @property
+    def attacks(self) -> Mapping[str, AbstractAttack]:
+        """Name -> the attack, in the order in which they ran."""
+        return self._attacks
+
     def __getitem__(self, key: str | AbstractAttack) -> Tensor:
         if isinstance(key, str) and key in self._verdicts:
             return self._verdicts[key]

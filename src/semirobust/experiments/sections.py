@@ -336,7 +336,8 @@ class Evaluate:
         sweep: radii of a security curve under these attacks, such as 2/255,4/255,8/255.
         examples: the number of test images.
         pictures: how many adversarial examples to keep as pictures.
-        checks: on how many images the sanity checks run; 0 for none.
+        checks: on how many images the sanity checks run at most; 0 for none. They take no more than a fifth
+            of the passes of the evaluation.
         fast: what the attacks search: ``auto`` is a faster copy where it agrees with the model, ``off`` the
             model itself.
     """

@@ -55,7 +55,11 @@ class Audit(AbstractResult):
 
     def table(self) -> Table:
         found = self.evaluation.table()
-        failed = [f"failed: {check.name}: {check.text}" for check in self.checks if not check.passed]
+        failed = [
+            f"{'' if check.passed is None else 'failed: '}{check.name}: {check.text}"
+            for check in self.checks
+            if not check.passed
+        ]
         passed = [check.name for check in self.checks if check.passed]
         told = [*failed, *([f"checks passed: {', '.join(passed)}"] if passed else [])]
         top = _top(self.layers)
@@ -68,7 +72,11 @@ class Audit(AbstractResult):
         return drawn_accuracies(table)
 
     def __str__(self) -> str:
-        failed = [f"Failed ({check.name}): {check.text}." for check in self.checks if not check.passed]
+        failed = [
+            f"{'Note' if check.passed is None else 'Failed'} ({check.name}): {check.text}."
+            for check in self.checks
+            if not check.passed
+        ]
         passed = [check.name for check in self.checks if check.passed]
         return "\n".join(
             [
@@ -130,8 +138,8 @@ def audit(
     n = plan.examples
     attacks = [ATTACKS.make(name, threat=threat) for name in plan.attacks]
     found = evaluate(model, x[:n], y[:n], attacks, seed=seed, worst_case=True, progress=progress)
-    few = x[: plan.checked], y[: plan.checked]
-    checks = tuple(sanity_checks(model, *few, threat, seed=seed / "checks", progress=progress))
+    few, own = (x[: plan.checked], y[: plan.checked]), seed / "checks"
+    checks = tuple(sanity_checks(model, *few, threat, evaluation=found, seed=own, progress=progress))
     part, notes = slice(0, plan.profiled), list(found.notes)
     try:
         layers = criticality(model, x[part], y[part], threat=threat, seed=seed / "profile")

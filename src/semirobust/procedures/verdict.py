@@ -33,7 +33,8 @@ def verdict(accuracies: Sequence[Accuracy], checks: Sequence[Check], outputs: in
             f"How many images withstand {threat} cannot be told: {worst.undecided} of {n} are not decided;"
             f" {worst.value:.1%} do for certain, of {clean:.1%} that are correct."
         )
-    doubt = "; a check failed, so the truth may be lower" if any(not check.passed for check in checks) else ""
+    failed = any(check.passed is False for check in checks)
+    doubt = "; a check failed, so the truth may be lower" if failed else ""
     said = (
         f"Of {n} images {clean:.1%} are classified correctly, and {worst.value:.1%} ({low} to {high} %)"
         f" withstand the attacks within {threat}"
@@ -61,7 +62,7 @@ def next_steps(
         layers: the most critical ones; None where the network shows no layers.
         folder: the run that the network is in.
     """
-    steps = [f"look at {check.name} first: {check.text}" for check in checks if not check.passed]
+    steps = [f"look at {check.name} first: {check.text}" for check in checks if check.passed is False]
     if plan.why:
         steps.append(plan.why)
     if accuracies[0].value.low <= 1 / plan.outputs:

@@ -224,8 +224,9 @@ def _checks(source: Source) -> Tile:
     failed = [
         f"{f.about.run}: {f.about.check}" if f.about.run else f"{f.about.check}"
         for f in checks
-        if f.level != "good"
+        if f.level == "error"
     ]
+    unjudged = [str(f.about.check) for f in checks if f.level == "warning"]
     if not checks:
         return Tile(
             "Checks of the test",
@@ -233,9 +234,11 @@ def _checks(source: Source) -> Tile:
             "semirobust evaluate runs them; without, a failed search is not noticed",
             "warning",
         )
-    said = f"{len(checks) - len(failed)} of {len(checks)}"
+    said = f"{len(checks) - len(failed) - len(unjudged)} of {len(checks)}"
     if failed:
         return Tile("Checks of the test", said, f"failed: {listed_names(failed)}", "error")
+    if unjudged:
+        return Tile("Checks of the test", said, f"not judged: {listed_names(unjudged)}", "warning")
     return Tile(
         "Checks of the test", said, f"passed: {listed_names((str(f.about.check) for f in checks), 8)}", "good"
     )
@@ -272,7 +275,7 @@ def _verdict(source: Source, conditions: dict[Condition, list[Arm]], best: Arm |
         return f"{said} {_of_100(cell, cell.undecided)} are not decided.", "warning"
     if by_chance(source, best, cell):
         return f"{said} That is no better than guessing: it is not robust to this attacker.", "warning"
-    if any(f.topic is Topic.CHECK and f.level != "good" for f in source.findings):
+    if any(f.topic is Topic.CHECK and f.level == "error" for f in source.findings):
         return f"{said} A check of the test itself failed, so the truth may be lower.", "warning"
     began = strongest(source, replace(best, name="start")) if best.name not in (None, "start") else None
     if began is not None:

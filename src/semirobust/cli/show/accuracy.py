@@ -56,12 +56,12 @@ def show_accuracy(found: "Evaluated", recipe: "Recipe", *, as_json: bool, told: 
 
 
 def show_checks(checks: "Sequence[Check]") -> None:
-    """A line for each check that failed, or one for all where none did."""
+    """A line for each check that failed or judged nothing; where none failed, one for all others."""
     for check in checks:
         if not check.passed:
-            tell(f"Warning ({check.name}): {check.text}.")
-    if checks and all(check.passed for check in checks):
-        tell(f"Sanity checks passed: {', '.join(check.name for check in checks)}.")
+            tell(f"{'Note' if check.passed is None else 'Warning'} ({check.name}): {check.text}.")
+    if checks and all(check.passed is not False for check in checks):
+        tell(f"Sanity checks passed: {', '.join(check.name for check in checks if check.passed) or 'none'}.")
 
 
 def show_accuracies(accuracies: "Sequence[Accuracy]", threats: Mapping[str, str], otherwise: str) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -121,7 +122,7 @@ def evaluate_subject(
     found = Evaluated(
         result.accuracies(),
         result.threats,
-        _checked(model, test, recipe, seed, progress),
+        _checked(model, test, recipe, result, seed, progress),
         plan.sweep(model, test, recipe, seed, progress),
         plan.transfer(models, test, seed, progress),
         (*_rejections(result), *new, *damaged, *unchecked),
@@ -235,19 +236,22 @@ def _number(quantity: Quantity, share: Proportion, about: About, at: Origin) -> 
     )
 
 
-def _checked(model: nn.Module, test: Images, recipe: Recipe, seed: Seed, progress: Progress) -> list[Check]:
+def _checked(
+    model: nn.Module, test: Images, recipe: Recipe, found: Evaluation, seed: Seed, progress: Progress
+) -> list[Check]:
     if recipe.evaluate.checks == 0:
         return []
     device = device_of(model, torch.device("cpu"))
     x, y = test.first(min(recipe.evaluate.checks, len(test))).all(device)
-    return sanity_checks(model, x, y, recipe.threat.ball, seed=seed / "sanity", progress=progress)
+    given: dict[str, Any] = {"evaluation": found, "seed": seed / "sanity", "progress": progress}
+    return sanity_checks(model, x, y, recipe.threat.ball, **given)
 
 
 def _finding(check: Check, at: Origin) -> Finding:
     return Finding(
         topic=Topic.CHECK,
         text=check.text,
-        level="good" if check.passed else "error",
+        level="warning" if check.passed is None else "good" if check.passed else "error",
         about=About(check=check.name),
         origin=at,
     )

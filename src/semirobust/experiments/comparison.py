@@ -1,7 +1,7 @@
 """Several ways to go on from one model, at equal budget."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -171,6 +171,7 @@ def run_arms(
     records: list[AnyRecord] = []
     models: dict[str, nn.Module] = {}
     done: dict[str, Trained] = {}
+    methods = {arm.name: arm.method for arm in arms}
     for arm in arms:
         about = replace(arm.about, arm=arm.name, seed=trial.number)
         if arm.method is None and arm.same_as in done and not done[arm.same_as].logs:
@@ -179,7 +180,12 @@ def run_arms(
                 Finding(topic=Topic.SKIPPED, text=text, level="warning", about=about, origin=trial.at)
             )
             continue
-        done[arm.name] = trained = _train(copy.deepcopy(start), arm, budget, trial, done, progress)
+        if arm.method is None and arm.same_as not in done:
+            raise InputError(
+                f"arm {arm.name!r}: expected an earlier arm {arm.same_as!r} to repeat the layers of"
+            )
+        same = (done[arm.same_as], methods[arm.same_as]) if arm.method is None else None
+        done[arm.name] = trained = _train(copy.deepcopy(start), arm, budget, trial, same, progress)
         models[arm.name] = build.load_best(trained)
         records += build.log_records(trained, trial.at, budget.validation_images, about)
         records += _tested(models[arm.name], about, budget, trial, progress)
@@ -207,17 +213,21 @@ def _tested(
 
 
 def _train(
-    model: nn.Module, arm: Arm, budget: Budget, trial: Trial, done: Mapping[str, Trained], progress: Progress
+    model: nn.Module,
+    arm: Arm,
+    budget: Budget,
+    trial: Trial,
+    same: tuple[Trained, AbstractMethod | None] | None,
+    progress: Progress,
 ) -> Trained:
+    """``same`` is the run whose layers an arm without a method repeats, and the method of that."""
     method = arm.method or METHODS.make("adversarial")
     training, plan = planned(model, budget.images, method, budget.training)
-    if arm.method is None:
-        if arm.same_as not in done:
-            raise InputError(
-                f"arm {arm.name!r}: expected an earlier arm {arm.same_as!r} to repeat the layers of"
-            )
-        layers = tuple(log.layers for log in done[arm.same_as].logs)
-        training = replace(training, objective=Adversarial(), trainable=Replayed(layers))
+    if same is not None:
+        trained, like = same
+        alone = like is not None and planned(model, budget.images, like, training)[1].trainable.weights_only
+        layers = Replayed(tuple(log.layers for log in trained.logs), alone)
+        training = replace(training, objective=Adversarial(), trainable=layers)
     name = slug(arm.name)
     return carry_out(
         training,

@@ -84,13 +84,17 @@ def frozen(
 
 
 @contextmanager
-def only_trainable(model: nn.Module, layers: LayerMap, indices: Iterable[int] | None) -> Iterator[None]:
+def only_trainable(
+    model: nn.Module, layers: LayerMap, indices: Iterable[int] | None, *, weights_only: bool = False
+) -> Iterator[None]:
     """Within a ``with`` block all but the given layers are frozen, batch norm too, whatever ``train`` says.
 
     Args:
         model: its parameters outside of these layers need no gradient within the block.
         layers: the map of ``model``.
         indices: the layers that train, from 1; ``None`` freezes nothing.
+        weights_only: of these layers the weight matrices alone train. What else belongs to them (norm, bias,
+            projection of a shortcut) is frozen as other layers are.
 
     Raises:
         InputError: there is no layer of that index.
@@ -103,4 +107,26 @@ def only_trainable(model: nn.Module, layers: LayerMap, indices: Iterable[int] | 
         layers.at(index)
     others = [index for index in layers.indices if index not in trainable]
     with frozen(model, layers, others, include_unassigned=True):
-        yield
+        if not weights_only:
+            yield
+            return
+        with _weights_alone(unwrapped(model), layers, trainable):
+            yield
+
+
+@contextmanager
+def _weights_alone(model: nn.Module, layers: LayerMap, indices: Iterable[int]) -> Iterator[None]:
+    """Inside, all of these layers but their weight matrices is frozen."""
+    indices = tuple(indices)
+    kept = {name for index in indices for name in layers.at(index).weights}
+    names, modules = set(layers.parameters(indices)) - kept, set(layers.modules(indices))
+    others = [p for name, p in model.named_parameters() if name in names and p.requires_grad]
+    norms = [m for name, m in model.named_modules() if name in modules and _has_statistics(m)]
+    try:
+        for parameter in others:
+            parameter.requires_grad_(False)
+        with stays_in_eval(norms):
+            yield
+    finally:
+        for parameter in others:
+            parameter.requires_grad_(True)

@@ -47,6 +47,10 @@ class LoRA(AbstractMethod):
             )
         if self.choice.every and self.choice.layers is None:
             raise InputError(f"every: expected 0, since updates stay where they are; got {self.choice.every}")
+        if self.choice.trains != "layer":
+            raise InputError(
+                f"trains: expected layer, since an update is of weights; got {self.choice.trains!r}"
+            )
         # An update of every weight is the usual LoRA.
         everything = self.choice.layers is None and self.choice.k is None
         trainable = Fixed(context.layers.indices) if everything else self.choice.trainable(context)

@@ -30,7 +30,14 @@ class Choice:
 
 
 class AbstractTrainable(ABC):
-    """Says at the start of an epoch which layers train from then on."""
+    """Says at the start of an epoch which layers train from then on.
+
+    Attributes:
+        weights_only: of these layers the weight matrices alone train; norms, biases and projections are
+            frozen, statistics too.
+    """
+
+    weights_only: bool = False
 
     @abstractmethod
     def __call__(self, epoch: int, model: nn.Module, seed: Seed) -> Choice | None:
@@ -50,6 +57,7 @@ class Fixed(AbstractTrainable):
     """The given layers train throughout."""
 
     layers: tuple[int, ...]
+    weights_only: bool = False
 
     def __call__(self, epoch: int, model: nn.Module, seed: Seed) -> Choice | None:
         return Choice(self.layers) if epoch == 0 else None
@@ -63,11 +71,13 @@ class Reselected(AbstractTrainable):
         score: measures the layers.
         selection: chooses among them.
         every: epochs from one choice to the next; 0 chooses once.
+        weights_only: as in :class:`AbstractTrainable`.
     """
 
     score: Score = field(repr=False)
     selection: AbstractSelection
     every: int = 10
+    weights_only: bool = False
 
     def __call__(self, epoch: int, model: nn.Module, seed: Seed) -> Choice | None:
         if epoch and (self.every == 0 or epoch % self.every):
@@ -82,9 +92,11 @@ class Replayed(AbstractTrainable):
 
     Args:
         layers: for each epoch the layers that trained in it; the last entry holds on.
+        weights_only: as in :class:`AbstractTrainable`.
     """
 
     layers: tuple[tuple[int, ...] | None, ...]
+    weights_only: bool = False
 
     def __call__(self, epoch: int, model: nn.Module, seed: Seed) -> Choice | None:
         now = self.layers[min(epoch, len(self.layers) - 1)]

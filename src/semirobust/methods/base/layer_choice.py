@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -45,6 +46,9 @@ class LayerChoice:
             alone.
         criterion: the measure by name: criticality, another one with its defaults, or one of its by-products
             such as ``connectivity.excess``.
+        trains: of these layers the whole ``layer`` (weight, norm, bias and projection), or its ``weights``
+            alone, as the numbers of parameters in CLAT's table 9 and RiFT's code have it; the rest of the
+            layer is then frozen, batch statistics too (ours).
     """
 
     layers: Sequence[int] | None = None
@@ -57,6 +61,7 @@ class LayerChoice:
     form: Form = "distance"
     first: First = "weakness"
     criterion: str = "criticality"
+    trains: Literal["layer", "weights"] = "layer"
 
     def at_random(self) -> "LayerChoice":
         """As many layers, drawn at random."""
@@ -69,16 +74,19 @@ class LayerChoice:
         No layer is selected none of whose parameters takes a gradient; with ``by_feature`` neither one whose
         feature does not depend on it with the weights of now.
         """
+        if self.trains not in ("layer", "weights"):
+            raise InputError(f"trains: expected layer or weights, got {self.trains!r}")
+        alone = self.trains == "weights"
         if self.layers is not None:
             if not self.layers:
                 raise InputError("layers: expected at least one layer, got none")
-            return Fixed(tuple(sorted(context.layers.at(index).index for index in set(self.layers))))
+            return Fixed(tuple(sorted(context.layers.at(index).index for index in set(self.layers))), alone)
         if self.every < 0 or self.examples < 1:
             raise InputError(
                 f"every and examples: expected at least 0 and 1, got {self.every} and {self.examples}"
             )
         selection = SELECTIONS.make(self.selection, {"k": self.k})
-        return Reselected(self._score(context, by_feature), selection, self.every)
+        return Reselected(self._score(context, by_feature), selection, self.every, alone)
 
     def _score(self, context: Context, by_feature: bool) -> Score:
         # Criticality alone has settings here; of another measure ``connectivity.excess`` names a by-product.
@@ -114,7 +122,7 @@ class LayerChoice:
                     f"{meant(self.criterion, by_name)}"
                 )
             scores = by_name[self.criterion]
-            passed = {*_untrainable(model, context.layers)}
+            passed = {*_untrainable(model, context.layers, self.trains == "weights")}
             if by_feature:
                 passed.update(without_effect(model, context.layers, x, scores.indices))
             values = np.where(np.isin(scores.indices, [*passed]), np.nan, scores.values)
@@ -123,9 +131,11 @@ class LayerChoice:
         return score
 
 
-def _untrainable(model: nn.Module, layers: LayerMap) -> Iterator[int]:
+def _untrainable(model: nn.Module, layers: LayerMap, weights_only: bool) -> Iterator[int]:
     """The layers none of whose parameters takes a gradient, as below a low-rank update of another library."""
     names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    if weights_only:
+        return (layer.index for layer in layers if not names & set(layer.weights))
     # A low-rank update of our own has other parameters in the same module.
     modules = {name.rpartition(".")[0] for name in names}
     return (

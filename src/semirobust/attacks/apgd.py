@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.base.active import Best, all_rows, runs_per_batch
+from semirobust.attacks.base.active import Best, Gone, all_rows, looks, runs_per_batch
 from semirobust.attacks.base.attack import AbstractBallAttack
 from semirobust.attacks.base.goals import AbstractGoal, Fool, gradient, repeated
 from semirobust.attacks.base.losses import LogitLoss, cross_entropy, dlr, dlr_targeted
-from semirobust.attacks.base.steps import AbstractStep, HalvedStep, Memory, SparseStep
+from semirobust.attacks.base.steps import AbstractStep, Ascent, HalvedStep, Memory, SparseStep
+from semirobust.core.devices import costs_a_wait
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.threats.base.ball import AbstractBall, per_example
@@ -126,38 +127,62 @@ class APGD(AbstractBallAttack):
         examples: int,
     ) -> tuple[Best, Tensor]:
         """Ascend from ``x_adv``; ``examples`` 0 ignores successes. Also the points of highest loss."""
-        best, summit = Best(x), x_adv.clone()
-        grad, loss, reached = self._gradient(goal, x_adv, all_rows(x))
+        best, summit, gone = Best(x), x_adv.clone(), Gone(examples, x) if examples else None
+        grad, loss, reached = self._gradient(goal, x_adv, all_rows(x), ask=looks(x, 0))
         a = rule.begin(x, x_adv, grad, loss)
         checkpoints = rule.checkpoints(steps)
         for i in range(steps + 1):
+            look = looks(x, i) or i == steps
             if i:
                 rule.move(a, first=i == 1)
-                grad, loss, reached = self._gradient(goal, a.x_adv, a.rows)
+                grad, loss, reached = self._gradient(goal, a.x_adv, a.rows, ask=look)
                 a.record(grad, loss)
-            if examples and reached is not None and bool(reached.any()):
-                where = reached.nonzero().flatten()
-                # Of a model that answers at random the latest success is worth more than one of high loss.
-                if self.eot > 1:
-                    best.loss[a.rows[where]] = -torch.inf
-                best.keep(a.rows[where], a.x_adv[where], loss[where], reached[where])
-                if goal.early_exit and self.eot == 1:
-                    done = torch.isin(a.rows % examples, a.rows[where] % examples)
-                    if a.drop(done):
-                        return best, summit
+            if (
+                gone is not None
+                and reached is not None
+                and self._keep(goal, best, a, reached, gone, look=look)
+            ):
+                return best, summit
             if i in checkpoints:
                 rule.check(a, checkpoints[i])
         best.keep(a.rows, a.top, a.top_loss, None)
         summit[a.rows] = a.top
         return best, summit
 
+    def _keep(
+        self, goal: AbstractGoal, best: Best, a: Ascent[Memory], reached: Tensor, gone: Gone, *, look: bool
+    ) -> bool:
+        """Keep the points that reached the goal, and drop whose they are; True if none is left.
+
+        Where looking makes the host wait, who is done goes on until a look, which changes nothing of what is
+        kept of it.
+        """
+        leaves = goal.early_exit and self.eot == 1
+        if not costs_a_wait(reached):
+            if not bool(reached.any()):
+                return False
+            where = reached.nonzero().flatten()
+            # Of a model that answers at random the latest success is worth more than one of high loss.
+            if self.eot > 1:
+                best.loss[a.rows[where]] = -torch.inf
+            best.keep(a.rows[where], a.x_adv[where], a.loss[where], reached[where])
+            gone.close(a.rows, reached)
+            return leaves and a.drop(~gone.open(a.rows))
+        reached = reached & gone.open(a.rows) if leaves else reached
+        if self.eot > 1:
+            best.loss[a.rows] = torch.where(reached, -torch.inf, best.loss[a.rows])
+        best.keep(a.rows, a.x_adv, a.loss, reached, among=reached)
+        if leaves:
+            gone.close(a.rows, reached)
+        return leaves and look and a.drop(~gone.open(a.rows))
+
     def _gradient(
-        self, goal: AbstractGoal, x_adv: Tensor, rows: Tensor
+        self, goal: AbstractGoal, x_adv: Tensor, rows: Tensor, *, ask: bool
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """As :func:`gradient`, the gradients of ``eot`` passes added up."""
-        grad, loss, reached = gradient(goal, x_adv, rows)
+        grad, loss, reached = gradient(goal, x_adv, rows, ask=ask)
         for _ in range(self.eot - 1):
-            more, loss, reached = gradient(goal, x_adv, rows)
+            more, loss, reached = gradient(goal, x_adv, rows, ask=ask)
             grad = grad + more
         return grad, loss, reached
 

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from semirobust.attacks import ATTACKS
 from semirobust.attacks.apgd import likeliest_others
-from semirobust.attacks.base.active import AbstractActive, all_rows, runs_per_batch
+from semirobust.attacks.base.active import AbstractActive, Gone, all_rows, looks, runs_per_batch
 from semirobust.attacks.base.attack import AbstractBallAttack, Precision
 from semirobust.attacks.base.goals import AbstractGoal, Fool, expect_fool, repeated
 from semirobust.attacks.base.gradients import input_gradient, usable_gradient
+from semirobust.core.devices import costs_a_wait
 from semirobust.core.errors import InputError
 from semirobust.core.margin import misclassified
 from semirobust.core.seed import Seed
@@ -146,13 +147,14 @@ class FAB(AbstractBallAttack):
             crossed=torch.zeros_like(goal.y, dtype=torch.bool),
         )
         often = False  # whether most points cross, so that a look before the gradient pays
-        for _ in range(self.steps):
+        gone = Gone(examples, x)
+        for step in range(self.steps):
             if often:
-                any_crossed = self._record(goal, a, _logits(goal, a), nearest, distance)
+                any_crossed = self._record(goal, a, _logits(goal, a), nearest, distance, gone)
             else:
                 a.gradient, a.difference, logits = self._boundary(goal, a.z, a.rows, a.y, a.target)
-                any_crossed = self._record(goal, a, logits, nearest, distance)
-            if any_crossed and goal.early_exit and self._drop_done(a, distance, examples):
+                any_crossed = self._record(goal, a, logits, nearest, distance, gone)
+            if any_crossed and goal.early_exit and self._drop_done(a, distance, gone, look=looks(x, step)):
                 return nearest, distance
             back = a.crossed.nonzero().flatten()  # they start again from nearer to x
             if often:
@@ -163,13 +165,13 @@ class FAB(AbstractBallAttack):
                 )
             often = len(back) > _OFTEN * len(a)
             self._move(a)
-        self._record(goal, a, _logits(goal, a), nearest, distance)
+        self._record(goal, a, _logits(goal, a), nearest, distance, gone)
         return nearest, distance
 
-    def _drop_done(self, a: _Points, distance: Tensor, examples: int) -> bool:
+    def _drop_done(self, a: _Points, distance: Tensor, gone: Gone, *, look: bool) -> bool:
         """Drop the examples that were fooled within epsilon, in all their rows; True if none is left."""
-        done = a.rows[distance[a.rows] <= self.threat.epsilon] % examples
-        return len(done) > 0 and a.drop(torch.isin(a.rows % examples, done))
+        gone.close(a.rows, distance[a.rows] <= self.threat.epsilon)
+        return look and a.drop(~gone.open(a.rows))
 
     def _boundary(
         self, goal: Fool, z: Tensor, rows: Tensor, y: Tensor, target: Tensor
@@ -205,8 +207,12 @@ class FAB(AbstractBallAttack):
             )
         return grad, chosen
 
-    def _record(self, goal: Fool, a: _Points, logits: Tensor, nearest: Tensor, distance: Tensor) -> bool:
-        """Keep nearer points across the boundary, and go back towards x from there; whether any did."""
+    def _record(
+        self, goal: Fool, a: _Points, logits: Tensor, nearest: Tensor, distance: Tensor, gone: Gone
+    ) -> bool:
+        """Keep nearer points across the boundary, and go back towards x from there; False if none did."""
+        if costs_a_wait(logits):
+            return self._record_unseen(goal, a, logits, nearest, distance, gone)
         size = self.threat.size(a.z - a.x)
         # Beyond epsilon a point is only a step on the way: logits are enough. Within, the verdict counts.
         crossed, near = misclassified(logits, a.y), size <= self.threat.epsilon
@@ -219,6 +225,25 @@ class FAB(AbstractBallAttack):
         z[where] = a.x[where] + (a.z[where] - a.x[where]) * self.beta
         a.z, a.crossed = z, crossed
         return len(where) > 0
+
+    def _record_unseen(
+        self, goal: Fool, a: _Points, logits: Tensor, nearest: Tensor, distance: Tensor, gone: Gone
+    ) -> bool:
+        """The same where looking makes the host wait: nothing changes of what is kept of an example that is
+        done.
+        """
+        size = self.threat.size(a.z - a.x)
+        crossed, near = misclassified(logits, a.y), size <= self.threat.epsilon
+        if goal.verdict is None:
+            goal.claim(a.rows, crossed & near)
+        elif len(asked := near.nonzero().flatten()):
+            crossed[asked] = goal.claim(a.rows[asked], goal.fooled(logits[asked], a.z[asked], a.y[asked]))
+        closer = crossed & gone.open(a.rows) & (size < distance[a.rows])
+        nearest[a.rows] = torch.where(per_example(closer, a.z), a.z, nearest[a.rows])
+        distance[a.rows] = torch.where(closer, size, distance[a.rows])
+        a.z = torch.where(per_example(crossed, a.z), a.x + (a.z - a.x) * self.beta, a.z)
+        a.crossed = crossed
+        return True
 
     def _move(self, a: _Points) -> None:
         """One biased step; ``difference`` = f_target - f_y at z, to be brought to 0."""

@@ -7,12 +7,14 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.base.active import Best, all_rows
+from semirobust.attacks.base.active import AbstractActive, Best, all_rows, looks
 from semirobust.attacks.base.attack import AbstractBallAttack
 from semirobust.attacks.base.goals import AbstractGoal, gradient
 from semirobust.core.allocator import keep_freed_memory
+from semirobust.core.devices import costs_a_wait
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
+from semirobust.threats.base.ball import per_example
 
 __all__ = ["PGD"]
 
@@ -85,7 +87,8 @@ class PGD(AbstractBallAttack):
         return self._ascend(goal, x, rows, start)
 
     def _ascend(self, goal: AbstractGoal, x: Tensor, rows: Tensor, x_adv: Tensor) -> Tensor:
-        step = 2.5 * self.threat.epsilon / self.steps if self.step_size is None else self.step_size
+        if goal.early_exit and costs_a_wait(x):
+            return self._ascend_by_schedule(goal, x, rows, x_adv)
         result, frame = x_adv, self.threat.frame(x)
         moving = all_rows(x)  # all but those that reached the goal, where they may exit early
         for _ in range(self.steps):
@@ -98,8 +101,52 @@ class PGD(AbstractBallAttack):
                 frame = tuple(part[left] for part in frame)
                 if len(moving) == 0:
                     return result
-            x_adv = self.threat.restrict_in(frame, self.threat.ascent(grad).mul_(step).add_(x_adv))
+            x_adv = self._moved(frame, grad, x_adv)
         if len(moving) == len(x):
             return x_adv
         result[moving] = x_adv
         return result
+
+    def _ascend_by_schedule(self, goal: AbstractGoal, x: Tensor, rows: Tensor, x_adv: Tensor) -> Tensor:
+        """The same where looking makes the host wait: who reached the goal goes on, which changes nothing of
+        what is kept of it, until it is left out at one of the looks.
+        """
+        result = x_adv.clone()
+        a = _Moving(all_rows(x), x_adv, x_adv, torch.ones(len(x), dtype=torch.bool, device=x.device))
+        a.frame = self.threat.frame(x)
+        for step in range(self.steps):
+            look = looks(x, step)
+            grad, _, reached = gradient(goal, a.x_adv, rows[a.rows], ask=look)
+            if reached is not None:
+                a.kept = torch.where(per_example(a.open & reached, x), a.x_adv, a.kept)
+                a.open = a.open & ~reached
+            a.x_adv = self._moved(a.frame, grad, a.x_adv)
+            if look:
+                result[a.rows] = a.kept
+                if a.drop(~a.open):
+                    return result
+        result[a.rows] = torch.where(per_example(a.open, x), a.x_adv, a.kept)
+        return result
+
+    def _moved(self, frame: tuple[Tensor, ...], grad: Tensor, x_adv: Tensor) -> Tensor:
+        """One step."""
+        step = 2.5 * self.threat.epsilon / self.steps if self.step_size is None else self.step_size
+        return self.threat.restrict_in(frame, self.threat.ascent(grad).mul_(step).add_(x_adv))
+
+
+@dataclass
+class _Moving(AbstractActive):
+    """Points of an ascent that is looked at by schedule.
+
+    Attributes:
+        x_adv: (n, ...) where they are.
+        kept: (n, ...) where each reached the goal first.
+        open: (n,) who did not reach it.
+        frame: what the ball needs of the clean examples.
+    """
+
+    rows: Tensor
+    x_adv: Tensor
+    kept: Tensor
+    open: Tensor
+    frame: tuple[Tensor, ...] = ()

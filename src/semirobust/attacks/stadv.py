@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.base.active import AbstractActive, Best, all_rows
+from semirobust.attacks.base.active import AbstractActive, Best, all_rows, looks
 from semirobust.attacks.base.attack import AbstractAttack
 from semirobust.attacks.base.goals import AbstractGoal, Fool, gradient
 from semirobust.attacks.base.gradients import input_gradient
@@ -92,8 +92,9 @@ class StAdv(AbstractAttack):
         for step in range(self.steps + 1):
             x_adv, a.gradient, loss, unevenness, reached = self._gradient(goal, a)
             # A success beats none; among successes the smoothest, else the highest loss.
-            best.keep(a.rows, x_adv, torch.where(reached, -unevenness, loss), reached)
-            if goal.early_exit and a.drop(reached):
+            open_rows = ~best.reached[a.rows] if goal.early_exit else None
+            best.keep(a.rows, x_adv, torch.where(reached, -unevenness, loss), reached, among=open_rows)
+            if goal.early_exit and looks(x, step) and a.drop(best.reached[a.rows]):
                 break
             if step < self.steps:
                 self._move(a, step + 1)

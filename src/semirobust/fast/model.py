@@ -53,9 +53,7 @@ class FastModel:
         wrong = misclassified(logits, y)
         if not self.is_copy:
             return wrong
-        lead, rounding = margin(logits, y), self.band * (logits.amax(1) - logits.mean(1))
-        unsure = lead > -rounding if self.full is not None else ~(lead.abs() > rounding)
-        unsure |= lead.isnan() | rounding.isnan()
+        unsure = self._unsure(logits, y)
         wrong &= ~unsure
         rows = unsure.nonzero().flatten()
         if len(rows):
@@ -66,3 +64,14 @@ class FastModel:
                 else:
                     wrong[rows] = self.full.fooled(self.full.logits(x_adv), x_adv, y)
         return wrong
+
+    def certainly_fooled(self, logits: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
+        """:meth:`fooled` where the ``logits`` of this form say so beyond doubt, so that nothing is asked."""
+        wrong = misclassified(logits, y)
+        return wrong & ~self._unsure(logits, y) if self.is_copy else wrong
+
+    def _unsure(self, logits: Tensor, y: Tensor) -> Tensor:
+        """Whose verdict by these logits is not to be trusted: (n,)."""
+        lead, rounding = margin(logits, y), self.band * (logits.amax(1) - logits.mean(1))
+        unsure = lead > -rounding if self.full is not None else ~(lead.abs() > rounding)
+        return unsure | lead.isnan() | rounding.isnan()

@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from semirobust.core.devices import costs_a_wait
 from semirobust.core.seed import Seed
 from semirobust.threats import NORMS
 from semirobust.threats.base.ball import AbstractBall, flat, norms, per_example, random_signs, room
@@ -14,6 +15,7 @@ __all__ = ["L1", "sparse_ascent"]
 
 _FRACTION = 0.05  # of the values, that plain ascent changes
 _BISECTIONS = 60
+_LOOKS = 12  # turns from one look at a device to the next
 
 
 @NORMS.register("l1")
@@ -109,16 +111,20 @@ def _shrunk(delta: Tensor, space: Tensor, epsilon: float) -> Tensor:
 
     low, high = torch.zeros_like(length[:, :1]), length.amax(1, keepdim=True)
     m, total = low, cut(low).sum(1, keepdim=True)
-    outside = total > epsilon
-    for _ in range(_BISECTIONS):
+    outside, waits = total > epsilon, costs_a_wait(total)
+    running = torch.ones((), dtype=torch.bool, device=total.device)
+    for turn in range(1, _BISECTIONS + 1):
         over = total > epsilon
         low, high = torch.where(over, m, low), torch.where(over, high, m)
         done = ~outside | ((total - epsilon).abs() <= 1e-6 * epsilon) | (high - low <= 1e-9 * high)
-        if bool(done.all()):
+        if waits:  # who looks less often stops where who looks each time would
+            running = running & ~done.all()
+        if (not waits and bool(done.all())) or (waits and turn % _LOOKS == 0 and not bool(running)):
             break
         moving = ((length > m) & (length < m + space)).sum(1, keepdim=True)
         step = m + (total - epsilon) / moving.clamp_min(1)
-        m = torch.where((step > low) & (step < high), step, (low + high) / 2)
+        moved = torch.where((step > low) & (step < high), step, (low + high) / 2)
+        m = torch.where(running, moved, m) if waits else moved
         total = cut(m).sum(1, keepdim=True)
     m = torch.where(outside, torch.where(total <= epsilon * (1 + 1e-6), m, high), 0)
     kept = torch.empty_like(delta)

@@ -7,7 +7,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-__all__ = ["AbstractActive", "Best", "all_rows", "runs_per_batch"]
+from semirobust.core.devices import costs_a_wait
+from semirobust.threats.base.ball import per_example
+
+__all__ = ["AbstractActive", "Best", "Gone", "all_rows", "looks", "runs_per_batch"]
+
+_LOOKS = 5
 
 
 class AbstractActive(ABC):
@@ -29,8 +34,10 @@ class AbstractActive(ABC):
 
     def drop(self, done: Tensor) -> bool:
         """Drop the rows that ``done`` (n,) marks; True if none is left."""
-        if bool(done.any()):
-            self.keep((~done).nonzero().flatten())
+        if costs_a_wait(done) or bool(done.any()):
+            left = (~done).nonzero().flatten()
+            if len(left) < len(self):
+                self.keep(left)
         return len(self) == 0
 
     def __len__(self) -> int:
@@ -50,11 +57,28 @@ class Best:
         """The examples still to be attacked: all, or with an early exit those that did not reach the goal."""
         return (~self.reached).nonzero().flatten() if early_exit else all_rows(self.x_adv)
 
-    def keep(self, rows: Tensor, x_adv: Tensor, loss: Tensor, reached: Tensor | None) -> None:
-        """Keep what is better of these points of the examples ``rows``; None reaches nothing."""
+    def keep(
+        self,
+        rows: Tensor,
+        x_adv: Tensor,
+        loss: Tensor,
+        reached: Tensor | None,
+        among: Tensor | None = None,
+    ) -> None:
+        """Keep what is better of these points of the examples ``rows``, all different; None reaches nothing.
+
+        Only those that ``among`` (n,) marks are looked at, where it is given.
+        """
         loss, before = loss.to(self.loss.dtype), self.reached[rows]
         reached = torch.zeros_like(before) if reached is None else reached
-        better = ((reached & ~before) | ((reached == before) & (loss > self.loss[rows]))).nonzero().flatten()
+        mask = (reached & ~before) | ((reached == before) & (loss > self.loss[rows]))
+        mask = mask if among is None else mask & among
+        if costs_a_wait(mask):
+            self.x_adv[rows] = torch.where(per_example(mask, x_adv), x_adv, self.x_adv[rows])
+            self.loss[rows] = torch.where(mask, loss, self.loss[rows])
+            self.reached[rows] = torch.where(mask, reached, before)
+            return
+        better = mask.nonzero().flatten()
         chosen = rows[better]
         self.x_adv[chosen] = x_adv[better]
         self.loss[chosen], self.reached[chosen] = loss[better], reached[better]
@@ -70,6 +94,34 @@ def _part(value: Any, kept: Tensor) -> Any:
 def all_rows(x: Tensor) -> Tensor:
     """0..N-1 on the device of ``x``."""
     return torch.arange(len(x), device=x.device)
+
+
+class Gone:
+    """Which examples of a batch are done, kept on their device and looked at by schedule.
+
+    Args:
+        examples: how many; row i stands for example i modulo that.
+        x: a tensor on the device.
+    """
+
+    def __init__(self, examples: int, x: Tensor) -> None:
+        self._examples = examples
+        self._times = torch.zeros(examples, dtype=torch.int32, device=x.device)
+
+    def open(self, rows: Tensor) -> Tensor:
+        """Which of the ``rows`` (n,) stand for an example that is not done: (n,)."""
+        return self._times[rows % self._examples] == 0
+
+    def close(self, rows: Tensor, done: Tensor) -> None:
+        """The examples of the ``rows`` (n,) that ``done`` (n,) marks are done."""
+        self._times.index_add_(0, rows % self._examples, done.to(torch.int32))
+
+
+def looks(x: Tensor, step: int) -> bool:
+    """Whether to look after this step, from 0, which examples are done: always on a CPU, and after every
+    fifth where looking makes the host wait.
+    """
+    return not costs_a_wait(x) or (step + 1) % _LOOKS == 0
 
 
 def runs_per_batch(batch_rows: int, examples: int, runs: int) -> int:

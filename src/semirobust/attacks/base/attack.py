@@ -237,7 +237,13 @@ class AbstractAttack(ABC):
         if form is not None and form.is_copy:
             form = form.in_full_precision() if self.precision == "full" else form
             goal = Fool(
-                form.logits, y, early_exit, verdict=form.fooled, batch_rows=form.batch_rows, sight=sight
+                form.logits,
+                y,
+                early_exit,
+                verdict=form.fooled,
+                certain=form.certainly_fooled,
+                batch_rows=form.batch_rows,
+                sight=sight,
             )
             try:
                 return self.search(goal, work, seed)

@@ -33,12 +33,13 @@ class AbstractGoal(ABC):
     early_exit: bool = False
 
     @abstractmethod
-    def __call__(self, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+    def __call__(self, x_adv: Tensor, rows: Tensor, *, ask: bool = True) -> tuple[Tensor, Tensor | None]:
         """Loss and success of some examples of the batch.
 
         Args:
             x_adv: (n, ...) candidates.
             rows: (n,) which examples of the batch they belong to.
+            ask: whether to count successes that are uncertain until the model itself is asked.
 
         Returns:
             loss: (n,), differentiable in ``x_adv``.
@@ -55,7 +56,7 @@ class Maximise(AbstractGoal):
 
     loss: Callable[[Tensor], Tensor] = field(repr=False)
 
-    def __call__(self, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, None]:
+    def __call__(self, x_adv: Tensor, rows: Tensor, *, ask: bool = True) -> tuple[Tensor, None]:
         return self.loss(x_adv), None
 
 
@@ -72,6 +73,8 @@ class Fool(AbstractGoal):
             the same.
         verdict: who is misclassified, by the logits of ``model``, the points and the labels; by default the
             prediction.
+        certain: the same without asking the model, so that nothing has to be looked at; by default the
+            verdict.
         batch_rows: rows that keep the processor busy: an attack may run several of its searches in one batch
             up to so many.
         origin: (n,) which examples of the batch the rows stand for, where not each for its own.
@@ -86,15 +89,16 @@ class Fool(AbstractGoal):
     loss: LogitLoss = cross_entropy
     target: Tensor | None = field(default=None, repr=False)
     verdict: Verdict | None = field(default=None, repr=False)
+    certain: Verdict | None = field(default=None, repr=False)
     batch_rows: int = 64
     origin: Tensor | None = field(default=None, repr=False)
     rounded: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, repr=False)
     sight: Sight | None = field(default=None, repr=False)
 
-    def __call__(self, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+    def __call__(self, x_adv: Tensor, rows: Tensor, *, ask: bool = True) -> tuple[Tensor, Tensor | None]:
         logits, y = self.logits(x_adv, rows), self.y[rows]
         loss = self.loss(logits, y, None if self.target is None else self.target[rows])
-        return loss, self.claim(rows, self.fooled(logits.detach(), x_adv, y))
+        return loss, self.claim(rows, self.fooled(logits.detach(), x_adv, y, ask=ask))
 
     def examples(self, rows: Tensor) -> Tensor:
         """Which examples of the batch these rows stand for."""
@@ -127,9 +131,10 @@ class Fool(AbstractGoal):
         """The same for these rows alone."""
         return replace(self, y=self.y[rows], origin=self.examples(rows), early_exit=early_exit)
 
-    def fooled(self, logits: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
+    def fooled(self, logits: Tensor, x_adv: Tensor, y: Tensor, *, ask: bool = True) -> Tensor:
         """Whether each example is misclassified at ``x_adv``, whose logits by ``model`` are given: (n,)."""
-        return misclassified(logits, y) if self.verdict is None else self.verdict(logits, x_adv, y)
+        verdict = self.verdict if ask or self.certain is None else self.certain
+        return misclassified(logits, y) if verdict is None else verdict(logits, x_adv, y)
 
 
 def expect_fool(goal: AbstractGoal, name: str) -> Fool:
@@ -156,11 +161,13 @@ def repeated(goals: Sequence[Goal], rows: Tensor) -> Goal:
     return cast(Goal, merged)
 
 
-def gradient(goal: AbstractGoal, x_adv: Tensor, rows: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+def gradient(
+    goal: AbstractGoal, x_adv: Tensor, rows: Tensor, *, ask: bool = True
+) -> tuple[Tensor, Tensor, Tensor | None]:
     """Gradient of the goal's loss at ``x_adv`` (n, ...), with the loss (n,) and what was reached there."""
     x_adv = x_adv.detach().requires_grad_()
     with torch.enable_grad():
-        loss, reached = goal(x_adv, rows)
+        loss, reached = goal(x_adv, rows, ask=ask)
         grad = input_gradient(loss, x_adv).detach()
     grad = goal.see(grad, rows) if isinstance(goal, Fool) else usable_gradient(grad)[0]
     loss = loss.detach()

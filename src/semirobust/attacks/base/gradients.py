@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from semirobust.core.devices import costs_a_wait
 from semirobust.core.errors import InputError
 from semirobust.core.margin import margin
 from semirobust.core.text import first_line
@@ -40,7 +41,7 @@ def usable_gradient(gradient: Tensor) -> tuple[Tensor, Tensor]:
     finite value of the example, or 1.
     """
     length = norms(gradient, 1)
-    if not bool(torch.isfinite(length).all()):
+    if costs_a_wait(gradient) or not bool(torch.isfinite(length).all()):
         finite = torch.where(torch.isfinite(gradient), gradient, 0)
         steepest = norms(finite, torch.inf)
         steepest = per_example(torch.where(steepest > 0, steepest, 1), gradient)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from semirobust.core.devices import costs_a_wait
 from semirobust.core.margin import margin
 
 __all__ = ["LogitLoss", "cross_entropy", "dlr", "dlr_targeted"]
@@ -23,8 +24,9 @@ def cross_entropy(logits_nC: Tensor, y: Tensor, target: Tensor | None = None) ->
     """
     spread = (logits_nC.amax(1) - logits_nC.amin(1)).detach()
     faint = (spread > 0) & (spread < _FAINT)
-    if bool(faint.any()):
+    if costs_a_wait(faint) or bool(faint.any()):
         _, exponent = torch.frexp(spread.float())
+        exponent = torch.where(faint, exponent, 0)  # the others' may be anything, and a gradient passes here
         logits_nC = torch.where(faint[:, None], torch.ldexp(logits_nC, -exponent[:, None]), logits_nC)
     return F.cross_entropy(logits_nC, y, reduction="none")
 

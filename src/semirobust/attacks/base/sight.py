@@ -21,23 +21,37 @@ class Sight:
     """
 
     def __init__(self, n: int) -> None:
-        self._seen, self._told = torch.zeros(n, dtype=torch.bool), False
-        self.claimed = torch.zeros(n, dtype=torch.bool)
-        """(n,) for which examples the search held the model for fooled, at one point at least."""
+        self._n, self._told = n, False
+        self._seen: Tensor | None = None
+        self._claimed: Tensor | None = None
 
     @property
     def blind(self) -> Tensor:
         """(n,) the examples of which it saw nothing; none where the search told nothing at all."""
-        return ~self._seen & self._told
+        return ~self._marked(self._seen) & self._told
+
+    @property
+    def claimed(self) -> Tensor:
+        """(n,) for which examples the search held the model for fooled, at one point at least."""
+        return self._marked(self._claimed)
 
     def see(self, examples: Tensor, usable: Tensor) -> None:
         """Of the ``examples`` (n,) those are seen whose gradient, or other sign, is ``usable`` (n,)."""
         self._told = True
-        self._seen[examples[usable].cpu()] = True
+        self._seen = self._counted(self._seen, examples, usable)
 
     def claim(self, examples: Tensor, fooled: Tensor) -> None:
         """The search holds the model for ``fooled`` (n,) by these points of the ``examples`` (n,)."""
-        self.claimed[examples[fooled].cpu()] = True
+        self._claimed = self._counted(self._claimed, examples, fooled)
+
+    def _counted(self, counts: Tensor | None, examples: Tensor, marked: Tensor) -> Tensor:
+        """How often each example was marked. Counting needs no look at the marks, and rows may share one."""
+        if counts is None:
+            counts = torch.zeros(self._n, dtype=torch.int32, device=examples.device)
+        return counts.index_add_(0, examples, marked.to(torch.int32))
+
+    def _marked(self, counts: Tensor | None) -> Tensor:
+        return torch.zeros(self._n, dtype=torch.bool) if counts is None else counts.cpu() > 0
 
 
 _WATCHING: ContextVar[Sight | None] = ContextVar("sight", default=None)

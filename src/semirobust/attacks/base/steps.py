@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks.base.active import AbstractActive, all_rows
+from semirobust.core.devices import costs_a_wait
 from semirobust.threats.base.ball import AbstractBall, per_example
 from semirobust.threats.l1 import sparse_ascent
 
@@ -55,12 +56,26 @@ class Ascent(AbstractActive, Generic[Memory]):
         """Take the gradient and the loss at ``x_adv``."""
         self.raised = self.raised + (loss > self.loss)
         self.gradient, self.loss = gradient, loss
-        higher = (loss > self.top_loss).nonzero().flatten()
+        rises = loss > self.top_loss
+        if costs_a_wait(rises):
+            self.top, self.top_gradient = (
+                torch.where(per_example(rises, new), new, old)
+                for new, old in ((self.x_adv, self.top), (gradient, self.top_gradient))
+            )
+            self.top_loss = torch.where(rises, loss, self.top_loss)
+            return
+        higher = rises.nonzero().flatten()
         self.top[higher], self.top_loss[higher] = self.x_adv[higher], loss[higher]
         self.top_gradient[higher] = gradient[higher]
 
     def go_back(self, mask: Tensor) -> None:
         """Put the marked examples back to their point of highest loss."""
+        if costs_a_wait(mask):
+            self.x_adv, self.gradient = (
+                torch.where(per_example(mask, new), new, old)
+                for new, old in ((self.top, self.x_adv), (self.top_gradient, self.gradient))
+            )
+            return
         where = mask.nonzero().flatten()
         self.x_adv, self.gradient = self.x_adv.clone(), self.gradient.clone()
         self.x_adv[where], self.gradient[where] = self.top[where], self.top_gradient[where]

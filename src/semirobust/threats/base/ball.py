@@ -8,6 +8,7 @@ from typing import ClassVar, Self
 import torch
 from torch import Tensor
 
+from semirobust.core.devices import costs_a_wait
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.threats.base.threat import AbstractThreat, in_pixel_range
@@ -16,6 +17,7 @@ __all__ = ["AbstractBall"]
 
 HALF = (torch.float16, torch.bfloat16)
 _SECANTS = 60
+_LOOKS = 4  # turns from one look at a device to the next
 
 
 @dataclass(frozen=True)
@@ -194,6 +196,8 @@ def fill(space: Tensor, weight: Tensor, pace: Tensor | None, goal: Tensor) -> Te
     rate = weight if pace is None else weight * pace
     total = rate.sum(1)
     result = torch.where(total > 0, goal / total, 0).nan_to_num_(0, 0, 0)
+    if costs_a_wait(result):
+        return _filled_by_schedule(space, weight, pace, goal, result)
     rows, m = torch.arange(len(space), device=space.device), result.clone()
     before, below = torch.zeros_like(m), torch.zeros_like(m)
     for _ in range(_SECANTS):
@@ -214,6 +218,30 @@ def fill(space: Tensor, weight: Tensor, pace: Tensor | None, goal: Tensor) -> Te
             )  # fmt: skip
             pace = None if pace is None else pace[keep]
     return result
+
+
+def _filled_by_schedule(
+    space: Tensor, weight: Tensor, pace: Tensor | None, goal: Tensor, m: Tensor
+) -> Tensor:
+    """:func:`fill` from its first guess ``m`` (N,), to the same numbers, with a look every fourth time.
+
+    Rows that would no longer be there are kept as they are.
+    """
+    before, below, inside = torch.zeros_like(m), torch.zeros_like(m), torch.ones_like(m, dtype=torch.bool)
+    for turn in range(1, _SECANTS + 1):
+        length = m[:, None] if pace is None else m[:, None] * pace
+        reached = torch.minimum(space, length).mul_(weight).sum(1)
+        missing, growth_rate = goal - reached, (reached - below) / (m - before)
+        growth = torch.where(growth_rate > 0, missing / growth_rate, 0).clamp_min_(0).nan_to_num_(0, 0, 0)
+        before, below, m = (
+            torch.where(inside, new, old) for new, old in ((m, before), (reached, below), (m + growth, m))
+        )
+        going = inside & (growth > 1e-5 * m)
+        left = going.sum()
+        inside = torch.where(2 * left < inside.sum(), going, inside) & (left > 0)
+        if turn % _LOOKS == 0 and not bool(inside.any()):
+            break
+    return m
 
 
 def _precise(x: Tensor) -> Tensor:

@@ -167,14 +167,14 @@ class APGD(AbstractBallAttack):
                 best.loss[a.rows[where]] = -torch.inf
             best.keep(a.rows[where], a.x_adv[where], a.loss[where], reached[where])
             gone.close(a.rows, reached)
-            return leaves and a.drop(~gone.open(a.rows))
-        reached = reached & gone.open(a.rows) if leaves else reached
+            return leaves and a.drop(~gone.searched(a.rows))
+        reached = reached & gone.searched(a.rows) if leaves else reached
         if self.eot > 1:
             best.loss[a.rows] = torch.where(reached, -torch.inf, best.loss[a.rows])
         best.keep(a.rows, a.x_adv, a.loss, reached, among=reached)
         if leaves:
             gone.close(a.rows, reached)
-        return leaves and look and a.drop(~gone.open(a.rows))
+        return leaves and look and a.drop(~gone.searched(a.rows))
 
     def _gradient(
         self, goal: AbstractGoal, x_adv: Tensor, rows: Tensor, *, ask: bool

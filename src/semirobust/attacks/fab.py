@@ -171,7 +171,7 @@ class FAB(AbstractBallAttack):
     def _drop_done(self, a: _Points, distance: Tensor, gone: Gone, *, look: bool) -> bool:
         """Drop the examples that were fooled within epsilon, in all their rows; True if none is left."""
         gone.close(a.rows, distance[a.rows] <= self.threat.epsilon)
-        return look and a.drop(~gone.open(a.rows))
+        return look and a.drop(~gone.searched(a.rows))
 
     def _boundary(
         self, goal: Fool, z: Tensor, rows: Tensor, y: Tensor, target: Tensor
@@ -238,7 +238,7 @@ class FAB(AbstractBallAttack):
             goal.claim(a.rows, crossed & near)
         elif len(asked := near.nonzero().flatten()):
             crossed[asked] = goal.claim(a.rows[asked], goal.fooled(logits[asked], a.z[asked], a.y[asked]))
-        closer = crossed & gone.open(a.rows) & (size < distance[a.rows])
+        closer = crossed & gone.searched(a.rows) & (size < distance[a.rows])
         nearest[a.rows] = torch.where(per_example(closer, a.z), a.z, nearest[a.rows])
         distance[a.rows] = torch.where(closer, size, distance[a.rows])
         a.z = torch.where(per_example(crossed, a.z), a.x + (a.z - a.x) * self.beta, a.z)

@@ -1,7 +1,7 @@
 """EDGE: mutual information by hashing both sides into buckets of a dependence graph."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
@@ -14,7 +14,7 @@ from semirobust.core.checks import check_counts
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.dependence import DEPENDENCES
-from semirobust.dependence.base.buckets import Buckets, Plugin, buckets, plugin
+from semirobust.dependence.base.buckets import Buckets, Plugin, buckets, plugins
 from semirobust.dependence.base.dependence import AbstractDependence, Orders, Shapes
 from semirobust.dependence.base.estimate import Raw
 from semirobust.dependence.base.pairwise import jackknife
@@ -200,18 +200,18 @@ class _Grid:
 
     def information(self, order: Tensor | None = None) -> tuple[float, Sequence[Plugin]]:
         """The estimate and its members, with the rows of y in the given order."""
-        members = [self._plugin(pair, order) for pair in self.opening]
+        members = self._plugins(self.opening, order)
         value = self._combined(members)
         if self.settings._renormalised:
             # The published code calls itself with the new gamma, so the factor of the version counts twice.
             factor = self.settings.factor * 2 ** (0.5 / value - math.sqrt(2 * value))
-            members = [self._plugin(self._buckets(factor, t), order) for t in range(len(self.opening))]
+            members = self._plugins((self._buckets(factor, t) for t in range(len(self.opening))), order)
             value = self._combined(members)
         return value, members
 
-    def _plugin(self, pair: tuple[Buckets, Buckets], order: Tensor | None) -> Plugin:
-        x, y = pair
-        return plugin(x, y if order is None else y.reordered(order), _FLOOR, self.settings.upper)
+    def _plugins(self, pairs: Iterable[tuple[Buckets, Buckets]], order: Tensor | None) -> Sequence[Plugin]:
+        ordered = ((x, y if order is None else y.reordered(order)) for x, y in pairs)
+        return plugins(ordered, _FLOOR, self.settings.upper)
 
     def _combined(self, members: Sequence[Plugin]) -> float:
         bits = np.array([m.bits for m in members])

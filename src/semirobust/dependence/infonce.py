@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semirobust.core.checks import check_counts
+from semirobust.core.devices import uploaded
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.dependence import DEPENDENCES
@@ -88,10 +89,10 @@ class InfoNCE(AbstractSketched):
         g, h = (_weights(side.shape[1], self.hidden, generator, side.device) for side in (x, y))
         optimiser = torch.optim.AdamW([*g, *h], self.learning_rate, weight_decay=1e-2)
         size = min(self.batch, len(x))
-        # Drawn on the host and brought to the device in one piece: copying each step's would wait each time.
+        # Drawn on the host and brought to the device in one piece.
         drawn = [torch.randperm(len(x), generator=generator)[:size] for _ in range(self.steps)]
         own = torch.arange(size, device=x.device)
-        for rows in torch.stack(drawn).to(x.device):
+        for rows in uploaded(torch.stack(drawn), x.device):
             loss = F.cross_entropy(_output(x[rows], g) @ _output(y[rows], h).T, own)
             optimiser.zero_grad()
             loss.backward()

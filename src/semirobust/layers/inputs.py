@@ -3,6 +3,7 @@
 import copy
 import sys
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils.hooks import RemovableHandle
 
 from semirobust.core.checks import IN_ORDER, runs_in_order, runs_on
+from semirobust.core.devices import costs_a_wait
 from semirobust.core.errors import InputError
 from semirobust.core.text import first_line
 
@@ -71,6 +73,9 @@ class Inputs:
 
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         self._given = []
+        if self._overwrites is None and module.training in _LEAVES_ALONE.get(module, ()):
+            # Comparing makes the host wait for the device, so what was seen once is believed there.
+            self._overwrites = False if any(map(_far, args)) else None
         if self._overwrites is False:
             return None
         own = tuple(arg.clone() if _copied(arg) else arg for arg in args)
@@ -87,6 +92,17 @@ class Inputs:
                 self._failed = error, args[0].detach()
         elif given:
             self._overwrites = any(changed(*entry) for entry in given)
+            if not self._overwrites and any(_far(came) for came, _, _ in given):
+                _LEAVES_ALONE.setdefault(module, set()).add(module.training)
+
+
+# Networks that were seen to leave what they are given as it is, on a device, in which modes.
+_LEAVES_ALONE: WeakKeyDictionary[nn.Module, set[bool]] = WeakKeyDictionary()
+
+
+def _far(value: object) -> bool:
+    """Whether it is a tensor at which the host cannot look at once."""
+    return isinstance(value, Tensor) and costs_a_wait(value)
 
 
 def _copied(value: object) -> bool:

@@ -108,7 +108,7 @@ class Gone:
         self._examples = examples
         self._times = torch.zeros(examples, dtype=torch.int32, device=x.device)
 
-    def open(self, rows: Tensor) -> Tensor:
+    def searched(self, rows: Tensor) -> Tensor:
         """Which of the ``rows`` (n,) stand for an example that is not done: (n,)."""
         return self._times[rows % self._examples] == 0
 

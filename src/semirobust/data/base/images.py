@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from semirobust.core.checks import check_labels, check_pixels, dtype_of
+from semirobust.core.devices import uploaded
 from semirobust.core.errors import InputError
 from semirobust.core.plain import anywhere
 from semirobust.core.seed import Seed
@@ -77,9 +78,9 @@ class Images:
 
     def batch(self, rows: Tensor, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """The images ``rows`` as floats (n, K, H, W) in [0, 1] and their labels (n,), on ``device``."""
-        there = rows.to(self.y.device)  # copied once, as pixels and labels nearly always lie together
+        there = uploaded(rows, self.y.device)  # copied once, as pixels and labels nearly always lie together
         at = there if isinstance(self.pixels, Tensor) else rows
-        x, y = _part(self.pixels, at).to(device), self.y[there].to(device)
+        x, y = uploaded(_part(self.pixels, at), device), uploaded(self.y[there], device)
         full = torch.promote_types(self.dtype, torch.float32)  # half precision rounds once, at the end
         x = x.to(full).div_(255) if x.dtype == torch.uint8 else x.to(full)
         return x.to(self.dtype), y
@@ -156,7 +157,7 @@ class Images:
 
 def _part(values: Tensor | Pixels, rows: Tensor) -> Tensor:
     """The ``rows`` of values, which lie where they lie."""
-    return values[rows.to(values.device) if isinstance(values, Tensor) else rows]
+    return values[uploaded(rows, values.device) if isinstance(values, Tensor) else rows]
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from semirobust.core.allocator import keep_freed_memory
 from semirobust.core.checks import check_counts
+from semirobust.core.devices import uploaded
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed, as_seed
 from semirobust.dependence.base.estimate import Estimate, Raw, combine
@@ -167,7 +168,8 @@ class Orders:
 
     def __iter__(self) -> Iterator[Tensor]:
         for number in range(self.count):
-            yield torch.randperm(self.n, generator=(self.seed / number).generator()).to(self.device)
+            order = torch.randperm(self.n, generator=(self.seed / number).generator())
+            yield uploaded(order, self.device)
 
 
 class Sample:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from semirobust.core.devices import uploaded
 from semirobust.core.seed import Seed
 
 __all__ = ["among", "distances", "jackknife"]
@@ -40,6 +41,7 @@ def jackknife(
     """
     if groups < 2:
         return math.nan
-    group_of = (torch.randperm(n, generator=seed.generator()) % groups).to(device)
-    estimates = np.array([value(torch.nonzero(group_of != group).squeeze(1)) for group in range(groups)])
+    group_of = torch.randperm(n, generator=seed.generator()) % groups
+    kept = (torch.nonzero(group_of != group).squeeze(1) for group in range(groups))
+    estimates = np.array([value(uploaded(rows, device)) for rows in kept])
     return float(np.sqrt((groups - 1) / groups * np.square(estimates - estimates.mean()).sum()))

@@ -10,6 +10,7 @@ from torch import Tensor
 from semirobust.attacks import AbstractAttack
 from semirobust.attacks.base.attack import AbstractBallAttack
 from semirobust.augment import augmentation
+from semirobust.core.devices import uploaded
 from semirobust.core.errors import InputError
 from semirobust.core.processes import ALONE, Processes
 from semirobust.training.hooks import HOOKS, AbstractHook
@@ -68,19 +69,29 @@ class Perturbations:
         count: how many images.
         shape: of one image.
         epsilon: the radius of the ball.
+        device: where they are kept: that of the images, so that no batch has to be copied there.
     """
 
-    def __init__(self, count: int, shape: tuple[int, ...], epsilon: float) -> None:
-        self.last_epoch = torch.zeros((count, *shape), dtype=torch.int8)
+    def __init__(
+        self,
+        count: int,
+        shape: tuple[int, ...],
+        epsilon: float,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.last_epoch = torch.zeros((count, *shape), dtype=torch.int8, device=device)
         self.this_epoch = torch.full_like(self.last_epoch, _UNSEEN)
         self._scale = min(epsilon, 1.0) / _LEVELS  # pixels lie in [0, 1], whatever the radius
 
     def of(self, rows: Tensor, move: "Move", device: torch.device) -> Tensor:
         """The perturbations (n, ...) of the images ``rows``, augmented as these are."""
-        return move(self.last_epoch[rows].to(device).float() * self._scale)
+        stored = self.last_epoch[uploaded(rows, self.last_epoch.device)]
+        return move(uploaded(stored, device).float() * self._scale)
 
     def keep(self, rows: Tensor, delta: Tensor, move: "Move") -> None:
         """Keep ``delta`` (n, ...) of the images ``rows``, which were augmented by ``move``."""
+        kept_at = self.last_epoch.device
+        rows = uploaded(rows, kept_at)
         before = self.last_epoch[rows]
         with torch.enable_grad():
             # On the device of the images, where an augmentation draws as it drew for them.
@@ -91,7 +102,7 @@ class Perturbations:
             (back,) = torch.autograd.grad(moved, still, back, retain_graph=True)
             (seen,) = torch.autograd.grad(moved, still, torch.ones_like(moved))
         codes = (back / self._scale if self._scale else back).round().clamp(-_LEVELS, _LEVELS).to(torch.int8)
-        self.this_epoch[rows] = torch.where((seen > 0).cpu(), codes.cpu(), before)
+        self.this_epoch[rows] = torch.where((seen > 0).to(kept_at), codes.to(kept_at), before)
 
     def end_epoch(self, processes: Processes = ALONE) -> None:
         """What all processes kept in this epoch is what the next one starts from."""
@@ -104,7 +115,8 @@ class _State(AbstractHookState):
         assert isinstance(run.training.attack, AbstractBallAttack)
         self._run = run
         shape = tuple(run.images.batch(torch.tensor([0]), run.fabric.device)[0].shape[1:])
-        self._stored = Perturbations(len(run.images), shape, run.training.attack.threat.epsilon)
+        epsilon, at = run.training.attack.threat.epsilon, run.images.y.device
+        self._stored = Perturbations(len(run.images), shape, epsilon, at)
 
     def start(self, batch: "Batch") -> Tensor | None:
         if self._run.state.epoch == 0:
@@ -124,5 +136,6 @@ class _State(AbstractHookState):
         return {"last_epoch": self._stored.last_epoch, **this_epoch}
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        self._stored.last_epoch = tensors["last_epoch"]
-        self._stored.this_epoch = tensors.get("this_epoch", self._stored.this_epoch)
+        at = self._stored.last_epoch.device
+        self._stored.last_epoch = tensors["last_epoch"].to(at)
+        self._stored.this_epoch = tensors.get("this_epoch", self._stored.this_epoch).to(at)

@@ -211,13 +211,23 @@ def method_line(recipe: Recipe, seeds: int) -> str:
     settings, method = recipe.harden, recipe.harden.method
     name, training = METHODS.name_of(method), settings.training
     attack = f" against {training.attack.name}" if training.attack is not None else ""
-    parts = [f"{name}, {_epochs(training.epochs)}{attack}", f"learning rate {training.learning_rate:g}"]
+    rate = f"learning rate {training.learning_rate:g}"
+    if part := _part(training):
+        rate += f" ({training.schedule}, {part})"
+    parts = [f"{name}, {_epochs(training.epochs)}{attack}", rate]
     if settings.controls:
         arms = [arm.name for arm in controls_of(name, method)[1:]]
         missing = without_control(name, method)
         parts.append(f"beside it {' and '.join(arms)}{f' ({missing})' if missing else ''}")
     parts.append(f"{seeds} seeds" if seeds > 1 else "one seed")
     return "; ".join(parts)
+
+
+def _part(training: Training) -> str:
+    """Which epochs of a longer schedule a training has; empty where it has one of its own."""
+    before, last = training.epochs_before, training.epochs_before + training.epochs
+    whole = last + training.epochs_after
+    return f"epochs {before + 1} to {last} of {whole}" if whole > training.epochs else ""
 
 
 def _epochs(count: int) -> str:
@@ -243,5 +253,6 @@ def training_line(training: Training, recipe: Path | None = None) -> str:
     attack = f" against {training.attack.name}" if training.attack is not None else ""
     objective = OBJECTIVES.name_of(training.objective)
     named = f" (recipe {recipe})" if recipe is not None else ""
-    pace = f"batches of {training.batch_size}, learning rate {training.learning_rate:g} ({training.schedule})"
+    shape = f"{training.schedule}{f', {part}' if (part := _part(training)) else ''}"
+    pace = f"batches of {training.batch_size}, learning rate {training.learning_rate:g} ({shape})"
     return f"{_epochs(training.epochs)} of {objective}{attack}, {pace}{named}"

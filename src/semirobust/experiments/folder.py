@@ -27,6 +27,7 @@ from semirobust.records.store import AnyRecord, stage_files
 from semirobust.zoo.base.named import from_zoo, source_of
 
 __all__ = [
+    "LAST_FILE",
     "MODEL_FILE",
     "SETTINGS_FILE",
     "check_weights",
@@ -40,7 +41,7 @@ __all__ = [
     "write_stage",
 ]
 
-MODEL_FILE, SETTINGS_FILE = "model.safetensors", "settings.json"
+MODEL_FILE, LAST_FILE, SETTINGS_FILE = "model.safetensors", "last.safetensors", "settings.json"
 _CHECKSUM = "sum"
 _TRAINED = "trained"  # of a network that a command only looked at
 _SPEC = TypeAdapter(ModelSpec)
@@ -89,7 +90,7 @@ def prepare_folder(folder: Path, stage: str) -> Path:
     check_place(settings)
     check_place(folder / "records" / "inside")
     if not settings.exists():
-        for name in (MODEL_FILE, "last.safetensors"):
+        for name in (MODEL_FILE, LAST_FILE):
             check_ours(folder / name)
     else:
         try:

@@ -3,6 +3,7 @@
 import tomllib
 import typing
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,19 @@ class Recipe:
             if isinstance(section, Threat):
                 given["threat"] = section.ball
             setattr(self, name, section)
+        if self.harden.one_schedule:
+            self._share_the_schedule()
+
+    def _share_the_schedule(self) -> None:
+        """Base and method are parts of one schedule."""
+        base, method = self.train.training, self.harden.training
+        if base.schedule != method.schedule:
+            raise InputError(
+                f"recipe: harden.schedule: expected that of train ({base.schedule}), since"
+                f" harden.one_schedule shares it; got {method.schedule}"
+            )
+        self.train = replace(self.train, training=replace(base, epochs_after=method.epochs))
+        self.harden = replace(self.harden, training=replace(method, epochs_before=base.epochs))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Recipe) and self._plain == other._plain
@@ -101,6 +115,9 @@ class Recipe:
         settings.get("data", {}).pop("root", None)
         for section in ("train", "harden", "recover", "prune"):
             settings.get(section, {}).pop("log", None)
+        if self.harden.one_schedule and "train" in parts:  # what comes after the base decides its rate
+            settings["one_schedule"] = self.harden.training.epochs
+            parts = (*parts, "one_schedule")
         return {key: settings[key] for key in ("seed", *parts) if settings.get(key) not in (None, {})}
 
 

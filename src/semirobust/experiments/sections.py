@@ -43,6 +43,7 @@ __all__ = [
 
 _OF_LEVELS = ("saliency", "saliency_options", "steps", "min_fraction")  # or left at their defaults
 _NO_OBJECTIVE = ("objective", "objective_options")
+_TEN_EPOCHS = Training(epochs=10, learning_rate=0.01)
 
 
 def _counts(minimum: int, **values: int | None) -> None:
@@ -213,17 +214,17 @@ class Harden:
         method: how the model is hardened.
         controls: run the controls at equal budget beside the method.
         suffix_from: for the method ``suffix``, a run folder whose network gives the suffix to start from.
+        one_schedule: the method goes on in the base's schedule, from its last epoch (CLAT's 50 + 50 epochs).
         log: which loggers get the numbers of every epoch: csv, tensorboard, wandb, mlflow, with commas.
     """
 
     method: AbstractMethod = field(default=CriticalFineTuning(), metadata=setting(options="options"))
-    training: Training = field(
-        default=Training(epochs=10, learning_rate=0.01), metadata=setting(without=_NO_OBJECTIVE)
-    )
+    training: Training = field(default=_TEN_EPOCHS, metadata=setting(without=_NO_OBJECTIVE))
     validation: Validation = Validation()
     numerics: Numerics = Numerics()
     controls: bool = False
     suffix_from: str = ""
+    one_schedule: bool = False
     log: tuple[str, ...] = field(default=(), metadata=setting(flag="--log"))
 
     def __post_init__(self) -> None:

@@ -27,7 +27,8 @@ def take_step(run: Run, rows: Tensor, number: int, seed: Seed) -> float:
     """
     batch = _augmented(run, rows, number, seed)
     training, optimiser = run.training, prepare_optimiser(run)
-    progress = (run.state.epoch + number / run.steps) / training.epochs
+    whole = training.epochs_before + training.epochs + training.epochs_after
+    progress = (training.epochs_before + (run.state.epoch + number / run.steps)) / whole
     factor = math.prod(hook.rate for hook in run.hooks)
     for group in optimiser.param_groups:
         group["lr"] = factor * training.learning_rate * schedule(training.schedule)(progress)

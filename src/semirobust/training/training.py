@@ -101,6 +101,9 @@ class Training:
         learning_rate: the learning rate at factor 1 of the schedule.
         schedule: how the learning rate changes: ``constant``, ``step``, ``cosine``, ``cyclic``, or
             ``drops-50-75``, which divides it by ten after those percentages of the epochs.
+        epochs_before, epochs_after: epochs of the same schedule that went before, and that come after this
+            training: one cosine over 50 epochs of a base and 50 of a method is ``epochs_after=50`` in the one
+            and ``epochs_before=50`` in the other. Momentum begins anew.
         momentum: momentum of the gradient descent; only what trains has one.
         weight_decay: weight decay of the gradient descent; only what trains decays.
         nesterov: use Nesterov's momentum.
@@ -122,6 +125,8 @@ class Training:
     batch_size: int = 128
     learning_rate: float = field(default=0.1, metadata=setting(flag="--lr"))
     schedule: str = "cosine"
+    epochs_before: int = field(default=0, metadata=setting(recipe=False))
+    epochs_after: int = field(default=0, metadata=setting(recipe=False))
     momentum: float = 0.9
     weight_decay: float = 5e-4
     nesterov: bool = False
@@ -140,6 +145,9 @@ class Training:
             raise InputError(
                 f"epochs and batch_size: expected at least 0 and 1, got {self.epochs} and {self.batch_size}"
             )
+        if self.epochs_before < 0 or self.epochs_after < 0:
+            given = f"{self.epochs_before} and {self.epochs_after}"
+            raise InputError(f"epochs_before and epochs_after: expected at least 0, got {given}")
         if self.nesterov and not self.momentum > 0:
             raise InputError(f"nesterov: expected a momentum above 0, got {self.momentum}")
         if not (0 <= self.momentum < 1 and self.weight_decay >= 0):

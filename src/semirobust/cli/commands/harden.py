@@ -20,7 +20,7 @@ from semirobust.cli.section_flags import SHARED, section
 from semirobust.cli.show.comparison import show_comparison
 from semirobust.core.settings import Setting
 from semirobust.experiments.build import Devices
-from semirobust.experiments.commands.harden import harden_subject, train_base
+from semirobust.experiments.commands.harden import handed_over, harden_subject, train_base
 from semirobust.experiments.commands.methods import by_method, harden_by_methods
 from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.model_spec import at_its_size, has_own_weights
@@ -67,6 +67,9 @@ def harden(
             target, changes = str(base), named
             model = model if model and ":" in model else None  # a name of code is said again
     subject = build_subject(target, model, checkpoint, recipe, changes)
+    if checkpoint is None and (last := handed_over(subject)) is not None:
+        checkpoint = last
+        subject = build_subject(target, model, checkpoint, recipe, changes)
     subjects = by_method(subject, names, options) if names else {"": subject}
     used, *said = subject.inputs.said(subject.recipe.evaluate.examples, training=True)
     how = "; ".join(method_line(each.recipe, seeds) for each in subjects.values())

@@ -27,7 +27,7 @@ from semirobust.experiments.comparison import (
     run_arms,
     without_control,
 )
-from semirobust.experiments.folder import prepare_folder, save_run, write_stage
+from semirobust.experiments.folder import LAST_FILE, prepare_folder, save_run, write_stage
 from semirobust.experiments.kept_weights import keep_arm
 from semirobust.experiments.loggers import make_loggers
 from semirobust.experiments.model_spec import named_again
@@ -55,7 +55,7 @@ from semirobust.records.schema import About, Finding, Origin, Topic
 from semirobust.records.store import AnyRecord
 from semirobust.zoo.base.named import from_zoo, source_of
 
-__all__ = ["harden_seed", "harden_subject", "train_base"]
+__all__ = ["handed_over", "harden_seed", "harden_subject", "train_base"]
 
 _NEXT_TO_NOTHING = 0.1  # of the images, the upper end of the interval
 
@@ -197,6 +197,30 @@ def train_base(
     if trained.stopped:
         raise InputError(f"base: {trained.stopped}")
     return out / "base"
+
+
+def handed_over(subject: Subject) -> Path | None:
+    """The last epoch of a base that ends in the middle of a schedule which goes on; None where none does.
+
+    Raises:
+        InputError: the base was not trained as a part of that schedule.
+    """
+    recipe, base, folder = subject.recipe, subject.trained, subject.folder
+    if not recipe.harden.one_schedule:
+        return None
+    if base is None or folder is None or not (folder / LAST_FILE).is_file():
+        raise InputError(
+            "harden.one_schedule: expected a run folder that `semirobust train` left, whose last epoch goes"
+            " on; got none"
+        )
+    if base.train.training != recipe.train.training:
+        first = recipe.train.training.epochs
+        raise InputError(
+            f"harden.one_schedule: {folder} was not trained as the first {first} of"
+            f" {first + recipe.harden.training.epochs} epochs of one schedule; train it again with the same"
+            " recipe and --set harden.one_schedule=true"
+        )
+    return folder / LAST_FILE
 
 
 def _of_standard(recipe: Recipe, before: Summary) -> tuple[str, ...]:

@@ -17,8 +17,9 @@ from tests.docs.known import render_known
 from tests.kinds import render_attempts, render_kinds
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
-PAGE, SETTINGS, KINDS, HOSTILE, LIMITS = (
-    DOCS / "reference" / f"{name}.md" for name in ("methods", "settings", "kinds", "hostile", "limits")
+PAGE, SETTINGS, KINDS, HOSTILE, LIMITS, ACCELERATORS = (
+    DOCS / "reference" / f"{name}.md"
+    for name in ("methods", "settings", "kinds", "hostile", "limits", "accelerators")
 )
 
 
@@ -101,6 +102,9 @@ if __name__ == "__main__":
     KINDS.write_text(render_kinds())
     HOSTILE.write_text(render_attempts())
     LIMITS.write_text(render_limits())
+    from tests.accelerator.counts import render as render_counts  # it makes the device that it counts on
+
+    ACCELERATORS.write_text(render_counts())
     TABLE.write_text(render_known())
     for path, text in reference.drawn().items():
         path.parent.mkdir(exist_ok=True)

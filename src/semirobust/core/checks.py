@@ -84,7 +84,7 @@ def check_pixels(x: object, name: str = "x") -> None:
     """As :func:`check_floating`, and every value is in [0, 1]."""
     check_floating(x, name)
     assert isinstance(x, Tensor)
-    low, high = float(x.min()), float(x.max())
+    low, high = torch.stack(x.aminmax()).tolist()  # read together, since each look at a device waits
     if low < -PIXEL_TOLERANCE or high > 1 + PIXEL_TOLERANCE:
         raise InputError(
             f"{name}: expected pixels in [0, 1], got values from {low:.4g} to {high:.4g}; "
@@ -114,9 +114,10 @@ def check_labels(y: object, n: int, classes: int | None = None, name: str = "y")
     if y.dim() != 1 or len(y) != n:
         raise InputError(f"{name}: expected {n} labels of shape ({n},), got shape {tuple(y.shape)}")
     y = y.long()  # what is as wide as it is rare has no minimum in PyTorch
-    if n and (int(y.min()) < 0 or (classes is not None and int(y.max()) >= classes)):
+    low, high = torch.stack(y.aminmax()).tolist() if n else (0, 0)
+    if n and (low < 0 or (classes is not None and high >= classes)):
         upper = "" if classes is None else f" to {classes - 1}"
-        raise InputError(f"{name}: expected labels from 0{upper}, got {int(y.min())} to {int(y.max())}")
+        raise InputError(f"{name}: expected labels from 0{upper}, got {low} to {high}")
 
 
 def is_whole(y: Tensor) -> bool:

@@ -17,5 +17,10 @@ def costs_a_wait(where: Tensor | torch.device) -> bool:
 
 
 def uploaded(tensor: Tensor, device: torch.device | str) -> Tensor:
-    """``tensor`` on ``device``; the host goes on while a copy from it is under way."""
-    return tensor.to(device, non_blocking=tensor.device.type == "cpu")
+    """``tensor`` on ``device``; the host goes on while a copy from it is under way.
+
+    CUDA takes ordinary memory into a buffer of its own before the call returns: ``tensor`` may change or go
+    at once. Apple's Metal does not, and there the host waits.
+    """
+    to = torch.device(device)
+    return tensor.to(to, non_blocking=tensor.device.type == "cpu" and to.type != "mps")

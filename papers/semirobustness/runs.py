@@ -104,7 +104,9 @@ def run_prefixes(
         x, _ = images.batch(torch.tensor([0]), _device())
         n = len(layer_map(model, x))
         lasts = sorted({n, *(n - size for size in (1, *cuts))})
-        measures = [MEASURES.make("semirobustness", {"layers": lasts}), MEASURES.make("readout")]
+        # The records are from before the scale of a head was chosen, and a run again gives the same.
+        options = {"layers": lasts, "rescale": False}
+        measures = [MEASURES.make("semirobustness", options), MEASURES.make("readout")]
         _, scores = layer_scores(model, images, measures, attack, seed=seed, progress=progress)
         records += score_records(scores, at, About(arm=name))
     return [settings_record(recipe, "prefixes", at), *records]

@@ -10,6 +10,7 @@ import semirobust as sr
 from semirobust.core.errors import InputError
 from semirobust.core.seed import as_seed
 from semirobust.measures import MeasureContext
+from semirobust.measures.base.head import HeadProblem
 from semirobust.measures.readout import ReadoutMeasure, pseudoinverse_readout, ridge_readout
 from semirobust.measures.semirobustness import Headed, Semirobustness
 from tests.helpers import SmallResidual, untouched
@@ -97,6 +98,51 @@ def test_gamma_falls_with_the_radius_and_is_the_clean_margin_at_none():
     )
     assert worst.values[0] == pytest.approx(clean.values[0], abs=1e-6)
     assert right.values[0] == worst.details["accuracy"][0] > 0.9
+
+
+def test_a_head_that_knows_nothing_has_no_negative_gamma():
+    """Labels that no feature tells: the scale of the fit has a margin below 0, the chosen one is 0."""
+    g = torch.Generator().manual_seed(0)
+    x, y = torch.rand(200, 2, generator=g), torch.randint(0, 2, (200,), generator=g)
+    plain, chosen = (_parts(_identity(), x, y, 0.05, rescale=rescale) for rescale in (False, True))
+    assert plain[""].values[0] < -0.001 and chosen[""].values[0] == chosen[""].low[0] == 0
+    assert chosen["accuracy"].values[0] == plain["accuracy"].values[0] > 0
+
+
+def test_the_scale_changes_no_decision_and_is_the_best_on_a_quarter_of_the_fit():
+    x, y = _points()
+    flipped = torch.where(torch.arange(400) % 5 == 0, 1 - y, y)  # what the head cannot know
+    found = {}
+    for labels, name in ((y, "clean"), (flipped, "flipped")):
+        plain, chosen = (_parts(_identity(), x, labels, 0.05, rescale=rescale) for rescale in (False, True))
+        for part in ("accuracy",):
+            np.testing.assert_array_equal(plain[part].values, chosen[part].values)
+        assert chosen[""].details == plain[""].details
+        found[name] = chosen[""].values[0] - plain[""].values[0]
+    # A head that is certain and right on more than half of the examples gains by certainty.
+    assert found["clean"] > 0.02 and found["flipped"] > 0.05
+    z = torch.randn(1, 40, 3, generator=torch.Generator().manual_seed(1))
+    labels = z[0].argmax(1)
+    problem = HeadProblem(z, labels, 3)
+    start = torch.zeros(3, 3), torch.zeros(3)
+    scale = problem.best_scale(*start, 1.0)
+    fitted = torch.arange(40) % 4 != 3
+    w, b = HeadProblem(z[:, fitted], labels[fitted], 3).solved(*start, 1.0)
+
+    def kept(s):
+        p = (s * (z[0, ~fitted].double() @ w + b)).softmax(1)
+        own = p[torch.arange(10), labels[~fitted]]
+        rest = torch.stack([p[i, [c for c in range(3) if c != labels[~fitted][i]]].max() for i in range(10)])
+        return float((own - rest).mean())
+
+    assert kept(scale) == pytest.approx(max(kept(s) for s in (0, *(2 ** (k / 2) for k in range(-12, 13)))))
+    assert HeadProblem(z[:, :3], labels[:3], 3).best_scale(*start, 1.0) == 1.0  # none is there to choose
+
+
+def _parts(model, x, y, epsilon, **options):
+    attack, layers = sr.PGD(sr.Linf(epsilon), steps=3), sr.layer_map(model, x)
+    context = MeasureContext(model, layers, x, y, attack(model, x, y, seed=as_seed(0)), attack, as_seed(1))
+    return {found.part: found for found in Semirobustness(layers=[1], **options).scores(context)}
 
 
 def test_every_layer_of_a_residual_network_has_a_gamma():

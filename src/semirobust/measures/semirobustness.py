@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from semirobust.attacks import AbstractAttack
 from semirobust.attacks.pgd import PGD
@@ -23,6 +22,7 @@ from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import quiet
 from semirobust.layers.scores import Floats, LayerScores
 from semirobust.measures import MEASURES
+from semirobust.measures.base.head import HeadProblem, margin
 from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
 from semirobust.threats import AbstractBall
 
@@ -47,6 +47,7 @@ class Headed(nn.Module):
         super().__init__()
         self.model, self.layers, self.after, self.pool = model, layers, after, pool
         self.weight, self.bias = torch.zeros(0, classes), torch.zeros(classes)
+        self.scale = 1.0  # of the logits; it changes no decision
 
     def feature(self, x: Tensor) -> Tensor:
         """(N, d), pooled."""
@@ -65,60 +66,22 @@ class Headed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ...) pixels to (N, C) logits."""
-        return self.feature(x) @ self.weight + self.bias
+        return self.scale * (self.feature(x) @ self.weight + self.bias)
 
 
 @dataclass(frozen=True)
-class _Head:
-    """The convex problem min_G mean_i max_r CE(G(z_ir), y_i) + decay / 2 |G|^2 over features z (R, N, d).
+class _Margins:
+    """What a head keeps of each example: (N,) each.
 
-    R counts the points that the rounds have collected of each example.
+    Attributes:
+        worst, clean: the margin at the worst of several points, and at the input itself.
+        right, clean_right: whether the head is right there, whatever its scale.
     """
 
-    features: Tensor
-    y: Tensor
-    classes: int
-
-    def best(self, weight: Tensor, bias: Tensor, decays: Sequence[float]) -> tuple[Tensor, Tensor]:
-        """The head for the decay that generalises best, fitted to all examples."""
-        # Every fourth example chooses the decay; the seeded split before makes that a random quarter.
-        check = torch.arange(len(self.y)) % 4 == 3
-        if len(decays) == 1 or not check.any():
-            return self.solved(weight, bias, decays[0])
-        fit = replace(self, features=self.features[:, ~check], y=self.y[~check])
-        z, y = self.features[:, check].double(), self.y[check]
-
-        def worst(decay: float) -> float:
-            w, b = fit.solved(weight, bias, decay)
-            return float(_worst_loss(z @ w + b, y))
-
-        return self.solved(weight, bias, min(decays, key=worst))
-
-    def solved(self, weight: Tensor, bias: Tensor, decay: float) -> tuple[Tensor, Tensor]:
-        """The head with the lowest loss, by L-BFGS (SciPy) from a given one."""
-        from scipy.optimize import minimize
-
-        z = self.features.double()
-        flat_z = z.flatten(0, 1)
-        # Standardised, since one decay is for all channels and L-BFGS converges faster.
-        mean, std = flat_z.mean(0), flat_z.std(0)
-        std = torch.where(std > 1e-6 * std.max(), std, torch.inf)  # a constant channel gets weight 0
-        z = (z - mean) / std
-        shape = (z.shape[2] + 1, self.classes)
-        scaled = torch.where(std.isfinite()[:, None], weight.double() * std[:, None], 0.0)
-        start = torch.cat([scaled, (bias.double() + mean @ weight.double())[None]]).flatten()
-
-        def loss(flat: np.ndarray) -> tuple[float, np.ndarray]:
-            head = torch.from_numpy(flat.copy()).view(shape).requires_grad_()
-            with torch.enable_grad():
-                total = _worst_loss(z @ head[:-1] + head[-1], self.y) + decay / 2 * head[:-1].square().sum()
-                (gradient,) = torch.autograd.grad(total, head)
-            return float(total.detach()), gradient.flatten().numpy()
-
-        result = minimize(loss, start.numpy(), jac=True, method="L-BFGS-B", options={"maxiter": 200})
-        solution = torch.from_numpy(result.x).view(shape)
-        scaled = solution[:-1] / std[:, None]
-        return scaled, solution[-1] - mean @ scaled
+    worst: Floats
+    clean: Floats
+    right: NDArray[np.bool_]
+    clean_right: NDArray[np.bool_]
 
 
 @MEASURES.register("semirobustness")
@@ -137,6 +100,12 @@ class Semirobustness(AbstractLayerMeasure):
     examples of the highest loss among their points. (These are cutting planes for the min-max problem, which
     is convex in a linear head.)
 
+    A margin depends on the scale of the logits, which the loss sets for another aim: a head that is right
+    less often than its confidence says has a negative margin, where a constant head has 0. So the scale of
+    the head is the one of highest mean margin on the quarter of the fitted examples that chooses the decay,
+    under a head fitted to the others; 0 where no scale keeps any (ours). Decisions do not depend on it. The
+    scaled head is attacked once more.
+
     By-products: the margin on clean inputs; the fraction that the head classifies correctly under attack,
     which tells prefixes apart where all margins are near 0; and how much of that fraction each prefix loses
     against the one measured before it (``drop``; ours), which is a criterion of layers.
@@ -146,9 +115,9 @@ class Semirobustness(AbstractLayerMeasure):
         rounds: of attack and fit.
         fraction: of the examples that the heads are fitted to.
         decays: weight decays of the head, on standardised features. The one with the lowest worst-case loss
-        on
-            every fourth example of the fit is taken, since an overfitted head is confident and wrong on
+            on every fourth example of the fit is taken, since an overfitted head is confident and wrong on
             others.
+        rescale: choose the scale of the logits as well; False leaves that of the fit.
         pool: average the feature over positions; False takes it whole, which needs many examples.
         resamples: of the bootstrap over the examples that score.
     """
@@ -159,6 +128,7 @@ class Semirobustness(AbstractLayerMeasure):
     decays: Sequence[float] = (1e-3, 1e-2, 1e-1, 1.0)
     pool: bool = True
     resamples: int = 1000
+    rescale: bool = True
 
     def __post_init__(self) -> None:
         check_counts(1, rounds=self.rounds, resamples=self.resamples)
@@ -185,51 +155,58 @@ class Semirobustness(AbstractLayerMeasure):
                 f"examples: expected some to fit the heads to and some to score them on, got {len(x)}"
             )
         fit, held = order[:cut].to(x.device), order[cut:].to(x.device)
-        rows: list[tuple[Floats, Floats]] = []
+        rows: list[_Margins] = []
         with quiet(model):
             with torch.no_grad():
                 classes = model(x[:1]).shape[1]
             for done, j in enumerate(indices):
                 head = Headed(model, layers, j, classes, pool=self.pool).eval()
-                self._train(head, x[fit], y[fit], x_adv[fit], attack, seed / j)
-                rows.append(_margins(head, x[held], y[held], x_adv[held], attack, seed / j / "held"))
+                scale = self._train(head, x[fit], y[fit], x_adv[fit], attack, seed / j)
+                rows.append(_margins(head, x[held], y[held], x_adv[held], attack, seed / j / "held", scale))
                 context.progress("semirobustness", done + 1, len(indices))
         return self._scored(indices, rows, len(layers), seed)
 
     def _train(
         self, head: Headed, x: Tensor, y: Tensor, x_adv: Tensor, attack: AbstractAttack, seed: Seed
-    ) -> None:
+    ) -> float:
+        """Fit the head; gives the scale that its logits are to have."""
         seen = [_feature(head, x), _feature(head, x_adv)]
         head.weight = torch.zeros(seen[0].shape[1], len(head.bias), dtype=x.dtype, device=x.device)
         head.bias = head.bias.to(head.weight)
         for number in range(self.rounds):
-            problem = _Head(torch.stack(seen).cpu(), y.cpu(), len(head.bias))
-            weight, bias = problem.best(head.weight.cpu(), head.bias.cpu(), self.decays)
+            problem = HeadProblem(torch.stack(seen).cpu(), y.cpu(), len(head.bias))
+            start = head.weight.cpu(), head.bias.cpu()
+            decay = problem.best_decay(*start, self.decays)
+            weight, bias = problem.solved(*start, decay)
             head.weight, head.bias = weight.to(head.weight), bias.to(head.bias)
             # The last head is not attacked here but on the examples that score.
             if number + 1 < self.rounds:
                 seen.append(_feature(head, attack.in_batches(head, x, y, seed=seed / number)))
+        return problem.best_scale(*start, decay) if self.rescale else 1.0
 
     def _scored(
-        self, indices: tuple[int, ...], rows: Sequence[tuple[Floats, Floats]], n: int, seed: Seed
+        self, indices: tuple[int, ...], rows: Sequence[_Margins], n: int, seed: Seed
     ) -> list[LayerScores]:
-        worst, clean = (np.stack(parts) for parts in zip(*rows, strict=True))
+        worst = np.stack([row.worst for row in rows])
+        clean = np.stack([row.clean for row in rows])
+        right = np.stack([row.right for row in rows])
+        clean_right = np.stack([row.clean_right for row in rows])
         draws = np.random.default_rng((seed / "bootstrap").integer).integers(
             0, worst.shape[1], (self.resamples, worst.shape[1])
         )
         gamma = self._interval("", indices, worst, draws, n)
-        right = self._interval("accuracy", indices, (worst > 0).astype(np.float64), draws, n)
+        accuracy = self._interval("accuracy", indices, right.astype(np.float64), draws, n)
         details = {
-            "accuracy": [float((m > 0).mean()) for m in worst],
-            "clean_accuracy": [float((m > 0).mean()) for m in clean],
+            "accuracy": [float(found.mean()) for found in right],
+            "clean_accuracy": [float(found.mean()) for found in clean_right],
         }
         found = [
             replace(gamma, details=details),
-            right,
+            accuracy,
             self._interval("clean", indices, clean, draws, n),
         ]
         if len(indices) > 1:
-            fall = (worst[:-1] > 0).astype(np.float64) - (worst[1:] > 0)
+            fall = right[:-1].astype(np.float64) - right[1:]
             found.append(self._interval("drop", indices[1:], fall, draws, n))
         return found
 
@@ -269,32 +246,30 @@ def _feature(head: Headed, x: Tensor) -> Tensor:
         return torch.cat([head.feature(part) for part in x.split(_BATCH)])
 
 
-def _worst_loss(logits: Tensor, y: Tensor) -> Tensor:
-    """Mean over examples of the highest cross entropy among the points (R, N, C) of each."""
-    each = F.cross_entropy(logits.flatten(0, 1), y.repeat(len(logits)), reduction="none")
-    return each.view(len(logits), -1).amax(0).mean()
-
-
-def _margin(p: Tensor, y: Tensor) -> Tensor:
-    """p_y minus the largest of the others: (..., N, C) to (..., N)."""
-    index = y[:, None].expand(*p.shape[:-1], 1)
-    return p.gather(-1, index).squeeze(-1) - p.scatter(-1, index, -1.0).amax(-1)
-
-
 def _margins(
-    head: Headed, x: Tensor, y: Tensor, x_adv: Tensor, attack: AbstractAttack, seed: Seed
-) -> tuple[Floats, Floats]:
-    """(N,) margins at the worst of three points, and at the clean one.
+    head: Headed, x: Tensor, y: Tensor, x_adv: Tensor, attack: AbstractAttack, seed: Seed, scale: float
+) -> _Margins:
+    """The margins at the worst of the points, and at the clean one.
 
-    The points are the clean input, the perturbation of the whole network, and the attack on the head.
+    The points are the clean input, the perturbation of the whole network, the attack on the head, and that on
+    the head at its scale.
     """
     points = [x, x_adv, attack.in_batches(head, x, y, seed=seed)]
-    margins = []
-    for point in points:
-        with torch.no_grad():
-            p = torch.cat([head(part) for part in point.split(_BATCH)]).cpu().double().softmax(1)
-        margins.append(_margin(p, y.cpu()).numpy())
-    return np.min(margins, axis=0), margins[0]
+    plain = [_margin_at(head, point, y) for point in points]
+    margins = plain
+    if scale != 1.0:
+        head.scale = scale
+        if scale > 0:  # a constant head has nothing to attack
+            points.append(attack.in_batches(head, x, y, seed=seed / "scaled"))
+        margins = [_margin_at(head, point, y) for point in points]
+    return _Margins(np.min(margins, axis=0), margins[0], np.min(plain, axis=0) > 0, plain[0] > 0)
+
+
+def _margin_at(head: Headed, x: Tensor, y: Tensor) -> Floats:
+    with torch.no_grad():
+        p = torch.cat([head(part) for part in x.split(_BATCH)]).cpu().double().softmax(1)
+    margins: Floats = margin(p, y.cpu()).numpy()
+    return margins
 
 
 @anywhere

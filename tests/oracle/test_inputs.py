@@ -6,7 +6,6 @@ import copy
 
 import pytest
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 import semirobust as sr
@@ -17,6 +16,7 @@ from semirobust.fast.layout import safe_layouts, suited
 from semirobust.fast.model import FastModel
 from semirobust.measures.semirobustness import Semirobustness
 from semirobust.training import training as training_room
+from semirobust.training.alone import Alone
 from tests.helpers import untouched
 
 BALL = sr.Linf(0.06)
@@ -459,17 +459,17 @@ def test_inside_a_loop_without_gradients(mode):
 
 
 def test_training_stays_on_the_device_of_the_model(monkeypatch):
-    asked = {}
+    asked = []
 
-    def fabric(**given):
-        asked.update(given)
-        return Fabric(accelerator="cpu", devices=1)
+    def alone(device):
+        asked.append(device)
+        return Alone(torch.device("cpu"))
 
-    monkeypatch.setattr("lightning_fabric.Fabric", fabric)
+    monkeypatch.setattr(training_room, "Alone", alone)
     monkeypatch.setattr(training_room, "device_of", lambda model, default: torch.device("cuda", 1))
     model = _made(Tiny)
     _trained(model, *_examples(model, 8))
-    assert asked == {"accelerator": "cuda", "devices": [1]}
+    assert asked == [torch.device("cuda", 1)]
 
 
 def test_a_convolution_called_by_keyword_trains():

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 
 from semirobust.core.budget import BUDGET, check_count, parse_json
@@ -68,6 +66,8 @@ def _read_safetensors(path: Path) -> tuple[Stored, dict[str, Any]]:
     """The tensors of a safetensors file, and what this project wrote into its header; where there is a
     checksum among that, it is that of both.
     """
+    from safetensors import SafetensorError, safe_open
+
     _check_header(path)
     try:
         with safe_open(path, "pt") as file:
@@ -154,6 +154,8 @@ def _own(header: Mapping[str, str]) -> dict[str, Any]:
 def read_metadata(path: Path) -> dict[str, Any]:
     """What :func:`write_tensors` was given as ``metadata``; empty for a file written by others."""
     check_is_file(path)
+    from safetensors import SafetensorError, safe_open
+
     _check_header(path)
     try:
         with safe_open(path, "pt") as file:
@@ -180,6 +182,8 @@ def write_tensors(
     Raises:
         InputError: an entry is no tensor.
     """
+    from safetensors.torch import save
+
     for name, tensor in tensors.items():
         if not isinstance(tensor, Tensor):
             raise InputError(

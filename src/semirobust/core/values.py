@@ -6,11 +6,12 @@ import re
 import types
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
-
-from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union, get_args, get_origin
 
 from semirobust.core.budget import BUDGET, check_nested, is_short_number
+
+if TYPE_CHECKING:  # takes a tenth of a second, and is needed where something was given
+    from pydantic import TypeAdapter
 
 __all__ = ["Misfit", "as_json", "checked", "parse_fraction", "shortly", "words"]
 
@@ -60,6 +61,8 @@ def checked(key: str, hint: Any, value: Any) -> Any:
     Raises:
         Misfit: it does not fit, or is nested or large as no setting is.
     """
+    from pydantic import ValidationError
+
     try:
         check_nested(value)
     except ValueError as error:
@@ -82,23 +85,28 @@ def shortly(value: object) -> str:
         return f"one of {error}"
 
 
-_CONFIG = ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False)
-
-
-def _adapter(hint: Any) -> TypeAdapter[Any]:
+def _adapter(hint: Any) -> "TypeAdapter[Any]":
     try:
         return _cached_adapter(hint)
     except TypeError:  # an annotation that cannot be hashed
-        return TypeAdapter(_read(hint), config=_CONFIG)
+        return _new_adapter(hint)
 
 
 @functools.cache
-def _cached_adapter(hint: Any) -> TypeAdapter[Any]:
-    return TypeAdapter(_read(hint), config=_CONFIG)
+def _cached_adapter(hint: Any) -> "TypeAdapter[Any]":
+    return _new_adapter(hint)
+
+
+def _new_adapter(hint: Any) -> "TypeAdapter[Any]":
+    from pydantic import ConfigDict, TypeAdapter
+
+    return TypeAdapter(_read(hint), config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
 
 
 def _read(hint: Any) -> Any:
     """The annotation, with fractions read wherever it asks for a number."""
+    from pydantic import BeforeValidator
+
     if hint is float:
         return Annotated[float, BeforeValidator(parse_fraction)]
     origin, args = get_origin(hint), get_args(hint)

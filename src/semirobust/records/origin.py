@@ -8,8 +8,10 @@ import subprocess
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from semirobust.records.schema import Origin
+if TYPE_CHECKING:
+    from semirobust.records.schema import Origin
 
 __all__ = ["code_version", "config_hash", "device_name", "origin"]
 
@@ -65,9 +67,11 @@ def device_name(accelerator: str = "", threads: int = 0) -> str:
 
 def origin(
     settings: Mapping[str, object], *, seed: object, accelerator: str = "", threads: int = 0
-) -> Origin:
+) -> "Origin":
     """The origin of records made under ``settings``; ``accelerator`` names a GPU, else the processor is
     named.
     """
+    from semirobust.records.schema import Origin
+
     device = device_name(accelerator, threads)
     return Origin(config=config_hash(settings), version=code_version(), device=device, seed=str(seed))

@@ -2,13 +2,15 @@
 
 import logging
 import math
+import sys
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union
 
 from semirobust.core.errors import InputError
 from semirobust.core.text import first_line
+from semirobust.training.alone import Alone
 from semirobust.training.run import Run
 from semirobust.training.state import EpochLog
 
@@ -52,13 +54,10 @@ Listener: TypeAlias = Union[Callback, "Logger", Callable[[EpochLog], Any]]
 """A callback, a logger of Lightning, or a function of the log of each epoch such as ``print``."""
 
 
-def _is_logger(listener: object) -> bool:
-    """Whether it is one of Lightning, which is imported with the first training and takes as long as
-    PyTorch.
-    """
-    from lightning_fabric.loggers.logger import Logger
-
-    return isinstance(listener, Logger)
+def _is_logger(listener: object) -> "TypeGuard[Logger]":
+    """Whether it is one of Lightning, of which there is none before that was imported."""
+    loggers = sys.modules.get("lightning_fabric.loggers.logger")
+    return loggers is not None and isinstance(listener, loggers.Logger)
 
 
 @dataclass(frozen=True)
@@ -72,7 +71,7 @@ class Audience:
     """
 
     listeners: Sequence[Any]
-    fabric: "Fabric"
+    fabric: "Fabric | Alone"
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -121,7 +120,9 @@ class Audience:
         if self.fabric.is_global_zero:
             for each in self.listeners:
                 said = said or self._tell(each, method, what)
-        return str(self.fabric.broadcast(said)) if self.fabric.world_size > 1 else said
+        if isinstance(self.fabric, Alone) or self.fabric.world_size == 1:
+            return said
+        return str(self.fabric.broadcast(said))
 
     def _tell(self, listener: Any, method: str, what: Any) -> str:
         if _is_logger(listener):

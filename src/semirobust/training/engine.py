@@ -28,6 +28,7 @@ from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import guarded, quiet
 from semirobust.objectives import Step
 from semirobust.records.conditions import Conditions
+from semirobust.training.alone import Alone
 from semirobust.training.diagnose import cause_of_nan
 from semirobust.training.optimiser import momentum_by_name, prepare_optimiser
 from semirobust.training.run import Run
@@ -64,7 +65,12 @@ class Callbacks:
 
 
 def begin(
-    training: "Training", model: nn.Module, images: Images, seed: Seed, fabric: "Fabric", code: str = ""
+    training: "Training",
+    model: nn.Module,
+    images: Images,
+    seed: Seed,
+    fabric: "Fabric | Alone",
+    code: str = "",
 ) -> Run:
     """A new run, with the state of every hook; ``code`` is the hash of the user's own that it runs."""
     _check_precision(fabric)
@@ -103,11 +109,12 @@ def begin(
     return run
 
 
-def _check_precision(fabric: "Fabric") -> None:
+def _check_precision(fabric: "Fabric | Alone") -> None:
     """Raises ``InputError`` for a precision whose gradients are scaled, or which needs another network:
     steps, norms of gradients and weight perturbations would be of the wrong size without a word.
     """
-    precision = getattr(fabric.strategy.precision, "precision", "32-true")
+    own = fabric if isinstance(fabric, Alone) else fabric.strategy.precision
+    precision = getattr(own, "precision", "32-true")
     if precision not in _PRECISIONS:
         remedy = {
             "16-mixed": "its gradients are scaled, which nothing here undoes; bf16-mixed needs no scaling",

@@ -9,11 +9,13 @@ from semirobust.core.shown import AbstractResult
 from semirobust.core.table import Cell, Kind, Table
 from semirobust.core.text import listed
 from semirobust.layers.scores import ScoreName
-from semirobust.records.schema import Number, Quantity
+from semirobust.records.quantity import Quantity
 from semirobust.training.state import EpochLog
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from semirobust.records.schema import Number
 
 __all__ = ["OF_TRAINING", "TrainingLog", "drawn_log", "log_table"]
 
@@ -43,7 +45,7 @@ class TrainingLog(AbstractResult):
     best_epoch: int
 
     @classmethod
-    def of_numbers(cls, numbers: Sequence[Number], best_epoch: int) -> "TrainingLog":
+    def of_numbers(cls, numbers: "Sequence[Number]", best_epoch: int) -> "TrainingLog":
         """From the records of one training."""
         logs = []
         for epoch in sorted({n.about.epoch for n in numbers if n.about.epoch is not None}):

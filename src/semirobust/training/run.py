@@ -14,6 +14,7 @@ from semirobust.data.base.images import Images
 from semirobust.fast.policy import FastFollower
 from semirobust.layers.map import LayerMap
 from semirobust.records.conditions import Conditions
+from semirobust.training.alone import Alone, processes_of
 from semirobust.training.hooks.base.hook import AbstractHookState
 from semirobust.training.state import TrainState
 
@@ -75,7 +76,7 @@ class Run:
     layers: LayerMap
     images: Images
     seed: Seed
-    fabric: "Fabric"
+    fabric: "Fabric | Alone"
     augment: AbstractAugmentation | None
     steps: int
     fast: FastFollower
@@ -90,7 +91,7 @@ class Run:
     @property
     def processes(self) -> Processes:
         """The processes that train together."""
-        return Processes(self.fabric)
+        return processes_of(self.fabric)
 
     @property
     def selected(self) -> tuple[int, ...]:

@@ -20,13 +20,11 @@ from semirobust.core.links import given_out
 from semirobust.core.outputs import note, notes
 from semirobust.core.own_code import code_of, settings_text
 from semirobust.core.plain import anywhere
-from semirobust.core.processes import Processes
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.settings import setting
 from semirobust.core.shown import AbstractResult
 from semirobust.core.table import Table
-from semirobust.core.text import first_line
 from semirobust.data.base.given import given_images
 from semirobust.data.base.images import Images
 from semirobust.fast.policy import Fast, check_fast
@@ -35,6 +33,7 @@ from semirobust.objectives import AbstractObjective
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.records.conditions import Conditions, spoken
 from semirobust.training import engine
+from semirobust.training.alone import Alone, processes_of
 from semirobust.training.callbacks import Audience, Listener
 from semirobust.training.hooks import AbstractHook
 from semirobust.training.log import drawn_log, log_table
@@ -232,7 +231,7 @@ class Training:
         note = ""
         if state_file is not None:
             note = engine.resume(run, state_file, key) if has_state(state_file) else ""
-            Processes(devices).check_equal(
+            processes_of(devices).check_equal(
                 f"{run.state.epoch} epochs", "state: expected a folder that all processes share"
             )
         during = engine.Callbacks(on_step, save, save_every)
@@ -285,7 +284,7 @@ def _changed(logs: Sequence[EpochLog]) -> tuple[str, ...]:
     return (f"this run was {said}",) if said else ()
 
 
-def _devices(model: nn.Module, fabric: "Fabric | None") -> "Fabric":
+def _devices(model: nn.Module, fabric: "Fabric | None") -> "Fabric | Alone":
     """The fabric, or one process where the model is; that a fabric moves a model is noted."""
     if fabric is None:
         return _where_it_is(model)
@@ -295,10 +294,8 @@ def _devices(model: nn.Module, fabric: "Fabric | None") -> "Fabric":
     return fabric
 
 
-def _where_it_is(model: nn.Module) -> "Fabric":
+def _where_it_is(model: nn.Module) -> Alone:
     """One process on the device of the model."""
-    from lightning_fabric import Fabric
-
     device = device_of(model, torch.device("cpu"))
     found = sorted({str(tensor.device) for tensor in (*model.parameters(), *model.buffers())})
     if len(found) > 1:
@@ -306,14 +303,6 @@ def _where_it_is(model: nn.Module) -> "Fabric":
             f"model: expected all of its weights on one device, got some on {' and some on '.join(found)};"
             " bring them together by model.to(...), or give a fabric"
         )
-    if device.type == "cpu":
-        return Fabric(accelerator="cpu", devices=1)
     if device.type == "meta":
         raise InputError("model: expected weights with values, got some on the device meta; load them first")
-    try:
-        return Fabric(accelerator=device.type, devices=[device.index or 0])
-    except Exception as error:  # each accelerator complains in its own way
-        raise InputError(
-            f"model: it is on {device}, where Lightning cannot train ({first_line(error)}); bring it to"
-            " another device by model.to(...), or give a fabric"
-        ) from None
+    return Alone(device)

@@ -3,12 +3,13 @@
 # make test-all   and what only a release needs      make docs    write the pages that are drawn from the code
 # make tutorials  run the tutorials again, a minute
 # make bench      timings against other libraries, 45 minutes with CIFAR-10 at hand
+# make bench-gpu  what an accelerator alone can answer, nine minutes; needs PyTorch and NumPy and no more
 # make house      the size and shape of the code     make wheel   build into dist/, and try it in an environment
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location -c constraints.txt
 
-.PHONY: .venv demo test test-all check bench docs tutorials house wheel hooks clean
+.PHONY: .venv demo test test-all check bench bench-gpu docs tutorials house wheel hooks clean
 
 .venv: .venv/.installed
 
@@ -46,6 +47,10 @@ check: .venv/.installed-dev
 
 bench: .venv/.installed-bench
 	@$(BIN)/python -m benchmarks
+
+# Whatever python3 has PyTorch: an image with a driver brings its own.
+bench-gpu:
+	@PYTHONPATH=src $(PYTHON) -m benchmarks.gpu
 
 docs: .venv/.installed-dev
 	@$(BIN)/python -m tests.docs.tables

@@ -15,7 +15,7 @@ from semirobust.layers.features import forward_to
 from semirobust.measures.base.feature_attack import FeatureAttack
 from semirobust.measures.usefulness import usefulness
 
-__all__ = ["run"]
+__all__ = ["looped", "run"]
 
 _IMAGES, _THREAT = 1000, sr.Linf(0.3)
 
@@ -39,7 +39,7 @@ def run(runs: int, features: int = 5) -> Iterator[str]:
             chosen = range(turn, len(found), len(found) // features)
             for batch, spent in loops.items():
                 started = time.perf_counter()
-                values = {i: _looped(model, x, y, i, attack, batch) for i in chosen}
+                values = {i: looped(model, x, y, i, attack, batch) for i in chosen}
                 spent.append((time.perf_counter() - started) / len(values) * len(found))
             apart = max(apart, *(abs(value - found.robust[i]) for i, value in values.items()))
         for batch, spent in loops.items():
@@ -71,7 +71,7 @@ def _either(y: Tensor) -> Tensor:
     return ((y == 3) | (y == 7)).nonzero().flatten()
 
 
-def _looped(model: nn.Module, x: Tensor, y: Tensor, i: int, attack: FeatureAttack, batch: int) -> float:
+def looped(model: nn.Module, x: Tensor, y: Tensor, i: int, attack: FeatureAttack, batch: int) -> float:
     """What one would write: PGD on one feature after the other, with ``lift`` on what the layer gives."""
     layers = sr.layer_map(model, x[:1])
     last = len(layers) - 1

@@ -24,9 +24,9 @@ ANYTHING = "any"
 """Stands for an annotation that is not checked here."""
 
 _SIMPLE = {"int": int, "float": float, "str": str, "bool": bool, "none": type(None), ANYTHING: Any}
-# Lines that say what has a name: fields, registrations, flags, and their choices.
+# Lines that say what has a name: fields of plain values, registrations, flags, and their choices.
 _DECLARING = re.compile(
-    r"^ {4}\w+: |^@|register\(|field\(|setting\(|Literal\[|[\"']--|section\(|flags\.[A-Z]|^_?[A-Z_]+ = "
+    r"^ {4}\w+: (?!.*Tensor)|register\(|setting\(|Literal\[|[\"']--|section\(|flags\.[A-Z]"
 )
 
 

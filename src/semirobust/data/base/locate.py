@@ -10,8 +10,6 @@ from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-import pooch
-
 from semirobust.core.budget import BUDGET, check_count, check_size
 from semirobust.core.errors import InputError
 from semirobust.core.files import UNFINISHED, check_place, delete, move, opened, read_bytes, write_atomically
@@ -33,6 +31,8 @@ def data_roots(root: str | Path | None = None) -> tuple[Path, ...]:
     """
     if root is not None:
         return (given_folder(root),)
+    import pooch
+
     configured = os.environ.get("SEMIROBUST_DATA")
     cache = pooch.os_cache("semirobust")
     return tuple(map(given_folder, (*((configured,) if configured else ()), "data", cache)))
@@ -223,6 +223,8 @@ class _Bar:
 
 
 def _fetch(remote: Remote, folder: Path, progress: Progress) -> None:
+    import pooch
+
     downloader = pooch.HTTPDownloader(progressbar=_Bar(remote.filename, progress), timeout=30)
     check_place(folder / remote.filename)
     pooch.get_logger().setLevel("ERROR")  # its progress is reported through `_Bar`

@@ -26,9 +26,16 @@ def test_by_hand():
     assert SELECTIONS.make("top", {"k": 1, "classifier": True})(_scores([2, 2, 9]), seed) == (3,)
 
 
-@pytest.mark.parametrize(("layers", "k"), [(18, 1), (19, 1), (32, 2), (50, 3), (121, 7), (20, 1), (21, 2)])
+@pytest.mark.parametrize(
+    ("layers", "k"), [(18, 1), (19, 1), (32, 2), (50, 3), (68, 4), (20, 1), (21, 2), (122, 7)]
+)
 def test_five_percent_rounded_up(layers, k):
     assert len(SELECTIONS.make("top")(_scores(range(layers)), Seed(("a",)))) == k
+
+
+def test_a_densenet_121_has_the_papers_five():
+    """5 % of 121 would be 7; the paper says 5, for WRN-70-16 4, and for the others what 5 % give."""
+    assert len(SELECTIONS.make("top")(_scores(range(121)), Seed(("a",)))) == 5
 
 
 def test_random_is_uniform_over_layers():

@@ -11,6 +11,7 @@ from scipy.optimize import linprog, minimize
 from torch import nn
 
 import semirobust as sr
+from semirobust.attacks import ATTACKS
 from semirobust.attacks.apgd import likeliest_others
 from semirobust.attacks.base.goals import Fool
 from semirobust.attacks.base.losses import dlr, dlr_targeted, margin
@@ -230,6 +231,22 @@ def test_autoattack_is_at_least_as_strong_as_each_of_its_parts(trained):
     parts = sr.evaluate(model, x[:30], y[:30], attack.parts)
     assert (whole.robust["whole"] <= parts.worst).all()
     assert attack.name == "autoattack of 30 steps, 200 queries" and sr.AutoAttack(threat).name == "autoattack"
+
+
+def test_presets_and_steps_by_name():
+    threat = sr.Linf(0.1)
+    made = {
+        name: ATTACKS.make(f"autoattack{name}", threat=threat) for name in ("", "-clat", "-10", "-rand-20")
+    }
+    assert made[""] == sr.AutoAttack(threat)
+    assert made["-clat"] == sr.AutoAttack(threat, preset="clat")
+    assert made["-10"] == sr.AutoAttack(threat, steps=10)
+    assert made["-rand-20"] == sr.AutoAttack(threat, preset="rand", steps=20)
+    # Options that the name does not say are taken as before.
+    assert ATTACKS.make("autoattack", {"preset": "plus"}, threat=threat) == sr.AutoAttack(threat, "plus")
+    for wrong in ("autoattack-foo", "autoattack-10-clat", "autoattack-0"):
+        with pytest.raises(InputError):
+            ATTACKS.make(wrong, threat=threat)
 
 
 def test_presets():

@@ -147,6 +147,29 @@ def test_the_exponential_average_is_the_plain_recursion():
         assert torch.equal(trained.best[name], seen[-1][name])
 
 
+def test_the_average_that_warms_up_is_the_plain_recursion(tmp_path):
+    """decay_n = min(decay, (1 + n) / (10 + n)), also over an interruption."""
+    images, model = _setting()
+    hooks = (EMA(0.3, warm_up=True),)
+    training = Training(objective=Standard(), epochs=4, batch_size=40, learning_rate=0.1, schedule="constant")
+    seen, plain = [], []
+    training(_setting()[1], images, validate=_collect(plain))
+    dataclasses.replace(training, hooks=hooks)(_setting()[1], images, validate=_collect(seen))
+    parts, kept = {"state_file": tmp_path / "state.safetensors"}, []
+    for epochs in (2, 4):
+        model = _setting()[1]
+        again = dataclasses.replace(training, hooks=hooks, epochs=epochs)(
+            model, images, validate=_collect(kept), **parts
+        )
+    name = next(n for n, _ in model.named_parameters())
+    expected = plain[0][name]
+    for n, state in enumerate(plain[1:], 1):
+        decay = min(0.3, (1 + n) / (10 + n))  # 2 / 11, 3 / 12, 0.3
+        expected = decay * expected + (1 - decay) * state[name]
+        torch.testing.assert_close(seen[n][name], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(again.best[name], expected, rtol=1e-4, atol=1e-5)
+
+
 def _collect(kept):
     def validate(model, seed):
         kept.append(copy.deepcopy(model.state_dict()))

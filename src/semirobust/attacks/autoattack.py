@@ -21,7 +21,7 @@ __all__ = ["AutoAttack"]
 Preset = Literal["standard", "plus", "rand", "clat"]
 
 
-@ATTACKS.register("autoattack")
+@ATTACKS.register("autoattack", pattern=r"autoattack(?:-(?P<preset>plus|rand|clat))?(?:-(?P<steps>\d+))?")
 @dataclass(frozen=True)
 class AutoAttack(AbstractBallAttack):
     """Several attacks one after the other, each on the examples that are still correctly classified.
@@ -34,6 +34,9 @@ class AutoAttack(AbstractBallAttack):
       ones.
     - ``rand``: APGD on both losses with 20 gradients averaged in each step, for models that answer at random.
     - ``clat``: that of the CLAT paper (section 4.1): like standard, with 3 targets for FAB.
+
+    By name ``autoattack-clat`` is a preset, and ``autoattack-10`` that of ten steps, which torchattacks calls
+    AutoAttack and the semirobustness paper evaluates with.
 
     Args:
         threat: the perturbations allowed.

@@ -67,8 +67,8 @@ class Registry(Generic[T]):
         self._loaded = False
 
     def register(self, name: str, *, pattern: str | None = None) -> Callable[[Member], Member]:
-        """Decorator. With ``pattern`` the name stands for many; named groups become integer keyword
-        arguments.
+        """Decorator. With ``pattern`` the name stands for many; named groups become keyword arguments,
+        integers where they are digits.
         """
 
         def add(member: Member) -> Member:
@@ -137,8 +137,8 @@ class Registry(Generic[T]):
                 return name
         raise InputError(f"{self.family}: {type(member).__name__} is not registered")
 
-    def find(self, name: str) -> tuple[Callable[..., T], dict[str, int]]:
-        """The member called ``name`` and the numbers its pattern read from the name."""
+    def find(self, name: str) -> tuple[Callable[..., T], dict[str, int | str]]:
+        """The member called ``name`` and the numbers and words its pattern read from the name."""
         self._load()
         if name in self._points or (name in self._members and name not in self._patterns):
             return self.member(name), {}
@@ -152,16 +152,16 @@ class Registry(Generic[T]):
                 return found
         raise InputError(unknown_member(self.family, name, self.names()))
 
-    def _by_pattern(self, name: str) -> tuple[Callable[..., T], dict[str, int]] | None:
+    def _by_pattern(self, name: str) -> tuple[Callable[..., T], dict[str, int | str]] | None:
         for key, pattern in self._patterns.items():
             match = pattern.fullmatch(name)
             if match:
                 found = {k: v for k, v in match.groupdict().items() if v is not None}
-                if any(len(v) > _DIGITS for v in found.values()):
+                if any(v.isdecimal() and len(v) > _DIGITS for v in found.values()):
                     raise InputError(
                         f"{self.family}: expected numbers of at most {_DIGITS} digits, got {name!r}"
                     )
-                return self._members[key], {k: int(v) for k, v in found.items()}
+                return self._members[key], {k: int(v) if v.isdecimal() else v for k, v in found.items()}
         return None
 
     def make(self, name: str, options: Mapping[str, Any] | None = None, **given: Any) -> T:
@@ -192,7 +192,8 @@ class Registry(Generic[T]):
         said = set(pattern.groupindex) if pattern is not None else set[str]()
         if not (isinstance(member, type) and dataclasses.is_dataclass(member)):
             return ()
-        return tuple(option for option in settings_of(member) if option.name not in said)
+        # Numbers stand in the name; a word, such as a preset, may also be given beside it.
+        return tuple(each for each in settings_of(member) if each.name not in said or each.hint is not int)
 
     def _load(self) -> None:
         if self._loaded:

@@ -44,7 +44,7 @@ class Family(Protocol):
     def name_of(self, member: object) -> str:
         """The name of a class or of what was made of it."""
 
-    def find(self, name: str) -> tuple[Any, dict[str, int]]:
+    def find(self, name: str) -> tuple[Any, dict[str, int | str]]:
         """The class and what its name says of its fields."""
 
     def make(self, name: str, options: Mapping[str, Any] | None = None, **given: Any) -> Any:

@@ -80,7 +80,8 @@ def register(family: str, name: str, *, pattern: str | None = None) -> Callable[
             ``selections``, ``saliencies``, ``models``, ``networks``, ``data``, ``augmentations``, ``norms``
             and ``threats``; ``semirobust list`` shows them.
         name: how it is called there.
-        pattern: a regular expression of names; its named groups become integer keyword arguments.
+        pattern: a regular expression of names; its named groups become keyword arguments, integers where
+            they are digits.
 
     Raises:
         InputError: there is no such family.

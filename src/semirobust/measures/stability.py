@@ -27,6 +27,7 @@ from semirobust.layers.scores import Floats, LayerScores, layer_rows
 from semirobust.measures import MEASURES
 from semirobust.measures.base.measure import AbstractLayerMeasure, MeasureContext
 from semirobust.measures.criticality import Criticality, First, Form, Scale
+from semirobust.selection.base.selection import usual_count
 from semirobust.threats import AbstractBall
 
 if TYPE_CHECKING:
@@ -249,7 +250,7 @@ class Stability(AbstractLayerMeasure):
 
     def _most(self, ranking: Sequence[int], n: int) -> tuple[int, ...]:
         """The k most critical layers, most critical first."""
-        k = math.ceil(0.05 * n) if self.k is None else self.k
+        k = usual_count(n) if self.k is None else self.k
         if not 1 <= k <= len(ranking):
             raise InputError(f"k: expected 1 to {len(ranking)} layers, got {k}")
         return tuple(ranking[:k])

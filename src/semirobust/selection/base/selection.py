@@ -8,7 +8,15 @@ from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.layers.scores import LayerScores
 
-__all__ = ["AbstractSelection"]
+__all__ = ["AbstractSelection", "usual_count"]
+
+
+_PAPERS = {121: 5}  # layers of the network -> how many the CLAT paper chooses, where that is not 5 %
+
+
+def usual_count(layers: int) -> int:
+    """How many of so many layers are chosen where nothing is said."""
+    return _PAPERS.get(layers, math.ceil(0.05 * layers))
 
 
 @dataclass(frozen=True)
@@ -16,7 +24,8 @@ class AbstractSelection(ABC):
     """Chooses layers from their scores; one without a score (NaN) is never chosen.
 
     Args:
-        k: how many; None for 5 % of the layers, rounded up, as in the paper (CLAT, section 4.1).
+        k: how many; None for 5 % of the layers, rounded up, as in the paper (CLAT, section 4.1). For the 121
+            of a DenseNet-121 that would be 7, where the paper has 5, and so has None.
         classifier: whether the last layer may be chosen; it is in none of the lists of the CLAT paper.
     """
 
@@ -29,7 +38,7 @@ class AbstractSelection(ABC):
         Raises:
             InputError: fewer layers have a score than ``k``.
         """
-        count = math.ceil(0.05 * scores.layers) if self.k is None else self.k
+        count = usual_count(scores.layers) if self.k is None else self.k
         # ``measured`` runs from the highest score to the lowest.
         measured = scores.measured()
         candidates = tuple(i for i in measured if self.classifier or i != scores.layers)

@@ -22,10 +22,13 @@ __all__ = ["EMA"]
 class EMA(AbstractHook):
     """Validates and keeps an exponential average of the weights (Gowal et al. 2020).
 
-    After every step avg <- decay avg + (1 - decay) w. The first step sets avg to w.
+    After every step avg <- decay avg + (1 - decay) w. The first step sets avg to w. With ``warm_up`` the
+    decay of step n, from 0, is min(decay, (1 + n) / (10 + n)), as in the code of Rade & Moosavi-Dezfooli
+    (2022) and Wang et al. (2023): in a short training the first weights then weigh little.
 
     Args:
         decay: of the weights seen so far.
+        warm_up: let the decay grow to that.
         after: fraction of the epochs after which the average is validated in place of the network.
     """
 
@@ -33,6 +36,7 @@ class EMA(AbstractHook):
 
     decay: float = 0.999
     after: float = 0.0
+    warm_up: bool = False
 
     def __post_init__(self) -> None:
         check_fraction(decay=self.decay, after=self.after)
@@ -43,7 +47,8 @@ class EMA(AbstractHook):
 
 class _State(AbstractHookState):
     def __init__(self, hook: EMA, run: "Run") -> None:
-        self._hook, self._run, self._average = hook, run, Average(run, hook.decay)
+        self._hook, self._run = hook, run
+        self._average = Average(run, hook.decay, warm_up=hook.warm_up)
 
     def after_step(self, batch: object, x_adv: Tensor) -> None:
         self._average.update()

@@ -29,10 +29,13 @@ class Average:
     Args:
         run: whose network to average.
         decay: of an exponential average; None for the mean.
+        warm_up: the decay grows with the number of steps n as min(decay, (1 + n) / (10 + n)).
     """
 
-    def __init__(self, run: "Run", decay: float | None) -> None:
+    def __init__(self, run: "Run", decay: float | None, *, warm_up: bool = False) -> None:
         rule: Any = get_ema_multi_avg_fn(decay) if decay is not None else None
+        if decay is not None and warm_up:
+            rule = _warming_up(decay)
         self._run, self._averaged = run, AveragedModel(run.model, multi_avg_fn=rule)
 
     def update(self) -> None:
@@ -68,6 +71,21 @@ class Average:
         images, device = self._run.images, self._run.fabric.device
         batches = images.batches(self._run.training.batch_size, seed=seed / "statistics")
         return (images.batch(rows, device)[0] for rows in batches)
+
+
+def _warming_up(decay: float) -> Any:
+    """``get_ema_multi_avg_fn`` with the decay of an average that has seen n steps before this one."""
+
+    @torch.no_grad()
+    def update(averaged: list[Tensor], current: list[Tensor], n: Tensor | int) -> None:
+        now = min(decay, (1 + int(n)) / (10 + int(n)))
+        for old, new in zip(averaged, current, strict=True):
+            if old.is_floating_point():
+                old.lerp_(new, 1 - now)
+            else:
+                old.copy_(new)
+
+    return update
 
 
 def check_fraction(**values: float) -> None:

@@ -197,6 +197,9 @@ class _Strict(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in (torch.tensor, torch.as_tensor) and _is_here(kwargs.get("device")):
             return func(*args, **{**kwargs, "device": "cpu"}).to(kwargs["device"])
+        if func is torch.Tensor.new_tensor and _on_device(args[0]):
+            kwargs = {"dtype": args[0].dtype, **kwargs}
+            return torch.tensor(*args[1:], **kwargs).to(args[0].device)
         if (generator := kwargs.get("generator")) is not None:
             device = kwargs.get("device")
             first = next(_tensors(args), None)

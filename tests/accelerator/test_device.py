@@ -66,6 +66,20 @@ def test_a_generator_belongs_to_a_device(device):
             torch.zeros(3, device=place).uniform_(generator=generator)
 
 
+def test_its_global_generator_is_left_alone(device):
+    """Code without a generator, such as dropout, draws by the seed and moves nothing of the user's."""
+    there, here = torch.rand(2, device=device), torch.rand(2)
+    torch.manual_seed(5)
+    before = to_host(torch.rand(3, device=device))
+    torch.manual_seed(5)
+    with as_seed(1).globally():
+        drawn = to_host(torch.rand(3, device=device))
+    assert torch.equal(to_host(torch.rand(3, device=device)), before)
+    with as_seed(1).globally():
+        assert torch.equal(drawn, torch.rand(3))
+    assert there.device == device != here.device
+
+
 def test_nothing_leaves_it_by_itself(device):
     a = torch.ones(2, device=device)
     with pytest.raises(TypeError, match="Tensor.cpu"):
@@ -163,3 +177,53 @@ def test_images_there_are_read_there(device):
     ):
         one, other = part(here).all(), part(there).all(device)
         assert torch.equal(one[0], to_host(other[0])) and torch.equal(one[1], to_host(other[1]))
+
+
+_ATTACK = sr.PGD(sr.Linf(0.05), steps=1)
+_CALLS = {
+    "layer_map": lambda model, x, y: sr.layer_map(model, x),
+    "criticality": lambda model, x, y: sr.criticality(model, x, y, threat=sr.Linf(0.05)),
+    "usefulness": lambda model, x, y: sr.usefulness(model, x, y, attack=_ATTACK),
+    "connectivity": sr.connectivity,
+    "stability": lambda model, x, y: sr.stability(model, x, y, attack=_ATTACK),
+    "sanity_checks": lambda model, x, y: sr.sanity_checks(model, x, y, _ATTACK),
+}
+
+
+@pytest.mark.parametrize("call", _CALLS.values(), ids=_CALLS)
+@pytest.mark.parametrize("model_is_there", [True, False])
+def test_nothing_measured_is_moved(device, call, model_is_there):
+    model, (x, y) = network(), examples(6)
+    moved = [model.to(device), x, y] if model_is_there else [model, x.to(device), y.to(device)]
+    with pytest.raises(
+        sr.InputError, match=r"^x: expected a tensor on .*, got one on .*; give x\.to"
+    ) as caught:
+        call(*moved)
+    assert "\n" not in str(caught.value)
+    assert (next(model.parameters()).device == device) == model_is_there
+
+
+def test_both_sides_of_an_estimate_lie_together(device):
+    x, _ = examples(12)
+    with pytest.raises(sr.InputError, match="y: expected rows on simulated:0 as x has, got some on cpu"):
+        sr.HSIC()(x.to(device), x)
+
+
+def test_an_evaluation_brings_batches_to_the_network(device):
+    """Which is said of it: the verdicts are those of the CPU, wherever the images lie."""
+    model, (x, y) = network(), examples(20)
+    here = sr.evaluate(model, x, y, _ATTACK)
+    there = copy.deepcopy(model).to(device)
+    for images, labels in ((x, y), (x.to(device), y.to(device))):
+        found = sr.evaluate(there, images, labels, _ATTACK)
+        assert str(found) == str(here)
+    assert x.device.type == "cpu" and next(there.parameters()).device == device
+
+
+def test_training_stays_where_the_network_is(device):
+    """Lightning knows no such device, and training moves to no other: it says so."""
+    model = network().requires_grad_().to(device)
+    images = sr.images_from_tensors(*examples(6))
+    with pytest.raises(sr.InputError, match="it is on simulated:0, where Lightning cannot train"):
+        sr.harden(model, images, "adversarial", attack=_ATTACK, epochs=1)
+    assert next(model.parameters()).device == device

@@ -49,11 +49,7 @@ class Seed:
         For code that takes no generator, such as weight initialisers, dropout and other libraries. All other
         code uses :meth:`generator`. Other threads that want the generators wait.
         """
-        # Asking for the current device would start CUDA, so it is forked only where it has been started.
-        devices = (
-            [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
-        )
-        with one_at_a_time(), torch.random.fork_rng(devices=devices):
+        with one_at_a_time(), torch.random.fork_rng(devices=[]), _accelerators_kept():
             numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
             torch.manual_seed(self.integer)
             np.random.seed(self.integer % 2**32)  # noqa: NPY002
@@ -63,6 +59,25 @@ class Seed:
             finally:
                 np.random.set_state(numpy_state)  # noqa: NPY002
                 random.setstate(python_state)
+
+
+@contextmanager
+def _accelerators_kept() -> Iterator[None]:
+    """The generators of all devices of the accelerator are put back; one that has not been started is not."""
+    kind = torch.accelerator.current_accelerator()
+    module = None if kind is None else torch.get_device_module(kind)
+    started = getattr(module, "is_initialized", lambda: True)
+    if kind is None or module is None or not module.is_available() or not started():
+        yield
+        return
+    one = kind.type == "mps"  # which has a single device, and takes no number of it
+    places: list[tuple[int, ...]] = [()] if one else [(i,) for i in range(module.device_count())]
+    states = [module.get_rng_state(*place) for place in places]
+    try:
+        yield
+    finally:
+        for place, state in zip(places, states, strict=True):
+            module.set_rng_state(state, *place)
 
 
 def as_seed(seed: "int | Seed") -> Seed:

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semirobust.core.checks import IN_ORDER, cannot_run, runs_in_order
+from semirobust.core.checks import IN_ORDER, cannot_run, check_device, runs_in_order
 from semirobust.core.errors import InputError
 from semirobust.layers.caches import foreign, refill, without_traces
 from semirobust.layers.inputs import Inputs, changed, version
@@ -124,6 +124,7 @@ def run_with_hooks(model: nn.Module, x: Tensor, before: Hooks, after: Hooks = ()
     except InputError:
         raise
     except Exception as error:  # a model can fail in any way on what it was not made for
+        check_device(model, x)
         raise cannot_run(x, error, hint=IN_ORDER if runs_in_order(model, x) else "") from error
     finally:
         for handle in handles:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semirobust.core.checks import cannot_run
+from semirobust.core.checks import cannot_run, check_device
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import logits_of
 from semirobust.core.seed import Seed, as_seed
@@ -120,6 +120,7 @@ def observed(model: nn.Module, x: Tensor, seed: Seed = _SEED) -> Run:
     except InputError:
         raise
     except Exception as error:  # a model can fail in any way on what it was not made for
+        check_device(model, x)
         raise cannot_run(x, error) from None
 
 

@@ -85,10 +85,17 @@ class AbstractDependence(ABC):
             seed: of the permutations and whatever the estimator draws; equal seeds give equal estimates.
 
         Raises:
-            InputError: sizes that differ, too few examples, NaN or infinite values, a side that is constant.
+            InputError: devices or sizes that differ, too few examples, NaN or infinite values, a side that is
+                constant.
         """
         x, y = rows_of(x, "x"), rows_of(y, "y")
         labels = None if given is None else rows_of(given, "given")
+        for name, side in (("y", y), ("given", labels)):
+            if isinstance(x, Tensor) and isinstance(side, Tensor) and side.device != x.device:
+                raise InputError(
+                    f"{name}: expected rows on {x.device} as x has, got some on {side.device}; give"
+                    f" {name}.to(x.device)"
+                )
         n = len(x)
         if len(y) != n or (labels is not None and len(labels) != n):
             sizes = f"{n} and {len(y)}" + ("" if labels is None else f", labels {len(labels)}")

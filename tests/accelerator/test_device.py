@@ -221,9 +221,12 @@ def test_an_evaluation_brings_batches_to_the_network(device):
 
 
 def test_training_stays_where_the_network_is(device):
-    """Lightning knows no such device, and training moves to no other: it says so."""
-    model = network().requires_grad_().to(device)
-    images = sr.images_from_tensors(*examples(6))
-    with pytest.raises(sr.InputError, match="it is on simulated:0, where Lightning cannot train"):
-        sr.harden(model, images, "adversarial", attack=_ATTACK, epochs=1)
-    assert next(model.parameters()).device == device
+    """Also without a Fabric, to the weights of the CPU."""
+    weights = []
+    for place in (torch.device("cpu"), device):
+        model, (x, y) = network().requires_grad_().to(place), examples(6)
+        images = sr.images_from_tensors(x, y)
+        trained = sr.harden(model, images, "adversarial", attack=_ATTACK, epochs=1, fast="off")
+        assert next(model.parameters()).device == place and images.pixels.device.type == "cpu"
+        weights.append([to_host(tensor) for tensor in trained.model.state_dict().values()])
+    assert all(torch.equal(one, other) for one, other in zip(*weights, strict=True))

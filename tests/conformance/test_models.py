@@ -53,3 +53,21 @@ def test_the_capacity_family_has_its_six_scales():
     ]
     assert sizes == sorted(sizes)
     assert sizes[0] == 2 * 26 + 4 * 51 + 64 * 100 + 100 + 1010
+
+
+@pytest.mark.parametrize("name", ["wrn_10_1", "preact_resnet18"])
+def test_pre_activation_networks_may_have_silu(name):
+    """The same weights with another activation, as in the pass written out."""
+    relu, silu = (sr.build_model(name, 3, 0.25, activation=kind, seed=1) for kind in ("relu", "silu"))
+    assert all(torch.equal(t, silu.state_dict()[n]) for n, t in relu.state_dict().items())
+    x, network, act = torch.rand(2, 3, 16, 16), silu.network, torch.nn.functional.silu
+    with torch.no_grad():
+        h = network.conv1(silu.normalise(x))
+        for block in (block for stage in network.stages for block in stage):
+            z = act(block.bn1(h))
+            side = block.shortcut(z) if block.projects else h
+            h = block.conv2(act(block.bn2(block.conv1(z)))) + side
+        torch.testing.assert_close(silu(x), network.linear(act(network.bn(h)).mean((2, 3))))
+        assert not torch.allclose(relu(x), silu(x), atol=1e-3)
+    with pytest.raises(InputError, match="activation"):
+        sr.build_model(name, 3, 0.25, activation="tanh")

@@ -71,6 +71,18 @@ def _both(step):
     return x_adv, step.model(step.x), step.model(x_adv)
 
 
+def test_trades_smooths_labels_by_hand():
+    """The target is 0.9 + 0.1 / 3 for the label and 0.1 / 3 for the two others."""
+    step = _step()
+    x_adv, clean, _ = _both(step)
+    target = torch.full((len(step.y), 3), 0.1 / 3).double().scatter(1, step.y[:, None], 0.9 + 0.1 / 3)
+    smoothed, plain = sr.TRADES(6.0, 0.1).outer(step, x_adv), sr.TRADES(6.0).outer(step, x_adv)
+    difference = -(target * clean.log_softmax(1)).sum(1).mean() - F.cross_entropy(clean, step.y)
+    torch.testing.assert_close(smoothed - plain, difference)
+    with pytest.raises(InputError, match="smoothing: expected from 0 to below 1"):
+        sr.TRADES(smoothing=1.0)
+
+
 @pytest.mark.parametrize("beta", [0.0, 1.0, 6.0])
 def test_trades_is_what_its_authors_compute(beta):
     """Their form: KLDivLoss(sum) of log-softmax and softmax, over the batch size."""

@@ -28,15 +28,20 @@ class TRADES(AbstractObjective):
 
     Args:
         beta: weight of the divergence; 6 in the authors' script.
+        smoothing: of the labels in the cross entropy on clean images, whose target is 1 - s + s / C for the
+            label and s / C for the others; 0.1 in Wang et al. (2023).
     """
 
     flat_at_start: ClassVar[bool] = True
 
     beta: float = 6.0
+    smoothing: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.beta >= 0:
             raise InputError(f"beta: expected at least 0, got {self.beta}")
+        if not 0 <= self.smoothing < 1:
+            raise InputError(f"smoothing: expected from 0 to below 1, got {self.smoothing}")
 
     def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
         # The model does not change during the attack, so one pass over the clean images is enough.
@@ -46,4 +51,5 @@ class TRADES(AbstractObjective):
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         clean = step.model(step.x)
-        return F.cross_entropy(clean, step.y) + self.beta * divergence(clean, step.model(x_adv)).mean()
+        loss = F.cross_entropy(clean, step.y, label_smoothing=self.smoothing)
+        return loss + self.beta * divergence(clean, step.model(x_adv)).mean()

@@ -1,6 +1,7 @@
 """Residual networks with the activation before the convolution (He et al. 2016b), also wide ones."""
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -10,48 +11,65 @@ from semirobust.core.errors import InputError
 from semirobust.models import MODELS, Classifier
 from semirobust.models.base.classifier import channels
 
-__all__ = ["PreActBlock", "PreActResNet", "preact_resnet18", "wrn"]
+__all__ = ["Activation", "PreActBlock", "PreActResNet", "preact_resnet18", "wrn"]
+
+Activation = Literal["relu", "silu"]
+
+
+_ACTIVATIONS = {"relu": F.relu, "silu": F.silu}
 
 
 class PreActBlock(nn.Module):
-    """Norm, ReLU and convolution, twice; a projection, where one is needed, takes the activated input."""
+    """Norm, activation and convolution, twice; a projection, where one is needed, takes the activated
+    input.
+    """
 
-    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+    def __init__(self, inputs: int, outputs: int, stride: int, activation: Activation = "relu") -> None:
         super().__init__()
+        self.activation = _ACTIVATIONS[activation]
         self.bn1 = nn.BatchNorm2d(inputs)
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
-        # The identity takes the input before norm and ReLU, the projection takes it after them.
+        # The identity takes the input before norm and activation, the projection takes it after them.
         self.projects = stride != 1 or inputs != outputs
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride, bias=False) if self.projects else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        active = F.relu(self.bn1(x))
-        h = self.conv2(F.relu(self.bn2(self.conv1(active))))
+        active = self.activation(self.bn1(x))
+        h = self.conv2(self.activation(self.bn2(self.conv1(active))))
         return h + (self.shortcut(active) if self.projects else x)
 
 
 class PreActResNet(nn.Module):
-    """A stem, stages of pre-activation blocks, norm, ReLU, global average pooling and a linear head.
+    """A stem, stages of pre-activation blocks, norm, activation, global average pooling and a linear head.
 
     Args:
         stem: the number of channels of the first convolution.
         blocks: the number of blocks of each stage.
         planes: the number of channels of each stage.
+        activation: ``relu`` or ``silu``.
     """
 
     def __init__(
-        self, stem: int, blocks: Sequence[int], planes: Sequence[int], *, in_channels: int, num_classes: int
+        self,
+        stem: int,
+        blocks: Sequence[int],
+        planes: Sequence[int],
+        *,
+        in_channels: int,
+        num_classes: int,
+        activation: Activation = "relu",
     ) -> None:
         super().__init__()
+        self.activation = _ACTIVATIONS[activation]
         self.conv1 = nn.Conv2d(in_channels, stem, 3, 1, 1, bias=False)
         stages: list[nn.Module] = []
         inputs = stem
         for stage, (count, width) in enumerate(zip(blocks, planes, strict=True)):
             members = []
             for position in range(count):
-                members.append(PreActBlock(inputs, width, 2 if stage and position == 0 else 1))
+                members.append(PreActBlock(inputs, width, 2 if stage and position == 0 else 1, activation))
                 inputs = width
             stages.append(nn.Sequential(*members))
         self.stages = nn.Sequential(*stages)
@@ -62,7 +80,7 @@ class PreActResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x_NKHW: Tensor) -> Tensor:
-        h = F.relu(self.bn(self.stages(self.conv1(x_NKHW))))
+        h = self.activation(self.bn(self.stages(self.conv1(x_NKHW))))
         return self.linear(torch.flatten(F.adaptive_avg_pool2d(h, 1), 1))
 
 
@@ -74,13 +92,22 @@ def preact_resnet18(
     in_channels: int,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
+    activation: Activation = "relu",
 ) -> Classifier:
     """Four stages of two pre-activation blocks, 64 to 512 channels (He et al. 2016b).
 
-    Fast-AT (Wong et al. 2020) and the study of robust overfitting (Rice et al. 2020) use it.
+    Fast-AT (Wong et al. 2020) and the study of robust overfitting (Rice et al. 2020) use it. Its
+    ``activation`` is ``relu`` or ``silu``.
     """
     planes = [channels(p, width) for p in (64, 128, 256, 512)]
-    network = PreActResNet(planes[0], (2, 2, 2, 2), planes, in_channels=in_channels, num_classes=num_classes)
+    network = PreActResNet(
+        planes[0],
+        (2, 2, 2, 2),
+        planes,
+        in_channels=in_channels,
+        num_classes=num_classes,
+        activation=activation,
+    )
     return Classifier(network, in_channels=in_channels, mean=mean, std=std)
 
 
@@ -94,17 +121,24 @@ def wrn(
     std: Sequence[float] | None,
     depth: int,
     factor: int,
+    activation: Activation = "relu",
 ) -> Classifier:
     """Wide residual network of depth D = 6n + 4 and widening K, such as wrn_28_10 (Zagoruyko & Komodakis
     2016).
 
-    D counts the three projections, so there are D - 2 layers on the main path.
+    D counts the three projections, so there are D - 2 layers on the main path. The activation ``silu``
+    (Swish) is that of Gowal et al. (2020) and Wang et al. (2023).
     """
     if depth < 10 or (depth - 4) % 6 or factor < 1:
         raise InputError(f"wrn_D_K: expected D = 6n + 4 from 10 on and K from 1 on, got wrn_{depth}_{factor}")
     count = (depth - 4) // 6  # three stages of blocks of two convolutions, a stem and three projections
     planes = [channels(p * factor, width) for p in (16, 32, 64)]
     network = PreActResNet(
-        channels(16, width), (count,) * 3, planes, in_channels=in_channels, num_classes=num_classes
+        channels(16, width),
+        (count,) * 3,
+        planes,
+        in_channels=in_channels,
+        num_classes=num_classes,
+        activation=activation,
     )
     return Classifier(network, in_channels=in_channels, mean=mean, std=std)

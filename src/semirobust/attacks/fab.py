@@ -1,5 +1,6 @@
 """Fast adaptive boundary: the smallest perturbation that changes the prediction."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -8,10 +9,12 @@ from torch import Tensor
 
 from semirobust.attacks import ATTACKS
 from semirobust.attacks.apgd import likeliest_others
-from semirobust.attacks.base.active import AbstractActive, Gone, all_rows, looks, runs_per_batch
+from semirobust.attacks.base.active import AbstractActive, all_rows, looks, pooled, runs_per_batch
 from semirobust.attacks.base.attack import AbstractBallAttack, Precision
+from semirobust.attacks.base.ending import EarlyEnd
 from semirobust.attacks.base.goals import AbstractGoal, Fool, expect_fool, repeated
 from semirobust.attacks.base.gradients import input_gradient, usable_gradient
+from semirobust.attacks.base.sight import Tally
 from semirobust.core.devices import costs_a_wait
 from semirobust.core.errors import InputError
 from semirobust.core.margin import misclassified
@@ -47,6 +50,78 @@ class _Points(AbstractActive):
     crossed: Tensor
 
 
+@dataclass(frozen=True)
+class _Runs:
+    """All runs on the examples of a batch: run r on example i has the number r N + i.
+
+    Attributes:
+        goal: of all runs.
+        x: (N, ...) the examples.
+        size: (R N,) how far the nearest point across the boundary is that a run found; infinity for none.
+        nearest, distance: (N, ...) and (N,) the nearest point that any found, and how far it is.
+    """
+
+    goal: Fool
+    x: Tensor
+    size: Tensor
+    nearest: Tensor
+    distance: Tensor
+
+    def example(self, numbers: Tensor) -> Tensor:
+        """The example of each of these runs."""
+        return numbers % len(self.x)
+
+    def begin(self, numbers: Tensor, z: Tensor) -> _Points:
+        """These runs at the points ``z`` (n, ...)."""
+        assert self.goal.target is not None
+        return _Points(
+            rows=numbers,
+            x=self.x[self.example(numbers)],
+            z=z,
+            y=self.goal.y[numbers],
+            target=self.goal.target[numbers],
+            gradient=torch.zeros_like(z),
+            difference=torch.zeros_like(self.size[numbers]),
+            crossed=torch.zeros_like(numbers, dtype=torch.bool),
+        )
+
+    def keep(self, numbers: Tensor, z: Tensor, size: Tensor) -> None:
+        """Keep what is nearer of these points (n, ...), ``size`` (n,) away."""
+        closer = (size < self.size[numbers]).nonzero().flatten()
+        numbers, size = numbers[closer], size[closer]
+        self.size[numbers] = size
+        first = self._nearest(numbers, size, torch.ones_like(numbers, dtype=torch.bool))
+        examples = (first < len(size)).nonzero().flatten()
+        chosen = first[examples]
+        self.nearest[examples], self.distance[examples] = z[closer[chosen]], size[chosen]
+
+    def keep_unseen(self, numbers: Tensor, z: Tensor, size: Tensor, allowed: Tensor) -> None:
+        """The same of the points that ``allowed`` (n,) marks, without a look at how many these are."""
+        closer = allowed & (size < self.size[numbers])
+        self.size[numbers] = torch.where(closer, size, self.size[numbers])
+        first = self._nearest(numbers, size, closer)
+        found, place = first < len(size), first.clamp(max=len(size) - 1)
+        self.nearest.copy_(torch.where(per_example(found, z), z[place], self.nearest))
+        self.distance.copy_(torch.where(found, size[place], self.distance))
+
+    def _nearest(self, numbers: Tensor, size: Tensor, among: Tensor) -> Tensor:
+        """For each example the place of its nearest new point, nearer than what it has; n where there is
+        none. Of several as near the first counts.
+        """
+        examples, far = self.example(numbers), torch.full_like(size, torch.inf)
+        least = self.distance.scatter_reduce(0, examples, torch.where(among, size, far), "amin")
+        nearer = among & (size < self.distance[examples]) & (size == least[examples])
+        place = torch.where(nearer, all_rows(numbers), len(size))
+        none = torch.full((len(self.x),), len(size), device=size.device)
+        return none.scatter_reduce(0, examples, place, "amin")
+
+    def drop_near(self, a: _Points, radius: float, *, look: bool = True) -> bool:
+        """Drop the runs on examples with a point within ``radius``; True if none is left. Without a ``look``
+        they stay.
+        """
+        return look and a.drop(self.distance[self.example(a.rows)] <= radius)
+
+
 @ATTACKS.register("fab", pattern=r"fab(?:-(?P<steps>\d+))?")
 @dataclass(frozen=True)
 class FAB(AbstractBallAttack):
@@ -57,6 +132,9 @@ class FAB(AbstractBallAttack):
     d1) + alpha (x + eta d2)). A point across the boundary is kept if it is nearer than the ones before, and
     the search goes back to x + beta (z - x). Source: Croce & Hein 2020b, algorithm 1, in the targeted form
     that AutoAttack uses. A point farther than epsilon is not a success.
+
+    In an evaluation, runs that are far outside the ball end early
+    (:class:`semirobust.attacks.base.ending.EarlyEnd`).
 
     Args:
         threat: the norm, and the radius within which a point counts.
@@ -94,6 +172,14 @@ class FAB(AbstractBallAttack):
     def cost(self) -> int:
         return 3 * self.steps * self.restarts * (self.targets or 10)
 
+    def left_out(self, tally: Tally) -> str:
+        if not tally.left_out:
+            return ""
+        return (
+            f"{self.name} ended {tally.left_out:,} of {tally.considered:,} runs early, far outside the ball;"
+            f" of such that went on all the same came inside {tally.errors}"
+        )
+
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         goal = expect_fool(goal, "fab")
         nearest = x.clone()
@@ -105,57 +191,69 @@ class FAB(AbstractBallAttack):
         runs = [
             (replace(goal, target=target), restart) for target in targets for restart in range(self.restarts)
         ]
-        number = 0
+        many = _Runs(
+            repeated([run for run, _ in runs], all_rows(x)),
+            x,
+            torch.full((len(runs) * len(x),), torch.inf, device=x.device, dtype=x.dtype),
+            nearest,
+            distance,
+        )
+        early = None
+        if goal.audited and goal.early_exit and self.restarts == 1:
+            early = EarlyEnd(len(many.size), self.threat.epsilon, seed / "audit", x.device)
+        number, waiting = 0, list[_Points]()
         while number < len(runs):
             rows = (distance > (self.threat.epsilon if goal.early_exit else 0)).nonzero().flatten()
             if len(rows) == 0:
                 break
-            group = runs[number : number + runs_per_batch(goal.batch_rows, len(rows), len(runs) - number)]
-            many, origin = repeated([run for run, _ in group], rows), torch.cat([x[rows]] * len(group))
-            starts = [
-                x[rows] if restart == 0 else self._start(x[rows], seed / (number + i))
-                for i, (_, restart) in enumerate(group)
-            ]
-            points, size = self._run(many, origin, torch.cat(starts), len(rows))
-            for part in range(len(group)):
-                rows_of_run = slice(part * len(rows), (part + 1) * len(rows))
-                closer = (size[rows_of_run] < distance[rows]).nonzero().flatten()
-                nearest[rows[closer]] = points[rows_of_run][closer]
-                distance[rows[closer]] = size[rows_of_run][closer]
-            number += len(group)
+            group = range(number, number + runs_per_batch(goal.batch_rows, len(rows), len(runs) - number))
+            starts = [x[rows] if runs[i][1] == 0 else self._start(x[rows], seed / i) for i in group]
+            a = many.begin(torch.cat([rows + i * len(x) for i in group]), torch.cat(starts))
+            if early is None:
+                self._run(many, a, range(self.steps))
+            else:  # most end in the first steps; the others go on together
+                self._run(many, a, range(self.steps)[: early.first], early)
+                waiting.append(a)
+            number = group.stop
+        if early is not None:
+            self._finish_runs(many, early, waiting)
         inside = per_example(distance <= self.threat.epsilon, x)
         return torch.where(inside, nearest, x)
+
+    def _finish_runs(self, many: _Runs, early: EarlyEnd, waiting: Sequence[_Points]) -> None:
+        """The steps that are left, and the whole of runs that ended too early."""
+        for a in pooled(waiting, many.goal.batch_rows):
+            if not many.drop_near(a, self.threat.epsilon):
+                self._run(many, a, range(self.steps)[early.first :], early)
+        near = many.distance <= self.threat.epsilon
+        numbers, tally = early.again(many.size, near[many.example(all_rows(many.size))])
+        many.goal.count(tally)
+        for part in numbers.split(many.goal.batch_rows):
+            a = many.begin(part, many.x[many.example(part)])
+            if not many.drop_near(a, self.threat.epsilon):
+                self._run(many, a, range(self.steps))
 
     def _start(self, x: Tensor, seed: Seed) -> Tensor:
         return self.threat.restrict(x, x + self.threat.sample(x, seed) / 2)
 
-    def _run(self, goal: Fool, x: Tensor, z: Tensor, examples: int) -> tuple[Tensor, Tensor]:
-        """One run from ``z``, row i for example i modulo ``examples``: the nearest point across the boundary.
-
-        Also how far it is; infinity where there is none.
-        """
-        nearest, distance = x.clone(), torch.full((len(x),), torch.inf, device=x.device, dtype=x.dtype)
-        assert goal.target is not None
-        a = _Points(
-            rows=all_rows(x),
-            x=x,
-            z=z,
-            y=goal.y,
-            target=goal.target,
-            gradient=torch.zeros_like(z),
-            difference=torch.zeros_like(distance),
-            crossed=torch.zeros_like(goal.y, dtype=torch.bool),
-        )
+    def _run(self, many: _Runs, a: _Points, steps: range, early: EarlyEnd | None = None) -> None:
+        """These steps of the runs ``a``, which are left where they are then."""
+        goal = many.goal
         often = False  # whether most points cross, so that a look before the gradient pays
-        gone = Gone(examples, x)
-        for step in range(self.steps):
+        for step in steps:
             if often:
-                any_crossed = self._record(goal, a, _logits(goal, a), nearest, distance, gone)
+                any_crossed = self._record(many, a, _logits(goal, a))
             else:
                 a.gradient, a.difference, logits = self._boundary(goal, a.z, a.rows, a.y, a.target)
-                any_crossed = self._record(goal, a, logits, nearest, distance, gone)
-            if any_crossed and goal.early_exit and self._drop_done(a, distance, gone, look=looks(x, step)):
-                return nearest, distance
+                any_crossed = self._record(many, a, logits)
+            if (
+                any_crossed
+                and goal.early_exit
+                and many.drop_near(a, self.threat.epsilon, look=looks(a.x, step))
+            ):
+                return
+            if early is not None and early.after(step, a, many.size):
+                return
             back = a.crossed.nonzero().flatten()  # they start again from nearer to x
             if often:
                 a.gradient, a.difference, _ = self._boundary(goal, a.z, a.rows, a.y, a.target)
@@ -165,13 +263,8 @@ class FAB(AbstractBallAttack):
                 )
             often = len(back) > _OFTEN * len(a)
             self._move(a)
-        self._record(goal, a, _logits(goal, a), nearest, distance, gone)
-        return nearest, distance
-
-    def _drop_done(self, a: _Points, distance: Tensor, gone: Gone, *, look: bool) -> bool:
-        """Drop the examples that were fooled within epsilon, in all their rows; True if none is left."""
-        gone.close(a.rows, distance[a.rows] <= self.threat.epsilon)
-        return look and a.drop(~gone.searched(a.rows))
+        if steps.stop == self.steps:
+            self._record(many, a, _logits(goal, a))
 
     def _boundary(
         self, goal: Fool, z: Tensor, rows: Tensor, y: Tensor, target: Tensor
@@ -207,40 +300,34 @@ class FAB(AbstractBallAttack):
             )
         return grad, chosen
 
-    def _record(
-        self, goal: Fool, a: _Points, logits: Tensor, nearest: Tensor, distance: Tensor, gone: Gone
-    ) -> bool:
+    def _record(self, many: _Runs, a: _Points, logits: Tensor) -> bool:
         """Keep nearer points across the boundary, and go back towards x from there; False if none did."""
         if costs_a_wait(logits):
-            return self._record_unseen(goal, a, logits, nearest, distance, gone)
-        size = self.threat.size(a.z - a.x)
+            return self._record_unseen(many, a, logits)
+        size, goal = self.threat.size(a.z - a.x), many.goal
         # Beyond epsilon a point is only a step on the way: logits are enough. Within, the verdict counts.
         crossed, near = misclassified(logits, a.y), size <= self.threat.epsilon
         if bool(near.any()):
             crossed[near] = goal.claim(a.rows[near], goal.fooled(logits[near], a.z[near], a.y[near]))
         where = crossed.nonzero().flatten()
-        closer = where[size[where] < distance[a.rows[where]]]
-        nearest[a.rows[closer]], distance[a.rows[closer]] = a.z[closer], size[closer]
+        many.keep(a.rows[where], a.z[where], size[where])
         z = a.z.clone()
         z[where] = a.x[where] + (a.z[where] - a.x[where]) * self.beta
         a.z, a.crossed = z, crossed
         return len(where) > 0
 
-    def _record_unseen(
-        self, goal: Fool, a: _Points, logits: Tensor, nearest: Tensor, distance: Tensor, gone: Gone
-    ) -> bool:
+    def _record_unseen(self, many: _Runs, a: _Points, logits: Tensor) -> bool:
         """The same where looking makes the host wait: nothing changes of what is kept of an example that is
         done.
         """
-        size = self.threat.size(a.z - a.x)
+        size, goal = self.threat.size(a.z - a.x), many.goal
         crossed, near = misclassified(logits, a.y), size <= self.threat.epsilon
         if goal.verdict is None:
             goal.claim(a.rows, crossed & near)
         elif len(asked := near.nonzero().flatten()):
             crossed[asked] = goal.claim(a.rows[asked], goal.fooled(logits[asked], a.z[asked], a.y[asked]))
-        closer = crossed & gone.searched(a.rows) & (size < distance[a.rows])
-        nearest[a.rows] = torch.where(per_example(closer, a.z), a.z, nearest[a.rows])
-        distance[a.rows] = torch.where(closer, size, distance[a.rows])
+        done = many.distance[many.example(a.rows)] <= self.threat.epsilon
+        many.keep_unseen(a.rows, a.z, size, crossed & ~done if goal.early_exit else crossed)
         a.z = torch.where(per_example(crossed, a.z), a.x + (a.z - a.x) * self.beta, a.z)
         a.crossed = crossed
         return True

@@ -159,8 +159,9 @@ def evaluate(
         seed: the source of all randomness.
         batch_size: examples attacked at once.
         fast: ``auto`` searches with a faster copy of the model where it agrees with the model
-            (:func:`semirobust.fast.policy.fast_model`) and enough examples are attacked; ``off`` with the
-            model as it is.
+            (:func:`semirobust.fast.policy.fast_model`) and enough examples are attacked, and leaves out work
+            that would change nothing, which is audited and noted; ``off`` with the model as it is, and all
+            work.
         worst_case: run the attacks of each threat model cheapest first, each only on the examples that stay
             correct under those before. The last accuracy is the same and takes less time; each one before is
             that of the attack and all cheaper ones together.
@@ -200,7 +201,8 @@ def evaluate(
         inference = AS_IT_IS if form is None else form.description
         ledger = Ledger(None, "")
         if state:
-            settings = (named, str(as_seed(seed)), batch_size, fast, worst_case, inference)
+            audited = form is not None and form.audited
+            settings = (named, str(as_seed(seed)), batch_size, fast, worst_case, inference, audited)
             place = (processes.rank, processes.count) if processes.count > 1 else ()
             key = evaluation_key(model, x, y, (*settings, *place))
             conditions = Conditions.now(device, code_of(*named.values(), model))

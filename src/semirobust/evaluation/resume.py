@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from semirobust.attacks.base.sight import Tally
 from semirobust.core.errors import InputError
 from semirobust.core.tensor_files import bytes_of, read_checked, set_aside, write_tensors
 from semirobust.layers.quiet import device_of, quiet
@@ -84,7 +85,7 @@ class Ledger:
         parts = [(f"sitting {i}", each) for i, each in enumerate(self._conditions, 1)]
         return f"the verdicts were {said}" if (said := spoken(parts)) else ""
 
-    def open(self, label: str, correct: Tensor) -> tuple[Tensor, Tensor, Tensor, int, int]:
+    def open(self, label: str, correct: Tensor) -> tuple[Tensor, Tensor, Tensor, int, int, Tally]:
         """Where an attack is to begin.
 
         Args:
@@ -97,22 +98,30 @@ class Ledger:
             decided: (N,) on which of them the attack decides.
             done: how many of those in ``before`` are done.
             rejected: how many successes failed the final check.
+            tally: what came of work that was left out.
         """
         if f"{label}.before" not in self._entries:
-            return correct, correct.clone(), torch.zeros_like(correct), 0, 0
-        done, rejected = self._entries[f"{label}.counts"].tolist()
+            return correct, correct.clone(), torch.zeros_like(correct), 0, 0, Tally()
+        done, rejected, *tally = self._entries[f"{label}.counts"].tolist()
         before, stands, decided = (self._entries[f"{label}.{part}"] for part in _PARTS)
-        return before, stands.clone(), decided.clone(), done, rejected
+        return before, stands.clone(), decided.clone(), done, rejected, Tally(*tally)
 
     def keep(
-        self, label: str, before: Tensor, stands: Tensor, decided: Tensor, done: int, rejected: int
+        self,
+        label: str,
+        before: Tensor,
+        stands: Tensor,
+        decided: Tensor,
+        done: int,
+        rejected: int,
+        tally: Tally,
     ) -> None:
         """Note how far an attack is, and write the file."""
         if self.path is None:
             return
         parts = dict(zip(_PARTS, (before, stands, decided), strict=True))
         self._entries |= {f"{label}.{part}": tensor for part, tensor in parts.items()}
-        self._entries[f"{label}.counts"] = torch.tensor([done, rejected])
+        self._entries[f"{label}.counts"] = torch.tensor([done, rejected, *tally.counts])
         conditions = [each.plain() for each in self._conditions]
         write_tensors(self.path, self._entries, {_KEY: self.key, "conditions": conditions})
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.attacks.base.gradients import NoGradient, blind_note
-from semirobust.attacks.base.sight import watched
+from semirobust.attacks.base.sight import Sight, Tally, watched
 from semirobust.core.checks import check_logits
 from semirobust.core.margin import misclassified
 from semirobust.core.outputs import note
@@ -48,7 +48,8 @@ class Runner:
         after, decided, rejected = before, torch.zeros_like(before), 0
         for part in attack.parts:
             label = name if len(attack.parts) == 1 else f"{name}: {part.name}"
-            after, sure, more = self._run_part(label, part, self.seed / name / part.name, after)
+            after, sure, more, tally = self._run_part(label, part, self.seed / name / part.name, after)
+            note(part.left_out(tally))
             decided, rejected = decided | sure, rejected + more
         undecided = after & ~decided
         if (blind := int(undecided.sum()) - rejected) > 0:
@@ -76,8 +77,8 @@ class Runner:
 
     def _run_part(
         self, label: str, attack: AbstractAttack, seed: Seed, correct_before: Tensor
-    ) -> tuple[Tensor, Tensor, int]:
-        before, after, decided, done, rejected = self.ledger.open(label, correct_before)
+    ) -> tuple[Tensor, Tensor, int, Tally]:
+        before, after, decided, done, rejected, tally = self.ledger.open(label, correct_before)
         left = before.nonzero().flatten()
         for number, rows in enumerate(batches_of(len(left), self.batch_size)):
             # Done before an interruption, or the batch of another process.
@@ -87,35 +88,35 @@ class Runner:
             part_x, part_y = self._examples(chosen)
             own = seed / rows.start
             with (own / "network").globally():
-                x_adv, blind, claimed = self._fooled(attack, part_x, part_y, own)
+                x_adv, sight = self._fooled(attack, part_x, part_y, own)
                 wrong = sum((~correct(self.model, x_adv, part_y)).int() for _ in range(self.passes))
             valid = attack.threat.contains(part_x, x_adv).cpu()
             fooled = 2 * wrong > self.passes
             # Of answers that are drawn: fooled now and then, or once during the search.
-            unsure = ((wrong > 0) | claimed) & ~fooled & (self.passes > 1)
-            after[chosen], decided[chosen] = ~(fooled & valid), ~(blind | unsure | (fooled & ~valid))
+            unsure = ((wrong > 0) | sight.claimed) & ~fooled & (self.passes > 1)
+            after[chosen], decided[chosen] = ~(fooled & valid), ~(sight.blind | unsure | (fooled & ~valid))
+            tally += sight.tally
             rejected += int((fooled & ~valid).sum())
             # Seeds go by batch, so a resumed evaluation draws what an uninterrupted one would have drawn.
-            self.ledger.keep(label, before, after, decided, rows.stop, rejected)
+            self.ledger.keep(label, before, after, decided, rows.stop, rejected, tally)
             self.progress(label, rows.stop, len(left))
         # Each example is in one batch, and so only one process can have fooled or decided it.
         fooled_by_any = self.processes.sum((before & ~after).int()) > 0
         decided = self.processes.sum(decided.int()) > 0
-        return before & ~fooled_by_any, decided, int(self.processes.sum(torch.tensor(rejected)))
+        rejected, *tallied = self.processes.sum(torch.tensor([rejected, *tally.counts])).tolist()
+        return before & ~fooled_by_any, decided, rejected, Tally(*tallied)
 
-    def _fooled(
-        self, attack: AbstractAttack, x: Tensor, y: Tensor, seed: Seed
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """What the attack found, where it saw nowhere to go, and where it claims to have fooled the model."""
+    def _fooled(self, attack: AbstractAttack, x: Tensor, y: Tensor, seed: Seed) -> tuple[Tensor, Sight]:
+        """What the attack found, and what it saw."""
         with watched(len(x)) as sight:
             try:
-                x_adv = attack.fool(self.model, x, y, seed=seed, form=self.form)
+                return attack.fool(self.model, x, y, seed=seed, form=self.form), sight
             except NoGradient as error:
                 if not self.without_gradients:
                     raise
                 note(str(error))
-                return x, torch.ones(len(x), dtype=torch.bool), sight.claimed
-            return x_adv, sight.blind, sight.claimed
+                sight.saw_nothing()
+                return x, sight
 
 
 def batches_of(n: int, size: int) -> Iterator[slice]:

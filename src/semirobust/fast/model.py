@@ -23,6 +23,7 @@ class FastModel:
             of an example's logits; 0 where the form is the model itself.
         layout: the memory layout of images that suits it.
         full: the fastest form in full precision, where this one is in half precision.
+        audited: a random search may leave out proposals that a gradient shows to be worse, if it audits that.
         batch_rows: rows in a batch that keep the processor busy; more take more memory and are not faster.
     """
 
@@ -33,6 +34,7 @@ class FastModel:
     layout: torch.memory_format = torch.channels_last
     full: "FastModel | None" = None
     batch_rows: int = 64
+    audited: bool = True
 
     @property
     def is_copy(self) -> bool:

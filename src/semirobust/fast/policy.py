@@ -48,7 +48,8 @@ __all__ = [
 _LOG = logging.getLogger("semirobust.fast")
 
 Fast = Literal["auto", "off"]
-"""``auto``: a faster copy where it agrees with the network; ``off``: always the network itself."""
+"""``auto``: a faster copy where it agrees with the network, and no work that would change nothing, which is
+audited; ``off``: always the network itself, and all work."""
 InnerOf = Callable[[nn.Module], Callable[[Tensor], Tensor] | None]
 """The inner loss ``x_adv -> (N,)`` of an objective for a network; None for one without an attack."""
 
@@ -124,7 +125,7 @@ def fast_model(model: nn.Module, x: Tensor, *, fast: Fast = "auto") -> FastModel
         fast: ``off`` takes the model as it is. So does a model that does not run on so many images at once.
     """
     check_fast(fast)
-    as_it_is = FastModel(model, model, AS_IT_IS, 0.0, torch.contiguous_format)
+    as_it_is = FastModel(model, model, AS_IT_IS, 0.0, torch.contiguous_format, audited=fast != "off")
     if not _applies(fast, x):
         return as_it_is
     x, truth, work = torch.cat([x, 0.731 * x + 0.113]), None, None

@@ -1,8 +1,10 @@
 """Keeping a batch to the examples on which an attack still works, and the best point of each."""
 
 from abc import ABC
+from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import fields
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -10,7 +12,7 @@ from torch import Tensor
 from semirobust.core.devices import costs_a_wait
 from semirobust.threats.base.ball import per_example
 
-__all__ = ["AbstractActive", "Best", "Gone", "all_rows", "looks", "runs_per_batch"]
+__all__ = ["AbstractActive", "Best", "Gone", "all_rows", "looks", "pooled", "runs_per_batch"]
 
 _LOOKS = 5
 
@@ -42,6 +44,32 @@ class AbstractActive(ABC):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+
+Active = TypeVar("Active", bound=AbstractActive)
+
+
+def pooled(parts: Sequence[Active], rows: int) -> Iterator[Active]:
+    """What is left of several ``parts``, put together into batches of at most about so many rows."""
+    group, count = list[Active](), 0
+    for part in parts:
+        if len(part) and count and count + len(part) > rows:
+            yield _joined(group)
+            group, count = [], 0
+        if len(part):
+            group.append(part)
+            count += len(part)
+    if group:
+        yield _joined(group)
+
+
+def _joined(parts: Sequence[Active]) -> Active:
+    joined = copy(parts[0])
+    for field in fields(cast(Any, joined)):
+        values = [getattr(part, field.name) for part in parts]
+        tuples = isinstance(values[0], tuple)
+        setattr(joined, field.name, tuple(map(torch.cat, zip(*values))) if tuples else torch.cat(values))
+    return joined
 
 
 class Best:

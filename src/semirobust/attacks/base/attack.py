@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from semirobust.attacks.base.goals import AbstractGoal, Fool, Maximise
 from semirobust.attacks.base.gradients import blind_note
 from semirobust.attacks.base.losses import cross_entropy
-from semirobust.attacks.base.sight import watched, watching
+from semirobust.attacks.base.sight import Tally, watched, watching
 from semirobust.core.allocator import keep_freed_memory
 from semirobust.core.checks import check_examples, check_images, check_mode, probe
 from semirobust.core.classifiers import on_classifiers
@@ -86,6 +86,10 @@ class AbstractAttack(ABC):
         single one.
         """
         return (self,)
+
+    def left_out(self, tally: Tally) -> str:
+        """What a reader must know of work that the search left out; empty where it left out none."""
+        return ""
 
     @abstractmethod
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
@@ -230,9 +234,16 @@ class AbstractAttack(ABC):
         Only an attack that needs the model itself, as those of other libraries do, gives its own.
         """
         work = in_layout(x, suited(model, x) if form is None else form.layout)
-        sight = watching()
+        sight, audited = watching(), form is not None and form.audited
         if x.dtype in HALF:  # small steps would drown in the rounding, but what is left of a point counts
-            goal = Fool(_for_half(model, x.dtype), y, early_exit, rounded=self._rounding(x), sight=sight)
+            goal = Fool(
+                _for_half(model, x.dtype),
+                y,
+                early_exit,
+                rounded=self._rounding(x),
+                sight=sight,
+                audited=audited,
+            )
             return self._finish(x, self.search(goal, work.float(), seed))
         if form is not None and form.is_copy:
             form = form.in_full_precision() if self.precision == "full" else form
@@ -244,6 +255,7 @@ class AbstractAttack(ABC):
                 certain=form.certainly_fooled,
                 batch_rows=form.batch_rows,
                 sight=sight,
+                audited=audited,
             )
             try:
                 return self.search(goal, work, seed)
@@ -252,7 +264,7 @@ class AbstractAttack(ABC):
                     "%s searches the model, as its fast copy failed (%s)", self.name, first_line(error)
                 )
             work = in_layout(x, torch.contiguous_format)
-        return self.search(Fool(model, y, early_exit, sight=sight), work, seed)
+        return self.search(Fool(model, y, early_exit, sight=sight, audited=audited), work, seed)
 
     def _rounding(self, x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """What is left of points of a search in full precision, each of an example of ``x`` in half."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from semirobust.attacks.base.gradients import input_gradient, usable_gradient
 from semirobust.attacks.base.losses import LogitLoss, cross_entropy
-from semirobust.attacks.base.sight import Sight
+from semirobust.attacks.base.sight import Sight, Tally
 from semirobust.core.errors import InputError
 from semirobust.core.margin import misclassified
 from semirobust.fast.layout import like
@@ -81,6 +81,7 @@ class Fool(AbstractGoal):
         rounded: of points and their examples, the points at which the model is asked, where those are others:
             in half precision, what is left of a point.
         sight: is told for which examples there was a gradient to follow.
+        audited: a random search may leave out proposals that a gradient shows to be worse, if it audits that.
     """
 
     model: Callable[[Tensor], Tensor] = field(repr=False)
@@ -94,6 +95,7 @@ class Fool(AbstractGoal):
     origin: Tensor | None = field(default=None, repr=False)
     rounded: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, repr=False)
     sight: Sight | None = field(default=None, repr=False)
+    audited: bool = False
 
     def __call__(self, x_adv: Tensor, rows: Tensor, *, ask: bool = True) -> tuple[Tensor, Tensor | None]:
         logits, y = self.logits(x_adv, rows), self.y[rows]
@@ -120,6 +122,11 @@ class Fool(AbstractGoal):
         """Tell for which of the ``rows`` (n,) the search sees where to go."""
         if self.sight is not None:
             self.sight.see(self.examples(rows), usable)
+
+    def count(self, tally: Tally) -> None:
+        """What came of leaving out proposals, which the result is told."""
+        if self.sight is not None:
+            self.sight.tally += tally
 
     def claim(self, rows: Tensor, fooled: Tensor) -> Tensor:
         """``fooled`` (n,) of the ``rows``, which the result is told."""

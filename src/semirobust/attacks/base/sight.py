@@ -3,11 +3,44 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["Sight", "watched", "watching"]
+from semirobust.core.interval import proportion_interval
+
+__all__ = ["Sight", "Tally", "watched", "watching"]
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What came of work that a search left out, as it would have changed nothing.
+
+    Attributes:
+        considered: proposals, or runs.
+        left_out: of these, not tried, or ended early.
+        audited: done to the end although they would have been left out.
+        missed: of these, what would have changed something: the errors.
+    """
+
+    considered: int = 0
+    left_out: int = 0
+    audited: int = 0
+    missed: int = 0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(*(a + b for a, b in zip(self.counts, other.counts, strict=True)))
+
+    @property
+    def errors(self) -> str:
+        """How many of the audited were missed, and what share of all left out that may be."""
+        most = proportion_interval(self.missed, self.audited)[1] if self.audited else 1.0
+        return f"{self.missed:,} of {self.audited:,} (at most {most:.2%} with 95 % confidence)"
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        return self.considered, self.left_out, self.audited, self.missed
 
 
 class Sight:
@@ -24,6 +57,8 @@ class Sight:
         self._n, self._told = n, False
         self._seen: Tensor | None = None
         self._claimed: Tensor | None = None
+        self.tally = Tally()
+        """What came of work that was left out."""
 
     @property
     def blind(self) -> Tensor:
@@ -39,6 +74,10 @@ class Sight:
         """Of the ``examples`` (n,) those are seen whose gradient, or other sign, is ``usable`` (n,)."""
         self._told = True
         self._seen = self._counted(self._seen, examples, usable)
+
+    def saw_nothing(self) -> None:
+        """The search could not look at all."""
+        self._told = True
 
     def claim(self, examples: Tensor, fooled: Tensor) -> None:
         """The search holds the model for ``fooled`` (n,) by these points of the ``examples`` (n,)."""

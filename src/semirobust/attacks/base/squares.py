@@ -33,7 +33,7 @@ class Colours:
         _, k, h, w = x.shape
         side = torch.tensor(sides, device=x.device)
         place = torch.rand((2, len(sides)), generator=generator, device=x.device)
-        self.sides, self.epsilon = sides, epsilon
+        self.sides, self.epsilon, self._side = sides, epsilon, side
         self.top, self.left = (place[0] * (h - side + 1)).long(), (place[1] * (w - side + 1)).long()
         self.rows, self.columns = _window(self.top, side, h, x.dtype), _window(self.left, side, w, x.dtype)
         self.shifts = 2 * epsilon * random_signs((len(sides), k), x, generator)
@@ -66,6 +66,22 @@ class Colours:
         )
         point = change.view(count, *best.shape).add_(best).clamp_(low, high).flatten(0, 1)
         return point.permute(0, 3, 1, 2) if last else point
+
+    def apply_each(self, best: Tensor, frame: tuple[Tensor, ...], rows: Tensor, query: Tensor) -> Tensor:
+        """The points that the queries (m,) propose from the rows (m,) of ``best``: (m, K, H, W).
+
+        Only the windows are computed; one smaller than the largest takes its last line again.
+        """
+        point, side = best[rows], self._side[query, None]
+        ahead = torch.arange(max(self.sides[int(query.min())], 1), device=rows.device)  # sides only shrink
+        lines = self.top[query, None] + torch.minimum(ahead, side - 1)
+        columns = self.left[query, None] + torch.minimum(ahead, side - 1)
+        channels = torch.arange(best.shape[1], device=rows.device)
+        place = channels[:, None, None], lines[:, None, :, None], columns[:, None, None, :]
+        own, low, high = (part[rows[:, None, None, None], *place] for part in (best, *frame))
+        window = (own + self.shifts[query][:, :, None, None]).clamp_(low, high)
+        point[torch.arange(len(rows), device=rows.device)[:, None, None, None], *place] = window
+        return point
 
 
 def _window(first: Tensor, side: Tensor, length: int, dtype: torch.dtype) -> Tensor:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from torch import nn
 
 from semirobust import L2, PGD, evaluate, layer_map, load_checkpoint, save_model, stability, sweep, transfer
@@ -52,9 +53,9 @@ Work = Callable[..., Sequence[AnyRecord]]
 Runs = Sequence[tuple[str, str, Mapping[str, Any]]]
 """Arms: name, method, its options."""
 
-_FORMS = ("distance", "curvature")
+_FORMS: tuple[Literal["distance", "curvature"], ...] = ("distance", "curvature")
 _SCALES: tuple[Literal["paper", "rms", "relative"], ...] = ("paper", "rms", "relative")
-_PLACES = ("input", "conv", "block")
+_PLACES: tuple[Literal["input", "conv", "block"], ...] = ("input", "conv", "block")
 _FIRSTS: tuple[Literal["weakness", "input"], ...] = ("weakness", "input")
 _CRITERIA: Mapping[str, Mapping[str, Any]] = {
     "weight-criticality": {},
@@ -133,17 +134,23 @@ def run_forms(
     """
     at, model = origin_of(recipe, "clat"), _network(recipe, home / place / "base", _LAST)
     budget, seed = budget_of(recipe), as_seed(recipe.seed) / "index"
-    kinds = list(itertools.product(_FORMS, _SCALES, _PLACES, _FIRSTS))
-    measures = [
-        MEASURES.make("criticality", {"form": form, "scale": scale, "at": where, "first": first})
-        for form, scale, where, first in kinds
-    ]
-    images = budget.test.first(_MEASURED)
-    _, scores = layer_scores(model, images, measures, budget.attack, seed=seed, progress=progress)
+    x, y = budget.test.first(_MEASURED).all()
+    x_adv, layers = budget.attack.in_batches(model, x, y, seed=seed / "attack"), layer_map(model, x[:1])
     records: list[AnyRecord] = [settings_record(recipe, "clat", at)]
-    indices = [found for found in scores if found.measure == "criticality"]
-    for (form, scale, where, first), index in zip(kinds, indices, strict=True):
-        records += score_records([index], at, About(form=form, scale=scale, place=where, first=first))
+    for form, where in itertools.product(_FORMS, _PLACES):
+        # The passes are those of every scale, and of both choices of C_1.
+        plain: Any = MEASURES.make("criticality", {"form": form, "at": where})
+        changes, sizes = plain.per_example(model, layers, x, x_adv, progress)
+        for scale, first in itertools.product(_SCALES, _FIRSTS):
+            options = {"scale": scale, "at": where, "form": form, "first": first}
+            measure: Any = MEASURES.make("criticality", options)
+            columns = changes, sizes
+            if first == "input":
+                image = measure.of_image(x, x_adv)
+                columns = np.column_stack([changes, image[0]]), np.column_stack([sizes, image[1]])
+            index = measure.index(layers, *columns, dtype=x.dtype)
+            about = About(form=form, scale=scale, place=where, first=first)
+            records += score_records([index], at, about)
     return records
 
 

@@ -200,11 +200,13 @@ class Criticality(AbstractLayerMeasure):
         found = torch.cat(changes).cpu().numpy(), torch.cat(sizes).cpu().numpy()
         if self.first == "weakness":
             return found
-        image = self._of_image(x, x_adv)
+        image = self.of_image(x, x_adv)
         return np.column_stack([found[0], image[0]]), np.column_stack([found[1], image[1]])
 
-    def _of_image(self, x: Tensor, x_adv: Tensor) -> tuple[Floats, Floats]:
-        """Change and size of each image as the feature before the first layer: (N,) each."""
+    def of_image(self, x: Tensor, x_adv: Tensor) -> tuple[Floats, Floats]:
+        """Change, divided as its weakness is, and size of each image as the feature before the first layer:
+        (N,) each.
+        """
         n = x[0].numel()
         distance, size = ((t.flatten(1).double()).norm(dim=1).cpu().numpy() for t in (x_adv - x, x))
         if self.form == "curvature":  # the Jacobian of the image is the identity

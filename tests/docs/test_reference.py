@@ -6,7 +6,10 @@ import re
 import pytest
 
 import semirobust
+from semirobust.cli import known
+from semirobust.cli.app import COMMANDS
 from semirobust.core.docstrings import _entries
+from tests.docs.known import render_known
 from tests.docs.reference import ROOT, drawn, homes, returned
 
 PAGES = drawn()
@@ -48,3 +51,9 @@ def test_every_page_of_the_reference_is_listed():
         for path in (ROOT / "docs/reference").rglob("*.md")
     }
     assert pages - {"index.md"} == set(re.findall(r"\]\(((?:api/)?\w+\.md)\)", listed))
+
+
+def test_the_table_of_names_is_in_step():
+    assert known.TABLE.read_text() == render_known(), "draw it again: python -m tests.docs.tables"
+    assert known.known().in_step()
+    assert set(known.known().plain["commands"]) == set(COMMANDS)

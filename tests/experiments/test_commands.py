@@ -415,6 +415,20 @@ def test_evaluating_imports_no_more_than_it_needs():
     assert not unneeded & set(done.stdout.split()) and "torch" in done.stdout.split()
 
 
+def test_an_evaluation_imports_nothing_large():
+    """SciPy's statistics take 60 MB and sympy 35, beside which a search is small."""
+    code = (
+        "import sys, torch, semirobust as sr\n"
+        "net, x = sr.build_model('resnet8', width=0.25), torch.rand(32, 3, 16, 16)\n"
+        "y = net(x).argmax(1).detach()\n"
+        "sr.evaluate(net, x, y, [sr.FGSM(sr.Linf(0.01)), sr.AutoAttack(sr.Linf(0.5))])\n"
+        "print(*{name.partition('.')[0] for name in sys.modules})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, text=True)
+    large = {"scipy", "sympy", "sklearn", "pandas", "matplotlib", "lightning_fabric", "pydantic"}
+    assert not large & set(done.stdout.split())
+
+
 def test_lightning_is_imported_only_to_train():
     """It brings the compiler of PyTorch with it, which takes as long again."""
     code = "import importlib, sys, semirobust; semirobust.harden, semirobust.Training\n"

@@ -13,7 +13,6 @@ import pytest
 from semirobust.cli import early, known
 from semirobust.cli.app import COMMANDS, app
 from semirobust.core.errors import InputError
-from tests.docs.known import render_known
 from tests.docs.tables import DOCS
 
 # Command lines that are wrong in one way each.
@@ -167,12 +166,6 @@ def test_the_program_asks_first(network):
     assert done.stderr.splitlines()[-1].startswith(
         "error: recipe: unknown option pgd; expected one of seed, data"
     )
-
-
-def test_the_table_is_in_step():
-    assert known.TABLE.read_text() == render_known(), "draw it again: python -m tests.docs.tables"
-    assert known.known().in_step()
-    assert set(known.known().plain["commands"]) == set(COMMANDS)
 
 
 def test_between_an_edit_and_the_next_drawing_nothing_is_refused(monkeypatch, tmp_path):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from semirobust.core.interval import ends, proportion_interval, share_interval
+from semirobust.core.interval import at_least, ends, proportion_interval, share_interval
 from semirobust.experiments.chance import no_better_than_chance
 from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.kept_level import nothing_said
@@ -182,3 +182,18 @@ def test_the_end_of_a_difference_is_no_signed_zero():
     assert ends(0.0, 0.033, sign="+") == ("+0.0", "+3.3")
     assert ends(-0.02, 0.00004, sign="+") == ("-2.000", "+0.004")
     assert ends(0.0004, 0.033) == ("0.0", "3.3")
+
+
+def test_the_tail_of_a_binomial_is_that_of_scipy():
+    """And decides as the interval of SciPy would, which an evaluation does without."""
+    from scipy.stats import binomtest
+
+    for n in (1, 7, 64, 200):
+        for k in {0, 1, n // 3, n - 1, n}:
+            for p in (0.01, 0.1, 0.5, 0.97):
+                expected = binomtest(k, n, p, alternative="greater").pvalue
+                assert at_least(k, n, p) == pytest.approx(expected, rel=1e-9, abs=1e-15)
+                low, high = proportion_interval(k, n, level=0.99)
+                assert (low <= p) == (at_least(k, n, p) >= 0.005)
+                assert (high < p) == (1 - at_least(k + 1, n, p) < 0.005)
+    assert at_least(3, 2, 0.5) == 0 and at_least(2, 2, 1.0) == 1 and at_least(1, 2, 0.0) == 0

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-__all__ = ["ends", "mean_interval", "proportion_interval", "share_interval"]
+__all__ = ["at_least", "ends", "mean_interval", "proportion_interval", "share_interval"]
 
 
 def proportion_interval(successes: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
@@ -12,6 +12,21 @@ def proportion_interval(successes: int, n: int, *, level: float = 0.95) -> tuple
 
     interval = binomtest(successes, n).proportion_ci(level, method="exact")
     return float(interval.low), float(interval.high)
+
+
+def at_least(successes: int, n: int, p: float) -> float:
+    """The probability of so many successes or more among n of probability p each."""
+    if successes <= 0 or not 0 < p < 1:
+        return float(successes <= 0 or (p >= 1 and successes <= n))
+    logs = [
+        math.lgamma(n + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(n - k + 1)
+        + k * math.log(p)
+        + (n - k) * math.log1p(-p)
+        for k in range(successes, n + 1)
+    ]
+    return min(math.fsum(map(math.exp, logs)), 1.0)
 
 
 def mean_interval(values: Sequence[float], *, level: float = 0.95) -> tuple[float, float]:

@@ -126,7 +126,10 @@ class _Gradients:
             return None
         cotangent = torch.rand(feature.shape, generator=_SEED.generator()).to(feature)
         try:
-            gradients = torch.autograd.grad(feature, results, cotangent, retain_graph=True, allow_unused=True)
+            # Handed over as grad_outputs, the cotangent would make PyTorch import sympy, of 35 MB.
+            total = (feature * cotangent).sum()
+            total = total.real if total.is_complex() else total
+            gradients = torch.autograd.grad(total, results, retain_graph=True, allow_unused=True)
         except RuntimeError as error:  # such as an operation in place on what the gradient needs
             _LOG.info("no gradient between layers because %s", first_line(error))
             return None

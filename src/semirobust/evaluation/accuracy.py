@@ -160,8 +160,8 @@ def evaluate(
         batch_size: examples attacked at once.
         fast: ``auto`` searches with a faster copy of the model where it agrees with the model
             (:func:`semirobust.fast.policy.fast_model`) and enough examples are attacked, and leaves out work
-            that would change nothing, which is audited and noted; ``off`` with the model as it is, and all
-            work.
+            that would change nothing, which is audited and noted; ``graphs`` also records the copy's launches
+            on a CUDA device; ``off`` searches with the model as it is, and does all work.
         worst_case: run the attacks of each threat model cheapest first, each only on the examples that stay
             correct under those before. The last accuracy is the same and takes less time; each one before is
             that of the attack and all cheaper ones together.

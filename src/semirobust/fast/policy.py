@@ -22,11 +22,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from semirobust.core.devices import costs_a_wait
 from semirobust.core.errors import InputError
 from semirobust.core.margin import margin
 from semirobust.core.seed import Seed
 from semirobust.core.text import first_line
 from semirobust.fast.copy import Faster, has_bfloat16
+from semirobust.fast.graphs import Replayed, can_replay
 from semirobust.fast.model import FastModel
 from semirobust.layers.macs import macs_by_module
 from semirobust.layers.quiet import device_of, quiet
@@ -47,9 +49,11 @@ __all__ = [
 
 _LOG = logging.getLogger("semirobust.fast")
 
-Fast = Literal["auto", "off"]
+Fast = Literal["auto", "graphs", "off"]
 """``auto``: a faster copy where it agrees with the network, and no work that would change nothing, which is
-audited; ``off``: always the network itself, and all work."""
+audited; ``graphs``: in an evaluation its launches on a CUDA device are also recorded and replayed, elsewhere
+as ``auto``; ``off``: always the network itself, and all work.
+"""
 InnerOf = Callable[[nn.Module], Callable[[Tensor], Tensor] | None]
 """The inner loss ``x_adv -> (N,)`` of an objective for a network; None for one without an attack."""
 
@@ -88,9 +92,9 @@ _MIN_EXAMPLES = 16  # below, comparing takes longer than the copy saves
 
 
 def check_fast(fast: str) -> None:
-    """Raise ``InputError`` for anything but ``auto`` and ``off``."""
-    if fast not in ("auto", "off"):
-        raise InputError(f"fast: expected auto or off, got {fast!r}")
+    """Raise ``InputError`` for anything but ``auto``, ``graphs`` and ``off``."""
+    if fast not in ("auto", "graphs", "off"):
+        raise InputError(f"fast: expected auto, graphs or off; got {fast!r}")
 
 
 def fast_copy(model: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32) -> Faster | None:
@@ -104,7 +108,7 @@ def fast_copy(model: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32) -
 def fast_for_evaluation(model: nn.Module, x: Tensor, *, fast: Fast) -> FastModel | None:
     """:func:`fast_model` for an evaluation that attacks all of ``x``; None where they are too few to pay."""
     check_fast(fast)
-    if len(x) < _MIN_EXAMPLES and fast == "auto":
+    if len(x) < _MIN_EXAMPLES and fast != "off":
         _LOG.info("fast copy not used because only %d examples are attacked", len(x))
         return None
     compared = min(max(len(x) // 8, 4), 32)  # so that comparing costs less than a pass over the examples
@@ -137,7 +141,10 @@ def fast_model(model: nn.Module, x: Tensor, *, fast: Fast = "auto") -> FastModel
         return as_it_is
     half, full = (_agreeing(c, model, x, truth) if _suits(c, work, x.device) else None for c in CANDIDATES)
     full = full or as_it_is
-    rows = 512 if x.device.type == "cuda" else min(max(int(_BUSY / max(work, 1)), 32), 128)
+    if fast == "graphs" and can_replay(x.device):
+        half, full = (None if form is None else _replayed(form) for form in (half, full))
+        full = full or as_it_is
+    rows = 512 if costs_a_wait(x) else min(max(int(_BUSY / max(work, 1)), 32), 128)
     return replace(full if half is None else replace(half, full=full), batch_rows=rows)
 
 
@@ -256,7 +263,7 @@ def _agreeing(candidate: Candidate, model: nn.Module, x: Tensor, truth: Tensor) 
             _not_used(candidate.dtype, f"its gradient raises the margin by {gain:.1%} of what the best does")
         elif agreeing > _AGREEING:
             band = min(form.band, 2 * float(error.max()) + candidate.margin_slack)
-            return replace(form, band=band, logits=_in_round_sizes(form.logits))
+            return replace(form, band=band, logits=_RoundSizes(form.logits))
         else:
             _not_used(candidate.dtype, f"its logits agree on {agreeing:.0%} of the images alone")
     return None
@@ -294,21 +301,30 @@ def _deviation(logits: Tensor, truth: Tensor) -> Tensor:
     return (logits - truth).abs().amax(1) / scale
 
 
-def _in_round_sizes(logits: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    """The same with batches filled up with zeros to one of four sizes an octave.
+@dataclass(frozen=True)
+class _RoundSizes:
+    """``logits`` with batches filled up with zeros to one of four sizes an octave.
 
     Each size costs compiled kernels, and memory that fits no other; an attack that drops examples would go
     through all.
     """
 
-    def run(x: Tensor) -> Tensor:
+    logits: Callable[[Tensor], Tensor]
+
+    def __call__(self, x: Tensor) -> Tensor:
         step = 1 << max(len(x).bit_length() - 3, 0)
         missing = -len(x) % step
         if not missing:
-            return logits(x)
-        return logits(torch.cat([x, x.new_zeros(1).expand(missing, *x.shape[1:])]))[: len(x)]
+            return self.logits(x)
+        return self.logits(torch.cat([x, x.new_zeros(1).expand(missing, *x.shape[1:])]))[: len(x)]
 
-    return run
+
+def _replayed(form: FastModel) -> FastModel:
+    """A copy whose launches are recorded; the model itself is left as it is."""
+    if not isinstance(form.logits, _RoundSizes):
+        return form
+    recorded = _RoundSizes(Replayed(form.logits.logits))
+    return replace(form, logits=recorded, description=f"{form.description}, launches recorded")
 
 
 def _gradient(inner: Callable[[Tensor], Tensor] | None, x: Tensor) -> Tensor | None:

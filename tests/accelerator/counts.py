@@ -248,8 +248,8 @@ A step of training waits for its loss, since a loss that is no number must stop 
 - The fast copy of a network is chosen there as on a CPU, by agreement of logits and gradients and never by a
   clock: channels last, batch norms folded, bfloat16 behind the first layer where the device computes in it.
 - TF32 is PyTorch's own setting, of the network and of its copy alike; a record names it.
-- `--fast graphs` (`fast="graphs"`) records the launches of the copy in an evaluation on a CUDA device, once for
-  each shape of a batch, and replays them as one.
+- `--fast graphs` (`fast="graphs"`) records the launches of the copy in an evaluation on a CUDA device,
+  once for each shape of a batch, and replays them as one.
   A recording that fails, or gives other logits, is not used, and the log says why.
   It is off by default, and the tests show it with a recorder in the place of CUDA's.
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from semirobust.core.interval import at_least, ends, proportion_interval, share_interval
+from semirobust.core.interval import at_least, ends, proportion_interval, share_interval, upper_limit
 from semirobust.experiments.chance import no_better_than_chance
 from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.kept_level import nothing_said
@@ -196,4 +196,7 @@ def test_the_tail_of_a_binomial_is_that_of_scipy():
                 low, high = proportion_interval(k, n, level=0.99)
                 assert (low <= p) == (at_least(k, n, p) >= 0.005)
                 assert (high < p) == (1 - at_least(k + 1, n, p) < 0.005)
+            limit = binomtest(k, n, alternative="less").proportion_ci(0.95, method="exact").high
+            assert upper_limit(k, n) == pytest.approx(limit, rel=1e-9)
+    assert upper_limit(0, 0) == 1.0
     assert at_least(3, 2, 0.5) == 0 and at_least(2, 2, 1.0) == 1 and at_least(1, 2, 0.0) == 0

@@ -3,7 +3,14 @@
 import math
 from collections.abc import Sequence
 
-__all__ = ["at_least", "ends", "mean_interval", "proportion_interval", "share_interval"]
+__all__ = [
+    "at_least",
+    "ends",
+    "mean_interval",
+    "proportion_interval",
+    "share_interval",
+    "upper_limit",
+]
 
 
 def proportion_interval(successes: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
@@ -27,6 +34,20 @@ def at_least(successes: int, n: int, p: float) -> float:
         for k in range(successes, n + 1)
     ]
     return min(math.fsum(map(math.exp, logs)), 1.0)
+
+
+def upper_limit(successes: int, n: int, *, level: float = 0.95) -> float:
+    """What a proportion is at most, with confidence ``level``: the exact one-sided limit of Clopper & Pearson
+    (1934). It needs no SciPy, whose statistics take 100 MB.
+    """
+    if successes >= n:
+        return 1.0
+    low, high = successes / n, 1.0
+    for _ in range(60):
+        p = (low + high) / 2
+        at_most = at_least(n - successes, n, 1 - p)  # failures
+        low, high = (p, high) if at_most > 1 - level else (low, p)
+    return high
 
 
 def mean_interval(values: Sequence[float], *, level: float = 0.95) -> tuple[float, float]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from semirobust.core.interval import proportion_interval
+from semirobust.core.interval import upper_limit
 
 __all__ = ["Sight", "Tally", "watched", "watching"]
 
@@ -35,7 +35,7 @@ class Tally:
     @property
     def errors(self) -> str:
         """How many of the audited were missed, and what share of all left out that may be."""
-        most = proportion_interval(self.missed, self.audited)[1] if self.audited else 1.0
+        most = upper_limit(self.missed, self.audited)
         return f"{self.missed:,} of {self.audited:,} (at most {most:.2%} with 95 % confidence)"
 
     @property

@@ -86,6 +86,20 @@ def test_gradients_that_point_the_wrong_way():
     assert {"unbounded", "black-box"} <= found and "gradients" not in found
 
 
+def test_what_targeted_gradients_find_too_is_no_sign(monkeypatch):
+    """An attack by gradients may be too short, which is no fault of the gradients."""
+    monkeypatch.setattr("semirobust.evaluation.sanity._Checking._known", lambda self: ("weak", self.nearest))
+    model = _Classifier().eval()
+    x, y = _examples(model)
+    check = {check.name: check for check in sr.sanity_checks(model, x, y, sr.Linf(0.1))}["black-box"]
+    assert check.passed
+    assert "fools 0 of 60 examples that weak and fab-t did not" in check.text
+    barrier = _Barrier().eval()
+    x, y = _examples(barrier)
+    check = {check.name: check for check in sr.sanity_checks(barrier, x, y, sr.Linf(0.1))}["black-box"]
+    assert check.passed is False
+
+
 class _Counting(nn.Module):
     """Counts the images that pass forward and backward."""
 

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from semirobust.attacks import AbstractAttack
 from semirobust.attacks.base.gradients import input_gradient
 from semirobust.attacks.base.sight import watched
+from semirobust.attacks.fab import FAB
 from semirobust.attacks.pgd import PGD
 from semirobust.attacks.square import Square
 from semirobust.core.checks import check_examples, check_mode, probe
@@ -19,9 +20,8 @@ from semirobust.core.margin import margin, misclassified
 from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
-from semirobust.core.shown import AbstractResult
-from semirobust.core.table import Table
 from semirobust.evaluation.accuracy import Evaluation
+from semirobust.evaluation.check import Check, Checks
 from semirobust.evaluation.passes import FEWEST, LEAST, Passes, allowed, passes_of
 from semirobust.evaluation.runner import batches_of
 from semirobust.evaluation.steadiness import PASSES
@@ -39,38 +39,13 @@ _STEPS, _FEWEST_STEPS = 10, 5
 _RADII = (0.5, 1, 2)  # times epsilon
 _FIRST, _LONG = 10, 50  # steps without bound: first for all, then for those that stand
 _LEFT, _MORE = 0.02, 0.01  # of the examples: that may stand without bound, that random search may fool
+_TARGETS = 3  # of the longer attack by gradients, on what random search alone has fooled
+_FEW = 0.1  # of the examples: more are a sign without that attack
 _BATCH = 256
 _STRONG = 20  # passes of an attack whose verdicts random search can start from
 _COMPARED = 16  # passes that finding the faster copy takes for each image it looks at, about
 _NO_GRADIENT = "the logits have no gradient at all, so attacks with gradients cannot run; use Square"
 _BLACK_BOX = "black-box"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One check.
-
-    Attributes:
-        name: what was looked for.
-        passed: whether there is no sign of a fault; None where that was not judged, and ``text`` says why.
-        text: one sentence with the numbers.
-    """
-
-    name: str
-    passed: bool | None
-    text: str
-
-
-class Checks(AbstractResult, list[Check]):
-    """The checks in the order in which they are listed in :func:`sanity_checks`."""
-
-    def table(self) -> Table:
-        said = f"{sum(bool(check.passed) for check in self)} of {len(self)} passed"
-        for what, those in (("failed", False), ("not judged", None)):
-            if names := [check.name for check in self if check.passed is those]:
-                said += f"; {what}: {', '.join(names)}"
-        rows = [(check.name, check.passed, check.text) for check in self]
-        return Table(said, {"check": "text", "passed": "flag", "found": "text"}, rows)
 
 
 @anywhere
@@ -92,8 +67,8 @@ def sanity_checks(
     - ``gradients``: the cross entropy has a gradient at the examples.
     - ``growing``: robust accuracy does not rise with epsilon.
     - ``unbounded``: with all pixels free to change, (nearly) every example is fooled.
-    - ``black-box``: random search without gradients fools no example that PGD did not. It needs images, so
-      other examples go without this check.
+    - ``black-box``: random search without gradients fools no example that PGD did not, nor targeted
+      FAB on those few. It needs images, so other examples go without this check.
 
     Beside an ``evaluation`` they take at most a fifth of its passes (one of one image, forward or backward).
     Checks that cost more are made on those correctly classified examples that are nearest to the boundary,
@@ -270,12 +245,30 @@ class _Checking:
         if tried < min(FEWEST, len(standing)) or self._too_few(n):
             return self._not_judged(_BLACK_BOX, self._each * FEWEST)
         random, rows = Square(self.threat, queries=queries), standing[:tried]
-        more = tried - len(self._stand(random, rows, self.seed / _BLACK_BOX / "black"))
-        passed = more <= limit
+        stood = self._stand(random, rows, self.seed / _BLACK_BOX / "black")
+        found = rows[:tried][~torch.isin(rows[:tried], stood)]
+        # Near the boundary a longer attack by gradients finds them too, and then they are no sign.
+        longer = FAB(self.threat, targets=_TARGETS)
+        ran = {} if self.evaluation is None else self.evaluation.robust.attacks
+        cost = ran[white].cost if white in ran else 0
+        passed: bool | None = len(found) <= limit
+        if not passed and cost < longer.cost:
+            if (longer.cost + self.votes) * len(found) <= self.passes.left:
+                found = self._stand(longer, found, self.seed / _BLACK_BOX / "longer")
+                white, passed = f"{white} and {longer.name}", len(found) <= limit
+            elif len(found) <= _FEW * n:
+                passed = None
+        more = len(found)
         fewer = f", tried on the nearest {tried} of {len(standing)}" if tried < len(standing) else ""
         fewer += f" with {queries} queries" if queries < _QUERIES else ""
         text = f"random search fools {more} of {n} examples that {white} did not{fewer}"
-        return Check(_BLACK_BOX, passed, text + ("" if passed else "; the gradients lead the attack astray"))
+        said = {
+            True: "",
+            False: "; the gradients lead the attack astray",
+            None: "; a longer attack by gradients, which may fool them too, takes more than a fifth of the"
+            " evaluation",
+        }
+        return Check(_BLACK_BOX, passed, ("not judged: " if passed is None else "") + text + said[passed])
 
     @property
     def _beside(self) -> int:

@@ -131,6 +131,18 @@ def test_on_a_linear_margin_it_takes_the_very_same_course():
     assert tally.left_out > 0.4 * tally.considered
 
 
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
+def test_other_precisions(dtype):
+    model = _network().eval().to(dtype)
+    x = _images(20).to(dtype)
+    y = model(x).argmax(1)
+    found = {
+        fast: sr.evaluate(model, x, y, sr.AutoAttack(sr.Linf(1 / 255), steps=12, queries=100), fast=fast)
+        for fast in ("auto", "off")
+    }
+    assert torch.equal(found["auto"].worst, found["off"].worst)
+
+
 @pytest.mark.parametrize("wrap", [_Quantised, _Breaking])
 def test_without_a_gradient_nothing_is_left_out(wrap):
     attack = sr.Square(sr.Linf(EPSILON), queries=150)

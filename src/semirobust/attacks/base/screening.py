@@ -158,7 +158,7 @@ class Screen:
         rows = (a.fresh | (a.query >= a.first + _CHUNK)).nonzero().flatten()
         if len(rows):
             a.first[rows] = a.query[rows]
-            a.offered[rows] = self._offer(a, rows)
+            a.offered[rows] = self._offer(a, rows).to(a.offered.dtype)
             a.fresh[rows], a.moved[rows] = False, True
         rows = a.moved.nonzero().flatten()
         if len(rows):
@@ -186,7 +186,7 @@ class Screen:
         """
         up = a.gradient[rows] * (a.frame[1][rows] - a.best[rows])
         query = self._queries(a, rows)
-        change, squared = self._windows(up, query).unbind(2)
+        change, squared = self._windows(up, query).to(a.change.dtype).unbind(2)
         squared = torch.where(self._downward[query], -squared, squared)
         change, squared = (a.offered[rows] + torch.stack([change.sum(-1), squared.sum(-1)], 2)).unbind(2)
         return change, squared.clamp_min(0).sqrt_().sqrt_()

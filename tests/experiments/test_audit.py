@@ -9,8 +9,8 @@ from torch import nn
 
 import semirobust as sr
 from semirobust.core.errors import InputError
+from semirobust.evaluation.check import Check
 from semirobust.evaluation.proportion import Accuracy, Proportion
-from semirobust.evaluation.sanity import Check
 from semirobust.experiments.commands import audit as command
 from semirobust.procedures import plan as planning
 from semirobust.procedures.plan import Plan, plan_audit, took

@@ -5,8 +5,8 @@ from .accuracy import evaluate as evaluate
 from .bounds import PerformanceBounds as PerformanceBounds
 from .bounds import performance_bounds as performance_bounds
 from .by_attack import ByAttack as ByAttack
+from .check import Check as Check
 from .proportion import Proportion as Proportion
-from .sanity import Check as Check
 from .sanity import sanity_checks as sanity_checks
 
 __all__ = [

@@ -30,7 +30,7 @@ from semirobust.fast.policy import fast_for_evaluation
 from semirobust.layers.quiet import quiet
 from semirobust.threats import AbstractBall
 
-__all__ = ["Check", "Checks", "sanity_checks"]
+__all__ = ["sanity_checks"]
 
 _DRIFT = 1e-4  # of logits between passes on equal inputs, which kernels may add up in another order
 _ASKED = 5  # passes on equal inputs

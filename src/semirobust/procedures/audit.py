@@ -18,8 +18,9 @@ from semirobust.core.table import Table
 from semirobust.data.base.given import given_images
 from semirobust.data.base.images import Images, Splits
 from semirobust.evaluation.accuracy import Evaluation, evaluate
+from semirobust.evaluation.check import Check
 from semirobust.evaluation.proportion import drawn_accuracies
-from semirobust.evaluation.sanity import Check, sanity_checks
+from semirobust.evaluation.sanity import sanity_checks
 from semirobust.measures.criticality import CriticalityResult, criticality
 from semirobust.procedures.plan import MOST, Plan, plan_audit
 from semirobust.procedures.verdict import next_steps, verdict

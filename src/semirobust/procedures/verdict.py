@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from semirobust.core.interval import ends
+from semirobust.evaluation.check import Check
 from semirobust.evaluation.proportion import Accuracy
-from semirobust.evaluation.sanity import Check
 from semirobust.procedures.plan import Plan, took
 
 __all__ = ["next_steps", "verdict"]

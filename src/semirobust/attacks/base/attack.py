@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import torch
@@ -234,37 +235,27 @@ class AbstractAttack(ABC):
         Only an attack that needs the model itself, as those of other libraries do, gives its own.
         """
         work = in_layout(x, suited(model, x) if form is None else form.layout)
-        sight, audited = watching(), form is not None and form.audited
+        audited = form is not None and form.audited
+        goal = partial(Fool, y=y, early_exit=early_exit, sight=watching(), audited=audited)
         if x.dtype in HALF:  # small steps would drown in the rounding, but what is left of a point counts
-            goal = Fool(
-                _for_half(model, x.dtype),
-                y,
-                early_exit,
-                rounded=self._rounding(x),
-                sight=sight,
-                audited=audited,
-            )
-            return self._finish(x, self.search(goal, work.float(), seed))
+            rounded = goal(_for_half(model, x.dtype), rounded=self._rounding(x))
+            return self._finish(x, self.search(rounded, work.float(), seed))
         if form is not None and form.is_copy:
             form = form.in_full_precision() if self.precision == "full" else form
-            goal = Fool(
+            copy = goal(
                 form.logits,
-                y,
-                early_exit,
                 verdict=form.fooled,
                 certain=form.certainly_fooled,
                 batch_rows=form.batch_rows,
-                sight=sight,
-                audited=audited,
             )
             try:
-                return self.search(goal, work, seed)
+                return self.search(copy, work, seed)
             except Exception as error:  # a copy may fail on what it was not tried on
                 _LOG.warning(
                     "%s searches the model, as its fast copy failed (%s)", self.name, first_line(error)
                 )
             work = in_layout(x, torch.contiguous_format)
-        return self.search(Fool(model, y, early_exit, sight=sight, audited=audited), work, seed)
+        return self.search(goal(model), work, seed)
 
     def _rounding(self, x: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
         """What is left of points of a search in full precision, each of an example of ``x`` in half."""

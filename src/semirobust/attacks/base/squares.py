@@ -73,7 +73,7 @@ class Colours:
         Only the windows are computed; one smaller than the largest takes its last line again.
         """
         point, side = best[rows], self._side[query, None]
-        ahead = torch.arange(max(self.sides[int(query.min())], 1), device=rows.device)  # sides only shrink
+        ahead = torch.arange(self.sides[int(query.min())], device=rows.device)  # sides only shrink
         lines = self.top[query, None] + torch.minimum(ahead, side - 1)
         columns = self.left[query, None] + torch.minimum(ahead, side - 1)
         channels = torch.arange(best.shape[1], device=rows.device)

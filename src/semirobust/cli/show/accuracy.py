@@ -7,8 +7,8 @@ from semirobust.cli.console import print_json, show_table, tell
 from semirobust.core.interval import ends
 
 if TYPE_CHECKING:
+    from semirobust.evaluation.check import Check
     from semirobust.evaluation.proportion import Accuracy, Proportion
-    from semirobust.evaluation.sanity import Check
     from semirobust.experiments.commands.evaluate import Evaluated
     from semirobust.experiments.recipe import Recipe
 

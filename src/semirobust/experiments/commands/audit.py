@@ -10,8 +10,8 @@ from semirobust.core.errors import InputError
 from semirobust.core.files import write_atomically
 from semirobust.core.progress import Progress, begins, silent
 from semirobust.core.seed import as_seed
+from semirobust.evaluation.check import Check
 from semirobust.evaluation.proportion import Accuracy, Proportion
-from semirobust.evaluation.sanity import Check
 from semirobust.experiments import build
 from semirobust.experiments.commands.evaluate import evaluate_subject
 from semirobust.experiments.commands.profile import profile

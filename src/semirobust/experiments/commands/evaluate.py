@@ -21,9 +21,10 @@ from semirobust.core.progress import Progress, begins, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images, Splits
 from semirobust.evaluation.accuracy import Evaluation, evaluate
+from semirobust.evaluation.check import Check
 from semirobust.evaluation.proportion import Accuracy, Proportion, Summary
 from semirobust.evaluation.resume import without_damaged
-from semirobust.evaluation.sanity import Check, sanity_checks
+from semirobust.evaluation.sanity import sanity_checks
 from semirobust.evaluation.sweep import Sweep, sweep
 from semirobust.evaluation.transfer import Transfer, transfer
 from semirobust.experiments import build

@@ -1,12 +1,16 @@
 """The networks that the runs of the CLAT paper start from, and what is run from each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 __all__ = ["NETWORKS", "Network"]
 
+_RATE = 0.05  # of the base at its start; what shares its schedule has the same
 _CPU_LATE = {"data.train": 2500, "train.epochs": 40, "train.augment": "none", "harden.augment": "none"}
+# Every seed has images of its own, so that intervals are over images too.
+_CPU_DRAWN = {"data.draw": True, "train.watch": []}
+_BASES_DRAWN = ("trades", "mart", "score", "awp", "swa", "augmented")
 # Of networks whose index is taken in every reading.
 _WIDTHS = {
     "densenet121": 0.125,
@@ -101,6 +105,30 @@ def _forms() -> dict[str, Network]:
     return found
 
 
+def _drawn(late: Mapping[str, Any], weight: float) -> dict[str, Network]:
+    """What decides the claims: the arms after robust overfitting, CLAT after other ways to train, and when to
+    hand over on one schedule; seeds with images of their own.
+    """
+    own = {**late, **_CPU_DRAWN}
+    groups = ("base", "main", "choices", "counts", "authors", "decisive")
+    found = {"drawn-late": Network(groups, own, weight)}
+    for name, network in _bases(own, weight).items():
+        if name.removeprefix("late-") in _BASES_DRAWN:
+            found[f"drawn-{name}"] = replace(network, seeds=3)
+    total = late["train.epochs"] + 5
+    for before in (total // 3, 2 * total // 3, late["train.epochs"]):
+        shared = {
+            "train.epochs": before,
+            "harden.epochs": total - before,
+            "harden.one_schedule": True,
+            "harden.learning_rate": _RATE,
+        }
+        found[f"drawn-hand-over-{before}"] = Network(
+            ("base", "handed-over"), {**own, **shared}, weight, seeds=3
+        )
+    return found
+
+
 _ALL = ("base", "main", "ablations", "rivals", "index", "each", "attacks", "sweep")
 
 NETWORKS: dict[str, dict[str, Network]] = {
@@ -111,6 +139,7 @@ NETWORKS: dict[str, dict[str, Network]] = {
         **_architectures(_CPU_LATE, 3.0),
         **_allocations(_CPU_LATE, 3.0),
         **_forms(),
+        **_drawn(_CPU_LATE, 3.0),
     },
     "paper": {
         "early": Network(_ALL),

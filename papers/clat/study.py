@@ -41,7 +41,10 @@ _COUNTS = (2, 3, 5, 9)  # critical layers, beside the one that 5 % are; figures 
 _RIVALS: dict[str, dict[str, Any]] = {
     "rift": {}, "lora": {}, "suffix": {"layers": 4}, "twins": {}, "autolora": {}, "wise": {},
 }  # fmt: skip
+_OWN_FORMS = ("twins", "autolora")  # our earlier forms, of which the decisive runs have none
+_ALL_COUNTS = (2, 5, 9, 18)  # as before, up to all of a ResNet-18
 _AA, _OTHERS = {"cpu": 300, "paper": 10000}, {"cpu": 500, "paper": 10000}
+_DECISIVE = {"cpu": 2000, "paper": 10000}  # images under AutoAttack where the arms are to be told apart
 _RADII = tuple(k / 255 for k in (2, 4, 8, 12, 16))
 
 
@@ -98,12 +101,17 @@ class _Units:
             "main": self._main,
             "compared": self._compared,
             "allocated": self._allocated,
+            "handed-over": self._handed_over,
             "ablations": self._ablations,
+            "choices": self._choices,
+            "counts": self._all_counts,
             "rivals": self._rivals,
+            "authors": self._authors,
             "index": self._index,
             "forms": self._forms,
             "each": self._each,
             "attacks": self._attacks,
+            "decisive": self._decisive,
             "across": self._across,
             "sweep": self._sweep,
             "paper's form": self._papers_form,
@@ -186,8 +194,13 @@ class _Units:
     def _allocated(self) -> Iterator[Unit]:
         yield self._arms("clat", "figures 2 and 5", [("clat", "clat", self._chosen())])
 
-    def _ablations(self) -> Iterator[Unit]:
-        layer = [_PAPERS_LAYER]
+    def _handed_over(self) -> Iterator[Unit]:
+        """The second part of one schedule, by PGD-AT as the first and by CLAT."""
+        yield self._arms("continued", "figure 2", [("continued", "adversarial", {})])
+        yield self._arms("clat", "figure 2", [("clat", "clat", self._chosen())], control=True)
+
+    def _choices(self) -> Iterator[Unit]:
+        """Which layers: chosen once, at random, or the least critical ones."""
         yield self._arms("clat-fixed", "tables 5, 6 and 14", [("clat-fixed", "clat", self._clat(every=0))])
         yield self._arms(
             "clat-random", "tables 7 and 12", [("clat-random", "clat", self._chosen(selection="random"))]
@@ -195,6 +208,10 @@ class _Units:
         yield self._arms(
             "clat-smallest", "table 20", [("clat-smallest", "clat", self._chosen(selection="bottom"))]
         )
+
+    def _ablations(self) -> Iterator[Unit]:
+        layer = [_PAPERS_LAYER]
+        yield from self._choices()
         yield self._arms("clat-rms", "ours", [("clat-rms", "clat", self._chosen(scale="rms"))], control=True)
         counts: Runs = [(f"clat k={k}", "clat", self._chosen(k=k)) for k in _COUNTS]
         yield self._arms("clat-counts", "figures 3 and 7", counts)
@@ -214,14 +231,32 @@ class _Units:
             harden__validation_attack="pgd-10",
         )  # fmt: skip
 
+    def _all_counts(self) -> Iterator[Unit]:
+        """CLAT's objective on ever more layers, beside another one than the cross entropy on all of them."""
+        yield self._arms("trades", "ours", [("trades continued", "adversarial", {"objective": "trades"})])
+        for k in _ALL_COUNTS:
+            yield self._arms(
+                f"clat-{k}-layers", "figures 3 and 7", [(f"clat k={k}", "clat", self._chosen(k=k))]
+            )
+
     def _rivals(self) -> Iterator[Unit]:
         for name, options in _RIVALS.items():
             yield self._arms(name, "tables 1 and 2", [(name, name, options)])
-        for name in ("autolora-authors", "twins-authors"):  # the two of that name above are our earlier forms
-            yield self._arms(name, "tables 1 and 2", [(name, name, {})])
+        yield from self._of_authors()
         after: Runs = [("clat", "clat", self._chosen())]
         arm = "autolora-authors"
         yield self._arms("autolora-clat", "tables 1 and 2", after, arm, after=f"{arm}/{arm}")
+
+    def _authors(self) -> Iterator[Unit]:
+        """The rivals as their authors have them."""
+        for name, options in _RIVALS.items():
+            if name not in _OWN_FORMS:
+                yield self._arms(name, "tables 1 and 2", [(name, name, options)])
+        yield from self._of_authors()
+
+    def _of_authors(self) -> Iterator[Unit]:
+        for name in ("autolora-authors", "twins-authors"):  # the two of that name above are our earlier forms
+            yield self._arms(name, "tables 1 and 2", [(name, name, {})])
 
     def _index(self) -> Iterator[Unit]:
         yield self._unit("index", "tables 8, 10 and 13", run_index, "base")
@@ -250,6 +285,23 @@ class _Units:
         yield self._unit(
             "attacks", "table 17 and figure 4", run_attacks, *needs,
             arms=arms, attacks=others, examples=_OTHERS[self.scale], epsilons=_RADII,
+        )  # fmt: skip
+
+    def _decisive(self) -> Iterator[Unit]:
+        """AutoAttack on as many images as can tell the arms apart."""
+        alone = (
+            "continued",
+            f"clat-{_PAPERS_LAYER}",
+            "clat",
+            "clat-fixed",
+            "autolora-authors",
+            "twins-authors",
+        )
+        arms = {"start": "base", "PGD-AT as clat": "clat/PGD-AT as clat"}
+        arms |= {name: f"{name}/{name}" for name in alone} | {"trades continued": "trades/trades continued"}
+        yield self._unit(
+            "autoattack", "tables 2 and 6", run_attacks, "base", *alone, "trades",
+            arms=arms, attacks=["autoattack"], examples=_DECISIVE[self.scale], epsilons=(),
         )  # fmt: skip
 
     def _across(self) -> Iterator[Unit]:

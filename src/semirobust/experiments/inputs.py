@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from semirobust.core.errors import InputError
-from semirobust.core.seed import as_seed
+from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images, Splits
 from semirobust.data.base.load import load_data
 from semirobust.data.base.mixture import mixture
@@ -50,7 +50,12 @@ class Inputs:
             train, test = (images.of_classes(d.classes) for images in (splits.train, splits.test))
             there = (len(train), len(test))
             splits = Splits(splits.name, train, test, splits.note)
-        train, test = splits.train.first(d.train), splits.test.first(d.test)
+        if d.draw:
+            seed = _split_seed(recipe) / "draw"
+            train = splits.train.drawn(d.train, seed / "train")
+            test = splits.test.drawn(d.test, seed / "test")
+        else:
+            train, test = splits.train.first(d.train), splits.test.first(d.test)
         return cls(recipe, Splits(splits.name, train, test, splits.note), there=there)
 
     def under(self, recipe: Recipe) -> "Inputs":
@@ -87,7 +92,8 @@ class Inputs:
             of = f"{len(self.splits.train):,} of its {self.there[0]:,} training images"
             counts = f"{of} ({len(held_out):,} of them held out for validation) and {counts}"
         channels = " x ".join(map(str, self.splits.test.shape))
-        used = f"{name}: {counts} are used, {channels}, of {len(self.splits.classes)} classes"
+        drawn = f", drawn by seed {_split_seed(self.recipe)}" if self.recipe.data.draw else ""
+        used = f"{name}: {counts} are used{drawn}, {channels}, of {len(self.splits.classes)} classes"
         if not training and self.there[0] and Path(self.recipe.data.source).exists():
             used += f"; the other {self.there[0]:,} of its {sum(self.there):,} images are for training"
         return (used, *((f"{name}: {self.splits.note}",) if self.splits.note else ()))
@@ -110,8 +116,7 @@ class Inputs:
     @cached_property
     def _parts(self) -> tuple[Images, Images]:
         d = self.recipe.data
-        seed = self.recipe.seed if d.split_seed is None else d.split_seed
-        rest, held_out = self.splits.train.hold_out(d.validation, as_seed(seed) / "validation")
+        rest, held_out = self.splits.train.hold_out(d.validation, _split_seed(self.recipe) / "validation")
         if d.extra_share is not None and not d.extra:
             raise InputError(
                 "data.extra: expected a second source of images, since data.extra_share is given; got none"
@@ -124,6 +129,11 @@ class Inputs:
             extra = extra if self.naming is None else self.naming.of(extra)
             rest = mixture(rest, extra, _EXTRA_FRACTION if d.extra_share is None else d.extra_share)
         return rest, held_out
+
+
+def _split_seed(recipe: Recipe) -> Seed:
+    """The seed by which images are chosen."""
+    return as_seed(recipe.seed if recipe.data.split_seed is None else recipe.data.split_seed)
 
 
 def _loaded(data: Data, source: str, *, held_out: bool = True) -> Splits:

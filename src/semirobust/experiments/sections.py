@@ -65,7 +65,9 @@ class Data:
         classes: only images of these, by number and renumbered in this order; all where empty.
         train, test: how many images at most.
         validation: fraction (or number) of training images held out to choose the best epoch.
-        split_seed: seed of that choice; that of the run where none is given. What continues a run keeps the
+        draw: draw training and test images by the seed, rather than take the first of each. Then runs of
+            several seeds differ in their images too, and so do intervals over them.
+        split_seed: seed of both choices; that of the run where none is given. What continues a run keeps the
             run's.
         extra: other training images to mix in, named like ``source``.
         extra_share: the fraction of every batch that is of ``extra``; 0.7 where none is given.
@@ -81,6 +83,7 @@ class Data:
     train: int | None = None
     test: int | None = None
     validation: float = 0.1
+    draw: bool = False
     split_seed: int | None = None
     extra: str = ""
     extra_share: float | None = None

@@ -86,7 +86,7 @@ def check_split(subject: Subject) -> None:
     if subject.trained is None:
         return
     own, now = subject.trained.data, subject.recipe.data
-    for name in ("train", "validation", "split_seed"):
+    for name in ("train", "validation", "draw", "split_seed"):
         before, after = getattr(own, name), getattr(now, name)
         if name == "split_seed":
             before = subject.trained.seed if before is None else before

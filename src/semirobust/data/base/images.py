@@ -129,6 +129,13 @@ class Images:
             raise InputError(f"number of images: expected at least 1, got {count}")
         return self.subset(torch.arange(count))
 
+    def drawn(self, count: int | None, seed: Seed) -> "Images":
+        """``count`` of the images at random; all where None. In random order, so that the first of them are
+        drawn at random as well.
+        """
+        order = torch.randperm(len(self), generator=seed.generator())
+        return self.subset(order[:count])
+
     def of_classes(self, chosen: Sequence[int]) -> "Images":
         """Only the images of these classes, which get the labels 0, 1, ... in this order."""
         if len(set(chosen)) < max(2, len(chosen)) or not all(0 <= c < len(self.classes) for c in chosen):

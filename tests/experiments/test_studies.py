@@ -228,3 +228,36 @@ def test_some_classes_alone_are_numbered_anew(run, tmp_path):
             1
         ]
         assert "classes: expected two or more different ones from 0 to 9" in said
+
+
+def test_every_seed_may_draw_its_own_images(run):
+    def drawn(**changes):
+        changes = {"data.source": "digits", "data.train": 60, "data.test": 30, "data.draw": True, **changes}
+        return Inputs.of(read_recipe(None, changes))
+
+    first, second, split = drawn(), drawn(seed=1), drawn(seed=1, **{"data.split_seed": 0})
+    whole = Inputs.of(read_recipe(None, {"data.source": "digits"})).splits
+    rows = {tuple(image.flatten().tolist()) for image in whole.test.pixels}
+    for part in ("train", "test"):
+        mine, other, same = (getattr(found.splits, part).pixels for found in (first, second, split))
+        assert torch.equal(mine, same) and not torch.equal(mine, other)
+    assert {tuple(image.flatten().tolist()) for image in first.splits.test.pixels} <= rows
+    # Fewer test images are the first of these, and no subset that all seeds share.
+    fewer = drawn(**{"data.test": 10}).splits.test.pixels
+    assert torch.equal(fewer, first.splits.test.pixels[:10])
+    everything = drawn(**{"data.test": None}).splits.test
+    assert len(everything) == len(whole.test) and torch.equal(
+        everything.pixels[:30], first.splits.test.pixels
+    )
+    assert "30 of its 500 test images are used, drawn by seed 0," in first.said()[0]
+    assert "drawn by seed 0" in split.said()[0] and "drawn" not in Inputs.of(Recipe()).said()[0]
+
+
+def test_what_continues_a_run_keeps_the_images_that_it_drew(run):
+    few = ("--set", "data.train=40", "--set", "data.test=20", "--set", "data.draw=true")
+    run("train", "--data", "digits", "--model", "resnet8", *few, "--set", "train.epochs=1", "--out", "runs/a")
+    own = build_subject("runs/a", None, None, None, {}).inputs.splits.test.pixels
+    again = build_subject("runs/a", None, None, None, {"seed": 5}).inputs.splits.test.pixels
+    assert torch.equal(own, again)
+    said = run("harden", "--from", "runs/a", "--set", "data.draw=false", "--out", "runs/b", code=2)[1]
+    assert "data.draw: expected True as in the model's training, which saw other images" in said

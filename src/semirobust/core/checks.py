@@ -15,6 +15,7 @@ __all__ = [
     "PIXEL_TOLERANCE",
     "cannot_run",
     "check_counts",
+    "check_counts_given",
     "check_device",
     "check_dtype",
     "check_examples",
@@ -41,6 +42,11 @@ def check_counts(minimum: int, **counts: int) -> None:
     for name, count in counts.items():
         if isinstance(count, bool) or not isinstance(count, int) or count < minimum:
             raise InputError(f"{name}: expected a whole number from {minimum} on, got {count!r}")
+
+
+def check_counts_given(minimum: int, **counts: int | None) -> None:
+    """As :func:`check_counts`, of those that are not None."""
+    check_counts(minimum, **{name: count for name, count in counts.items() if count is not None})
 
 
 def check_floating(x: object, name: str = "x") -> None:

@@ -11,9 +11,9 @@ from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.images import Images, Splits
 from semirobust.data.base.load import load_data
 from semirobust.data.base.mixture import mixture
+from semirobust.experiments.data_section import Data
 from semirobust.experiments.outputs import Naming
 from semirobust.experiments.recipe import Recipe
-from semirobust.experiments.sections import Data
 
 __all__ = ["Inputs"]
 

@@ -17,8 +17,8 @@ from semirobust.core.nearest import meant
 from semirobust.core.refusals import unknown_section, unknown_setting
 from semirobust.core.settings import build, plain, settings_of
 from semirobust.core.values import Misfit, as_json, checked
+from semirobust.experiments.data_section import Data
 from semirobust.experiments.sections import (
-    Data,
     Evaluate,
     Harden,
     Model,

@@ -5,13 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from semirobust.attacks import AbstractAttack
-from semirobust.core.budget import BUDGET
-from semirobust.core.checks import check_counts
+from semirobust.core.checks import check_counts_given
 from semirobust.core.errors import InputError
 from semirobust.core.nearest import meant
 from semirobust.core.settings import setting
-from semirobust.data import SOURCES
-from semirobust.data.base.arrays import LAYOUTS
 from semirobust.dependence import DEPENDENCES
 from semirobust.experiments.loggers import check_loggers
 from semirobust.experiments.validation import Validation
@@ -29,7 +26,6 @@ from semirobust.threats import NORMS, AbstractBall
 from semirobust.training.training import Training
 
 __all__ = [
-    "Data",
     "Evaluate",
     "Harden",
     "Model",
@@ -44,62 +40,6 @@ __all__ = [
 _OF_LEVELS = ("saliency", "saliency_options", "steps", "min_fraction")  # or left at their defaults
 _NO_OBJECTIVE = ("objective", "objective_options")
 _TEN_EPOCHS = Training(epochs=10, learning_rate=0.01)
-
-
-def _counts(minimum: int, **values: int | None) -> None:
-    check_counts(minimum, **{name: value for name, value in values.items() if value is not None})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Data:
-    """Which images.
-
-    Attributes:
-        source: a known data set (see ``semirobust data``), an .npz file, or a folder of pictures.
-        root: the folder in which a known data set lies.
-        image_size: the side to which pictures of a folder are brought; 32 where none is given, or what the
-            configuration of a network of another library says.
-        layout: where the channels of an .npz are, NCHW or NHWC; needed where its shape does not tell.
-        skip_bad: leave out pictures of a folder that cannot be read; how many is said.
-        links: follow the links within the folder of the data, for a folder that is your own.
-        classes: only images of these, by number and renumbered in this order; all where empty.
-        train, test: how many images at most.
-        validation: fraction (or number) of training images held out to choose the best epoch.
-        draw: draw training and test images by the seed, rather than take the first of each. Then runs of
-            several seeds differ in their images too, and so do intervals over them.
-        split_seed: seed of both choices; that of the run where none is given. What continues a run keeps the
-            run's.
-        extra: other training images to mix in, named like ``source``.
-        extra_share: the fraction of every batch that is of ``extra``; 0.7 where none is given.
-    """
-
-    source: str = field(default="digits", metadata=setting(flag="--data", names=SOURCES))
-    root: str | None = field(default=None, metadata=setting(flag="--data-root"))
-    image_size: int | None = field(default=None, metadata=setting(flag="--image-size"))
-    layout: str | None = field(default=None, metadata=setting(flag="--layout"))
-    skip_bad: bool = field(default=False, metadata=setting(flag="--skip-bad"))
-    links: bool = field(default=False, metadata=setting(flag="--data-links"))
-    classes: tuple[int, ...] = ()
-    train: int | None = None
-    test: int | None = None
-    validation: float = 0.1
-    draw: bool = False
-    split_seed: int | None = None
-    extra: str = ""
-    extra_share: float | None = None
-
-    def __post_init__(self) -> None:
-        _counts(1, image_size=self.image_size, train=self.train, test=self.test)
-        if self.image_size is not None and self.image_size > BUDGET.image_size:
-            raise InputError(f"image_size: expected at most {BUDGET.image_size:,}, got {self.image_size:,}")
-        if self.layout not in (None, *LAYOUTS):
-            raise InputError(f"layout: expected {' or '.join(LAYOUTS)}, got {self.layout!r}")
-        if min(self.classes, default=0) < 0:
-            raise InputError(f"classes: expected numbers from 0 on, got {self.classes}")
-        if self.validation < 0:
-            raise InputError(f"validation: expected a fraction or a number of images, got {self.validation}")
-        if self.extra_share is not None and not 0 <= self.extra_share < 1:
-            raise InputError(f"extra_share: expected from 0 to below 1, got {self.extra_share}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -264,7 +204,7 @@ class Recover:
 
     def __post_init__(self) -> None:
         check_loggers(self.log)
-        _counts(0, sharpness_examples=self.sharpness_examples)
+        check_counts_given(0, sharpness_examples=self.sharpness_examples)
         if self.layers != "auto" and (not self.layers or min(self.layers) < 1):
             raise InputError(f"layers: expected auto, or numbers from 1 on; got {self.layers!r}")
         if self.validation.watch:
@@ -301,7 +241,7 @@ class Prune:
     def __post_init__(self) -> None:
         check_loggers(self.log)
         if isinstance(self.keep, int):
-            _counts(0, keep=self.keep)
+            check_counts_given(0, keep=self.keep)
         if not 0 <= self.tolerance <= 1:
             raise InputError(f"tolerance: expected a fraction from 0 to 1, got {self.tolerance}")
         if self.macs is not None and not 0 < self.macs < 1:
@@ -325,7 +265,7 @@ class Profile:
     examples: int = 512
 
     def __post_init__(self) -> None:
-        _counts(1, examples=self.examples)
+        check_counts_given(1, examples=self.examples)
         if not self.measures:
             raise InputError("measures: expected at least one, got none")
 
@@ -355,8 +295,8 @@ class Evaluate:
     fast: Fast = "auto"
 
     def __post_init__(self) -> None:
-        _counts(1, examples=self.examples)
-        _counts(0, pictures=self.pictures, checks=self.checks)
+        check_counts_given(1, examples=self.examples)
+        check_counts_given(0, pictures=self.pictures, checks=self.checks)
         if not self.attacks:
             raise InputError("attacks: expected at least one, got none")
         if min(self.sweep, default=0.0) < 0:

@@ -71,3 +71,45 @@ def test_pre_activation_networks_may_have_silu(name):
         assert not torch.allclose(relu(x), silu(x), atol=1e-3)
     with pytest.raises(InputError, match="activation"):
         sr.build_model(name, 3, 0.25, activation="tanh")
+
+
+# Of torchvision's networks with a thousand classes.
+_PARAMETERS = {
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "densenet121": 7_978_856,
+}
+
+
+@pytest.mark.parametrize("name", _PARAMETERS)
+def test_with_the_stem_for_imagenet_networks_are_those_of_torchvision(name):
+    model = sr.build_model(name, 1000, image_size=224, stem="imagenet")
+    assert sum(p.numel() for p in model.parameters()) == _PARAMETERS[name]
+    theirs = pytest.importorskip("torchvision").models.get_model(name, weights=None).eval()
+    kinds = (torch.nn.Conv2d, torch.nn.BatchNorm2d, torch.nn.Linear)
+    ours, others = ([m for m in net.modules() if isinstance(m, kinds)] for net in (model.network, theirs))
+    for one, other in zip(ours, others, strict=True):
+        other.load_state_dict(one.state_dict())
+    x = torch.rand(1, 3, 224, 224)
+    with torch.no_grad():
+        assert torch.equal(theirs(model.normalise(x)), model(x))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "preact_resnet18", "wrn_10_1", "densenet121"])
+def test_the_stem_for_imagenet_quarters_the_sides(name):
+    """By the sides of what the last convolution gives; the first one has 7 x 7 taps."""
+    sides = {}
+    for stem, kernel in (("small", 3), ("imagenet", 7)):
+        model = sr.build_model(name, 3, 0.125, image_size=64, stem=stem)
+        x = torch.rand(1, 3, 64, 64)
+        layers = sr.layer_map(model, x)
+        assert model.get_submodule(layers.at(1).name).kernel_size == (kernel, kernel)
+        assert not layers.unassigned
+        with sr.features(model, layers) as tape:
+            model(x)
+        # The input of the last convolution.
+        sides[stem] = tape[layers.indices[-3]].shape[2]
+    assert sides["small"] == 4 * sides["imagenet"]
+    with pytest.raises(InputError, match="stem"):
+        sr.build_model(name, stem="large")

@@ -1,11 +1,17 @@
 """Every augmentation on batches, and mixtures of two sources of images."""
 
+import math
+
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageEnhance, ImageOps
 
 import semirobust as sr
+import semirobust.augment.colour_shape as colour_shape
 from semirobust.augment import AUGMENTATIONS, augmentation
 from semirobust.augment.colour import Colour
+from semirobust.augment.colour_shape import OPERATIONS, ColourShape, changed
 from semirobust.augment.crop_shift import CropShift
 from semirobust.augment.cutout import Cutout
 from semirobust.augment.erase import Erase
@@ -44,6 +50,7 @@ def test_augmentations_that_are_a_name():
         "crop-small",
         "cutout",
         "idbh-strong",
+        "idbh-svhn",
         "idbh-weak",
     }
     with pytest.raises(InputError, match="augment: expected one of none, colour, .*; got 'nope'"):
@@ -93,6 +100,82 @@ def test_colours_change_by_the_factor():
     changed = (factors - 1).abs() > 1e-4
     assert float(changed.float().mean()) == pytest.approx(0.25, abs=0.06)
     assert float(factors.min()) >= 0.5 and float(factors.max()) <= 1.5 + 1e-6
+
+
+def _picture():
+    """A picture of 32 x 32 whose red is dim, as a tensor (1, 3, 32, 32) and by Pillow."""
+    pixels = torch.randint(0, 256, (3, 32, 32), generator=torch.Generator().manual_seed(0))
+    pixels[0] = pixels[0] // 2 + 30
+    pixels = pixels.to(torch.uint8)
+    return pixels[None].float() / 255, Image.fromarray(pixels.permute(1, 2, 0).numpy())
+
+
+def _shorn(picture, across, down):
+    """By Pillow, about the middle: (x, y) comes from (x + across y, y + down x)."""
+    matrix = (1, across, -16 * across, down, 1, -16 * down)
+    return picture.transform(picture.size, Image.Transform.AFFINE, matrix)
+
+
+PILLOW = [
+    *[("saturation", s, False, lambda p, s: ImageEnhance.Color(p).enhance(s)) for s in (0.3, 1.7)],
+    *[("brightness", s, False, lambda p, s: ImageEnhance.Brightness(p).enhance(s)) for s in (0.6, 1.7)],
+    *[("contrast", s, False, lambda p, s: ImageEnhance.Contrast(p).enhance(s)) for s in (0.6, 1.7)],
+    *[("sharpness", s, False, lambda p, s: ImageEnhance.Sharpness(p).enhance(s)) for s in (0.3, 1.7)],
+    ("autocontrast", 0.0, False, lambda p, s: ImageOps.autocontrast(p)),
+    ("equalise", 0.0, False, lambda p, s: ImageOps.equalize(p)),
+    *[("shear", s, False, lambda p, s: _shorn(p, math.tan(s), 0)) for s in (-0.05, 0.3)],
+    *[("shear", s, True, lambda p, s: _shorn(p, 0, math.tan(s))) for s in (-0.05, 0.3)],
+    *[("rotation", s, False, lambda p, s: p.rotate(-s)) for s in (7.0, -10.0, 30.0)],
+]
+
+
+@pytest.mark.parametrize(("name", "strength", "vertical", "pillow"), PILLOW)
+def test_the_eight_operations_are_those_of_pillow(name, strength, vertical, pillow):
+    """Which computes in bytes and rounds on the way; a pixel on an edge may come from either side."""
+    x, picture = _picture()
+    operation, strengths = torch.tensor([OPERATIONS.index(name)]), torch.tensor([strength])
+    ours = 255 * changed(x, operation, strengths, torch.tensor([vertical]))[0].permute(1, 2, 0).numpy()
+    away = np.abs(ours - np.asarray(pillow(picture, strength), float))
+    assert np.mean(away > 1.3) < 0.003, f"{name} {strength}: {away.max()}"
+
+
+@pytest.mark.parametrize(
+    ("bias", "often", "shear", "degrees"),
+    [
+        ("colour", [1 / 8] * 8, (0.05, 0.15), 10),
+        ("shape", [0.08, 0.08, 0.04, 0.08, 0.04, 0.08, 0.3, 0.3], (0.05, 0.35), 30),
+    ],
+)
+def test_operations_and_strengths_come_as_often_as_they_should(monkeypatch, bias, often, shear, degrees):
+    drawn = []
+    monkeypatch.setattr(colour_shape, "changed", lambda x, *rest: drawn.extend(rest) or x)
+    ColourShape(bias)(torch.zeros(8000, 1, 1, 1), SEED)
+    operation, strength, vertical = drawn
+    counts = torch.bincount(operation, minlength=8) / 8000
+    torch.testing.assert_close(counts, torch.tensor(often), atol=0.015, rtol=0)
+    ranges = [(0.1, 1.9), (0.5, 1.9), (0.5, 1.9), (0.1, 1.9), None, None, shear]
+    for number, ends in enumerate(ranges):
+        if ends is not None:
+            found = strength[operation == number].abs()
+            assert ends[0] <= float(found.min()) < ends[0] + 0.02 and ends[1] - 0.02 < float(found.max())
+            assert float(found.max()) <= ends[1]
+    turns = strength[operation == 7]
+    assert sorted(set(turns.tolist())) == [d for d in range(-degrees, degrees + 1) if d]
+    assert 0.4 < float((strength[operation == 6] > 0).float().mean()) < 0.6
+    assert 0.4 < float(vertical.float().mean()) < 0.6
+
+
+def test_a_bias_that_is_none():
+    with pytest.raises(InputError, match="bias: expected colour or shape"):
+        ColourShape("size")
+
+
+def test_the_set_for_svhn_erases_up_to_half():
+    out = Erase(1.0, max_area=0.5)(torch.ones(1000, 1, 32, 32), SEED)[:, 0]
+    area = (out == 0).float().mean((1, 2))
+    assert 0.45 < float(area.max()) <= 0.53
+    with pytest.raises(InputError, match="max_area"):
+        Erase(max_area=0.0)
 
 
 def _two(n=30, m=20):

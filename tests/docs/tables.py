@@ -12,6 +12,7 @@ from semirobust.core.settings import settings_of
 from semirobust.experiments.families import FAMILIES, RECIPES, brief, members
 from semirobust.experiments.listing import shown
 from semirobust.experiments.recipe import SECTIONS
+from semirobust.models import MODELS
 from tests.docs import reference
 from tests.docs.known import render_known
 from tests.kinds import render_attempts, render_kinds
@@ -26,6 +27,9 @@ PAGE, SETTINGS, KINDS, HOSTILE, LIMITS, ACCELERATORS = (
 def _row(family: Registry, name: str) -> str:
     first = brief(family.member(name)).replace("|", "\\|")
     options = [option.name for option in family.options_of(name)]
+    if family is MODELS:  # functions, whose options are their arguments with a default
+        arguments = inspect.signature(family.member(name)).parameters.values()
+        options = [each.name for each in arguments if each.default is not each.empty]
     return f"| `{name}` | {first} | {', '.join(f'`{o}`' for o in options)} |"
 
 

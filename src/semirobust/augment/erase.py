@@ -7,9 +7,12 @@ import torch
 from torch import Tensor
 
 from semirobust.augment import AUGMENTATIONS, AbstractAugmentation
+from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 
 __all__ = ["Erase"]
+
+_MIN_AREA = 0.02
 
 
 @AUGMENTATIONS.register("erase")
@@ -22,14 +25,24 @@ class Erase(AbstractAugmentation):
 
     Args:
         probability: that an image gets one.
+        max_area: the largest area, a fraction of the image's.
     """
 
     probability: float = 0.5
+    max_area: float = 0.33
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.probability <= 1 and _MIN_AREA <= self.max_area <= 1):
+            raise InputError(
+                f"probability and max_area: expected from 0 and from {_MIN_AREA} to 1, got {self.probability}"
+                f" and {self.max_area}"
+            )
 
     def __call__(self, x_NKHW: Tensor, seed: Seed) -> Tensor:
         n, _, h, w = x_NKHW.shape
         u = torch.rand(5, n, generator=seed.generator(x_NKHW.device), device=x_NKHW.device)
-        area = (0.02 + 0.31 * u[0]) * h * w
+        # Rounded, so that 0.33 - 0.02 is 0.31.
+        area = (_MIN_AREA + round(self.max_area - _MIN_AREA, 12) * u[0]) * h * w
         ratio = torch.exp(math.log(0.3) + (math.log(3.3) - math.log(0.3)) * u[1])  # uniform in its logarithm
         outside = []
         for size, length, draw in ((h, (area * ratio).sqrt(), u[2]), (w, (area / ratio).sqrt(), u[3])):

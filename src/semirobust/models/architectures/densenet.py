@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from semirobust.models import MODELS, Classifier
 from semirobust.models.base.classifier import channels
+from semirobust.models.base.stem import Stem, first_convolution
 
 __all__ = ["DenseNet", "densenet121"]
 
@@ -43,18 +44,29 @@ class Transition(nn.Module):
 
 
 class DenseNet(nn.Module):
-    """A 3x3 stem of 2 growth channels, dense blocks with transitions between them, norm, ReLU, global average
+    """A stem of 2 growth channels, dense blocks with transitions between them, norm, ReLU, global average
     pooling and a linear head.
 
     Args:
         blocks: the number of dense layers in each block.
         growth: the number of channels that each dense layer appends.
+        stem: as in :data:`semirobust.models.base.stem.Stem`; that for ImageNet has a norm and ReLU too.
     """
 
-    def __init__(self, blocks: Sequence[int], growth: int, *, in_channels: int, num_classes: int) -> None:
+    def __init__(
+        self,
+        blocks: Sequence[int],
+        growth: int,
+        *,
+        in_channels: int,
+        num_classes: int,
+        stem: Stem = "small",
+    ) -> None:
         super().__init__()
         width = 2 * growth
-        modules: list[nn.Module] = [nn.Conv2d(in_channels, width, 3, 1, 1, bias=False)]
+        modules: list[nn.Module] = [first_convolution(in_channels, width, stem)]
+        if stem == "imagenet":
+            modules += [nn.BatchNorm2d(width), nn.ReLU(), nn.MaxPool2d(3, 2, 1)]
         for position, count in enumerate(blocks):
             if position:
                 modules.append(Transition(width, width // 2))
@@ -81,9 +93,18 @@ def densenet121(
     in_channels: int,
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
+    stem: Stem = "small",
 ) -> Classifier:
     """Dense blocks of 6, 12, 24 and 16 layers, growth rate 32 times the width: 121 layers (Huang et al.
     2017).
+
+    The ``stem`` is for images that are ``small`` or ``imagenet``.
     """
-    network = DenseNet((6, 12, 24, 16), channels(32, width), in_channels=in_channels, num_classes=num_classes)
+    network = DenseNet(
+        (6, 12, 24, 16),
+        channels(32, width),
+        in_channels=in_channels,
+        num_classes=num_classes,
+        stem=stem,
+    )
     return Classifier(network, in_channels=in_channels, mean=mean, std=std)

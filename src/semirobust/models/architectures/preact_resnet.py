@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from semirobust.core.errors import InputError
 from semirobust.models import MODELS, Classifier
 from semirobust.models.base.classifier import channels
+from semirobust.models.base.stem import Stem, first_convolution, first_pooling
 
 __all__ = ["Activation", "PreActBlock", "PreActResNet", "preact_resnet18", "wrn"]
 
@@ -49,6 +50,8 @@ class PreActResNet(nn.Module):
         blocks: the number of blocks of each stage.
         planes: the number of channels of each stage.
         activation: ``relu`` or ``silu``.
+        images: which the stem is for, as in :data:`semirobust.models.base.stem.Stem`. The stem has neither
+            norm nor activation, with which the first block begins.
     """
 
     def __init__(
@@ -60,10 +63,11 @@ class PreActResNet(nn.Module):
         in_channels: int,
         num_classes: int,
         activation: Activation = "relu",
+        images: Stem = "small",
     ) -> None:
         super().__init__()
-        self.activation = _ACTIVATIONS[activation]
-        self.conv1 = nn.Conv2d(in_channels, stem, 3, 1, 1, bias=False)
+        self.activation, self.images = _ACTIVATIONS[activation], images
+        self.conv1 = first_convolution(in_channels, stem, images)
         stages: list[nn.Module] = []
         inputs = stem
         for stage, (count, width) in enumerate(zip(blocks, planes, strict=True)):
@@ -80,7 +84,7 @@ class PreActResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x_NKHW: Tensor) -> Tensor:
-        h = self.activation(self.bn(self.stages(self.conv1(x_NKHW))))
+        h = self.activation(self.bn(self.stages(first_pooling(self.conv1(x_NKHW), self.images))))
         return self.linear(torch.flatten(F.adaptive_avg_pool2d(h, 1), 1))
 
 
@@ -93,11 +97,12 @@ def preact_resnet18(
     mean: Sequence[float] | None,
     std: Sequence[float] | None,
     activation: Activation = "relu",
+    stem: Stem = "small",
 ) -> Classifier:
     """Four stages of two pre-activation blocks, 64 to 512 channels (He et al. 2016b).
 
     Fast-AT (Wong et al. 2020) and the study of robust overfitting (Rice et al. 2020) use it. Its
-    ``activation`` is ``relu`` or ``silu``.
+    ``activation`` is ``relu`` or ``silu``, and its ``stem`` is for images that are ``small`` or ``imagenet``.
     """
     planes = [channels(p, width) for p in (64, 128, 256, 512)]
     network = PreActResNet(
@@ -107,6 +112,7 @@ def preact_resnet18(
         in_channels=in_channels,
         num_classes=num_classes,
         activation=activation,
+        images=stem,
     )
     return Classifier(network, in_channels=in_channels, mean=mean, std=std)
 
@@ -122,12 +128,14 @@ def wrn(
     depth: int,
     factor: int,
     activation: Activation = "relu",
+    stem: Stem = "small",
 ) -> Classifier:
     """Wide residual network of depth D = 6n + 4 and widening K, such as wrn_28_10 (Zagoruyko & Komodakis
     2016).
 
     D counts the three projections, so there are D - 2 layers on the main path. The activation ``silu``
-    (Swish) is that of Gowal et al. (2020) and Wang et al. (2023).
+    (Swish) is that of Gowal et al. (2020) and Wang et al. (2023). The ``stem`` for ``imagenet`` is ours;
+    theirs is for small images.
     """
     if depth < 10 or (depth - 4) % 6 or factor < 1:
         raise InputError(f"wrn_D_K: expected D = 6n + 4 from 10 on and K from 1 on, got wrn_{depth}_{factor}")
@@ -140,5 +148,6 @@ def wrn(
         in_channels=in_channels,
         num_classes=num_classes,
         activation=activation,
+        images=stem,
     )
     return Classifier(network, in_channels=in_channels, mean=mean, std=std)

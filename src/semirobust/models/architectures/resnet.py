@@ -1,4 +1,4 @@
-"""Residual networks with the activation after the addition (He et al. 2016a), for small images."""
+"""Residual networks with the activation after the addition (He et al. 2016a)."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from semirobust.models import MODELS, Classifier
 from semirobust.models.base.classifier import channels
+from semirobust.models.base.stem import Stem, first_convolution, first_pooling
 
 __all__ = ["BasicBlock", "Bottleneck", "ResNet"]
 
@@ -62,7 +63,7 @@ class Bottleneck(nn.Module):
 
 
 class ResNet(nn.Module):
-    """A 3x3 stem, stages of blocks, global average pooling and a linear head.
+    """A stem, stages of blocks, global average pooling and a linear head.
 
     Each stage but the first halves height and width.
 
@@ -70,6 +71,7 @@ class ResNet(nn.Module):
         block: ``BasicBlock`` or ``Bottleneck``.
         blocks: the number of blocks of each stage.
         planes: the number of channels of each stage.
+        stem: as in :data:`semirobust.models.base.stem.Stem`.
     """
 
     def __init__(
@@ -80,10 +82,11 @@ class ResNet(nn.Module):
         *,
         in_channels: int,
         num_classes: int,
+        stem: Stem = "small",
     ) -> None:
         super().__init__()
-        # The stem for ImageNet, a 7x7 convolution of stride 2 and a pooling, leaves little of small images.
-        self.conv1 = nn.Conv2d(in_channels, planes[0], 3, 1, 1, bias=False)
+        self.stem = stem
+        self.conv1 = first_convolution(in_channels, planes[0], stem)
         self.bn1 = nn.BatchNorm2d(planes[0])
         stages: list[nn.Module] = []
         inputs = planes[0]
@@ -100,7 +103,7 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, x_NKHW: Tensor) -> Tensor:
-        h = self.stages(F.relu(self.bn1(self.conv1(x_NKHW))))
+        h = self.stages(first_pooling(F.relu(self.bn1(self.conv1(x_NKHW))), self.stem))
         return self.linear(torch.flatten(F.adaptive_avg_pool2d(h, 1), 1))
 
 
@@ -115,6 +118,7 @@ def _register(
         in_channels: int,
         mean: Sequence[float] | None,
         std: Sequence[float] | None,
+        stem: Stem = "small",
     ) -> Classifier:
         network = ResNet(
             block,
@@ -122,6 +126,7 @@ def _register(
             [channels(p, width) for p in planes],
             in_channels=in_channels,
             num_classes=num_classes,
+            stem=stem,
         )
         return Classifier(network, in_channels=in_channels, mean=mean, std=std)
 
@@ -129,7 +134,7 @@ def _register(
         f"{len(blocks)} stages of {'-'.join(map(str, blocks))} {block.__name__}s,"
         f" {'-'.join(map(str, planes))} channels"
     )
-    build.__doc__ = f"{stages} (He et al. 2016a), with a 3x3 stem for small images."
+    build.__doc__ = f"{stages} (He et al. 2016a); the stem is for images that are ``small`` or ``imagenet``."
     MODELS.register(name)(build)
 
 

@@ -1,5 +1,6 @@
-"""FAB and Square with and without the work that would change nothing: verdict by verdict on five networks and
-more than a thousand images, some of them with gradients that are of no use.
+"""APGD-T, FAB and Square with and without the work that would change nothing, verdict by verdict.
+
+More than a thousand images and several networks, some of them with gradients that are of no use.
 """
 
 import time
@@ -77,7 +78,7 @@ def run(folder: Path) -> Iterator[str]:
         found = sr.evaluate(s.model, s.x, s.y, () if blind else sr.AutoAttack(s.threat).parts[0], seed=0)
         x, y = (part[found.unbroken] for part in (s.x, s.y))
         form = fast_model(s.model, x[:32])
-        for attack in sr.AutoAttack(s.threat).parts[2:]:
+        for attack in sr.AutoAttack(s.threat).parts[1:]:
             if attack.uses_gradients and blind:
                 continue
             part, exact = (

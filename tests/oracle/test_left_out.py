@@ -7,13 +7,14 @@ import torch
 from torch import nn
 
 import semirobust as sr
-from semirobust.attacks.base import screening
-from semirobust.attacks.base.active import pooled
-from semirobust.attacks.base.ending import EarlyEnd
+from semirobust.attacks.base import ending, screening
+from semirobust.attacks.base.active import Best, pooled
+from semirobust.attacks.base.ending import EarlyEnd, LevelledOff
 from semirobust.attacks.base.goals import Fool
 from semirobust.attacks.base.screening import Screen
 from semirobust.attacks.base.sight import Tally, watched
 from semirobust.attacks.base.squares import Colours
+from semirobust.attacks.base.steps import HalvedStep
 from semirobust.attacks.fab import _Points
 from semirobust.core.margin import margin
 from semirobust.core.seed import as_seed
@@ -84,6 +85,12 @@ class _Breaking(_Quantised):
 def _network() -> nn.Module:
     with as_seed(5).globally():
         return SmallResidual()
+
+
+def _curved() -> nn.Module:
+    """Six classes, of which some are near."""
+    with as_seed(7).globally():
+        return nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(200, 6))
 
 
 def _images(n: int = 12) -> torch.Tensor:
@@ -207,7 +214,7 @@ def test_an_evaluation_that_goes_on_says_the_same_of_what_was_left_out(tmp_path)
     model = _network().eval()
     x = _images(40)
     y = model(x).argmax(1)
-    attack = sr.AutoAttack(sr.Linf(1 / 255), steps=12, queries=200)
+    attack = sr.AutoAttack(sr.Linf(1 / 255), steps=50, queries=200)
 
     def evaluate(state=None, progress=lambda *_: None):
         return sr.evaluate(model, x, y, attack, seed=0, batch_size=20, state=state, progress=progress)
@@ -224,6 +231,7 @@ def test_an_evaluation_that_goes_on_says_the_same_of_what_was_left_out(tmp_path)
     assert [note for note in again.notes if "left out" in note] == [
         note for note in whole.notes if "left out" in note
     ]
+    assert any("apgd-t-50 ended" in note for note in whole.notes)
     assert torch.equal(again.robust[attack.name], whole.robust[attack.name])
 
 
@@ -301,3 +309,121 @@ def test_parts_are_put_together_in_order():
 def test_the_counts_add_up():
     assert Tally(10, 5, 2, 1) + Tally(1, 1, 1, 0) == Tally(11, 6, 3, 1)
     assert "1 of 100" in Tally(1000, 900, 100, 1).errors
+
+
+class TestLevelledOff:
+    """100 runs of 100 steps that begin at -1."""
+
+    def _after_ten(self, heights, promise=0.0):
+        n = len(heights)
+        early = LevelledOff(n, 100, as_seed(0), torch.device("cpu"))
+        early.begin(torch.arange(n), torch.full((n,), -1.0), torch.full((n,), promise))
+        a = _Points(torch.arange(n), *[torch.zeros(n)] * 7)
+        early.after(10, a, torch.tensor(heights))
+        return early, a
+
+    def _ended(self, a, n=100):
+        return sorted(set(range(n)) - set(a.rows.tolist()))
+
+    def test_who_lacks_twice_its_rise_ends_and_a_few_go_on(self):
+        early, a = self._after_ten([-0.6] * 30 + [-0.7] * 70)
+        assert set(range(30)) <= set(a.rows.tolist())
+        went_on = [row for row in a.rows.tolist() if row >= 30]
+        assert went_on == [row for row in early._audited.nonzero().flatten().tolist() if row >= 30]
+        assert 1 <= len(went_on) <= 5
+
+    @pytest.mark.parametrize("height", [-1.0, float("-inf"), float("nan")])
+    def test_no_run_ends_that_has_not_risen(self, height):
+        assert len(self._after_ten([height] * 20)[1]) == 20
+
+    def test_no_run_ends_that_rose_less_than_a_tenth_of_what_its_gradient_promised(self):
+        assert len(self._after_ten([-0.9] * 20, promise=1.1)[1]) == 20
+        assert len(self._after_ten([-0.9] * 20, promise=float("nan"))[1]) == 20
+        assert len(self._after_ten([-0.9] * 20, promise=0.9)[1]) < 20
+
+    @pytest.mark.parametrize(("share", "again"), [(0.4, False), (0.6, True)])
+    def test_all_start_again_where_an_audited_one_made_up_half_of_what_it_lacked(self, share, again):
+        early, a = self._after_ten([-0.9] * 100)
+        early.end(a.rows, torch.full((len(a),), -0.9))
+        early.end(a.rows[:1], torch.tensor([-0.9 * (1 - share)]))
+        done = torch.zeros(100, dtype=torch.bool)
+        done[self._ended(a)[0]] = True
+        rows, tally = early.again(done)
+        assert rows.tolist() == (self._ended(a)[1:] if again else [])
+        assert tally == Tally(100, 95 - len(rows), 5, 0)
+
+    def test_all_start_again_where_an_audited_one_reached_its_aim(self):
+        early, a = self._after_ten([-0.9] * 100)
+        early.reach(a.rows[:1], torch.tensor([True]))
+        rows, tally = early.again(torch.zeros(100, dtype=torch.bool))
+        assert rows.tolist() == self._ended(a)
+        assert tally.missed == 1
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, _Quantised, _Misleading])
+@pytest.mark.parametrize("epsilon", [1 / 255, 4 / 255])
+def test_the_verdicts_of_apgd_are_those_of_all_its_steps(wrap, epsilon):
+    attack = sr.APGD(sr.Linf(epsilon), steps=50, loss="dlr-targeted", targets=3)
+    model, x = wrap(_curved()).eval(), _images(40)
+    y = model(x).argmax(1)
+    exact, none = _run(model, attack, audited=False, n=40)
+    audited, tally = _run(model, attack, audited=True, n=40)
+    fooled = model(exact).argmax(1) != y
+    assert fooled.any()
+    assert torch.equal(model(audited).argmax(1) != y, fooled)
+    assert none == Tally()
+    assert (tally.left_out > 0) == (wrap is not _Quantised)
+
+
+def test_apgd_ends_most_runs_on_what_is_robust():
+    attack = sr.APGD(sr.Linf(0.001 / 255), loss="dlr-targeted")
+    _, tally = _run(_curved(), attack, audited=True)
+    assert tally.considered == 12 * 5
+    assert tally.left_out > 0.8 * tally.considered
+    assert f"ended {tally.left_out} of 60 runs early" in attack.left_out(tally)
+
+
+def test_where_ending_was_wrong_the_runs_of_apgd_start_again_and_find_the_same(monkeypatch):
+    monkeypatch.setattr(ending, "_LEVEL", {0.02: 0.0})  # all end after the first step
+    monkeypatch.setattr(ending, "_HONEST", 0.0)
+    monkeypatch.setattr(ending, "_AUDITED", 0.4)
+    attack = sr.APGD(sr.Linf(8 / 255), steps=50, loss="dlr-targeted", targets=3)
+    model, x = _curved().eval(), _images(40)
+    y = model(x).argmax(1)
+    exact, _ = _run(model, attack, audited=False, n=40)
+    audited, tally = _run(model, attack, audited=True, n=40)
+    fooled = model(exact).argmax(1) != y
+    assert tally.missed > 0
+    assert tally.left_out <= 3 * int(fooled.sum())  # runs on examples that are fooled need not start again
+    assert torch.equal(model(audited).argmax(1) != y, fooled)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        sr.APGD(sr.Linf(0.001 / 255), steps=50),
+        sr.APGD(sr.Linf(0.001 / 255), steps=49, loss="dlr-targeted", targets=2),
+        sr.APGD(sr.Linf(0.001 / 255), steps=50, loss="dlr-targeted", targets=2, eot=2),
+        sr.APGD(sr.L1(0.001), steps=50, loss="dlr-targeted", targets=2),
+    ],
+)
+def test_other_ascents_end_no_run(attack):
+    assert _run(_network(), attack, audited=True)[1] == Tally()
+
+
+def test_the_best_of_several_points_of_an_example():
+    best = Best(torch.zeros(2, 1), shared=True)
+    rows, points = torch.tensor([0, 2, 4, 3]), torch.arange(4.0)[:, None]
+    best.keep(rows, points, torch.tensor([1.0, 3.0, 2.0, 5.0]), torch.tensor([False, False, True, False]))
+    assert best.x_adv.flatten().tolist() == [2, 3]
+    assert best.reached.tolist() == [True, False]
+    best.keep(rows[:2], points[:2], torch.tensor([7.0, 8.0]), None)
+    assert best.x_adv.flatten().tolist() == [2, 3]
+
+
+def test_runs_put_together_keep_what_their_rule_remembers():
+    rule, x = HalvedStep(sr.Linf(0.1), 0.75), torch.rand(3, 1, 2, 2)
+    parts = [rule.begin(x, x, x, torch.zeros(3)) for _ in range(2)]
+    (joined,) = pooled(parts, 8)
+    rule.check(joined, 1)
+    assert len(joined.memory.checked) == 6

@@ -1,18 +1,20 @@
 """Projected gradient ascent that chooses its own step size."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.base.active import Best, Gone, all_rows, looks, runs_per_batch
+from semirobust.attacks.base.active import Best, Gone, all_rows, pooled, runs_per_batch
 from semirobust.attacks.base.attack import AbstractBallAttack
-from semirobust.attacks.base.goals import AbstractGoal, Fool, gradient, repeated
+from semirobust.attacks.base.climb import Climb
+from semirobust.attacks.base.ending import LevelledOff
+from semirobust.attacks.base.goals import AbstractGoal, Fool, repeated
 from semirobust.attacks.base.losses import LogitLoss, cross_entropy, dlr, dlr_targeted
-from semirobust.attacks.base.steps import AbstractStep, Ascent, HalvedStep, Memory, SparseStep
-from semirobust.core.devices import costs_a_wait
+from semirobust.attacks.base.sight import Tally
+from semirobust.attacks.base.steps import AbstractStep, Ascent, HalvedStep, Halving, Memory, SparseStep
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.threats.base.ball import AbstractBall, per_example
@@ -34,6 +36,9 @@ class APGD(AbstractBallAttack):
     step is halved, and the run continues from the best point so far, where fewer than ``rho`` of the steps
     since raised the loss, or where neither the step nor the best loss changed since the checkpoint before.
     Source: Croce & Hein 2020, algorithm 1.
+
+    In an evaluation, runs on the DLR losses that levelled off far from a success end early
+    (:class:`semirobust.attacks.base.ending.LevelledOff`).
 
     Under l1 the steps are sparse and the run comes from balls of 3 and 2 epsilon (Croce & Hein 2021, section
     3).
@@ -74,8 +79,19 @@ class APGD(AbstractBallAttack):
         runs = self.targets if self.loss == "dlr-targeted" else 1
         return 2 * (self.steps + 1) * self.eot * self.restarts * runs
 
+    def left_out(self, tally: Tally) -> str:
+        if not tally.left_out:
+            return ""
+        return (
+            f"{self.name} ended {tally.left_out:,} of {tally.considered:,} runs early, which had levelled off"
+            f" far from fooling the model; of such that went on all the same fooled it {tally.errors}"
+        )
+
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
-        best, runs, number = Best(x), self._runs(goal, x), 0
+        runs = self._runs(goal, x)
+        if isinstance(goal, Fool) and goal.audited and goal.early_exit and self._may_end_early:
+            return self._search_audited(cast(Fool, repeated(runs, all_rows(x))), x, len(runs), seed)
+        best, number = Best(x), 0
         while number < len(runs) and len(rows := best.open_rows(early_exit=goal.early_exit)):
             # Few examples are attacked by several runs in one batch, which keeps the processor busy.
             left = len(runs) - number
@@ -88,6 +104,47 @@ class APGD(AbstractBallAttack):
                 best.keep(rows, points, losses, result.reached[rows_of_run])
             number += count
         return best.x_adv
+
+    @property
+    def _may_end_early(self) -> bool:
+        # The cross entropy does not say how far it is to a success.
+        return self.loss != "ce" and self.eot == 1 and not self.threat.sparse and LevelledOff.fits(self.steps)
+
+    def _search_audited(self, goal: Fool, x: Tensor, runs: int, seed: Seed) -> Tensor:
+        """The same, where runs that levelled off far from their aim end: run r on example i has the number r
+        N + i in ``goal``.
+        """
+        best, n = Best(x, shared=True), len(x)
+        early = LevelledOff(runs * n, self.steps, seed / "audit", x.device)
+        rule = HalvedStep(self.threat, self.rho)
+        climb = Climb(goal, rule, self.steps, best, Gone(n, x), early)
+        groups, waiting, number = list[tuple[Tensor, Seed]](), list[Ascent[Halving]](), 0
+        while number < runs and len(rows := best.open_rows(early_exit=True)):
+            group = range(number, number + runs_per_batch(goal.batch_rows, len(rows), runs - number))
+            groups.append((torch.cat([rows + i * n for i in group]), seed / number))
+            waiting.append(climb.begin(*self._started(x, *groups[-1])))
+            climb.ascend(waiting[-1], range(1, early.first + 1))
+            number = group.stop
+            if number < runs and sum(map(len, waiting)) <= goal.batch_rows:
+                continue  # most end in the first steps; the others go on together
+            batches = list(pooled(waiting, goal.batch_rows))
+            waiting = batches[-1:] if number < runs else []
+            for a in batches[: len(batches) - len(waiting)]:
+                climb.drop_done(a)
+                climb.ascend(a, range(early.first + 1, self.steps + 1))
+        numbers, tally = early.again(best.reached.repeat(runs))
+        goal.count(tally)
+        climb = replace(climb, early=None)
+        for rows, own in groups if len(numbers) else []:
+            again = torch.isin(rows, numbers) & ~best.reached[rows % n]
+            a = climb.begin(*(part[again] for part in self._started(x, rows, own)))
+            climb.ascend(a, range(1, self.steps + 1))
+        return best.x_adv
+
+    def _started(self, x: Tensor, numbers: Tensor, seed: Seed) -> tuple[Tensor, Tensor, Tensor]:
+        """The examples of these runs, where they start, and their numbers."""
+        clean = x[numbers % len(x)]
+        return clean, _random_start(self.threat, clean, seed), numbers
 
     def _runs(self, goal: AbstractGoal, x: Tensor) -> list[AbstractGoal]:
         """The goals to try one after the other."""
@@ -128,63 +185,11 @@ class APGD(AbstractBallAttack):
     ) -> tuple[Best, Tensor]:
         """Ascend from ``x_adv``; ``examples`` 0 ignores successes. Also the points of highest loss."""
         best, summit, gone = Best(x), x_adv.clone(), Gone(examples, x) if examples else None
-        grad, loss, reached = self._gradient(goal, x_adv, all_rows(x), ask=looks(x, 0))
-        a = rule.begin(x, x_adv, grad, loss)
-        checkpoints = rule.checkpoints(steps)
-        for i in range(steps + 1):
-            look = looks(x, i) or i == steps
-            if i:
-                rule.move(a, first=i == 1)
-                grad, loss, reached = self._gradient(goal, a.x_adv, a.rows, ask=look)
-                a.record(grad, loss)
-            if (
-                gone is not None
-                and reached is not None
-                and self._keep(goal, best, a, reached, gone, look=look)
-            ):
-                return best, summit
-            if i in checkpoints:
-                rule.check(a, checkpoints[i])
-        best.keep(a.rows, a.top, a.top_loss, None)
+        climb = Climb(goal, rule, steps, best, gone, eot=self.eot)
+        a = climb.begin(x, x_adv, all_rows(x))
+        climb.ascend(a, range(1, steps + 1))
         summit[a.rows] = a.top
         return best, summit
-
-    def _keep(
-        self, goal: AbstractGoal, best: Best, a: Ascent[Memory], reached: Tensor, gone: Gone, *, look: bool
-    ) -> bool:
-        """Keep the points that reached the goal, and drop whose they are; True if none is left.
-
-        Where looking makes the host wait, who is done goes on until a look, which changes nothing of what is
-        kept of it.
-        """
-        leaves = goal.early_exit and self.eot == 1
-        if not costs_a_wait(reached):
-            if not bool(reached.any()):
-                return False
-            where = reached.nonzero().flatten()
-            # Of a model that answers at random the latest success is worth more than one of high loss.
-            if self.eot > 1:
-                best.loss[a.rows[where]] = -torch.inf
-            best.keep(a.rows[where], a.x_adv[where], a.loss[where], reached[where])
-            gone.close(a.rows, reached)
-            return leaves and a.drop(~gone.searched(a.rows))
-        reached = reached & gone.searched(a.rows) if leaves else reached
-        if self.eot > 1:
-            best.loss[a.rows] = torch.where(reached, -torch.inf, best.loss[a.rows])
-        best.keep(a.rows, a.x_adv, a.loss, reached, among=reached)
-        if leaves:
-            gone.close(a.rows, reached)
-        return leaves and look and a.drop(~gone.searched(a.rows))
-
-    def _gradient(
-        self, goal: AbstractGoal, x_adv: Tensor, rows: Tensor, *, ask: bool
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """As :func:`gradient`, the gradients of ``eot`` passes added up."""
-        grad, loss, reached = gradient(goal, x_adv, rows, ask=ask)
-        for _ in range(self.eot - 1):
-            more, loss, reached = gradient(goal, x_adv, rows, ask=ask)
-            grad = grad + more
-        return grad, loss, reached
 
 
 def _random_start(threat: AbstractBall, x: Tensor, seed: Seed) -> Tensor:

@@ -212,7 +212,7 @@ class FAB(AbstractBallAttack):
             if early is None:
                 self._run(many, a, range(self.steps))
             else:  # most end in the first steps; the others go on together
-                self._run(many, a, range(self.steps)[: early.first], early)
+                self._run(many, a, range(self.steps)[: early.first + 1], early)
                 waiting.append(a)
             number = group.stop
         if early is not None:
@@ -224,7 +224,7 @@ class FAB(AbstractBallAttack):
         """The steps that are left, and the whole of runs that ended too early."""
         for a in pooled(waiting, many.goal.batch_rows):
             if not many.drop_near(a, self.threat.epsilon):
-                self._run(many, a, range(self.steps)[early.first :], early)
+                self._run(many, a, range(self.steps)[early.first + 1 :], early)
         near = many.distance <= self.threat.epsilon
         numbers, tally = early.again(many.size, near[many.example(all_rows(many.size))])
         many.goal.count(tally)

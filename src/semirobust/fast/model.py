@@ -23,7 +23,7 @@ class FastModel:
             of an example's logits; 0 where the form is the model itself.
         layout: the memory layout of images that suits it.
         full: the fastest form in full precision, where this one is in half precision.
-        audited: a random search may leave out proposals that a gradient shows to be worse, if it audits that.
+        audited: a search may leave out work that would change nothing, if it audits that.
         batch_rows: rows in a batch that keep the processor busy; more take more memory and are not faster.
     """
 

@@ -67,15 +67,26 @@ def _joined(parts: Sequence[Active]) -> Active:
     joined = copy(parts[0])
     for field in fields(cast(Any, joined)):
         values = [getattr(part, field.name) for part in parts]
-        tuples = isinstance(values[0], tuple)
-        setattr(joined, field.name, tuple(map(torch.cat, zip(*values))) if tuples else torch.cat(values))
+        setattr(joined, field.name, _joined_values(values))
     return joined
 
 
-class Best:
-    """The best point of each example: one that reached the goal, and of highest loss among equals."""
+def _joined_values(values: Sequence[Any]) -> Any:
+    if not isinstance(values[0], tuple):
+        return torch.cat(list(values))
+    return _like(values[0], list(map(torch.cat, zip(*values))))
 
-    def __init__(self, x: Tensor) -> None:
+
+class Best:
+    """The best point of each example: one that reached the goal, and of highest loss among equals.
+
+    Args:
+        x: (N, ...) the examples.
+        shared: several points of one example may be handed over at once, row i of example i modulo N.
+    """
+
+    def __init__(self, x: Tensor, *, shared: bool = False) -> None:
+        self._shared = shared
         self.x_adv = x.clone()
         precise = torch.promote_types(x.dtype, torch.float32)
         self.loss = torch.full((len(x),), -torch.inf, device=x.device, dtype=precise)
@@ -93,14 +104,16 @@ class Best:
         reached: Tensor | None,
         among: Tensor | None = None,
     ) -> None:
-        """Keep what is better of these points of the examples ``rows``, all different; None reaches nothing.
+        """Keep what is better of these points of the examples ``rows``; None reaches nothing.
 
         Only those that ``among`` (n,) marks are looked at, where it is given.
         """
+        rows = rows % len(self.x_adv) if self._shared else rows
         loss, before = loss.to(self.loss.dtype), self.reached[rows]
         reached = torch.zeros_like(before) if reached is None else reached
         mask = (reached & ~before) | ((reached == before) & (loss > self.loss[rows]))
         mask = mask if among is None else mask & among
+        mask = mask & self._first(rows, loss, reached, mask) if self._shared else mask
         if costs_a_wait(mask):
             self.x_adv[rows] = torch.where(per_example(mask, x_adv), x_adv, self.x_adv[rows])
             self.loss[rows] = torch.where(mask, loss, self.loss[rows])
@@ -111,11 +124,23 @@ class Best:
         self.x_adv[chosen] = x_adv[better]
         self.loss[chosen], self.reached[chosen] = loss[better], reached[better]
 
+    def _first(self, rows: Tensor, loss: Tensor, reached: Tensor, among: Tensor) -> Tensor:
+        """Which of the points that ``among`` marks is the best of its example: (n,)."""
+        order = loss.argsort(stable=True)
+        order = order[reached[order].int().argsort(stable=True)]
+        rank = torch.empty_like(order).scatter_(0, order, all_rows(order))
+        none = torch.full((len(self.x_adv),), -1, device=rank.device)
+        highest = none.scatter_reduce(0, rows, torch.where(among, rank, -1), "amax")
+        return rank == highest[rows]
+
 
 def _part(value: Any, kept: Tensor) -> Any:
     if not isinstance(value, tuple):
         return value[kept]
-    parts = [tensor[kept] for tensor in value]
+    return _like(value, [tensor[kept] for tensor in value])
+
+
+def _like(value: Any, parts: list[Tensor]) -> Any:
     return value._make(parts) if hasattr(value, "_make") else tuple(parts)  # a NamedTuple stays one
 
 

@@ -81,7 +81,7 @@ class Fool(AbstractGoal):
         rounded: of points and their examples, the points at which the model is asked, where those are others:
             in half precision, what is left of a point.
         sight: is told for which examples there was a gradient to follow.
-        audited: a random search may leave out proposals that a gradient shows to be worse, if it audits that.
+        audited: a search may leave out work that would change nothing, if it audits that.
     """
 
     model: Callable[[Tensor], Tensor] = field(repr=False)

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from semirobust.attacks.base.active import AbstractActive, all_rows
 from semirobust.core.devices import costs_a_wait
-from semirobust.threats.base.ball import AbstractBall, per_example
+from semirobust.threats.base.ball import AbstractBall, flat, per_example
 from semirobust.threats.l1 import sparse_ascent
 
-__all__ = ["AbstractStep", "Ascent", "HalvedStep", "Memory", "SparseStep"]
+__all__ = ["AbstractStep", "Ascent", "HalvedStep", "Halving", "Memory", "SparseStep"]
 
 _MOMENTUM = 0.75
 _SHRINK, _MIN_STEP = 1.5, 0.1
@@ -105,6 +105,12 @@ class AbstractStep(ABC, Generic[Memory]):
             top_loss=loss.clone(),
             memory=memory,
         )
+
+    def promise(self, a: Ascent[Memory]) -> Tensor:
+        """The rise that the gradients promise for the farthest points along them, to first order: (n,)."""
+        ahead = self.threat.steepest(a.gradient).mul_(2 * self.threat.epsilon).add_(a.x_adv)
+        ahead = self.threat.restrict_in(a.frame, ahead).sub_(a.x_adv)
+        return flat(ahead.mul_(a.gradient)).sum(1)
 
     @abstractmethod
     def start(self, x: Tensor, x_adv: Tensor) -> tuple[Tensor, Memory]:

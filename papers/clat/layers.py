@@ -9,7 +9,16 @@ from semirobust.reports import Seeds, Source, cells, percent, plain, points, tab
 
 from .criteria import index_name
 
-__all__ = ["drift", "index", "overfitting", "readings", "seeds_of", "stability"]
+__all__ = [
+    "drift",
+    "first_layers",
+    "hits_over_chance",
+    "index",
+    "overfitting",
+    "readings",
+    "seeds_of",
+    "stability",
+]
 
 
 def overfitting(source: Source) -> tuple[str, ...]:
@@ -71,6 +80,32 @@ def readings(source: Source, networks: Mapping[str, tuple[str, Collection[int]]]
             rows.setdefault(name, [""] * len(titles)).append(f"{hits.mean:.1f} ({_chance(own, listed):.1f})")
         titles += [title] if found else []
     return table(("form, scale, taken at", *titles), [[name, *cells] for name, cells in rows.items()])
+
+
+def hits_over_chance(source: Source, listed: Collection[int]) -> Seeds:
+    """How many of the listed layers the printed index has among its five highest, less chance."""
+    found = [
+        n
+        for n in source.of(Quantity.MEASURE, measure="criticality")
+        if (n.about.form, n.about.scale, n.about.place) == ("distance", "paper", "input")
+        and n.about.first in (None, "weakness")
+    ]
+    if not found:
+        return Seeds({})
+    hits = _hits(_tops(found), listed).values
+    return Seeds({seed: count - _chance(found, listed) for seed, count in hits.items()})
+
+
+def first_layers(source: Source) -> dict[int, dict[int, int]]:
+    """Seed -> epoch of the base -> the layer ranked first, the classifier left out."""
+    found = source.of(Quantity.VALIDATION_MEASURE, measure="criticality", unit="base")
+    result: dict[int, dict[int, int]] = {}
+    for seed in sorted({n.about.seed or 0 for n in found}):
+        for epoch in sorted({n.about.epoch or 0 for n in found if n.about.seed == seed}):
+            values = _by_layer(found, seed, epoch)
+            last = max(values)
+            result.setdefault(seed, {})[epoch] = max(values.keys() - {last}, key=lambda i: values[i])
+    return result
 
 
 def _by_form(numbers: Iterable[Number]) -> dict[str, list[Number]]:

@@ -1,6 +1,6 @@
 """The CLAT paper: what fine-tuning only the critical layers is worth, with the controls that it lacks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from semirobust.experiments import AbstractStudy, LeftOut, Recipe, Unit, read_recipe
 from semirobust.records import About, Quantity, config_hash
-from semirobust.reports import Source
+from semirobust.reports import Claim, Source
 
+from .claims import claims
 from .networks import NETWORKS, Network
 from .page import page
 from .runs import (
@@ -81,6 +82,9 @@ class ClatStudy(AbstractStudy):
 
     def page(self, source: Source, scale: str) -> str:
         return page(source, scale, self.scales[scale])
+
+    def claims(self) -> Sequence[Claim]:
+        return claims()
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,15 @@
 """The paper on lighter robust models: what robustness asks of size, of features and of single weights."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
 from semirobust.experiments import AbstractStudy, LeftOut, Recipe, Unit, read_recipe
 from semirobust.records import About, Quantity, config_hash
-from semirobust.reports import Source
+from semirobust.reports import Claim, Source
 
+from .claims import claims
 from .page import page
 from .runs import (
     Work,
@@ -183,6 +184,9 @@ class LighterStudy(AbstractStudy):
 
     def page(self, source: Source, scale: str) -> str:
         return page(source, scale, self.scales[scale])
+
+    def claims(self) -> Sequence[Claim]:
+        return claims()
 
 
 def _places(scale: str) -> dict[str, tuple[Mapping[str, Any], list[_Run]]]:

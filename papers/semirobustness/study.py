@@ -8,8 +8,13 @@ from typing import Any, ClassVar
 from semirobust.core import InputError
 from semirobust.experiments import AbstractStudy, LeftOut, Recipe, Unit, read_recipe
 from semirobust.records import About, Quantity, Topic, config_hash
-from semirobust.reports import Source
+from semirobust.reports import Claim, Source
 
+<<<<<<< HEAD
+=======
+from .arms import DECIDED, Start, run_arm, run_bits, run_starts
+from .claims import claims
+>>>>>>> 6b72e04 (Each claim of the papers is data, and one rule decides it by p over seeds, adjusted within its family)
 from .page import page
 from .runs import (
     PLAIN,
@@ -87,6 +92,9 @@ class SemirobustnessStudy(AbstractStudy):
 
     def page(self, source: Source, scale: str) -> str:
         return page(source, scale, self.scales[scale])
+
+    def claims(self) -> Sequence[Claim]:
+        return claims()
 
 
 @dataclass(frozen=True)

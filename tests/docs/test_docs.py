@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from scripts import claims
 
 from semirobust.attacks import ATTACKS
 from semirobust.experiments.queue.runner import write_page
@@ -41,6 +42,10 @@ def test_reproduced_tables_are_those_of_the_records(page, tmp_path):
     name, _, scale = page.stem.rpartition("-")
     write_page(ROOT / "papers" / name, scale, tmp_path, tmp_path / "page.md")
     assert (tmp_path / "page.md").read_text() == page.read_text()
+
+
+def test_the_page_of_claims_is_drawn_from_the_records():
+    assert claims.PAGE.read_text() == claims.drawn(), "run `python -m scripts.claims`"
 
 
 def _blocks(page: str) -> list[str]:

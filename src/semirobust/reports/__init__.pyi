@@ -2,7 +2,13 @@
 
 from .arm import Arm as Arm
 from .arm import AttackColumn as AttackColumn
+from .claims import Claim as Claim
+from .claims import Decided as Decided
+from .claims import Side as Side
+from .claims import claims_table as claims_table
+from .claims import decide as decide
 from .markdown import Seeds as Seeds
+from .markdown import adjusted as adjusted
 from .markdown import by_seed as by_seed
 from .markdown import cells as cells
 from .markdown import paired as paired
@@ -11,6 +17,7 @@ from .markdown import plain as plain
 from .markdown import points as points
 from .markdown import render as render
 from .markdown import table as table
+from .markdown import written_p as written_p
 from .source import Cell as Cell
 from .source import Source as Source
 from .source import matches as matches
@@ -21,10 +28,16 @@ __all__ = [
     "Arm",
     "AttackColumn",
     "Cell",
+    "Claim",
+    "Decided",
     "Seeds",
+    "Side",
     "Source",
+    "adjusted",
     "by_seed",
     "cells",
+    "claims_table",
+    "decide",
     "matches",
     "paired",
     "percent",
@@ -34,4 +47,5 @@ __all__ = [
     "render",
     "source_of",
     "table",
+    "written_p",
 ]

@@ -8,13 +8,26 @@ from typing import Unpack
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from semirobust.core.difference import holm, paired_p
 from semirobust.core.interval import ends, mean_interval, share_interval
 from semirobust.core.text import in_markdown
 from semirobust.records.about import Fields
 from semirobust.records.schema import Number, Quantity
 from semirobust.reports.source import Source
 
-__all__ = ["Seeds", "by_seed", "cells", "paired", "percent", "plain", "points", "render", "table"]
+__all__ = [
+    "Seeds",
+    "adjusted",
+    "by_seed",
+    "cells",
+    "paired",
+    "percent",
+    "plain",
+    "points",
+    "render",
+    "table",
+    "written_p",
+]
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,21 @@ class Seeds:
     def interval(self) -> tuple[float, float]:
         """95 %, by Student's t over seeds; infinite for one."""
         return mean_interval(list(self.values.values()))
+
+    def p(self, null: float = 0.0, *, shares: bool = True) -> float | None:
+        """Two-sided p of a mean of ``null``, by Student's t over seeds.
+
+        None for fewer than two seeds, and for seeds that do not differ: nothing says how certain they are.
+
+        Args:
+            null: what the mean is compared with.
+            shares: the values are shares of ``n`` images, or differences of these; then they are taken to
+                spread by one image at least, which is more cautious.
+        """
+        values = [value - null for value in self.values.values()]
+        if len(values) < 2 or max(values) - min(values) < 1e-12:
+            return None
+        return paired_p(values, resolution=1 / self.n if shares and self.n else 0.0)
 
     def only(self, seeds: Iterable[int]) -> "Seeds":
         """Those of some seeds."""
@@ -98,6 +126,24 @@ def plain(found: Seeds, digits: int = 2) -> str:
         return _written(found, "", ("", ""))
     low, high = found.interval
     return _written(found, f"{found.mean:.{digits}f}", (f"{low:.{digits}f}", f"{high:.{digits}f}"))
+
+
+def adjusted(found: Sequence[Seeds]) -> list[float | None]:
+    """The p of each mean difference of 0, adjusted for their number (Holm 1979); None where seeds cannot
+    tell.
+    """
+    raw = [each.p() for each in found]
+    told = iter(holm([p for p in raw if p is not None]))
+    return [None if p is None else next(told) for p in raw]
+
+
+def written_p(p: float | None) -> str:
+    """``0.012``, ``0.35``, ``< 0.001``, or a dash; more digits where three would hide the side of 0.05."""
+    if p is None:
+        return "–"
+    if f"{p:.3f}" == "0.050":
+        return f"{p:.4f}"
+    return "< 0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 
 def _written(found: Seeds, mean: str, shown: tuple[str, str]) -> str:

@@ -13,6 +13,7 @@ from semirobust.core.progress import Progress
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.records.schema import About, Finding, Number, Quantity, Topic
 from semirobust.records.store import AnyRecord
+from semirobust.reports.claims import Claim
 from semirobust.reports.source import Source
 
 __all__ = ["AbstractStudy", "LeftOut", "Unit", "Work"]
@@ -105,6 +106,10 @@ class AbstractStudy(ABC):
     @abstractmethod
     def page(self, source: Source, scale: str) -> str:
         """The paper's tables with ours beside them, in Markdown."""
+
+    def claims(self) -> Sequence[Claim]:
+        """What the paper claims, in the order of a page; none where a study names none."""
+        return ()
 
     @property
     def folder(self) -> Path:

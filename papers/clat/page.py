@@ -53,7 +53,7 @@ _BASES = {
     "late-awp": "AWP",
     "late-swa": "SWA-AT",
     "late-fast": "Fast-AT",
-    "late-augmented": "PGD-AT, strong augmentation",
+    "late-augmented": "PGD-AT, weak augmentation of IDBH",
     "late-standard": "standard training",
     "late-vgg19": "PGD-AT, VGG-19",
     "late-preact_resnet18": "PGD-AT, PreAct ResNet-18",

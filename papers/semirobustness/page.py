@@ -8,7 +8,7 @@ from semirobust.reports import Seeds, Source, by_seed, cells, paired, percent, p
 
 from .numbers import accuracy, example_count, gap_to_robust, layer_count, mean, pgd_name, suffix_sizes
 from .predictors import predictors
-from .runs import PLAIN
+from .runs import DRAWN, PLAIN
 
 __all__ = ["page"]
 
@@ -56,7 +56,7 @@ _DECIDED = 12  # the suffix at which variants are compared
 def page(source: Source, scale: str, what: str) -> str:
     """The whole page in Markdown: a part for each network."""
     networks = source.values(Quantity.TRAINING_LOSS, lambda about: about.network)
-    parts = [_part(source.only(network=name), name) for name in networks]
+    parts = [_part(source.only(network=name), name) for name in networks if name != DRAWN]
     return render(Path(__file__).with_name("page.md.j2"), scale=scale, what=what, parts=parts)
 
 

@@ -32,9 +32,12 @@ from semirobust.measures import MEASURES
 from semirobust.records import About, AnyRecord, Number, Origin, read_records
 
 __all__ = [
+    "DRAWN",
     "PLAIN",
     "RIVALS",
     "Work",
+    "device",
+    "origin",
     "run_autoattack",
     "run_dependences",
     "run_normal",
@@ -42,8 +45,10 @@ __all__ = [
     "run_prefixes",
     "run_recover",
     "run_robust",
+    "trained",
 ]
 
+DRAWN = "resnet18-cifar10-drawn"  # the network of which every seed draws its own images
 PLAIN = "plain"  # the variant of a suffix that is trained as in the paper
 RIVALS = (PLAIN, "stored")  # the variants that are compared on more images
 
@@ -64,7 +69,7 @@ def run_robust(
     recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress
 ) -> Sequence[AnyRecord]:
     """f*: F trained on by PGD-AT."""
-    return harden_subject(_trained(recipe, place, home, "normal").under(recipe), folder, progress=progress)
+    return harden_subject(trained(recipe, place, home, "normal").under(recipe), folder, progress=progress)
 
 
 def run_recover(
@@ -82,7 +87,7 @@ def run_recover(
 
     Among the changes to the recipe, ``recover__epochs`` stands for ``recover.epochs``.
     """
-    robust, normal = (_trained(recipe, place, home, name) for name in ("robust", "normal"))
+    robust, normal = (trained(recipe, place, home, name) for name in ("robust", "normal"))
     own = {key.replace("__", "."): value for key, value in changes.items()}
     changed = read_recipe(None, {**own, **({"recover.layers": layers} if layers else {})}, recipe)
     return recover_subject(robust.under(changed), normal, folder, parts=parts, progress=progress)
@@ -98,10 +103,10 @@ def run_prefixes(
         Inputs.of(recipe).test.first(recipe.evaluate.examples),
         PGD(recipe.threat.ball, steps=10),
     )
-    at, seed, records = _origin(recipe), as_seed(recipe.seed) / "prefixes", list[AnyRecord]()
+    at, seed, records = origin(recipe), as_seed(recipe.seed) / "prefixes", list[AnyRecord]()
     for name in ("robust", "normal"):
-        model = _trained(recipe, place, home, name).model
-        x, _ = images.batch(torch.tensor([0]), _device())
+        model = trained(recipe, place, home, name).model
+        x, _ = images.batch(torch.tensor([0]), device())
         n = len(layer_map(model, x))
         lasts = sorted({n, *(n - size for size in (1, *cuts))})
         # The records are from before the scale of a head was chosen, and a run again gives the same.
@@ -120,12 +125,12 @@ def run_dependences(
     """
     images = Inputs.of(recipe).held_out
     images = images.first(min(recipe.recover.validation.validation_examples, len(images)))
-    robust, normal = (_trained(recipe, place, home, name).model for name in ("robust", "normal"))
-    attack, at, records = PGD(recipe.threat.ball, steps=10), _origin(recipe), list[AnyRecord]()
-    layers = layer_map(robust, images.batch(torch.tensor([0]), _device())[0])
+    robust, normal = (trained(recipe, place, home, name).model for name in ("robust", "normal"))
+    attack, at, records = PGD(recipe.threat.ball, steps=10), origin(recipe), list[AnyRecord]()
+    layers = layer_map(robust, images.batch(torch.tensor([0]), device())[0])
     for size in cuts:
         networks = {"start": Recovery(layers=size).start(robust, normal, layers)}
-        networks["end"] = _trained(recipe, place, home, f"suffix-{size}").model
+        networks["end"] = trained(recipe, place, home, f"suffix-{size}").model
         for when, model in networks.items():
             for name in DEPENDENCES.names():
                 if (
@@ -153,16 +158,16 @@ def run_autoattack(
 ) -> Sequence[AnyRecord]:
     """AutoAttack on the first test images: f*, and each network before and after its suffix was trained."""
     images, attacks = Inputs.of(recipe).test.first(examples), [AutoAttack(recipe.threat.ball)]
-    robust, normal = (_trained(recipe, place, home, name).model for name in ("robust", "normal"))
-    at, seed = _origin(recipe), as_seed(recipe.seed) / "autoattack"
-    layers = layer_map(robust, images.batch(torch.tensor([0]), _device())[0])
+    robust, normal = (trained(recipe, place, home, name).model for name in ("robust", "normal"))
+    at, seed = origin(recipe), as_seed(recipe.seed) / "autoattack"
+    layers = layer_map(robust, images.batch(torch.tensor([0]), device())[0])
     networks = [(robust, About(arm="robust"))]
     for size in cuts:
         networks.append(
             (Recovery(layers=size).start(robust, normal, layers), About(arm="start", suffix=size))
         )
         networks.append(
-            (_trained(recipe, place, home, f"suffix-{size}").model, About(arm="suffix", suffix=size))
+            (trained(recipe, place, home, f"suffix-{size}").model, About(arm="suffix", suffix=size))
         )
     records: list[AnyRecord] = [settings_record(recipe, "autoattack", at)]
     for model, about in networks:
@@ -183,24 +188,26 @@ def run_precise(
 ) -> Sequence[AnyRecord]:
     """PGD-20 on more test images, where half a point is to be decided."""
     images = Inputs.of(read_recipe(None, {"data.test": examples}, recipe)).test
-    at, seed, records = _origin(recipe), as_seed(recipe.seed) / "precise", list[AnyRecord]()
+    at, seed, records = origin(recipe), as_seed(recipe.seed) / "precise", list[AnyRecord]()
     for name, variant in zip(networks, RIVALS, strict=True):
-        model = _trained(recipe, place, home, name).model
+        model = trained(recipe, place, home, name).model
         attacks, about = [PGD(recipe.threat.ball, steps=20)], About(arm=name, variant=variant)
         found, _ = accuracy_records(model, images, attacks, at, seed=seed, about=about, progress=progress)
         records += found
     return [settings_record(recipe, "precise", at), *records]
 
 
-def _trained(recipe: Recipe, place: str, home: Path, name: str) -> Subject:
+def trained(recipe: Recipe, place: str, home: Path, name: str) -> Subject:
     """The network of another unit, where there is most to compute with."""
     subject = build_subject(str(home / place / name), None, None, None, {"data.root": recipe.data.root})
-    return replace(subject, model=subject.model.to(_device()))
+    return replace(subject, model=subject.model.to(device()))
 
 
-def _device() -> torch.device:
+def device() -> torch.device:
+    """Where there is most to compute with."""
     return make_fabric(Devices(), "32-true").device
 
 
-def _origin(recipe: Recipe) -> Origin:
-    return origin_of(recipe, "recover", device=_device())
+def origin(recipe: Recipe) -> Origin:
+    """Where the records of a run come from."""
+    return origin_of(recipe, "recover", device=device())

@@ -42,6 +42,24 @@ def test_is_the_dependence_of_recorded_features(measure, at):
         assert estimate.n == 120 and set(estimate.classes) == {0, 1, 2}
 
 
+def test_every_later_layer_against_the_last_one_of_a_prefix():
+    model, x, y = _setting()
+    layers, measure = sr.layer_map(model, x), sr.HSIC(normalized=True, permutations=4)
+    found = sr.connectivity(model, x, y, dependence=measure, at="input", against=2)
+    with torch.no_grad(), sr.features(model, layers) as tape:
+        model(x)
+    assert found.indices == layers.indices[2:] and set(found.before) == {2}
+    for j, estimate in zip(found.indices, found.estimates, strict=True):
+        direct = measure(tape[2], tape[j], given=y)
+        assert estimate.value == pytest.approx(direct.value, abs=1e-6)
+    assert not [note for note in found.notes if "no layer before" in note]
+    for wrong in (len(layers), 99):
+        with pytest.raises(InputError, match="against: expected a layer that is measured"):
+            sr.connectivity(model, x, y, dependence=measure, against=wrong)
+    with pytest.raises(InputError, match="against: expected a whole number"):
+        Connectivity(against=0)
+
+
 def test_adversarial_inputs_and_given_ones():
     model, x, y = _setting()
     clean, attacked = sr.connectivity(model, x, y), sr.connectivity(model, x, y, threat=sr.Linf(0.1))

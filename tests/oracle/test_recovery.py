@@ -237,6 +237,50 @@ def test_dependence_that_is_asked_for_rises():
     assert found[20.0] > found[0.0] + 0.05
 
 
+def test_dependence_on_the_prefix_falls_where_less_of_it_is_asked_for():
+    """On the last layer of the prefix, where a term has room both ways: the manipulation takes."""
+    found = {}
+    for weight in (-20.0, 0.0, 20.0):
+        model, _, images = _setting(60)
+        x, y = images.all()
+        layers = sr.layer_map(model, x)
+        prefix, suffix = len(layers) - 3, range(len(layers) - 2, len(layers) + 1)
+        sr.harden(
+            model,
+            images,
+            SuffixAdversarial(3, dependence="hsic", weight=weight, on="prefix"),
+            attack=PGD(sr.Linf(0.01), steps=1),
+            epochs=4,
+            batch_size=60,
+            learning_rate=0.05,
+        )
+        with torch.no_grad(), sr.features(model.eval(), layers) as tape:
+            model(x)
+        rows = {i: tape[i].flatten(1) for i in (prefix, *suffix)}
+        found[weight] = sum(float(alignment(rows[prefix], rows[j], y)) for j in suffix)
+    assert found[-20.0] + 0.05 < found[0.0] < found[20.0] - 0.05
+
+
+def test_the_term_is_the_mean_over_the_layers_that_train():
+    from semirobust.objectives import Step
+
+    model, _, images = _setting()
+    x, y = images.all()
+    layers = sr.layer_map(model, x)
+    n = len(layers)
+    with torch.no_grad(), sr.features(model, layers) as tape:
+        loss = torch.nn.functional.cross_entropy(model(x), y)
+    rows = {i: feature.flatten(1) for i, feature in tape.items()}
+    step = Step(model, layers, x, y, (n - 1, n))
+    for on, before in (("before", (n - 2, n - 1)), ("prefix", (n - 2, n - 2))):
+        pairs = zip(before, (n - 1, n), strict=True)
+        by_hand = loss - 0.7 * sum(alignment(rows[i], rows[j], y) for i, j in pairs) / 2
+        term = Dependent(weight=0.7, on=on).outer(step, x).detach()
+        assert float(term) == pytest.approx(float(by_hand), abs=1e-5)
+    with pytest.raises(InputError, match="on: expected before or prefix"):
+        Dependent(on="suffix")
+
+
 def test_a_first_layer_has_nothing_before_it():
     model, _, images = _setting()
     x, y = images.all()

@@ -4,6 +4,8 @@ Inputs, labels in {-1, 1} and perturbations are finitely many, so infima are min
 """
 
 import itertools
+import math
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -127,3 +129,108 @@ def test_without_linearity_a_prefix_promises_nothing():
     first = np.concatenate([layers[0], np.broadcast_to(y[:, None, None], (*layers[0].shape[:2], 1))], 2)
     assert _best(y, first) == pytest.approx(1)
     assert _best(y, np.zeros_like(first)) == pytest.approx(abs(y.mean()))
+
+
+# Lemma 1 and theorem 2: does dependence on the layer before carry robustness on? Assumption A1 is that the
+# information given the class is at least rho; A2 that there is a constant U. Where A2 speaks of densities
+# alone, U bounds the logarithm of p(f, g | y) / (p(f | y) p(g | y)). Where it speaks of heads too, U couples
+# their margins with the information. Both are tested; the alphabets are finite, so all numbers are exact.
+
+
+def _information(y, first, second) -> tuple[float, float]:
+    """I(first; second | Y) in bits, and the largest logarithm of the ratio of densities; each row as likely
+    as another.
+    """
+    bits, largest = 0.0, 0.0
+    for label in set(y):
+        rows = [(tuple(a), tuple(b)) for a, b, c in zip(first, second, y, strict=True) if c == label]
+        n = len(rows)
+        left, right = Counter(a for a, _ in rows), Counter(b for _, b in rows)
+        for (a, b), count in Counter(rows).items():
+            ratio = math.log2(count * n / (left[a] * right[b]))
+            bits, largest = bits + count / len(y) * ratio, max(largest, ratio)
+    return bits, largest
+
+
+def _nuisance(k: int):
+    """Images of a label that every perturbation leaves alone, and a nuisance of k values."""
+    rows = [(label, value) for label in (-1.0, 1.0) for value in range(k)]
+    y = np.array([label for label, _ in rows])
+    first = np.array(rows)[:, None, :]  # the first layer passes on both; (n, 1 perturbation, 2)
+    return y, first
+
+
+@pytest.mark.parametrize("k", [2, 4, 16])
+def test_lemma_1_all_dependence_there_can_be_and_no_robustness(k):
+    """The last layer keeps the nuisance alone. A1 holds with rho = log2 k, its maximum; A2 with U = log2 k."""
+    y, first = _nuisance(k)
+    last = first[:, :, 1:]
+    bits, ratio = _information(y, first[:, 0], last[:, 0])
+    assert bits == pytest.approx(math.log2(k)) and ratio == pytest.approx(math.log2(k))
+    assert _best(y, first) == pytest.approx(1) and _best(y, last) == pytest.approx(0, abs=1e-9)
+
+
+@pytest.mark.parametrize("k", [2, 4, 16])
+def test_lemma_1_no_dependence_and_all_robustness(k):
+    """The last layer keeps the label alone, of which information given the class sees nothing."""
+    y, first = _nuisance(k)
+    last = first[:, :, :1]
+    assert _information(y, first[:, 0], last[:, 0]) == (0, 0)
+    assert _best(y, last) == pytest.approx(1)
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_assumption_a1_holds_of_every_layer_that_tells_the_images_apart(seed):
+    """A layer is a function of the one before it: given the class they share log2 n bits, whatever the
+    weights, and every ratio of densities is n. So A1 and A2 tell no network from another.
+    """
+    _, _, layers, matrices = _chain(seed)
+    y = np.repeat([-1.0, 1.0], EXAMPLES // 2)
+    clean = [layer[:, 0] for layer in layers]
+    linear = [clean[0] @ matrices[1], clean[0] @ matrices[1] @ matrices[2]]  # without ReLU nothing is lost
+    for before, after in itertools.pairwise([clean[0], *linear]):
+        if len(np.unique(before, axis=0)) == len(np.unique(after, axis=0)) == EXAMPLES:
+            n = EXAMPLES // 2
+            assert _information(y, before, after) == pytest.approx((math.log2(n), math.log2(n)))
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=25, deadline=None)
+def test_theorem_2_no_constant_above_0_couples_the_margins_to_the_information(seed):
+    """gamma_j >= gamma_{j-1} + U rho: with the best heads gamma never rises (theorem 1), so U is at most 0
+    wherever there is any information, and the theorem adds nothing to theorem 1.
+    """
+    _, y, layers, _ = _chain(seed)
+    best = [_best(y, feature) for feature in layers]
+    for j in range(1, len(layers)):
+        bits, _ = _information(y, layers[j - 1][:, 0], layers[j][:, 0])
+        if bits > 0:
+            assert (best[j] - best[j - 1]) / bits <= 1e-9
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 30.0])
+def test_lemma_1_in_a_linear_gaussian_channel(spread):
+    """x = (y m + noise, nuisance), last layer g = w x + noise: all in closed form, and as the library
+    estimates it. More information with less robustness, and less with more.
+    """
+    m, epsilon, noise, n = 1.0, 0.25, 0.3, 2000
+    rng = np.random.default_rng(0)
+    y = np.repeat([-1.0, 1.0], n // 2)
+    x = np.stack([y * m + 0.1 * rng.normal(size=n), spread * rng.normal(size=n)], 1)
+    found = {}
+    for name, w in {"label": np.array([1.0, 0.0]), "nuisance": np.array([0.0, 1.0])}.items():
+        variance = float(w**2 @ np.array([0.1, spread]) ** 2)
+        bits = 0.5 * math.log2(1 + variance / noise**2)
+        g = x @ w + noise * rng.normal(size=n)
+        estimate = sr.KSG(permutations=0)(x @ w[:, None], g[:, None], given=(y > 0).astype(int))
+        assert estimate.value == pytest.approx(bits, abs=0.12 + 0.03 * bits)
+        # The worst of a box moves a linear head by epsilon ||w||_1; the head sign(w m) g is the best one.
+        gamma = max(abs(w[0]) * m - epsilon * np.abs(w).sum(), 0)
+        direction = np.sign(w[0]) or 1.0
+        attacked = y[:, None] * (direction * (x @ w)[:, None] + np.array([-1, 1]) * epsilon * np.abs(w).sum())
+        assert max(float(attacked.min(1).mean()), 0) == pytest.approx(gamma, abs=0.02 + 0.1 * spread * w[1])
+        found[name] = bits, gamma
+    assert found["label"][1] == pytest.approx(0.75) and found["nuisance"][1] == 0
+    if spread >= 1:
+        assert found["nuisance"][0] > found["label"][0]

@@ -40,8 +40,10 @@ def test_reproduce_runs_what_is_open_and_only_that(tmp_path):
         return {
             s.unit.name.rpartition("/")[2]: s.state
             for s in status(PAPERS / "semirobustness", "cpu", tmp_path, seeds=1, changes=_SMALL)
+            if s.unit.network == "resnet18-cifar10"
         }
 
+    robust = "resnet18-cifar10/seed-0/robust"
     assert set(states().values()) == {"open"}
     home = reproduce(
         PAPERS / "semirobustness", "cpu", tmp_path, seeds=1, only=["suffix-2"], workers=1, changes=_SMALL
@@ -66,9 +68,7 @@ def test_reproduce_runs_what_is_open_and_only_that(tmp_path):
         **_SMALL,
         "harden.epochs": 2,
     }  # made again with the new settings, what was there is moved aside
-    reproduce(
-        PAPERS / "semirobustness", "cpu", tmp_path, seeds=1, only=["robust"], workers=1, changes=changed
-    )
+    reproduce(PAPERS / "semirobustness", "cpu", tmp_path, seeds=1, only=[robust], workers=1, changes=changed)
     settings = next(
         r for r in read_records(home / "records/resnet18-cifar10_seed-0_robust.jsonl") if r.kind == "settings"
     )
@@ -76,7 +76,7 @@ def test_reproduce_runs_what_is_open_and_only_that(tmp_path):
         settings.settings["harden"]["epochs"] == 2 and settings.settings["harden"]["method"] == "adversarial"
     )
     assert len(list((home / "resnet18-cifar10/seed-0").glob("robust-before-*"))) == 1
-    reproduce(PAPERS / "semirobustness", "cpu", tmp_path, seeds=1, only=["robust"], workers=1, changes=_SMALL)
+    reproduce(PAPERS / "semirobustness", "cpu", tmp_path, seeds=1, only=[robust], workers=1, changes=_SMALL)
     (
         home / "resnet18-cifar10/seed-0/robust/model.safetensors"
     ).unlink()  # records without the network: it is made again
@@ -88,6 +88,7 @@ def test_reproduce_runs_what_is_open_and_only_that(tmp_path):
     found = {
         s.unit.name.rpartition("/")[2]: s.state
         for s in status(PAPERS / "semirobustness", "cpu", tmp_path, seeds=1, changes=other)
+        if s.unit.network == "resnet18-cifar10"
     }
     assert found["suffix-2"] == "other settings" and found["robust"] == "done"
     text = write_page(PAPERS / "semirobustness", "cpu", tmp_path, tmp_path / "page.md").read_text()

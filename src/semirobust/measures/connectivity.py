@@ -56,6 +56,8 @@ class Connectivity(AbstractLayerMeasure):
         at: where features are taken: ``conv``, ``input`` of the next layer, or ends of a ``block``.
         inputs: ``adversarial`` or ``clean``.
         batch_size: examples in a forward pass.
+        against: a layer that each later one is measured against, such as the last of a prefix; where None
+            each is measured against the one before it, which it depends on in any network.
     """
 
     dependence: str = "edge"
@@ -63,10 +65,12 @@ class Connectivity(AbstractLayerMeasure):
     at: Place = "conv"
     inputs: Literal["adversarial", "clean"] = "adversarial"
     batch_size: int = 64
+    against: int | None = None
 
     def __post_init__(self) -> None:
         if self.inputs not in ("adversarial", "clean"):
             raise InputError(f"inputs: expected adversarial or clean; got {self.inputs!r}")
+        check_counts(1, **({} if self.against is None else {"against": self.against}))
         _Spots(LayerMap(()), self.at, self.batch_size)
         self.estimator()
 
@@ -77,7 +81,7 @@ class Connectivity(AbstractLayerMeasure):
 
     def scores(self, context: MeasureContext) -> list[LayerScores]:
         inputs = context.x_adv if self.inputs == "adversarial" else context.x
-        spots = _Spots(context.layers, self.at, self.batch_size)
+        spots = _Spots(context.layers, self.at, self.batch_size, self.against)
         estimator = self.estimator()
         return _measured(
             context.model, spots, inputs, context.y, estimator, context.seed, context.progress
@@ -91,6 +95,7 @@ class _Spots:
     layers: LayerMap
     at: Place
     batch_size: int
+    against: int | None = None
 
     def __post_init__(self) -> None:
         check_place(self.at)
@@ -102,7 +107,16 @@ class _Spots:
 
     @property
     def pairs(self) -> dict[int, int]:
-        """Layer -> the layer that it is measured against: the last one before it that it depends on."""
+        """Layer -> the layer that it is measured against: the last one before it that it depends on, or the
+        same one for all behind that.
+        """
+        if self.against is not None:
+            if self.against not in self.indices or self.against == self.indices[-1]:
+                raise InputError(
+                    f"against: expected a layer that is measured and has one behind it, such as"
+                    f" {self.indices[0]}; got {self.against}"
+                )
+            return {j: self.against for j in self.indices if j > self.against}
         before = {j: self.layers.before(j, self.indices) for j in self.indices}
         return {j: i for j, i in before.items() if i}
 
@@ -154,7 +168,8 @@ def _measured(
     )
     notes = tuple(_notes(tuple(measured), indices, estimates, left_out))
     # The first has none before it in any network.
-    if alone := [j for j in spots.indices[1:] if j not in spots.pairs]:
+    alone = [j for j in spots.indices[1:] if j not in spots.pairs] if spots.against is None else []
+    if alone:
         depend = "depends" if len(alone) == 1 else "depend"
         notes += (f"connectivity: {listed(alone, 'layer')} {depend} on no layer before it",)
     return ConnectivityResult(
@@ -258,6 +273,7 @@ def connectivity(
     layers: LayerMap | None = None,
     at: Place = "conv",
     batch_size: int = 64,
+    against: int | None = None,
     progress: Progress = silent,
 ) -> ConnectivityResult:
     """Class-conditional dependence between every pair of consecutive layers of ``model``
@@ -273,7 +289,7 @@ def connectivity(
         seed: of the attack, the permutations and the estimator.
         x_adv: perturbed inputs to use in place of ``x``.
         layers: a layer map, where another than ``layer_map(model, x)`` is wanted.
-        at, batch_size: as in :class:`Connectivity`.
+        at, batch_size, against: as in :class:`Connectivity`.
         progress: told after each class.
 
     Raises:
@@ -296,5 +312,5 @@ def connectivity(
     probe(model, x, y)
     if threat is not None:
         x = PGD(threat, steps=10)(model, x, y, seed=seed / "attack")
-    spots = _Spots(layer_map(model, x) if layers is None else layers, at, batch_size)
+    spots = _Spots(layer_map(model, x) if layers is None else layers, at, batch_size, against)
     return _measured(model, spots, x, y, estimator, seed, progress)

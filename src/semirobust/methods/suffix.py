@@ -10,7 +10,7 @@ from semirobust.methods import METHODS
 from semirobust.methods.base.method import AbstractMethod, Context, Plan
 from semirobust.objectives import AbstractObjective
 from semirobust.objectives.adversarial import Adversarial
-from semirobust.objectives.dependent import Dependent
+from semirobust.objectives.dependent import Dependent, DependsOn
 from semirobust.training.trainable import Fixed, Replayed
 
 __all__ = ["SuffixAdversarial"]
@@ -29,15 +29,17 @@ class SuffixAdversarial(AbstractMethod):
         layers: how many layers, counted from the output, train.
         prefix_epochs: number of first epochs in which all layers train by PGD-AT, to make the prefix robust
             (ours); 0 where it is robust.
-        dependence: reward dependence between consecutive layers, by ``hsic`` or ``cka`` as in
+        dependence: reward dependence between layers, by ``hsic`` or ``cka`` as in
             :class:`semirobust.objectives.dependent.Dependent`; ``none`` is the paper's algorithm.
         weight: of that dependence.
+        on: what every layer of the suffix is to depend on, the layer ``before`` it or the ``prefix``.
     """
 
     layers: int | Sequence[int] = 4
     prefix_epochs: int = 0
     dependence: Literal["none", "hsic", "cka"] = "none"
     weight: float = 0.5
+    on: DependsOn = "before"
 
     def plan(self, context: Context) -> Plan:
         if self.prefix_epochs < 0:
@@ -47,7 +49,7 @@ class SuffixAdversarial(AbstractMethod):
         trainable = Replayed((*(None,) * self.prefix_epochs, suffix)) if self.prefix_epochs else Fixed(suffix)
         objective: AbstractObjective = Adversarial()
         if self.dependence != "none":
-            objective = Dependent(self.dependence, self.weight)
+            objective = Dependent(self.dependence, self.weight, self.on)
         return Plan(objective, trainable, prefix_epochs=self.prefix_epochs)
 
     def of(self, layers: int) -> "SuffixAdversarial":

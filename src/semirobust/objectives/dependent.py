@@ -15,7 +15,10 @@ from semirobust.objectives import OBJECTIVES
 from semirobust.objectives.base.losses import cross_entropy_of
 from semirobust.objectives.base.objective import AbstractObjective, Step
 
-__all__ = ["Dependent", "alignment"]
+__all__ = ["Dependent", "DependsOn", "alignment"]
+
+DependsOn = Literal["before", "prefix"]
+"""Which layer a layer is to depend on: the one before it, or the last one before all that train."""
 
 _MIN_CLASS = 4  # images for which the estimate is defined
 _ROUNDING = 1e-6  # a spread below this fraction of the kernel's squared norm is rounding
@@ -24,30 +27,37 @@ _ROUNDING = 1e-6  # a spread below this fraction of the kernel's squared norm is
 @OBJECTIVES.register("dependent")
 @dataclass(frozen=True)
 class Dependent(AbstractObjective):
-    """min E[ max_delta CE(f(x + delta), y) ] - weight * mean_j D(F_{j-1}; F_j | Y) over the layers j that
-    train, at x + delta.
+    """min E[ max_delta CE(f(x + delta), y) ] - weight * mean_j D(F_i; F_j | Y) over the layers j that train,
+    at x + delta.
 
     The semirobustness paper (section 5) names training that enforces dependence as future work; this form is
     ours. D is :func:`alignment` within each class of the batch: 1 for equal features, and 0 on average for
-    independent ones.
+    independent ones. Consecutive layers are near 1 without being asked, in an untrained network too, which
+    leaves a term of theirs nothing to do. The dependence on the prefix falls along the suffix.
 
     Args:
         dependence: the kernels of D: Gaussian ones (``hsic``) or linear ones (``cka``).
-        weight: of the dependence.
+        weight: of the dependence; below 0 it asks for less of it.
+        on: the layer i that j is to depend on: the one ``before`` it, or the last one of the ``prefix``,
+            before all that train.
     """
 
     dependence: Literal["hsic", "cka"] = "hsic"
     weight: float = 0.5
+    on: DependsOn = "before"
 
     def __post_init__(self) -> None:
         if self.dependence not in ("hsic", "cka"):
             raise InputError(f"dependence: expected hsic or cka; got {self.dependence!r}")
+        if self.on not in ("before", "prefix"):
+            raise InputError(f"on: expected before or prefix; got {self.on!r}")
 
     def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
         return cross_entropy_of(step)
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
-        pairs = [(i, j) for j in step.selected if (i := step.layers.at(j).before)]
+        before = {j: i for j in step.selected if (i := step.layers.at(j).before)}
+        pairs = [(before[j] if self.on == "before" else min(before.values()), j) for j in before]
         if not pairs:
             raise InputError(
                 "layers: expected one behind another to train, since the first layer depends on no other"

@@ -173,6 +173,30 @@ def test_classes_in_order_are_mixed(tmp_path):
     assert set(splits.test.first(20).y.tolist()) == {0, 1, 2} == set(splits.train.first(20).y.tolist())
 
 
+def test_recover_judges_on_other_images_and_counts_projections(run, tmp_path):
+    more = ("--set", "data.train=120", "--set", "data.validation=40")
+    examples = ("--set", "train.validation_examples=20", "--set", "harden.validation_examples=20")
+    start = ("train", "--data", "digits", "--epochs", "1", "--set", "train.attack=pgd-1", *FAST)
+    run(*start, *more, *examples, "--out", "runs/a")
+    recover = ("recover", "runs/a", "--normal", "runs/a", "--layers", "3,4", "--trials", "1", "--epochs", "1")
+    short = ("--set", "recover.dependence=", "--set", "recover.sharpness_examples=0", "--examples", "20")
+    own = ("--attacks", "pgd-1", "--set", "recover.attack=pgd-1", "--set", "recover.validation_examples=20")
+    judge = ("--set", "recover.judge_examples=20", "--set", "recover.count_projections=true")
+    found = json.loads(run(*recover, *short, *own, *judge, "--out", "runs/r", "--json")[0])
+    assert set(found["suffix"]) == {"2", "3"}  # the last block of a ResNet-8 has a projection
+    assert "a suffix of 3 layers, projections counted" in " ".join(found["findings"])
+    numbers = [r for r in read_records(tmp_path / "runs/r") if isinstance(r, Number)]
+    judged = [r for r in numbers if r.quantity in ("recovery_reference", "recovery_best", "recovery_start")]
+    assert judged and {r.n for r in judged} == {20}
+    said = run(*recover, *short, *own, "--set", "recover.judge_examples=21", "--out", "runs/s", code=2)[1]
+    assert "judge_examples: expected at most 20" in said
+    paper = ("--set", "recover.judge_examples=1", "--protocol", "paper")
+    assert "expected 0 with protocol=paper" in run(*recover, *paper, "--out", "runs/s", code=2)[1]
+    both = ("--layers", "1,2", "--set", "recover.count_projections=true")
+    said = run(*recover[:4], *both, *short, *own, "--out", "runs/s", code=2)[1]
+    assert "1 and 2 with projections counted are the same one, 1 without them" in said
+
+
 def test_recover_refuses_what_does_not_fit(run):
     _train(run)
     run(

@@ -68,6 +68,17 @@ def test_a_projection_belongs_to_the_layer_it_is_added_to_in_whatever_order_it_r
     ]
 
 
+def test_a_projection_that_is_counted_stays_with_its_layer():
+    """A ResNet-18 has 18 layers and three projections: the authors' suffixes of 4, 8, 12 and 16 of 21."""
+    layers = sr.layer_map(sr.build_model("resnet18", width=0.05), torch.rand(1, 3, 32, 32))
+    own = {layer.index: layer.projections for layer in layers if layer.projections}
+    assert list(own) == [7, 11, 15] and all(len(names) == 1 for names in own.values())
+    sizes = {4: 3, 5: 4, 8: 7, 12: 10, 16: 13, 17: 14, 21: 18, 99: 18}
+    assert {size: layers.without_projections(size) for size in sizes} == sizes
+    plain = sr.layer_map(nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)), torch.rand(1, 4))
+    assert [plain.without_projections(size) for size in (0, 1, 2)] == [0, 1, 2]
+
+
 def test_execution_order_counts_not_registration():
     class Backwards(nn.Module):
         def __init__(self) -> None:

@@ -64,6 +64,41 @@ def test_a_trial_starts_semirobust_ends_recovered_and_touches_no_argument():
         assert all(torch.equal(trial.trained.model.state_dict()[n], robust.state_dict()[n]) for n in frozen)
 
 
+def test_what_judges_is_not_what_chooses():
+    """The epoch is chosen by one set of images and judged on another, where A* is measured too."""
+    robust, normal, images = _setting()
+    attack = PGD(sr.Linf(0.03), steps=1)
+    training = sr.Training(attack=attack, epochs=3, learning_rate=0.01, batch_size=20)
+    for after, converged in ((0.45, 2), (0.44, None)):
+        chosen = iter([0.5, 0.1, 0.3, 0.6, 0.2])  # f*, before, and three epochs, of which the second is best
+        judged = iter([0.45, 0.05, after])  # f*, before, and the epoch that was chosen
+        seen = []
+
+        def judge(model, seed, judged=judged, seen=seen):
+            seen.append([value.clone() for value in model.state_dict().values()])
+            return {"robust": next(judged)}
+
+        found = sr.Recovery(layers=3, training=training, stop=False)(
+            robust, normal, images, lambda m, s, c=chosen: {"robust": next(c)}, judge=judge
+        )
+        trial = found.trials[0]
+        assert next(chosen, None) is None and next(judged, None) is None
+        assert trial.converged == converged and trial.trained.best_epoch == 2
+        assert all(torch.equal(a, b) for a, b in zip(seen[2], trial.trained.best.values(), strict=True))
+        assert (found.aim, trial.before, trial.best) == (0.45, 0.05, after)
+        assert found.difference == pytest.approx(after - 0.45)
+        assert trial.start.metrics["robust"] == 0.1
+
+
+def test_projections_count_and_stay_with_their_layer():
+    model = sr.build_model("resnet18", width=0.05)
+    layers = sr.layer_map(model, torch.rand(1, 3, 32, 32))
+    assert sr.Recovery(layers=12, count_projections=True).suffix(layers) == tuple(range(9, 19))
+    assert sr.Recovery(layers=4, count_projections=True).suffix(layers) == (16, 17, 18)
+    with pytest.raises(InputError, match="how many layers"):
+        sr.Recovery(layers=21, count_projections=True).suffix(layers)
+
+
 def _trial(converged, rho, robust=0.3):
     log = EpochLog(1, 0.0, 0.1, 1.0, (3,), True, 1, {"robust": robust}, {ScoreName("connectivity"): {3: rho}})
     return Trial(

@@ -58,6 +58,7 @@ class RecoverJob:
     layers: LayerMap
     images: Images
     deciding: Images
+    judging: Images | None
     test: Images
     attack: AbstractAttack
     attacks: Sequence[AbstractAttack]
@@ -96,6 +97,7 @@ class RecoverJob:
             layers=layers,
             images=images,
             deciding=deciding,
+            judging=_judging(robust, recipe, held_out, len(deciding)),
             test=inputs.test.first(recipe.evaluate.examples),
             attack=attack,
             attacks=attacks_of(recipe),
@@ -110,9 +112,28 @@ class RecoverJob:
     def seed(self) -> Seed:
         return as_seed(self.recipe.seed) / "recover"
 
-    def score(self, model: nn.Module, seed: Seed) -> ValidationScores:
-        """Accuracies, loss and rho on the images that decide."""
-        x, y = self.deciding.all(self.fabric.device)
+    @property
+    def sizes(self) -> dict[int, int]:
+        """How many layers each suffix of the recipe has -> the size that names it there."""
+        recovery, chosen = self.recipe.recover.recovery, self.recipe.recover.layers
+        found: dict[int, int] = {}
+        for size in () if chosen == "auto" else sorted(set(chosen)):
+            own = len(replace(recovery, layers=size).suffix(self.layers))
+            if own in found:
+                raise InputError(
+                    f"layers: expected different suffixes, but {found[own]} and {size} with projections"
+                    f" counted are the same one, {own} without them"
+                )
+            found[own] = size
+        return found
+
+    def judge(self, model: nn.Module, seed: Seed) -> ValidationScores:
+        """The same on the images that judge."""
+        return self.score(model, seed / "judge", self.judging)
+
+    def score(self, model: nn.Module, seed: Seed, images: Images | None = None) -> ValidationScores:
+        """Accuracies, loss and rho on the images that decide, or on other ones."""
+        x, y = (images or self.deciding).all(self.fabric.device)
         x_adv = self.attack.in_batches(model, x, y, seed=seed / "attack")
         with quiet(model):
             clean = torch.cat(
@@ -192,7 +213,7 @@ class RecoverJob:
         """Algorithm 1 at one cut, as the recipe wants it."""
         settings = self.recipe.recover
         stop = settings.recovery.stop and not settings.controls  # or the controls would train for longer
-        return replace(settings.recovery, layers=size, stop=stop)
+        return replace(settings.recovery, layers=size, count_projections=False, stop=stop)
 
     def trial(self, size: int, number: int) -> None:
         """One trial at one cut and its accuracies, which :meth:`recover` then finds done."""
@@ -210,11 +231,12 @@ class RecoverJob:
         settings, recovery = self.recipe.recover, self.recovery(size)
         found = recovery(
             self.robust, self.normal, self.images, self.scored_at(recovery.suffix(self.layers)),
-            seed=self.seed, reference=reference,
+            seed=self.seed, reference=reference, judge=self.judge if self.judging else None,
             fabric=self.fabric, folder=self.out, key=self.at.config, progress=self.progress,
         )  # fmt: skip
         here, n = About(arm="suffix", suffix=size, protocol=settings.protocol), len(self.deciding)
-        records = build.validation_records(found.reference, n, replace(here, arm="robust"), self.at)
+        judges = len(self.judging or self.deciding)
+        records = build.validation_records(reference, n, replace(here, arm="robust"), self.at)
         semirobust = recovery.start(self.robust, self.normal, self.layers)
         records += self.tested(semirobust, replace(here, arm="start"))
         for number, trial in enumerate(found.trials):
@@ -228,16 +250,16 @@ class RecoverJob:
                 records += self.bounds.records(networks, found.layers, about)
             values = {
                 Quantity.RECOVERY_BEST: trial.best,
-                Quantity.RECOVERY_START: trial.start.metrics["robust"],
+                Quantity.RECOVERY_START: trial.before,
             }
             if trial.converged is not None:
                 values[Quantity.RECOVERY_EPOCH] = float(trial.converged)
             records += [
-                Number(quantity=q, value=v, n=n, about=about, origin=self.at) for q, v in values.items()
+                Number(quantity=q, value=v, n=judges, about=about, origin=self.at) for q, v in values.items()
             ]
             if trial.best > self.highest:
                 self.best, self.highest = model, trial.best
-        return found, [*records, *summary_records(found, here, n, self.at)]
+        return found, [*records, *summary_records(found, here, judges, self.at)]
 
     def scored_at(self, suffix: tuple[int, ...]) -> Validate:
         """Scores after each epoch, with the loss less that of f* and bound (a) on it, of the suffix that
@@ -289,3 +311,20 @@ class RecoverJob:
         ]
         behind, _ = run_arms(self.normal, arms, budget, trial, progress=self.progress)
         return [*everything, *behind]
+
+
+def _judging(robust: Subject, recipe: Recipe, held_out: Images, deciding: int) -> Images | None:
+    """The held-out images that judge: those behind the ones by which epochs are chosen, of f* too."""
+    wanted = recipe.recover.judge_examples
+    if not wanted:
+        return None
+    trained = robust.trained or recipe
+    before = max(section.validation.validation_examples for section in (trained.train, trained.harden))
+    first = max(deciding, min(before, len(held_out)))
+    if first + wanted > len(held_out):
+        raise InputError(
+            f"judge_examples: expected at most {max(len(held_out) - first, 0)}, since the first {first} of"
+            f" {len(held_out)} held-out images choose epochs; got {wanted}; hold out more by"
+            " data.validation"
+        )
+    return held_out.subset(torch.arange(first, first + wanted))

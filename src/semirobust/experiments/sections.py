@@ -188,6 +188,8 @@ class Recover:
         dependence: the measure of dependence whose rho_j is followed; empty for none.
         dependence_options: its options.
         sharpness_examples: adversarial examples for bound (a); 0 leaves the bounds out.
+        judge_examples: held-out images besides those that choose epochs. A* is measured on these, and a trial
+            is judged on them to have come back; 0 judges on the images that choose, which flatters.
         log: which loggers get the numbers of every epoch: csv, tensorboard, wandb, mlflow, with commas.
     """
 
@@ -198,13 +200,19 @@ class Recover:
     dependence: str = field(default="edge", metadata=setting(names=DEPENDENCES))
     dependence_options: Mapping[str, Any] = field(default_factory=dict)
     sharpness_examples: int = 256
+    judge_examples: int = 0
     validation: Validation = Validation()
     numerics: Numerics = Numerics()
     log: tuple[str, ...] = field(default=(), metadata=setting(flag="--log"))
 
     def __post_init__(self) -> None:
         check_loggers(self.log)
-        check_counts_given(0, sharpness_examples=self.sharpness_examples)
+        check_counts_given(0, sharpness_examples=self.sharpness_examples, judge_examples=self.judge_examples)
+        if self.judge_examples and self.protocol == "paper":
+            raise InputError(
+                "judge_examples: expected 0 with protocol=paper, whose test images choose and judge; got"
+                f" {self.judge_examples}"
+            )
         if self.layers != "auto" and (not self.layers or min(self.layers) < 1):
             raise InputError(f"layers: expected auto, or numbers from 1 on; got {self.layers!r}")
         if self.validation.watch:

@@ -44,6 +44,7 @@ class Layer:
         functional: the parameters that tell it, where a function and no module computes it; else none.
         macs: multiply-accumulate operations for one example, with its projections and gates.
         label: the name to show.
+        projections: the modules of shortcuts that belong to it.
     """
 
     index: int
@@ -64,6 +65,7 @@ class Layer:
     functional: tuple[str, ...] = ()
     macs: float = 0.0
     label: str = ""
+    projections: tuple[str, ...] = ()
 
     def per_example(self, feature: Tensor, n: int, *, raw: bool = False) -> Tensor:
         """A recorded feature (or raw output) of ``n`` examples as a matrix (n, values), one row each."""
@@ -140,6 +142,20 @@ class LayerMap(AbstractResult, Sequence[Layer]):
     def modules(self, indices: Iterable[int]) -> tuple[str, ...]:
         """Names of the modules that belong to the given layers."""
         return tuple(name for index in indices for name in self.at(index).modules)
+
+    def without_projections(self, size: int) -> int:
+        """How many layers are among the last ``size``, where projections of shortcuts count as layers too.
+
+        A projection counts beside the layer that it belongs to and stays with it: a layer that fits without
+        its projection alone is not among them.
+        """
+        count = 0
+        for layer in reversed(self.layers):
+            size -= 1 + len(layer.projections)
+            if size < 0:
+                break
+            count += 1
+        return count
 
     def parameters(self, indices: Iterable[int]) -> tuple[str, ...]:
         """Names of the parameters that belong to the given layers."""

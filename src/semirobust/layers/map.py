@@ -132,6 +132,11 @@ def _assembled(
                 functional=site.parameters,
                 macs=sum(_macs(part, model) for part in parts),
                 label=label(site.name) or "",
+                projections=tuple(
+                    plan.sites[part - 1].name
+                    for part in plan.parts(number)
+                    if part != number and part in plan.graph.projections
+                ),
             )
         )
     left_out = tuple(

@@ -15,6 +15,7 @@ from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.shown import AbstractResult
+from semirobust.core.state import load_state
 from semirobust.core.table import Cell, Table
 from semirobust.core.text import listed
 from semirobust.data.base.given import given_images
@@ -49,12 +50,15 @@ class Trial:
     Attributes:
         start: scores of the semirobust network, before any training.
         trained: the run; its logs hold the scores after each epoch.
-        converged: the first epoch whose robust accuracy reached the aim; None where none did.
+        converged: the first epoch whose robust accuracy reached the aim; None where none did. Where other
+            images judge, the best epoch if it reached the aim on those.
+        judged: scores on the images that judge, where there are any: before training, and of the best epoch.
     """
 
     start: ValidationScores
     trained: Trained = field(repr=False)
     converged: int | None
+    judged: tuple[ValidationScores, ValidationScores] | None = None
 
     def scores(self) -> ValidationScores:
         """Those of the epoch that reached the aim, or else of the best one."""
@@ -63,8 +67,15 @@ class Trial:
         return logs[number - 1].scores if number else self.start
 
     @property
+    def before(self) -> float:
+        """Robust accuracy before training, on the images that say whether it came back."""
+        return (self.judged[0] if self.judged is not None else self.start).metrics["robust"]
+
+    @property
     def best(self) -> float:
-        """Highest robust accuracy after any epoch."""
+        """Highest robust accuracy after any epoch; that of the best one on the images that judge."""
+        if self.judged is not None:
+            return self.judged[1].metrics["robust"]
         return max((log.metrics["robust"] for log in self.trained.logs), default=self.start.metrics["robust"])
 
 
@@ -88,8 +99,9 @@ class Recovered(AbstractResult):
         rows = []
         for number, trial in enumerate(self.trials, 1):
             epochs = len(trial.trained.logs)
-            start = trial.start.metrics["robust"]
-            rows.append((number, start, trial.best, trial.converged is not None, trial.converged, epochs))
+            rows.append(
+                (number, trial.before, trial.best, trial.converged is not None, trial.converged, epochs)
+            )
         back = sum(trial.converged is not None for trial in self.trials)
         facts: dict[str, Cell] = {"aim": self.aim, "reference": self.reference.metrics["robust"]}
         return Table(
@@ -156,6 +168,10 @@ class Recovery:
 
     Args:
         layers: how many layers from the output are the suffix.
+        count_projections: the number counts the projections of shortcuts as layers, as the authors' code
+            does. A projection stays with its layer: where the count ends between the two, both are in the
+            prefix (ours), and the authors would train the projection behind a frozen layer. So their 4 and 12
+            layers of a ResNet-18 are 3 and 10 of ours.
         trials: repetitions, which differ in their order of images and their attacks.
         tolerance: k, a fraction; a trial has converged where its robust accuracy is at least A* - k.
         stop: end a trial there; otherwise it trains for all epochs.
@@ -164,6 +180,7 @@ class Recovery:
     """
 
     layers: int = 4
+    count_projections: bool = False
     trials: int = 1
     tolerance: float = 0.0
     stop: bool = True
@@ -178,7 +195,8 @@ class Recovery:
 
     def suffix(self, layers: LayerMap) -> tuple[int, ...]:
         """The layers that train."""
-        return SuffixAdversarial(self.layers).suffix(layers)
+        size = layers.without_projections(self.layers) if self.count_projections else self.layers
+        return SuffixAdversarial(size).suffix(layers)
 
     def start(self, robust: nn.Module, normal: nn.Module, layers: LayerMap) -> nn.Module:
         """The semirobust network: the prefix of ``robust``, the suffix of ``normal``."""
@@ -197,6 +215,7 @@ class Recovery:
         *,
         seed: int | Seed = 0,
         reference: ValidationScores | None = None,
+        judge: Validate | None = None,
         fabric: "Fabric | None" = None,
         folder: Path | None = None,
         key: str = "",
@@ -214,6 +233,9 @@ class Recovery:
                 rho_j, on the images that decide.
             seed: of trials and attacks.
             reference: what ``score`` gave for ``robust``, where it is known.
+            judge: as ``score``, on images that chose no epoch of any network. On these A* is measured, and
+                the best epoch is said to have come back or not; ``score`` then stops a trial and chooses its
+                epoch. Without it ``score`` does all of this, and the best of several epochs flatters.
             fabric: devices and precision.
             folder: where an interrupted trial is kept, for a run with the same ``key``.
             callbacks: as in :class:`Training`, of each trial.
@@ -225,12 +247,15 @@ class Recovery:
         layers = layer_map(robust, x)
         scores = as_scores(score(robust, seed / "reference")) if reference is None else reference
         aim = scores.metrics["robust"] - self.tolerance
-        trials = []
+        judged = scores if judge is None else as_scores(judge(robust, seed / "reference"))
+        judged_aim = judged.metrics["robust"] - self.tolerance
+        size, trials = len(self.suffix(layers)), []
         for number in range(self.trials) if numbers is None else numbers:
             model = self.start(robust, normal, layers)
             start = as_scores(score(model, seed / "start"))
+            before = None if judge is None else as_scores(judge(model, seed / "start"))
             base = replace(self.training, until=aim) if self.stop else self.training
-            method = self.method.of(self.layers)
+            method = self.method.of(size)
             training = hardening(model, images, method, base)
             trained = training(
                 model,
@@ -240,14 +265,27 @@ class Recovery:
                 fabric=fabric,
                 state_file=None
                 if folder is None
-                else folder / f"suffix-{self.layers}-trial-{number}.state.safetensors",
+                else folder / f"suffix-{size}-trial-{number}.state.safetensors",
                 key=key,
                 callbacks=callbacks,
-                name=f"suffix-{self.layers}-trial-{number}",
+                name=f"suffix-{size}-trial-{number}",
                 on_step=lambda task, i, n, number=number: progress(
-                    f"suffix {self.layers}, trial {number + 1}", i, n
+                    f"suffix {size}, trial {number + 1}", i, n
                 ),  # type: ignore[misc]
             )
+            if judge is not None and before is not None:
+                after = as_scores(judge(_best(trained), seed / "judged"))
+                back = trained.best_epoch > 0 and after.metrics["robust"] >= judged_aim
+                epoch = trained.best_epoch if back else None
+                trials.append(Trial(start, trained, epoch, (before, after)))
+                continue
             reached = (log.epoch for log in trained.logs if log.metrics["robust"] >= aim)
             trials.append(Trial(start, trained, next(reached, None)))
-        return Recovered(self.suffix(layers), aim, scores, tuple(trials))
+        return Recovered(self.suffix(layers), judged_aim, judged, tuple(trials))
+
+
+def _best(trained: Trained) -> nn.Module:
+    """A copy of the network with the weights of its best epoch."""
+    best = copy.deepcopy(trained.model)
+    load_state(best, trained.best)
+    return best.eval()

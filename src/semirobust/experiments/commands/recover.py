@@ -2,7 +2,7 @@
 training of the rest?
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,8 @@ from semirobust.core.progress import Progress, begins, silent
 from semirobust.experiments import build
 from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.loggers import make_loggers
-from semirobust.experiments.provenance import layer_entries, settings_record
+from semirobust.experiments.provenance import layer_entries, notes_on, settings_record
+from semirobust.experiments.recipe import Recipe
 from semirobust.experiments.recover_job import RecoverJob
 from semirobust.experiments.recovered import smallest_prefix
 from semirobust.experiments.run_lock import claims_out
@@ -69,7 +70,8 @@ def recover_subject(
     fabric = build.make_fabric(devices, settings.numerics.precision, loggers)
     build.launch(fabric)
     job = RecoverJob.of(robust, normal, recipe, fabric, out, progress)
-    sizes = () if recipe.recover.layers == "auto" else tuple(sorted(set(recipe.recover.layers)))
+    named = job.sizes
+    sizes = tuple(named)
     for size in sizes or (1,):  # what does not fit is said before any work
         recovery = job.recovery(size)
         recovery.suffix(job.layers)
@@ -81,6 +83,7 @@ def recover_subject(
     records: list[AnyRecord] = [
         settings_record(recipe, "recover", job.at),
         *layer_entries(job.robust, job.layers, job.at),
+        *notes_on(_counted(named, recipe), job.at),
     ]
     if "references" in parts:
         records += job.tested(job.normal, About(arm="normal")) + job.tested(
@@ -88,7 +91,7 @@ def recover_subject(
         )
     if "trials" in parts:
         found, more = job.all_cuts(sizes)
-        examples, classes = len(job.deciding), len(job.deciding.classes)
+        examples, classes = len(job.judging or job.deciding), len(job.deciding.classes)
         records += [
             *more,
             *smallest_prefix(found, len(job.layers), recipe, job.at, examples=examples, classes=classes),
@@ -117,4 +120,16 @@ def recover_trial(
     recipe = robust.recipe
     loggers = make_loggers(recipe.recover.log, out, recipe.plain())
     fabric = build.make_fabric(devices, recipe.recover.numerics.precision, loggers)
-    RecoverJob.of(robust, normal, recipe, fabric, out, progress).trial(size, number)
+    job = RecoverJob.of(robust, normal, recipe, fabric, out, progress)
+    job.trial(next(own for own, name in job.sizes.items() if name == size), number)
+
+
+def _counted(named: Mapping[int, int], recipe: Recipe) -> list[str]:
+    """What the sizes of suffixes mean where projections count as layers."""
+    if not recipe.recover.recovery.count_projections:
+        return []
+    return [
+        f"a suffix of {name} layers, projections counted as the paper's code counts them, is one of {own}"
+        f" {'layer' if own == 1 else 'layers'} with their projections"
+        for own, name in named.items()
+    ]

@@ -28,6 +28,9 @@ _QUICK = {
         "clat": {"examples": 30},
         "selected": {"examples": 30},
         "rift": {"layers": [2]},
+        "at-lr": {"examples": 30},
+        "lat": {"examples": 30},
+        "safer": {"examples": 30},
     },
 }
 _NAMED = {"wrn_D_K": "wrn_10_2"}
@@ -106,7 +109,7 @@ def test_a_member_is_a_name_a_class_or_a_reference(monkeypatch):
         (
             "selections",
             Careless,
-            "expected a subclass of AbstractSelection at Careless, got the class Careless",
+            "expected a subclass of AbstractLayerSelection at Careless, got the class Careless",
         ),
     ):
         with pytest.raises(InputError, match=said):

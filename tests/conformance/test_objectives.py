@@ -25,7 +25,12 @@ def _step(model: nn.Module | None = None, n: int = 6, selected: tuple[int, ...] 
 def test_without_a_perturbation_the_outer_loss_is_the_cross_entropy(name):
     step = _step()
     # Without what is not about the perturbation, and SCORE's loss is another one altogether.
-    free = {"dependent": {"weight": 0.0}, "mart": {"margin": False}, "score": {"beta": 0.0}}.get(name, {})
+    free = {
+        "dependent": {"weight": 0.0},
+        "latent": {"epsilon": 0.0},
+        "mart": {"margin": False},
+        "score": {"beta": 0.0},
+    }.get(name, {})
     outer = OBJECTIVES.make(name, free).outer(step, step.x)
     if name == "score":
         torch.testing.assert_close(

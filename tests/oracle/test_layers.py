@@ -224,3 +224,29 @@ def test_unknown_layers_are_refused():
     with pytest.raises(InputError, match="convolution or linear"):
         sr.layer_map(nn.Flatten(), torch.rand(1, 3))
     assert math.prod(layers[0].feature_shape) == layers[0].features
+
+
+def test_a_cut_behind_a_function_is_found_again_where_the_network_is_guarded():
+    """What protects the caller's batch calls functions too, in the first pass alone."""
+    from semirobust.layers.quiet import quiet
+    from semirobust.layers.split import split
+
+    class Functional(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.one, self.two = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 5, 3)
+
+        def forward(self, x):
+            return self.two(self.one(x).relu()).mean((2, 3))
+
+    torch.manual_seed(0)
+    model, x = Functional().eval(), torch.rand(2, 3, 6, 6)
+    prefix, suffix = split(model, sr.layer_map(model, x), 1)
+    other = torch.rand(2, 4, 6, 6)
+    wanted = model.two(other).mean((2, 3))
+    outside = prefix(x)
+    with quiet(model):
+        inside = prefix(x)
+        for cut in (outside, inside):
+            torch.testing.assert_close(suffix(cut, other), wanted)
+    torch.testing.assert_close(suffix(inside, other), wanted)

@@ -52,7 +52,7 @@ def test_the_perturbation_is_its_authors():
     model, x, y = SmallResidual().double().train(), torch.rand(6, 3, 5, 5).double(), torch.randint(0, 3, (6,))
     model.drop.p = 0.0
     before = copy.deepcopy(model.state_dict())
-    mine = AWP(0.01).offsets(model, lambda: F.cross_entropy(model(x), y))
+    mine = AWP(0.01).offsets(model, sr.layer_map(model, x[:1]), lambda: F.cross_entropy(model(x), y))
     theirs = _plain_offsets(model, x, y, 0.01)
     assert mine.keys() == theirs.keys()
     for name, offset in mine.items():
@@ -216,7 +216,10 @@ def test_an_averaged_run_goes_on_as_if_it_had_not_stopped(tmp_path):
 def test_bad_settings_are_refused():
     with pytest.raises(InputError, match="gamma"):
         Training(objective=Standard(), hooks=(AWP(-1.0),))
-    with pytest.raises(InputError, match="hook: expected one of awp, ema, free, stored-starts, swa"):
+    with pytest.raises(
+        InputError,
+        match="hook: expected one of awp, ema, free, lap, latter-awp, latter-rate, sam, stored-starts, swa",
+    ):
         HOOKS.make("mean")
     with pytest.raises(InputError, match="decay"):
         Training(objective=Standard(), hooks=(EMA(1.0),))

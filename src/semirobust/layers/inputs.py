@@ -1,8 +1,10 @@
 """What a network gets: a batch of its own where it would overwrite the caller's."""
 
 import copy
+import functools
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -16,6 +18,22 @@ from semirobust.core.errors import InputError
 from semirobust.core.text import first_line
 
 __all__ = ["Inputs", "changed", "version"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _unseen(hook: Callable[P, T]) -> Callable[P, T]:
+    """Decorator: calls inside are none of the network's, and who counts those
+    (:mod:`semirobust.layers.calls`) sees none of them.
+    """
+
+    @functools.wraps(hook)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        with torch._C.DisableTorchFunction():
+            return hook(*args, **kwargs)
+
+    return call
 
 
 class Inputs:
@@ -71,6 +89,7 @@ class Inputs:
                 f" not on {len(x)} ({first_line(error)})"
             ) from error
 
+    @_unseen
     def _before(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         self._given = []
         if self._overwrites is None and module.training in _LEAVES_ALONE.get(module, ()):
@@ -84,6 +103,7 @@ class Inputs:
             self._given = [(came, mine, version(mine)) for came, mine in pairs if came is not mine]
         return own
 
+    @_unseen
     def _after(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
         given, self._given = self._given, []
         error = sys.exc_info()[1] if output is None else None

@@ -1,10 +1,10 @@
 """The choice of layers from a score of each."""
 
 from semirobust.core.registry import Registry
-from semirobust.selection.base.selection import AbstractSelection
+from semirobust.selection.base.selection import AbstractLayerSelection, AbstractSelection
 
-__all__ = ["SELECTIONS", "AbstractSelection"]
+__all__ = ["SELECTIONS", "AbstractLayerSelection", "AbstractSelection"]
 
-SELECTIONS: Registry[AbstractSelection] = Registry(
-    "selection", "semirobust.selection", AbstractSelection, group="selections"
+SELECTIONS: Registry[AbstractLayerSelection] = Registry(
+    "selection", "semirobust.selection", AbstractLayerSelection, group="selections"
 )

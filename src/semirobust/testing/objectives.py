@@ -30,10 +30,12 @@ def _near(step: Step, seed: int) -> torch.Tensor:
 
 @demanded("objectives")
 def the_gradient_is_that_of_the_loss(subject: Subject) -> None:
-    """Give an outer loss whose gradient is what finite differences say."""
+    """Give an outer loss whose gradient is what finite differences say; in the classifier, where it holds
+    back that of layers in front.
+    """
     step, objective = _step(), subject.make()
     x_adv = _near(step, 1)
-    weight = step.model.get_parameter("block.conv2.weight")
+    weight = step.model.get_parameter("linear.weight" if objective.holds_back else "block.conv2.weight")
     loss = objective.outer(step, x_adv)
     require(loss.dim() == 0 and torch.isfinite(loss), f"the outer loss is {loss}, not one finite number")
     (gradient,) = torch.autograd.grad(loss, weight)

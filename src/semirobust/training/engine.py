@@ -173,15 +173,15 @@ def run_epoch(run: Run, validate: Validate | None, callbacks: Callbacks) -> Epoc
     networks = (hook.network(seed) for hook in run.hooks)
     network = next((other for other in networks if other is not None), run.model)
     scores = ValidationScores({}) if validate is None else as_scores(validate(network, seed / "validate"))
-    group = optimiser.param_groups[0]
+    groups = optimiser.param_groups
     log = EpochLog(
         epoch=state.epoch + 1,
         loss=under.loss / max(under.seen, 1),
-        learning_rate=float(group["lr"]),
+        learning_rate=max(float(group["lr"]) for group in groups),
         seconds=seconds,
         layers=state.layers,
         selected=under.selected,
-        trained_parameters=sum(p.numel() for p in group["params"]),
+        trained_parameters=sum(p.numel() for group in groups for p in group["params"]),
         metrics=scores.metrics,
         by_layer=scores.by_layer,
         conditions=under.conditions,
@@ -195,7 +195,7 @@ def _begin_epoch(run: Run, seed: Seed) -> EpochProgress:
     choice = run.training.trainable(run.state.epoch, run.model, seed / "layers")
     if choice is not None:
         run.momentum, run.optimiser = momentum_by_name(run), None
-        run.state.layers, run.state.reference = choice.layers, None
+        run.state.layers, run.state.marked, run.state.reference = choice.layers, choice.marked, None
     selected = choice is not None and choice.layers is not None
     return EpochProgress(selected=selected, measured=_measured(run, seed / "measure"))
 
@@ -222,7 +222,7 @@ def _choose_form(run: Run, seed: Seed, under: EpochProgress) -> None:
     if under.step:
         run.fast.resume(under.form, x)
         return
-    step = Step(run.model, run.layers, x, y, run.selected, run.state.reference or 1.0)
+    step = Step(run.model, run.layers, x, y, run.marked, run.state.reference or 1.0)
     inner = run.training.objective.inner
     run.fast.choose(lambda network: inner(replace(step, model=network)), x, attack.threat, seed)
     under.form = run.fast.form

@@ -1,6 +1,8 @@
 """The optimiser of a run. It is made anew when other layers train; momentum is carried over by name."""
 
+import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +28,7 @@ def prepare_optimiser(run: Run) -> torch.optim.SGD:
         )
     t = run.training
     optimiser = torch.optim.SGD(
-        named.values(),
+        _groups(run, named),
         t.learning_rate,
         momentum=t.momentum,
         weight_decay=t.weight_decay,
@@ -37,6 +39,15 @@ def prepare_optimiser(run: Run) -> torch.optim.SGD:
             optimiser.state[parameter]["momentum_buffer"] = run.momentum[name].to(parameter.device)
     run.optimiser = optimiser
     return optimiser
+
+
+def _groups(run: Run, named: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+    """The parameters by the factor on their learning rate, which their group has as its ``share``."""
+    groups: dict[float, list[Tensor]] = {}
+    for name, parameter in named.items():
+        share = math.prod(hook.rates.get(name, 1.0) for hook in run.hooks)
+        groups.setdefault(share, []).append(parameter)
+    return [{"params": each, "share": share} for share, each in groups.items()]
 
 
 def momentum_by_name(run: Run) -> Mapping[str, Tensor]:

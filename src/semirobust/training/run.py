@@ -98,6 +98,11 @@ class Run:
         """The layers that train."""
         return self.layers.indices if self.state.layers is None else self.state.layers
 
+    @property
+    def marked(self) -> tuple[int, ...]:
+        """The layers that the objective looks at."""
+        return self.selected if self.state.marked is None else self.state.marked
+
     def is_after(self, fraction: float) -> bool:
         """Whether the epoch under way ends after this fraction of all epochs."""
         return (self.state.epoch + 1) > fraction * self.training.epochs

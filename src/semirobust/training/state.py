@@ -94,6 +94,7 @@ class TrainState:
     Attributes:
         epoch: epochs done.
         layers: the layers that train; None for all.
+        marked: the layers that the objective looks at, where those are others; else None.
         reference: the objective's scale since they were selected; None until it is measured.
         best: highest validation score so far, and the epoch it came from.
         logs: one entry an epoch.
@@ -103,6 +104,7 @@ class TrainState:
 
     epoch: int = 0
     layers: tuple[int, ...] | None = None
+    marked: tuple[int, ...] | None = None
     reference: float | None = None
     best: float = float("-inf")
     best_epoch: int = 0

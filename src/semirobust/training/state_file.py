@@ -99,6 +99,7 @@ def _state(entries: dict[str, Any]) -> TrainState:
         **{
             **entries,
             "layers": _tuple(entries["layers"]),
+            "marked": _tuple(entries.get("marked")),  # of a run before others could be marked, none
             "logs": logs,
             "underway": EpochProgress(**{**underway, **_conditions(underway)}) if underway else None,
         }

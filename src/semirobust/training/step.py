@@ -31,7 +31,7 @@ def take_step(run: Run, rows: Tensor, number: int, seed: Seed) -> float:
     progress = (training.epochs_before + (run.state.epoch + number / run.steps)) / whole
     factor = math.prod(hook.rate for hook in run.hooks)
     for group in optimiser.param_groups:
-        group["lr"] = factor * training.learning_rate * schedule(training.schedule)(progress)
+        group["lr"] = group["share"] * factor * training.learning_rate * schedule(training.schedule)(progress)
     value = 0.0
     for replay in range(max((hook.replays for hook in run.hooks), default=1)):
         value = _update(run, batch, seed / "replay" / replay if replay else seed)
@@ -82,7 +82,7 @@ def _update(run: Run, batch: Batch, seed: Seed) -> float:
 def _perturb(run: Run, batch: Batch, seed: Seed) -> tuple[Step, Tensor]:
     """The step as the objective sees it, and the images on which the network trains."""
     measured = None if run.state.underway is None else run.state.underway.measured
-    step = Step(run.model, run.layers, batch.x, batch.y, run.selected, run.state.reference or 1.0, measured)
+    step = Step(run.model, run.layers, batch.x, batch.y, run.marked, run.state.reference or 1.0, measured)
     given = (hook.perturbed(batch, seed) for hook in run.hooks)
     x_adv = next((points for points in given if points is not None), None)
     if x_adv is not None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from semirobust.core.seed import Seed
+from semirobust.layers.map import LayerMap
 from semirobust.layers.scores import LayerScores
-from semirobust.selection import AbstractSelection
+from semirobust.selection import AbstractLayerSelection
 
-__all__ = ["AbstractTrainable", "All", "Choice", "Fixed", "Replayed", "Reselected", "Score"]
+__all__ = ["AbstractTrainable", "All", "Choice", "Fixed", "Marked", "Replayed", "Reselected", "Score"]
 
 Score = Callable[[nn.Module, Seed], LayerScores]
 """Measures the layers of a model without changing it."""
@@ -23,10 +24,12 @@ class Choice:
     Attributes:
         layers: their indices; None for the whole model.
         scores: what they were chosen by, if by scores.
+        marked: the layers that the objective looks at; None for those that train.
     """
 
     layers: tuple[int, ...] | None
     scores: LayerScores | None = None
+    marked: tuple[int, ...] | None = None
 
 
 class AbstractTrainable(ABC):
@@ -72,18 +75,35 @@ class Reselected(AbstractTrainable):
         selection: chooses among them.
         every: epochs from one choice to the next; 0 chooses once.
         weights_only: as in :class:`AbstractTrainable`.
+        layers: the layer map, for selections by what a layer costs.
     """
 
     score: Score = field(repr=False)
-    selection: AbstractSelection
+    selection: AbstractLayerSelection
     every: int = 10
     weights_only: bool = False
+    layers: LayerMap | None = field(default=None, repr=False)
 
     def __call__(self, epoch: int, model: nn.Module, seed: Seed) -> Choice | None:
         if epoch and (self.every == 0 or epoch % self.every):
             return None
         scores = self.score(model, seed / "score")
-        return Choice(self.selection(scores, seed / "select"), scores)
+        return Choice(self.selection(scores, seed / "select", self.layers), scores)
+
+
+@dataclass(frozen=True)
+class Marked(AbstractTrainable):
+    """Everything trains, and the objective looks at the layers that another policy chooses.
+
+    Args:
+        chooses: that policy.
+    """
+
+    chooses: AbstractTrainable
+
+    def __call__(self, epoch: int, model: nn.Module, seed: Seed) -> Choice | None:
+        choice = self.chooses(epoch, model, seed)
+        return None if choice is None else Choice(None, choice.scores, marked=choice.layers)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from semirobust.layers.scores import LayerScores
 from semirobust.measures import MEASURES, MeasureContext
 from semirobust.measures.criticality import Criticality, First, Form, Scale
 from semirobust.methods.base.method import Context
-from semirobust.selection import SELECTIONS
+from semirobust.selection import SELECTIONS, AbstractLayerSelection, AbstractSelection
+from semirobust.selection.base.costs import Cost
 from semirobust.threats import AbstractBall
 from semirobust.training.trainable import AbstractTrainable, Fixed, Reselected, Score
 
@@ -38,8 +39,11 @@ class LayerChoice:
 
     Args:
         layers: the layers; nothing is then measured. None selects them.
-        selection: ``top``, ``bottom`` or ``random``.
-        k: how many layers are selected; None for 5 % of all, rounded up.
+        selection: ``top``, ``bottom`` or ``random`` of a number of layers; ``cumulative``, the fewest that
+            hold a share of all scores; ``budget`` or ``knapsack``, within a share of the parameters or MACs.
+        k: how many layers are selected; None for 5 % of all, rounded up. Of a number of layers alone.
+        share: what ``cumulative``, ``budget`` and ``knapsack`` take; None for their defaults.
+        cost: ``parameters`` or ``macs``, of which ``budget`` and ``knapsack`` take a share.
         every: epochs from one selection to the next; 0 selects once.
         examples: number of training images for the measure.
         scale, at, form, first: as in :class:`semirobust.measures.criticality.Criticality`; for that criterion
@@ -62,9 +66,20 @@ class LayerChoice:
     first: First = "weakness"
     criterion: str = "criticality"
     trains: Literal["layer", "weights"] = "layer"
+    share: float | None = None
+    cost: Cost = "parameters"
 
     def at_random(self) -> "LayerChoice":
-        """As many layers, drawn at random."""
+        """As many layers, drawn at random.
+
+        Raises:
+            InputError: how many follows from what they cost or from their scores.
+        """
+        if self.layers is None and not self._counts:
+            raise InputError(
+                f"selection: {self.selection} chooses no fixed number of layers, so there are no random ones"
+                " beside it; run the method with selection=random and k as another arm"
+            )
         k = len(set(self.layers)) if self.layers else self.k
         return replace(self, selection="random", layers=None, k=k)
 
@@ -85,8 +100,27 @@ class LayerChoice:
             raise InputError(
                 f"every and examples: expected at least 0 and 1, got {self.every} and {self.examples}"
             )
-        selection = SELECTIONS.make(self.selection, {"k": self.k})
-        return Reselected(self._score(context, by_feature), selection, self.every, alone)
+        score = self._score(context, by_feature)
+        return Reselected(score, self._selection(), self.every, alone, context.layers)
+
+    @property
+    def _counts(self) -> bool:
+        """Whether the selection is of a number of layers."""
+        member = SELECTIONS.find(self.selection)[0]
+        return isinstance(member, type) and issubclass(member, AbstractSelection)
+
+    def _selection(self) -> AbstractLayerSelection:
+        if self._counts:
+            if self.share is not None:
+                raise InputError(f"share: {self.selection} takes k, a number of layers; got {self.share}")
+            return SELECTIONS.make(self.selection, {"k": self.k})
+        if self.k is not None:
+            raise InputError(f"k: {self.selection} takes no number of layers but a share; got {self.k}")
+        options = {setting.name for setting in SELECTIONS.options_of(self.selection)}
+        given = {"share": self.share, "cost": self.cost}
+        return SELECTIONS.make(
+            self.selection, {n: v for n, v in given.items() if n in options and v is not None}
+        )
 
     def _score(self, context: Context, by_feature: bool) -> Score:
         # Criticality alone has settings here; of another measure ``connectivity.excess`` names a by-product.

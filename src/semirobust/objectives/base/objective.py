@@ -22,7 +22,7 @@ class Step:
         layers: its layer map.
         x: (N, K, H, W) the batch.
         y: (N,) its labels.
-        selected: the layers that train.
+        selected: the layers that were chosen; but for objectives that mark some, those that train.
         reference: the value of :meth:`AbstractObjective.reference` when they were selected.
         measured: what :meth:`AbstractObjective.measure` gave before the epoch; None outside of a training.
     """
@@ -44,10 +44,13 @@ class AbstractObjective(ABC):
         best_by: the validation score that chooses the best epoch.
         flat_at_start: whether the gradient of the inner loss is 0 at the image itself. An attack must then
             start elsewhere.
+        holds_back: whether a part of the outer loss gives no gradient to the layers in front of some layer,
+            though it depends on them.
     """
 
     best_by: ClassVar[str] = "robust"
     flat_at_start: ClassVar[bool] = False
+    holds_back: ClassVar[bool] = False
 
     @abstractmethod
     def inner(self, step: Step) -> Callable[[Tensor], Tensor] | None:

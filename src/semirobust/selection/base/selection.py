@@ -2,13 +2,14 @@
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
+from semirobust.layers.map import LayerMap
 from semirobust.layers.scores import LayerScores
 
-__all__ = ["AbstractSelection", "usual_count"]
+__all__ = ["AbstractLayerSelection", "AbstractSelection", "usual_count"]
 
 
 _PAPERS = {121: 5}  # layers of the network -> how many the CLAT paper chooses, where that is not 5 %
@@ -20,33 +21,63 @@ def usual_count(layers: int) -> int:
 
 
 @dataclass(frozen=True)
-class AbstractSelection(ABC):
+class AbstractLayerSelection(ABC):
     """Chooses layers from their scores; one without a score (NaN) is never chosen.
+
+    Args:
+        classifier: whether the last layer may be chosen; it is in none of the lists of the CLAT paper.
+    """
+
+    classifier: bool = field(default=False, kw_only=True)
+
+    def __call__(self, scores: LayerScores, seed: Seed, layers: LayerMap | None = None) -> tuple[int, ...]:
+        """Indices of the chosen layers, ascending.
+
+        Args:
+            scores: of the layers.
+            seed: of what is drawn.
+            layers: the layer map of the network, for selections by what a layer costs.
+
+        Raises:
+            InputError: the scores or the map do not allow what is asked for.
+        """
+        # ``measured`` runs from the highest score to the lowest.
+        measured = scores.measured()
+        candidates = tuple(i for i in measured if self.classifier or i != scores.layers)
+        return tuple(sorted(self.pick(scores, candidates, seed, layers)))
+
+    @abstractmethod
+    def pick(
+        self, scores: LayerScores, candidates: tuple[int, ...], seed: Seed, layers: LayerMap | None
+    ) -> tuple[int, ...]:
+        """The choice among ``candidates``, which have a score each, from the highest to the lowest."""
+
+
+@dataclass(frozen=True)
+class AbstractSelection(AbstractLayerSelection):
+    """Chooses a number of layers from the order of their scores.
 
     Args:
         k: how many; None for 5 % of the layers, rounded up, as in the paper (CLAT, section 4.1). For the 121
             of a DenseNet-121 that would be 7, where the paper has 5, and so has None.
-        classifier: whether the last layer may be chosen; it is in none of the lists of the CLAT paper.
     """
 
     k: int | None = None
-    classifier: bool = False
 
-    def __call__(self, scores: LayerScores, seed: Seed) -> tuple[int, ...]:
-        """Indices of the chosen layers, ascending.
+    def pick(
+        self, scores: LayerScores, candidates: tuple[int, ...], seed: Seed, layers: LayerMap | None
+    ) -> tuple[int, ...]:
+        """As many as ``k`` says.
 
         Raises:
-            InputError: fewer layers have a score than ``k``.
+            InputError: fewer layers have a score.
         """
         count = usual_count(scores.layers) if self.k is None else self.k
-        # ``measured`` runs from the highest score to the lowest.
-        measured = scores.measured()
-        candidates = tuple(i for i in measured if self.classifier or i != scores.layers)
         if not 1 <= count <= len(candidates):
-            without = len(scores) - len(measured)
+            without = len(scores) - len(scores.measured())
             note = f" ({without} have no score)" if without else ""
             raise InputError(f"k: expected 1 to {len(candidates)} layers{note}, got {count}")
-        return tuple(sorted(self.choose(candidates, count, seed)))
+        return self.choose(candidates, count, seed)
 
     @abstractmethod
     def choose(self, ranking: tuple[int, ...], count: int, seed: Seed) -> tuple[int, ...]:

@@ -26,11 +26,13 @@ class AbstractHookState:
         replays: optimiser steps in a row on each batch.
         replaces_attack: :meth:`perturbed` gives the perturbed images, and the attack never runs.
         rate: a factor on the learning rate of the schedule.
+        rates: further factors, on that of single parameters, by name.
     """
 
     replays: int = 1
     replaces_attack: bool = False
     rate: float = 1.0
+    rates: Mapping[str, float] = {}
 
     def perturbed(self, batch: "Batch", seed: Seed) -> Tensor | None:
         """``x_adv`` (N, ...) for the batch, in place of an attack; None leaves it to the attack."""

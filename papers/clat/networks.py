@@ -1,8 +1,11 @@
 """The networks that the runs of the CLAT paper start from, and what is run from each."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
+
+from .full import FULL
+from .network import Network
 
 __all__ = ["NETWORKS", "Network"]
 
@@ -21,29 +24,6 @@ _WIDTHS = {
     "resnet18": 0.125,
 }
 _PAPER_LATE = {"train.epochs": 150, "train.augment": "none", "harden.augment": "none"}
-
-
-@dataclass(frozen=True)
-class Network:
-    """How a base is trained and which groups of runs go on from it.
-
-    Attributes:
-        groups: of the runs in ``study.py``.
-        changes: to the scale's recipe.
-        weight: lambda of CLAT, scale-free: of the sweep's the best on held-out images.
-        seeds: how many, where fewer than the scale asks for.
-        start: the file that all arms start from: the last epoch's, or the best one's, which is averaged where
-            weights are.
-        goes_on: options of the control that goes on as the base was trained, and entries of the recipe that
-            only it has.
-    """
-
-    groups: tuple[str, ...]
-    changes: Mapping[str, Any] = field(default_factory=dict)
-    weight: float = 1.0
-    seeds: int | None = None
-    start: str = "last.safetensors"
-    goes_on: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
 
 
 def _train(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,5 +133,6 @@ NETWORKS: dict[str, dict[str, Network]] = {
             ("base", "main", "index", "attacks"), {"model.name": "wrn_34_10"}, seeds=1
         ),
         **_allocations(_PAPER_LATE, 1.0),
+        **FULL,
     },
 }

@@ -265,8 +265,9 @@ def run_across(
     *,
     networks: Mapping[str, str],
     examples: int,
+    attack: str | None = None,
 ) -> Sequence[AnyRecord]:
-    """Accuracy of each network on what PGD-20 makes for each other; ``networks`` are places with
+    """Accuracy of each network on what an attack (PGD-20) makes for each other; ``networks`` are places with
     ``unit/arm``.
     """
     at, seed = origin_of(recipe, "clat"), as_seed(recipe.seed) / "across"
@@ -275,7 +276,9 @@ def run_across(
         other, _, arm = where.partition(":")
         models[name] = _arm(recipe, home / other, arm)
     x, y = budget_of(recipe).test.first(examples).all()
-    found = transfer(models, x, y, PGD(recipe.threat.ball, steps=20), seed=seed, progress=progress)
+    ball = recipe.threat.ball
+    made = PGD(ball, steps=20) if attack is None else ATTACKS.make(attack, threat=ball)
+    found = transfer(models, x, y, made, seed=seed, progress=progress)
     records: list[AnyRecord] = [settings_record(recipe, "clat", at)]
     for made_for, seen_by in found.correct:
         share = found.accuracy(made_for, seen_by)
@@ -284,7 +287,7 @@ def run_across(
                 quantity=Quantity.TRANSFER_ACCURACY,
                 value=float(share),
                 n=share.n,
-                about=About(source=made_for, target=seen_by),
+                about=About(source=made_for, target=seen_by, attack=attack),
                 origin=at,
             )
         )

@@ -9,9 +9,9 @@ from torch import nn
 import semirobust as sr
 from semirobust.attacks.base import ending, screening
 from semirobust.attacks.base.active import Best, pooled
-from semirobust.attacks.base.ending import EarlyEnd, LevelledOff
+from semirobust.attacks.base.ending import EarlyEnd, LevelledOff, Stalled
 from semirobust.attacks.base.goals import Fool
-from semirobust.attacks.base.screening import Screen
+from semirobust.attacks.base.screening import Coloured, Screen
 from semirobust.attacks.base.sight import Tally, watched
 from semirobust.attacks.base.squares import Colours
 from semirobust.attacks.base.steps import HalvedStep
@@ -118,7 +118,8 @@ def test_a_linear_margin_is_foreseen_to_the_digit():
     y = model(best).argmax(1)
     lowest = -margin(model(best).detach(), y)
     screen = Screen(colours, 100, generator)
-    a = screen.start(torch.arange(4), torch.arange(4), best, lowest, frame)
+    rows = torch.arange(4)
+    a = screen.start(Coloured(rows, rows, best, lowest, torch.zeros_like(rows), frame))
     screen.look(Fool(model, y), a)
     for query in range(48):
         points = colours.apply(best, frame, torch.full((1, 4), query))
@@ -214,7 +215,7 @@ def test_an_evaluation_that_goes_on_says_the_same_of_what_was_left_out(tmp_path)
     model = _network().eval()
     x = _images(40)
     y = model(x).argmax(1)
-    attack = sr.AutoAttack(sr.Linf(1 / 255), steps=50, queries=200)
+    attack = sr.AutoAttack(sr.Linf(1 / 255), steps=12, queries=200)
 
     def evaluate(state=None, progress=lambda *_: None):
         return sr.evaluate(model, x, y, attack, seed=0, batch_size=20, state=state, progress=progress)
@@ -231,7 +232,6 @@ def test_an_evaluation_that_goes_on_says_the_same_of_what_was_left_out(tmp_path)
     assert [note for note in again.notes if "left out" in note] == [
         note for note in whole.notes if "left out" in note
     ]
-    assert any("apgd-t-50 ended" in note for note in whole.notes)
     assert torch.equal(again.robust[attack.name], whole.robust[attack.name])
 
 
@@ -316,10 +316,10 @@ class TestLevelledOff:
 
     def _after_ten(self, heights, promise=0.0):
         n = len(heights)
-        early = LevelledOff(n, 100, as_seed(0), torch.device("cpu"))
+        early = LevelledOff.of_ascents(n, 100, as_seed(0), torch.device("cpu"))
         early.begin(torch.arange(n), torch.full((n,), -1.0), torch.full((n,), promise))
         a = _Points(torch.arange(n), *[torch.zeros(n)] * 7)
-        early.after(10, a, torch.tensor(heights))
+        a.drop(early.after(10, a.rows, torch.tensor(heights)))
         return early, a
 
     def _ended(self, a, n=100):
@@ -383,6 +383,28 @@ def test_apgd_ends_most_runs_on_what_is_robust():
     assert f"ended {tally.left_out} of 60 runs early" in attack.left_out(tally)
 
 
+def test_runs_that_ended_before_an_interruption_count(tmp_path):
+    model, x = _curved().eval(), _images(24)
+    y = model(x).argmax(1)
+    attack, state = (
+        sr.APGD(sr.Linf(1 / 255), steps=50, loss="dlr-targeted", targets=2),
+        tmp_path / "e.safetensors",
+    )
+
+    def evaluate(progress, state=None):
+        return sr.evaluate(model, x, y, attack, seed=0, batch_size=8, state=state, progress=progress)
+
+    def stop(label, done, of):
+        if "apgd" in label and done == 16:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(stop, state)
+    whole, again = evaluate(lambda *_: None), evaluate(lambda *_: None, state)
+    assert any("apgd-t-50 ended" in note for note in whole.notes)
+    assert again.notes == whole.notes
+
+
 def test_where_ending_was_wrong_the_runs_of_apgd_start_again_and_find_the_same(monkeypatch):
     monkeypatch.setattr(ending, "_LEVEL", {0.02: 0.0})  # all end after the first step
     monkeypatch.setattr(ending, "_HONEST", 0.0)
@@ -427,3 +449,63 @@ def test_runs_put_together_keep_what_their_rule_remembers():
     (joined,) = pooled(parts, 8)
     rule.check(joined, 1)
     assert len(joined.memory.checked) == 6
+
+
+class TestStalled:
+    """Forty runs of 1,000 queries whose margin is 1 at their start."""
+
+    def _after_200(self, before, now):
+        stalled, rows = Stalled(torch.ones(40), 1000, as_seed(0)), torch.arange(40)
+        assert not stalled.after(rows, torch.full((40,), 99), torch.full((40,), 0.99)).any()
+        assert not stalled.after(rows, torch.full((40,), 103), torch.full((40,), before)).any()
+        assert not stalled.after(rows, torch.full((40,), 160), torch.full((40,), before)).any()
+        return stalled, stalled.after(rows, torch.full((40,), 207), torch.full((40,), now))
+
+    def test_who_fell_little_of_late_ends_and_two_go_on(self):
+        stalled, ends = self._after_200(0.8, 0.75)
+        assert int(ends.sum()) == 38
+        assert (stalled.query == 207).all()
+
+    @pytest.mark.parametrize(
+        ("before", "now"), [(0.8, 0.7), (0.8, 0.8), (0.95, 0.93), (float("nan"), 0.5), (float("inf"), 0.5)]
+    )
+    def test_who_falls_or_never_fell_goes_on(self, before, now):
+        assert not self._after_200(before, now)[1].any()
+
+    @pytest.mark.parametrize(("end", "again"), [(0.5, False), (0.3, True), (-0.1, True)])
+    def test_all_go_on_where_an_audited_margin_fell_by_half(self, end, again):
+        stalled, ends = self._after_200(0.8, 0.75)
+        margin = torch.where(ends, 0.75, 0.7)
+        margin[(~ends).nonzero()[0]] = end
+        rows, tally = stalled.again(margin)
+        assert rows.tolist() == (ends.nonzero().flatten().tolist() if again else [])
+        assert tally == Tally(40, 0 if again else 38, 2, int(end < 0))
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, _Quantised, _Misleading])
+def test_the_verdicts_of_square_are_those_of_all_its_queries(wrap):
+    attack = sr.Square(sr.Linf(2 / 255), queries=1000)
+    model, x = wrap(_curved()).eval(), _images(25)
+    y = model(x).argmax(1)
+    exact, none = _run(model, attack, audited=False, n=25)
+    audited, tally = _run(model, attack, audited=True, n=25)
+    fooled = model(exact).argmax(1) != y
+    assert fooled.any()
+    assert torch.equal(model(audited).argmax(1) != y, fooled)
+    assert none == Tally()
+    assert (tally.of_runs.left_out > 0) == (wrap is not _Quantised)
+    assert ("runs early" in attack.left_out(tally)) == (wrap is not _Quantised)
+
+
+def test_where_ending_was_wrong_the_runs_of_square_go_on_and_find_the_same(monkeypatch):
+    monkeypatch.setattr(ending, "_STALL", {0.1: 0.0})
+    monkeypatch.setattr(ending, "_HONEST", 0.0)
+    monkeypatch.setattr(ending, "_AUDITED", 0.3)
+    attack = sr.Square(sr.Linf(6 / 255), queries=1000)
+    model, x = _curved().eval(), _images(25)
+    y = model(x).argmax(1)
+    exact, _ = _run(model, attack, audited=False, n=25)
+    audited, tally = _run(model, attack, audited=True, n=25)
+    assert tally.of_runs.missed > 0
+    assert tally.of_runs.left_out == 0
+    assert torch.equal(model(audited).argmax(1) != y, model(exact).argmax(1) != y)

@@ -89,8 +89,8 @@ class APGD(AbstractBallAttack):
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         runs = self._runs(goal, x)
-        if isinstance(goal, Fool) and goal.audited and goal.early_exit and self._may_end_early:
-            return self._search_audited(cast(Fool, repeated(runs, all_rows(x))), x, len(runs), seed)
+        if early := self._ending(goal, len(runs) * len(x), seed / "audit", x.device):
+            return self._search_audited(cast(Fool, repeated(runs, all_rows(x))), x, len(runs), seed, early)
         best, number = Best(x), 0
         while number < len(runs) and len(rows := best.open_rows(early_exit=goal.early_exit)):
             # Few examples are attacked by several runs in one batch, which keeps the processor busy.
@@ -105,17 +105,20 @@ class APGD(AbstractBallAttack):
             number += count
         return best.x_adv
 
-    @property
-    def _may_end_early(self) -> bool:
-        # The cross entropy does not say how far it is to a success.
-        return self.loss != "ce" and self.eot == 1 and not self.threat.sparse and LevelledOff.fits(self.steps)
+    def _ending(self, goal: AbstractGoal, runs: int, seed: Seed, device: torch.device) -> LevelledOff | None:
+        """What ends runs early; None where all go on, as by the cross entropy, which does not say how far it
+        is to a success.
+        """
+        audited = isinstance(goal, Fool) and goal.audited and goal.early_exit
+        if not audited or self.loss == "ce" or self.eot > 1 or self.threat.sparse:
+            return None
+        return LevelledOff.of_ascents(runs, self.steps, seed, device)
 
-    def _search_audited(self, goal: Fool, x: Tensor, runs: int, seed: Seed) -> Tensor:
+    def _search_audited(self, goal: Fool, x: Tensor, runs: int, seed: Seed, early: LevelledOff) -> Tensor:
         """The same, where runs that levelled off far from their aim end: run r on example i has the number r
         N + i in ``goal``.
         """
         best, n = Best(x, shared=True), len(x)
-        early = LevelledOff(runs * n, self.steps, seed / "audit", x.device)
         rule = HalvedStep(self.threat, self.rho)
         climb = Climb(goal, rule, self.steps, best, Gone(n, x), early)
         groups, waiting, number = list[tuple[Tensor, Seed]](), list[Ascent[Halving]](), 0

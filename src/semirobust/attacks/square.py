@@ -1,6 +1,7 @@
 """Random search with squares; needs no gradient."""
 
 import math
+from copy import copy
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,8 +11,9 @@ from torch import Tensor
 from semirobust.attacks import ATTACKS
 from semirobust.attacks.base.active import AbstractActive, all_rows, runs_per_batch
 from semirobust.attacks.base.attack import AbstractBallAttack, Precision
+from semirobust.attacks.base.ending import Stalled
 from semirobust.attacks.base.goals import AbstractGoal, Fool, expect_fool
-from semirobust.attacks.base.screening import Screen
+from semirobust.attacks.base.screening import AbstractRun, Coloured, Screen, Screened
 from semirobust.attacks.base.sight import Tally
 from semirobust.attacks.base.squares import Colours, moved_mass, square_side, starting_pyramids
 from semirobust.core.checks import check_images
@@ -28,25 +30,6 @@ _AHEAD = 0.3
 _AHEAD_SCREENED = 0.9
 # Proposals over which the rate of acceptance is averaged.
 _MEMORY = 50
-
-
-@dataclass
-class _Colours(AbstractActive):
-    """A run under l-infinity.
-
-    Attributes:
-        examples: (n,) their numbers in the goal.
-        best, margin: (n, K, H, W) and (n,) the point of lowest margin.
-        query: (n,) the next proposal.
-        frame: what the ball needs of the clean examples.
-    """
-
-    rows: Tensor
-    examples: Tensor
-    best: Tensor
-    margin: Tensor
-    query: Tensor
-    frame: tuple[Tensor, ...]
 
 
 @dataclass
@@ -73,7 +56,8 @@ class Square(AbstractBallAttack):
     Few examples are attacked with several proposals in one batch, all from the same point. Those behind the
     first that is kept are tried again from there, so the result is that of one proposal after another (ours).
     In an evaluation, proposals under l-infinity that a gradient shows to be worse are left out
-    (:class:`semirobust.attacks.base.screening.Screen`).
+    (:class:`semirobust.attacks.base.screening.Screen`), and runs whose margin has all but stopped falling end
+    early (:class:`semirobust.attacks.base.ending.Stalled`).
 
     Args:
         threat: the perturbations allowed.
@@ -117,11 +101,20 @@ class Square(AbstractBallAttack):
     def left_out(self, tally: Tally) -> str:
         if not tally.left_out:
             return ""
-        return (
-            f"{self.name} left out {tally.left_out:,} of {tally.considered:,} proposals, which a gradient"
-            f" showed to be no better; of such that it tried all the same it kept {tally.errors}, and"
-            " left out nothing more on those examples"
+        said, runs = (
+            (
+                f"{self.name} left out {tally.left_out:,} of {tally.considered:,} proposals, which a gradient"
+                f" showed to be no better; of such that it tried all the same it kept {tally.errors}, and"
+                " left out nothing more on those examples"
+            ),
+            tally.of_runs,
         )
+        if runs.left_out:
+            said += (
+                f"; it ended {runs.left_out:,} of {runs.considered:,} runs early, whose margin had all but"
+                f" stopped falling; of such that went on all the same fooled the model {runs.errors}"
+            )
+        return said
 
     def search(self, goal: AbstractGoal, x: Tensor, seed: Seed) -> Tensor:
         check_images(x, "square")
@@ -132,7 +125,7 @@ class Square(AbstractBallAttack):
             rows = (lowest >= 0).nonzero().flatten() if goal.early_exit else all_rows(x)
             if len(rows) == 0:
                 break
-            points, value = run(goal, x[rows], rows, (seed / restart).generator(x.device))
+            points, value = run(goal, x[rows], rows, seed / restart)
             better = (value < lowest[rows]).nonzero().flatten()
             best[rows[better]], lowest[rows[better]] = points[better], value[better]
         return best
@@ -141,20 +134,18 @@ class Square(AbstractBallAttack):
         scaled = int(query / self.queries * 10_000) if self.rescale else query
         return square_side(self.p_init, scaled, size, odd=self.threat.search_order != math.inf)
 
-    def _run_colours(
-        self, goal: Fool, x: Tensor, rows: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def _run_colours(self, goal: Fool, x: Tensor, rows: Tensor, seed: Seed) -> tuple[Tensor, Tensor]:
         """One run under l-infinity: the best point and its margin z_y - max z_k, negative where
         misclassified.
         """
-        size = (x.shape[2], x.shape[3])
+        size, generator = (x.shape[2], x.shape[3]), seed.generator(x.device)
         colours = Colours(
             x, [self._side(query, size) for query in range(self.queries)], self.threat.epsilon, generator
         )
         frame = self.threat.frame(x)
         result = colours.start(x, frame, generator)
         lowest = _first(goal, x, result, rows)
-        a = _Colours(
+        a = Coloured(
             rows=all_rows(x),
             examples=rows,
             best=result.clone(),
@@ -162,21 +153,31 @@ class Square(AbstractBallAttack):
             query=torch.zeros_like(rows),
             frame=frame,
         )
+        start, stalled = copy(a), None
         a.drop(lowest < 0)  # who is misclassified needs no further query, in either form
         if goal.audited:
-            a = self._run_screened(goal, a, colours, result, lowest, generator)
+            stalled = Stalled(lowest, self.queries, seed / "audit") if Stalled.fits(self.queries) else None
+            screen = Screen(colours, self.queries, generator)
+            a = self._run_screened(goal, screen.start(a), screen, stalled, result, lowest)
+        self._run_plain(goal, a, colours, result, lowest)
+        if stalled is not None:
+            again, tally = stalled.again(lowest)
+            start.best, start.margin, start.query = result, lowest, stalled.query
+            start.keep(again)  # they go on from where they ended, without leaving out anything
+            self._run_plain(goal, start, colours, result, lowest)
+            goal.count(Tally(0, 0, 0, 0, *tally.counts[:4]))
+        return result, lowest
+
+    def _run_plain(self, goal: Fool, a: Coloured, colours: Colours, result: Tensor, lowest: Tensor) -> None:
+        """All proposals that are left of the runs ``a``, whose ends go to ``result`` and ``lowest``."""
         rate = 1.0
         while len(a):
             ahead = max(1, runs_per_batch(goal.batch_rows, len(a), int(_AHEAD / max(rate, 1e-2))))
             accepted, tried = self._try(goal, a, colours, ahead)
             rate += min(ahead / _MEMORY, 1) * (accepted / tried - rate)
-            done = (a.margin < 0) | (a.query >= self.queries)
-            if bool(done.any()):
-                result[a.rows[done]], lowest[a.rows[done]] = a.best[done], a.margin[done]
-                a.drop(done)
-        return result, lowest
+            _leave(a, (a.margin < 0) | (a.query >= self.queries), result, lowest)
 
-    def _try(self, goal: Fool, a: _Colours, colours: Colours, ahead: int) -> tuple[int, int]:
+    def _try(self, goal: Fool, a: Coloured, colours: Colours, ahead: int) -> tuple[int, int]:
         """Try the next ``ahead`` proposals of each example: how many examples moved, and how many proposals
         counted.
         """
@@ -198,19 +199,12 @@ class Square(AbstractBallAttack):
         return len(where), int(counted.sum())
 
     def _run_screened(
-        self,
-        goal: Fool,
-        a: _Colours,
-        colours: Colours,
-        result: Tensor,
-        lowest: Tensor,
-        generator: torch.Generator,
-    ) -> _Colours:
+        self, goal: Fool, s: Screened, screen: Screen, stalled: Stalled | None, result: Tensor, lowest: Tensor
+    ) -> Coloured:
         """The same without most proposals that are no better; what is left to search without leaving out
         any.
         """
-        screen = Screen(colours, self.queries, generator)
-        s, rate = screen.start(a.rows, a.examples, a.best, a.margin, a.frame), 1.0
+        rate = 1.0
         while len(s):
             screen.look(goal, s)
             if bool(s.plain.all()):
@@ -220,7 +214,7 @@ class Square(AbstractBallAttack):
             rows = trial.rows
             if len(rows):
                 query = s.first[rows] + trial.places
-                candidates = colours.apply_each(s.best, s.frame, rows, query)
+                candidates = screen.colours.apply_each(s.best, s.frame, rows, query)
                 values = _margin(goal, candidates, s.examples[rows], s.margin[rows])
                 goal.tell(s.examples[rows], values != s.margin[rows])
             else:
@@ -229,16 +223,15 @@ class Square(AbstractBallAttack):
             if tried:
                 rate += min(tried / (len(s) * _MEMORY), 1) * (accepted / tried - rate)
             done = (s.margin < 0) | (s.query >= self.queries)
-            if bool(done.any()):
-                result[s.rows[done]], lowest[s.rows[done]] = s.best[done], s.margin[done]
-                s.drop(done)
+            if stalled is not None:
+                done |= stalled.after(s.rows, s.query, s.margin)
+            _leave(s, done, result, lowest)
         goal.count(screen.tally)
-        return _Colours(s.rows, s.examples, s.best, s.margin, s.query, s.frame)
+        return s.plain_form
 
-    def _run_pyramids(
-        self, goal: Fool, x: Tensor, rows: Tensor, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def _run_pyramids(self, goal: Fool, x: Tensor, rows: Tensor, seed: Seed) -> tuple[Tensor, Tensor]:
         """One run under another norm, likewise."""
+        generator = seed.generator(x.device)
         result = starting_pyramids(x, self.threat, generator)
         lowest = _first(goal, x, result, rows)
         a = _Pyramids(all_rows(x), examples=rows, best=result.clone(), margin=lowest.clone(), x=x)
@@ -253,12 +246,16 @@ class Square(AbstractBallAttack):
             better = value < a.margin
             a.best = torch.where(per_example(better, point), point, a.best)
             a.margin = torch.where(better, value, a.margin)
-            done = a.margin < 0
-            if bool(done.any()):
-                result[a.rows[done]], lowest[a.rows[done]] = a.best[done], a.margin[done]
-                a.drop(done)
+            _leave(a, a.margin < 0, result, lowest)
         result[a.rows], lowest[a.rows] = a.best, a.margin
         return result, lowest
+
+
+def _leave(a: AbstractRun | _Pyramids, done: Tensor, result: Tensor, lowest: Tensor) -> None:
+    """The runs that are ``done`` (n,) leave ``a`` for ``result`` and ``lowest``."""
+    if bool(done.any()):
+        result[a.rows[done]], lowest[a.rows[done]] = a.best[done], a.margin[done]
+        a.drop(done)
 
 
 def _first(goal: Fool, x: Tensor, start: Tensor, rows: Tensor) -> Tensor:

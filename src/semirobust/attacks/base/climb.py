@@ -63,8 +63,8 @@ class Climb(Generic[Memory]):
                 return
             if i in checkpoints:
                 self.rule.check(a, checkpoints[i])
-            if self.early is not None:
-                self.early.after(i, a, a.top_loss)
+            if self.early is not None and i in self.early.steps:
+                a.drop(self.early.after(i, a.rows, a.top_loss))
         if steps.stop > self.steps and len(a):
             self.best.keep(a.rows, a.top, a.top_loss, None)
             if self.early is not None:

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from semirobust.attacks.base.active import AbstractActive
 from semirobust.attacks.base.sight import Tally
 from semirobust.core.seed import Seed
 
-__all__ = ["AbstractEarlyEnd", "EarlyEnd", "LevelledOff"]
+__all__ = ["AbstractEarlyEnd", "EarlyEnd", "LevelledOff", "Stalled"]
 
 # Step -> how many radii away the nearest point of a run may be there for the run to go on. In no run seen so
 # far did the nearest point come nearer afterwards by a factor of more than 2.3, 1.1, 1.1 and 1.1.
@@ -19,9 +19,15 @@ _FAR = {10: 3.0, 20: 1.7, 30: 1.5, 50: 1.3}
 # Fraction of the steps -> how many times its rise until there a run may lack to go on. In no run seen so far
 # that lacked more, and whose gradient was of use, did the steps left make up more than 22, 49 and 13 % of it.
 _LEVEL = {0.1: 2.0, 0.22: 1.0, 0.41: 0.5}
-# Of fewer steps none is ended. Who rose by less than this share of what its gradient promised goes on, and
-# where an audited run made up more than that share of what it lacked, those that ended start again.
-_ENOUGH, _HONEST, _MADE_UP = 50, 0.1, 0.5
+# Fraction of the queries -> how many times what its margin fell in the second half of them may be left of it
+# for a run to go on. Of none seen so far, of which more was left, did the margin fall by more than 40, 35, 34
+# and 23 % of that.
+_STALL = {0.2: 8.0, 0.3: 6.0, 0.4: 4.0, 0.6: 3.0}
+# Of fewer steps or queries none is ended.
+_STEPS, _QUERIES = 50, 1000
+# Who rose by less than this share of what was promised goes on, and where an audited run made up more than
+# that share of what it lacked, those that ended start again.
+_HONEST, _MADE_UP = 0.1, 0.5
 # Share of the runs that go on whatever their distance, and the least number.
 _AUDITED, _LEAST = 0.05, 2
 
@@ -44,7 +50,7 @@ class AbstractEarlyEnd(ABC):
         order = torch.rand(n, generator=seed.generator(device), device=device).argsort()
         self._audited = torch.zeros(n, dtype=torch.bool, device=device)
         self._audited[order[: max(_LEAST, math.ceil(_AUDITED * n))]] = True
-        self._steps = tuple(steps)
+        self.steps = tuple(steps)
         # How much each had to gain when it ended, or would have, and after which step.
         self._need = torch.full((n,), torch.inf, device=device)
         self._step = torch.full((n,), -1, device=device)
@@ -52,7 +58,7 @@ class AbstractEarlyEnd(ABC):
     @property
     def first(self) -> int:
         """The step at which the first runs end."""
-        return min(self._steps)
+        return min(self.steps)
 
     def _ends(self, step: int, rows: Tensor, far: Tensor, need: Tensor) -> tuple[Tensor, Tensor]:
         """Which of the runs ``rows`` end of those that are too ``far`` and ``need`` so much: (n,) each. And
@@ -75,7 +81,7 @@ class AbstractEarlyEnd(ABC):
         audited, ended = would_end & self._audited, would_end & ~self._audited
         missed = audited & reached
         in_reach = (missed.any() | ~audited.any()).expand(len(ended)).clone()
-        for step in self._steps:
+        for step in self.steps:
             at_step = self._step == step
             most = torch.where(audited & at_step, gain, 0).amax()
             in_reach |= at_step & (self._need <= most)
@@ -127,48 +133,47 @@ class EarlyEnd(AbstractEarlyEnd):
 class LevelledOff(AbstractEarlyEnd):
     """Ends ascents that have levelled off far below 0, where they would reach their aim.
 
-    Most of what an ascent gains it gains in its first steps. A run ends early where, after a tenth, 22 % or
-    41 % of its steps, it still lacks 2, 1 or 0.5 times what it has risen since its start. Those that ended
-    are held to half of what they lack. Who has not risen by a tenth of what the gradient at its start
-    promised goes on: it may be misled, or stand still for now.
+    Most of what an ascent gains it gains in its first steps. A run ends early where it still lacks several
+    times what it has risen of late. Those that ended are held to half of what they lack. Who has not risen by
+    a tenth of what was promised at its start goes on: it may be misled, or stand still for now.
 
     Args:
-        n: runs.
-        steps: of each.
-        seed, device: as above.
+        limits: step -> how many times its rise a run may lack there to go on.
+        n, seed, device: as above.
     """
 
-    def __init__(self, n: int, steps: int, seed: Seed, device: torch.device) -> None:
-        self._limits = {int(part * steps): limit for part, limit in _LEVEL.items()}
-        super().__init__(self._limits, n, seed, device)
+    def __init__(self, limits: Mapping[int, float], n: int, seed: Seed, device: torch.device) -> None:
+        super().__init__(limits, n, seed, device)
+        self._limits = limits
         unknown = torch.full((n,), torch.nan, device=device)
-        # Where each began and what its gradient promised, how high it was when it would have ended, and how
-        # high it was at the end of its steps.
+        # Where each began and what was promised, how high it was when it would have ended, and how high it
+        # was at the end of its steps.
         self._start, self._promise = unknown, unknown.clone()
         self._height, self._highest = unknown.clone(), unknown.clone()
         self._reached = torch.zeros(n, dtype=torch.bool, device=device)
 
-    @staticmethod
-    def fits(steps: int) -> bool:
-        """Whether so many steps are enough for a run to level off in."""
-        return steps >= _ENOUGH
+    @classmethod
+    def of_ascents(cls, n: int, steps: int, seed: Seed, device: torch.device) -> "LevelledOff | None":
+        """For n runs of so many gradient steps: where they lack 2, 1 and 0.5 times their rise since the start
+        after a tenth, 22 % and 41 % of them. None where these are too few to level off in.
+        """
+        limits = {int(part * steps): limit for part, limit in _LEVEL.items()}
+        return cls(limits, n, seed, device) if steps >= _STEPS else None
 
     def begin(self, rows: Tensor, height: Tensor, promise: Tensor) -> None:
-        """The runs ``rows`` begin at these heights, and the gradients there promise a rise: (n,) each."""
+        """The runs ``rows`` begin at these heights, and such rises are promised: (n,) each."""
         self._start[rows], self._promise[rows] = height.to(self._start), promise.to(self._start)
 
-    def after(self, step: int, a: AbstractActive, height: Tensor) -> bool:
-        """End the runs among ``a`` that have levelled off, by the greatest heights (n,) that they reached;
-        True if none is left.
+    def after(self, step: int, rows: Tensor, height: Tensor, since: Tensor | None = None) -> Tensor:
+        """Which of the runs ``rows`` end after this step, by the greatest heights that they reached, and
+        those ``since`` which their rise counts, by default where they began: (n,) each.
         """
-        if step not in self._limits:
-            return False
-        rise = height - self._start[a.rows]
-        honest = (rise > 0) & (rise >= _HONEST * self._promise[a.rows])
+        rise = height - (self._start[rows] if since is None else since)
+        honest = (rise > 0) & (height - self._start[rows] >= _HONEST * self._promise[rows])
         far = honest & (-height > self._limits[step] * rise) & torch.isfinite(height)
-        ends, new = self._ends(step, a.rows, far, torch.full_like(rise, _MADE_UP))
-        self._height[a.rows] = torch.where(new, height.to(self._height), self._height[a.rows])
-        return a.drop(ends)
+        ends, new = self._ends(step, rows, far, torch.full_like(rise, _MADE_UP))
+        self._height[rows] = torch.where(new, height.to(self._height), self._height[rows])
+        return ends
 
     def reach(self, rows: Tensor, reached: Tensor) -> None:
         """Which of the runs ``rows`` (n,) ``reached`` (n,) their aim."""
@@ -186,3 +191,55 @@ class LevelledOff(AbstractEarlyEnd):
 
     def _gain(self, end: Tensor) -> Tensor:
         return ((end - self._height) / -self._height).nan_to_num(0)
+
+
+class Stalled:
+    """Ends runs of a random search whose margin has all but stopped falling, far above 0.
+
+    The margin falls about as the logarithm of the queries. A run ends early where, after 20, 30, 40 or 60 %
+    of its queries, 8, 6, 4 or 3 times as much is left of its margin as it fell in the second half of these,
+    and it has fallen by a tenth of what it was. Audited as :class:`LevelledOff`, its height the margin's
+    negative; those that ended go on from where they were.
+
+    Args:
+        margin: (n,) of all runs at their start.
+        queries: of each.
+        seed: draws which go on.
+    """
+
+    def __init__(self, margin: Tensor, queries: int, seed: Seed) -> None:
+        limits = {int(part * queries): limit for part, limit in _STALL.items()}
+        self._early = LevelledOff(limits, len(margin), seed, margin.device)
+        self._early.begin(torch.arange(len(margin), device=margin.device), -margin, margin)
+        marks = sorted({*limits, *(step // 2 for step in limits)})
+        self._steps = [(marks.index(step), step, marks.index(step // 2)) for step in limits]
+        self._marks = torch.tensor([*marks, queries + 1], device=margin.device)
+        # How many marks each has passed, its margin at each of them, and its query when it ended.
+        self._passed = torch.zeros(len(margin), dtype=torch.long, device=margin.device)
+        self._margins = torch.full((len(margin), len(marks)), torch.nan, device=margin.device)
+        self.query = torch.zeros_like(self._passed)
+
+    @staticmethod
+    def fits(queries: int) -> bool:
+        """Whether so many queries are enough to tell."""
+        return queries >= _QUERIES
+
+    def after(self, rows: Tensor, query: Tensor, margin: Tensor) -> Tensor:
+        """Which of the runs ``rows`` end, by their next ``query`` and their ``margin``: (n,) each."""
+        ends = torch.zeros_like(rows, dtype=torch.bool)
+        due = (query >= self._marks[self._passed[rows]]).nonzero().flatten()
+        if len(due) == 0:
+            return ends
+        rows, margin, mark = rows[due], margin[due], self._passed[rows[due]]
+        self._margins[rows, mark], self._passed[rows], self.query[rows] = margin, mark + 1, query[due]
+        for here, step, half in self._steps:
+            at = (mark == here).nonzero().flatten()
+            ends[due[at]] = self._early.after(step, rows[at], -margin[at], -self._margins[rows[at], half])
+        return ends
+
+    def again(self, margin: Tensor) -> tuple[Tensor, Tally]:
+        """Which runs must go on, and what came of it, by the margins (n,) of all at the end."""
+        rows = torch.arange(len(margin), device=margin.device)
+        self._early.reach(rows, margin < 0)
+        self._early.end(rows, -margin)
+        return self._early.again(margin < 0)

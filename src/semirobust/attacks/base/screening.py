@@ -1,6 +1,7 @@
 """Which proposals of a random search to try: those that a gradient does not show to be worse."""
 
 import logging
+from abc import abstractmethod
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,7 @@ from semirobust.core.text import first_line
 from semirobust.fast.layout import like
 from semirobust.threats.base.ball import flat
 
-__all__ = ["Screen", "Screened"]
+__all__ = ["Coloured", "Screen", "Screened"]
 
 _LOG = logging.getLogger("semirobust.attacks")
 
@@ -37,14 +38,43 @@ _OLD, _OLDISH = 12, 5
 
 
 @dataclass
-class Screened(AbstractActive):
-    """A run of random search under l-infinity that leaves out proposals.
+class AbstractRun(AbstractActive):
+    """Runs of random search under l-infinity.
 
     Attributes:
         examples: (n,) their numbers in the goal.
         best, margin: (n, K, H, W) and (n,) the point of lowest margin.
         query: (n,) the next proposal.
         frame: what the ball needs of the clean examples.
+    """
+
+    rows: Tensor
+    examples: Tensor
+    best: Tensor
+    margin: Tensor
+    query: Tensor
+    frame: tuple[Tensor, ...]
+
+    @property
+    @abstractmethod
+    def plain_form(self) -> "Coloured":
+        """The same runs, which try all proposals from now on."""
+
+
+@dataclass
+class Coloured(AbstractRun):
+    """Such as try all proposals."""
+
+    @property
+    def plain_form(self) -> "Coloured":
+        return self
+
+
+@dataclass
+class Screened(AbstractRun):
+    """Such as leave out proposals.
+
+    Attributes:
         gradient: (n, K, H, W) of the margin, at a point not far behind ``best``.
         age: (n,) proposals kept since that point.
         spread: (n,) of the errors of predictions, as a fraction of their scale.
@@ -59,12 +89,6 @@ class Screened(AbstractActive):
             computed.
     """
 
-    rows: Tensor
-    examples: Tensor
-    best: Tensor
-    margin: Tensor
-    query: Tensor
-    frame: tuple[Tensor, ...]
     gradient: Tensor
     age: Tensor
     spread: Tensor
@@ -77,6 +101,10 @@ class Screened(AbstractActive):
     offered: Tensor
     fresh: Tensor
     moved: Tensor
+
+    @property
+    def plain_form(self) -> Coloured:
+        return Coloured(self.rows, self.examples, self.best, self.margin, self.query, self.frame)
 
 
 @dataclass(frozen=True)
@@ -119,27 +147,20 @@ class Screen:
         self._downward = colours.shifts < 0
         self._ahead = torch.arange(_CHUNK, device=device)
 
-    def start(
-        self, rows: Tensor, examples: Tensor, best: Tensor, lowest: Tensor, frame: tuple[Tensor, ...]
-    ) -> Screened:
-        """The runs at the points ``best`` (n, K, H, W) with margins ``lowest`` (n,)."""
-        n, zeros = len(rows), torch.zeros_like(lowest)
-        never = torch.zeros_like(rows, dtype=torch.bool)
+    def start(self, a: AbstractRun) -> Screened:
+        """These runs, which are at their start."""
+        n, zeros = len(a), torch.zeros_like(a.margin)
+        never = torch.zeros_like(a.rows, dtype=torch.bool)
         chunk = zeros[:, None].expand(n, _CHUNK)
         return Screened(
-            rows=rows,
-            examples=examples,
-            best=best,
-            margin=lowest,
-            query=torch.zeros_like(rows),
-            frame=frame,
-            gradient=torch.zeros_like(best),
-            age=torch.full_like(rows, _OLD),
+            **vars(a),
+            gradient=torch.zeros_like(a.best),
+            age=torch.full_like(a.rows, _OLD),
             spread=zeros,
             seen=zeros.clone(),
             plain=never,
-            offset=torch.randint(self.queries, (n,), generator=self._generator, device=rows.device),
-            first=torch.zeros_like(rows),
+            offset=torch.randint(self.queries, (n,), generator=self._generator, device=a.rows.device),
+            first=torch.zeros_like(a.rows),
             change=chunk.clone(),
             scale=chunk.clone(),
             offered=torch.stack([chunk, chunk], 2),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import torch
 from torch import Tensor
@@ -22,12 +22,17 @@ class Tally:
         left_out: of these, not tried, or ended early.
         audited: done to the end although they would have been left out.
         missed: of these, what would have changed something: the errors.
+        runs, ended, followed, reached: the same of the runs of a search whose proposals are counted above.
     """
 
     considered: int = 0
     left_out: int = 0
     audited: int = 0
     missed: int = 0
+    runs: int = 0
+    ended: int = 0
+    followed: int = 0
+    reached: int = 0
 
     def __add__(self, other: "Tally") -> "Tally":
         return Tally(*(a + b for a, b in zip(self.counts, other.counts, strict=True)))
@@ -39,8 +44,13 @@ class Tally:
         return f"{self.missed:,} of {self.audited:,} (at most {most:.2%} with 95 % confidence)"
 
     @property
+    def of_runs(self) -> "Tally":
+        """That of the runs alone, whose proposals are counted too."""
+        return Tally(self.runs, self.ended, self.followed, self.reached)
+
+    @property
     def counts(self) -> tuple[int, ...]:
-        return self.considered, self.left_out, self.audited, self.missed
+        return astuple(self)
 
 
 class Sight:

@@ -88,9 +88,7 @@ def _perturb(run: Run, batch: Batch, seed: Seed) -> tuple[Step, Tensor]:
     """The step as the objective sees it, and the images on which the network trains."""
     measured = None if run.state.underway is None else run.state.underway.measured
     reference = run.state.reference or 1.0
-    step = Step(
-        run.model, run.layers, batch.x, batch.y, run.marked, reference, measured, shares=batch.shares
-    )
+    step = Step(run.model, run.layers, batch.x, batch.y, run.marked, reference, measured, shares=batch.shares)
     given = (hook.perturbed(batch, seed) for hook in run.hooks)
     x_adv = next((points for points in given if points is not None), None)
     if x_adv is not None:

@@ -29,6 +29,7 @@ _QUICK = {
         "selected": {"examples": 30},
         "rift": {"layers": [2]},
         "at-lr": {"examples": 30},
+        "lp-ft": {"probe": 0},  # the demands train for one epoch
         "lat": {"examples": 30},
         "safer": {"examples": 30},
     },

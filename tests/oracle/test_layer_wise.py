@@ -276,6 +276,7 @@ def test_the_rate_of_the_latter_layers_is_a_factor_on_their_steps():
         ("latter", {"gamma": 0.0}, "adversarial"),
         ("latter", {"share": 0.0, "factor": 0.3}, "adversarial"),
         ("safer", {"rho": 0.0, "choice": {"layers": [2]}}, "selected"),
+        ("lp-ft", {"probe": 0}, "adversarial"),
     ],
 )
 def test_each_is_its_base_in_its_limit_to_the_last_bit(name, options, limit):
@@ -385,3 +386,28 @@ def test_a_method_takes_a_share_in_place_of_a_number():
         METHODS.make("selected", {"share": 0.2}).plan(context)
     with pytest.raises(InputError, match="chooses no fixed number of layers"):
         method.with_random_layers()
+
+
+def _hardened(method, **options):
+    torch.manual_seed(3)
+    start = SmallResidual()
+    model = copy.deepcopy(start)
+    method = METHODS.make(method, options)
+    trained = sr.harden(model, _images(), method, threat=sr.Linf(0.03), epochs=2, seed=1, learning_rate=0.1)
+    return start.state_dict(), trained
+
+
+def test_bitfit_trains_every_bias_and_nothing_else():
+    start, trained = _hardened("bitfit")
+    names = {n for n, p in SmallResidual().named_parameters() if n.endswith("bias")}
+    assert {n for n, v in trained.model.state_dict().items() if not torch.equal(v, start[n])} == names
+    assert trained.logs[-1].trained_parameters == sum(start[n].numel() for n in names)
+    with pytest.raises(InputError, match="trains: expected biases"):
+        _hardened("bitfit", trains="layer")
+
+
+def test_lp_ft_trains_the_classifier_first():
+    _, trained = _hardened("lp-ft", probe=1)
+    assert [log.layers for log in trained.logs] == [(4,), None]
+    with pytest.raises(InputError, match="epochs"):
+        _hardened("lp-ft", probe=2)

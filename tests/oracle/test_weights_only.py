@@ -24,7 +24,7 @@ from semirobust.methods.lora import LoRA
 )
 def test_counts_of_tables_8_and_9(name, layers, weights, share):
     model = sr.build_model(name, 10)
-    with sr.only_trainable(model, sr.layer_map(model, torch.rand(1, 3, 32, 32)), layers, weights_only=True):
+    with sr.only_trainable(model, sr.layer_map(model, torch.rand(1, 3, 32, 32)), layers, part="weights"):
         found = sum(p.numel() for p in model.parameters() if p.requires_grad)
     assert found == weights
     assert found / sum(p.numel() for p in model.parameters()) == pytest.approx(share, abs=5e-4)
@@ -76,5 +76,5 @@ def test_what_is_refused():
     model, given = sr.build_model("resnet8", 3, 0.25, image_size=8), {"threat": sr.Linf(0.1), "epochs": 1}
     with pytest.raises(InputError, match="trains: expected layer, since an update is of weights"):
         sr.harden(model, _images(), LoRA(choice=LayerChoice(layers=[2], trains="weights")), **given)
-    with pytest.raises(InputError, match="trains: expected layer or weights, got 'norms'"):
+    with pytest.raises(InputError, match="trains: expected layer, weights or biases, got 'norms'"):
         sr.harden(model, _images(), CriticalFineTuning(LayerChoice(layers=[2], trains="norms")), **given)

@@ -21,6 +21,7 @@ from semirobust.experiments.commands.evaluate import accuracy_records, attacks_o
 from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.kept_accuracy import KeptAccuracy
 from semirobust.experiments.recipe import Recipe
+from semirobust.layers.freeze import Part
 from semirobust.methods import METHODS, AbstractMethod
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.procedures.harden import carry_out, planned
@@ -225,8 +226,10 @@ def _train(
     training, plan = planned(model, budget.images, method, budget.training)
     if same is not None:
         trained, like = same
-        alone = like is not None and planned(model, budget.images, like, training)[1].trainable.weights_only
-        layers = Replayed(tuple(log.layers for log in trained.logs), alone)
+        part: Part = "layer"
+        if like is not None:
+            part = planned(model, budget.images, like, training)[1].trainable.part
+        layers = Replayed(tuple(log.layers for log in trained.logs), part)
         training = replace(training, objective=Adversarial(), trainable=layers)
     name = slug(arm.name)
     return carry_out(

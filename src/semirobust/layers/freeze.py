@@ -2,13 +2,37 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from typing import Literal, get_args
 
 from torch import nn
 
 from semirobust.core.classifiers import unwrapped
+from semirobust.core.errors import InputError
+from semirobust.layers.layer import Layer
 from semirobust.layers.map import LayerMap
 
-__all__ = ["frozen", "only_trainable", "stays_in_eval"]
+__all__ = ["Part", "check_part", "frozen", "only_trainable", "part_of", "stays_in_eval"]
+
+
+Part = Literal["layer", "weights", "biases"]
+"""What trains of a layer."""
+
+
+def check_part(part: str, name: str = "part") -> None:
+    """Raise ``InputError`` where there is no part of that name."""
+    if part not in get_args(Part):
+        raise InputError(f"{name}: expected layer, weights or biases, got {part!r}")
+
+
+def part_of(model: nn.Module, layer: Layer, part: Part) -> tuple[str, ...]:
+    """The names of the parameters that are this part of a layer."""
+    if part == "layer":
+        return layer.parameters
+    if part == "weights":
+        return layer.weights
+    # Some networks call them q_bias and v_bias; a table of biases by position is none.
+    ends = (name for name in layer.parameters if name.endswith("bias"))
+    return tuple(name for name in ends if model.get_parameter(name).dim() == 1)
 
 
 class _StaysInEval:
@@ -85,7 +109,7 @@ def frozen(
 
 @contextmanager
 def only_trainable(
-    model: nn.Module, layers: LayerMap, indices: Iterable[int] | None, *, weights_only: bool = False
+    model: nn.Module, layers: LayerMap, indices: Iterable[int] | None, *, part: Part = "layer"
 ) -> Iterator[None]:
     """Within a ``with`` block all but the given layers are frozen, batch norm too, whatever ``train`` says.
 
@@ -93,12 +117,14 @@ def only_trainable(
         model: its parameters outside of these layers need no gradient within the block.
         layers: the map of ``model``.
         indices: the layers that train, from 1; ``None`` freezes nothing.
-        weights_only: of these layers the weight matrices alone train. What else belongs to them (norm, bias,
-            projection of a shortcut) is frozen as other layers are.
+        part: of these layers, the whole ``layer`` (weight, norm, bias, projection of a shortcut), its
+            ``weights`` or its ``biases`` (those of norms too) train. The rest of them is frozen as other
+            layers are.
 
     Raises:
-        InputError: there is no layer of that index.
+        InputError: there is no layer of that index, or no part of that name.
     """
+    check_part(part)
     if indices is None:
         yield
         return
@@ -107,18 +133,18 @@ def only_trainable(
         layers.at(index)
     others = [index for index in layers.indices if index not in trainable]
     with frozen(model, layers, others, include_unassigned=True):
-        if not weights_only:
+        if part == "layer":
             yield
             return
-        with _weights_alone(unwrapped(model), layers, trainable):
+        with _alone(unwrapped(model), layers, trainable, part):
             yield
 
 
 @contextmanager
-def _weights_alone(model: nn.Module, layers: LayerMap, indices: Iterable[int]) -> Iterator[None]:
-    """Inside, all of these layers but their weight matrices is frozen."""
+def _alone(model: nn.Module, layers: LayerMap, indices: Iterable[int], part: Part) -> Iterator[None]:
+    """Inside, all of these layers but this part of them is frozen."""
     indices = tuple(indices)
-    kept = {name for index in indices for name in layers.at(index).weights}
+    kept = {name for index in indices for name in part_of(model, layers.at(index), part)}
     names, modules = set(layers.parameters(indices)) - kept, set(layers.modules(indices))
     others = [p for name, p in model.named_parameters() if name in names and p.requires_grad]
     norms = [m for name, m in model.named_modules() if name in modules and _has_statistics(m)]

@@ -152,9 +152,7 @@ def run_epoch(run: Run, validate: Validate | None, callbacks: Callbacks) -> Epoc
     under = state.underway = state.underway or _begin_epoch(run, seed)
     if run.conditions not in under.conditions[-1:]:
         under.conditions = (*under.conditions, run.conditions)
-    trains = only_trainable(
-        run.model, run.layers, state.layers, weights_only=run.training.trainable.weights_only
-    )
+    trains = only_trainable(run.model, run.layers, state.layers, part=run.training.trainable.part)
     with trains, guarded(run.model), safe_layouts(run.model):
         optimiser = prepare_optimiser(run)
         started = time.perf_counter() - under.seconds

@@ -7,11 +7,22 @@ from dataclasses import dataclass, field
 from torch import nn
 
 from semirobust.core.seed import Seed
+from semirobust.layers.freeze import Part
 from semirobust.layers.map import LayerMap
 from semirobust.layers.scores import LayerScores
 from semirobust.selection import AbstractLayerSelection
 
-__all__ = ["AbstractTrainable", "All", "Choice", "Fixed", "Marked", "Replayed", "Reselected", "Score"]
+__all__ = [
+    "AbstractTrainable",
+    "All",
+    "Choice",
+    "Fixed",
+    "Marked",
+    "Probed",
+    "Replayed",
+    "Reselected",
+    "Score",
+]
 
 Score = Callable[[nn.Module, Seed], LayerScores]
 """Measures the layers of a model without changing it."""
@@ -36,11 +47,10 @@ class AbstractTrainable(ABC):
     """Says at the start of an epoch which layers train from then on.
 
     Attributes:
-        weights_only: of these layers the weight matrices alone train; norms, biases and projections are
-            frozen, statistics too.
+        part: what trains of these layers, as in :func:`semirobust.layers.freeze.only_trainable`.
     """
 
-    weights_only: bool = False
+    part: Part = "layer"
 
     @abstractmethod
     def __call__(self, epoch: int, model: nn.Module, seed: Seed) -> Choice | None:
@@ -60,7 +70,7 @@ class Fixed(AbstractTrainable):
     """The given layers train throughout."""
 
     layers: tuple[int, ...]
-    weights_only: bool = False
+    part: Part = "layer"
 
     def __call__(self, epoch: int, model: nn.Module, seed: Seed) -> Choice | None:
         return Choice(self.layers) if epoch == 0 else None
@@ -74,14 +84,14 @@ class Reselected(AbstractTrainable):
         score: measures the layers.
         selection: chooses among them.
         every: epochs from one choice to the next; 0 chooses once.
-        weights_only: as in :class:`AbstractTrainable`.
+        part: as in :class:`AbstractTrainable`.
         layers: the layer map, for selections by what a layer costs.
     """
 
     score: Score = field(repr=False)
     selection: AbstractLayerSelection
     every: int = 10
-    weights_only: bool = False
+    part: Part = "layer"
     layers: LayerMap | None = field(default=None, repr=False)
 
     def __call__(self, epoch: int, model: nn.Module, seed: Seed) -> Choice | None:
@@ -89,6 +99,24 @@ class Reselected(AbstractTrainable):
             return None
         scores = self.score(model, seed / "score")
         return Choice(self.selection(scores, seed / "select", self.layers), scores)
+
+
+@dataclass(frozen=True)
+class Probed(AbstractTrainable):
+    """The classifier alone in the first epochs, then everything.
+
+    Args:
+        classifier: its layer.
+        epochs: how many of these.
+    """
+
+    classifier: int
+    epochs: int
+
+    def __call__(self, epoch: int, model: nn.Module, seed: Seed) -> Choice | None:
+        if epoch == self.epochs:
+            return Choice(None)
+        return Choice((self.classifier,)) if epoch == 0 else None
 
 
 @dataclass(frozen=True)
@@ -112,11 +140,11 @@ class Replayed(AbstractTrainable):
 
     Args:
         layers: for each epoch the layers that trained in it; the last entry holds on.
-        weights_only: as in :class:`AbstractTrainable`.
+        part: as in :class:`AbstractTrainable`.
     """
 
     layers: tuple[tuple[int, ...] | None, ...]
-    weights_only: bool = False
+    part: Part = "layer"
 
     def __call__(self, epoch: int, model: nn.Module, seed: Seed) -> Choice | None:
         now = self.layers[min(epoch, len(self.layers) - 1)]

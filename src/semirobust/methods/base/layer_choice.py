@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from semirobust.core.nearest import meant
 from semirobust.core.seed import Seed
 from semirobust.fast.policy import FastFollower
 from semirobust.layers.features import Place
+from semirobust.layers.freeze import Part, check_part, part_of
 from semirobust.layers.map import LayerMap
 from semirobust.layers.quiet import device_of
 from semirobust.layers.reach import without_effect
@@ -50,9 +50,9 @@ class LayerChoice:
             alone.
         criterion: the measure by name: criticality, another one with its defaults, or one of its by-products
             such as ``connectivity.excess``.
-        trains: of these layers the whole ``layer`` (weight, norm, bias and projection), or its ``weights``
-            alone, as the numbers of parameters in CLAT's table 9 and RiFT's code have it; the rest of the
-            layer is then frozen, batch statistics too (ours).
+        trains: of these layers the whole ``layer`` (weight, norm, bias and projection), its ``weights`` or
+            its ``biases``. CLAT's table 9 and RiFT's code have weights alone. The rest of the layer is then
+            frozen, batch statistics too (ours).
     """
 
     layers: Sequence[int] | None = None
@@ -65,7 +65,7 @@ class LayerChoice:
     form: Form = "distance"
     first: First = "weakness"
     criterion: str = "criticality"
-    trains: Literal["layer", "weights"] = "layer"
+    trains: Part = "layer"
     share: float | None = None
     cost: Cost = "parameters"
 
@@ -89,19 +89,19 @@ class LayerChoice:
         No layer is selected none of whose parameters takes a gradient; with ``by_feature`` neither one whose
         feature does not depend on it with the weights of now.
         """
-        if self.trains not in ("layer", "weights"):
-            raise InputError(f"trains: expected layer or weights, got {self.trains!r}")
-        alone = self.trains == "weights"
+        check_part(self.trains, "trains")
         if self.layers is not None:
             if not self.layers:
                 raise InputError("layers: expected at least one layer, got none")
-            return Fixed(tuple(sorted(context.layers.at(index).index for index in set(self.layers))), alone)
+            return Fixed(
+                tuple(sorted(context.layers.at(index).index for index in set(self.layers))), self.trains
+            )
         if self.every < 0 or self.examples < 1:
             raise InputError(
                 f"every and examples: expected at least 0 and 1, got {self.every} and {self.examples}"
             )
         score = self._score(context, by_feature)
-        return Reselected(score, self._selection(), self.every, alone, context.layers)
+        return Reselected(score, self._selection(), self.every, self.trains, context.layers)
 
     @property
     def _counts(self) -> bool:
@@ -156,7 +156,7 @@ class LayerChoice:
                     f"{meant(self.criterion, by_name)}"
                 )
             scores = by_name[self.criterion]
-            passed = {*_untrainable(model, context.layers, self.trains == "weights")}
+            passed = {*_untrainable(model, context.layers, self.trains)}
             if by_feature:
                 passed.update(without_effect(model, context.layers, x, scores.indices))
             values = np.where(np.isin(scores.indices, [*passed]), np.nan, scores.values)
@@ -165,11 +165,11 @@ class LayerChoice:
         return score
 
 
-def _untrainable(model: nn.Module, layers: LayerMap, weights_only: bool) -> Iterator[int]:
+def _untrainable(model: nn.Module, layers: LayerMap, part: Part) -> Iterator[int]:
     """The layers none of whose parameters takes a gradient, as below a low-rank update of another library."""
     names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    if weights_only:
-        return (layer.index for layer in layers if not names & set(layer.weights))
+    if part != "layer":
+        return (layer.index for layer in layers if not names & set(part_of(model, layer, part)))
     # A low-rank update of our own has other parameters in the same module.
     modules = {name.rpartition(".")[0] for name in names}
     return (

@@ -49,7 +49,7 @@ class Plan:
         after: changes the weights after training, such as by interpolation.
         prepare: a context in which the model trains, such as with low-rank updates.
         as_before: converts the best weights of a run to the form that the model has outside of ``prepare``.
-        prefix_epochs: the first epochs, in which everything trains; there must be more epochs than these.
+        prefix_epochs: the first epochs, which prepare for the others; there must be more epochs than these.
         hooks: what takes part in the steps beside the hooks of the training.
         schedule: of the learning rate, where the method has one of its own; empty for that of the training.
     """

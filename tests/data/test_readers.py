@@ -171,6 +171,68 @@ def test_imagenet_layout(tmp_path):
     assert sr.load_data("imagenet", root=tmp_path).test.shape == (3, 224, 224)
 
 
+WNIDS = [
+    "n01440764",
+    "n02102040",
+    "n02979186",
+    "n03000684",
+    "n03028079",
+    "n03394916",
+    "n03417042",
+    "n03425413",
+    "n03445777",
+    "n03888257",
+]
+TENCH_TO_PARACHUTE = (
+    *("tench", "English springer", "cassette player", "chain saw", "church"),
+    *("French horn", "garbage truck", "gas pump", "golf ball", "parachute"),
+)
+
+
+def _imagenette(folder, names=WNIDS):
+    """Two pictures of each class, of mixed sizes, whose red says the class; and what others leave there."""
+    for part in ("train", "val"):
+        for number, name in enumerate(names):
+            for i, size in enumerate(((40, 30), (30, 50))):
+                place = folder / part / name / f"{name}_{i}.JPEG"
+                place.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", size, (20 * number, 100, 100)).save(place)
+        (folder / part / ".DS_Store").write_bytes(b"x")
+        (folder / part / names[0] / ".DS_Store").write_bytes(b"x")
+    (folder / "noisy_imagenette.csv").write_text("path,label")
+
+
+@pytest.mark.parametrize("name", ["imagenette2", "imagenette2-320", "imagenette2-160", "mine"])
+def test_imagenette_by_name(tmp_path, name):
+    """Its classes have words, in the order of their numbers."""
+    _imagenette(tmp_path / name)
+    root = tmp_path / name if name == "mine" else tmp_path
+    splits = sr.load_data("imagenette", root=root, image_size=24)
+    assert splits.classes == TENCH_TO_PARACHUTE and splits.test.classes == TENCH_TO_PARACHUTE
+    assert splits.note == f"pictures of {name}"
+    x, y = splits.test.all()
+    assert x.shape == (20, 3, 24, 24)
+    torch.testing.assert_close(x[:, 0, 12, 12] * 255, 20.0 * y, atol=4, rtol=0)
+    assert sr.load_data("imagenette", root=root).test.shape == (3, 224, 224)
+
+
+def test_imagenette_of_the_largest_pictures_first(tmp_path):
+    for name in ("imagenette2-160", "imagenette2-320"):
+        _imagenette(tmp_path / name)
+    assert sr.load_data("imagenette", root=tmp_path, image_size=8).note == "pictures of imagenette2-320"
+
+
+def test_imagenette_that_is_none_is_one_sentence(tmp_path):
+    with pytest.raises(InputError, match=r"expected train/ and val/ in one of .*imagenette2-160.* by hand"):
+        sr.load_data("imagenette", root=tmp_path)
+    _imagenette(tmp_path / "imagenette2", [*WNIDS, "n00000001"])
+    with pytest.raises(InputError, match="its ten classes in .*, found n00000001 too; name a folder"):
+        sr.load_data("imagenette", root=tmp_path)
+    _imagenette(tmp_path / "other" / "imagenette2", WNIDS[1:])
+    with pytest.raises(InputError, match="found no n01440764"):
+        sr.load_data("imagenette", root=tmp_path / "other")
+
+
 def test_many_pictures_are_decoded_when_wanted(tmp_path, monkeypatch):
     from semirobust.data import folder
 

@@ -1,7 +1,7 @@
 """Low-rank updates of weights (LoRA), which are merged into the weights afterwards."""
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -22,6 +22,8 @@ __all__ = [
     "merged",
     "on_branch",
     "on_branch_alone",
+    "updates_alone",
+    "with_updates",
     "without_branch",
 ]
 
@@ -56,20 +58,26 @@ class _LowRank(nn.Module):
         self.down, self.up = nn.Parameter(noise), nn.Parameter(self.weight.new_zeros(outputs, r))
         self.scale = scale
 
-    def attach_by_kernel(self, rank: int, seed: Seed) -> None:
-        """Give the module the update that AutoLoRA's code has (Xu et al. 2024, after ConvLoRA of loralib).
+    def attach_by_kernel(self, rank: int, seed: Seed, *, scale: float | None = None) -> None:
+        """Give the module the update of ConvLoRA's code (Aleem et al. 2024, after loralib), or of AutoLoRA's
+        where there is no scale (Xu et al. 2024).
 
         Of a convolution of k x k taps it has rank ``rank * k`` between outputs x k and inputs x k, whatever
-        these are. ``down`` is N(0, 1) and the scale 1 / ``rank``. Of a kernel that is not square k is its
-        longer side in the rank (ours). A linear layer counts as one of 1 x 1 taps (ours; theirs has none).
+        these are. In ConvLoRA ``down`` is uniform within 1 / root(inputs x k). In AutoLoRA it is N(0, 1) and
+        the scale 1 / ``rank``. Of a kernel that is not square k is its longer side in the rank (ours). A
+        linear layer counts as one of 1 x 1 taps (ours; theirs has none).
         """
         height, width = self.weight.shape[2:] if self.weight.dim() == 4 else (1, 1)
         groups: int = getattr(self, "groups", 1)
         rows, columns = len(self.weight) // groups * height, self.weight.shape[1] * groups * width
         r = rank * max(height, width)
-        noise = torch.randn(r, columns, generator=seed.generator()).to(self.weight)
+        if scale is None:
+            noise, scale = torch.randn(r, columns, generator=seed.generator()), 1 / rank
+        else:
+            noise = (2 * torch.rand(r, columns, generator=seed.generator()) - 1) / math.sqrt(columns)
+        noise = noise.to(self.weight)
         self.down, self.up = nn.Parameter(noise), nn.Parameter(self.weight.new_zeros(rows, r))
-        self.scale = 1 / rank
+        self.scale = scale
 
     @property
     def effective_weight(self) -> Tensor:
@@ -109,17 +117,29 @@ def low_rank(model: nn.Module, names: Iterable[str], rank: int, scale: float, se
     """
     if rank < 1:
         raise InputError(f"rank: expected at least 1, got {rank}")
-    updated = _with_updates(model, names, rank, scale, seed)
+    updated = with_updates(model, names, seed, lambda module, own: module.attach(rank, scale, own))
+    # Modules with buffers are those with statistics, which would change in train mode.
+    with updates_alone(model, updated, lambda module: next(module.buffers(recurse=False), None) is not None):
+        yield
+
+
+@contextmanager
+def updates_alone(
+    model: nn.Module, updated: Mapping[str, "_LowRank"], is_still: Callable[[nn.Module], bool]
+) -> Iterator[None]:
+    """Inside, these modules are in the place of those of their names, and their updates train alone.
+
+    On leaving, each weight becomes W + scale * up down, and all else is as it was.
+
+    Args:
+        model: whose modules they stand in for.
+        updated: from :func:`with_updates`.
+        is_still: whether a module stays in eval mode.
+    """
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     model.requires_grad_(False)
     try:
-        # Modules with buffers are those with statistics, which would change in train mode.
-        with (
-            replaced_modules(model, updated),
-            stays_in_eval(
-                module for module in model.modules() if next(module.buffers(recurse=False), None) is not None
-            ),
-        ):
+        with replaced_modules(model, updated), stays_in_eval(filter(is_still, model.modules())):
             yield
     finally:
         for module in updated.values():  # the original module has the same weight tensor
@@ -144,7 +164,14 @@ def branch(
         seed: of their first values.
         by_kernel: the updates are those of AutoLoRA's code.
     """
-    updated = _with_updates(model, names, rank, 1.0, seed, by_kernel=by_kernel)
+
+    def attach(module: _LowRank, own: Seed) -> None:
+        if by_kernel:
+            module.attach_by_kernel(rank, own)
+        else:
+            module.attach(rank, 1.0, own)
+
+    updated = with_updates(model, names, seed, attach)
     for module in updated.values():
         module.is_branch = module.disabled = True
     with replaced_modules(model, updated):
@@ -192,10 +219,14 @@ def without_branch(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if name not in dropped}
 
 
-def _with_updates(
-    model: nn.Module, names: Iterable[str], rank: int, scale: float, seed: Seed, *, by_kernel: bool = False
+def with_updates(
+    model: nn.Module, names: Iterable[str], seed: Seed, attach: Callable[["_LowRank", Seed], None]
 ) -> dict[str, "_LowRank"]:
-    """Name -> a copy of the module with an update, which shares its weight."""
+    """Name -> a copy of the module with the update that ``attach`` gives it, which shares its weight.
+
+    Raises:
+        InputError: a module is neither a plain convolution nor linear.
+    """
     modules = {name: model.get_submodule(name) for name in names}
     for name, module in modules.items():
         if type(module) not in _KINDS:
@@ -204,10 +235,7 @@ def _with_updates(
             )
     updated = {name: _copied(module) for name, module in modules.items()}
     for name, module in updated.items():
-        if by_kernel:
-            module.attach_by_kernel(rank, seed / name)
-        else:
-            module.attach(rank, scale, seed / name)
+        attach(module, seed / name)
     return updated
 
 

@@ -13,14 +13,15 @@ AUGMENTATIONS: Registry[AbstractAugmentation] = Registry(
 
 
 def augmentation(name: str) -> AbstractAugmentation | None:
-    """The augmentation called ``name``; None for ``none``, which leaves the images as they are.
+    """The augmentation called ``name``, or several with + between their names; None for ``none``, which
+    leaves the images as they are.
 
     Raises:
         InputError: no augmentation has this name.
     """
     if name == "none":
         return None
-    if name not in AUGMENTATIONS.names():
+    if name not in AUGMENTATIONS.names() and "+" not in name:
         raise InputError(
             f"augment: expected one of none, {', '.join(AUGMENTATIONS.names())}; got {name!r}"
             f"{meant(name, AUGMENTATIONS.names())}"

@@ -12,6 +12,7 @@ from torch import nn
 from semirobust.core.classifiers import in_eval
 from semirobust.core.errors import InputError
 from semirobust.data.base.images import Images, Splits
+from semirobust.data.base.load import OF_PICTURES
 from semirobust.experiments.class_names import names_of
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.sections import Model
@@ -282,7 +283,9 @@ def at_its_size(recipe: Recipe) -> Recipe:
     data, model = recipe.data, recipe.model
     if not from_zoo(model.name) or data.image_size is not None:
         return recipe
-    if data.source != "imagenet" and (Path(data.source).suffix == ".npz" or not Path(data.source).is_dir()):
+    if data.source not in OF_PICTURES and (
+        Path(data.source).suffix == ".npz" or not Path(data.source).is_dir()
+    ):
         return recipe
     size = card_of(model.name, passed_on(model)).image_size
     return recipe if size is None else read_recipe(None, {"data.image_size": size[0]}, recipe)

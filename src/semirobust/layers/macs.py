@@ -58,7 +58,9 @@ def macs_of(module: nn.Module | None, weights: Sequence[Tensor], given: Tensor, 
     if isinstance(module, _ConvTransposeNd):
         return float(given.numel() * weights[0][0].numel())
     if isinstance(module, _ConvNd | nn.Linear) or module is None:
-        return float(sum(result.numel() * weight[0].numel() for weight in weights if weight.dim() > 1))
+        # Of an update of rank 0 a matrix has no rows.
+        matrices = [weight for weight in weights if weight.dim() > 1 and len(weight)]
+        return float(sum(result.numel() * weight[0].numel() for weight in matrices))
     # Attention and recurrent layers use each of their weights once for each position.
     width = result.shape[-1] if result.dim() else 1
     return result.numel() / max(width, 1) * sum(weight.numel() for weight in weights)

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from semirobust.objectives import OBJECTIVES
-from semirobust.objectives.base.losses import cross_entropy_of
+from semirobust.objectives.base.losses import cross_entropy, cross_entropy_of
 from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["Adversarial"]
@@ -22,8 +22,10 @@ class Adversarial(AbstractObjective):
     attack (our choice; the references differ), so only the outer loss updates batch statistics.
     """
 
+    needs_one_label: ClassVar[str] = ""
+
     def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
         return cross_entropy_of(step)
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
-        return F.cross_entropy(step.model(x_adv), step.y)
+        return cross_entropy(step, step.model(x_adv))

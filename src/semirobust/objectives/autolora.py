@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -34,6 +35,10 @@ class AutoLoRA(AbstractObjective):
     Args:
         weight: of the divergence; 6 in the authors' code.
     """
+
+    needs_one_label: ClassVar[str] = (
+        "AutoLoRA weighs its terms by the fraction of images whose one label is right"
+    )
 
     weight: float = 6.0
 

@@ -6,11 +6,11 @@ from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from semirobust.core.errors import InputError
 from semirobust.layers.features import features, forward_to
 from semirobust.objectives import OBJECTIVES
+from semirobust.objectives.base.losses import cross_entropy
 from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["CLAT"]
@@ -40,6 +40,7 @@ class CLAT(AbstractObjective):
     """
 
     flat_at_start: ClassVar[bool] = True
+    needs_one_label: ClassVar[str] = ""
 
     weight: float = 1.0
     scale_free: bool = True
@@ -55,15 +56,15 @@ class CLAT(AbstractObjective):
             logits = step.model(step.x)
             clean = dict(tape)  # a copy, since the next pass overwrites the tape
             if self.cross_entropy == "clean":
-                loss = F.cross_entropy(logits, step.y)
+                loss = cross_entropy(step, logits)
                 perturbed = None
             else:
-                loss_adv = F.cross_entropy(step.model(x_adv), step.y)
+                loss_adv = cross_entropy(step, step.model(x_adv))
                 perturbed = dict(tape)
                 loss = (
                     loss_adv
                     if self.cross_entropy == "adversarial"
-                    else (loss_adv + F.cross_entropy(logits, step.y)) / 2
+                    else (loss_adv + cross_entropy(step, logits)) / 2
                 )
         # Without logits of the perturbed images the pass may stop at the deepest selected layer.
         if perturbed is None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -41,6 +41,8 @@ class Dependent(AbstractObjective):
         on: the layer i that j is to depend on: the one ``before`` it, or the last one of the ``prefix``,
             before all that train.
     """
+
+    needs_one_label: ClassVar[str] = "dependence is measured within the images of one label"
 
     dependence: Literal["hsic", "cka"] = "hsic"
     weight: float = 0.5

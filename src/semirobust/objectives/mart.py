@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -28,6 +29,10 @@ class MART(AbstractObjective):
         beta: weight of the divergence; 5 in the authors' script.
         margin: include the second term of BCE; without it and with beta = 0 this is PGD-AT.
     """
+
+    needs_one_label: ClassVar[str] = (
+        "MART weighs each image by the probability of its one label and by the largest of the others"
+    )
 
     beta: float = 5.0
     margin: bool = True

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from semirobust.core.errors import InputError
 from semirobust.objectives import OBJECTIVES
-from semirobust.objectives.base.losses import cross_entropy_of
+from semirobust.objectives.base.losses import cross_entropy, cross_entropy_of
 from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["Mixed"]
@@ -27,6 +27,8 @@ class Mixed(AbstractObjective):
         clean: the fraction of clean images in the loss.
     """
 
+    needs_one_label: ClassVar[str] = ""
+
     clean: float = 0.5
 
     def __post_init__(self) -> None:
@@ -40,6 +42,4 @@ class Mixed(AbstractObjective):
         # One pass, so that batch norm sees both kinds of images together.
         both = step.model(torch.cat([x_adv, step.x]))
         perturbed, clean = both.split(len(step.x))
-        return (1 - self.clean) * F.cross_entropy(perturbed, step.y) + self.clean * F.cross_entropy(
-            clean, step.y
-        )
+        return (1 - self.clean) * cross_entropy(step, perturbed) + self.clean * cross_entropy(step, clean)

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from semirobust.core.errors import InputError
 from semirobust.objectives import OBJECTIVES
+from semirobust.objectives.base.losses import shares_of
 from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["SCORE"]
@@ -32,6 +33,7 @@ class SCORE(AbstractObjective):
     """
 
     flat_at_start: ClassVar[bool] = True
+    needs_one_label: ClassVar[str] = ""
 
     beta: float = 4.0
     smoothing: float = 0.0
@@ -52,8 +54,7 @@ class SCORE(AbstractObjective):
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         clean, perturbed = step.model(step.x).softmax(1), step.model(x_adv).softmax(1)
         classes = clean.shape[1]
-        onehot = F.one_hot(step.y, classes).to(clean.dtype)
         rest = self.smoothing / (classes - 1) if classes > 1 else 0.0  # the target of each wrong class
-        target = onehot * (1 - rest * classes) + rest
+        target = shares_of(step, clean) * (1 - rest * classes) + rest
         distance = (perturbed - clean).square().sum(1)
         return (clean - target).square().sum(1).mean() + self.beta * F.relu(distance - self.clip).mean()

@@ -6,11 +6,10 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from semirobust.core.errors import InputError
 from semirobust.objectives import OBJECTIVES
-from semirobust.objectives.base.losses import divergence
+from semirobust.objectives.base.losses import cross_entropy, cross_entropy_of, divergence
 from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["TRADES"]
@@ -24,7 +23,8 @@ class TRADES(AbstractObjective):
 
     The gradient of the divergence is 0 at delta = 0, so its attack needs a random start. The authors' start
     is 0.001 N(0, 1); ours is that of the attack. p(x) is computed once, theirs in every step. With beta = 0
-    this is standard training.
+    this is standard training. On images that were mixed the attack raises the cross entropy to their shares
+    of labels in place of the divergence, as in the code of Rebuffi et al. (2021).
 
     Args:
         beta: weight of the divergence; 6 in the authors' script.
@@ -33,6 +33,7 @@ class TRADES(AbstractObjective):
     """
 
     flat_at_start: ClassVar[bool] = True
+    needs_one_label: ClassVar[str] = ""
 
     beta: float = 6.0
     smoothing: float = 0.0
@@ -44,6 +45,8 @@ class TRADES(AbstractObjective):
             raise InputError(f"smoothing: expected from 0 to below 1, got {self.smoothing}")
 
     def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
+        if step.shares is not None:
+            return cross_entropy_of(step)
         # The model does not change during the attack, so one pass over the clean images is enough.
         with torch.no_grad():
             clean = step.model(step.x)
@@ -51,5 +54,5 @@ class TRADES(AbstractObjective):
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         clean = step.model(step.x)
-        loss = F.cross_entropy(clean, step.y, label_smoothing=self.smoothing)
+        loss = cross_entropy(step, clean, smoothing=self.smoothing)
         return loss + self.beta * divergence(clean, step.model(x_adv)).mean()

@@ -2,14 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from semirobust.adapters.twin_norm import split_batches
 from semirobust.core.errors import InputError
 from semirobust.objectives import OBJECTIVES
-from semirobust.objectives.base.losses import cross_entropy_of
+from semirobust.objectives.base.losses import cross_entropy, cross_entropy_of
 from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["TWINS"]
@@ -30,6 +30,8 @@ class TWINS(AbstractObjective):
         weight: lambda, of the frozen branch; 1 in the script of the authors for CIFAR.
     """
 
+    needs_one_label: ClassVar[str] = ""
+
     weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -42,8 +44,8 @@ class TWINS(AbstractObjective):
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         n = len(x_adv) // 2
         if n == 0:
-            return F.cross_entropy(step.model(x_adv), step.y)
+            return cross_entropy(step, step.model(x_adv))
         with split_batches(step.model):
             logits = step.model(x_adv)
-        frozen = F.cross_entropy(logits[:n], step.y[:n])
-        return self.weight * frozen + F.cross_entropy(logits[n:], step.y[n:])
+        frozen = cross_entropy(step, logits[:n], slice(n))
+        return self.weight * frozen + cross_entropy(step, logits[n:], slice(n, None))

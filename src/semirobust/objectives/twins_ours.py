@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from semirobust.adapters.twin_norm import split_batches
 from semirobust.core.errors import InputError
 from semirobust.objectives import OBJECTIVES
+from semirobust.objectives.base.losses import cross_entropy
 from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["OurTWINS"]
@@ -30,6 +31,8 @@ class OurTWINS(AbstractObjective):
         weight: lambda, of the frozen branch; 1 is ours.
     """
 
+    needs_one_label: ClassVar[str] = ""
+
     weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -39,13 +42,13 @@ class OurTWINS(AbstractObjective):
     def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
         def loss(x_adv: Tensor) -> Tensor:
             with split_batches(step.model):
-                return F.cross_entropy(step.model(x_adv), step.y, reduction="none")
+                return cross_entropy(step, step.model(x_adv), reduction="none")
 
         return loss
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         with split_batches(step.model):
-            losses = F.cross_entropy(step.model(x_adv), step.y, reduction="none")
+            losses = cross_entropy(step, step.model(x_adv), reduction="none")
         # The frozen branch gets the first half; a single image has no such half.
         n = len(losses) // 2
         if n == 0:

@@ -28,8 +28,29 @@ def images_stay_images(subject: Subject) -> None:
 def equal_seeds_draw_equally(subject: Subject) -> None:
     """Draw the same for equal seeds, and something else for others."""
     augment, x = subject.make(), torch.rand(32, 3, 12, 12, generator=as_seed(0).generator())
-    require(torch.equal(augment(x, _SEED), augment(x, _SEED)), "equal seeds draw different changes")
-    require(not torch.equal(augment(x, _SEED), augment(x, _SEED / "other")), "all seeds draw the same")
+    out = augment(x, _SEED)
+    require(torch.equal(augment(x, _SEED), out), "equal seeds draw different changes")
+    # Several, since one that draws for the whole batch may twice draw next to nothing.
+    others = (augment(x, _SEED / name) for name in ("other", 1, 2))
+    require(not all(torch.equal(other, out) for other in others), "all seeds draw the same")
+
+
+@demanded("augmentations")
+def labels_are_mixed_as_images_are(subject: Subject) -> None:
+    """Give with ``mixed`` the images of a call, and shares that add up to 1. Unless ``mixes`` is True, leave
+    the shares as they are, and let no image depend on another.
+    """
+    augment, x = subject.make(), torch.rand(12, 3, 12, 12, generator=as_seed(0).generator())
+    whole = torch.nn.functional.one_hot(torch.arange(12) % 4, 4).float()
+    out, shares = augment.mixed(x, whole, _SEED)
+    require(torch.equal(out, augment(x, _SEED)), "mixed gives other images than a call")
+    require(shares.shape == whole.shape and float(shares.min()) >= 0, "shares are no shares of the classes")
+    require(torch.allclose(shares.sum(1), torch.ones(12)), "the shares of an image do not add up to 1")
+    if augment.mixes:
+        return
+    require(torch.equal(shares, whole), "mixes is False, and labels have changed")
+    alone = torch.cat([x[:1], x[1:].flip(0)])
+    require(torch.equal(augment(alone, _SEED)[0], out[0]), "mixes is False, and an image depends on others")
 
 
 @demanded("augmentations")

@@ -1,5 +1,7 @@
 """What every objective must do."""
 
+from dataclasses import replace
+
 import torch
 
 from semirobust.core.seed import as_seed
@@ -49,6 +51,24 @@ def the_gradient_is_that_of_the_loss(subject: Subject) -> None:
     numeric, exact = (values[0] - values[1]) / (2 * _STEP), float((gradient * direction).sum())
     same = abs(numeric - exact) <= 1e-8 + 1e-5 * abs(exact)
     require(same, f"the gradient along a direction is {exact:.8g}, finite differences say {numeric:.8g}")
+
+
+@demanded("objectives")
+def shares_of_labels_count(subject: Subject) -> None:
+    """Where ``needs_one_label`` is empty, go by ``step.shares``: whole ones give the outer loss of the
+    labels, and halves another.
+    """
+    step, objective = _step(), subject.make()
+    if objective.needs_one_label:
+        return
+    x_adv = _near(step, 1)
+    whole = torch.nn.functional.one_hot(step.y, 3).double()
+    halves = (whole + whole.roll(1, 0)) / 2
+    by_label, by_whole, by_halves = (
+        objective.outer(replace(step, shares=shares), x_adv) for shares in (None, whole, halves)
+    )
+    require(torch.allclose(by_label, by_whole), f"{by_label} by labels is {by_whole} by whole shares of them")
+    require(not torch.allclose(by_label, by_halves), "needs_one_label is empty, and shares change nothing")
 
 
 @demanded("objectives")

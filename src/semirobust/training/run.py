@@ -39,6 +39,7 @@ class Batch:
         move: how they were augmented.
         x: (N, K, H, W) the images, augmented.
         y: (N,) their labels.
+        shares: (N, C) how much of each is of each class, where the augmentation mixed images; else None.
     """
 
     number: int
@@ -46,6 +47,7 @@ class Batch:
     move: Move
     x: Tensor
     y: Tensor
+    shares: Tensor | None = None
 
 
 @dataclass

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
@@ -42,9 +43,13 @@ def take_step(run: Run, rows: Tensor, number: int, seed: Seed) -> float:
 
 def _augmented(run: Run, rows: Tensor, number: int, seed: Seed) -> Batch:
     x, y = run.images.batch(rows, run.fabric.device)
-    augment = run.augment
-    move: Move = (lambda t: t) if augment is None else (lambda t: augment(t, seed / "augment"))
-    return Batch(number, rows, move, in_layout(move(x), run.layout), y)
+    augment, drawn = run.augment, seed / "augment"
+    move: Move = (lambda t: t) if augment is None else (lambda t: augment(t, drawn))
+    if augment is None or not augment.mixes:
+        return Batch(number, rows, move, in_layout(move(x), run.layout), y)
+    whole = F.one_hot(y, len(run.images.classes)).to(torch.promote_types(x.dtype, torch.float32))
+    x, shares = augment.mixed(x, whole, drawn)
+    return Batch(number, rows, move, in_layout(x, run.layout), y, shares)
 
 
 def _update(run: Run, batch: Batch, seed: Seed) -> float:
@@ -82,7 +87,8 @@ def _update(run: Run, batch: Batch, seed: Seed) -> float:
 def _perturb(run: Run, batch: Batch, seed: Seed) -> tuple[Step, Tensor]:
     """The step as the objective sees it, and the images on which the network trains."""
     measured = None if run.state.underway is None else run.state.underway.measured
-    step = Step(run.model, run.layers, batch.x, batch.y, run.marked, run.state.reference or 1.0, measured)
+    reference = run.state.reference or 1.0
+    step = Step(run.model, run.layers, batch.x, batch.y, run.marked, reference, measured, shares=batch.shares)
     given = (hook.perturbed(batch, seed) for hook in run.hooks)
     x_adv = next((points for points in given if points is not None), None)
     if x_adv is not None:

@@ -106,7 +106,7 @@ class Training:
         momentum: momentum of the gradient descent; only what trains has one.
         weight_decay: weight decay of the gradient descent; only what trains decays.
         nesterov: use Nesterov's momentum.
-        augment: the augmentation of the training images.
+        augment: the augmentation of the training images, or several with + between their names.
         best_by: the validation score that decides which epoch was best; None for the objective's own.
         hooks: what takes part in the steps, in this order (:mod:`semirobust.training.hooks`), such as weight
             perturbation or an average of the weights.
@@ -139,7 +139,7 @@ class Training:
 
     def __post_init__(self) -> None:
         schedule(self.schedule)
-        augmentation(self.augment)
+        self._check_augment()
         check_fast(self.fast)
         if self.epochs < 0 or self.batch_size < 1:
             raise InputError(
@@ -156,6 +156,14 @@ class Training:
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate: expected a positive number, got {self.learning_rate}")
         self._check_hooks()
+
+    def _check_augment(self) -> None:
+        augment, why = augmentation(self.augment), self.objective.needs_one_label
+        if augment is not None and augment.mixes and why:
+            raise InputError(
+                f"augment: expected one that mixes no images beside {type(self.objective).__name__}, since"
+                f" {why}; got {self.augment}"
+            )
 
     def _check_hooks(self) -> None:
         if not isinstance(self.hooks, tuple) or not all(isinstance(h, AbstractHook) for h in self.hooks):

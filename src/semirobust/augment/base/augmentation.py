@@ -10,7 +10,7 @@ __all__ = ["AbstractAugmentation"]
 
 
 class AbstractAugmentation(ABC):
-    """A random change of each image of a batch, independent of the other images."""
+    """A random change of each image of a batch, independent of the other images unless it mixes them."""
 
     @property
     def only_moves(self) -> bool:
@@ -20,6 +20,24 @@ class AbstractAugmentation(ABC):
         """
         return True
 
+    @property
+    def mixes(self) -> bool:
+        """Whether an image of the result is made of several, so that it has a share of each one's label."""
+        return False
+
     @abstractmethod
     def __call__(self, x_NKHW: Tensor, seed: Seed) -> Tensor:
         """Images (N, K, H, W) in [0, 1] to images of the same shape and range; equal seeds draw equally."""
+
+    def mixed(self, x_NKHW: Tensor, shares_NC: Tensor, seed: Seed) -> tuple[Tensor, Tensor]:
+        """The same images as a call gives with this seed, and their labels.
+
+        Args:
+            x_NKHW: the images.
+            shares_NC: how much of each is of each class: of an image with one label a 1 and zeros.
+            seed: of what is drawn.
+
+        Returns:
+            the images, and the shares (N, C), whose rows add up to 1 as before.
+        """
+        return self(x_NKHW, seed), shares_NC

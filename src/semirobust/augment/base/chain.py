@@ -24,7 +24,16 @@ class Chain(AbstractAugmentation):
     def only_moves(self) -> bool:
         return all(part.only_moves for part in self.parts)
 
+    @property
+    def mixes(self) -> bool:
+        return any(part.mixes for part in self.parts)
+
     def __call__(self, x_NKHW: Tensor, seed: Seed) -> Tensor:
         for number, part in enumerate(self.parts):
             x_NKHW = part(x_NKHW, seed / number)
         return x_NKHW
+
+    def mixed(self, x_NKHW: Tensor, shares_NC: Tensor, seed: Seed) -> tuple[Tensor, Tensor]:
+        for number, part in enumerate(self.parts):
+            x_NKHW, shares_NC = part.mixed(x_NKHW, shares_NC, seed / number)
+        return x_NKHW, shares_NC

@@ -15,7 +15,7 @@ def show_catalogue(root: str | None, *, as_json: bool) -> None:
 
     roots = data_roots(root)
     found = {
-        name: next((str(r / e.folder) for r in roots if e.folder and (r / e.folder).is_dir()), "")
+        name: next((str(r / folder) for r in roots for folder in e.folders if (r / folder).is_dir()), "")
         for name, e in CATALOGUE.items()
     }
     found["digits"] = "embedded"

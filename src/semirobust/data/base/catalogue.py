@@ -34,6 +34,7 @@ class Entry:
         images: their number and size, in words.
         licence: terms and credit.
         remotes: its files; none where scikit-learn ships it or it must be downloaded by hand.
+        other_folders: sub-folders in which it is looked for after that.
     """
 
     name: str
@@ -41,6 +42,12 @@ class Entry:
     images: str
     licence: str
     remotes: tuple[Remote, ...] = ()
+    other_folders: tuple[str, ...] = ()
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """All sub-folders of a data root in which it is looked for."""
+        return (*((self.folder,) if self.folder else ()), *self.other_folders)
 
     @property
     def megabytes(self) -> float:
@@ -98,6 +105,13 @@ _ENTRIES = (
         "imagenet",
         "1,281,167 + 50,000, train/ and val/ by class",
         "non-commercial research; image-net.org, by hand",
+    ),
+    Entry(
+        "imagenette",
+        "imagenette2",
+        "9,469 + 3,925 of ten classes of ImageNet, train/ and val/ by class",
+        "lists Apache 2.0, pictures as ImageNet's; github.com/fastai/imagenette, by hand",
+        other_folders=("imagenette2-320", "imagenette2-160"),
     ),
 )
 

@@ -15,7 +15,10 @@ from semirobust.data.base.images import Images
 from semirobust.data.base.npz import load_npz
 from semirobust.data.folder import load_folder
 
-__all__ = ["load_data"]
+__all__ = ["OF_PICTURES", "load_data"]
+
+OF_PICTURES = ("imagenet", "imagenette")
+"""The known data sets that are folders of pictures."""
 
 
 def load_data(
@@ -34,7 +37,8 @@ def load_data(
         source: a name that ``semirobust data`` lists, the path of an ``.npz``, or the path of a folder.
         root: the folder to look for a known data set in; None for those of ``data_roots``.
         held_out: whether a fifth is held out for testing where an ``.npz`` has no test images.
-        image_size: the side to which pictures of a folder are resized; 32 where None (ImageNet: 224).
+        image_size: the side to which pictures of a folder are resized; 32 where None (ImageNet and
+            Imagenette: 224).
         layout: where the channels of an ``.npz`` are, ``NCHW`` or ``NHWC``; where None the shape must tell.
         skip_bad: leave out pictures of a folder that cannot be read; the note says how many.
         links: follow the links within the folder of the data, as subsets of ImageNet are made of them. A link
@@ -45,7 +49,7 @@ def load_data(
     """
     if image_size is not None and image_size < 1:
         raise InputError(f"image_size: expected at least 1, got {image_size}")
-    if source in SOURCES.names() and image_size is not None and source != "imagenet":
+    if source in SOURCES.names() and image_size is not None and source not in OF_PICTURES:
         raise InputError(
             f"image_size: expected none for {source!r}, whose images have one size; got {image_size}"
         )
@@ -55,12 +59,12 @@ def load_data(
     packed = not known and path.suffix.lower() == ".npz" and not is_folder
     if layout is not None and not packed:
         raise InputError(f"layout: expected with an .npz alone, got {layout} for {source!r}")
-    if skip_bad and (packed or (known and source != "imagenet")):
+    if skip_bad and (packed or (known and source not in OF_PICTURES)):
         raise InputError(f"skip_bad: expected with a folder of pictures alone, got it for {source!r}")
     try:
         with following_links() if links else nullcontext():
             if known:
-                options = {"image_size": image_size, "skip_bad": skip_bad} if source == "imagenet" else {}
+                options = {"image_size": image_size, "skip_bad": skip_bad} if source in OF_PICTURES else {}
                 options = {name: value for name, value in options.items() if value}
                 return _shuffled_splits(SOURCES.make(source, options, root=root))
             if packed:

@@ -3,13 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from semirobust.layers.map import LayerMap
 
 __all__ = ["AbstractObjective", "Step"]
+
+_ONE_LABEL = "its losses are of one label for each image"
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,12 @@ class Step:
         x: (N, K, H, W) the batch.
         y: (N,) its labels.
         selected: the layers that were chosen; but for objectives that mark some, those that train.
+        y: (N,) its labels; where images were mixed, those of the images that they were mixed into.
+        selected: the layers that train.
         reference: the value of :meth:`AbstractObjective.reference` when they were selected.
         measured: what :meth:`AbstractObjective.measure` gave before the epoch; None outside of a training.
+        shares: (N, C) how much of each image is of each class, where an augmentation has mixed images; else
+            None, and ``y`` says all.
     """
 
     model: nn.Module = field(repr=False)
@@ -34,6 +40,7 @@ class Step:
     selected: tuple[int, ...]
     reference: float = 1.0
     measured: float | None = None
+    shares: Tensor | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -46,11 +53,20 @@ class AbstractObjective(ABC):
             start elsewhere.
         holds_back: whether a part of the outer loss gives no gradient to the layers in front of some layer,
             though it depends on them.
+        needs_one_label: why it cannot train on images that are of several classes, as a clause after "since";
+            empty where both losses go by ``step.shares``.
     """
 
     best_by: ClassVar[str] = "robust"
     flat_at_start: ClassVar[bool] = False
     holds_back: ClassVar[bool] = False
+    needs_one_label: ClassVar[str] = _ONE_LABEL
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        # What a class says of its losses does not hold for one derived from it that has others.
+        if {"inner", "outer"} & cls.__dict__.keys() and "needs_one_label" not in cls.__dict__:
+            cls.needs_one_label = _ONE_LABEL
 
     @abstractmethod
     def inner(self, step: Step) -> Callable[[Tensor], Tensor] | None:

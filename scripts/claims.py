@@ -32,6 +32,7 @@ _ANCHORS = {
     "lottery-fgsm": "fgsm-training",
     "lottery-pgd": "pgd-training",
     "layers": "which-layers-should-keep-their-weights",
+    "resnet18-cifar10-drawn": "networks-of-which-every-seed-draws-its-images",
 }
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from semirobust.records import Quantity, When
 from semirobust.reports import Seeds, Source, by_seed, cells, paired, percent, plain, points, render, table
 
+from .drawn import drawn_part, margins
 from .numbers import accuracy, example_count, gap_to_robust, layer_count, mean, pgd_name, suffix_sizes
 from .predictors import predictors
 from .runs import DRAWN, PLAIN
@@ -57,7 +58,8 @@ def page(source: Source, scale: str, what: str) -> str:
     """The whole page in Markdown: a part for each network."""
     networks = source.values(Quantity.TRAINING_LOSS, lambda about: about.network)
     parts = [_part(source.only(network=name), name) for name in networks if name != DRAWN]
-    return render(Path(__file__).with_name("page.md.j2"), scale=scale, what=what, parts=parts)
+    own = drawn_part(source)
+    return render(Path(__file__).with_name("page.md.j2"), scale=scale, what=what, parts=parts, drawn=own)
 
 
 def _part(source: Source, network: str) -> dict[str, object]:
@@ -82,6 +84,7 @@ def _part(source: Source, network: str) -> dict[str, object]:
         "readouts": _readouts(source, network),
         "layers": layer_count(source),
         "prefixes": _prefixes(source),
+        "margins": margins(source),
         "bounds": _bounds(source),
         "variants": _variants(source),
     }

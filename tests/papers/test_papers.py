@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from semirobust.core.errors import InputError
+from semirobust.experiments.queue.find import find_study
 from semirobust.experiments.queue.runner import reproduce, status, write_page
-from semirobust.records.schema import Finding, Number
+from semirobust.records.schema import About, Finding, Number, Origin, Quantity
 from semirobust.records.store import read_records
+from semirobust.reports import decide, source_of
 
 PAPERS = Path(__file__).resolve().parents[2] / "papers"
 _SMALL = {
@@ -226,3 +228,43 @@ def _square(tmp_path):
     file = tmp_path / "square.npz"
     np.savez(file, x_train=x[:60], y_train=np.arange(60) % 3, x_test=x[60:], y_test=np.arange(30) % 3)
     return str(file)
+
+
+def test_the_page_shows_whether_a_manipulation_took():
+    """Of networks whose seeds draw their images: dependence and accuracy beside those without a term, the bits
+    of EDGE beside their null, and the suffix beside its fair rival.
+    """
+    study = find_study(PAPERS / "semirobustness").study
+    at, network = Origin(config="", version="", device="", seed="0"), "resnet18-cifar10-drawn"
+    records = list[Number]()
+
+    def number(quantity, value, seed, **about):
+        about = About(network=network, seed=seed, **about)
+        records.append(Number(quantity=quantity, value=value, n=2000, unit="1", about=about, origin=at))
+
+    for seed in range(3):
+        for unit, arm, depends, right in (
+            ("starts", "start", 0.7, 0.05), ("asked-none", "arm", 0.8, 0.25), ("asked-prefix-5", "arm", 0.9, 0.24)
+        ):  # fmt: skip
+            number(Quantity.ACCURACY, right + seed / 100, seed, unit=unit, arm=arm, attack="pgd-20")
+            for layer in (7, 8):
+                more = {"unit": unit, "arm": arm, "measure": "connectivity", "layer": layer}
+                number(Quantity.MEASURE, depends + layer / 100 - 0.075, seed, part="prefix", **more)
+                number(Quantity.MEASURE, 0.95, seed, part="before", **more)
+        for part, value in (("bits", 5.5), ("bits permuted", 5.4), ("exact", 9.97)):
+            more = {"unit": "bits", "arm": "robust", "variant": "1000", "measure": "connectivity"}
+            number(Quantity.MEASURE, value, seed, part=part, layer=15, **more)
+        more = {"arm": "arm", "attack": "pgd-20"}
+        number(Quantity.ACCURACY, 0.3, seed, unit="precise-starts", **{**more, "arm": "robust"})
+        number(Quantity.ACCURACY, 0.28, seed, unit="long-suffix", **more)
+        number(Quantity.ACCURACY, 0.29, seed, unit="long-everything", **more)
+    source = source_of(records)
+    text = study.page(source, "cpu")
+    assert "| + on the prefix, weight 5 | 3 | 0.950 (3 seeds agree) | 0.900 (3 seeds agree) | 0.100" in text
+    assert "5.50 (5.40)" in text and "9.97" in text and "the paper's ρ, CIFAR-100" in text
+    assert "everything, from the same start" in text and "nan" not in text
+    verdicts = {d.claim.words: d for d in decide(study.claims(), source) if d.effect}
+    raised = next(d for words, d in verdicts.items() if "on the last layer of the prefix raises it" in words)
+    assert raised.effect.mean == pytest.approx(0.1)
+    bits = next(d for words, d in verdicts.items() if "1,000 images a class of f*" in words)
+    assert bits.effect.mean == pytest.approx(0.1)

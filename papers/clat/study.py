@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from semirobust.experiments import AbstractStudy, LeftOut, Unit, read_recipe
+from semirobust.experiments import AbstractStudy, LeftOut, Row, Unit, read_recipe
 from semirobust.records import Quantity
 from semirobust.reports import Claim, Source
 
 from .claims import claims
 from .networks import NETWORKS
 from .page import page
+from .rows import rows
 from .units import Units
 
 __all__ = ["ClatStudy"]
@@ -54,3 +55,6 @@ class ClatStudy(AbstractStudy):
 
     def claims(self) -> Sequence[Claim]:
         return claims()
+
+    def rows(self) -> Sequence[Row]:
+        return rows()

@@ -5,12 +5,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, ClassVar
 
-from semirobust.experiments import AbstractStudy, LeftOut, Recipe, Unit, read_recipe
+from semirobust.experiments import AbstractStudy, LeftOut, Recipe, Row, Unit, read_recipe
 from semirobust.records import About, Quantity, config_hash
 from semirobust.reports import Claim, Source
 
 from .claims import claims
 from .page import page
+from .rows import rows
 from .runs import (
     Work,
     run_base,
@@ -187,6 +188,9 @@ class LighterStudy(AbstractStudy):
 
     def claims(self) -> Sequence[Claim]:
         return claims()
+
+    def rows(self) -> Sequence[Row]:
+        return rows()
 
 
 def _places(scale: str) -> dict[str, tuple[Mapping[str, Any], list[_Run]]]:

@@ -6,13 +6,14 @@ from functools import partial
 from typing import Any, ClassVar
 
 from semirobust.core import InputError
-from semirobust.experiments import AbstractStudy, LeftOut, Recipe, Unit, read_recipe
+from semirobust.experiments import AbstractStudy, LeftOut, Recipe, Row, Unit, read_recipe
 from semirobust.records import About, Quantity, Topic, config_hash
 from semirobust.reports import Claim, Source
 
 from .arms import DECIDED, Start, run_arm, run_bits, run_starts
 from .claims import claims
 from .page import page
+from .rows import rows
 from .runs import (
     DRAWN,
     PLAIN,
@@ -116,6 +117,9 @@ class SemirobustnessStudy(AbstractStudy):
 
     def claims(self) -> Sequence[Claim]:
         return claims()
+
+    def rows(self) -> Sequence[Row]:
+        return rows()
 
 
 @dataclass(frozen=True)

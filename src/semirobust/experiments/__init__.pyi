@@ -26,6 +26,7 @@ from .provenance import settings_record as settings_record
 from .queue.runner import study_source as study_source
 from .queue.study import AbstractStudy as AbstractStudy
 from .queue.study import LeftOut as LeftOut
+from .queue.study import Row as Row
 from .queue.study import Unit as Unit
 from .queue.study import Work as Work
 from .recipe import Recipe as Recipe
@@ -42,6 +43,7 @@ __all__ = [
     "LeftOut",
     "Part",
     "Recipe",
+    "Row",
     "Subject",
     "Trial",
     "Unit",

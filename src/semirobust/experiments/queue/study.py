@@ -16,7 +16,7 @@ from semirobust.records.store import AnyRecord
 from semirobust.reports.claims import Claim
 from semirobust.reports.source import Source
 
-__all__ = ["AbstractStudy", "LeftOut", "Unit", "Work"]
+__all__ = ["AbstractStudy", "LeftOut", "Row", "Unit", "Work"]
 
 Work = Callable[[Path, Path, Progress], Sequence[AnyRecord]]
 """Does one unit: the folder of all units, its own folder, progress; returns its records."""
@@ -84,6 +84,25 @@ class Unit:
 
 
 @dataclass(frozen=True)
+class Row:
+    """One table or figure of a paper, with the runs that give it.
+
+    Runs are named by patterns of ``network/run``, as the shell's.
+
+    Attributes:
+        item: what the paper calls it.
+        words: what it shows.
+        runs: those at the smallest scale.
+        lines: of those at the paper's own scale: in words, the runs, and what they wait for besides.
+    """
+
+    item: str
+    words: str
+    runs: tuple[str, ...]
+    lines: tuple[tuple[str, tuple[str, ...], str], ...] = ()
+
+
+@dataclass(frozen=True)
 class AbstractStudy(ABC):
     """All runs behind the tables and figures of one paper.
 
@@ -109,6 +128,10 @@ class AbstractStudy(ABC):
 
     def claims(self) -> Sequence[Claim]:
         """What the paper claims, in the order of a page; none where a study names none."""
+        return ()
+
+    def rows(self) -> Sequence[Row]:
+        """The paper's tables and figures, each with its runs; none where a study names none."""
         return ()
 
     @property

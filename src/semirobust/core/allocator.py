@@ -1,10 +1,12 @@
-"""Keeping the memory that one pass of a loop frees for its next pass."""
+"""Keeping the memory that one pass of a loop frees for its next pass, and giving it back after the last."""
 
+import ctypes
 import functools
+import sys
 
 import torch
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["give_back_freed_memory", "keep_freed_memory"]
 
 # The threshold of glibc grows up to 32 MiB, of which the block's header takes a part.
 _MAX_BLOCK = 32 * 2**20 - 2**16
@@ -19,3 +21,11 @@ def keep_freed_memory() -> None:
     the largest block that was freed, so this allocates and frees one. Other C libraries are not affected.
     """
     torch.empty(_MAX_BLOCK, dtype=torch.uint8)
+
+
+def give_back_freed_memory() -> None:
+    """Give what :func:`keep_freed_memory` kept back to the system, so that it does not add up with what the
+    next loop needs. Other C libraries than glibc are not affected.
+    """
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)

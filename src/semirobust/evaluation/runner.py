@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from semirobust.attacks import AbstractAttack
 from semirobust.attacks.base.gradients import NoGradient, blind_note
 from semirobust.attacks.base.sight import Sight, Tally, watched
+from semirobust.core.allocator import give_back_freed_memory
 from semirobust.core.checks import check_logits
 from semirobust.core.margin import misclassified
 from semirobust.core.outputs import note
@@ -100,6 +101,7 @@ class Runner:
             # Seeds go by batch, so a resumed evaluation draws what an uninterrupted one would have drawn.
             self.ledger.keep(label, before, after, decided, rows.stop, rejected, tally)
             self.progress(label, rows.stop, len(left))
+        give_back_freed_memory()  # the next attack frees blocks of other sizes
         # Each example is in one batch, and so only one process can have fooled or decided it.
         fooled_by_any = self.processes.sum((before & ~after).int()) > 0
         decided = self.processes.sum(decided.int()) > 0

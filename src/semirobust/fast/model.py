@@ -1,7 +1,7 @@
 """What an attack on a trained model computes logits with while it searches."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +43,7 @@ class FastModel:
 
     def in_full_precision(self) -> "FastModel":
         """The form for a search whose steps are smaller than half precision can tell apart."""
-        return self if self.full is None else replace(self.full, batch_rows=self.batch_rows)
+        return self if self.full is None else self.full
 
     def fooled(self, logits: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
         """Whether the model misclassifies each example, by this form's ``logits`` (n, C) at ``x_adv``: (n,).

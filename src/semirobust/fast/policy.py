@@ -87,7 +87,7 @@ CANDIDATES = (
 )
 
 _AGREEING = 0.98  # of the examples, since a few may lie where logits hardly differ
-_BUSY = 1.5e9  # MACs of a batch that keep a processor busy
+_BUSY = 1.5e9, 0.75e9  # MACs of a batch that keep a processor busy, and in full precision, which is larger
 _MIN_EXAMPLES = 16  # below, comparing takes longer than the copy saves
 
 
@@ -144,8 +144,8 @@ def fast_model(model: nn.Module, x: Tensor, *, fast: Fast = "auto") -> FastModel
     if fast == "graphs" and can_replay(x.device):
         half, full = (None if form is None else _replayed(form) for form in (half, full))
         full = full or as_it_is
-    rows = 512 if costs_a_wait(x) else min(max(int(_BUSY / max(work, 1)), 32), 128)
-    return replace(full if half is None else replace(half, full=full), batch_rows=rows)
+    rows, of_full = (512 if costs_a_wait(x) else min(max(int(b / max(work, 1)), 32), 128) for b in _BUSY)
+    return replace(half or full, full=half and replace(full, batch_rows=of_full), batch_rows=rows)
 
 
 class FastFollower:

@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from statistics import median
 
 from semirobust.records import Number, Quantity
-from semirobust.reports import Seeds, Source, by_seed, cells, paired, percent, points, table
+from semirobust.reports import (
+    Seeds,
+    Source,
+    adjusted,
+    by_seed,
+    cells,
+    paired,
+    percent,
+    points,
+    table,
+    written_p,
+)
 
 __all__ = [
     "Pick",
@@ -22,6 +33,7 @@ __all__ = [
 ]
 
 _COLLAPSED = 0.8
+
 _ATTACKS = ("attacks", "autoattack")  # units of other attacks than the one that compares arms
 
 
@@ -75,16 +87,21 @@ def arms(source: Source, names: Mapping[Pick, str], *, cost: bool = False) -> st
 
 
 def versus(source: Source, arm: Pick, names: Mapping[Pick, str]) -> str:
-    """One arm less each of the others, clean and under attack."""
-    pgd, rows = pgd_of(source), []
+    """One arm less each of the others, clean and under attack; p is adjusted for all rows."""
+    pgd, found = pgd_of(source), list[tuple[str, list[Seeds]]]()
     for other, name in names.items():
         pairs = [
             paired(_accuracy(source, arm, attack), _accuracy(source, other, attack))
             for attack in ("clean", pgd)
         ]
         if pairs[1]:
-            rows.append((name, len(pairs[1].values), *map(points, pairs)))
-    return table(("less", "seeds", "clean", pgd), rows)
+            found.append((name, pairs))
+    clean, robust = (adjusted([pairs[side] for _, pairs in found]) for side in (0, 1))
+    rows = [
+        (name, len(two.values), points(one), written_p(p), points(two), written_p(q))
+        for (name, (one, two)), p, q in zip(found, clean, robust, strict=True)
+    ]
+    return table(("less", "seeds", "clean", "p, adjusted", pgd, "p, adjusted"), rows)
 
 
 def _seconds(source: Source, arm: Pick) -> dict[int, float]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageEnhance, ImageOps
+from torch.nn import functional as F
 
 import semirobust as sr
 import semirobust.augment.colour_shape as colour_shape
@@ -15,6 +16,7 @@ from semirobust.augment.colour_shape import OPERATIONS, ColourShape, changed
 from semirobust.augment.crop_shift import CropShift
 from semirobust.augment.cutout import Cutout
 from semirobust.augment.erase import Erase
+from semirobust.augment.random_resized_crop import RandomResizedCrop
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.mixture import mixture
@@ -168,6 +170,34 @@ def test_operations_and_strengths_come_as_often_as_they_should(monkeypatch, bias
 def test_a_bias_that_is_none():
     with pytest.raises(InputError, match="bias: expected colour or shape"):
         ColourShape("size")
+
+
+def test_a_resized_crop_is_that_of_torch():
+    """Each box, resized by itself; larger and smaller than the result."""
+    x = torch.rand(40, 3, 24, 20, generator=torch.Generator().manual_seed(0))
+    for augment, sides in ((RandomResizedCrop(), (24, 20)), (RandomResizedCrop().sized(9), (9, 9))):
+        out = augment(x, SEED)
+        boxes = torch.stack(augment.boxes(40, 24, 20, SEED, x.device)).T.int().tolist()
+        for image, found, (top, left, height, width) in zip(x, out, boxes, strict=True):
+            part = image[None, :, top : top + height, left : left + width]
+            assert part.shape[2:] == (height, width), "it lies within the image"
+            expected = F.interpolate(part, sides, mode="bilinear", antialias=True)[0]
+            torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_the_boxes_of_resized_crops():
+    """Areas from 0.08 on, ratios from 3/4 to 4/3; in a strip a box of the middle where nothing fits."""
+    top, left, height, width = RandomResizedCrop().boxes(4000, 200, 200, SEED, torch.device("cpu"))
+    area, ratio = height * width / 200**2, width / height
+    assert 0.075 < float(area.min()) < 0.1 and float(area.max()) <= 1
+    assert 0.74 < float(ratio.min()) < 0.76 and 1.32 < float(ratio.max()) < 1.35
+    assert float(area.mean()) == pytest.approx(0.5, abs=0.04)  # 0.54 but for large ones that do not fit
+    assert float(left[width < 60].mean()) == pytest.approx(70, abs=10)
+    assert float(top.min()) == 0 and float((top + height).max()) == 200
+    whole = RandomResizedCrop(1.0).boxes(50, 10, 40, SEED, torch.device("cpu"))
+    assert [set(part.tolist()) for part in whole] == [{0.0}, {13.0}, {10.0}, {13.0}]
+    with pytest.raises(InputError, match="min_area"):
+        RandomResizedCrop(0.0)
 
 
 def test_the_set_for_svhn_erases_up_to_half():

@@ -16,12 +16,15 @@ import torch
 from PIL import Image
 
 import semirobust as sr
+from semirobust.augment.random_resized_crop import RandomResizedCrop
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
+from semirobust.data import folder as folder_module
 from semirobust.data.base.catalogue import CATALOGUE
 from semirobust.data.base.locate import unpack
 from semirobust.data.cifar import read_binary, read_python
 from semirobust.data.idx import read_idx
+from semirobust.training.training import Training
 
 RNG = np.random.default_rng(0)
 
@@ -231,6 +234,45 @@ def test_imagenette_that_is_none_is_one_sentence(tmp_path):
     _imagenette(tmp_path / "other" / "imagenette2", WNIDS[1:])
     with pytest.raises(InputError, match="found no n01440764"):
         sr.load_data("imagenette", root=tmp_path / "other")
+
+
+def test_pictures_are_resized_and_the_middle_is_cut_out(tmp_path, monkeypatch):
+    """The middle of larger ones is the image; what is around it is kept for augmentations that crop."""
+    _pictures(tmp_path)
+    large = sr.load_data(str(tmp_path), image_size=32)
+    rows = torch.tensor([3, 0])
+    for most in (folder_module._MAX_IN_MEMORY, 0):
+        monkeypatch.setattr(folder_module, "_MAX_IN_MEMORY", most)
+        splits = sr.load_data(str(tmp_path), image_size=28, resize=32)
+        for part, whole in ((splits.train, large.train), (splits.test, large.test)):
+            assert part.shape == (3, 28, 28) and torch.equal(part.y, whole.y)
+            x, full = part.all()[0], whole.all()[0]
+            assert torch.equal(x, full[:, :, 2:30, 2:30])
+            assert torch.equal(part.whole(torch.arange(len(part)))[0], full)
+        assert torch.equal(
+            splits.train.subset(rows).whole(torch.tensor([1]))[0], large.train.batch(rows[1:])[0]
+        )
+    seen = []
+    training = Training(attack=sr.FGSM(sr.Linf(0.01)), epochs=1, augment="random-resized-crop+flip")
+    model = sr.build_model("resnet8", 2, 0.125, image_size=28)
+    model.register_forward_pre_hook(lambda module, given: seen.append(tuple(given[0].shape[2:])))
+    boxes = RandomResizedCrop.boxes
+
+    def noted(self, n, h, w, *rest):
+        seen.append((h, w))
+        return boxes(self, n, h, w, *rest)
+
+    monkeypatch.setattr(RandomResizedCrop, "boxes", noted)
+    training(model, splits.train)
+    assert (32, 32) in seen and set(seen) == {(32, 32), (28, 28)}
+
+
+def test_a_size_that_cannot_be(tmp_path):
+    _pictures(tmp_path)
+    with pytest.raises(InputError, match="resize: expected at least the image_size of 32, got 24"):
+        sr.load_data(str(tmp_path), resize=24)
+    with pytest.raises(InputError, match="resize: expected with a folder of pictures alone"):
+        sr.load_data("digits", resize=24)
 
 
 def test_many_pictures_are_decoded_when_wanted(tmp_path, monkeypatch):

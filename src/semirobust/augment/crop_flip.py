@@ -44,6 +44,12 @@ class CropFlip(AbstractAugmentation):
         return padded.gather(3, columns[:, None, None, :].expand(n, k, h, w))
 
 
+@AUGMENTATIONS.register("flip")
+def flip() -> CropFlip:
+    """Mirror images with probability 1/2, and no shifts (source: Krizhevsky et al. 2012)."""
+    return CropFlip(0, flip=True)
+
+
 @AUGMENTATIONS.register("crop")
 def crop(padding: int = 4) -> CropFlip:
     """Shifts of up to 4 pixels without mirror images, for digits and the like (ours)."""

@@ -14,6 +14,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.links import follows_links
 from semirobust.core.seed import Seed
 from semirobust.data import SOURCES, Images, Splits
+from semirobust.data.base.framed import framed
 from semirobust.data.base.images import joined_notes
 from semirobust.data.base.locate import data_roots
 from semirobust.data.base.picture import SUFFIXES, Decoded, decode
@@ -144,17 +145,31 @@ def _part(
     return _Part(Images(pixels, torch.tensor(labels), names), bad, traits, others)
 
 
-def load_folder(folder: Path, image_size: int, *, skip_bad: bool = False) -> Splits:
+def load_folder(
+    folder: Path, image_size: int, *, skip_bad: bool = False, resize: int | None = None
+) -> Splits:
     """Images of ``folder/train`` and ``folder/test`` (or ``val``), whatever their names' case.
 
     Without these folders, ``folder`` itself has the classes, and a fifth of it is held out for testing.
 
     Args:
         skip_bad: leave out pictures that cannot be read, and say how many in the note.
+        resize: bring the short side to this, of which the middle ``image_size`` is the image; None for just
+            that. What lies around it in the middle square is kept for augmentations that crop.
 
     Raises:
         InputError: as :func:`image_folder`, or a class of the test images that has no training images.
     """
+    if resize is not None and resize != image_size:
+        if resize < image_size:
+            raise InputError(f"resize: expected at least the image_size of {image_size}, got {resize}")
+        splits = load_folder(folder, resize, skip_bad=skip_bad)
+        train, test = (framed(images, image_size) for images in (splits.train, splits.test))
+        return Splits(splits.name, train, test, splits.note)
+    return _load_folder(folder, image_size, skip_bad)
+
+
+def _load_folder(folder: Path, image_size: int, skip_bad: bool) -> Splits:
     splits = splits_of(folder) if folder.is_dir() else None
     train_folder, test_folder, said = splits or (folder, None, "")
     classes = class_folders(train_folder)
@@ -209,14 +224,20 @@ def _some(names: Sequence[str]) -> str:
 
 
 @SOURCES.register("imagenet")
-def imagenet(*, root: str | Path | None = None, image_size: int = 224, skip_bad: bool = False) -> Splits:
+def imagenet(
+    *,
+    root: str | Path | None = None,
+    image_size: int = 224,
+    skip_bad: bool = False,
+    resize: int | None = None,
+) -> Splits:
     """ImageNet in train/ and val/ with a sub-folder for each class, resized and cropped to the middle
     (Russakovsky et al. 2015).
     """
     tried = [folder for base in data_roots(root) for folder in (base / "imagenet", base)]
     for folder in tried:
         if (folder / "train").is_dir() and (folder / "val").is_dir():
-            return load_folder(folder, image_size, skip_bad=skip_bad)
+            return load_folder(folder, image_size, skip_bad=skip_bad, resize=resize)
     raise InputError(
         f"data 'imagenet': expected train/ and val/ in one of {', '.join(map(str, tried))}; it must be"
         " fetched by hand"

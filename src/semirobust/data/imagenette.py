@@ -21,7 +21,13 @@ _CLASSES = (
 
 
 @SOURCES.register("imagenette")
-def imagenette(*, root: str | Path | None = None, image_size: int = 224, skip_bad: bool = False) -> Splits:
+def imagenette(
+    *,
+    root: str | Path | None = None,
+    image_size: int = 224,
+    skip_bad: bool = False,
+    resize: int | None = None,
+) -> Splits:
     """Imagenette in train/ and val/: 9,469 and 3,925 pictures of tench, springer, cassette player, chain saw,
     church, horn, garbage truck, gas pump, golf ball and parachute (Howard 2019).
 
@@ -36,7 +42,8 @@ def imagenette(*, root: str | Path | None = None, image_size: int = 224, skip_ba
     tried = [folder for base in data_roots(root) for folder in (*(base / name for name in names), base)]
     for folder in tried:
         if (folder / "train").is_dir() and (folder / "val").is_dir():
-            return _named(load_folder(_checked(folder), image_size, skip_bad=skip_bad), folder)
+            splits = load_folder(_checked(folder), image_size, skip_bad=skip_bad, resize=resize)
+            return _named(splits, folder)
     raise InputError(
         f"data 'imagenette': expected train/ and val/ in one of {', '.join(map(str, tried))}; it must be"
         " fetched by hand"

@@ -21,6 +21,8 @@ class Data:
         root: the folder in which a known data set lies.
         image_size: the side to which pictures of a folder are brought; 32 where none is given, or what the
             configuration of a network of another library says.
+        resize: the length to which the short side of pictures is brought before the middle ``image_size`` is
+            cut out, such as 256 for 224; that size itself where none is given.
         layout: where the channels of an .npz are, NCHW or NHWC; needed where its shape does not tell.
         skip_bad: leave out pictures of a folder that cannot be read; how many is said.
         links: follow the links within the folder of the data, for a folder that is your own.
@@ -38,6 +40,7 @@ class Data:
     source: str = field(default="digits", metadata=setting(flag="--data", names=SOURCES))
     root: str | None = field(default=None, metadata=setting(flag="--data-root"))
     image_size: int | None = field(default=None, metadata=setting(flag="--image-size"))
+    resize: int | None = field(default=None, metadata=setting(flag="--resize"))
     layout: str | None = field(default=None, metadata=setting(flag="--layout"))
     skip_bad: bool = field(default=False, metadata=setting(flag="--skip-bad"))
     links: bool = field(default=False, metadata=setting(flag="--data-links"))
@@ -51,7 +54,9 @@ class Data:
     extra_share: float | None = None
 
     def __post_init__(self) -> None:
-        check_counts_given(1, image_size=self.image_size, train=self.train, test=self.test)
+        check_counts_given(
+            1, image_size=self.image_size, resize=self.resize, train=self.train, test=self.test
+        )
         if self.image_size is not None and self.image_size > BUDGET.image_size:
             raise InputError(f"image_size: expected at most {BUDGET.image_size:,}, got {self.image_size:,}")
         if self.layout not in (None, *LAYOUTS):

@@ -149,4 +149,5 @@ def _loaded(data: Data, source: str, *, held_out: bool = True) -> Splits:
         layout=data.layout if packed or not data.extra else None,
         skip_bad=data.skip_bad and not (packed and bool(data.extra)),
         links=data.links,
+        resize=None if packed and data.extra else data.resize,
     )

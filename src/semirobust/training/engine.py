@@ -34,7 +34,7 @@ from semirobust.training.optimiser import momentum_by_name, prepare_optimiser
 from semirobust.training.run import Run
 from semirobust.training.state import EpochLog, EpochProgress, TrainState, snapshot
 from semirobust.training.state_file import read_state
-from semirobust.training.step import take_step
+from semirobust.training.step import read, take_step
 from semirobust.training.validation import Validate, ValidationScores, as_scores
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def begin(
     x, _ = images.batch(torch.arange(min(2, len(images))), fabric.device)
     with quiet(model):
         probe(model, x, images.y.to(fabric.device))
-    if training.augment != "none":
+    if (augment := augmentation(training.augment)) is not None:
         check_images(x, "augment", "; others train with none")
     if training.attack is not None:
         training.attack.check_shape(x)
@@ -97,7 +97,7 @@ def begin(
         images=images,
         seed=seed,
         fabric=fabric,
-        augment=augmentation(training.augment),
+        augment=augment and augment.sized(images.shape[-1]),
         steps=math.ceil(images.epoch_size / training.batch_size),
         fast=FastFollower(model, training.fast),
         layout=layout,
@@ -203,7 +203,7 @@ def _measured(run: Run, seed: Seed) -> float | None:
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         for number, rows in enumerate(run.images.batches(run.training.batch_size, seed=seed / "order")):
-            x, y = run.images.batch(rows, run.fabric.device)
+            x, y = read(run, rows)
             yield in_layout(x if run.augment is None else run.augment(x, seed / number), run.layout), y
 
     with quiet(run.model), run.fabric.autocast():

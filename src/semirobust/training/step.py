@@ -18,7 +18,7 @@ from semirobust.training.optimiser import prepare_optimiser
 from semirobust.training.run import Batch, Move, Run
 from semirobust.training.schedules import schedule
 
-__all__ = ["take_step"]
+__all__ = ["read", "take_step"]
 
 
 def take_step(run: Run, rows: Tensor, number: int, seed: Seed) -> float:
@@ -41,8 +41,14 @@ def take_step(run: Run, rows: Tensor, number: int, seed: Seed) -> float:
     return value
 
 
+def read(run: Run, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The images ``rows`` and their labels, as the augmentation takes them."""
+    whole = run.augment is not None and run.augment.takes_whole
+    return (run.images.whole if whole else run.images.batch)(rows, run.fabric.device)
+
+
 def _augmented(run: Run, rows: Tensor, number: int, seed: Seed) -> Batch:
-    x, y = run.images.batch(rows, run.fabric.device)
+    x, y = read(run, rows)
     augment, drawn = run.augment, seed / "augment"
     move: Move = (lambda t: t) if augment is None else (lambda t: augment(t, drawn))
     if augment is None or not augment.mixes:

@@ -25,6 +25,15 @@ class AbstractAugmentation(ABC):
         """Whether an image of the result is made of several, so that it has a share of each one's label."""
         return False
 
+    @property
+    def takes_whole(self) -> bool:
+        """Whether it takes pictures with what was kept around the image, and crops them itself."""
+        return False
+
+    def sized(self, side: int) -> "AbstractAugmentation":
+        """The same, giving images of this side whatever the side of those it gets."""
+        return self
+
     @abstractmethod
     def __call__(self, x_NKHW: Tensor, seed: Seed) -> Tensor:
         """Images (N, K, H, W) in [0, 1] to images of the same shape and range; equal seeds draw equally."""

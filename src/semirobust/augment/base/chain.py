@@ -28,6 +28,13 @@ class Chain(AbstractAugmentation):
     def mixes(self) -> bool:
         return any(part.mixes for part in self.parts)
 
+    @property
+    def takes_whole(self) -> bool:
+        return any(part.takes_whole for part in self.parts)
+
+    def sized(self, side: int) -> "Chain":
+        return Chain(tuple(part.sized(side) for part in self.parts))
+
     def __call__(self, x_NKHW: Tensor, seed: Seed) -> Tensor:
         for number, part in enumerate(self.parts):
             x_NKHW = part(x_NKHW, seed / number)

@@ -78,9 +78,20 @@ class Images:
 
     def batch(self, rows: Tensor, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
         """The images ``rows`` as floats (n, K, H, W) in [0, 1] and their labels (n,), on ``device``."""
+        return self._batch(self.pixels, rows, device)
+
+    def whole(self, rows: Tensor, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+        """As :meth:`batch`, with what was kept around the images, which is nothing unless they are the middle
+        of larger pictures (:class:`semirobust.data.base.framed.Framed`).
+        """
+        return self._batch(_Whole(self.pixels), rows, device)
+
+    def _batch(
+        self, pixels: Tensor | Pixels, rows: Tensor, device: torch.device | str
+    ) -> tuple[Tensor, Tensor]:
         there = uploaded(rows, self.y.device)  # copied once, as pixels and labels nearly always lie together
-        at = there if isinstance(self.pixels, Tensor) else rows
-        x, y = uploaded(_part(self.pixels, at), device), uploaded(self.y[there], device)
+        at = there if isinstance(pixels, Tensor) else rows
+        x, y = uploaded(_part(pixels, at), device), uploaded(self.y[there], device)
         full = torch.promote_types(self.dtype, torch.float32)  # half precision rounds once, at the end
         x = x.to(full).div_(255) if x.dtype == torch.uint8 else x.to(full)
         return x.to(self.dtype), y
@@ -167,6 +178,23 @@ def _part(values: Tensor | Pixels, rows: Tensor) -> Tensor:
     return values[uploaded(rows, values.device) if isinstance(values, Tensor) else rows]
 
 
+def _whole(pixels: Tensor | Pixels, rows: Tensor) -> Tensor:
+    """The ``rows`` of pixels, with what was kept around them."""
+    read = getattr(pixels, "whole", None)
+    return _part(pixels, rows) if read is None else read(rows)
+
+
+@dataclass(frozen=True)
+class _Whole:
+    source: Tensor | Pixels
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, rows: Tensor) -> Tensor:
+        return _whole(self.source, rows)
+
+
 @dataclass(frozen=True)
 class _Subset:
     source: Pixels
@@ -177,6 +205,9 @@ class _Subset:
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         return self.source[self.rows[rows]]
+
+    def whole(self, rows: Tensor) -> Tensor:
+        return _whole(self.source, self.rows[rows])
 
 
 @dataclass(frozen=True, repr=False)

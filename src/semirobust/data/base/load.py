@@ -30,6 +30,7 @@ def load_data(
     layout: str | None = None,
     skip_bad: bool = False,
     links: bool = False,
+    resize: int | None = None,
 ) -> Splits:
     """Training and test images from a known data set, an ``.npz`` or a folder of pictures.
 
@@ -43,6 +44,8 @@ def load_data(
         skip_bad: leave out pictures of a folder that cannot be read; the note says how many.
         links: follow the links within the folder of the data, as subsets of ImageNet are made of them. A link
             that a stranger has put there may lead to any file of the machine.
+        resize: the length to which the short side of pictures is brought before the middle ``image_size`` is
+            cut out, such as 256 for 224; ``image_size`` where None.
 
     Raises:
         InputError: there is nothing of that name, or files are missing or damaged.
@@ -61,16 +64,18 @@ def load_data(
         raise InputError(f"layout: expected with an .npz alone, got {layout} for {source!r}")
     if skip_bad and (packed or (known and source not in OF_PICTURES)):
         raise InputError(f"skip_bad: expected with a folder of pictures alone, got it for {source!r}")
+    if resize is not None and (packed or (known and source not in OF_PICTURES)):
+        raise InputError(f"resize: expected with a folder of pictures alone, got it for {source!r}")
     try:
         with following_links() if links else nullcontext():
             if known:
-                options = {"image_size": image_size, "skip_bad": skip_bad} if source in OF_PICTURES else {}
-                options = {name: value for name, value in options.items() if value}
+                given = {"image_size": image_size, "skip_bad": skip_bad, "resize": resize}
+                options = {name: value for name, value in given.items() if value and source in OF_PICTURES}
                 return _shuffled_splits(SOURCES.make(source, options, root=root))
             if packed:
                 return _shuffled_splits(load_npz(given_file(path), held_out=held_out, layout=layout))
             if is_folder:
-                splits = load_folder(given_folder(path), image_size or 32, skip_bad=skip_bad)
+                splits = load_folder(given_folder(path), image_size or 32, skip_bad=skip_bad, resize=resize)
                 return _shuffled_splits(replace(splits, name=path.name))  # that of a link, where it is one
     except Linked as error:
         raise InputError(f"{error}; --data-links follows the links of a folder that is your own") from None

@@ -296,7 +296,7 @@ def test_divergence_has_its_own_code(run):
 def test_data_is_listed(run):
     out, _ = run("data", "--json")
     entries = json.loads(out)["data"]
-    assert {"digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "imagenet"} == {
+    assert {"digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "imagenet", "imagenette"} == {
         e["name"] for e in entries
     }
     assert "licence" in run("data")[0]

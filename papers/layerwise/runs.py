@@ -50,10 +50,10 @@ def run_start(
     recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress
 ) -> Sequence[AnyRecord]:
     """The network that all methods start from, and the best epoch on the way to it."""
-    at, records = origin_of(recipe, "harden"), list[AnyRecord]()
-    for arm, file in (("start", _LAST), ("best", "model.safetensors")):
-        records += _evaluated(recipe, {arm: _network(recipe, home / place / BASE, file)}, progress)
-    return [settings_record(recipe, "harden", at), *records]
+    files = {"start": _LAST, "best": "model.safetensors"}
+    models = {arm: _network(recipe, home / place / BASE, file) for arm, file in files.items()}
+    settings = settings_record(recipe, "harden", origin_of(recipe, "harden"))
+    return [settings, *_evaluated(recipe, models, progress)]
 
 
 def run_method(

@@ -7,27 +7,21 @@ from semirobust.core.seed import Seed
 from semirobust.layers.map import LayerMap
 from semirobust.layers.scores import LayerScores
 from semirobust.selection import SELECTIONS
-from semirobust.selection.base.costs import Cost, check_share, shares_of
-from semirobust.selection.base.selection import AbstractLayerSelection
+from semirobust.selection.base.budgeted import AbstractBudgetedSelection
+from semirobust.selection.base.costs import shares_of
 
 __all__ = ["Budget"]
 
 
 @SELECTIONS.register("budget")
 @dataclass(frozen=True)
-class Budget(AbstractLayerSelection):
+class Budget(AbstractBudgetedSelection):
     """Layers from the highest score on, each taken where it fits into what is left of the budget (ours).
 
     Args:
         share: of the parameters (or MACs) of all layers, from above 0 to 1.
         cost: ``parameters`` or ``macs``.
     """
-
-    share: float = 0.05
-    cost: Cost = "parameters"
-
-    def __post_init__(self) -> None:
-        check_share(self.share, self.cost)
 
     def pick(
         self, scores: LayerScores, candidates: tuple[int, ...], seed: Seed, layers: LayerMap | None

@@ -9,15 +9,15 @@ from semirobust.core.seed import Seed
 from semirobust.layers.map import LayerMap
 from semirobust.layers.scores import LayerScores
 from semirobust.selection import SELECTIONS
-from semirobust.selection.base.costs import Cost, check_share, shares_of
-from semirobust.selection.base.selection import AbstractLayerSelection
+from semirobust.selection.base.budgeted import AbstractBudgetedSelection
+from semirobust.selection.base.costs import shares_of
 
 __all__ = ["Knapsack"]
 
 
 @SELECTIONS.register("knapsack")
 @dataclass(frozen=True)
-class Knapsack(AbstractLayerSelection):
+class Knapsack(AbstractBudgetedSelection):
     """argmax over S of sum_{l in S} score_l, with sum_{l in S} cost_l <= share of all, exactly (ours).
 
     The score is read as what a layer's training gains. Solved as an integer program by SciPy. Layers whose
@@ -27,12 +27,6 @@ class Knapsack(AbstractLayerSelection):
         share: of the parameters (or MACs) of all layers, from above 0 to 1.
         cost: ``parameters`` or ``macs``.
     """
-
-    share: float = 0.05
-    cost: Cost = "parameters"
-
-    def __post_init__(self) -> None:
-        check_share(self.share, self.cost)
 
     def pick(
         self, scores: LayerScores, candidates: tuple[int, ...], seed: Seed, layers: LayerMap | None

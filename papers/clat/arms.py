@@ -231,6 +231,10 @@ def attacks(source: Source, names: Mapping[str, str]) -> str:
     it.
     """
     found = [n for n in source.of(Quantity.ACCURACY, cumulative=None) if n.about.unit in _ATTACKS]
+    attacked = {n.about.arm for n in found}
+    names = {arm: name for arm, name in names.items() if arm in attacked}
+    if not names:
+        return ""
     rows = []
     for unit, attack in dict.fromkeys((n.about.unit, n.about.attack) for n in found):
         if attack == "worst":

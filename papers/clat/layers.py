@@ -170,15 +170,13 @@ def drift(source: Source) -> str:
     """The first layer after each epoch of the base."""
     found = source.of(Quantity.VALIDATION_MEASURE, measure="criticality", unit="base")
     epochs = sorted({n.about.epoch or 0 for n in found})
-    shown = (
-        sorted({epochs[round(share * (len(epochs) - 1))] for share in (0, 0.1, 0.25, 0.5, 0.75, 1)})
-        if epochs
-        else []
-    )
+    if not epochs:
+        return ""
+    shown = sorted({epochs[round(share * (len(epochs) - 1))] for share in (0, 0.1, 0.25, 0.5, 0.75, 1)})
     rows = []
     for seed in seeds_of(source):
         own = {epoch: _by_layer(found, seed, epoch) for epoch in shown}
-        last = own[shown[-1]] if shown else {}
+        last = own[shown[-1]]
         row: list[object] = [seed]
         for epoch in shown:
             values = own[epoch]

@@ -1,5 +1,6 @@
 """The page of the CLAT paper: its tables with ours beside them."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from semirobust.records import Quantity
@@ -43,7 +44,11 @@ _READINGS = {
     "preact_resnet18": ("PreAct ResNet-18", _LIST),
     "resnet18": ("ResNet-18", _LIST),
 }
-_WHAT = {"early": "before robust overfitting", "late": "after robust overfitting"}
+_WHAT = {
+    "early": "before robust overfitting",
+    "late": "after robust overfitting",
+    "drawn-late": "after robust overfitting, each seed with images of its own",
+}
 _BASES = {
     "early": "PGD-AT, early",
     "late": "PGD-AT, late",
@@ -60,7 +65,15 @@ _BASES = {
     "late-densenet121": "PGD-AT, DenseNet-121",
     "early-wrn_34_10": "PGD-AT, WRN-34-10",
     "early-cifar100": "PGD-AT, CIFAR-100",
+    "drawn-late": "PGD-AT, images drawn",
+    "drawn-late-trades": "TRADES, images drawn",
+    "drawn-late-mart": "MART, images drawn",
+    "drawn-late-score": "SCORE, images drawn",
+    "drawn-late-awp": "AWP, images drawn",
+    "drawn-late-swa": "SWA-AT, images drawn",
+    "drawn-late-augmented": "PGD-AT, weak augmentation of IDBH, images drawn",
 }
+_HANDED_OVER = {f"drawn-hand-over-{epochs}": f"after epoch {epochs} of 45" for epochs in (15, 30, 40)}
 _MAIN = {
     Pick("start"): "the base, last epoch",
     Pick("best"): "the base, best epoch",
@@ -80,6 +93,7 @@ _RIVALS = {
     Pick("lora"): "LoRA, rank 8",
     Pick("suffix"): "PGD-AT of the last 4 layers",
     Pick("wise"): "PGD-AT continued, interpolated with the start",
+    Pick("trades continued"): "TRADES of all layers",
     Pick("autolora-authors"): "AutoLoRA, rank 8",
     Pick("twins-authors"): "TWINS",
     Pick("autolora"): "our earlier form of AutoLoRA, rank 8",
@@ -102,6 +116,7 @@ _AGAINST = {
     Pick("autolora"): "our earlier form of AutoLoRA",
     Pick("twins"): "our earlier form of TWINS",
     Pick("wise"): "PGD-AT continued, interpolated",
+    Pick("trades continued"): "TRADES of all layers",
 }
 _ABLATIONS = {
     Pick("clat", "clat"): "CLAT, 1/N, chosen again every few epochs",
@@ -112,6 +127,7 @@ _ABLATIONS = {
     Pick("clat k=3"): "3 layers",
     Pick("clat k=5"): "5 layers",
     Pick("clat k=9"): "9 layers",
+    Pick("clat k=17"): "all layers but the classifier",
     Pick("clat-11"): "layer 11",
     Pick("clat-adversarial"): "layer 11, CE on adversarial images",
     Pick("clat-both"): "layer 11, CE on both",
@@ -124,6 +140,10 @@ _ATTACKED = {
     "continued": "PGD-AT continued",
     "PGD-AT as clat": "its layers, PGD-AT",
     "clat-11": "CLAT, layer 11",
+    "clat-fixed": "CLAT, chosen once",
+    "autolora-authors": "AutoLoRA",
+    "twins-authors": "TWINS",
+    "trades continued": "TRADES of all layers",
     "clat": "CLAT, 1/N",
 }
 _EACH = {"each": "PGD-AT", "each-clat": "CLAT"}
@@ -148,7 +168,8 @@ def page(source: Source, scale: str, what: str) -> str:
             for name in _BASES
             if name in present and name not in _WHAT
         ],
-        compared=compared(source, {name: words for name, words in _BASES.items() if name in present}),
+        compared=compared(source, _present(_BASES, present)),
+        handed_over=compared(source, _present(_HANDED_OVER, present)),
         allocated=allocated(source, dict(sorted(allocations.items(), key=lambda item: item[1]))),
         crossed=crossed(source),
         readings=_readings(source),
@@ -159,6 +180,10 @@ def page(source: Source, scale: str, what: str) -> str:
         paper=_PAPER,
         examples=examples,
     )
+
+
+def _present(names: Mapping[str, str], present: Collection[str]) -> dict[str, str]:
+    return {name: words for name, words in names.items() if name in present}
 
 
 def _readings(source: Source) -> dict[str, object]:
@@ -185,7 +210,7 @@ def _readings(source: Source) -> dict[str, object]:
 
 def _part(source: Source, network: str) -> dict[str, object]:
     return {
-        "network": network.capitalize(),
+        "network": network.capitalize().replace("-", ", "),
         "what": _WHAT[network],
         "overfitting": overfitting(source),
         "main": arms(source, _MAIN),

@@ -23,13 +23,19 @@ def _rates(**rates: float) -> dict[str, float]:
 
 
 _SEEDS = 3
-_LATE = {"data.train": 2500, "train.epochs": 40, "train.augment": "none", "harden.augment": "none"}
+_LATE = {
+    "data.train": 2000,
+    "train.epochs": 60,
+    "train.augment": "none",
+    "harden.epochs": 4,
+    "harden.augment": "none",
+}
 _REGIMES: dict[str, Mapping[str, Any]] = {"early": {}, "late": _LATE}
 _ARCHITECTURES: dict[str, Mapping[str, Any]] = {
     "resnet18": {},
     "vgg19": {"model.name": "vgg19"},
     # A transformer diverges at the rate of a network with batch norm.
-    "vit": {"model.name": "vit_small", **_rates(train=0.01, harden=0.005)},
+    "vit": {"model.name": "vit_small", "model.options": {"depth": 4}, **_rates(train=0.01, harden=0.005)},
 }
 NETWORKS: dict[str, Mapping[str, Any]] = {
     f"{name}-{regime}": {**changes, **own}
@@ -53,9 +59,9 @@ class LayerwiseStudy(AbstractStudy):
     paper: ClassVar[str] = "None: a comparison of the layer-wise methods and criteria of several papers"
     scales: ClassVar[dict[str, str]] = {
         "cpu": (
-            "ResNet-18 and VGG-19 of width 1/8 and a small ViT on CIFAR-10, PGD-10, 8/255; 4,000 images,"
-            " crops and flips, 12 + 5 epochs (early), 2,000 images as they are, 40 + 5 epochs (late);"
-            " two hours a network and seed"
+            "ResNet-18 and VGG-19 of width 1/8 and a ViT of 4 blocks and 48 features on CIFAR-10, trained by"
+            " PGD-3 at 8/255; 3,000 images, crops and flips, 20 + 2 epochs (early), 1,500 images as they are,"
+            " 60 + 4 epochs (late); an hour a network and seed"
         )
     }
     left_out: ClassVar[LeftOut] = LeftOut(quantities=frozenset({Quantity.LEARNING_RATE}))

@@ -9,6 +9,7 @@ from .attacks.base.adapters import adapt as adapt
 from .attacks.base.targeted import Targeted as Targeted
 from .attacks.fab import FAB as FAB
 from .attacks.fgsm import FGSM as FGSM
+from .attacks.latent import LatentAttack as LatentAttack
 from .attacks.pgd import PGD as PGD
 from .attacks.pixle import Pixle as Pixle
 from .attacks.square import Square as Square
@@ -101,6 +102,7 @@ __all__ = [
     "Flow",
     "InfoNCE",
     "InputError",
+    "LatentAttack",
     "Linf",
     "Lottery",
     "Masks",

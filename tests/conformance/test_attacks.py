@@ -24,6 +24,7 @@ QUICK = {
     "fab": {"steps": 10, "targets": 2},
     "square": {"queries": 60},
     "autoattack": {"steps": 5, "queries": 30},
+    "latent": {"rounds": 2, "steps": 8, "feature_steps": 5, "step_size": 0.02},
 }
 MINIMISERS = {"fab", "autoattack"}  # they give back x where they cannot fool
 FREE = {"stadv", "pixle"}  # bound by no norm

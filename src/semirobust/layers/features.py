@@ -13,7 +13,7 @@ from semirobust.core.outputs import logits_of
 from semirobust.layers.layer import LayerMap
 from semirobust.layers.sites import After, Before, argument, first_tensor, watched
 
-__all__ = ["Place", "check_place", "features", "forward_to", "indices_at"]
+__all__ = ["Place", "channel_range", "check_place", "features", "forward_to", "indices_at"]
 
 Place = Literal["input", "conv", "block"]
 """Where the feature of layer i is taken.
@@ -32,6 +32,16 @@ def check_place(at: str) -> None:
 def indices_at(layers: LayerMap, at: Place) -> tuple[int, ...]:
     """The layers that have a feature at this place: all, or the ends of blocks."""
     return layers.block_ends if at == "block" else layers.indices
+
+
+def channel_range(feature: Tensor) -> tuple[Tensor, Tensor]:
+    """The lowest and highest value of each channel of a feature (N, C, ...) over all examples and places.
+
+    Dimension 1 counts the channels of a convolution, and the positions of tokens (N, P, C). Of a feature
+    (N, C) each value has a range.
+    """
+    others = [d for d in range(feature.dim()) if d != 1]
+    return feature.amin(others, keepdim=True), feature.amax(others, keepdim=True)
 
 
 class _DeepestReached(Exception):

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from semirobust.core.checks import check_counts
 from semirobust.core.errors import InputError
+from semirobust.layers.features import channel_range
 from semirobust.layers.quiet import quiet
 from semirobust.layers.split import Cut, Suffix, split
 from semirobust.objectives import OBJECTIVES
@@ -77,9 +78,7 @@ class Latent(AbstractObjective):
     def _attacked(self, suffix: Suffix, cut: Cut, y: Tensor) -> Tensor:
         """The feature that the attack ends at."""
         clean = cut.feature.detach()
-        # A channel of a convolution is the second dimension; of tokens and vectors each value has a range.
-        others = [d for d in range(clean.dim()) if d != 1] if clean.dim() > 2 else [0]
-        low, high = clean.amin(others, keepdim=True), clean.amax(others, keepdim=True)
+        low, high = channel_range(clean)
         radius, step = self.epsilon * (high - low), self.step_size * (high - low)
         point = clean
         for _ in range(self.steps):

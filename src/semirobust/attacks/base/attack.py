@@ -236,7 +236,7 @@ class AbstractAttack(ABC):
         """
         work = in_layout(x, suited(model, x) if form is None else form.layout)
         audited = form is not None and form.audited
-        goal = partial(Fool, y=y, early_exit=early_exit, sight=watching(), audited=audited)
+        goal = partial(Fool, y=y, early_exit=early_exit, sight=watching(), audited=audited, network=model)
         if x.dtype in HALF:  # small steps would drown in the rounding, but what is left of a point counts
             rounded = goal(_for_half(model, x.dtype), rounded=self._rounding(x))
             return self._finish(x, self.search(rounded, work.float(), seed))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from semirobust.attacks.base.gradients import input_gradient, usable_gradient
 from semirobust.attacks.base.losses import LogitLoss, cross_entropy
@@ -82,6 +82,7 @@ class Fool(AbstractGoal):
             in half precision, what is left of a point.
         sight: is told for which examples there was a gradient to follow.
         audited: a search may leave out work that would change nothing, if it audits that.
+        network: the classifier itself, for an attack that looks at its layers; None where there is no module.
     """
 
     model: Callable[[Tensor], Tensor] = field(repr=False)
@@ -96,6 +97,7 @@ class Fool(AbstractGoal):
     rounded: Callable[[Tensor, Tensor], Tensor] | None = field(default=None, repr=False)
     sight: Sight | None = field(default=None, repr=False)
     audited: bool = False
+    network: nn.Module | None = field(default=None, repr=False)
 
     def __call__(self, x_adv: Tensor, rows: Tensor, *, ask: bool = True) -> tuple[Tensor, Tensor | None]:
         logits, y = self.logits(x_adv, rows), self.y[rows]

@@ -70,6 +70,7 @@ def _hostile(text):
         ("validation_clean", {"epoch": 1}),
         ("validation_measure", {"epoch": 1, "layer": 2, "measure": "criticality"}),
         ("trained_layer", {"epoch": 1, "layer": 2}),
+        ("marked_layer", {"epoch": 1, "layer": 2}),
         *(("measure", {"measure": m, "layer": i}) for m in _MEASURES for i in (1, 2)),
         ("feature", {"measure": "usefulness", "feature": 0}),
         ("recovery_best", {"suffix": 1}),

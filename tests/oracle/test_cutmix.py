@@ -152,7 +152,9 @@ def test_training_gives_the_shares_to_the_objective():
     assert last < first
 
 
-_BY_SHARES = {"adversarial", "clat", "mixed", "score", "standard", "trades", "twins", "twins-ours"}
+_BY_SHARES = {
+    "adversarial", "at-lr", "clat", "latent", "mixed", "score", "standard", "trades", "twins", "twins-ours",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OBJECTIVES.names())

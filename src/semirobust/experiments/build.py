@@ -122,10 +122,12 @@ def log_records(trained: Trained, at: Origin, examples: int, about: About) -> li
         }
         records += [Number(quantity=q, value=v, about=here, origin=at) for q, v in values.items()]
         records += validation_records(log.scores, examples, here, at)
-        # Which layers trained, where not all did.
+        # Which layers trained, where not all did, and which were singled out.
+        layers = {Quantity.TRAINED_LAYER: log.layers or (), Quantity.MARKED_LAYER: log.marked}
         records += [
-            Number(quantity=Quantity.TRAINED_LAYER, value=1, about=replace(here, layer=i), origin=at)
-            for i in log.layers or ()
+            Number(quantity=q, value=1, about=replace(here, layer=i), origin=at)
+            for q, indices in layers.items()
+            for i in indices
         ]
     at = last
     records.append(Number(quantity=Quantity.BEST_EPOCH, value=trained.best_epoch, about=about, origin=at))

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from semirobust.core.errors import InputError
 from semirobust.layers.features import features
 from semirobust.objectives import OBJECTIVES
-from semirobust.objectives.base.losses import cross_entropy_of
+from semirobust.objectives.base.losses import cross_entropy, cross_entropy_of
 from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["LayerRegularised"]
@@ -33,6 +33,8 @@ class LayerRegularised(AbstractObjective):
         weight: gamma of every chosen layer.
     """
 
+    needs_one_label: ClassVar[str] = ""
+
     weight: float = 1.0
 
     def __post_init__(self) -> None:
@@ -44,11 +46,11 @@ class LayerRegularised(AbstractObjective):
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         if self.weight == 0:
-            return F.cross_entropy(step.model(x_adv), step.y)
+            return cross_entropy(step, step.model(x_adv))
         with features(step.model, step.layers, step.selected) as tape:
             step.model(step.x)
             clean = dict(tape)  # a copy, since the next pass overwrites the tape
-            loss = F.cross_entropy(step.model(x_adv), step.y)
+            loss = cross_entropy(step, step.model(x_adv))
             errors = [
                 torch.linalg.vector_norm(clean[i] - tape[i]) / (torch.linalg.vector_norm(clean[i]) + _TINY)
                 for i in clean

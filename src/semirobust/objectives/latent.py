@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from semirobust.core.checks import check_counts
 from semirobust.core.errors import InputError
@@ -14,7 +13,7 @@ from semirobust.layers.features import channel_range
 from semirobust.layers.quiet import quiet
 from semirobust.layers.split import Cut, Suffix, split
 from semirobust.objectives import OBJECTIVES
-from semirobust.objectives.base.losses import cross_entropy_of
+from semirobust.objectives.base.losses import cross_entropy, cross_entropy_of
 from semirobust.objectives.base.objective import AbstractObjective, Step
 
 __all__ = ["Latent"]
@@ -42,6 +41,7 @@ class Latent(AbstractObjective):
     """
 
     holds_back: ClassVar[bool] = True
+    needs_one_label: ClassVar[str] = ""
 
     weight: float = 0.2
     epsilon: float = 8 / 255
@@ -60,7 +60,7 @@ class Latent(AbstractObjective):
         return cross_entropy_of(step)
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
-        loss = F.cross_entropy(step.model(x_adv), step.y)
+        loss = cross_entropy(step, step.model(x_adv))
         if self.weight == 0:
             return loss
         terms = [self._behind(step, index) for index in step.selected]
@@ -72,19 +72,19 @@ class Latent(AbstractObjective):
         with quiet(step.model):
             with torch.no_grad():
                 cut = prefix(step.x)
-            perturbed = self._attacked(suffix, cut, step.y)
-        return F.cross_entropy(suffix(cut, perturbed), step.y)
+            perturbed = self._attacked(suffix, cut, step)
+        return cross_entropy(step, suffix(cut, perturbed))
 
-    def _attacked(self, suffix: Suffix, cut: Cut, y: Tensor) -> Tensor:
+    def _attacked(self, suffix: Suffix, cut: Cut, step: Step) -> Tensor:
         """The feature that the attack ends at."""
         clean = cut.feature.detach()
         low, high = channel_range(clean)
-        radius, step = self.epsilon * (high - low), self.step_size * (high - low)
+        radius, length = self.epsilon * (high - low), self.step_size * (high - low)
         point = clean
         for _ in range(self.steps):
             with torch.enable_grad():
                 point = point.detach().requires_grad_()
-                (gradient,) = torch.autograd.grad(F.cross_entropy(suffix(cut, point), y), point)
-            moved = point.detach() + step * gradient.sign()
+                (gradient,) = torch.autograd.grad(cross_entropy(step, suffix(cut, point)), point)
+            moved = point.detach() + length * gradient.sign()
             point = moved.clamp(clean - radius, clean + radius).clamp(low, high)
         return point.detach()

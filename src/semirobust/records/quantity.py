@@ -65,6 +65,11 @@ class Quantity(StrEnum):
     EPOCH_SECONDS = "epoch_seconds", "s", "time that an epoch of training took"
     TRAINED_PARAMETERS = "trained_parameters", "parameters", "how many parameters trained in an epoch"
     TRAINED_LAYER = "trained_layer", "1", "1 for each layer that trained in an epoch, where not all did"
+    MARKED_LAYER = (
+        "marked_layer",
+        "1",
+        "1 for each layer that was singled out in an epoch: held, attacked or regularised while all train",
+    )
     BEST_EPOCH = "best_epoch", "epochs", "the epoch whose weights were kept"
 
     # Validation on held-out images, epoch by epoch.

@@ -13,7 +13,7 @@ from semirobust.reports.source import Source
 __all__ = ["limited"]
 
 _NOWHERE = Origin(config="", version="", device="", seed="")
-_OF_LAYERS = (Quantity.VALIDATION_MEASURE, Quantity.TRAINED_LAYER)
+_OF_LAYERS = (Quantity.VALIDATION_MEASURE, Quantity.TRAINED_LAYER, Quantity.MARKED_LAYER)
 _OF_TRIALS = (Quantity.VALIDATION_ROBUST, Quantity.EPOCH_SECONDS)
 _SIGNATURE, _HEADER = b"\x89PNG\r\n\x1a\n", 24
 

@@ -29,7 +29,7 @@ _GROUPS: tuple[tuple[str, tuple[Quantity, ...]], ...] = (
     ("Training", (_Q.BEST_EPOCH, _Q.TRAINING_LOSS, _Q.VALIDATION_LOSS, _Q.VALIDATION_CLEAN,
                   _Q.VALIDATION_ROBUST, _Q.LEARNING_RATE, _Q.EPOCH_SECONDS,
                   _Q.TRAINED_PARAMETERS)),
-    ("Layers in training", (_Q.VALIDATION_MEASURE, _Q.TRAINED_LAYER)),
+    ("Layers in training", (_Q.VALIDATION_MEASURE, _Q.TRAINED_LAYER, _Q.MARKED_LAYER)),
     ("Layers and features", (_Q.MEASURE, _Q.FEATURE, _Q.FEATURE_MEAN, _Q.FEATURE_POSITIVE)),
     ("Agreement of rankings", (_Q.RANK_AGREEMENT, _Q.STABILITY, _Q.STABILITY_SAME,
                                _Q.STABILITY_CHANCE, _Q.STABILITY_SEEDS)),

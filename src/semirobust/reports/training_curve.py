@@ -13,6 +13,7 @@ from semirobust.reports.source import Source
 __all__ = ["training_curve_chart"]
 
 _TOLD = 20  # layers of a row
+_DOTS = (Quantity.TRAINED_LAYER, Quantity.MARKED_LAYER)
 
 
 def training_curve_chart(source: Source, measure: str = "criticality") -> Chart | None:
@@ -20,29 +21,32 @@ def training_curve_chart(source: Source, measure: str = "criticality") -> Chart 
     layer trained.
     """
     followed = source.of(Quantity.VALIDATION_MEASURE, measure=measure)
-    found, trained = (
-        [n for n in numbers if _drawn(n)] for numbers in (followed, source.of(Quantity.TRAINED_LAYER))
+    found, trained, marked = (
+        [n for n in numbers if _drawn(n)]
+        for numbers in (followed, source.of(Quantity.TRAINED_LAYER), source.of(Quantity.MARKED_LAYER))
     )
-    arms = list(dict.fromkeys(source.arm_of(n) for n in (*found, *trained)))
+    arms = list(dict.fromkeys(source.arm_of(n) for n in (*found, *trained, *marked)))
     if not arms:
         return None
     panels, rows = list[EpochPanel](), list[tuple[str, ...]]()
     for arm in arms:
         measured = _means([n for n in found if source.arm_of(n) == arm])
-        dots = _shares([n for n in trained if source.arm_of(n) == arm])
-        panels.append(EpochPanel(str(arm), {cell: math.log2(v) for cell, v in measured.items()}, dots))
-        for epoch in sorted({epoch for _, epoch in (*measured, *dots)}):
-            layers = [layer for layer, at in dots if at == epoch]
+        dots, rings = (_shares([n for n in each if source.arm_of(n) == arm]) for each in (trained, marked))
+        logs = {cell: math.log2(v) for cell, v in measured.items()}
+        panels.append(EpochPanel(str(arm), logs, {**rings, **dots}))
+        for epoch in sorted({epoch for _, epoch in (*measured, *dots, *rings)}):
             values = _told({layer: v for (layer, at), v in measured.items() if at == epoch})
-            rows.append((str(arm), str(epoch), listed(layers, "layer") if layers else "–", values or "–"))
+            told = [_layers_at(cells, epoch) for cells in (dots, rings)]
+            rows.append((str(arm), str(epoch), *told, values or "–"))
     says = [
         f"Colour: {measure} on held-out images after the epoch, orange above 1, purple below; the first"
         f" layer has"
         " no ratio and stays blank."
         if any(panel.measured for panel in panels)
         else "",
-        "Dots: layers that trained, the larger the more seeds trained them."
-        if any(panel.trained for panel in panels)
+        "Dots: layers that trained, the larger the more seeds trained them." if trained else "",
+        "Where all trained, dots are layers that were singled out: held still, attacked or regularised."
+        if marked
         else "",
     ]
     return Chart(
@@ -53,10 +57,15 @@ def training_curve_chart(source: Source, measure: str = "criticality") -> Chart 
         says=" ".join([*filter(None, says), "Means over seeds."]),
         described=f"Grid of layers by epoch for {listed_names(map(str, arms))}.",
         draw=lambda width: layers_by_epoch(panels, scale_label=f"log₂ {measure}", width=width),
-        head=("", "epoch", "trained", f"{measure} by layer"),
+        head=("", "epoch", "trained", "singled out", f"{measure} by layer"),
         rows=rows,
-        holds=lambda n: _drawn(n) and (n.quantity is Quantity.TRAINED_LAYER or _coloured(n, measure)),
+        holds=lambda n: _drawn(n) and (n.quantity in _DOTS or _coloured(n, measure)),
     )
+
+
+def _layers_at(cells: dict[tuple[int, int], float], epoch: int) -> str:
+    layers = [layer for layer, at in cells if at == epoch]
+    return listed(layers, "layer") if layers else "–"
 
 
 def _told(values: dict[int, float]) -> str:

@@ -183,6 +183,7 @@ def run_epoch(run: Run, validate: Validate | None, callbacks: Callbacks) -> Epoc
         metrics=scores.metrics,
         by_layer=scores.by_layer,
         conditions=under.conditions,
+        marked=run.singled_out,
     )
     _end_epoch(run, log, network)
     return log

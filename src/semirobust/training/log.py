@@ -28,7 +28,8 @@ _OF_EPOCH = {
     Quantity.TRAINED_PARAMETERS: "trained_parameters",
 }
 _SCORES = {Quantity.VALIDATION_CLEAN: "clean", Quantity.VALIDATION_ROBUST: "robust"}
-OF_TRAINING = frozenset({*_OF_EPOCH, *_SCORES, Quantity.TRAINED_LAYER, Quantity.VALIDATION_MEASURE})
+_LAYERS = (Quantity.TRAINED_LAYER, Quantity.MARKED_LAYER)
+OF_TRAINING = frozenset({*_OF_EPOCH, *_SCORES, *_LAYERS, Quantity.VALIDATION_MEASURE})
 """Quantities of the epochs of a training."""
 
 
@@ -53,7 +54,9 @@ class TrainingLog(AbstractResult):
             values = {_OF_EPOCH[n.quantity]: n.value for n in here if n.quantity in _OF_EPOCH}
             if "loss" not in values:
                 continue  # before training
-            layers = tuple(sorted({n.about.layer or 0 for n in here if n.quantity is Quantity.TRAINED_LAYER}))
+            layers, marked = (
+                tuple(sorted({n.about.layer or 0 for n in here if n.quantity is q})) for q in _LAYERS
+            )
             by_layer: dict[ScoreName, dict[int, float]] = {}
             for n in here:
                 if n.quantity is Quantity.VALIDATION_MEASURE and n.about.layer is not None:
@@ -70,6 +73,7 @@ class TrainingLog(AbstractResult):
                     int(values.get("trained_parameters", 0)),
                     {_SCORES[n.quantity]: n.value for n in here if n.quantity in _SCORES},
                     by_layer,
+                    marked=marked,
                 )
             )
         return cls(tuple(logs), best_epoch)
@@ -98,6 +102,7 @@ def log_table(
     rows: list[tuple[Cell, ...]] = []
     for log in logs:
         layers = "all" if log.layers is None else listed(log.layers, "layer") if log.layers else "none"
+        layers += f", {listed(log.marked, 'layer')} singled out" if log.marked else ""
         values = [log.metrics.get(name) for name in names]
         rows.append(
             (log.epoch, log.loss, *values, log.learning_rate, log.seconds, layers, log.trained_parameters)

@@ -105,6 +105,14 @@ class Run:
         """The layers that the objective looks at."""
         return self.selected if self.state.marked is None else self.state.marked
 
+    @property
+    def singled_out(self) -> tuple[int, ...]:
+        """The layers that the objective or a hook treats unlike others that train too."""
+        found = set(self.state.marked or ())
+        for hook in self.training.hooks:
+            found.update(hook.apart(self.layers, self.state.epoch))
+        return tuple(sorted(found))
+
     def is_after(self, fraction: float) -> bool:
         """Whether the epoch under way ends after this fraction of all epochs."""
         return (self.state.epoch + 1) > fraction * self.training.epochs

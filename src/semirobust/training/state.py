@@ -33,6 +33,8 @@ class EpochLog:
         by_layer: measures by layer that were followed, by measure and then by the layer's index.
         conditions: those under which its steps were computed; several where it was interrupted and went on
             under others.
+        marked: the layers that were singled out, beside those that trained: what the objective looks at, or a
+            hook treats unlike the others.
     """
 
     epoch: int
@@ -45,6 +47,7 @@ class EpochLog:
     metrics: Mapping[str, float] = field(default_factory=dict)
     by_layer: Mapping[ScoreName, Mapping[int, float]] = field(default_factory=dict)
     conditions: tuple[Conditions, ...] = ()
+    marked: tuple[int, ...] = ()
 
     @property
     def scores(self) -> ValidationScores:

@@ -108,7 +108,8 @@ def _state(entries: dict[str, Any]) -> TrainState:
 
 def _log(entries: dict[str, Any]) -> EpochLog:
     by_layer = {ScoreName(measure, part): dict(values) for measure, part, values in entries["by_layer"]}
-    more = {"layers": _tuple(entries["layers"]), "by_layer": by_layer}
+    marked = tuple(entries.get("marked") or ())  # of a run before they were noted, none
+    more = {"layers": _tuple(entries["layers"]), "by_layer": by_layer, "marked": marked}
     return EpochLog(**{**entries, **more, **_conditions(entries)})
 
 

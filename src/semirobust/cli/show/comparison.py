@@ -77,5 +77,9 @@ def percent(cell: Cell | None) -> str:
 
 
 def _trained_layers(source: Source, arm: Arm) -> str:
-    layers = sorted({n.about.layer or 0 for n in source.of(Quantity.TRAINED_LAYER, arm)})
-    return ", ".join(map(str, layers)) if layers else "–" if arm.name == "start" else "all"
+    trained, marked = (
+        sorted({n.about.layer or 0 for n in source.of(quantity, arm)})
+        for quantity in (Quantity.TRAINED_LAYER, Quantity.MARKED_LAYER)
+    )
+    said = ", ".join(map(str, trained)) if trained else "–" if arm.name == "start" else "all"
+    return said + (f", {', '.join(map(str, marked))} singled out" if marked else "")

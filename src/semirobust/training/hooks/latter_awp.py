@@ -48,6 +48,9 @@ class LatterAWP(AbstractWeightPerturbation):
     def off(self) -> bool:
         return self.gamma == 0 or self.share == 0
 
+    def apart(self, layers: LayerMap, epoch: int) -> tuple[int, ...]:
+        return () if self.off or epoch < self.warm_up else latter(layers, self.share)
+
     def named(self, model: nn.Module, layers: LayerMap) -> Mapping[str, Tensor]:
         chosen = set(layers.parameters(latter(layers, self.share)))
         return {name: weight for name, weight in matrices(model).items() if name in chosen}

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from semirobust.core.errors import InputError
+from semirobust.layers.map import LayerMap
 from semirobust.training.hooks import HOOKS, AbstractHook
 from semirobust.training.hooks.base.hook import AbstractHookState
 from semirobust.training.hooks.base.latter import latter
@@ -34,6 +35,9 @@ class LatterRate(AbstractHook):
         if not 0 <= self.share <= 1 or not self.factor >= 0:
             given = f"{self.share} and {self.factor}"
             raise InputError(f"share and factor: expected from 0 to 1, and at least 0; got {given}")
+
+    def apart(self, layers: LayerMap, epoch: int) -> tuple[int, ...]:
+        return () if self.factor == 1 else latter(layers, self.share)
 
     def begin(self, run: "Run") -> AbstractHookState:
         return _State(self, run)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from semirobust.core.seed import Seed
 
 if TYPE_CHECKING:
+    from semirobust.layers.map import LayerMap
     from semirobust.training.run import Batch, Run
     from semirobust.training.training import Training
 
@@ -103,6 +104,10 @@ class AbstractHook(ABC):
     def check(self, training: "Training") -> None:
         """Raise ``InputError`` if it cannot take part in ``training``."""
         return
+
+    def apart(self, layers: "LayerMap", epoch: int) -> tuple[int, ...]:
+        """The layers that it treats unlike the others in an epoch, from 0; none where all alike."""
+        return ()
 
     @abstractmethod
     def begin(self, run: "Run") -> AbstractHookState:

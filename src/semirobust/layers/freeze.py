@@ -14,20 +14,27 @@ from semirobust.layers.map import LayerMap
 __all__ = ["Part", "check_part", "frozen", "only_trainable", "part_of", "stays_in_eval"]
 
 
-Part = Literal["layer", "weights", "biases"]
-"""What trains of a layer."""
+Part = Literal["layer", "layer+tokens", "weights+biases", "weights", "biases"]
+"""What trains of a layer. Class tokens and embeddings of positions do in ``layer+tokens`` alone."""
+
+_WITH_NORMS = ("layer", "layer+tokens")
 
 
 def check_part(part: str, name: str = "part") -> None:
     """Raise ``InputError`` where there is no part of that name."""
     if part not in get_args(Part):
-        raise InputError(f"{name}: expected layer, weights or biases, got {part!r}")
+        *others, last = get_args(Part)
+        raise InputError(f"{name}: expected {', '.join(others)} or {last}, got {part!r}")
 
 
 def part_of(model: nn.Module, layer: Layer, part: Part) -> tuple[str, ...]:
     """The names of the parameters that are this part of a layer."""
-    if part == "layer":
+    if part == "layer+tokens":
         return layer.parameters
+    if part == "layer":
+        return tuple(name for name in layer.parameters if name not in layer.tokens)
+    if part == "weights+biases":
+        return layer.linear
     if part == "weights":
         return layer.weights
     # Some networks call them q_bias and v_bias; a table of biases by position is none.
@@ -117,9 +124,10 @@ def only_trainable(
         model: its parameters outside of these layers need no gradient within the block.
         layers: the map of ``model``.
         indices: the layers that train, from 1; ``None`` freezes nothing.
-        part: of these layers, the whole ``layer`` (weight, norm, bias, projection of a shortcut), its
-            ``weights`` or its ``biases`` (those of norms too) train. The rest of them is frozen as other
-            layers are.
+        part: of these layers, the ``layer`` (weight, norm, bias, projection of a shortcut), the same and
+            class tokens and embeddings of positions (``layer+tokens``), ``weights+biases`` without norms,
+            ``weights`` or ``biases`` (those of norms too) train. The rest of them is frozen as other layers
+            are.
 
     Raises:
         InputError: there is no layer of that index, or no part of that name.
@@ -132,12 +140,11 @@ def only_trainable(
     for index in trainable:
         layers.at(index)
     others = [index for index in layers.indices if index not in trainable]
-    with frozen(model, layers, others, include_unassigned=True):
-        if part == "layer":
-            yield
-            return
-        with _alone(unwrapped(model), layers, trainable, part):
-            yield
+    with (
+        frozen(model, layers, others, include_unassigned=True),
+        _alone(unwrapped(model), layers, trainable, part),
+    ):
+        yield
 
 
 @contextmanager
@@ -147,7 +154,8 @@ def _alone(model: nn.Module, layers: LayerMap, indices: Iterable[int], part: Par
     kept = {name for index in indices for name in part_of(model, layers.at(index), part)}
     names, modules = set(layers.parameters(indices)) - kept, set(layers.modules(indices))
     others = [p for name, p in model.named_parameters() if name in names and p.requires_grad]
-    norms = [m for name, m in model.named_modules() if name in modules and _has_statistics(m)]
+    still = () if part in _WITH_NORMS else model.named_modules()
+    norms = [m for name, m in still if name in modules and _has_statistics(m)]
     try:
         for parameter in others:
             parameter.requires_grad_(False)

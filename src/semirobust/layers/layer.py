@@ -41,6 +41,10 @@ class Layer:
         feature_key: which argument of that layer it is: a position or a keyword.
         before: the last layer that its input depends on; 0 where it takes the image.
         weights: the names of its weight matrices, without those of projections and gates.
+        linear: the weights and biases of its linear function: all parameters but those of norms, scales,
+            tables of positions, projections and gates.
+        tokens: those of its parameters that are the same at every image and lie beside or on what runs in it:
+            class tokens and embeddings of positions.
         functional: the parameters that tell it, where a function and no module computes it; else none.
         macs: multiply-accumulate operations for one example, with its projections and gates.
         label: the name to show.
@@ -62,6 +66,8 @@ class Layer:
     feature_key: Key = 0
     before: int = 0
     weights: tuple[str, ...] = ()
+    linear: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ()
     functional: tuple[str, ...] = ()
     macs: float = 0.0
     label: str = ""
@@ -132,6 +138,12 @@ class LayerMap(AbstractResult, Sequence[Layer]):
     def block_ends(self) -> tuple[int, ...]:
         """Indices of the layers that end a block; the last layer is always among them."""
         return tuple(layer.index for layer in self.layers if layer.ends_block or layer.index == len(self))
+
+    @property
+    def classifier(self) -> tuple[int, ...]:
+        """The layers that give the logits: the last one, and further heads where their mean is taken."""
+        n = len(self)
+        return tuple(layer.index for layer in self.layers if layer.index == n or layer.feature_at > n)
 
     def at(self, index: int) -> Layer:
         """The layer numbered ``index`` (from 1)."""

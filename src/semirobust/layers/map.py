@@ -47,8 +47,8 @@ def layer_map(
       has no activation.
     - A gate belongs to the layer whose output it scales: squeeze and excitation, attention over positions.
     - A norm belongs to the last layer that its input depends on. Parameters of a module with layers inside,
-      such as a class token, belong to the next layer that runs. A module that runs several times counts
-      once, where it first runs.
+      such as a class token, belong to the next layer that runs (``Layer.tokens``). A module that runs several
+      times counts once, where it first runs.
     - A layer that no image reaches, or that does not reach the logits, is left out (``LayerMap.left_out``),
       as is one whose features cannot be divided into examples.
 
@@ -129,6 +129,8 @@ def _assembled(
                 feature_key=key,
                 before=index.get(plan.before(number), 0),
                 weights=_weights(site, canonical, model),
+                linear=_of_site(site, canonical),
+                tokens=_tokens(named, modules.get(number, ()), canonical, parameters),
                 functional=site.parameters,
                 macs=sum(_macs(part, model) for part in parts),
                 label=label(site.name) or "",
@@ -198,13 +200,21 @@ def _block_ends(model: nn.Module, order: Sequence[str]) -> dict[str, tuple[str, 
     # A class that occurs once is the whole network or a stage; containers are stages of blocks.
     named = dict(model.named_modules())
     occurrences = Counter(type(module) for module in named.values())
+    several = Counter(prefix for name in order for prefix in _enclosing(name))
+    # A stage has a container of blocks, which may itself occur more than once.
+    stages = set()
+    for prefix, layers in several.items():
+        container = prefix.rpartition(".")[0]
+        repeated = layers > 1 and occurrences[type(named[prefix])] > 1
+        if container and repeated and isinstance(named[container], _CONTAINERS):
+            stages.add(container.rpartition(".")[0])
     result = {}
     for name in order:
         block, last = name, name
         for prefix in _enclosing(name):
             inside = [layer for layer in order if layer.startswith(prefix + ".")]
-            repeated = occurrences[type(named[prefix])] > 1
-            if len(inside) > 1 and repeated and not isinstance(named[prefix], _CONTAINERS):
+            repeated = occurrences[type(named[prefix])] > 1 and not isinstance(named[prefix], _CONTAINERS)
+            if len(inside) > 1 and repeated and prefix not in stages:
                 block, last = prefix, inside[-1]
                 break
         result[name] = (block, last == name)
@@ -216,6 +226,26 @@ def _enclosing(name: str) -> Iterator[str]:
     while "." in name:
         name = name.rpartition(".")[0]
         yield name
+
+
+def _tokens(
+    named: dict[str, nn.Module], modules: Iterable[str], canonical: dict[int, str], among: Sequence[str]
+) -> tuple[str, ...]:
+    """Of the direct parameters of these modules the tokens and embeddings of positions ``among`` those given.
+
+    A token is (1, tokens, D), an embedding of positions (1, positions, D) or of a module of its own. Scales,
+    temperatures and tables of relative positions have no such first dimension.
+    """
+    found = []
+    for module in (named[name] for name in modules):
+        if isinstance(module, nn.Embedding):
+            found.append(canonical[id(module.weight)])
+        elif not isinstance(module, WEIGHT_LAYERS) and any(
+            isinstance(inner, WEIGHT_LAYERS) for inner in module.modules()
+        ):
+            shapes = {canonical[id(p)]: p.shape for p in module.parameters(recurse=False)}
+            found += [n for n, shape in shapes.items() if len(shape) > 2 and shape[0] == 1 < shape[-1]]
+    return tuple(name for name in dict.fromkeys(found) if name in among)
 
 
 def _direct_parameters(

@@ -217,7 +217,7 @@ class Stability(AbstractLayerMeasure):
 
         def top(change: Floats, size: Floats, k: int | None = None) -> tuple[int, ...]:
             scores = self._criticality.index(layers, change, size, x.dtype)
-            ranking = [i for i in scores.measured() if i != len(layers) and i not in still]
+            ranking = [i for i in scores.measured() if i not in (*layers.classifier, *still)]
             return tuple(ranking[:k]) if k else self._most(ranking, len(layers))
 
         whole = top(np.concatenate(changes), np.concatenate(sizes))
@@ -231,7 +231,7 @@ class Stability(AbstractLayerMeasure):
                 rows, which = rng.choice(len(x), count, replace=False), draw % self.attacks
                 drawn[count].append(top(changes[which][rows], sizes[which][rows], len(whole)))
         # The classifier is measured but never chosen, as in CLAT.
-        candidates = tuple(i for i in indices_at(layers, self.at) if i != len(layers))
+        candidates = tuple(i for i in indices_at(layers, self.at) if i not in layers.classifier)
         return StabilityResult(
             indices=candidates,
             chosen=whole,

@@ -67,8 +67,9 @@ class AutoLoRAFineTuning(AbstractMethod):
 
 
 def _updated(model: nn.Module, layers: LayerMap) -> list[str]:
-    """The modules with an update: layers but the first and the last, and projections that belong to any."""
+    """The modules with an update: layers but the first and the classifier, and projections of any."""
     mains = [layer.name for layer in layers]
+    inner = [layer.name for layer in layers[1:] if layer.index not in layers.classifier]
     kinds = (nn.Conv2d, nn.Linear)
     beside = [n for n in layers.modules(layers.indices) if isinstance(model.get_submodule(n), kinds)]
-    return [*mains[1:-1], *(name for name in dict.fromkeys(beside) if name not in mains)]
+    return [*inner, *(name for name in dict.fromkeys(beside) if name not in mains)]

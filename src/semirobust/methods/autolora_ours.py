@@ -34,7 +34,8 @@ class OurAutoLoRAFineTuning(AbstractMethod):
     def plan(self, context: Context) -> Plan:
         if self.rank < 1:
             raise InputError(f"rank: expected at least 1, got {self.rank}")
-        names = [layer.name for layer in context.layers][:-1]  # the branch shares the classifier
+        heads = context.layers.classifier  # the branch shares them
+        names = [layer.name for layer in context.layers if layer.index not in heads]
 
         def as_before(trained: Trained) -> Trained:
             return replace(trained, best=without_branch(trained.best))

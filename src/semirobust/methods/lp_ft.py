@@ -36,5 +36,5 @@ class ProbedFineTuning(AbstractMethod):
             raise InputError(f"probe: expected at least 0 epochs, got {self.probe}")
 
     def plan(self, context: Context) -> Plan:
-        trainable = Probed(len(context.layers), self.probe)
+        trainable = Probed(context.layers.classifier, self.probe)
         return Plan(self.objective, trainable, prefix_epochs=self.probe)

@@ -59,9 +59,8 @@ class AutoLoRA(AbstractObjective):
         return cross_entropy_of(step)
 
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
-        last = step.layers[-1]
         # A norm in front of the classifier belongs to its layer, but does not train on clean images either.
-        head = [name for name in last.parameters if name == last.name or name.rpartition(".")[0] == last.name]
+        head = [name for index in step.layers.classifier for name in step.layers.at(index).linear]
         with on_branch_alone(step.model, head):
             clean = step.model(step.x)
         perturbed = step.model(x_adv)

@@ -106,17 +106,17 @@ class Probed(AbstractTrainable):
     """The classifier alone in the first epochs, then everything.
 
     Args:
-        classifier: its layer.
+        classifier: its layers.
         epochs: how many of these.
     """
 
-    classifier: int
+    classifier: tuple[int, ...]
     epochs: int
 
     def __call__(self, epoch: int, model: nn.Module, seed: Seed) -> Choice | None:
         if epoch == self.epochs:
             return Choice(None)
-        return Choice((self.classifier,)) if epoch == 0 else None
+        return Choice(self.classifier) if epoch == 0 else None
 
 
 @dataclass(frozen=True)

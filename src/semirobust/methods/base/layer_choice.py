@@ -50,8 +50,9 @@ class LayerChoice:
             alone.
         criterion: the measure by name: criticality, another one with its defaults, or one of its by-products
             such as ``connectivity.excess``.
-        trains: of these layers the whole ``layer`` (weight, norm, bias and projection), its ``weights`` or
-            its ``biases``. CLAT's table 9 and RiFT's code have weights alone. The rest of the layer is then
+        trains: of these layers the ``layer`` (weight, norm, bias and projection), the same with class tokens
+            and embeddings of positions (``layer+tokens``), ``weights+biases`` without norms, ``weights`` or
+            ``biases``. CLAT's table 9 and RiFT's code have weights alone. The rest of the layer is then
             frozen, batch statistics too (ours).
     """
 
@@ -168,7 +169,7 @@ class LayerChoice:
 def _untrainable(model: nn.Module, layers: LayerMap, part: Part) -> Iterator[int]:
     """The layers none of whose parameters takes a gradient, as below a low-rank update of another library."""
     names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    if part != "layer":
+    if part not in ("layer", "layer+tokens"):
         return (layer.index for layer in layers if not names & set(part_of(model, layer, part)))
     # A low-rank update of our own has other parameters in the same module.
     modules = {name.rpartition(".")[0] for name in names}

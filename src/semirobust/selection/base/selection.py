@@ -25,7 +25,8 @@ class AbstractLayerSelection(ABC):
     """Chooses layers from their scores; one without a score (NaN) is never chosen.
 
     Args:
-        classifier: whether the last layer may be chosen; it is in none of the lists of the CLAT paper.
+        classifier: whether the last layer may be chosen, and other heads where the logits are a mean; it is
+            in none of the lists of the CLAT paper.
     """
 
     classifier: bool = field(default=False, kw_only=True)
@@ -43,7 +44,8 @@ class AbstractLayerSelection(ABC):
         """
         # ``measured`` runs from the highest score to the lowest.
         measured = scores.measured()
-        candidates = tuple(i for i in measured if self.classifier or i != scores.layers)
+        heads = (scores.layers,) if layers is None else layers.classifier
+        candidates = tuple(i for i in measured if self.classifier or i not in heads)
         return tuple(sorted(self.pick(scores, candidates, seed, layers)))
 
     @abstractmethod

@@ -9,5 +9,5 @@ __all__ = ["latter"]
 
 def latter(layers: LayerMap, share: float) -> tuple[int, ...]:
     """The last layers, a fraction ``share`` of all but the classifier, rounded up."""
-    before = layers.indices[:-1] or layers.indices
+    before = tuple(i for i in layers.indices if i not in layers.classifier) or layers.indices
     return before[len(before) - math.ceil(share * len(before)) :]

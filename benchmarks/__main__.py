@@ -1,7 +1,7 @@
 """All benchmarks in one run: ``python -m benchmarks [RUNS] [PART ...]``.
 
-Parts are training, pgd-step, suffix, rivals, usefulness, channels, dependence, exact, left-out, floor,
-autoattack, pgd, and components, which is not among those run by default."""
+Parts are training, pgd-step, suffix, rivals, usefulness, channels, dependence, exact, left-out, engine,
+floor, autoattack, pgd, and components, which is not among those run by default."""
 
 import sys
 import tempfile
@@ -9,7 +9,18 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import channels, compare, dependence, left_out, pgd, rivals, suffix, training, usefulness
+from benchmarks import (
+    channels,
+    compare,
+    dependence,
+    engine,
+    left_out,
+    pgd,
+    rivals,
+    suffix,
+    training,
+    usefulness,
+)
 from benchmarks.floor import floor
 from benchmarks.subjects import SHARED, prepare
 from semirobust.records.origin import origin
@@ -24,6 +35,7 @@ _PARTS = [
     "dependence",
     "exact",
     "left-out",
+    "engine",
     "floor",
     "autoattack",
     "pgd",
@@ -70,6 +82,7 @@ def main() -> None:
             "dependence": dependence.run(folder),
             "exact": compare.exactness(folder),
             "left-out": left_out.run(folder),
+            "engine": engine.run(folder, runs),
             "floor": floor(folder),
             "autoattack": compare.autoattack(folder, runs),
             "pgd": compare.pgd(folder, runs),

@@ -238,7 +238,7 @@ def test_features_of_the_copy_are_the_networks():
 
 
 def test_only_known_forms():
-    with pytest.raises(InputError, match="fast: expected auto, graphs or off"):
+    with pytest.raises(InputError, match="fast: expected auto, graphs, onnx or off"):
         Training(objective=Adversarial(), fast="exact")
 
 

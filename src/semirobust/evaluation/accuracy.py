@@ -161,7 +161,9 @@ def evaluate(
         fast: ``auto`` searches with a faster copy of the model where it agrees with the model
             (:func:`semirobust.fast.policy.fast_model`) and enough examples are attacked, and leaves out work
             that would change nothing, which is audited and noted; ``graphs`` also records the copy's launches
-            on a CUDA device; ``off`` searches with the model as it is, and does all work.
+            on a CUDA device; ``onnx`` runs the copy's passes without a gradient, as Square makes them, in
+            ONNX Runtime on the CPU where that agrees too, and notes why where it does not; ``off`` searches
+            with the model as it is, and does all work.
         worst_case: run the attacks of each threat model cheapest first, each only on the examples that stay
             correct under those before. The last accuracy is the same and takes less time; each one before is
             that of the attack and all cheaper ones together.

@@ -291,7 +291,8 @@ class Evaluate:
         checks: on how many images the sanity checks run at most; 0 for none. They take no more than a fifth
             of the passes of the evaluation.
         fast: what the attacks search: ``auto`` is a faster copy where it agrees with the model, ``graphs``
-            the same with its launches on a CUDA device recorded, ``off`` the model itself.
+            the same with its launches on a CUDA device recorded, ``onnx`` the same with its passes without a
+            gradient in ONNX Runtime on the CPU, ``off`` the model itself.
     """
 
     attacks: tuple[AbstractAttack, ...] = field(metadata=setting(name="fgsm,pgd-20x2"))

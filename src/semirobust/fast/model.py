@@ -24,6 +24,8 @@ class FastModel:
         layout: the memory layout of images that suits it.
         full: the fastest form in full precision, where this one is in half precision.
         audited: a search may leave out work that would change nothing, if it audits that.
+        runtime: what else computes its logits where no gradient is asked for, as part of the description;
+            empty where nothing does.
         batch_rows: rows in a batch that keep the processor busy; more take more memory and are not faster.
     """
 
@@ -33,6 +35,7 @@ class FastModel:
     band: float
     layout: torch.memory_format = torch.channels_last
     full: "FastModel | None" = None
+    runtime: str = ""
     batch_rows: int = 64
     audited: bool = True
 

@@ -17,7 +17,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +25,15 @@ from torch import Tensor, nn
 from semirobust.core.devices import costs_a_wait
 from semirobust.core.errors import InputError
 from semirobust.core.margin import margin
+from semirobust.core.outputs import note
 from semirobust.core.seed import Seed
 from semirobust.core.text import first_line
+from semirobust.fast.agreement import deviation, first_order, gradient_of
 from semirobust.fast.copy import Faster, has_bfloat16
 from semirobust.fast.graphs import Replayed, can_replay
 from semirobust.fast.model import FastModel
+from semirobust.fast.runtime import ForwardOnly
+from semirobust.fast.sizes import RoundSizes
 from semirobust.layers.macs import macs_by_module
 from semirobust.layers.quiet import device_of, quiet
 from semirobust.threats import AbstractBall
@@ -49,10 +53,11 @@ __all__ = [
 
 _LOG = logging.getLogger("semirobust.fast")
 
-Fast = Literal["auto", "graphs", "off"]
+Fast = Literal["auto", "graphs", "onnx", "off"]
 """``auto``: a faster copy where it agrees with the network, and no work that would change nothing, which is
 audited; ``graphs``: in an evaluation its launches on a CUDA device are also recorded and replayed, elsewhere
-as ``auto``; ``off``: always the network itself, and all work.
+as ``auto``; ``onnx``: in an evaluation on the CPU its passes that need no gradient run in ONNX Runtime, if
+that agrees too, elsewhere as ``auto``; ``off``: always the network itself, and all work.
 """
 InnerOf = Callable[[nn.Module], Callable[[Tensor], Tensor] | None]
 """The inner loss ``x_adv -> (N,)`` of an objective for a network; None for one without an attack."""
@@ -92,9 +97,9 @@ _MIN_EXAMPLES = 16  # below, comparing takes longer than the copy saves
 
 
 def check_fast(fast: str) -> None:
-    """Raise ``InputError`` for anything but ``auto``, ``graphs`` and ``off``."""
-    if fast not in ("auto", "graphs", "off"):
-        raise InputError(f"fast: expected auto, graphs or off; got {fast!r}")
+    """Raise ``InputError`` for anything but ``auto``, ``graphs``, ``onnx`` and ``off``."""
+    if fast not in get_args(Fast):
+        raise InputError(f"fast: expected auto, graphs, onnx or off; got {fast!r}")
 
 
 def fast_copy(model: nn.Module, x: Tensor, dtype: torch.dtype = torch.float32) -> Faster | None:
@@ -110,6 +115,7 @@ def fast_for_evaluation(model: nn.Module, x: Tensor, *, fast: Fast) -> FastModel
     check_fast(fast)
     if len(x) < _MIN_EXAMPLES and fast != "off":
         _LOG.info("fast copy not used because only %d examples are attacked", len(x))
+        _note_no_runtime(fast, f"only {len(x)} examples are attacked, and {_MIN_EXAMPLES} must be to pay")
         return None
     compared = min(max(len(x) // 8, 4), 32)  # so that comparing costs less than a pass over the examples
     return fast_model(model, x[:compared].to(device_of(model, x.device)), fast=fast)
@@ -131,6 +137,7 @@ def fast_model(model: nn.Module, x: Tensor, *, fast: Fast = "auto") -> FastModel
     check_fast(fast)
     as_it_is = FastModel(model, model, AS_IT_IS, 0.0, torch.contiguous_format, audited=fast != "off")
     if not _applies(fast, x):
+        _note_no_runtime(fast, "the input is no batch of images in full precision")
         return as_it_is
     x, truth, work = torch.cat([x, 0.731 * x + 0.113]), None, None
     with _logged(torch.float32):
@@ -138,12 +145,16 @@ def fast_model(model: nn.Module, x: Tensor, *, fast: Fast = "auto") -> FastModel
             truth = model(x)
         work = sum(macs_by_module(model, x).values())
     if truth is None or work is None:
+        _note_no_runtime(fast, "the network does not run on so many images at once")
         return as_it_is
     half, full = (_agreeing(c, model, x, truth) if _suits(c, work, x.device) else None for c in CANDIDATES)
     full = full or as_it_is
     if fast == "graphs" and can_replay(x.device):
         half, full = (None if form is None else _replayed(form) for form in (half, full))
         full = full or as_it_is
+    if fast == "onnx":
+        full = _in_runtime(full, x, truth)
+        half = half and replace(half, description=f"{half.description}{full.runtime}")
     rows, of_full = (512 if costs_a_wait(x) else min(max(int(b / max(work, 1)), 32), 128) for b in _BUSY)
     return replace(half or full, full=half and replace(full, batch_rows=of_full), batch_rows=rows)
 
@@ -189,20 +200,20 @@ class FastFollower:
             return
         start = threat.restrict(x, x + threat.sample(x, seed))
         with quiet(self._model):
-            truth = _gradient(inner_of(self._model), start)
+            truth = gradient_of(inner_of(self._model), start)
             if truth is None:
                 return
-            best = _first_order(truth, threat.ascent(truth))
+            best = first_order(truth, threat.ascent(truth))
             for candidate in CANDIDATES:
                 if (copy := copies.get(candidate.dtype)) is None:
                     continue
                 gradient = None
                 with _logged(candidate.dtype):
                     copy.refresh()
-                    gradient = _gradient(inner_of(copy.network), start)
+                    gradient = gradient_of(inner_of(copy.network), start)
                 if gradient is None:
                     continue
-                gain = _first_order(truth, threat.ascent(gradient)) / best.clamp_min(1e-30)
+                gain = first_order(truth, threat.ascent(gradient)) / best.clamp_min(1e-30)
                 if (mean := float(gain.mean())) >= candidate.min_gain:
                     self._chosen = copy
                     return
@@ -256,17 +267,52 @@ def _agreeing(candidate: Candidate, model: nn.Module, x: Tensor, truth: Tensor) 
     with _logged(candidate.dtype):
         form = _uncompared(candidate, model, x)
         with torch.no_grad():
-            error = _deviation(form.logits(x), truth)
+            error = deviation(form.logits(x), truth)
         agreeing = float((error <= form.band).float().mean())
         gain = _gain(form, model, x, truth) if agreeing > _AGREEING else 1.0
         if gain < candidate.min_gain:
             _not_used(candidate.dtype, f"its gradient raises the margin by {gain:.1%} of what the best does")
         elif agreeing > _AGREEING:
             band = min(form.band, 2 * float(error.max()) + candidate.margin_slack)
-            return replace(form, band=band, logits=_RoundSizes(form.logits))
+            return replace(form, band=band, logits=RoundSizes(form.logits))
         else:
             _not_used(candidate.dtype, f"its logits agree on {agreeing:.0%} of the images alone")
     return None
+
+
+def _in_runtime(form: FastModel, x: Tensor, truth: Tensor) -> FastModel:
+    """The form in full precision, its passes without a gradient in ONNX Runtime if its logits agree with the
+    ``truth`` (N, C) there too; else as it was, and a note that says why.
+    """
+    network = form.logits.logits if isinstance(form.logits, RoundSizes) else form.model
+    assert isinstance(network, nn.Module)
+    reason = "it failed; the log says how"
+    with _logged(torch.float32):
+        try:
+            runtime = ForwardOnly(form.logits, network, x)
+            error, most = runtime.deviations(x, truth), CANDIDATES[-1]
+            agreeing = float((error <= most.max_deviation).float().mean())
+            if agreeing > _AGREEING:
+                band = min(most.max_deviation, 2 * float(error.max()) + most.margin_slack)
+                said = f", passes without a gradient in full precision by ONNX Runtime {runtime.version}"
+                return replace(
+                    form,
+                    logits=runtime,
+                    band=max(band, form.band),
+                    description=f"{form.description}{said}",
+                    runtime=said,
+                )
+            reason = f"its logits agree on {agreeing:.0%} of the images alone"
+        except InputError as why:
+            reason = str(why)
+    _note_no_runtime("onnx", reason)
+    return form
+
+
+def _note_no_runtime(fast: Fast, reason: str) -> None:
+    """Tell who asked for ONNX Runtime by name that it is not used."""
+    if fast == "onnx":
+        note(f"ONNX Runtime was asked for and is not used ({reason})")
 
 
 def _gain(form: FastModel, model: nn.Module, x: Tensor, truth: Tensor) -> float:
@@ -275,15 +321,15 @@ def _gain(form: FastModel, model: nn.Module, x: Tensor, truth: Tensor) -> float:
     """
     label = truth.argmax(1)
     with quiet(model):
-        own = _gradient(lambda z: margin(model(z), label), x)
+        own = gradient_of(lambda z: margin(model(z), label), x)
         if own is None:
             return 1.0
-        other = _gradient(lambda z: margin(form.logits(z), label), x)
-    best = _first_order(own, own.sign())
+        other = gradient_of(lambda z: margin(form.logits(z), label), x)
+    best = first_order(own, own.sign())
     seen = (best > 0) & torch.isfinite(best)
     if other is None or not bool(seen.any()):
         return 0.0 if other is None else 1.0
-    return float((_first_order(own, other.nan_to_num(0).sign())[seen] / best[seen]).mean())
+    return float((first_order(own, other.nan_to_num(0).sign())[seen] / best[seen]).mean())
 
 
 def _uncompared(candidate: Candidate, model: nn.Module, x: Tensor) -> FastModel:
@@ -291,58 +337,12 @@ def _uncompared(candidate: Candidate, model: nn.Module, x: Tensor) -> FastModel:
     return FastModel(model, copy.network, copy.description, candidate.max_deviation)
 
 
-def _deviation(logits: Tensor, truth: Tensor) -> Tensor:
-    """Largest deviation of each example's ``logits`` from ``truth`` (N, C), as a fraction of the spread of
-    these: (N,).
-    """
-    spread = truth.amax(1) - truth.mean(1)
-    # Where logits hardly differ, what they differ by is not their scale; that of the other images is.
-    scale = spread.clamp_min(float(spread.mean()) / 10).clamp_min(torch.finfo(truth.dtype).tiny)
-    return (logits - truth).abs().amax(1) / scale
-
-
-@dataclass(frozen=True)
-class _RoundSizes:
-    """``logits`` with batches filled up with zeros to one of four sizes an octave.
-
-    Each size costs compiled kernels, and memory that fits no other; an attack that drops examples would go
-    through all.
-    """
-
-    logits: Callable[[Tensor], Tensor]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        step = 1 << max(len(x).bit_length() - 3, 0)
-        missing = -len(x) % step
-        if not missing:
-            return self.logits(x)
-        return self.logits(torch.cat([x, x.new_zeros(1).expand(missing, *x.shape[1:])]))[: len(x)]
-
-
 def _replayed(form: FastModel) -> FastModel:
     """A copy whose launches are recorded; the model itself is left as it is."""
-    if not isinstance(form.logits, _RoundSizes):
+    if not isinstance(form.logits, RoundSizes):
         return form
-    recorded = _RoundSizes(Replayed(form.logits.logits))
+    recorded = RoundSizes(Replayed(form.logits.logits))
     return replace(form, logits=recorded, description=f"{form.description}, launches recorded")
-
-
-def _gradient(inner: Callable[[Tensor], Tensor] | None, x: Tensor) -> Tensor | None:
-    """Gradient of the inner loss at ``x``; None where there is no such loss, or it has none."""
-    if inner is None:
-        return None
-    x = x.detach().requires_grad_()
-    with torch.enable_grad(), torch.autocast(x.device.type, enabled=False):
-        loss = inner(x)
-        if not loss.requires_grad:
-            return None
-        (gradient,) = torch.autograd.grad(loss.sum(), x)
-    return gradient
-
-
-def _first_order(gradient: Tensor, direction: Tensor) -> Tensor:
-    """By how much each example's loss rises along ``direction``: (N,)."""
-    return (gradient * direction).flatten(1).sum(1)
 
 
 @contextmanager

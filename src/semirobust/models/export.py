@@ -23,7 +23,7 @@ from semirobust.core.text import first_line
 from semirobust.layers.quiet import device_of, quiet
 from semirobust.records.origin import code_version
 
-__all__ = ["OnnxNetwork", "export", "load_onnx"]
+__all__ = ["OnnxNetwork", "as_onnx", "export", "load_onnx"]
 
 _SUFFIX = ".onnx"
 _EXTRA = "onnx"
@@ -63,7 +63,7 @@ def export(
         pair = torch.cat([x, x])[:2]  # a batch of one would be taken for the only size
         expected = network(pair)
         if path.suffix.lower() == _SUFFIX:
-            content = _as_onnx(network, pair, classes, opset)
+            content = as_onnx(network, pair, classes, opset)
             again: nn.Module = OnnxNetwork(content)
         else:
             content = _as_program(network, pair)
@@ -107,6 +107,7 @@ class OnnxNetwork(nn.Module):
         outputs: C; None where the file leaves it open.
         classes: the names of the outputs, where the file says them.
         normalised: whether the file says that its normalisation is inside.
+        version: that of onnxruntime.
     """
 
     def __init__(self, content: bytes) -> None:
@@ -146,8 +147,9 @@ class OnnxNetwork(nn.Module):
 
     def _start(self) -> None:
         runtime = imported("onnxruntime", _EXTRA, "onnx")
+        self.version = str(runtime.__version__)
         options = runtime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        self._threads = options.intra_op_num_threads = torch.get_num_threads()
         options.log_severity_level = 3  # errors alone
         try:
             self._session = runtime.InferenceSession(
@@ -158,13 +160,15 @@ class OnnxNetwork(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, C), on the device and in the precision of ``x``."""
+        if self._threads != torch.get_num_threads():
+            self._start()
         size = self._batch or len(x)
         parts = [self._run(x[i : i + size]) for i in range(0, len(x), max(size, 1))]
         return torch.cat(parts).to(x) if parts else x.new_zeros((0, self.outputs or 0))
 
     def _run(self, x: Tensor) -> Tensor:
         values = (
-            x.detach().cpu().numpy().astype(self._dtype)
+            x.detach().cpu().numpy().astype(self._dtype, copy=False)
             if x.dtype != torch.bfloat16
             else (x.detach().float().cpu().numpy().astype(self._dtype))
         )
@@ -193,7 +197,10 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(map(str, found)) if isinstance(found, list) else ()
 
 
-def _as_onnx(network: nn.Module, x: Tensor, classes: Sequence[str], opset: int | None) -> bytes:
+def as_onnx(network: nn.Module, x: Tensor, classes: Sequence[str] = (), opset: int | None = None) -> bytes:
+    """What :func:`export` writes for a network, without comparing; it must be quiet and on the device of
+    ``x``, two images or more.
+    """
     for package in ("onnx", "onnxscript", "onnxruntime"):
         imported(package, _EXTRA, "export")
     with warnings.catch_warnings(), hushed("torch", "onnxscript"):

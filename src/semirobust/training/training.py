@@ -111,8 +111,8 @@ class Training:
         hooks: what takes part in the steps, in this order (:mod:`semirobust.training.hooks`), such as weight
             perturbation or an average of the weights.
         fast: what the attack searches: ``auto`` is a faster copy where it agrees with the network
-            (:class:`semirobust.fast.policy.FastFollower`), and so is ``graphs`` here; ``off`` is the network
-            itself.
+            (:class:`semirobust.fast.policy.FastFollower`), and so are ``graphs`` and ``onnx`` here;
+            ``off`` is the network itself.
         until: stop as soon as that score is so high.
         collapse: stop when the validation score ``clean`` falls below this fraction of its highest value; 0
             for never.

@@ -115,6 +115,10 @@ class Best:
         mask = mask if among is None else mask & among
         mask = mask & self._first(rows, loss, reached, mask) if self._shared else mask
         if costs_a_wait(mask):
+            if self._shared:  # rows of one example all write the same, since any of them may come last
+                source = self._source(rows, mask)
+                mask, source = source >= 0, source.clamp_min(0)
+                x_adv, loss, reached = x_adv[source], loss[source], reached[source]
             self.x_adv[rows] = torch.where(per_example(mask, x_adv), x_adv, self.x_adv[rows])
             self.loss[rows] = torch.where(mask, loss, self.loss[rows])
             self.reached[rows] = torch.where(mask, reached, before)
@@ -123,6 +127,13 @@ class Best:
         chosen = rows[better]
         self.x_adv[chosen] = x_adv[better]
         self.loss[chosen], self.reached[chosen] = loss[better], reached[better]
+
+    def _source(self, rows: Tensor, mask: Tensor) -> Tensor:
+        """Which row is kept of the example of each row, of which ``mask`` marks one at most; -1 where none
+        is: (n,).
+        """
+        none = torch.full((len(self.x_adv),), -1, device=rows.device)
+        return none.scatter_reduce(0, rows, torch.where(mask, all_rows(rows), -1), "amax")[rows]
 
     def _first(self, rows: Tensor, loss: Tensor, reached: Tensor, among: Tensor) -> Tensor:
         """Which of the points that ``among`` marks is the best of its example: (n,)."""

@@ -85,24 +85,26 @@ class _Runs:
             crossed=torch.zeros_like(numbers, dtype=torch.bool),
         )
 
-    def keep(self, numbers: Tensor, z: Tensor, size: Tensor) -> None:
-        """Keep what is nearer of these points (n, ...), ``size`` (n,) away."""
-        closer = (size < self.size[numbers]).nonzero().flatten()
-        numbers, size = numbers[closer], size[closer]
+    def keep(self, numbers: Tensor, z: Tensor, size: Tensor, among: Tensor) -> None:
+        """Keep what is nearer of these points (n, ...), ``size`` (n,) away, that ``among`` (n,) marks.
+
+        On a CPU only what is nearer is copied, which costs least; elsewhere nothing is looked at.
+        """
+        closer = among & (size < self.size[numbers])
+        if costs_a_wait(size):
+            self.size[numbers] = torch.where(closer, size, self.size[numbers])
+            first = self._nearest(numbers, size, closer)
+            found, place = first < len(size), first.clamp(max=len(size) - 1)
+            self.nearest.copy_(torch.where(per_example(found, z), z[place], self.nearest))
+            self.distance.copy_(torch.where(found, size[place], self.distance))
+            return
+        rows = closer.nonzero().flatten()
+        numbers, size = numbers[rows], size[rows]
         self.size[numbers] = size
         first = self._nearest(numbers, size, torch.ones_like(numbers, dtype=torch.bool))
         examples = (first < len(size)).nonzero().flatten()
         chosen = first[examples]
-        self.nearest[examples], self.distance[examples] = z[closer[chosen]], size[chosen]
-
-    def keep_unseen(self, numbers: Tensor, z: Tensor, size: Tensor, allowed: Tensor) -> None:
-        """The same of the points that ``allowed`` (n,) marks, without a look at how many these are."""
-        closer = allowed & (size < self.size[numbers])
-        self.size[numbers] = torch.where(closer, size, self.size[numbers])
-        first = self._nearest(numbers, size, closer)
-        found, place = first < len(size), first.clamp(max=len(size) - 1)
-        self.nearest.copy_(torch.where(per_example(found, z), z[place], self.nearest))
-        self.distance.copy_(torch.where(found, size[place], self.distance))
+        self.nearest[examples], self.distance[examples] = z[rows[chosen]], size[chosen]
 
     def _nearest(self, numbers: Tensor, size: Tensor, among: Tensor) -> Tensor:
         """For each example the place of its nearest new point, nearer than what it has; n where there is
@@ -301,36 +303,28 @@ class FAB(AbstractBallAttack):
         return grad, chosen
 
     def _record(self, many: _Runs, a: _Points, logits: Tensor) -> bool:
-        """Keep nearer points across the boundary, and go back towards x from there; False if none did."""
-        if costs_a_wait(logits):
-            return self._record_unseen(many, a, logits)
-        size, goal = self.threat.size(a.z - a.x), many.goal
-        # Beyond epsilon a point is only a step on the way: logits are enough. Within, the verdict counts.
-        crossed, near = misclassified(logits, a.y), size <= self.threat.epsilon
-        if bool(near.any()):
-            crossed[near] = goal.claim(a.rows[near], goal.fooled(logits[near], a.z[near], a.y[near]))
-        where = crossed.nonzero().flatten()
-        many.keep(a.rows[where], a.z[where], size[where])
-        z = a.z.clone()
-        z[where] = a.x[where] + (a.z[where] - a.x[where]) * self.beta
-        a.z, a.crossed = z, crossed
-        return len(where) > 0
-
-    def _record_unseen(self, many: _Runs, a: _Points, logits: Tensor) -> bool:
-        """The same where looking makes the host wait: nothing changes of what is kept of an example that is
-        done.
+        """Keep nearer points across the boundary, and go back towards x from there; False if none did, where
+        that can be seen without waiting.
         """
         size, goal = self.threat.size(a.z - a.x), many.goal
+        # Beyond epsilon a point is only a step on the way: logits are enough. Within, the verdict counts.
         crossed, near = misclassified(logits, a.y), size <= self.threat.epsilon
         if goal.verdict is None:
             goal.claim(a.rows, crossed & near)
         elif len(asked := near.nonzero().flatten()):
             crossed[asked] = goal.claim(a.rows[asked], goal.fooled(logits[asked], a.z[asked], a.y[asked]))
+        # Who is done may go on until the next look, which changes nothing of what is kept of it.
         done = many.distance[many.example(a.rows)] <= self.threat.epsilon
-        many.keep_unseen(a.rows, a.z, size, crossed & ~done if goal.early_exit else crossed)
-        a.z = torch.where(per_example(crossed, a.z), a.x + (a.z - a.x) * self.beta, a.z)
+        many.keep(a.rows, a.z, size, crossed & ~done if goal.early_exit else crossed)
         a.crossed = crossed
-        return True
+        if costs_a_wait(logits):
+            a.z = torch.where(per_example(crossed, a.z), a.x + (a.z - a.x) * self.beta, a.z)
+            return True
+        where = crossed.nonzero().flatten()
+        z = a.z.clone()
+        z[where] = a.x[where] + (a.z[where] - a.x[where]) * self.beta
+        a.z = z
+        return len(where) > 0
 
     def _move(self, a: _Points) -> None:
         """One biased step; ``difference`` = f_target - f_y at z, to be brought to 0."""

@@ -139,7 +139,7 @@ PROCESSES = {
     "FAB-T, a target": Process(
         "step", _attack(lambda k: sr.FAB(_LINF, k, targets=1), early=True), 5, 10, 3.2, 20, 11
     ),
-    "Square": Process("query", _attack(lambda k: sr.Square(_LINF, k), early=True), 30, 60, 11, 40, 10.3),
+    "Square": Process("query", _attack(lambda k: sr.Square(_LINF, k), early=True), 30, 60, 0.4, 40, 10.3),
     "StAdv": Process("step", _attack(lambda k: sr.StAdv(steps=k), early=True), 5, 10, 0.2, 14, 7),
     "Pixle": Process(
         "round", _attack(lambda k: sr.Pixle(rounds=k, tries=3, largest=3), early=True), 2, 4, 1, 20, 4
@@ -236,6 +236,8 @@ A step of training waits for its loss, since a loss that is no number must stop 
   On a CPU looking is free, and done at each step.
 - Points, gradients and bests are chosen by `torch.where` rather than by lists of rows.
 - Which examples had a gradient, and which were fooled, is counted on the device and read once.
+- Square looks every fifth time who is done and how many proposals are kept, and takes its windows from tensors.
+  With a fast copy it waits once more, to ask the network where the copy cannot tell.
 - The line searches of FAB-T and of the l1 ball look every 4 and 12 turns, and stop where they would have.
 - A fast copy that cannot tell whether an example is fooled asks the network at a look, not at each step.
 - Images stay bytes on the device, with their labels; which rows make a batch is uploaded without waiting.

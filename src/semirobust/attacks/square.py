@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from semirobust.attacks import ATTACKS
-from semirobust.attacks.base.active import AbstractActive, all_rows, runs_per_batch
+from semirobust.attacks.base.active import AbstractActive, all_rows, looks, runs_per_batch
 from semirobust.attacks.base.attack import AbstractBallAttack, Precision
 from semirobust.attacks.base.ending import Stalled
 from semirobust.attacks.base.goals import AbstractGoal, Fool, expect_fool
@@ -17,6 +17,7 @@ from semirobust.attacks.base.screening import AbstractRun, Coloured, Screen, Scr
 from semirobust.attacks.base.sight import Tally
 from semirobust.attacks.base.squares import Colours, moved_mass, square_side, starting_pyramids
 from semirobust.core.checks import check_images
+from semirobust.core.devices import costs_a_wait
 from semirobust.core.errors import InputError
 from semirobust.core.margin import margin
 from semirobust.core.seed import Seed
@@ -170,33 +171,42 @@ class Square(AbstractBallAttack):
 
     def _run_plain(self, goal: Fool, a: Coloured, colours: Colours, result: Tensor, lowest: Tensor) -> None:
         """All proposals that are left of the runs ``a``, whose ends go to ``result`` and ``lowest``."""
-        rate = 1.0
+        rate, turn = 1.0, 0
         while len(a):
             ahead = max(1, runs_per_batch(goal.batch_rows, len(a), int(_AHEAD / max(rate, 1e-2))))
-            accepted, tried = self._try(goal, a, colours, ahead)
-            rate += min(ahead / _MEMORY, 1) * (accepted / tried - rate)
-            _leave(a, (a.margin < 0) | (a.query >= self.queries), result, lowest)
+            moved, counted = self._try(goal, a, colours, ahead)
+            if looks(a.best, turn):
+                accepted, tried = torch.stack([moved, counted]).tolist()
+                rate += min(ahead / _MEMORY, 1) * (accepted / max(tried, 1) - rate)
+                _leave(a, (a.margin < 0) | (a.query >= self.queries), result, lowest)
+            turn += 1
 
-    def _try(self, goal: Fool, a: Coloured, colours: Colours, ahead: int) -> tuple[int, int]:
+    def _try(self, goal: Fool, a: Coloured, colours: Colours, ahead: int) -> tuple[Tensor, Tensor]:
         """Try the next ``ahead`` proposals of each example: how many examples moved, and how many proposals
         counted.
+
+        Who is done stays where it is; where looking makes the host wait, it is still among the others.
         """
-        n = len(a)
+        n, open_ = len(a), ~(a.margin < 0) & (a.query < self.queries)
         query = (a.query + torch.arange(ahead, device=a.query.device)[:, None]).clamp_(
             max=self.queries - 1
         )  # (ahead, n)
         candidates = colours.apply(a.best, a.frame, query)
-        values = _margin(goal, candidates, a.examples.repeat(ahead), a.margin.repeat(ahead)).view(ahead, n)
-        goal.tell(a.examples, (values != a.margin).any(0))
-        better = values < a.margin
+        limit = torch.where(open_, a.margin, -torch.inf)
+        values = _margin(goal, candidates, a.examples.repeat(ahead), limit.repeat(ahead)).view(ahead, n)
+        goal.tell(a.examples, (values != a.margin).any(0) & open_)
+        better = values < limit
         moves, first = better.any(0), better.to(torch.int8).argmax(0)
-        counted = torch.where(moves, first + 1, ahead)
-        where = moves.nonzero().flatten()
-        if len(where):
+        counted = torch.where(moves, first + 1, ahead) * open_
+        if costs_a_wait(moves):
+            rows = all_rows(moves)
+            a.best = torch.where(per_example(moves, a.best), candidates[first * n + rows], a.best)
+            a.margin = torch.where(moves, values[first, rows], a.margin)
+        elif len(where := moves.nonzero().flatten()):
             a.best[where] = candidates[first[where] * n + where]
             a.margin[where] = values[first[where], where]
         a.query = a.query + counted
-        return len(where), int(counted.sum())
+        return moves.sum(), counted.sum()
 
     def _run_screened(
         self, goal: Fool, s: Screened, screen: Screen, stalled: Stalled | None, result: Tensor, lowest: Tensor
@@ -277,8 +287,10 @@ def _margin(goal: Fool, point: Tensor, rows: Tensor, limit: Tensor) -> Tensor:
         logits, y = goal.logits(point, rows), goal.y[rows]
         value = -margin(logits, y).float()
         wrong = torch.zeros_like(y, dtype=torch.bool)
-        asked = (~(value >= limit) | (value == 0)).nonzero().flatten()  # NaN is asked too
-        if len(asked):
+        unsure = ~(value >= limit) | (value == 0)  # NaN is asked too
+        if goal.verdict is None:  # nobody has to be asked
+            wrong = goal.claim(rows, goal.fooled(logits, point, y) & unsure)
+        elif len(asked := unsure.nonzero().flatten()):
             wrong[asked] = goal.claim(rows[asked], goal.fooled(logits[asked], point[asked], y[asked]))
         tiny = torch.finfo(torch.float32).tiny
         return torch.where(wrong, value.nan_to_num(-tiny).clamp(max=-tiny), value.clamp(min=0))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from semirobust.core.devices import costs_a_wait
 from semirobust.threats.base.ball import AbstractBall, per_example, random_signs
 
 __all__ = ["Colours", "moved_mass", "square_side", "starting_pyramids"]
@@ -46,8 +47,8 @@ class Colours:
     def apply(self, best: Tensor, frame: tuple[Tensor, ...], query: Tensor) -> Tensor:
         """The points that the queries (m, n) propose from ``best`` (n, K, H, W): (m n, K, H, W)."""
         count = len(query)
-        first = int(query[0, 0])
-        if count == 1 and bool((query == first).all()):  # one window for all
+        # One window for all, which is seen without waiting on a CPU alone.
+        if count == 1 and not costs_a_wait(query) and bool((query == (first := int(query[0, 0]))).all()):
             top, left, side = int(self.top[first]), int(self.left[first]), self.sides[first]
             window = (slice(None), slice(None), slice(top, top + side), slice(left, left + side))
             point = best.clone()

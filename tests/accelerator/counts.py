@@ -139,7 +139,7 @@ PROCESSES = {
     "FAB-T, a target": Process(
         "step", _attack(lambda k: sr.FAB(_LINF, k, targets=1), early=True), 5, 10, 3.2, 20, 11
     ),
-    "Square": Process("query", _attack(lambda k: sr.Square(_LINF, k), early=True), 30, 60, 0.4, 40, 10.3),
+    "Square": Process("query", _attack(lambda k: sr.Square(_LINF, k), early=True), 30, 60, 0.5, 40, 10.3),
     "StAdv": Process("step", _attack(lambda k: sr.StAdv(steps=k), early=True), 5, 10, 0.2, 14, 7),
     "Pixle": Process(
         "round", _attack(lambda k: sr.Pixle(rounds=k, tries=3, largest=3), early=True), 2, 4, 1, 20, 4

@@ -1,6 +1,7 @@
 """The page of the comparison: methods by what they gain and cost, criteria by what they foresee."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
 
@@ -20,6 +21,8 @@ from semirobust.reports import (
     written_p,
 )
 
+from .words import criterion_of, trains
+
 __all__ = ["page"]
 
 _START, _PGD, _AA = "start", "pgd-20", "autoattack"
@@ -29,13 +32,23 @@ _REGIMES = {"early": "before robust overfitting", "late": "after robust overfitt
 
 def page(source: Source, scale: str, what: str) -> str:
     """Markdown from the records at one scale; networks without records are left out."""
-    names = list(dict.fromkeys(n.about.network for n in source.numbers if n.about.network))
+    names = dict.fromkeys(n.about.network for n in source.numbers if n.about.network)
+    parts = {name: source.only(network=name) for name in names}
+    parts = {name: own for name, own in parts.items() if own.of(Quantity.ACCURACY, arm=_START)}
     networks = [
         {"title": _title(name), "methods": _methods(own), "criteria": _criteria(own)}
-        for name in names
-        if (own := source.only(network=name)).of(Quantity.ACCURACY, arm=_START)
+        for name, own in parts.items()
     ]
-    return render(Path(__file__).with_name("page.md.j2"), scale=scale, what=what, networks=networks)
+    return render(
+        Path(__file__).with_name("page.md.j2"),
+        scale=scale,
+        what=what,
+        networks=networks,
+        gains=_across(parts, {name: _gains(own, _AA) for name, own in parts.items()}),
+        agreement=_across(
+            parts, {name: {c: s for c, s, _ in _agreements(own)} for name, own in parts.items()}, share=False
+        ),
+    )
 
 
 def _title(network: str) -> str:
@@ -43,42 +56,70 @@ def _title(network: str) -> str:
     return f"{_TITLES.get(name, name)}, {_REGIMES.get(regime, regime)}"
 
 
+def _across(parts: dict[str, Source], found: dict[str, dict[str, Seeds]], *, share: bool = True) -> str:
+    """One row each, a column for each network, the highest mean first; empty for fewer than two networks."""
+    if len(parts) < 2:
+        return ""
+    names = dict.fromkeys(name for each in found.values() for name in each)
+    means = {name: [_mean(each[name]) for each in found.values() if name in each] for name in names}
+    rows = [
+        (
+            name,
+            f"{100 * mean(means[name]):+.1f}" if share else f"{mean(means[name]):+.2f}",
+            *(
+                (points(each[name]) if share else _plain(each[name])) if name in each else ""
+                for each in found.values()
+            ),
+        )
+        for name in sorted(names, key=lambda name: -mean(means[name]))
+    ]
+    return table(("method" if share else "criterion", "mean", *map(_title, parts)), rows)
+
+
 def _of(source: Source, arm: str, attack: str) -> Seeds:
     return cells(source, Quantity.ACCURACY, arm=arm, attack=attack)
 
 
-def _methods(source: Source) -> str:
-    """Each arm less the start, the one that gains most under PGD-20 first; p adjusted over the arms."""
+def _gain(source: Source, arm: str, attack: str) -> Seeds:
+    return paired(_of(source, arm, attack), _of(source, _START, attack))
+
+
+def _gains(source: Source, attack: str) -> dict[str, Seeds]:
+    """By arm what it gains over the start under an attack, those of which this was measured."""
     arms = dict.fromkeys(
         str(n.about.arm)
-        for n in source.of(Quantity.ACCURACY, attack=_PGD)
+        for n in source.of(Quantity.ACCURACY, attack=attack)
         if n.about.arm and n.about.unit != "each"
     )
-    gains = {arm: paired(_of(source, arm, _PGD), _of(source, _START, _PGD)) for arm in arms}
-    order = sorted((arm for arm in arms if arm != _START and gains[arm]), key=lambda arm: -_mean(gains[arm]))
-    p = dict(zip(order, adjusted([gains[arm] for arm in order]), strict=True))
-    rows: list[tuple[object, ...]] = []
-    for arm in [_START, *order]:
-        differences = [
-            points(paired(_of(source, arm, attack), _of(source, _START, attack))) if arm != _START else ""
-            for attack in ("clean", _PGD, _AA)
-        ]
-        values = [percent(_of(source, arm, attack)) for attack in ("clean", _PGD, _AA)]
-        seeds, cost = len(_of(source, arm, _PGD).values), _cost(source, arm)
-        rows.append((arm, seeds, *values, *differences, written_p(p.get(arm)), _trained(source, arm), cost))
+    return {arm: gain for arm in arms if arm != _START and (gain := _gain(source, arm, attack))}
+
+
+def _methods(source: Source) -> str:
+    """Each arm less the start, the one that gains most under PGD-20 first; p adjusted over the table."""
+    gains = _gains(source, _PGD)
+    order = sorted(gains, key=lambda arm: -_mean(gains[arm]))
+    tested = [(arm, attack) for attack in (_PGD, _AA) for arm in order]
+    found = adjusted([_gain(source, arm, attack) for arm, attack in tested])
+    p = dict(zip(tested, found, strict=True))
     head = (
-        "method",
-        "seeds",
-        "clean",
-        "PGD-20",
-        "AutoAttack",
-        "clean, less start",
-        "PGD-20, less start",
-        "AutoAttack, less start",
-        "p, adjusted",
-        "parameters",
-        "epoch, PGD-AT = 1",
-    )
+        "method", "criterion", "trains", "seeds", "clean", "PGD-20", "AutoAttack",
+        "clean, less start", "PGD-20, less start", "PGD-20, p", "AutoAttack, less start", "AutoAttack, p",
+        "parameters", "epoch, PGD-AT = 1",
+    )  # fmt: skip
+    rows: list[Sequence[object]] = []
+    for arm in [_START, *order]:
+        values = [percent(_of(source, arm, attack)) for attack in ("clean", _PGD, _AA)]
+        clean, pgd, aa = (
+            "" if arm == _START else points(_gain(source, arm, attack)) for attack in ("clean", _PGD, _AA)
+        )
+        seeds = len(_of(source, arm, _PGD).values)
+        told = [written_p(p[arm, attack]) if (arm, attack) in p else "" for attack in (_PGD, _AA)]
+        rows.append(
+            (
+                arm, criterion_of(source, arm), trains(source, arm), seeds, *values, clean, pgd, told[0],
+                aa, told[1], _trained(source, arm), _cost(source, arm),
+            )
+        )  # fmt: skip
     return table(head, rows)
 
 
@@ -107,6 +148,17 @@ def _seconds(source: Source, arm: str) -> dict[int, float]:
 
 def _criteria(source: Source) -> str:
     """Rank correlation of each criterion with the gains of tuning each layer alone, seed by seed."""
+    found = _agreements(source)
+    return table(
+        ("criterion", "seeds", "rank correlation", "p, adjusted"),
+        [(name, len(seeds.values), _each(seeds), written_p(p)) for name, seeds, p in found],
+    )
+
+
+def _agreements(source: Source) -> list[tuple[str, Seeds, float | None]]:
+    """Each criterion with its correlation, seed by seed, and the adjusted p of no correlation, the highest
+    first.
+    """
     gains: dict[int, dict[int, float]] = defaultdict(dict)
     start = _of(source, _START, _PGD).values
     for n in source.of(Quantity.ACCURACY, attack=_PGD, unit="each"):
@@ -117,7 +169,7 @@ def _criteria(source: Source) -> str:
         if str(n.about.unit).startswith("by-") and n.about.layer is not None:
             name = f"{n.about.measure}.{n.about.part}" if n.about.part else str(n.about.measure)
             scores[name][n.about.seed or 0][n.about.layer] = n
-    rows = []
+    rows = {}
     for name, by in scores.items():
         found = {}
         for seed, layers in by.items():
@@ -126,19 +178,15 @@ def _criteria(source: Source) -> str:
             if all(len(set(values)) > 1 for values in pairs):
                 found[seed] = float(spearmanr(*pairs).statistic)
         if found:
-            correlations = Seeds(found)
-            rows.append((name, len(found), correlations))
-    ordered = sorted(rows, key=lambda row: -_mean(row[2]))
-    p = adjusted([row[2] for row in ordered])
-    return table(
-        ("criterion", "seeds", "rank correlation", "p, adjusted"),
-        [
-            (name, n, _plain(seeds), written_p(each))
-            for (name, n, seeds), each in zip(ordered, p, strict=True)
-        ],
-    )
+            rows[name] = Seeds(found)
+    ordered = sorted(rows, key=lambda name: -_mean(rows[name]))
+    p = adjusted([rows[name] for name in ordered])
+    return [(name, rows[name], each) for name, each in zip(ordered, p, strict=True)]
 
 
 def _plain(seeds: Seeds) -> str:
-    values = [f"{value:+.2f}" for value in seeds.values.values()]
-    return f"{_mean(seeds):+.2f} ({', '.join(values)})"
+    return f"{_mean(seeds):+.2f}"
+
+
+def _each(seeds: Seeds) -> str:
+    return f"{_plain(seeds)} ({', '.join(f'{value:+.2f}' for value in seeds.values.values())})"

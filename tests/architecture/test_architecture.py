@@ -241,7 +241,7 @@ _ELSEWHERE = {
     ("core/tensor_files.py", "safe_open"): "takes paths alone; check_is_file has opened the path before",
     ("core/torch_files.py", "torch.load"): "far faster by a path; check_is_file has opened it before",
     ("data/base/imagenet.py", "read_text"): "a resource of the package",
-    ("reports/page.py", "read_text"): "a resource of the package",
+    ("reports/assets.py", "read_text"): "a resource of the package",
     ("cli/streams.py", "open"): "the null device, in place of a stream that is closed",
     ("records/origin.py", "read_text"): "/proc/cpuinfo",
     (

@@ -7,8 +7,10 @@ import pytest
 
 from semirobust.records.schema import About, Finding, Origin, Picture, Quantity, Topic
 from semirobust.records.store import write_records
+from semirobust.reports.document import as_html
 from semirobust.reports.page import write_report
 from tests.browser import CHROMIUM, opened
+from tests.experiments.test_documents import _PAGE
 from tests.experiments.test_hostile_pages import _png
 from tests.experiments.test_pages import _evaluated, _full, _number, _settings
 
@@ -33,7 +35,10 @@ _RUN = """(async () => {
 
 
 def _page(folder, kind):
-    """A page of one run, or of several."""
+    """A page of one run, of several, or of a study."""
+    if kind == "document":
+        (folder / "page.html").write_text(as_html(_PAGE), encoding="utf-8")
+        return folder / "page.html"
     records = [*_full(3, 8, 3), Picture(png=_png("PNG"), caption="3 → 5", origin=AT)]
     levels = ("note", "good", "warning", "error")
     records += [Finding(topic=Topic.VERDICT, text=level, level=level, origin=AT) for level in levels]
@@ -49,7 +54,7 @@ def _page(folder, kind):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("kind", ["report", "comparison"])
+@pytest.mark.parametrize("kind", ["report", "comparison", "document"])
 def test_axe_finds_no_fault(tmp_path, kind, scheme):
     assert AXE is not None
     with opened(_page(tmp_path, kind), tmp_path / "profile") as page:

@@ -39,7 +39,11 @@ def test_a_run_of_a_method_has_its_controls_and_autoattack(tmp_path):
         line.split("|")[1].strip(): line.split("|") for line in text.splitlines() if line.startswith("| ")
     }
     assert {"start", "best", "selected", "selected, random layers"} <= rows.keys()
-    assert all(cell.strip() for cell in rows["selected"][2:9]) and rows["selected"][2].strip() == "1"
+    assert all(cell.strip() for cell in rows["selected"][2:14]) and rows["selected"][4].strip() == "1"
+    assert rows["selected"][2].strip() == "criticality" and " layer " in rows["selected"][3]
+    assert rows["selected, random layers"][2].strip() == "random" and rows["best"][3].strip() == "–"
+    written = write_page(FOLDER, "cpu", tmp_path, tmp_path / "page.html").read_text(encoding="utf-8")
+    assert '<th scope="col">AutoAttack, less start</th>' in written and "<td>criticality</td>" in written
 
 
 def test_the_page_orders_methods_by_gain_and_criteria_by_what_they_foresee():

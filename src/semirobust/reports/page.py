@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,10 @@ from markupsafe import Markup
 from semirobust.core.budget import BUDGET
 from semirobust.core.errors import InputError
 from semirobust.core.ours import GENERATOR, write_out
-from semirobust.figures.style import PALETTE, number
+from semirobust.figures.style import number
 from semirobust.records.schema import Number, Quantity, Settings
 from semirobust.reports.arm import Arm
+from semirobust.reports.assets import packaged, palette
 from semirobust.reports.chart import Chart, drawn
 from semirobust.reports.comparison import accuracy_tables
 from semirobust.reports.connectivity import connectivity_charts
@@ -94,8 +94,8 @@ def render_report(source: Source, title: str) -> str:
     tables = accuracy_tables(source)
     charts_of_tables = [table.chart for table in tables if table.chart]
     held = [each.chart.holds for each in (*shown, *charts_of_tables)] + [_in_pictures(networks)]
-    sheet = _palette() + _packaged("report.css") + _sizes({"network": networks})
-    script = _packaged("report.js")
+    sheet = palette() + packaged("report.css") + _sizes({"network": networks})
+    script = packaged("report.js")
     values = {
         "title": title,
         "generator": Markup(GENERATOR),
@@ -163,15 +163,6 @@ def _stage(record: Settings) -> str:
 def _settings(record: Settings) -> str:
     text = json.dumps(record.settings, indent=2, default=str)
     return text if len(text) <= BUDGET.page else f"{text[: BUDGET.page]} ... (the rest is in the records)"
-
-
-def _palette() -> str:
-    """The colours of the charts by name; the sheet gives those of dark pages."""
-    return f":root {{ {' '.join(f'--{name}: {colour};' for name, colour in PALETTE.items())} }}\n"
-
-
-def _packaged(name: str) -> str:
-    return (resources.files("semirobust.reports") / "templates" / name).read_text(encoding="utf-8")
 
 
 def _sizes(pictures: Mapping[str, Sequence[NetworkPicture]]) -> str:

@@ -118,8 +118,9 @@ command = flags.command(
     click.Option(
         ["--page"],
         type=_Path,
-        help="Render the tables into this Markdown file: from the runs below --out, or where there are none"
-        " from the records that come with the study.",
+        help="Render the tables into this file, in Markdown, or with tables that can be sorted where its name"
+        " ends in .html: from the runs below --out, or where there are none from the records that come with"
+        " the study.",
     ),
     click.Option(
         ["--packed"],

@@ -17,6 +17,7 @@ from semirobust.experiments.queue.archive import read_packed, run_folder
 from semirobust.experiments.queue.find import find_study
 from semirobust.experiments.queue.study import Unit
 from semirobust.experiments.queue.worker import Job, state_of, work_through
+from semirobust.reports.document import as_html
 from semirobust.reports.source import Source, read_source, source_of
 
 __all__ = ["Failed", "Status", "reproduce", "runs_of_page", "status", "study_source", "write_page"]
@@ -137,13 +138,16 @@ def runs_of_page(study: str | Path, scale: str, out: Path, *, packed: bool = Fal
 
 
 def write_page(study: str | Path, scale: str, out: Path, file: Path, *, packed: bool = False) -> Path:
-    """Render the page of a study from the records that :func:`runs_of_page` says.
+    """Render the page of a study from the records that :func:`runs_of_page` says: as HTML whose tables can be
+    sorted where the name of the file ends so, else in Markdown.
 
     Raises:
         InputError: neither runs nor records that come with the study, or the file cannot be written.
     """
     has_runs = runs_of_page(study, scale, out, packed=packed) is not None
     text = find_study(study).study.page(study_source(study, scale, out if has_runs else None), scale)
+    if file.suffix.lower() in (".html", ".htm"):
+        text = as_html(text)
     try:
         write_out(file, text.encode(), alike=True)
     except OSError as error:

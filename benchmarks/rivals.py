@@ -10,6 +10,7 @@ import torch
 
 import semirobust as sr
 from semirobust.attacks.pgd import PGD
+from semirobust.core.errors import InputError
 from semirobust.methods import METHODS
 
 __all__ = ["run"]
@@ -33,19 +34,24 @@ def run(runs: int, width: float = 0.125) -> Iterator[str]:
     epochs: dict[str, list[float]] = {way: [] for way in ways}
     beside: dict[str, list[float]] = {way: [] for way in ways}
     parameters: dict[str, int] = {}
+    refused: dict[str, str] = {}
     for turn in range(runs + 1):
         for way, (name, options) in ways.items():
             model, started = sr.build_model("resnet18", width=width), time.perf_counter()
-            trained = sr.harden(
-                model,
-                images,
-                METHODS.make(name, options),
-                attack=PGD(sr.Linf(8 / 255), steps=10),
-                epochs=2,
-                batch_size=_BATCH,
-                learning_rate=0.001,
-                validate=lambda network, seed: {"clean": 0.5, "robust": 0.5},
-            )
+            try:
+                trained = sr.harden(
+                    model,
+                    images,
+                    METHODS.make(name, options),
+                    attack=PGD(sr.Linf(8 / 255), steps=10),
+                    epochs=2,
+                    batch_size=_BATCH,
+                    learning_rate=0.001,
+                    validate=lambda network, seed: {"clean": 0.5, "robust": 0.5},
+                )
+            except InputError as error:  # such as adapters of linear layers, of which a ResNet has one
+                refused[way] = str(error)
+                continue
             whole = time.perf_counter() - started
             parameters[way] = trained.logs[-1].trained_parameters
             if turn:
@@ -55,7 +61,9 @@ def run(runs: int, width: float = 0.125) -> Iterator[str]:
         f"{_IMAGES} images, ResNet-18 of width {width}: an epoch as a share of PGD-AT's; beside its epochs,"
         " in such epochs"
     )
-    for way, found in epochs.items():
+    for way, why in refused.items():
+        yield f"{way:<24} not run: {why}"
+    for way, found in ((way, found) for way, found in epochs.items() if way not in refused):
         shares = sorted(a / b for a, b in zip(found, epochs["adversarial"], strict=True))
         extra = statistics.median(a / b for a, b in zip(beside[way], epochs["adversarial"], strict=True))
         yield (

@@ -36,7 +36,7 @@ _LAST = "last.safetensors"
 _MEASURED, _FEWER = 500, 200  # images that layers are measured on; fewer where each layer is attacked
 _AUTOATTACK = 250  # images
 # By default of all layers, and those that are, or train, what PGD-AT of the same layers does.
-_TRAIN_ALL, _ARE_PGD_AT = ("bitfit", "convlora", "lora"), ("at-lr", "lat", "selected")
+_TRAIN_ALL, _ARE_PGD_AT = ("bitfit", "convlora", "lora", "peft"), ("at-lr", "lat", "selected")
 _ATTACKED = ("rewinding", "semirobustness")
 
 

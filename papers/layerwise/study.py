@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from typing import Any, ClassVar
 
 from semirobust.experiments import AbstractStudy, LeftOut, Recipe, Unit, read_recipe
@@ -48,6 +49,8 @@ _NO_LAYERS = ("autolora-ours", "twins-ours")
 # Options where the defaults do not fit a network of few layers, or a method needs some.
 _OPTIONS: dict[str, dict[str, Any]] = {"suffix": {"layers": 4}}
 _OPTIONS_LATE: dict[str, dict[str, Any]] = {"clat": {"weight": 3.0}}  # of the sweep in papers/clat
+# What needs linear layers before the classifier, and another package: on transformers, where it is installed.
+_OF_PACKAGES = {"peft": "peft"}
 # Measures that order no layers, and one of dependence, whose settings papers/semirobustness compares.
 _NO_CRITERIA = ("connectivity", "readout", "stability")
 
@@ -93,10 +96,16 @@ def _units(network: str, seed: int, recipe: Recipe) -> Iterator[Unit]:
     yield unit("start", "the start", run_start)
     late = _OPTIONS_LATE if network.endswith("late") else {}
     for name in METHODS.names():
-        if name not in _NO_LAYERS:
+        if name not in _NO_LAYERS and _runs_here(name, network):
             options = {**_OPTIONS.get(name, {}), **late.get(name, {})}
             yield unit(name, "methods", run_method, method=name, options=options)
     for name in MEASURES.names():
         if name not in _NO_CRITERIA:
             yield unit(f"by-{name}", "criteria", run_criterion, measure=name)
     yield unit("each", "criteria", run_each)
+
+
+def _runs_here(method: str, network: str) -> bool:
+    """Whether a method can run on a network of that name, with the packages that there are."""
+    package = _OF_PACKAGES.get(method)
+    return package is None or (network.startswith("vit-") and find_spec(package) is not None)

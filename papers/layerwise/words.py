@@ -9,7 +9,7 @@ from semirobust.reports import Source
 __all__ = ["criterion_of", "trains"]
 
 _SAME, _RANDOM = "PGD-AT as ", ", random layers"
-_EVERYTHING = ("bitfit", "lora")  # choose layers only where they are told to
+_EVERYTHING = ("bitfit", "lora", "peft")  # choose layers only where they are told to
 _TOLD = 6  # layers of a cell; of more, how many they are
 
 

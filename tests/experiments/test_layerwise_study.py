@@ -1,5 +1,6 @@
 """The comparison of layer-wise methods has a run for each of them, and a page from their records."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 from semirobust.experiments.queue.find import find_study
@@ -21,8 +22,10 @@ TINY = {
 def test_each_method_and_criterion_is_a_run():
     units = find_study(FOLDER).study.units("cpu", None, {})
     of_one = {unit.run for unit in units if unit.network == "resnet18-late" and unit.seed == 0}
-    others = {"autolora-ours", "twins-ours"}
+    others = {"autolora-ours", "twins-ours", "peft"}  # peft has nothing for convolutions
     assert set(METHODS.names()) - others <= of_one
+    on_vit = {unit.run for unit in units if unit.network == "vit-late" and unit.seed == 0}
+    assert on_vit - of_one == ({"peft"} if find_spec("peft") else set())
     assert {f"by-{name}" for name in MEASURES.names()} - of_one == {
         "by-connectivity",
         "by-readout",

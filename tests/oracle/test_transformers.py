@@ -334,6 +334,14 @@ def test_selections_by_cost_choose_layers_of_transformers(name, selection):
         assert size <= share * sum(layers.sizes[n] for n in layers.parameters(layers.indices))
 
 
+@pytest.mark.parametrize("name", ["torchvision-swin", "timm-swin-v2"])
+@pytest.mark.parametrize("method", ["lora", "autolora-ours"])
+def test_updates_of_a_module_whose_weight_a_function_takes_are_refused(name, method):
+    # They would stay as they were, and nothing would tell.
+    with pytest.raises(InputError, match="attn.qkv: expected a module that is called, but a function takes"):
+        sr.harden(_made(name), (X, Y), method, threat=sr.Linf(0.05), epochs=1)
+
+
 def test_lora_refuses_attention_that_is_one_module():
     with pytest.raises(InputError, match="self_attention: expected a plain convolution or linear layer"):
         sr.harden(_made("torchvision-vit"), (X, Y), "lora", threat=sr.Linf(0.05), epochs=1)

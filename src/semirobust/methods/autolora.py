@@ -11,6 +11,7 @@ from semirobust.core.seed import Seed
 from semirobust.layers.map import LayerMap
 from semirobust.methods import METHODS
 from semirobust.methods.base.automatic_rate import AutomaticRate
+from semirobust.methods.base.called import check_called
 from semirobust.methods.base.method import AbstractMethod, Context, Plan
 from semirobust.objectives.autolora import AutoLoRA
 from semirobust.training.trainable import All
@@ -49,6 +50,7 @@ class AutoLoRAFineTuning(AbstractMethod):
     def plan(self, context: Context) -> Plan:
         if self.rank < 1:
             raise InputError(f"rank: expected at least 1, got {self.rank}")
+        check_called(context.layers, context.layers.indices[1:])
 
         def prepare(model: nn.Module, seed: Seed) -> AbstractContextManager[None]:
             return branch(model, _updated(model, context.layers), self.rank, seed, by_kernel=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from semirobust.adapters.low_rank import branch, without_branch
 from semirobust.core.errors import InputError
 from semirobust.methods import METHODS
+from semirobust.methods.base.called import check_called
 from semirobust.methods.base.method import AbstractMethod, Context, Plan
 from semirobust.objectives.autolora_ours import OurAutoLoRA
 from semirobust.training.trainable import All
@@ -34,6 +35,7 @@ class OurAutoLoRAFineTuning(AbstractMethod):
     def plan(self, context: Context) -> Plan:
         if self.rank < 1:
             raise InputError(f"rank: expected at least 1, got {self.rank}")
+        check_called(context.layers, context.layers.indices)
         heads = context.layers.classifier  # the branch shares them
         names = [layer.name for layer in context.layers if layer.index not in heads]
 

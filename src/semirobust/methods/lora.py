@@ -10,6 +10,7 @@ from semirobust.adapters.low_rank import low_rank, merged
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.methods import METHODS
+from semirobust.methods.base.called import check_called
 from semirobust.methods.base.layer_choice import LayerChoice
 from semirobust.methods.base.method import AbstractMethod, Context, Plan
 from semirobust.objectives.adversarial import Adversarial
@@ -51,6 +52,7 @@ class LoRA(AbstractMethod):
             raise InputError(
                 f"trains: expected layer, since an update is of weights; got {self.choice.trains!r}"
             )
+        check_called(context.layers, context.layers.indices)
         # An update of every weight is the usual LoRA.
         everything = self.choice.layers is None and self.choice.k is None
         trainable = Fixed(context.layers.indices) if everything else self.choice.trainable(context)

@@ -22,11 +22,11 @@ from semirobust.experiments import (
     evaluation_records,
     layer_scores,
     origin_of,
-    read_recipe,
     run_arms,
     score_records,
     settings_record,
     train,
+    with_changes,
 )
 from semirobust.measures import MEASURES
 from semirobust.methods import METHODS
@@ -184,7 +184,7 @@ def run_arms_of(
     Among the changes to the recipe ``start`` is another file of the base to start from, and ``after`` an arm
     of another unit, named ``unit/arm``."""
     after, base = changes.pop("after", None), changes.pop("start", _LAST)
-    recipe = read_recipe(None, {key.replace("__", "."): value for key, value in changes.items()}, recipe)
+    recipe = with_changes(recipe, **changes)
     start = _network(recipe, home / place / "base", base)
     if after is not None:
         unit, _, arm = after.partition("/")

@@ -19,10 +19,10 @@ from semirobust.experiments import (
     attacks_of,
     budget_of,
     layer_scores,
-    read_recipe,
     run_arms,
     score_records,
     settings_record,
+    with_changes,
 )
 from semirobust.measures import MEASURES
 from semirobust.methods import METHODS
@@ -60,7 +60,7 @@ def run_arm(
         measured: also how strongly the layers of the suffix depend on others afterwards.
         changes: to the recipe; ``harden__epochs`` stands for ``harden.epochs``.
     """
-    recipe = read_recipe(None, {key.replace("__", "."): value for key, value in changes.items()}, recipe)
+    recipe = with_changes(recipe, **changes)
     robust, normal = (trained(recipe, place, home, name).model for name in ("robust", "normal"))
     inputs, at, seed = Inputs.of(recipe), origin(recipe), as_seed(recipe.seed)
     model = _semirobust(robust, normal, inputs) if start == "semirobust" else normal
@@ -86,7 +86,7 @@ def run_starts(
 
     ``measured`` also gives the dependence, of an untrained network too.
     """
-    recipe = read_recipe(None, {key.replace("__", "."): value for key, value in changes.items()}, recipe)
+    recipe = with_changes(recipe, **changes)
     robust, normal = (trained(recipe, place, home, name).model for name in ("robust", "normal"))
     inputs, at, seed = Inputs.of(recipe), origin(recipe), as_seed(recipe.seed)
     test, records = inputs.test.first(recipe.evaluate.examples), list[AnyRecord]()

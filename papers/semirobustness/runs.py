@@ -27,6 +27,7 @@ from semirobust.experiments import (
     score_records,
     settings_record,
     train,
+    with_changes,
 )
 from semirobust.measures import MEASURES
 from semirobust.records import About, AnyRecord, Number, Origin, read_records
@@ -88,8 +89,7 @@ def run_recover(
     Among the changes to the recipe, ``recover__epochs`` stands for ``recover.epochs``.
     """
     robust, normal = (trained(recipe, place, home, name) for name in ("robust", "normal"))
-    own = {key.replace("__", "."): value for key, value in changes.items()}
-    changed = read_recipe(None, {**own, **({"recover.layers": layers} if layers else {})}, recipe)
+    changed = with_changes(recipe, **changes, **({"recover__layers": layers} if layers else {}))
     return recover_subject(robust.under(changed), normal, folder, parts=parts, progress=progress)
 
 

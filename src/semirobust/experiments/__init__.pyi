@@ -31,6 +31,7 @@ from .queue.study import Unit as Unit
 from .queue.study import Work as Work
 from .recipe import Recipe as Recipe
 from .recipe import read_recipe as read_recipe
+from .recipe import with_changes as with_changes
 from .subject import Subject as Subject
 from .subject import build_subject as build_subject
 
@@ -68,4 +69,5 @@ __all__ = [
     "shrink_subject",
     "study_source",
     "train",
+    "with_changes",
 ]

@@ -29,7 +29,7 @@ from semirobust.experiments.sections import (
     Train,
 )
 
-__all__ = ["SECTIONS", "Recipe", "read_recipe", "shipped"]
+__all__ = ["SECTIONS", "Recipe", "read_recipe", "shipped", "with_changes"]
 
 
 class Recipe:
@@ -183,6 +183,16 @@ def read_recipe(
         if value is not None:
             put(tree, key, value)
     return Recipe(tree)
+
+
+def with_changes(recipe: Recipe, **changes: Any) -> Recipe:
+    """``recipe`` with changes by keyword, such as the arguments of a study's runs: ``harden__epochs`` stands
+    for ``harden.epochs``.
+
+    Raises:
+        InputError: an unknown key or a value of the wrong type.
+    """
+    return read_recipe(None, {key.replace("__", "."): value for key, value in changes.items()}, recipe)
 
 
 def _check_names_no_code(path: Path, model: object, named: object) -> None:

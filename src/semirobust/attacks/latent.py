@@ -35,10 +35,11 @@ class LatentAttack(AbstractBallAttack):
 
     Source: Latent Attack (LA; Singh et al. 2019), read from its authors' code. Each round does both, from
     where the image is and with m = 0. h stays within the values of its channel over the batch, and up to a
-    tenth above the highest. Theirs takes these values anew in each round; ours are those of the clean images.
-    Their step on h is 0.01 whatever the scale of h; ours is that share of the range. Of the rounds that
-    mislead, or of all where none does, the one of highest cross entropy counts (ours). Theirs keeps the first
-    that misleads, and else the clean image. Other norms than l-infinity are ours.
+    tenth above the highest; of tokens, within those of its position (ours). Theirs takes these values anew in
+    each round; ours are those of the clean images. Their step on h is 0.01 whatever the scale of h; ours is
+    that share of the range. Of the rounds that mislead, or of all where none does, the one of highest cross
+    entropy counts (ours). Theirs keeps the first that misleads, and else the clean image. Other norms than
+    l-infinity are ours.
 
     The verdict is on the output of the network, as for every attack. This one looks at a single layer, and
     mostly leaves more examples than PGD does: it says how much of the weakness of that layer can be reached

@@ -27,11 +27,11 @@ class Latent(AbstractObjective):
 
     Source: latent adversarial training (LAT; Singh et al. 2019), whose code takes 20 steps of 1/255 within
     8/255, both times the range of values of each channel of F_j over the batch. The feature is then cut to
-    that range. F_j(x) is that of the clean images, and the second term trains only what is behind layer j.
-    Theirs are two steps of the optimiser, one for each term, whose rates are as 1 to 4; here it is one of the
-    sum, with ``weight`` 0.2 (ours). They start at a random point and we at F_j(x), as an objective has no
-    randomness. With ``weight = 0`` this is PGD-AT. Several layers are attacked one after the other, and the
-    term is their mean (ours).
+    that range, which of tokens is that of each position (ours). F_j(x) is that of the clean images, and the
+    second term trains only what is behind layer j. Theirs are two steps of the optimiser, one for each term,
+    whose rates are as 1 to 4; here it is one of the sum, with ``weight`` 0.2 (ours). They start at a random
+    point and we at F_j(x), as an objective has no randomness. With ``weight = 0`` this is PGD-AT. Several
+    layers are attacked one after the other, and the term is their mean (ours).
 
     Args:
         weight: of the second term, from 0 to 1.

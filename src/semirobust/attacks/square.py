@@ -216,15 +216,14 @@ class Square(AbstractBallAttack):
         """
         rate = 1.0
         while len(s):
-            screen.look(goal, s)
-            if bool(s.plain.all()):
+            if screen.look(goal, s):
                 break
             wanted = int(_AHEAD_SCREENED / max(rate, 1e-2))
             trial = screen.next(s, max(1, runs_per_batch(goal.batch_rows, len(s), wanted)))
             rows = trial.rows
             if len(rows):
                 query = s.first[rows] + trial.places
-                candidates = screen.colours.apply_each(s.best, s.frame, rows, query)
+                candidates = screen.colours.apply_each(s.best, s.frame, rows, query, screen.least)
                 values = _margin(goal, candidates, s.examples[rows], s.margin[rows])
                 goal.tell(s.examples[rows], values != s.margin[rows])
             else:
@@ -263,8 +262,10 @@ class Square(AbstractBallAttack):
 
 def _leave(a: AbstractRun | _Pyramids, done: Tensor, result: Tensor, lowest: Tensor) -> None:
     """The runs that are ``done`` (n,) leave ``a`` for ``result`` and ``lowest``."""
-    if bool(done.any()):
-        result[a.rows[done]], lowest[a.rows[done]] = a.best[done], a.margin[done]
+    left = done.nonzero().flatten()
+    if len(left):
+        rows = a.rows[left]
+        result[rows], lowest[rows] = a.best[left], a.margin[left]
         a.drop(done)
 
 

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from semirobust.attacks.base.active import AbstractActive
+from semirobust.attacks.base.active import AbstractActive, all_rows
 from semirobust.attacks.base.goals import Fool
 from semirobust.attacks.base.gradients import input_gradient
 from semirobust.attacks.base.sight import Tally
 from semirobust.attacks.base.squares import Colours
+from semirobust.core.devices import costs_a_wait
 from semirobust.core.margin import margin
 from semirobust.core.text import first_line
 from semirobust.fast.layout import like
-from semirobust.threats.base.ball import flat
+from semirobust.threats.base.ball import flat, per_example
 
 __all__ = ["Coloured", "Screen", "Screened"]
 
@@ -141,6 +142,7 @@ class Screen:
 
     def __init__(self, colours: Colours, queries: int, generator: torch.Generator) -> None:
         self.colours, self.queries, self.tally = colours, queries, Tally()
+        self.least = 0  # no run is at an earlier query
         self._generator = generator
         device = colours.shifts.device
         self._audit = torch.rand(queries, generator=generator, device=device) < _AUDITED
@@ -168,14 +170,18 @@ class Screen:
             moved=~never,
         )
 
-    def look(self, goal: Fool, a: Screened) -> None:
-        """Take the gradients and predictions that are due."""
-        if bool((~a.plain & (a.age >= _OLD)).any()):
+    def look(self, goal: Fool, a: Screened) -> bool:
+        """Take the gradients and predictions that are due; True if nothing more is left out of any run."""
+        due, plain = torch.stack([(~a.plain & (a.age >= _OLD)).any(), a.plain.all()]).tolist()
+        if due:
             rows = (~a.plain & (a.age >= _OLDISH)).nonzero().flatten()
             gradient = _gradient(goal, a.best[rows], a.examples[rows])
             size = flat(gradient).abs().sum(1)
             a.gradient[rows], a.age[rows], a.fresh[rows] = like(gradient, a.best), 0, True
             self.give_up(a, rows[~(torch.isfinite(size) & (size > 0))])
+            plain = bool(a.plain.all())
+        if plain:
+            return True
         rows = (a.fresh | (a.query >= a.first + _CHUNK)).nonzero().flatten()
         if len(rows):
             a.first[rows] = a.query[rows]
@@ -185,6 +191,7 @@ class Screen:
         if len(rows):
             a.change[rows], a.scale[rows] = self._foresee(a, rows)
             a.moved[rows] = False
+        return False
 
     def give_up(self, a: Screened, rows: Tensor) -> None:
         """Leave out nothing any more of these rows."""
@@ -252,24 +259,43 @@ class Screen:
         rows, places = trial.rows, trial.places
         better = values < a.margin[rows]
         first = torch.full_like(a.query, _CHUNK)
-        first.scatter_reduce_(0, rows[better], places[better], "amin")
+        first.scatter_reduce_(0, rows, torch.where(better, places, _CHUNK), "amin")
         counted = places <= first[rows]
         kept = better & (places == first[rows])
         self._learn_spread(a, trial, values)
-        where, moved = rows[kept], kept.nonzero().flatten()
-        a.best[where], a.margin[where] = candidates[moved], values[moved]
-        a.age[where] += 1
-        a.moved[where] = True
+        self._move(a, rows, kept, candidates, values)
         before = a.query
         a.query = a.first + torch.where(first < _CHUNK, first + 1, trial.follow)
         a.query.clamp_(max=self.queries)
-        proposals, tried = int((a.query - before).sum()), int(counted.sum())
-        missed = rows[kept & trial.audited]
-        audited = int((counted & trial.audited).sum())
-        self.tally += Tally(proposals, proposals - tried, audited, len(missed))
-        if len(missed):
-            self.give_up(a, missed)
-        return len(where), tried
+        missed = kept & trial.audited
+        # Read together, since each look at a device waits for it.
+        sums = (a.query - before).sum(), counted.sum(), (counted & trial.audited).sum(), missed.sum()
+        proposals, tried, audited, errors, moved, self.least = torch.stack(
+            [*sums, kept.sum(), a.query.min()]
+        ).tolist()
+        self.tally += Tally(proposals, proposals - tried, audited, errors)
+        if errors:
+            self.give_up(a, rows[missed])
+        return moved, tried
+
+    def _move(self, a: Screened, rows: Tensor, kept: Tensor, candidates: Tensor, values: Tensor) -> None:
+        """Go to the ``candidates`` (m, K, H, W) that are ``kept`` (m,), one of a row at most.
+
+        On a CPU only those are copied, which costs least; elsewhere nothing is looked at.
+        """
+        if not costs_a_wait(kept):
+            moved = kept.nonzero().flatten()
+            where = rows[moved]
+            a.best[where], a.margin[where] = candidates[moved], values[moved]
+            a.age[where] += 1
+            a.moved[where] = True
+        elif len(rows):
+            source = torch.where(kept, all_rows(rows), -1)
+            source = torch.full_like(a.rows, -1).scatter_reduce_(0, rows, source, "amax")
+            moves, source = source >= 0, source.clamp_min(0)
+            a.best = torch.where(per_example(moves, a.best), candidates[source], a.best)
+            a.margin = torch.where(moves, values[source], a.margin)
+            a.age, a.moved = a.age + moves, a.moved | moves
 
     def _learn_spread(self, a: Screened, trial: _Trial, values: Tensor) -> None:
         rows, scale = trial.rows, a.scale[trial.rows, trial.places]

@@ -68,13 +68,17 @@ class Colours:
         point = change.view(count, *best.shape).add_(best).clamp_(low, high).flatten(0, 1)
         return point.permute(0, 3, 1, 2) if last else point
 
-    def apply_each(self, best: Tensor, frame: tuple[Tensor, ...], rows: Tensor, query: Tensor) -> Tensor:
-        """The points that the queries (m,) propose from the rows (m,) of ``best``: (m, K, H, W).
+    def apply_each(
+        self, best: Tensor, frame: tuple[Tensor, ...], rows: Tensor, query: Tensor, least: int
+    ) -> Tensor:
+        """The points that the queries (m,), none below ``least``, propose from the rows (m,) of ``best``:
+        (m, K, H, W).
 
         Only the windows are computed; one smaller than the largest takes its last line again.
         """
         point, side = best[rows], self._side[query, None]
-        ahead = torch.arange(self.sides[int(query.min())], device=rows.device)  # sides only shrink
+        least = least if costs_a_wait(query) else int(query.min())
+        ahead = torch.arange(self.sides[least], device=rows.device)  # sides only shrink
         lines = self.top[query, None] + torch.minimum(ahead, side - 1)
         columns = self.left[query, None] + torch.minimum(ahead, side - 1)
         channels = torch.arange(best.shape[1], device=rows.device)

@@ -248,7 +248,7 @@ A step of training waits for its loss, since a loss that is no number must stop 
   On a CPU looking is free, and done at each step.
 - Points, gradients and bests are chosen by `torch.where` rather than by lists of rows.
 - Which examples had a gradient, and which were fooled, is counted on the device and read once.
-- Square looks every fifth time who is done and how many proposals are kept, and takes its windows from tensors.
+- Square looks every fifth time who is done and how many proposals are kept.
   With a fast copy it waits once more, to ask the network where the copy cannot tell.
   Where it leaves out proposals it reads what it needs of a turn together, and waits 7 times a turn, not 16;
   a turn is some five queries of each run.

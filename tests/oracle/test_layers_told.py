@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 import semirobust as sr
 from semirobust.experiments.build import log_records
+from semirobust.experiments.comparison import controls_of
 from semirobust.methods import METHODS
 from semirobust.objectives.at_lr import LayerRegularised
 from semirobust.objectives.latent import Latent
@@ -60,6 +61,13 @@ def test_which_layers_were_singled_out_is_in_the_log_and_in_the_records(name, op
     )
     assert [row[:2] for row in chart.rows] == [(name, "1"), (name, "2")]
     assert all(row[2] == "–" and str(marked[-1]) in row[3] for row in chart.rows)
+
+
+def test_there_is_no_control_of_the_same_layers_where_all_train():
+    for name, same in (("at-lr", 0), ("lat", 0), ("safer", 1), ("selected", 1)):
+        arms = controls_of(name, METHODS.make(name))
+        assert [arm.name for arm in arms][:2] == [name, "PGD-AT continued"]
+        assert [arm.same_as for arm in arms].count(name) == same and arms[-1].name == f"{name}, random layers"
 
 
 def test_layers_that_train_alone_are_not_said_twice():

@@ -141,12 +141,13 @@ def labelled(name: str, number: int, seeds: int) -> str:
 
 
 def controls_of(name: str, method: AbstractMethod) -> list[Arm]:
-    """The method and what tells its gain's worth: PGD-AT of everything; of the same layers; the method on
-    random layers.
+    """The method and what tells its gain's worth: PGD-AT of everything; of the same layers, where these are
+    not all; the method on random layers.
     """
     arms = [Arm(name, method), Arm("PGD-AT continued", METHODS.make("adversarial"))]
     if (random := method.with_random_layers()) is not None:
-        arms.append(Arm(f"PGD-AT of {name}'s layers", None, same_as=name))
+        if not method.trains_all:
+            arms.append(Arm(f"PGD-AT of {name}'s layers", None, same_as=name))
         arms.append(Arm(f"{name}, random layers", random))
     return arms
 

@@ -1,6 +1,7 @@
 """AT-LR: adversarial training that holds the most vulnerable layers still."""
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from semirobust.core.errors import InputError
 from semirobust.methods import METHODS
@@ -25,6 +26,8 @@ class LayerRegularisedTraining(AbstractMethod):
         choice: which layers are held still; all layers train.
         weight: as in :class:`semirobust.objectives.at_lr.LayerRegularised`.
     """
+
+    trains_all: ClassVar[bool] = True
 
     choice: LayerChoice = field(default_factory=lambda: LayerChoice(criterion="sustainability", every=0))
     weight: float = 1.0

@@ -1,6 +1,7 @@
 """LAT: latent adversarial training."""
 
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 from semirobust.core.errors import InputError
 from semirobust.methods import METHODS
@@ -25,6 +26,8 @@ class LatentAdversarial(AbstractMethod):
         choice: which layer is attacked; all layers train.
         weight, epsilon, step_size, steps: as in :class:`semirobust.objectives.latent.Latent`.
     """
+
+    trains_all: ClassVar[bool] = True
 
     choice: LayerChoice = field(default_factory=lambda: LayerChoice(criterion="sustainability", k=1, every=0))
     weight: float = 0.2

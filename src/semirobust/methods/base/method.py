@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -73,7 +74,13 @@ before training.
 
 @dataclass(frozen=True)
 class AbstractMethod(ABC):
-    """A way to harden a trained model at a given budget of epochs."""
+    """A way to harden a trained model at a given budget of epochs.
+
+    Attributes:
+        trains_all: all layers train, whichever it chooses, so that PGD-AT of the same layers is that of all.
+    """
+
+    trains_all: ClassVar[bool] = False
 
     @abstractmethod
     def plan(self, context: Context) -> Plan:

@@ -316,6 +316,18 @@ def test_methods_by_layer_train_transformers(name, method):
         assert not moved & TOKENS.get(name, set())
 
 
+def test_tokens_cost_nothing_since_they_do_not_train():
+    from semirobust.selection.base.costs import shares_of
+
+    model = _made("ours")
+    layers = sr.layer_map(model, X)
+    tokens = sum(model.get_parameter(n).numel() for n in TOKENS["ours"])
+    total = sum(p.numel() for p in model.parameters()) - tokens
+    patches = sum(model.get_parameter(n).numel() for n in layers[0].parameters) - tokens
+    shares = shares_of(layers, "parameters")
+    assert shares[1] == pytest.approx(patches / total) and sum(shares.values()) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("selection", ["budget", "cumulative", "knapsack"])
 @pytest.mark.parametrize("name", ["ours", "timm-swin"])
 def test_selections_by_cost_choose_layers_of_transformers(name, selection):

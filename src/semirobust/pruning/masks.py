@@ -57,7 +57,7 @@ class Masks(AbstractResult):
 
     @classmethod
     def full(cls, model: nn.Module, layers: LayerMap, *, classifier: bool = True) -> "Masks":
-        """Masks under which all weights remain, one for each layer; for the last layer unless ``classifier``
+        """Masks under which all weights remain, one for each layer; for the classifier unless ``classifier``
         is False.
 
         Biases and norms have no mask, nor has a projection of a shortcut, which is no layer. Of a weight that
@@ -68,7 +68,7 @@ class Masks(AbstractResult):
             InputError: a layer's weight is computed from others (weight norm, torch's pruning), or nothing
                 can be pruned.
         """
-        chosen = [layer for layer in layers if classifier or layer.index != len(layers)]
+        chosen = [layer for layer in layers if classifier or layer.index not in layers.classifier]
         model = unwrapped(model)
         # A weight that several modules share is there under its first name only.
         weights = {name: model.get_parameter(name) for layer in chosen for name in prunable_of(model, layer)}

@@ -45,7 +45,7 @@ def show_profile(
             _show_measure(layers, score)
     first = next((score for score in scores if score.measure == "criticality"), None)
     if first is not None:
-        order = [i for i in first.measured() if i != first.layers][:5]
+        order = [i for i in first.measured() if i not in layers.classifier][:5]
         tell(f"Most critical, the classifier left out: layers {', '.join(map(str, order))}")
     for note in notes:
         tell(note)

@@ -8,7 +8,9 @@ from semirobust.layers.map import LayerMap
 __all__ = ["Cost", "check_share", "shares_of"]
 
 Cost = Literal["parameters", "macs"]
-"""What a layer costs: its parameters, or its multiply-accumulate operations for one example."""
+"""What a layer costs: its parameters, without class tokens and embeddings of positions, which do not train
+with it; or its multiply-accumulate operations for one example.
+"""
 
 
 def check_share(share: float, cost: str = "parameters") -> None:
@@ -28,7 +30,7 @@ def shares_of(layers: LayerMap | None, cost: Cost) -> dict[int, float]:
     if layers is None:
         raise InputError("layers: expected the layer map of the network, for what a layer costs; got none")
     costs = {
-        layer.index: float(sum(layers.sizes.get(name, 0) for name in layer.parameters))
+        layer.index: float(sum(layers.sizes.get(n, 0) for n in layer.parameters if n not in layer.tokens))
         if cost == "parameters"
         else layer.macs
         for layer in layers

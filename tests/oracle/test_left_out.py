@@ -236,11 +236,13 @@ def test_an_evaluation_that_goes_on_says_the_same_of_what_was_left_out(tmp_path)
 
 
 class TestEarlyEnd:
-    def _after_ten(self, sizes, radius=1.0, seed=0):
+    def _after_ten(self, sizes, radius=1.0, seed=0, before=1.0):
+        """Runs whose nearest points were so many times as far away after 5 steps."""
         early = EarlyEnd(len(sizes), radius, as_seed(seed), torch.device("cpu"))
         size = torch.tensor(sizes)
         best = torch.zeros(len(sizes), 1, 2, 2)
         a = _Points(torch.arange(len(sizes)), best, best, *[torch.zeros(len(sizes))] * 5)
+        early.after(5, a, size * before)
         early.after(10, a, size)
         return early, a, size
 
@@ -249,11 +251,25 @@ class TestEarlyEnd:
         assert set(range(30)) <= set(a.rows.tolist())
         went_on = [row for row in a.rows.tolist() if row >= 30]
         assert went_on == [row for row in early._audited.nonzero().flatten().tolist() if row >= 30]
-        assert 1 <= len(went_on) <= 5
+        assert len(went_on) == 10
 
     def test_no_run_ends_that_has_found_no_boundary_yet(self):
         _, a, _ = self._after_ten([float("inf")] * 20)
         assert len(a) == 20
+
+    def test_no_run_ends_where_most_have_found_no_boundary_yet(self):
+        assert len(self._after_ten([float("inf")] * 51 + [4.0] * 49)[1]) == 100
+        assert len(self._after_ten([float("inf")] * 50 + [4.0] * 50)[1]) == 60
+
+    @pytest.mark.parametrize(("before", "left"), [(1.9, 10), (2.1, 100), (float("inf"), 100)])
+    def test_no_run_ends_that_comes_nearer_fast(self, before, left):
+        assert len(self._after_ten([4.0] * 100, before=before)[1]) == left
+
+    def test_ten_of_those_that_would_end_go_on_though_they_are_few(self):
+        early, a, _ = self._after_ten([2.0] * 88 + [4.0] * 12)
+        assert len([row for row in a.rows.tolist() if row >= 88]) == 10
+        early.after(20, a, torch.full((100,), 2.0))
+        assert len(a) == 10 + int(early._audited[:88].sum())  # all others end, the number being reached
 
     def test_who_would_come_in_by_the_largest_gain_starts_again(self):
         early, _, size = self._after_ten([3.2] * 50 + [9.0] * 50)
@@ -330,7 +346,7 @@ class TestLevelledOff:
         assert set(range(30)) <= set(a.rows.tolist())
         went_on = [row for row in a.rows.tolist() if row >= 30]
         assert went_on == [row for row in early._audited.nonzero().flatten().tolist() if row >= 30]
-        assert 1 <= len(went_on) <= 5
+        assert len(went_on) == 10
 
     @pytest.mark.parametrize("height", [-1.0, float("-inf"), float("nan")])
     def test_no_run_ends_that_has_not_risen(self, height):
@@ -350,7 +366,7 @@ class TestLevelledOff:
         done[self._ended(a)[0]] = True
         rows, tally = early.again(done)
         assert rows.tolist() == (self._ended(a)[1:] if again else [])
-        assert tally == Tally(100, 95 - len(rows), 5, 0)
+        assert tally == Tally(100, 90 - len(rows), 10, 0)
 
     def test_all_start_again_where_an_audited_one_reached_its_aim(self):
         early, a = self._after_ten([-0.9] * 100)

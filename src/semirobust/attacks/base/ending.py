@@ -14,8 +14,13 @@ from semirobust.core.seed import Seed
 __all__ = ["AbstractEarlyEnd", "EarlyEnd", "LevelledOff", "Stalled"]
 
 # Step -> how many radii away the nearest point of a run may be there for the run to go on. In no run seen so
-# far did the nearest point come nearer afterwards by a factor of more than 2.3, 1.1, 1.1 and 1.1.
+# far that could end did the nearest point come nearer afterwards by a factor of more than 2.3, 1.3, 1.2
+# and 1.2.
 _FAR = {10: 3.0, 20: 1.7, 30: 1.5, 50: 1.3}
+# Behind saturated logits few runs cross the boundary at all, and what they find then comes nearer by factors
+# of up to 57. So none ends where fewer than this share have crossed, nor one whose point came nearer by more
+# than this factor in the second half of its steps.
+_CROSSED, _NEARER = 0.5, 2.0
 # Fraction of the steps -> how many times its rise until there a run may lack to go on. In no run seen so far
 # that lacked more, and whose gradient was of use, did the steps left make up more than 22, 49 and 13 % of it.
 _LEVEL = {0.1: 2.0, 0.22: 1.0, 0.41: 0.5}
@@ -28,8 +33,9 @@ _STEPS, _QUERIES = 50, 1000
 # Who rose by less than this share of what was promised goes on, and where an audited run made up more than
 # that share of what it lacked, those that ended start again.
 _HONEST, _MADE_UP = 0.1, 0.5
-# Share of the runs that go on whatever their distance, and the least number.
-_AUDITED, _LEAST = 0.05, 2
+# Share of the runs that go on whatever their distance, and the least number of those that would end: of runs
+# along gradients, of which an example has several, and of runs of a random search.
+_AUDITED, _LEAST, _LEAST_RANDOM = 0.05, 10, 2
 
 
 class AbstractEarlyEnd(ABC):
@@ -44,12 +50,15 @@ class AbstractEarlyEnd(ABC):
         n: runs.
         seed: draws which go on.
         device: of the runs.
+        least: how many of those that would end go on at least.
     """
 
-    def __init__(self, steps: Iterable[int], n: int, seed: Seed, device: torch.device) -> None:
-        order = torch.rand(n, generator=seed.generator(device), device=device).argsort()
-        self._audited = torch.zeros(n, dtype=torch.bool, device=device)
-        self._audited[order[: max(_LEAST, math.ceil(_AUDITED * n))]] = True
+    def __init__(
+        self, steps: Iterable[int], n: int, seed: Seed, device: torch.device, *, least: int = _LEAST
+    ) -> None:
+        self._order = torch.rand(n, generator=seed.generator(device), device=device).argsort().argsort()
+        self._audited = self._order < math.ceil(_AUDITED * n)
+        self._lacking = torch.tensor(least, device=device)  # of the least number
         self.steps = tuple(steps)
         # How much each had to gain when it ended, or would have, and after which step.
         self._need = torch.full((n,), torch.inf, device=device)
@@ -65,6 +74,13 @@ class AbstractEarlyEnd(ABC):
         which did, or would have, for the first time.
         """
         new = far & torch.isinf(self._need[rows])
+        drawn = new & self._audited[rows]
+        others = new & ~drawn
+        self._lacking = self._lacking - drawn.sum()
+        place = torch.where(others, self._order[rows], len(self._order)).argsort().argsort()
+        more = others & (place < self._lacking)
+        self._audited[rows] |= more
+        self._lacking = self._lacking - more.sum()
         self._need[rows] = torch.where(new, need.to(self._need), self._need[rows])
         self._step[rows] = torch.where(new, step, self._step[rows])
         return far & ~self._audited[rows], new
@@ -94,8 +110,9 @@ class EarlyEnd(AbstractEarlyEnd):
     """Ends runs that are so far outside a ball that the steps left will not bring them in.
 
     A minimum-norm search comes near its end quickly and then gains little by little. A run ends early where
-    its nearest point is several radii away after 10, 20, 30 or 50 steps. What it needs is a factor by which
-    that point comes nearer.
+    its nearest point is several radii away after 10, 20, 30 or 50 steps, and has not come much nearer in the
+    second half of these. None does where most have found no point across the boundary. What a run needs is a
+    factor by which its point comes nearer.
 
     Args:
         n: runs.
@@ -106,15 +123,20 @@ class EarlyEnd(AbstractEarlyEnd):
     def __init__(self, n: int, radius: float, seed: Seed, device: torch.device) -> None:
         super().__init__(_FAR, n, seed, device)
         self._radius = radius
+        # Half of the steps -> how far the nearest point of each run was then.
+        self._half = {step // 2: torch.full((n,), torch.inf, device=device) for step in _FAR}
 
     def after(self, step: int, a: AbstractActive, distance: Tensor) -> bool:
         """End the runs among ``a`` whose nearest point is too far, by the ``distance`` (n,) of all runs; True
         if none is left.
         """
+        if step in self._half:
+            self._half[step][a.rows] = distance[a.rows].to(self._half[step])
         if step not in _FAR:
             return False
-        need = distance[a.rows] / self._radius
-        far = (need > _FAR[step]) & torch.isfinite(need)
+        need, crossed = distance[a.rows] / self._radius, torch.isfinite(distance[a.rows])
+        level = self._half[step // 2][a.rows] <= _NEARER * distance[a.rows]
+        far = (need > _FAR[step]) & crossed & level & (crossed.double().mean() >= _CROSSED)
         return a.drop(self._ends(step, a.rows, far, need)[0])
 
     def again(self, distance: Tensor, done: Tensor) -> tuple[Tensor, Tally]:
@@ -139,11 +161,19 @@ class LevelledOff(AbstractEarlyEnd):
 
     Args:
         limits: step -> how many times its rise a run may lack there to go on.
-        n, seed, device: as above.
+        n, seed, device, least: as above.
     """
 
-    def __init__(self, limits: Mapping[int, float], n: int, seed: Seed, device: torch.device) -> None:
-        super().__init__(limits, n, seed, device)
+    def __init__(
+        self,
+        limits: Mapping[int, float],
+        n: int,
+        seed: Seed,
+        device: torch.device,
+        *,
+        least: int = _LEAST,
+    ) -> None:
+        super().__init__(limits, n, seed, device, least=least)
         self._limits = limits
         unknown = torch.full((n,), torch.nan, device=device)
         # Where each began and what was promised, how high it was when it would have ended, and how high it
@@ -209,7 +239,7 @@ class Stalled:
 
     def __init__(self, margin: Tensor, queries: int, seed: Seed) -> None:
         limits = {int(part * queries): limit for part, limit in _STALL.items()}
-        self._early = LevelledOff(limits, len(margin), seed, margin.device)
+        self._early = LevelledOff(limits, len(margin), seed, margin.device, least=_LEAST_RANDOM)
         self._early.begin(torch.arange(len(margin), device=margin.device), -margin, margin)
         marks = sorted({*limits, *(step // 2 for step in limits)})
         self._steps = [(marks.index(step), step, marks.index(step // 2)) for step in limits]

@@ -100,7 +100,7 @@ def _subjects(folder: Path) -> Iterator[tuple[str, Subject]]:
     small = subject("small", folder, 300)
     yield "small", small
     yield "ResNet-18 / 4", subject("quarter", folder, 200)
-    yield "ResNet-20, 0.5/255", replace(subject("clean", folder, 200), threat=sr.Linf(0.5 / 255))
+    yield "ResNet-20, 0.5/255", replace(subject("clean", folder, 100), threat=sr.Linf(0.5 / 255))
     for title, wrap in (
         ("small, 64 levels", Quantised),
         ("small, saturated", Saturated),

@@ -152,7 +152,8 @@ def test_verdicts_are_those_of_the_search_in_the_model_itself(monkeypatch, train
         assert 0.2 < float(exact.robust[name].float().mean()) < 0.98
         by_start = int((again.robust[name] != exact.robust[name]).sum())
         assert int((fast.robust[name] != exact.robust[name]).sum()) <= max(2, by_start), name
-    assert int((fast.worst != exact.worst).sum()) <= 1
+    by_start = int((again.worst != exact.worst).sum())
+    assert int((fast.worst != exact.worst).sum()) <= max(2, by_start)
 
 
 def test_the_choice_is_by_size_and_processor_alone(monkeypatch):

@@ -296,10 +296,18 @@ class TestEarlyEnd:
         assert tally.left_out == len(ended) - len(rows)
 
 
+class _Saturated(_Quantised):
+    """Logits of which nearly all are 0 or 10."""
+
+    def forward(self, x):
+        return 10 * (300 * self.model(x)).softmax(1)
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, _Saturated])
 @pytest.mark.parametrize("epsilon", [0.5 / 255, 4 / 255])
-def test_the_verdicts_of_fab_are_those_of_all_its_steps(epsilon):
+def test_the_verdicts_of_fab_are_those_of_all_its_steps(epsilon, wrap):
     attack = sr.FAB(sr.Linf(epsilon), targets=3)
-    model = _network().eval()
+    model = wrap(_network()).eval()
     x = _images(24)
     y = model(x).argmax(1)
     exact, _ = _run(model, attack, audited=False, n=24)

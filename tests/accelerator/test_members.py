@@ -15,6 +15,7 @@ _CPU = torch.device("cpu")
 # EDGE adds the terms of its sum beside empty buckets there.
 _ROUNDED = {
     ("models", "vit_small"): 1e-4,
+    ("methods", "peft"): 1e-4,  # in such a network
     ("dependences", "edge"): 1e-12,
     ("measures", "connectivity"): 1e-12,
 }

@@ -53,9 +53,7 @@ class AbstractEarlyEnd(ABC):
         least: how many of those that would end go on at least.
     """
 
-    def __init__(
-        self, steps: Iterable[int], n: int, seed: Seed, device: torch.device, *, least: int = _LEAST
-    ) -> None:
+    def __init__(self, steps: Iterable[int], n: int, seed: Seed, device: torch.device, *, least: int) -> None:
         self._order = torch.rand(n, generator=seed.generator(device), device=device).argsort().argsort()
         self._audited = self._order < math.ceil(_AUDITED * n)
         self._lacking = torch.tensor(least, device=device)  # of the least number
@@ -121,7 +119,7 @@ class EarlyEnd(AbstractEarlyEnd):
     """
 
     def __init__(self, n: int, radius: float, seed: Seed, device: torch.device) -> None:
-        super().__init__(_FAR, n, seed, device)
+        super().__init__(_FAR, n, seed, device, least=_LEAST)
         self._radius = radius
         # Half of the steps -> how far the nearest point of each run was then.
         self._half = {step // 2: torch.full((n,), torch.inf, device=device) for step in _FAR}
@@ -171,7 +169,7 @@ class LevelledOff(AbstractEarlyEnd):
         seed: Seed,
         device: torch.device,
         *,
-        least: int = _LEAST,
+        least: int,
     ) -> None:
         super().__init__(limits, n, seed, device, least=least)
         self._limits = limits
@@ -188,7 +186,7 @@ class LevelledOff(AbstractEarlyEnd):
         after a tenth, 22 % and 41 % of them. None where these are too few to level off in.
         """
         limits = {int(part * steps): limit for part, limit in _LEVEL.items()}
-        return cls(limits, n, seed, device) if steps >= _STEPS else None
+        return cls(limits, n, seed, device, least=_LEAST) if steps >= _STEPS else None
 
     def begin(self, rows: Tensor, height: Tensor, promise: Tensor) -> None:
         """The runs ``rows`` begin at these heights, and such rises are promised: (n,) each."""

@@ -4,13 +4,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 from markupsafe import Markup, escape
 
 from semirobust.core.ours import GENERATOR
-from semirobust.reports.assets import packaged, palette
+from semirobust.reports.assets import packaged, palette, templates
 from semirobust.reports.safety import policy
 
 __all__ = ["as_html"]
@@ -30,22 +29,19 @@ def as_html(text: str) -> str:
     page = _Page()
     body = "".join(page.written(MarkdownIt("js-default").parse(text)))
     sheet, script = palette() + packaged("report.css") + packaged("document.css"), packaged("report.js")
-    environment = Environment(
-        loader=PackageLoader("semirobust.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("document.html.j2").render(
-        generator=Markup(GENERATOR),
-        policy=policy([script], [sheet]),
-        title=page.title or "Page",
-        sheet=Markup(sheet),
-        script=Markup(script),
-        contents=page.contents,
-        body=Markup(body),
-        sorts=page.tables > 0,
+    return (
+        templates()
+        .get_template("document.html.j2")
+        .render(
+            generator=Markup(GENERATOR),
+            policy=policy([script], [sheet]),
+            title=page.title or "Page",
+            sheet=Markup(sheet),
+            script=Markup(script),
+            contents=page.contents,
+            body=Markup(body),
+            sorts=page.tables > 0,
+        )
     )
 
 

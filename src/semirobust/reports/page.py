@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from semirobust.core.budget import BUDGET
@@ -14,7 +13,7 @@ from semirobust.core.ours import GENERATOR, write_out
 from semirobust.figures.style import number
 from semirobust.records.schema import Number, Quantity, Settings
 from semirobust.reports.arm import Arm
-from semirobust.reports.assets import packaged, palette
+from semirobust.reports.assets import packaged, palette, templates
 from semirobust.reports.chart import Chart, drawn
 from semirobust.reports.comparison import accuracy_tables
 from semirobust.reports.connectivity import connectivity_charts
@@ -68,13 +67,7 @@ def render_report(source: Source, title: str) -> str:
     source = whole = limited(source)
     pruning = pruning_chart(source)
     source = by_level(source)
-    environment = Environment(
-        loader=PackageLoader("semirobust.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.filters["percent"] = lambda value: f"{100 * value:.1f}"
     environment.filters["count"] = lambda value: f"{value:,.0f}"
     environment.filters["number"] = number

@@ -67,7 +67,7 @@ def run_method(
     options: Mapping[str, Any],
 ) -> Sequence[AnyRecord]:
     """A method; where it chooses layers, also plain PGD-AT of the same ones, and the method on random
-    ones.
+    ones. The method alone is judged by AutoAttack too, which takes as long as training it.
     """
     start, made = _network(recipe, home / place / BASE, _LAST), METHODS.make(method, options)
     arms = [Arm(method, made)]
@@ -75,7 +75,7 @@ def run_method(
         if method not in _ARE_PGD_AT:
             arms.append(Arm(f"PGD-AT as {method}", None, same_as=method))
         arms.append(Arm(f"{method}, random layers", random))
-    return _carried_out(recipe, start, arms, folder, progress, autoattack=True)
+    return _carried_out(recipe, start, arms, folder, progress, autoattacked=(method,))
 
 
 def run_each(recipe: Recipe, place: str, home: Path, folder: Path, progress: Progress) -> Sequence[AnyRecord]:
@@ -86,7 +86,7 @@ def run_each(recipe: Recipe, place: str, home: Path, folder: Path, progress: Pro
         Arm(f"layer {i}", METHODS.make("selected", {"layers": [i]}), about=About(tuned_layer=i))
         for i in layer_map(start, x).indices
     ]
-    return _carried_out(recipe, start, arms, folder, progress, autoattack=False)
+    return _carried_out(recipe, start, arms, folder, progress)
 
 
 def run_criterion(
@@ -109,13 +109,14 @@ def _carried_out(
     folder: Path,
     progress: Progress,
     *,
-    autoattack: bool,
+    autoattacked: Sequence[str] = (),
 ) -> Sequence[AnyRecord]:
     at, seed = origin_of(recipe, "harden"), as_seed(recipe.seed)
     trial = Trial(seed / "harden", recipe.seed, seed / "evaluate", at, folder)
     found, models = run_arms(start, arms, budget_of(recipe), trial, progress=progress)
     records = [settings_record(recipe, "harden", at), *found]
-    return [*records, *_autoattacked(recipe, models, progress)] if autoattack else records
+    judged = {arm: models[arm] for arm in autoattacked}
+    return [*records, *_autoattacked(recipe, judged, progress)]
 
 
 def _evaluated(recipe: Recipe, models: Mapping[str, nn.Module], progress: Progress) -> list[AnyRecord]:

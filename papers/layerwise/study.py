@@ -35,8 +35,13 @@ _REGIMES: dict[str, Mapping[str, Any]] = {"early": {}, "late": _LATE}
 _ARCHITECTURES: dict[str, Mapping[str, Any]] = {
     "resnet18": {},
     "vgg19": {"model.name": "vgg19"},
-    # A transformer diverges at the rate of a network with batch norm.
-    "vit": {"model.name": "vit_small", "model.options": {"depth": 4}, **_rates(train=0.01, harden=0.005)},
+    # A transformer diverges where the rate is high from the first step on, and hardly learns where it is low.
+    "vit": {
+        "model.name": "vit_small",
+        "model.options": {"depth": 4},
+        "train.schedule": "cyclic",
+        **_rates(train=0.05, harden=0.01),
+    },
 }
 NETWORKS: dict[str, Mapping[str, Any]] = {
     f"{name}-{regime}": {**changes, **own}

@@ -9,6 +9,7 @@ from semirobust.adapters.low_rank import effective_weights, merge_updates
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.core.text import first_line
+from semirobust.fast.attention import quicken_attention
 from semirobust.fast.fold import fold_batch_norm, fold_input_scale, run_before
 from semirobust.fast.max_pool import quicken_pooling
 from semirobust.fast.narrow_conv import quicken_narrow
@@ -24,9 +25,9 @@ class Faster:
 
     Batch norm in eval mode is folded into the convolution before it, the scale of the normalisation into the
     one behind it, and on a CPU narrow strided convolutions and those of one or two channels get a faster
-    gradient where there is one, and 2x2 maxima are taken in two steps. The first layer stays in full
-    precision, because bfloat16 cannot tell pixels apart that differ by less than 1/255. Names of modules are
-    kept, so a layer map of the network describes the copy too.
+    gradient where there is one, 2x2 maxima are taken in two steps, and attention has its gradient in full
+    precision. The first layer stays in full precision, because bfloat16 cannot tell pixels apart that differ
+    by less than 1/255. Names of modules are kept, so a layer map of the network describes the copy too.
 
     Attributes:
         network: the copy, in eval mode, without parameter gradients; its logits are floats.
@@ -59,6 +60,8 @@ class Faster:
         done += ["normalisation folded"] * bool(self._scale) + ["channels last"]
         if dtype != torch.float32:
             self._lower(x, dtype)
+            if x.device.type == "cpu":
+                quicken_attention(self.network, x)
         self._try_out(x)
         done.append("full precision" if dtype == torch.float32 else "bfloat16 behind the first layer")
         self.description = ", ".join(done)

@@ -54,8 +54,8 @@ _NO_LAYERS = ("autolora-ours", "twins-ours")
 # Options where the defaults do not fit a network of few layers, or a method needs some.
 _OPTIONS: dict[str, dict[str, Any]] = {"suffix": {"layers": 4}}
 _OPTIONS_LATE: dict[str, dict[str, Any]] = {"clat": {"weight": 3.0}}  # of the sweep in papers/clat
-# What needs linear layers before the classifier, and another package: on transformers, where it is installed.
-_OF_PACKAGES = {"peft": "peft"}
+# What needs linear layers before the classifier.
+_OF_TRANSFORMERS = ("peft",)
 # Measures that order no layers, and one of dependence, whose settings papers/semirobustness compares.
 _NO_CRITERIA = ("connectivity", "readout", "stability")
 
@@ -112,5 +112,6 @@ def _units(network: str, seed: int, recipe: Recipe) -> Iterator[Unit]:
 
 def _runs_here(method: str, network: str) -> bool:
     """Whether a method can run on a network of that name, with the packages that there are."""
-    package = _OF_PACKAGES.get(method)
-    return package is None or (network.startswith("vit-") and find_spec(package) is not None)
+    package = getattr(METHODS.member(method), "package", "")
+    fits = method not in _OF_TRANSFORMERS or network.startswith("vit-")
+    return fits and (not package or find_spec(package) is not None)

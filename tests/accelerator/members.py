@@ -221,8 +221,8 @@ def _hook(name: str, device: torch.device) -> list[Any]:
 
 def _method(name: str, device: torch.device) -> list[Any]:
     model = network()
-    if name == "peft":  # it trains linear layers alone
-        pytest.importorskip("peft")
+    if package := getattr(METHODS.member(name), "package", ""):  # it trains linear layers alone
+        pytest.importorskip(package)
         model = build_model("vit_small", 3, 0.125, image_size=6, patch=3, depth=2)
     model.requires_grad_().to(device)
     given: dict[str, Any] = {"attack": sr.PGD(_THREAT, steps=2), "epochs": 2, "batch_size": 10, "fast": "off"}

@@ -35,8 +35,6 @@ _QUICK = {
         "safer": {"examples": 30},
     },
 }
-_PACKAGES = {("methods", "peft"): "peft"}
-"""What runs only where a package is installed."""
 _NAMED = {"wrn_D_K": "wrn_10_2"}
 
 
@@ -44,8 +42,8 @@ def _all():
     for family in FAMILIES_WITH_CHECKS:
         names = ["digits"] if family == "data" else FAMILIES[family][1].names()
         for name in (_NAMED.get(name, name) for name in names):
-            package = _PACKAGES.get((family, name))
-            absent = package is not None and importlib.util.find_spec(package) is None
+            package = getattr(METHODS.member(name), "package", "") if family == "methods" else ""
+            absent = bool(package) and importlib.util.find_spec(package) is None
             marks = [pytest.mark.skip(f"{package} is not installed")] if absent else []
             for check in checks(family, name, _QUICK.get(family, {}).get(name)):
                 yield pytest.param(check, id=f"{family}-{check}", marks=marks)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import get_args
+from typing import ClassVar, get_args
 
 import numpy as np
 from torch import nn
@@ -53,6 +53,8 @@ class PeftFineTuning(AbstractMethod):
     Raises:
         InputError: peft is not installed, a value is out of range, or there are no linear layers to choose.
     """
+
+    package: ClassVar[str] = "peft"
 
     kind: Kind = "lora"
     rank: int = 8

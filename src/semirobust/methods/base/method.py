@@ -78,9 +78,11 @@ class AbstractMethod(ABC):
 
     Attributes:
         trains_all: all layers train, whichever it chooses, so that PGD-AT of the same layers is that of all.
+        package: what must be installed beside what an installation brings; empty for nothing.
     """
 
     trains_all: ClassVar[bool] = False
+    package: ClassVar[str] = ""
 
     @abstractmethod
     def plan(self, context: Context) -> Plan:

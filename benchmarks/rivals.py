@@ -5,13 +5,18 @@ its epochs.
 import statistics
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 import semirobust as sr
 from semirobust.attacks.pgd import PGD
 from semirobust.core.errors import InputError
+from semirobust.data import Images
 from semirobust.methods import METHODS
+from semirobust.training import Trained
 
 __all__ = ["run"]
 
@@ -24,12 +29,7 @@ def run(runs: int, width: float = 0.125) -> Iterator[str]:
     """A ResNet-18 on images of CIFAR's size, every registered method with its defaults, one after the other
     in each turn.
     """
-    generator = torch.Generator().manual_seed(0)
-    x, y = (
-        torch.rand(_IMAGES, 3, 32, 32, generator=generator),
-        torch.randint(0, 10, (_IMAGES,), generator=generator),
-    )
-    images = sr.images_from_tensors(x, y, [str(c) for c in range(10)])
+    images = _images(_IMAGES)
     ways = {f"{name} {options or ''}".strip(): (name, options) for name, options in _ways()}
     epochs: dict[str, list[float]] = {way: [] for way in ways}
     beside: dict[str, list[float]] = {way: [] for way in ways}
@@ -37,18 +37,9 @@ def run(runs: int, width: float = 0.125) -> Iterator[str]:
     refused: dict[str, str] = {}
     for turn in range(runs + 1):
         for way, (name, options) in ways.items():
-            model, started = sr.build_model("resnet18", width=width), time.perf_counter()
+            started = time.perf_counter()
             try:
-                trained = sr.harden(
-                    model,
-                    images,
-                    METHODS.make(name, options),
-                    attack=PGD(sr.Linf(8 / 255), steps=10),
-                    epochs=2,
-                    batch_size=_BATCH,
-                    learning_rate=0.001,
-                    validate=lambda network, seed: {"clean": 0.5, "robust": 0.5},
-                )
+                trained = _hardened(name, options, images, 2, width)
             except InputError as error:  # such as adapters of linear layers, of which a ResNet has one
                 refused[way] = str(error)
                 continue
@@ -57,9 +48,10 @@ def run(runs: int, width: float = 0.125) -> Iterator[str]:
             if turn:
                 epochs[way].append(trained.logs[-1].seconds)
                 beside[way].append(whole - sum(log.seconds for log in trained.logs))
+    counted = {way: _counted(*ways[way], width) for way in ways if way not in refused}
     yield (
-        f"{_IMAGES} images, ResNet-18 of width {width}: an epoch as a share of PGD-AT's; beside its epochs,"
-        " in such epochs"
+        f"{_IMAGES} images, ResNet-18 of width {width}: time and arithmetic of an epoch as shares of PGD-AT's;"
+        " beside its epochs, in such epochs"
     )
     for way, why in refused.items():
         yield f"{way:<24} not run: {why}"
@@ -69,8 +61,53 @@ def run(runs: int, width: float = 0.125) -> Iterator[str]:
         yield (
             f"{way:<24} {statistics.median(found):6.2f} s  "
             f"{statistics.median(shares):.2f} ({shares[0]:.2f} to {shares[-1]:.2f})  "
-            f"beside {extra:.2f}  trains {parameters[way]:,} parameters"
+            f"arithmetic {counted[way] / counted['adversarial']:.2f}  beside {extra:.2f}  "
+            f"trains {parameters[way]:,} parameters"
         )
+
+
+def _images(count: int) -> Images:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(count, 3, 32, 32, generator=generator)
+    y = torch.randint(0, 10, (count,), generator=generator)
+    return sr.images_from_tensors(x, y, [str(c) for c in range(10)])
+
+
+def _hardened(name: str, options: dict[str, object], images: Images, epochs: int, width: float) -> Trained:
+    return sr.harden(
+        sr.build_model("resnet18", width=width),
+        images,
+        METHODS.make(name, options),
+        attack=PGD(sr.Linf(8 / 255), steps=10),
+        epochs=epochs,
+        batch_size=_BATCH,
+        learning_rate=0.001,
+        validate=lambda network, seed: {"clean": 0.5, "robust": 0.5},
+    )
+
+
+def _counted(name: str, options: dict[str, object], width: float) -> float:
+    """Operations of convolutions and matrix products in an epoch of one batch: what a third epoch adds."""
+    totals = []
+    for epochs in (2, 3):
+        with _Arithmetic() as arithmetic:
+            _hardened(name, options, _images(_BATCH), epochs, width)
+        totals.append(arithmetic.total)
+    return totals[1] - totals[0]
+
+
+class _Arithmetic(TorchDispatchMode):
+    """Counts operations by PyTorch's own formulae, whose counter fails on gradients in an input alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0.0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if count := flop_registry.get(func.overloadpacket):
+            self.total += count(*args, **(kwargs or {}), out_val=result)
+        return result
 
 
 def _ways() -> Iterator[tuple[str, dict[str, object]]]:

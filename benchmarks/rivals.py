@@ -50,7 +50,7 @@ def run(runs: int, width: float = 0.125) -> Iterator[str]:
                 beside[way].append(whole - sum(log.seconds for log in trained.logs))
     counted = {way: _counted(*ways[way], width) for way in ways if way not in refused}
     yield (
-        f"{_IMAGES} images, ResNet-18 of width {width}: time and arithmetic of an epoch as shares of PGD-AT's;"
+        f"{_IMAGES} images, ResNet-18 of width {width}: an epoch's time and arithmetic as shares of PGD-AT's;"
         " beside its epochs, in such epochs"
     )
     for way, why in refused.items():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean, median
 
-from scipy.stats import spearmanr
+from scipy.stats import spearmanr, t
 
 from semirobust.records import Number, Quantity
 from semirobust.reports import (
@@ -36,7 +36,7 @@ def page(source: Source, scale: str, what: str) -> str:
     parts = {name: source.only(network=name) for name in names}
     parts = {name: own for name, own in parts.items() if own.of(Quantity.ACCURACY, arm=_START)}
     networks = [
-        {"title": _title(name), "methods": _methods(own), "criteria": _criteria(own)}
+        {"title": _title(name), "methods": _methods(own), "criteria": _criteria(own), **_chance(own)}
         for name, own in parts.items()
     ]
     return render(
@@ -153,6 +153,17 @@ def _criteria(source: Source) -> str:
         ("criterion", "seeds", "rank correlation", "p, adjusted"),
         [(name, len(seeds.values), _each(seeds), written_p(p)) for name, seeds, p in found],
     )
+
+
+def _chance(source: Source) -> dict[str, object]:
+    """How many layers were tuned alone, and within what 95 of 100 rank correlations of a criterion that knows
+    nothing are.
+    """
+    layers = len({n.about.tuned_layer for n in source.of(Quantity.ACCURACY, attack=_PGD, unit="each")})
+    if layers < 4:
+        return {}
+    critical = float(t.ppf(0.975, layers - 2))
+    return {"layers": layers, "chance": f"{critical / (layers - 2 + critical**2) ** 0.5:.2f}"}
 
 
 def _agreements(source: Source) -> list[tuple[str, Seeds, float | None]]:

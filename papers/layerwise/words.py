@@ -38,6 +38,10 @@ def trains(source: Source, arm: str) -> str:
     choice, said = _choice(arm), _told(trained) if trained else "all"
     if choice is not None and choice.trains != "layer":
         said = f"{choice.trains} of {said}"
+    if trained and _epochs(source, arm, Quantity.TRAINED_LAYER) < _epochs(
+        source, arm, Quantity.TRAINED_PARAMETERS
+    ):
+        said = f"{said} in some epochs, else all"
     return said + (f", {_told(marked)} singled out" if marked else "")
 
 
@@ -50,10 +54,14 @@ def _often(source: Source, arm: str, quantity: Quantity) -> list[int]:
     found = [n.about for n in source.of(quantity, arm=arm)]
     if not found:
         return []
-    epochs = len({(about.seed, about.epoch) for about in found})
+    epochs = _epochs(source, arm, quantity)
     counts = Counter(about.layer or 0 for about in found)
     usual = sorted(counts, key=lambda layer: (-counts[layer], layer))
     return sorted(usual[: round(len(found) / epochs)])
+
+
+def _epochs(source: Source, arm: str, quantity: Quantity) -> int:
+    return len({(n.about.seed, n.about.epoch) for n in source.of(quantity, arm=arm)})
 
 
 def _told(layers: list[int]) -> str:

@@ -1,13 +1,14 @@
 """The page of the comparison: methods by what they gain and cost, criteria by what they foresee."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import mean, median
 
 from scipy.stats import spearmanr, t
 
-from semirobust.records import Number, Quantity
+from semirobust.records import Number, Quantity, Topic
 from semirobust.reports import (
     Seeds,
     Source,
@@ -35,8 +36,16 @@ def page(source: Source, scale: str, what: str) -> str:
     names = dict.fromkeys(n.about.network for n in source.numbers if n.about.network)
     parts = {name: source.only(network=name) for name in names}
     parts = {name: own for name, own in parts.items() if own.of(Quantity.ACCURACY, arm=_START)}
+    stopped = {name: _stopped(own) for name, own in parts.items()}
+    parts = {name: _without(own, stopped[name]) for name, own in parts.items()}
     networks = [
-        {"title": _title(name), "methods": _methods(own), "criteria": _criteria(own), **_chance(own)}
+        {
+            "title": _title(name),
+            "methods": _methods(own),
+            "criteria": _criteria(own),
+            "stopped": [f"{arm}, seed {seed}: {text}" for (arm, seed), text in sorted(stopped[name].items())],
+            **_chance(own),
+        }
         for name, own in parts.items()
     ]
     return render(
@@ -49,6 +58,17 @@ def page(source: Source, scale: str, what: str) -> str:
             parts, {name: {c: s for c, s, _ in _agreements(own)} for name, own in parts.items()}, share=False
         ),
     )
+
+
+def _stopped(source: Source) -> dict[tuple[str, int], str]:
+    """Why training ended before its last epoch, by arm and seed."""
+    found = [f for f in source.findings if f.topic is Topic.STOPPED and f.about.arm]
+    return {(str(f.about.arm), f.about.seed or 0): f.text for f in found}
+
+
+def _without(source: Source, stopped: Mapping[tuple[str, int], str]) -> Source:
+    kept = [n for n in source.numbers if (str(n.about.arm), n.about.seed or 0) not in stopped]
+    return replace(source, numbers=kept)
 
 
 def _title(network: str) -> str:

@@ -6,7 +6,7 @@ from functools import partial
 from importlib.util import find_spec
 from typing import Any, ClassVar
 
-from semirobust.experiments import AbstractStudy, LeftOut, Recipe, Unit, read_recipe
+from semirobust.experiments import AbstractStudy, LeftOut, Recipe, Unit, read_recipe, with_changes
 from semirobust.measures import MEASURES
 from semirobust.methods import METHODS
 from semirobust.records import Quantity, config_hash
@@ -54,6 +54,10 @@ _NO_LAYERS = ("autolora-ours", "twins-ours")
 # Options where the defaults do not fit a network of few layers, or a method needs some.
 _OPTIONS: dict[str, dict[str, Any]] = {"suffix": {"layers": 4}}
 _OPTIONS_LATE: dict[str, dict[str, Any]] = {"clat": {"weight": 3.0}}  # of the sweep in papers/clat
+# What chooses by held-out images: a learning rate, or how far back it goes. All others end with their last
+# epoch, so that nothing is chosen for them.
+_HELD_OUT = ("autolora", "rift", "wise")
+_VALIDATED = {"harden__validation_examples": 500, "harden__validation_attack": "pgd-10"}
 # What needs linear layers before the classifier.
 _OF_TRANSFORMERS = ("peft",)
 # Measures that order no layers, and one of dependence, whose settings papers/semirobustness compares.
@@ -91,11 +95,12 @@ def _units(network: str, seed: int, recipe: Recipe) -> Iterator[Unit]:
     place = f"{network}/seed-{seed}"
 
     def unit(name: str, items: str, work: Work, **more: Any) -> Unit:
+        own = with_changes(recipe, **_VALIDATED) if name in _HELD_OUT else recipe
         needs = () if name == BASE else (f"{place}/{BASE}",)
         sections = ("train", "harden", "evaluate") if needs else ("train",)
-        key = config_hash({**recipe.for_hash("data", "model", "threat", *sections), **more})
+        key = config_hash({**own.for_hash("data", "model", "threat", *sections), **more})
         leaves = ("last.safetensors", "settings.json") if name == BASE else ()
-        return Unit(network, name, seed, (items,), key, partial(work, recipe, place, **more), needs, leaves)
+        return Unit(network, name, seed, (items,), key, partial(work, own, place, **more), needs, leaves)
 
     yield unit(BASE, "the start", run_base)
     yield unit("start", "the start", run_start)

@@ -7,7 +7,7 @@ from semirobust.experiments.queue.find import find_study
 from semirobust.experiments.queue.runner import reproduce, write_page
 from semirobust.measures import MEASURES
 from semirobust.methods import METHODS
-from semirobust.records.schema import About, Number, Origin, Quantity
+from semirobust.records.schema import About, Finding, Number, Origin, Quantity, Topic
 from semirobust.reports import source_of
 
 FOLDER = Path(__file__).resolve().parents[2] / "papers" / "layerwise"
@@ -34,14 +34,15 @@ def test_each_method_and_criterion_is_a_run():
 
 
 def test_a_run_of_a_method_has_its_controls_and_autoattack(tmp_path):
-    only = [f"resnet18-early/seed-0/{name}" for name in ("start", "selected", "by-gradient-norm")]
+    only = [f"resnet18-early/seed-0/{name}" for name in ("start", "selected", "wise", "by-gradient-norm")]
     reproduce(FOLDER, "cpu", tmp_path, seeds=1, only=only, workers=1, changes=TINY)
     text = write_page(FOLDER, "cpu", tmp_path, tmp_path / "page.md").read_text(encoding="utf-8")
     assert "## ResNet-18, before robust overfitting" in text and "## VGG-19" not in text
     rows = {
         line.split("|")[1].strip(): line.split("|") for line in text.splitlines() if line.startswith("| ")
     }
-    assert {"start", "best", "selected", "selected, random layers"} <= rows.keys()
+    # wise goes back by held-out images, and is given some.
+    assert {"start", "best", "selected", "selected, random layers", "wise"} <= rows.keys()
     assert all(cell.strip() for cell in rows["selected"][2:14]) and rows["selected"][4].strip() == "1"
     assert rows["selected"][2].strip() == "criticality" and " layer " in rows["selected"][3]
     assert rows["selected, random layers"][2].strip() == "random" and rows["best"][3].strip() == "–"
@@ -73,10 +74,20 @@ def test_the_page_orders_methods_by_gain_and_criteria_by_what_they_foresee():
                     layer=layer,
                     seed=seed,
                 )
-    text = find_study(FOLDER).study.page(source_of(numbers), "cpu")
+    about = About(network="vgg19-late", arm="worse", unit="worse", seed=2)
+    stopped = Finding(topic=Topic.STOPPED, text="the loss is nan", level="error", about=about, origin=at)
+    text = find_study(FOLDER).study.page(source_of([*numbers, stopped]), "cpu")
     first = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
     assert "## VGG-19, after robust overfitting" in text
     assert first.index("start") < first.index("better") < first.index("worse") < first.index("foresees")
     assert first.index("foresees") < first.index("misleads") and "layer 1" not in first
     assert "+1.00 (+1.00, +1.00, +1.00)" in text and "-1.00 (-1.00, -1.00, -1.00)" in text
     assert "+11.0 (" in text and "-10.0 (" in text
+    assert "- worse, seed 2: the loss is nan" in text
+    seeds = {
+        line.split("|")[1].strip(): line.split("|")[4].strip()
+        for line in text.splitlines()
+        if line.startswith("| ")
+    }
+    assert seeds["worse"] == "2" and seeds["better"] == "3"
+    assert "Of 4 layers, a criterion that knows nothing is between -0.95 and +0.95" in text

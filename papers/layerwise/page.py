@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from statistics import mean, median
 
@@ -77,21 +78,27 @@ def _title(network: str) -> str:
 
 
 def _across(parts: dict[str, Source], found: dict[str, dict[str, Seeds]], *, share: bool = True) -> str:
-    """One row each, a column for each network, the highest mean first; empty for fewer than two networks."""
+    """One row each, a column for each network, the highest mean first, and last those that not all networks
+    have; empty for fewer than two networks.
+    """
     if len(parts) < 2:
         return ""
     names = dict.fromkeys(name for each in found.values() for name in each)
-    means = {name: [_mean(each[name]) for each in found.values() if name in each] for name in names}
+    means = {
+        name: mean(_mean(each[name]) for each in found.values())
+        for name in names
+        if all(name in each for each in found.values())
+    }
     rows = [
         (
             name,
-            f"{100 * mean(means[name]):+.1f}" if share else f"{mean(means[name]):+.2f}",
+            "" if name not in means else f"{100 * means[name]:+.1f}" if share else f"{means[name]:+.2f}",
             *(
                 (points(each[name]) if share else _plain(each[name])) if name in each else ""
                 for each in found.values()
             ),
         )
-        for name in sorted(names, key=lambda name: -mean(means[name]))
+        for name in sorted(names, key=lambda name: -means.get(name, -inf))
     ]
     return table(("method" if share else "criterion", "mean", *map(_title, parts)), rows)
 

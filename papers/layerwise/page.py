@@ -37,7 +37,7 @@ def page(source: Source, scale: str, what: str) -> str:
     names = dict.fromkeys(n.about.network for n in source.numbers if n.about.network)
     parts = {name: source.only(network=name) for name in names}
     parts = {name: own for name, own in parts.items() if own.of(Quantity.ACCURACY, arm=_START)}
-    stopped = {name: _stopped(own) for name, own in parts.items()}
+    stopped = {name: _stopped(own, name) for name, own in parts.items()}
     parts = {name: _without(own, stopped[name]) for name, own in parts.items()}
     networks = [
         {
@@ -61,10 +61,10 @@ def page(source: Source, scale: str, what: str) -> str:
     )
 
 
-def _stopped(source: Source) -> dict[tuple[str, int], str]:
+def _stopped(source: Source, network: str) -> dict[tuple[str, int], str]:
     """Why training ended before its last epoch, by arm and seed."""
-    found = [f for f in source.findings if f.topic is Topic.STOPPED and f.about.arm]
-    return {(str(f.about.arm), f.about.seed or 0): f.text for f in found}
+    found = [f for f in source.findings if f.topic is Topic.STOPPED and f.about.network == network]
+    return {(str(f.about.arm), f.about.seed or 0): f.text.partition(";")[0] for f in found}
 
 
 def _without(source: Source, stopped: Mapping[tuple[str, int], str]) -> Source:

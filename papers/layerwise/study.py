@@ -70,11 +70,7 @@ class LayerwiseStudy(AbstractStudy):
 
     paper: ClassVar[str] = "None: a comparison of the layer-wise methods and criteria of several papers"
     scales: ClassVar[dict[str, str]] = {
-        "cpu": (
-            "ResNet-18 and VGG-19 of width 1/8 and a ViT of 4 blocks and 48 features on CIFAR-10, trained by"
-            " PGD-3 at 8/255; 3,000 images, crops and flips, 20 + 2 epochs (early), 1,500 images as they are,"
-            " 60 + 4 epochs (late); an hour a network and seed"
-        )
+        "cpu": "ResNet-18 and VGG-19 of width 1/8 and a ViT of 4 blocks on CIFAR-10, PGD-3 at 8/255"
     }
     left_out: ClassVar[LeftOut] = LeftOut(quantities=frozenset({Quantity.LEARNING_RATE}))
 

@@ -23,38 +23,28 @@ def quicken_attention(model: nn.Module, x: Tensor) -> bool:
     Args:
         x: (N, K, H, W) images like those to come; one forward pass of one image finds the attention.
     """
-    seen = _Seen()
-    with torch.no_grad(), seen:
+    mode = _InFullPrecision()
+    with torch.no_grad(), mode:
         model(x[:1])
-    if seen.any:
-        mode: AbstractContextManager[Any] = _InFullPrecision()
-        model.register_forward_pre_hook(lambda module, args: mode.__enter__() and None)
+    if mode.seen:
+        around: AbstractContextManager[Any] = mode
+        model.register_forward_pre_hook(lambda module, args: around.__enter__() and None)
         model.register_forward_hook(
-            lambda module, args, output: mode.__exit__(None, None, None), always_call=True
+            lambda module, args, output: around.__exit__(None, None, None), always_call=True
         )
-    return seen.any
-
-
-class _Seen(TorchFunctionMode):
-    """Whether a network calls attention that is fused."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.any = False
-
-    def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Iterable[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        self.any |= func in (F.scaled_dot_product_attention, F.multi_head_attention_forward)
-        return func(*args, **(kwargs or {}))
+    return mode.seen
 
 
 class _InFullPrecision(TorchFunctionMode):
-    """Attention in full precision where there are gradients; all else as it is."""
+    """Attention in full precision where there are gradients; all else as it is.
+
+    Attributes:
+        seen: whether fused attention was called.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = False
 
     def __torch_function__(
         self,
@@ -64,15 +54,16 @@ class _InFullPrecision(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
+        if func not in (F.scaled_dot_product_attention, F.multi_head_attention_forward):
+            return func(*args, **kwargs)
+        self.seen = True
         if not torch.is_grad_enabled():
             return func(*args, **kwargs)
-        if func is F.scaled_dot_product_attention:
-            mixed = func(*map(_full, args), **{name: _full(value) for name, value in kwargs.items()})
-            return mixed.to(torch.bfloat16)
         if func is F.multi_head_attention_forward:  # calls attention where no mode sees it
             with sdpa_kernel(SDPBackend.MATH):
                 return func(*args, **kwargs)
-        return func(*args, **kwargs)
+        mixed = func(*map(_full, args), **{name: _full(value) for name, value in kwargs.items()})
+        return mixed.to(torch.bfloat16)
 
 
 def _full(value: Any) -> Any:

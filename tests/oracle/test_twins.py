@@ -116,6 +116,23 @@ def test_outside_all_is_as_before():
     assert {type(m) for m in model.modules() if isinstance(m, nn.BatchNorm2d)} == {nn.BatchNorm2d}
 
 
+def test_a_fast_copy_folds_the_adaptive_branch_and_follows_it():
+    """It is attacked alone, so its batch norms need not stand on their own."""
+    model, x = _model(), torch.rand(8, 3, 8, 8)
+    plain = Faster(model, x, torch.float32)
+    with twin_norms(model, own_affine=True):
+        fast = Faster(model, x, torch.float32)
+        assert "folded" in fast.description and fast.description == plain.description
+        assert not any(isinstance(m, TwinNorm) for m in fast.network.modules())
+        assert fast.follows(x)
+        with torch.no_grad():
+            model.bn1.running_mean += 1.0
+            model.bn1.frozen_bias += 3.0
+            model.bn1.weight *= 1.5
+        fast.refresh()
+        torch.testing.assert_close(fast.network(x), model(x), rtol=1e-3, atol=1e-4)
+
+
 @pytest.mark.parametrize("name", ["twins", "twins-ours"])
 def test_hardening_by_twins(name):
     x = torch.rand(40, 3, 8, 8, generator=torch.Generator().manual_seed(0))

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semirobust.adapters.replace import replaced_modules
+from semirobust.adapters.replace import replace_module, replaced_modules
 
-__all__ = ["TwinNorm", "split_batches", "twin_norms", "without_twins"]
+__all__ = ["TwinNorm", "adaptive_alone", "split_batches", "twin_norms", "without_twins"]
 
 _OWN = ("frozen_weight", "frozen_bias")
 
@@ -66,6 +66,20 @@ def twin_norms(model: nn.Module, *, own_affine: bool = False) -> Iterator[None]:
 def without_twins(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A state dict taken inside :func:`twin_norms`, without what the frozen branch has of its own."""
     return {name: tensor for name, tensor in state.items() if name.rpartition(".")[2] not in _OWN}
+
+
+def adaptive_alone(model: nn.Module) -> None:
+    """Replace the twin norms whose frozen branch has affine parameters of its own by plain batch norm, which
+    computes what their other branch does; ``model`` is changed.
+
+    That branch alone is the resulting network. Where both share these parameters, splitting may be asked for.
+    """
+    for name, module in list(model.named_modules()):
+        if isinstance(module, TwinNorm) and module.frozen_weight is not None:
+            plain = nn.BatchNorm2d.__new__(nn.BatchNorm2d)
+            parameters = {key: value for key, value in module._parameters.items() if key not in _OWN}
+            plain.__dict__.update({**module.__dict__, "_parameters": parameters})
+            replace_module(model, name, plain)
 
 
 def _twin(module: nn.Module, own_affine: bool) -> TwinNorm:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.adapters.low_rank import effective_weights, merge_updates
+from semirobust.adapters.twin_norm import adaptive_alone
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.core.text import first_line
@@ -46,6 +47,7 @@ class Faster:
         self._model = model
         self.network = copy.deepcopy(model).eval().requires_grad_(False)
         merge_updates(self.network)
+        adaptive_alone(self.network)
         if not any(isinstance(module, nn.Conv2d) for module in self.network.modules()):
             raise InputError("model: expected convolutions, found none")
         if works_in_place(self.network, x[:1]):

@@ -26,6 +26,7 @@ _NOTES = {
 _ANCHORS = {
     "early": "early-before-robust-overfitting",
     "late": "late-after-robust-overfitting",
+    "drawn-late": "drawn-late-after-robust-overfitting-each-seed-with-images-of-its-own",
     "capacity-mnist": "mnist-03",
     "features-standard": "what-is-a-single-feature-worth-figures-5-to-8",
     "lottery-standard": "standard-training",

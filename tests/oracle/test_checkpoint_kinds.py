@@ -517,6 +517,44 @@ def test_other_precisions(dtype, tmp_path, source):
 def test_weights_that_are_not_finite(tmp_path, source):
     said = _load({**source.state_dict(), "head.bias": torch.full((5,), torch.nan)}, tmp_path)[1]
     assert "NaN" in said and "head.bias" in said
+    for name, value in (("running_var", torch.nan), ("running_mean", torch.inf)):
+        entry = next(n for n in source.state_dict() if n.endswith(name))
+        said = _load({**source.state_dict(), entry: source.state_dict()[entry] * value}, tmp_path)[1]
+        assert "NaN or infinity" in said and entry in said
+    too_large = source.state_dict()["head.weight"].double() * 1e300
+    assert "NaN or infinity" in _load({**source.state_dict(), "head.weight": too_large}, tmp_path)[1]
+    entry = next(n for n in source.state_dict() if n.endswith("running_var"))
+    said = _load({**source.state_dict(), entry: -source.state_dict()[entry]}, tmp_path)[1]
+    assert "negative" in said and entry in said
+
+
+@kind(
+    "averaged weights in the same dictionary as those trained last",
+    "those trained last; the averages are named, and `key` takes them",
+    about="checkpoints",
+)
+@pytest.mark.parametrize("prefix", ["ema.", "swa_model.module."])
+def test_averages_among_the_weights(prefix, tmp_path, source, other):
+    both = {**source.state_dict(), **{f"{prefix}{k}": v for k, v in other.state_dict().items()}}
+    for content, key in ((both, None), ({"state_dict": both}, None), ({"state_dict": both}, "state_dict")):
+        model, said = _load(content, tmp_path, key=key)
+        assert torch.equal(model(_X), source(_X)) and "fit too and differ" in said
+    assert torch.equal(_load(both, tmp_path, key=prefix.rstrip("."))[0](_X), other(_X))
+
+
+def test_a_network_built_in_inference_mode_is_left_as_it_was(tmp_path, source):
+    with torch.inference_mode():
+        model = _network(1)
+    before = model.head.weight.clone()
+    with pytest.raises(InputError, match="built outside of torch.inference_mode"):
+        _load(source.state_dict(), tmp_path, model=model)
+    assert torch.equal(model.head.weight, before)
+
+
+def test_weights_in_eight_bits(tmp_path, source):
+    weight = source.state_dict()["head.weight"].to(torch.float8_e4m3fn)
+    model, said = _load({**source.state_dict(), "head.weight": weight}, tmp_path)
+    assert torch.equal(model.head.weight, weight.float()) and "float8" in said
 
 
 @kind(

@@ -2,13 +2,13 @@
 
 import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from semirobust.cli.streams import results
 from semirobust.cli.tables import laid_out, wrapped
 from semirobust.core.rank import is_first_process
 from semirobust.core.text import printable, unicode_all
@@ -102,11 +102,11 @@ def tell_notes(notes: Sequence[str], *, as_json: bool) -> None:
 def print_text(text: str) -> None:
     """Text of several lines on standard output as it is, to be kept in a file."""
     if _SPEAKS:
-        sys.stdout.write(text)
+        results().write(text)
 
 
 def print_json(content: Mapping[str, Any] | Sequence[Any]) -> None:
     """Strict JSON in ASCII on standard output: null for what is not finite, escapes for what is no text."""
     if _SPEAKS:
         text = json.dumps(unicode_all(content, finite=True), indent=1, allow_nan=False)
-        sys.stdout.write(f"{text}\n")
+        results().write(f"{text}\n")

@@ -5,13 +5,16 @@ import signal
 import sys
 import threading
 import time
+from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 
 import click
 
-from semirobust.cli.streams import lost_output, settle
+from semirobust.cli.streams import lost_output, results_alone, settle
 from semirobust.core.errors import InputError, LostProcessError
+from semirobust.core.links import real
 from semirobust.core.text import first_line, printable
 
 __all__ = ["carry_out"]
@@ -44,7 +47,10 @@ def _code_of(app: click.Command) -> int:
     try:
         if any("\0" in argument for argument in sys.argv):  # which no system lets through
             raise InputError("expected arguments without zero characters, got one with them")
-        code = app(standalone_mode=False)
+        real(Path())  # without a current folder PyTorch ends the process when it is imported
+        pure = "--json" in sys.argv and not {"-h", "--help", "--version"}.intersection(sys.argv)
+        with results_alone() if pure else nullcontext():
+            code = app(standalone_mode=False)
         _await_others()
     except LostProcessError as error:
         code = _fail(str(error), 1)

@@ -22,6 +22,7 @@ __all__ = [
     "MODEL",
     "ONE_PROCESS",
     "OUT",
+    "PATH",
     "RECIPE",
     "RUN_OUT",
     "SEEDS",
@@ -34,22 +35,32 @@ __all__ = [
     "entries",
 ]
 
-_Path = click.Path(path_type=Path)
+
+class _Named(click.Path):
+    """A path; an empty text, as an unset variable of a shell gives, is none, and not the current folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            name = param.opts[0] if param is not None else "path"
+            raise InputError(f"{name}: expected the name of a file or folder, got an empty one")
+        return super().convert(value, param, ctx)
+
+
+PATH = _Named(path_type=Path)
+"""A path on the command line."""
 _LARGEST = (1 << 31) - 1  # of a flag that counts something
 
-OUT = click.Option(["--out"], type=_Path, required=True, help="Run folder to write.")
-RUN_OUT = click.Option(
-    ["--out"], type=_Path, help="Run folder for the records; that of the model by default."
-)
+OUT = click.Option(["--out"], type=PATH, required=True, help="Run folder to write.")
+RUN_OUT = click.Option(["--out"], type=PATH, help="Run folder for the records; that of the model by default.")
 RECIPE = click.Option(
-    ["--recipe"], type=_Path, help="TOML file of settings, or a name such as trades; flags override it."
+    ["--recipe"], type=PATH, help="TOML file of settings, or a name such as trades; flags override it."
 )
 MODEL = click.Option(
     ["--model"],
     help="Architecture by name, timm:NAME, torchvision:NAME, hf:OWNER/NAME, robustbench:NAME, or"
     " onnx:FILE, or package.module:factory.",
 )
-CHECKPOINT = click.Option(["--checkpoint"], type=_Path, help="Weights: safetensors or a PyTorch state dict.")
+CHECKPOINT = click.Option(["--checkpoint"], type=PATH, help="Weights: safetensors or a PyTorch state dict.")
 TARGET = click.Argument(["target"], required=False, metavar="[MODEL]")
 START = click.Option(["--from", "target"], help="Run folder to start from; see above for none.")
 SEEDS = click.Option(

@@ -7,12 +7,14 @@ import os
 import select
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TextIO
 
 from semirobust.core.text import printable
 
-__all__ = ["in_reach", "lost_output", "settle"]
+__all__ = ["in_reach", "lost_output", "results", "results_alone", "settle"]
 
 _HANDLER = "semirobust"
 _PLAIN = {
@@ -108,6 +110,28 @@ def _replaced(error: UnicodeError) -> tuple[str, int]:
 
 def _escape(character: str) -> bytes:
     return character.encode("ascii", "backslashreplace")
+
+
+_apart: TextIO | None = None
+
+
+def results() -> TextIO:
+    """Where results go: standard output, whatever prints to it."""
+    return _apart or sys.stdout
+
+
+@contextmanager
+def results_alone() -> Iterator[None]:
+    """Inside, only what goes to :func:`results` reaches standard output; what else prints, such as the code
+    of a user's model, goes to standard error.
+    """
+    global _apart
+    _apart = sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _apart = None
 
 
 def in_reach(text: str) -> str:

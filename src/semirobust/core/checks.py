@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
+from semirobust.core.numerals import as_whole
 from semirobust.core.outputs import described, logits_of, remedy
 from semirobust.core.text import first_line
 
@@ -40,7 +41,7 @@ PIXEL_TOLERANCE = 1e-6
 def check_counts(minimum: int, **counts: int) -> None:
     """Each count, named by its keyword, is a whole number of at least ``minimum``."""
     for name, count in counts.items():
-        if isinstance(count, bool) or not isinstance(count, int) or count < minimum:
+        if (number := as_whole(count)) is None or number < minimum:
             raise InputError(f"{name}: expected a whole number from {minimum} on, got {count!r}")
 
 
@@ -53,6 +54,9 @@ def check_floating(x: object, name: str = "x") -> None:
     """``x`` is a floating-point tensor with a batch dimension and without NaN or infinity."""
     if not isinstance(x, Tensor):
         raise InputError(f"{name}: expected a torch.Tensor, got {type(x).__name__}{_as_tensor(x)}")
+    if x.layout != torch.strided or x.device.type == "meta":
+        what = "one without values (of the device meta)" if x.device.type == "meta" else "a sparse one"
+        raise InputError(f"{name}: expected a dense tensor of numbers, got {what}")
     if not x.is_floating_point():
         raise InputError(
             f"{name}: expected floating-point pixels in [0, 1], got {x.dtype}; divide bytes by 255"
@@ -193,6 +197,9 @@ def check_logits(logits: object, y: Tensor) -> None:
             f"model: expected logits of shape ({len(y)}, classes), got {described(logits)}"
             f"{_remedy_for_one(logits, len(y))}"
         )
+    if not logits.is_floating_point() or logits.layout != torch.strided or logits.device.type == "meta":
+        kind = str(logits.dtype if logits.device.type != "meta" else logits.device).removeprefix("torch.")
+        raise InputError(f"model: expected logits as a dense tensor of real numbers, got one of {kind}")
     if not torch.isfinite(logits).all():
         raise InputError("model: expected finite logits, got NaN or infinite ones on clean inputs")
     sums_to_one = torch.allclose(

@@ -4,13 +4,14 @@ import inspect
 import logging
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils import checkpoint as checkpointing
 
 from semirobust.core.checks import dtype_of, is_whole
@@ -175,8 +176,10 @@ def on_classifiers(*names: str, layers: bool = False) -> Callable[[Callable[P, R
                 for name in names:
                     given = bound.arguments.get(name)
                     if isinstance(given, Mapping):
+                        _check_networks(given.values())
                         bound.arguments[name] = {key: enter(classifier(m)) for key, m in given.items()}
                     elif isinstance(given, _NETWORKS):  # anything else the checks of the function refuse
+                        _check_networks([given])
                         bound.arguments[name] = enter(classifier(given))
                     if layers:
                         check_eager(bound.arguments.get(name))
@@ -185,6 +188,23 @@ def on_classifiers(*names: str, layers: bool = False) -> Callable[[Callable[P, R
         return run
 
     return decorate
+
+
+def _check_networks(models: Iterable[Any]) -> None:
+    """They are networks, whose weights have values."""
+    for model in models:
+        if not isinstance(model, _NETWORKS):
+            weights = ", as a state dict holds; bring it into its network by model.load_state_dict"
+            raise InputError(
+                f"model: expected a torch.nn.Module, got a mapping to {type(model).__name__}"
+                + weights * isinstance(model, Tensor)
+            )
+        for name, parameter in model.named_parameters():
+            if is_lazy(parameter):
+                raise InputError(
+                    f"model: expected parameters with values, but {name} has none; run a lazy model on images"
+                    " once"
+                )
 
 
 def _dtype_of(model: Any) -> torch.dtype:

@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from semirobust.core.errors import InputError
 
-__all__ = ["as_tensors", "called", "check_no_dataset"]
+__all__ = ["as_tensors", "called", "check_no_dataset", "native"]
 
 _EXAMPLES, _LABELS = ("x", "x_adv", "reference"), "y"
 
@@ -44,8 +44,14 @@ def as_tensors(arguments: dict[str, Any], dtype: torch.dtype) -> None:
                 f"{name}: expected images (N, K, H, W), got shape {value.shape} with the channels last; give"
                 f" {name}.transpose(0, 3, 1, 2)"
             )
-        tensor = torch.from_numpy(np.array(value))  # a copy, since an array may be read-only or reversed
+        tensor = torch.from_numpy(native(value))
         arguments[name] = tensor.to(dtype) if tensor.dtype == torch.float64 else tensor
+
+
+def native(array: Any) -> Any:
+    """A copy in plain order, since an array may be read-only or reversed, of a type that PyTorch has."""
+    kind = array.dtype.newbyteorder("=")
+    return np.array(array, np.dtype("float64") if kind == np.longdouble else kind)
 
 
 def check_no_dataset(value: object, name: str, function: str) -> None:

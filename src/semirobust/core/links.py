@@ -62,12 +62,15 @@ def given_folder(path: str | Path) -> Path:
     """
     path = Path(path)
     found = real(path)
-    return path if found == os.path.normpath(Path.cwd() / path) else Path(found)
+    return path if found == os.path.abspath(path) else Path(found)  # noqa: PTH100 - keeps links
 
 
 def given_out(path: str | Path) -> Path:
     """A file that the user names to be written: the links above it are resolved, it may be none itself."""
-    path = Path(path)
+    try:
+        path = Path(path)
+    except TypeError:
+        raise InputError(f"expected the name of a file or folder, got {type(path).__name__}") from None
     if not path.name or path.name == ".." or "\0" in path.name:
         return given_folder(path)
     return given_folder(path.parent) / path.name
@@ -79,6 +82,8 @@ def real(path: Path) -> str:
         return os.path.realpath(path)
     except ValueError:  # a zero character
         raise InputError(f"expected the name of a file or folder, got {str(path)!r}") from None
+    except FileNotFoundError:  # of a name that is looked for where the process stands
+        raise InputError("the current folder has been deleted; change to another one and try again") from None
 
 
 @contextmanager

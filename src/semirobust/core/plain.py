@@ -7,6 +7,8 @@ from typing import ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from semirobust.core.errors import InputError
+
 __all__ = ["anywhere"]
 
 _Given = ParamSpec("_Given")
@@ -20,10 +22,19 @@ def anywhere(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
     Tensors made in inference mode can take part in none, so they are copied; one that requires a gradient is
     handed over without it, since no result is to be differentiated. Both are of the arguments alone: a model
     that was built in inference mode stays what it is.
+
+    Raises:
+        InputError: new tensors are made on another device than the CPU: some of ours would stand where no
+            image is.
     """
 
     @wraps(function)
     def called(*args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
+        if (place := torch.get_default_device()).type != "cpu":
+            raise InputError(
+                f"torch: expected the CPU as the default device, got {place}; call this inside `with"
+                " torch.device('cpu'):` and bring model and images to their device by .to()"
+            )
         with torch.inference_mode(mode=False), torch.enable_grad():
             plain = [_plain(arg) for arg in args]
             named = {name: _plain(arg) for name, arg in kwargs.items()}

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from semirobust.core.errors import InputError
+from semirobust.core.numerals import as_whole
 from semirobust.core.one_at_a_time import one_at_a_time
 
 __all__ = ["Seed", "as_seed"]
@@ -81,5 +83,13 @@ def _accelerators_kept() -> Iterator[None]:
 
 
 def as_seed(seed: "int | Seed") -> Seed:
-    """The ``Seed`` of an integer; a ``Seed`` is returned unchanged."""
-    return seed if isinstance(seed, Seed) else Seed((str(int(seed)),))
+    """The ``Seed`` of an integer; a ``Seed`` is returned unchanged.
+
+    Raises:
+        InputError: it is neither.
+    """
+    if isinstance(seed, Seed):
+        return seed
+    if (number := as_whole(seed)) is None:
+        raise InputError(f"seed: expected a whole number, got {seed!r}")
+    return Seed((str(number),))

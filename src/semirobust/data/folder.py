@@ -117,6 +117,11 @@ def _part(
         paths += pictures
         labels += [numbers[name]] * len(pictures)
         others.update(rest)
+    if not paths:
+        raise InputError(
+            f"{next(iter(classes.values())).parent}: expected pictures ({', '.join(sorted(SUFFIXES))}) in its"
+            " classes, found none"
+        )
     files, had = _Files(paths, size, root), {names[label] for label in labels}
     traits, skipped = Counter[str](), list[int]()
     pixels: Tensor | _Files = files

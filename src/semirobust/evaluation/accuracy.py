@@ -1,6 +1,6 @@
 """Clean and robust accuracy, example by example."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
-from semirobust.attacks.base.gradients import gradient_note, misleading
-from semirobust.core.checks import check_examples, check_mode, probe
+from semirobust.attacks.base.gradients import confined_note, gradient_note, misleading
+from semirobust.core.checks import check_counts, check_examples, check_mode, probe
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.links import given_out
@@ -181,8 +181,7 @@ def evaluate(
     """
     check_examples(x, y)
     check_mode(model)
-    if batch_size < 1:
-        raise InputError(f"batch_size: expected at least 1, got {batch_size}")
+    check_counts(1, batch_size=batch_size)
     named = named_attacks(attacks)
     for attack in named.values():
         attack.check_shape(x)
@@ -264,6 +263,10 @@ def _note_gradients(
     if not (len(attacked) and any(part.uses_gradients for a in named.values() for part in a.parts)):
         return False
     note(gradient_note(model, attacked))
+    classes = model(attacked[:1]).shape[1]
+    alone = all(len(attack.parts) == 1 for attack in named.values())  # an ensemble has other losses too
+    if alone and float(clean.float().mean()) >= min(3 / classes, (1 + 1 / classes) / 2):  # above chance
+        note(confined_note(model, attacked))
     note(astray := misleading(model, attacked))
     return bool(astray)
 
@@ -282,6 +285,9 @@ def named_attacks(attacks: Attacks) -> dict[str, AbstractAttack]:
     """The attacks by name; attacks of equal names are told apart by ``'``, as ``pgd-20'``."""
     if isinstance(attacks, AbstractAttack):
         attacks = [attacks]
+    if not isinstance(attacks, Iterable) or isinstance(attacks, type):
+        given = attacks.__name__ if isinstance(attacks, type) else type(attacks).__name__
+        raise InputError(f"attacks: expected attacks such as PGD(Linf(8/255)), got {given}")
     for attack in attacks.values() if isinstance(attacks, Mapping) else attacks:
         if not isinstance(attack, AbstractAttack):
             raise InputError(

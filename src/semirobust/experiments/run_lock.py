@@ -9,7 +9,7 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from semirobust.core.files import check_place, delete, is_unfinished, make_folde
 from semirobust.core.links import given_folder
 from semirobust.core.progress import Progress, silent
 from semirobust.core.rank import is_first_process, is_member
+from semirobust.data.base.tree import splits_of
 
 __all__ = ["Busy", "claimed", "claims_out", "is_claimed"]
 
@@ -28,6 +29,7 @@ _R = TypeVar("_R")
 _LOCK, _STAND_IN = ".lock", ".lock.held"
 _PATIENCE = 0.3  # seconds: whoever only asks whether a folder is claimed holds it for a moment
 _LONGEST = 512  # bytes of a file that stands in for a lock
+_WRITTEN, _LEVELS = ("started.json", "settings.json", "records"), 3  # what a run leaves, and how deep
 _LOOK = 1.0  # seconds between two looks at whether the folder is still the one that is held
 # What systems say that have no locks for a file: NFS without its lock service, FUSE, old kernels.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
@@ -214,6 +216,7 @@ def claims_out(stage: Callable[_P, _R]) -> Callable[_P, _R]:
         out = bound.arguments["out"] = given_folder(bound.arguments["out"])
         if _is_member(bound.arguments.get("devices")):
             return stage(*bound.args, **bound.kwargs)
+        _check_apart(out, bound.arguments)
         with claimed(out, alone=True):
             _sweep(out)
             if "progress" in signature.parameters:
@@ -221,6 +224,19 @@ def claims_out(stage: Callable[_P, _R]) -> Callable[_P, _R]:
             return stage(*bound.args, **bound.kwargs)
 
     return run
+
+
+def _check_apart(out: Path, arguments: Mapping[str, Any]) -> None:
+    """The folder does not lie among the classes of the images, where it would become one of them."""
+    asked = (arguments.get(name) for name in ("recipe", "subject", "robust"))
+    for recipe in (getattr(value, "recipe", value) for value in asked if value is not None):
+        source = Path(recipe.data.source)
+        images = given_folder(source) if source.is_dir() else None
+        if images is not None and (out == images or images in out.parents) and splits_of(images) is None:
+            raise InputError(
+                f"out: expected a folder beside the images, got {out} in {images}, where it would be read as"
+                " a class of pictures; choose another folder"
+            )
 
 
 def _is_member(devices: Any) -> bool:
@@ -271,10 +287,21 @@ def is_claimed(folder: Path) -> bool:
 
 def _sweep(folder: Path) -> None:
     """Delete what a run that was killed while it wrote left here, but not below folders that are claimed for
-    themselves.
+    themselves, nor in a folder that no run has written to: what lies there is of others.
     """
+    if not any((folder / name).exists() for name in _WRITTEN):
+        return
     for place, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not (Path(place) / name / _LOCK).exists()]
+        deep = len(Path(place).relative_to(folder).parts) >= _LEVELS
+        folders[:] = [name for name in folders if not deep and _is_open(Path(place, name))]
         for name in files:
             if is_unfinished(name):
                 delete(Path(place) / name)
+
+
+def _is_open(folder: Path) -> bool:
+    """Whether it may be looked into, and is not claimed for itself."""
+    try:
+        return not (folder / _LOCK).exists()
+    except OSError:
+        return False

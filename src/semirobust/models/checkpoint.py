@@ -67,6 +67,11 @@ def load_checkpoint(model: Model, path: str | Path, *, key: str | None = None) -
     if not isinstance(model, nn.Module):
         raise InputError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     path, targets = given_file(path), targets_in(model)
+    if not torch.is_inference_mode_enabled() and any(t.is_inference() for t in targets[0].expected.values()):
+        raise InputError(
+            "model: expected one built outside of torch.inference_mode, whose weights can be replaced; build"
+            " it outside"
+        )
     content = read_stored(path)
     fits = [fit for stored in content.stored for fit in fits_of(targets, stored)]
     if key is not None:
@@ -105,8 +110,11 @@ def save_model(model: nn.Module, path: str | Path, metadata: Mapping[str, Any] |
         metadata: what is written beside the weights, such as names of classes.
 
     Raises:
-        InputError: its state dict holds something that is no tensor.
+        InputError: it is no network, or its state dict holds something that is no tensor.
     """
+    if not isinstance(unwrapped(model), nn.Module):
+        raise InputError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
+    targets_in(unwrapped(model))  # which refuses parameters without values
     write_tensors(given_out(path), unwrapped(model).state_dict(), metadata)
 
 
@@ -249,14 +257,21 @@ def _values(chosen: Trial) -> list[str]:
     )
     if casts:
         said.append(f"weights were brought from {', '.join(casts)}, the type that the model has")
-    broken = [
-        name
+    floats = {
+        name: chosen.filled[name].to(tensor.dtype)
         for name, tensor in chosen.target.expected.items()
-        if isinstance(tensor, nn.Parameter) and not torch.isfinite(chosen.filled[name]).all()
-    ]
-    if broken:
+        if tensor.is_floating_point()
+    }
+    if broken := [name for name, tensor in floats.items() if not torch.isfinite(tensor).all()]:
         said.append(
-            f"{len(broken)} weights hold NaN or infinity (first: {broken[0]}), as when training diverged"
+            f"{len(broken)} weights or buffers hold NaN or infinity (first: {broken[0]}), as when training"
+            " diverged"
+        )
+    negative = [n for n, tensor in floats.items() if n.endswith("running_var") and bool((tensor < 0).any())]
+    if negative:
+        said.append(
+            f"{len(negative)} variances of batch norm are negative (first: {negative[0]}), which no data"
+            " give: the file is damaged, or its names are mixed up"
         )
     twins = [name for name in chosen.target.expected if name not in chosen.weights]
     if twins:

@@ -21,6 +21,7 @@ from semirobust.core.checks import check_examples, check_images, check_mode, pro
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
 from semirobust.core.foreign_calls import called_as, missing_method
+from semirobust.core.numerals import as_whole
 from semirobust.core.plain import anywhere
 from semirobust.core.processes import ALONE, Processes
 from semirobust.core.progress import Progress, silent
@@ -66,10 +67,12 @@ class AbstractAttack(ABC):
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(cast(Any, self)):
-            if f.type is int and not (
-                isinstance(value := getattr(self, f.name), int) and not isinstance(value, bool)
-            ):
+            if f.type is not int:
+                continue
+            value = getattr(self, f.name)
+            if (number := as_whole(value)) is None:
                 raise InputError(f"{f.name}: expected a whole number, got {value!r}")
+            object.__setattr__(self, f.name, number)
 
     @property
     @abstractmethod

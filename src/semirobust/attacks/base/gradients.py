@@ -14,6 +14,7 @@ __all__ = [
     "NO_GRADIENT",
     "NoGradient",
     "blind_note",
+    "confined_note",
     "gradient_note",
     "input_gradient",
     "misleading",
@@ -100,6 +101,24 @@ def gradient_note(model: nn.Module, x: Tensor) -> str:
     return (
         f"of {len(z)} examples {zero} have logits with a gradient of zero, and {bad} one that is not finite;"
         " attacks by gradients find too little, and what they leave is no sign of robustness; use square"
+    )
+
+
+def confined_note(model: nn.Module, x: Tensor) -> str:
+    """What to know where all logits of ``model`` at some of ``x`` (N, ...), which it classifies well, lie
+    within -1 and 1; empty where they do not.
+
+    Behind a sigmoid, a tanh or a large temperature the cross entropy hardly tells classes apart, so attacks
+    by it find less, though every prediction is the same as without.
+    """
+    with quiet(model), torch.no_grad():
+        largest = float(model(x[:_LOOKED_AT].detach().clone()).abs().max())
+    if not largest <= 1:
+        return ""
+    return (
+        f"no logit is above {largest:.2g} in size, as behind a sigmoid, a tanh or a temperature; attacks by"
+        " cross entropy, such as pgd, find less there, so hand over the network without it, or use"
+        " autoattack, whose losses do not depend on the scale"
     )
 
 

@@ -97,7 +97,7 @@ command = flags.command(
     flags.TARGET,
     click.Option(
         ["--out"],
-        type=click.Path(path_type=Path),
+        type=flags.PATH,
         help="Folder for records and report; that of the model, or audit-MODEL here, by default.",
     ),
     flags.RECIPE,

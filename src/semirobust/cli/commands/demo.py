@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from semirobust.cli.console import print_text
-from semirobust.cli.flags import AS_JSON
+from semirobust.cli.flags import AS_JSON, PATH
 from semirobust.cli.flags import command as command_of
 from semirobust.cli.header import attack_line, fresh_lines, header, method_line, training_line
 from semirobust.cli.progress import bars
@@ -41,9 +41,7 @@ def demo(out: Path, seeds: int, workers: int | None, print_settings: bool, as_js
 
 command = command_of(
     demo,
-    click.Option(
-        ["--out"], type=click.Path(path_type=Path), default=Path("runs/demo"), help="Run folder to write."
-    ),
+    click.Option(["--out"], type=PATH, default=Path("runs/demo"), help="Run folder to write."),
     click.Option(["--seeds"], type=int, default=4, help="How many times everything is repeated."),
     click.Option(["--workers"], type=int, help="Processes; one for each core by default."),
     click.Option(["--print-settings"], is_flag=True, help="Print its recipe, with every setting, and leave."),

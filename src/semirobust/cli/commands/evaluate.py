@@ -67,7 +67,7 @@ command = flags.command(
     flags.FixedFlag("--no-checks", "evaluate.checks", 0, "Leave the sanity checks out; records say so."),
     click.Option(
         ["--transfer"],
-        type=click.Path(path_type=Path),
+        type=flags.PATH,
         multiple=True,
         help="Run to make a transfer matrix with. Repeatable.",
     ),

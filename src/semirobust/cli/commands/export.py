@@ -55,7 +55,7 @@ command = flags.command(
     flags.TARGET,
     click.Option(
         ["--out"],
-        type=click.Path(path_type=Path),
+        type=flags.PATH,
         required=True,
         help="File to write: .onnx for ONNX, .pt2 for torch.export.load.",
     ),

@@ -225,7 +225,7 @@ command = flags.command(
     section("prune"),
     click.Option(
         ["--export"],
-        type=click.Path(path_type=Path),
+        type=flags.PATH,
         help="Write the network for other programs, too: .onnx for ONNX, else for torch.export.load.",
     ),
     flags.SEEDS,

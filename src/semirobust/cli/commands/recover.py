@@ -119,11 +119,11 @@ def _show_recovery(records: Sequence[AnyRecord], out: Path, *, as_json: bool) ->
 
 command = flags.command(
     recover,
-    click.Argument(["robust"], type=click.Path(path_type=Path), metavar="ROBUST"),
+    click.Argument(["robust"], type=flags.PATH, metavar="ROBUST"),
     flags.OUT,
     click.Option(
         ["--normal"],
-        type=click.Path(path_type=Path),
+        type=flags.PATH,
         required=True,
         help="Run folder of a network of the same build, trained on clean images.",
     ),

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from semirobust.cli.console import tell
+from semirobust.cli.flags import PATH
 from semirobust.cli.flags import command as command_of
 from semirobust.records.export import write_csv
 from semirobust.reports.comparison import export as write_comparison
@@ -36,19 +37,17 @@ def report(
 
 command = command_of(
     report,
-    click.Argument(["runs"], type=click.Path(path_type=Path), nargs=-1, required=True, metavar="RUN..."),
+    click.Argument(["runs"], type=PATH, nargs=-1, required=True, metavar="RUN..."),
     click.Option(
         ["--out"],
-        type=click.Path(path_type=Path),
+        type=PATH,
         help="HTML file; report.html in the run folder by default, comparison.html in the first of several.",
     ),
     click.Option(["--title"], help="Of the page."),
-    click.Option(
-        ["--csv"], type=click.Path(path_type=Path), help="Write all numbers as a table into this file, too."
-    ),
+    click.Option(["--csv"], type=PATH, help="Write all numbers as a table into this file, too."),
     click.Option(
         ["--export"],
-        type=click.Path(path_type=Path),
+        type=PATH,
         help="Write the table of accuracies into this file, too: .csv or .tex.",
     ),
 )

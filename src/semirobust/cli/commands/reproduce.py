@@ -16,8 +16,6 @@ from semirobust.experiments.queue.runner import runs_of_page, status, write_page
 
 __all__ = ["command"]
 
-_Path = click.Path(path_type=Path)
-
 
 def reproduce(
     name: str,
@@ -110,14 +108,14 @@ command = flags.command(
         ["--scale"], default="cpu", help="One that the study has: cpu, or paper for the full setting."
     ),
     click.Option(
-        ["--out"], type=_Path, default=Path("runs/reproduced"), help="Where networks and records go."
+        ["--out"], type=flags.PATH, default=Path("runs/reproduced"), help="Where networks and records go."
     ),
     click.Option(["--list", "list_"], is_flag=True, help="Only say what there is and what is done."),
     click.Option(["--only"], help="Names of runs, or parts of them, with commas."),
     click.Option(["--seeds"], type=int, help="How many; as many as the scale asks for by default."),
     click.Option(
         ["--page"],
-        type=_Path,
+        type=flags.PATH,
         help="Render the tables into this file, in Markdown, or with tables that can be sorted where its name"
         " ends in .html: from the runs below --out, or where there are none from the records that come with"
         " the study.",

@@ -6,7 +6,7 @@ import numpy as np
 
 from semirobust.core.errors import InputError
 
-__all__ = ["LAYOUTS", "channels_first", "check_values", "label_note", "plain_labels"]
+__all__ = ["LAYOUTS", "channels_first", "check_brightness", "check_values", "label_note", "plain_labels"]
 
 LAYOUTS = ("NCHW", "NHWC")
 _CHANNELS = (1, 3)  # of a picture that says nothing about them
@@ -54,14 +54,9 @@ def check_values(x: Any, name: str) -> None:
         )
     if x.size == 0:
         return
-    low, high = float(x.min()), float(x.max())
     if x.dtype == np.uint8:
-        if high == 1:
-            raise InputError(
-                f"{name}: expected bytes from 0 to 255, got none above 1, which would be read as black; save"
-                " x.astype('float32'), or multiply them by 255"
-            )
         return
+    low, high = float(x.min()), float(x.max())
     if not np.isfinite(high - low):
         return  # said by the check of pixels
     if low >= 0 and 1 + 1e-6 < high <= 255:
@@ -75,7 +70,25 @@ def check_values(x: Any, name: str) -> None:
             f"{name}: expected pixels in [0, 1], got values from {low:.4g} to {high:.4g}; undo the"
             f" normalisation, as by {undo}, and put it into the model (model.mean and model.std)"
         )
-    if 0 < high <= 1.01 / 255:
+
+
+def check_brightness(high: float, name: str, *, in_bytes: bool) -> None:
+    """The brightest of all pixels is more than the smallest step of a byte, or all are black.
+
+    Args:
+        high: its value, as it is stored.
+        name: of the images.
+        in_bytes: they are bytes, and floats otherwise.
+
+    Raises:
+        InputError: it is not, as where images are scaled twice; the sentence says what to do about it.
+    """
+    if in_bytes and high == 1:
+        raise InputError(
+            f"{name}: expected bytes from 0 to 255, got none above 1, which would be read as black; give them"
+            " as floats, or multiply them by 255"
+        )
+    if not in_bytes and 0 < high <= 1.01 / 255:
         raise InputError(
             f"{name}: expected pixels in [0, 1], got none above {high:.4g}, as if divided by 255 twice"
             "; multiply them by 255"

@@ -7,12 +7,20 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler, SequentialSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    SequentialSampler,
+    default_collate,
+    default_convert,
+)
 
 from semirobust.core.checks import check_pixels
 from semirobust.core.errors import InputError
+from semirobust.core.given import native
 from semirobust.core.text import first_line
-from semirobust.data.base.arrays import channels_first, check_values, plain_labels
+from semirobust.data.base.arrays import channels_first, check_brightness, check_values, plain_labels
 from semirobust.data.base.images import Images, class_names
 
 __all__ = ["images_from_dataset"]
@@ -23,6 +31,7 @@ _IMAGE_KEYS = ("image", "img", "pixel_values")
 _LABEL_KEYS = ("label", "labels", "fine_label", "target")
 _MAX_IN_MEMORY = 1 << 30  # bytes
 _NESTED = 8  # data sets within each other
+_COLLATED = 16  # items that are put together to compare
 _READ_TWICE = 16  # items, by which chance in a data set is found
 
 
@@ -66,11 +75,14 @@ def images_from_dataset(dataset: Any, classes: Sequence[str] | None = None) -> I
     n = _length(dataset)
     first: list[Tensor] = []
     labels: list[Any] = []
+    brightest = 0.0
     again = set(range(0, n, max(1, n // _READ_TWICE)))
     for index in range(n):
         image, label = _item(dataset, index)
         first.append(image) if index in again or index == 0 else _check_alike(image, first[0], index)
         labels.append(label)
+        brightest = max(brightest, float(image.max()) if image.numel() else 0.0)
+    check_brightness(brightest, "dataset", in_bytes=first[0].dtype == torch.uint8)
     pixels: Tensor | _FromDataset = _FromDataset(dataset)
     _stacked(first)
     if any(not torch.equal(_item(dataset, i)[0], x) for i, x in zip(sorted(again), first, strict=True)):
@@ -97,14 +109,38 @@ def _dataset_of(loader: DataLoader[Any]) -> Any:
     Raises:
         InputError: it reads a part of it, or puts batches together in its own way.
     """
-    sampler = getattr(loader, "sampler", None)
-    whole = type(sampler) in (SequentialSampler, RandomSampler)
-    if not whole or (isinstance(sampler, RandomSampler) and len(sampler) != len(loader.dataset)):  # type: ignore[arg-type]
+    batches = loader.batch_sampler
+    sampler: Any = loader.sampler if batches is None else getattr(batches, "sampler", batches)
+    odd = next((s for s in (batches, sampler) if s is not None and type(s) not in _WHOLE), None)
+    if odd is not None or len(sampler) != len(loader.dataset):  # type: ignore[arg-type]
         raise InputError(
             f"dataset: expected a DataLoader of a whole data set, got one that takes what its"
-            f" {type(sampler).__name__} says; hand over its .dataset, or a Subset of that"
+            f" {type(sampler if odd is None else odd).__name__} says; hand over its .dataset, or a Subset of"
+            " that"
+        )
+    if not _collates_as_usual(loader):
+        raise InputError(
+            "dataset: expected a DataLoader that puts items together as they are, got one whose collate_fn"
+            " gives others; put what it does into the items of its .dataset, and hand that over"
         )
     return loader.dataset
+
+
+_WHOLE = (BatchSampler, SequentialSampler, RandomSampler)
+
+
+def _collates_as_usual(loader: DataLoader[Any]) -> bool:
+    """Whether the batch of the first items has their images and labels."""
+    n = min(len(loader.dataset), _COLLATED)  # type: ignore[arg-type]
+    if loader.collate_fn in (default_collate, default_convert) or n == 0:
+        return True
+    items = [loader.dataset[i] for i in range(n)]
+    try:
+        x, y = _pair(loader.collate_fn(items), "dataset: a batch")
+        images, labels = zip(*(_item(items, i) for i in range(n)), strict=True)
+        return torch.equal(torch.as_tensor(x).cpu(), _stacked(images)) and [int(k) for k in y] == list(labels)
+    except Exception:  # code of others, which may give anything
+        return False
 
 
 def _length(dataset: Any) -> int:
@@ -134,11 +170,17 @@ def _item(dataset: Any, index: int) -> tuple[Tensor, int]:
         raise
     except Exception as error:  # code of others
         raise InputError(f"{where} cannot be read ({type(error).__name__}: {first_line(error)})") from error
+    image, label = _pair(item, where)
+    return _pixels(image, where), _label(label, where)
+
+
+def _pair(item: Any, where: str) -> tuple[Any, Any]:
+    """What stands for the image and for the label."""
     if isinstance(item, Mapping):
         item = tuple(_entry(item, keys, where) for keys in (_IMAGE_KEYS, _LABEL_KEYS))
     if not isinstance(item, tuple | list) or len(item) < 2:
         raise InputError(f"{where}: expected (image, label), got {type(item).__name__}")
-    return _pixels(item[0], where), _label(item[1], where)
+    return item[0], item[1]
 
 
 def _entry(item: Mapping[str, Any], keys: tuple[str, ...], where: str) -> Any:
@@ -159,7 +201,7 @@ def _pixels(image: Any, where: str) -> Tensor:
         check_values(image, where)
         remedy = "give a tensor (K, H, W)"
         image = channels_first(image[None], None, where, remedy)[0] if image.ndim in (2, 3) else image
-        return torch.from_numpy(np.ascontiguousarray(image))
+        return torch.from_numpy(native(image))
     if not isinstance(image, Tensor):
         raise InputError(f"{where}: expected an image as a tensor or a PIL image, got {type(image).__name__}")
     if (
@@ -190,6 +232,8 @@ def _of_picture(image: Any, where: str) -> Tensor:
 
 
 def _label(label: Any, where: str) -> int:
+    if isinstance(label, Tensor) and label.is_floating_point():
+        label = label.detach().double()
     array = np.asarray(label)
     if array.dtype == object:
         raise InputError(f"{where}: expected an integer label, got {type(label).__name__}")

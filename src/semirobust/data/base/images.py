@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from semirobust.core.checks import check_labels, check_pixels, dtype_of
 from semirobust.core.devices import uploaded
 from semirobust.core.errors import InputError
+from semirobust.core.given import native
 from semirobust.core.plain import anywhere
 from semirobust.core.seed import Seed
 from semirobust.core.text import printable
-from semirobust.data.base.arrays import channels_first, check_values, plain_labels
+from semirobust.data.base.arrays import channels_first, check_brightness, check_values, plain_labels
 from semirobust.data.base.sampling import AbstractSampling, Shuffled
 
 __all__ = ["Images", "Pixels", "Splits", "class_names", "images_from_tensors", "joined_notes"]
@@ -275,13 +276,10 @@ def _labelled(x: Tensor, y: Tensor, classes: Sequence[str] | None) -> Images:
     if isinstance(x, Tensor) and x.dtype == torch.uint8:
         if x.dim() < 2 or len(x) == 0:
             raise InputError(f"x: expected images (N, K, H, W), got shape {tuple(x.shape)}")
-        if x.numel() and int(x.max()) == 1:
-            raise InputError(
-                "x: expected bytes from 0 to 255, got none above 1, which would be read as black; give"
-                " x.float(), or multiply them by 255"
-            )
     else:
         check_pixels(x)
+    if x.numel():
+        check_brightness(float(x.max()), "x", in_bytes=x.dtype == torch.uint8)
     check_labels(y, len(x))
     if x.dim() == 4 and x.shape[3] == 3 and x.shape[1] not in (1, 3) and min(x.shape[1:3]) > 4:
         raise InputError(
@@ -289,7 +287,8 @@ def _labelled(x: Tensor, y: Tensor, classes: Sequence[str] | None) -> Images:
             " x.permute(0, 3, 1, 2)"
         )
     # Pixels that were read channel by channel and turned round need not lie so.
-    return Images(x.contiguous(), y.long(), class_names(y, classes))
+    y = y.long()
+    return Images(x.contiguous(), y, class_names(y, classes))
 
 
 def _tensors(x: Any, y: Any) -> tuple[Any, Any]:
@@ -298,7 +297,7 @@ def _tensors(x: Any, y: Any) -> tuple[Any, Any]:
         check_values(x, "x")
         remedy = "give x.transpose(0, 3, 1, 2), or torch.from_numpy(x) where they are first"
         x = channels_first(x, None, "x", remedy)
-        x = torch.from_numpy(np.array(x))
+        x = torch.from_numpy(native(x))
         x = x.float() if x.dtype == torch.float64 else x
     if isinstance(y, np.ndarray) or (isinstance(y, list) and not isinstance(x, list)):
         y = torch.from_numpy(plain_labels(np.asarray(y), "y"))

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import torch
 
+from semirobust.core.checks import check_counts_given
 from semirobust.core.errors import InputError
 from semirobust.core.links import Linked, following_links, given_file, given_folder
 from semirobust.core.nearest import meant
+from semirobust.core.plain import anywhere
 from semirobust.core.seed import Seed
 from semirobust.data import SOURCES, Splits
 from semirobust.data.base.images import Images
@@ -21,6 +23,7 @@ OF_PICTURES = ("imagenet", "imagenette")
 """The known data sets that are folders of pictures."""
 
 
+@anywhere
 def load_data(
     source: str,
     *,
@@ -50,8 +53,7 @@ def load_data(
     Raises:
         InputError: there is nothing of that name, or files are missing or damaged.
     """
-    if image_size is not None and image_size < 1:
-        raise InputError(f"image_size: expected at least 1, got {image_size}")
+    check_counts_given(1, image_size=image_size, resize=resize)
     if source in SOURCES.names() and image_size is not None and source not in OF_PICTURES:
         raise InputError(
             f"image_size: expected none for {source!r}, whose images have one size; got {image_size}"

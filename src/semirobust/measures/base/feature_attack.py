@@ -202,7 +202,8 @@ def extremes(
         reached = _ascend(head, x[n], i, sign, attack, gated, seed / side / number)
         if gated and attack.lift:
             reached = sign * (sign * reached).relu()
-        results[side][n, i] = sign * torch.maximum(sign * f[n, i], reached)
+        found = sign * torch.maximum(sign * f[n, i], reached)
+        results[side][n, i] = found.to(results[side].dtype)  # autocast computes in less than it keeps
         progress("usefulness", done, len(parts))
     return results
 

@@ -12,7 +12,8 @@ __all__ = ["Classifier", "Normalise", "Normalised", "channels", "check_normalisa
 
 def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
     """Raise ``InputError`` where these are not one number each for every channel."""
-    if len(mean) != len(std) or not mean or not min(std) > 0:
+    several = all(isinstance(given, Sequence) for given in (mean, std))
+    if not several or len(mean) != len(std) or not mean or not min(std) > 0:
         raise InputError(
             f"mean and std: expected one number each per channel, std above 0; got {mean} and {std}"
         )

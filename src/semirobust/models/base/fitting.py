@@ -230,9 +230,15 @@ def trials(targets: list[Target], stored: Stored) -> Iterator[Trial]:
     """The attempts to put ``stored`` into a target, the simplest first."""
     for tensors, said in _variants(targets[0].module, stored.tensors):
         for target in targets:
-            for prefix in _prefixes(list(target.expected), tensors):
-                inside = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-                outside = {n: t for n, t in tensors.items() if not n.startswith(prefix)}
+            prefixes = _prefixes(list(target.expected), tensors)
+            whole = [p for p in prefixes if all(f"{p}{name}" in tensors for name in target.expected)]
+            for prefix in prefixes:
+                # Where the weights stand under one prefix, those under a longer one are another copy of them.
+                own = [f"{prefix}{name}" for name in target.expected] if prefix in whole else []
+                others = tuple(p for p in whole if own and not any(name.startswith(p) for name in own))
+                inner = {n for n in tensors if n.startswith(prefix) and not n.startswith(others)}
+                inside = {n.removeprefix(prefix): t for n, t in tensors.items() if n in inner}
+                outside = {n: t for n, t in tensors.items() if n not in inner}
                 yield Trial(target, stored, prefix, inside, outside, said)
 
 

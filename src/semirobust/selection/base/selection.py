@@ -78,6 +78,8 @@ class AbstractSelection(AbstractLayerSelection):
         if not 1 <= count <= len(candidates):
             without = len(scores) - len(scores.measured())
             note = f" ({without} have no score)" if without else ""
+            if not candidates:
+                raise InputError(f"layers: expected at least one to choose, got none{note}")
             raise InputError(f"k: expected 1 to {len(candidates)} layers{note}, got {count}")
         return self.choose(candidates, count, seed)
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from semirobust.core.devices import costs_a_wait
 from semirobust.core.errors import InputError
+from semirobust.core.numerals import as_real
 from semirobust.core.seed import Seed
 from semirobust.threats.base.threat import AbstractThreat, in_pixel_range
 
@@ -43,8 +44,10 @@ class AbstractBall(AbstractThreat):
     insist: bool = field(default=False, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
-        if not (isinstance(self.epsilon, int | float) and math.isfinite(self.epsilon) and self.epsilon >= 0):
+        radius = as_real(self.epsilon)
+        if radius is None or not (math.isfinite(radius) and radius >= 0):
             raise InputError(f"epsilon: expected a finite number of at least 0, got {self.epsilon!r}")
+        object.__setattr__(self, "epsilon", radius)
 
     def check_radius(self, x: Tensor) -> None:
         """Raise ``InputError`` where all images shaped like those of ``x`` (N, ...) lie in the ball, and

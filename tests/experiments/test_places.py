@@ -80,7 +80,7 @@ def test_classes_of_test_images_without_pictures(run, pictures):
 
 
 def test_so_many_threads_are_refused(run, pictures):
-    assert "threads: expected 1 to" in run(*pictures[:-2], "--threads", "100000", code=2)[1]
+    assert "threads: expected at most" in run(*pictures[:-2], "--threads", "100000", code=2)[1]
 
 
 @kind("a current folder that was deleted", "one sentence and code 2", about="runs")

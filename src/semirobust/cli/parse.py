@@ -25,8 +25,10 @@ _MAX_THREADS = 1024  # what the system refuses ends in a crash of the process
 def compute(device: str = "auto", devices: int = 1, threads: int | None = None, nodes: int = 1) -> Devices:
     """Where to compute, with so many threads."""
     if threads is not None:
-        if not 1 <= threads <= _MAX_THREADS:
-            raise InputError(f"threads: expected 1 to {_MAX_THREADS}, got {threads}")
+        if threads < 1:
+            raise InputError(f"threads: expected at least 1, got {threads}")
+        if threads > _MAX_THREADS:
+            raise InputError(f"threads: expected at most {_MAX_THREADS}, got {threads}")
         torch.set_num_threads(threads)
     if devices * nodes == 1:
         speak_alone()

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal, get_args
 
 from torch import nn
@@ -43,15 +44,20 @@ def part_of(model: nn.Module, layer: Layer, part: Part) -> tuple[str, ...]:
 
 
 class _StaysInEval:
-    """Takes the place of ``module.train``, so that the module stays in eval mode whatever is asked.
+    """Takes the place of ``module.train``, so that the module itself stays in eval mode whatever is asked,
+    while the modules inside it are asked as before.
 
     A class rather than a closure, because then a deep copy of the model refers to the copied module.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
+        self.own = module.__dict__.get("train")
 
     def __call__(self, mode: bool = True) -> nn.Module:
+        train = self.own or partial(type(self.module).train, self.module)
+        train(mode)
+        self.module.training = False
         return self.module
 
 
@@ -62,8 +68,8 @@ def _has_statistics(module: nn.Module) -> bool:
 
 @contextmanager
 def stays_in_eval(modules: Iterable[nn.Module]) -> Iterator[None]:
-    """Inside, these modules are in eval mode, also after ``model.train()``; afterwards modes and ``train``
-    are as before.
+    """Inside, these modules are in eval mode, also after ``model.train()``, but not what is inside them;
+    afterwards modes and ``train`` are as before.
     """
     before = [(module, module.training, module.__dict__.get("train")) for module in modules]
     try:

@@ -12,8 +12,10 @@ from torch import Tensor
 from semirobust.core.errors import InputError
 
 __all__ = [
+    "counting",
     "described",
     "field_of",
+    "heads_seen",
     "is_inside",
     "is_outermost",
     "logits_of",
@@ -24,6 +26,8 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger("semirobust.core")
+_SEEN: ContextVar[list[tuple[object, dict[int, Tensor]]] | None] = ContextVar("seen", default=None)
+_MAIN: ContextVar[int | None] = ContextVar("main", default=None)
 
 
 def logits_of(output: object, *, training: bool = False) -> Tensor:
@@ -32,7 +36,8 @@ def logits_of(output: object, *, training: bool = False) -> Tensor:
     A tensor is returned as it is. Of a mapping, a dataclass or a named tuple it is the field ``logits``, as
     transformers and the auxiliary heads of torchvision have it. Of any other tuple or list it is the first
     tensor of two dimensions. Where several of one width follow, they are the auxiliary heads of a network in
-    train mode; in eval mode nobody can know which one counts. What is not unique is noted (:func:`note`).
+    train mode, and inside :func:`counting` another one may count; in eval mode nobody can know which one
+    does. What is not unique is noted (:func:`note`).
 
     Args:
         output: what ``model(x)`` returned.
@@ -68,7 +73,17 @@ def logits_of(output: object, *, training: bool = False) -> Tensor:
 
 
 def _first(output: object, parts: list[tuple[int, Tensor]], training: bool) -> Tensor:
-    """The first of the tensors ``parts``, by index, that may be logits."""
+    """The first of the tensors ``parts``, by index, that may be logits; in train mode the one that counts."""
+    if training and (seen := _SEEN.get()) is not None:
+        seen.append((output, dict(parts)))
+        return parts[0][1]
+    main = _MAIN.get() if training else None
+    if main is not None and main != parts[0][0] and main in dict(parts):
+        note(
+            f"in train mode the model returns {len(parts)} tensors of two dimensions; that of index {main},"
+            " which eval mode returns, counts alone"
+        )
+        return dict(parts)[main]
     first = parts[0][1]
     rivals = [index for index, tensor in parts[1:] if _alike(tensor, first) and not _softmax(tensor, first)]
     if rivals and not training:
@@ -87,6 +102,29 @@ def _first(output: object, parts: list[tuple[int, Tensor]], training: bool) -> T
             f" wide, counts as the logits; sr.as_classifier(model, output={parts[1][0]}) takes another"
         )
     return first
+
+
+@contextmanager
+def heads_seen() -> Iterator[list[tuple[object, dict[int, Tensor]]]]:
+    """Inside, what a network in train mode returned where it holds several tensors that may be logits, and
+    these by index.
+    """
+    seen: list[tuple[object, dict[int, Tensor]]] = []
+    token = _SEEN.set(seen)
+    try:
+        yield seen
+    finally:
+        _SEEN.reset(token)
+
+
+@contextmanager
+def counting(main: int | None) -> Iterator[None]:
+    """Inside, the tensor of this index counts where train mode returns several; the first where None."""
+    token = _MAIN.set(main)
+    try:
+        yield
+    finally:
+        _MAIN.reset(token)
 
 
 def _alike(value: object, tensor: Tensor) -> bool:

@@ -16,9 +16,11 @@ from torch.utils._pytree import tree_iter
 from semirobust.core.checks import check_counts
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.outputs import counting
 from semirobust.core.plain import anywhere
 from semirobust.core.text import first_line
 from semirobust.layers.freeze import only_trainable
+from semirobust.layers.heads import main_head
 from semirobust.layers.map import LayerMap, layer_map
 from semirobust.layers.quiet import device_of, quiet, works_in_place
 from semirobust.objectives import AbstractObjective, Step
@@ -62,6 +64,7 @@ def footprint(
     check_counts(1, batch=batch)
     one = x[:1].to(device_of(model, x.device))
     all_layers, in_place = layer_map(model, one), works_in_place(model, one)
+    head = None if objective is None else main_head(model, x[:2].to(one.device))
     held = _bytes({*model.parameters(), *model.buffers()})  # a set, so that tied weights count once
     best_epoch = _bytes(model.state_dict().values())
     without_values = FakeTensorMode()
@@ -73,6 +76,7 @@ def footprint(
         with (
             without_values,
             only_trainable(ghost, all_layers, layers),
+            counting(head),
             _Alive((*ghost.parameters(), *ghost.buffers())) as alive,
         ):
             step, x_adv = _attacked(ghost, (batch, *x.shape[1:]), x.dtype, objective, all_layers, layers)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from semirobust.core.seed import Seed
 from semirobust.core.text import first_line
-from semirobust.layers.quiet import quiet
+from semirobust.layers.quiet import as_it_was, quiet
 
 __all__ = ["in_layout", "like", "safe_layouts", "suited"]
 
@@ -106,7 +106,7 @@ def _tried(model: nn.Module, plain: Tensor, last: Tensor, *, train: bool) -> tor
         with _SEED.globally(), quiet(model):
             logits = _forward_and_backward(model, last)
         if train:
-            with _SEED.globally(), _as_it_was(model), safe_layouts(model):
+            with _SEED.globally(), as_it_was(model), safe_layouts(model):
                 model.train()
                 _forward_and_backward(model, last)
     except Exception as error:  # a network can fail in any way on what it was not made for
@@ -137,18 +137,3 @@ def _equal(logits: Tensor, expected: Tensor) -> bool:
     return bool(
         ((logits - expected).abs().amax(1) <= 1e-2 * spread + rounding * expected.abs().amax(1)).all()
     )
-
-
-@contextmanager
-def _as_it_was(model: nn.Module) -> Iterator[None]:
-    """Afterwards modes and buffers of the model, such as the statistics of a batch norm, are as before."""
-    modes = [(module, module.training) for module in model.modules()]
-    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-        with torch.no_grad():
-            for name, value in buffers.items():
-                model.get_buffer(name).resize_(value.shape).copy_(value)

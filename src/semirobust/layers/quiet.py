@@ -12,7 +12,7 @@ from semirobust.core.errors import InputError
 from semirobust.layers.caches import foreign, refill, without_traces
 from semirobust.layers.inputs import Inputs, changed, version
 
-__all__ = ["device_of", "guarded", "quiet", "run_with_hooks", "works_in_place"]
+__all__ = ["as_it_was", "device_of", "guarded", "quiet", "run_with_hooks", "works_in_place"]
 
 Hooks = Iterable[tuple[nn.Module, Any]]
 
@@ -96,6 +96,21 @@ def _writable(model: nn.Module) -> Iterator[Tensor]:
         for buffer in module._buffers.values():
             if buffer is not None and not buffer.is_inference():  # those count no versions
                 yield buffer
+
+
+@contextmanager
+def as_it_was(model: nn.Module) -> Iterator[None]:
+    """Afterwards modes and buffers of the model, such as the statistics of a batch norm, are as before."""
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+        with torch.no_grad():
+            for name, value in buffers.items():
+                model.get_buffer(name).resize_(value.shape).copy_(value)
 
 
 def run_with_hooks(model: nn.Module, x: Tensor, before: Hooks, after: Hooks = ()) -> Any:

@@ -17,6 +17,7 @@ from semirobust.attacks.base.attack import AbstractBallAttack
 from semirobust.augment import augmentation
 from semirobust.core.checks import check_images, probe
 from semirobust.core.errors import InputError
+from semirobust.core.outputs import counting
 from semirobust.core.progress import Progress
 from semirobust.core.seed import Seed
 from semirobust.core.state import load_state
@@ -24,6 +25,7 @@ from semirobust.data.base.images import Images
 from semirobust.fast.layout import in_layout, safe_layouts, suited
 from semirobust.fast.policy import FastFollower
 from semirobust.layers.freeze import only_trainable
+from semirobust.layers.heads import main_head
 from semirobust.layers.map import layer_map
 from semirobust.layers.quiet import guarded, quiet
 from semirobust.objectives import Step
@@ -88,7 +90,8 @@ def begin(
         check_images(x, "augment", "; others train with none")
     if training.attack is not None:
         training.attack.check_shape(x)
-    with fabric.autocast():
+    head = main_head(model, x)
+    with fabric.autocast(), counting(head):
         layout = suited(model, x, train=True)
     run = Run(
         training=training,
@@ -103,6 +106,7 @@ def begin(
         layout=layout,
         state=TrainState(),
         best=snapshot(model),
+        head=head,
         conditions=Conditions.now(fabric.device, code),
     )
     run.hooks = tuple(hook.begin(run) for hook in training.hooks)
@@ -153,7 +157,7 @@ def run_epoch(run: Run, validate: Validate | None, callbacks: Callbacks) -> Epoc
     if run.conditions not in under.conditions[-1:]:
         under.conditions = (*under.conditions, run.conditions)
     trains = only_trainable(run.model, run.layers, state.layers, part=run.training.trainable.part)
-    with trains, guarded(run.model), safe_layouts(run.model):
+    with trains, guarded(run.model), safe_layouts(run.model), counting(run.head):
         optimiser = prepare_optimiser(run)
         started = time.perf_counter() - under.seconds
         _choose_form(run, seed / "search", under)

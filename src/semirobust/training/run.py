@@ -67,6 +67,7 @@ class Run:
         layout: the memory layout of images that the network takes.
         state: how far the run has come.
         best: the weights of its best epoch so far.
+        head: the index of the logits where the network returns several tensors in train mode; else None.
         momentum: by parameter name, of what trained until layers were chosen last.
         optimiser: of what trains now; None until an epoch begins after a choice.
         hooks: the states of the training's hooks, in their order.
@@ -85,6 +86,7 @@ class Run:
     layout: torch.memory_format
     state: TrainState
     best: Mapping[str, Tensor]
+    head: int | None = None
     momentum: Mapping[str, Tensor] = field(default_factory=dict)
     optimiser: torch.optim.SGD | None = None
     hooks: tuple[AbstractHookState, ...] = ()

@@ -181,8 +181,10 @@ def _before(run: Run, name: str) -> Any:
 
 
 def _after(run: Run, name: str) -> Any:
-    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def hook(module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        output = _no_view(output)
         _note_result(run.sites[name], output)
+        return output
 
     return hook
 
@@ -192,7 +194,7 @@ def _function(model: nn.Module, run: Run) -> Callable[[Call], Any]:
 
     def seen(call: Call) -> Any:
         name, module = _named(call.parameters, named, parameters)
-        result = call()
+        result = _no_view(call())
         # A weight layer that runs as a module is known as such.
         if name not in run.sites or run.sites[name].parameters == call.parameters:
             if name not in run.sites:
@@ -232,6 +234,21 @@ def _note_result(site: Site, output: Any) -> None:
     results = [tensor for _, tensor in tensors_in([(0, output)])]
     site.results += results
     site.result_nodes += map(_node, results)
+
+
+def _no_view(value: Any) -> Any:
+    """A result with copies of its tensors that are views and have a gradient.
+
+    What changes a view in place, as a ReLU behind a linear layer on tokens, also replaces what computed it,
+    and nothing behind it would lead to the layer.
+    """
+    if isinstance(value, Tensor):
+        return value.clone() if value.requires_grad and value._is_view() else value
+    if isinstance(value, tuple) and hasattr(value, "_make"):
+        return value._make(map(_no_view, value))
+    if type(value) in (tuple, list):
+        return type(value)(map(_no_view, value))
+    return {key: _no_view(part) for key, part in value.items()} if type(value) is dict else value
 
 
 def _node(tensor: Tensor) -> Any:

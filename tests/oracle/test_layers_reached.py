@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import semirobust as sr
+from semirobust.core.errors import InputError
 from tests.helpers import untouched
 
 
@@ -70,3 +71,79 @@ def test_nor_in_the_numbers(at):
         sr.connectivity(model, x, y, dependence=sr.CKA(), x_adv=x_adv, at=at) for model in (plain, in_place)
     )
     assert [e.value for e in one.estimates] == [e.value for e in two.estimates]
+
+
+class Steps(nn.Module):
+    """A state that starts as zeros is updated by the columns of an image; in ``without`` steps without a
+    gradient at first."""
+
+    def __init__(self, without=0):
+        super().__init__()
+        self.without = without
+        self.column, self.given, self.state = nn.Conv2d(3, 5, 1), nn.Linear(20, 6), nn.Linear(6, 6)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        columns = self.column(x).flatten(1, 2)
+        h = x.new_zeros(len(x), 6)
+        for k in range(4):
+            with torch.set_grad_enabled(k >= self.without and torch.is_grad_enabled()):
+                h = torch.tanh(self.given(columns[:, :, k]) + self.state(h))
+        return self.head(h)
+
+
+@pytest.mark.parametrize("without", [0, 3])
+def test_a_layer_that_first_gets_a_constant_is_a_layer(without):
+    torch.manual_seed(0)
+    model, x, y = Steps(without).eval(), torch.rand(24, 3, 4, 4), torch.arange(24) % 3
+    with untouched(model):
+        layers = sr.layer_map(model, x)
+    assert [layer.name for layer in layers] == ["column", "given", "state", "head"] and not layers.notes
+    # Both summands meet at the head, and come from the columns.
+    assert [layer.feature_at for layer in layers] == [2, 4, 4, 5]
+    assert [layer.before for layer in layers] == [0, 1, 1, 3]
+    x_adv = (x + 0.05 * torch.randn_like(x)).clamp(0, 1)
+    values = sr.criticality(model, x, y, x_adv=x_adv).values
+    first, last = (
+        sr.forward_to(model, layers, x_adv, i)[i] - sr.forward_to(model, layers, x, i)[i] for i in (1, 3)
+    )
+    weakness = [float(t.detach().flatten(1).norm(dim=1).mean()) / t[0].numel() for t in (first, last)]
+    assert values[2] == values[1] == pytest.approx(weakness[1] / weakness[0], rel=1e-5)
+    # What it gives at its first call is its bias, and no number is made of that.
+    found = sr.connectivity(model, x, torch.zeros_like(y), dependence=sr.CKA(), layers=layers)
+    assert 3 not in found.indices and any("the same for all images" in note for note in found.notes)
+
+
+def test_what_has_no_gradient_of_the_image_is_a_layer_and_what_gives_none_to_the_logits_is_said():
+    class Stopped(nn.Module):
+        def __init__(self, at_end):
+            super().__init__()
+            self.at_end, self.stem = at_end, nn.Conv2d(3, 4, 1)
+            self.side, self.deep, self.main = (nn.Conv2d(4, 4, 1) for _ in range(3))
+            self.head = nn.Linear(8, 3)
+
+        def forward(self, x):
+            h = self.stem(x).relu()
+            side = self.deep(self.side(h.detach()).relu()).relu()
+            side = side.detach() if self.at_end else side
+            return self.head(torch.cat([self.main(h).relu(), side], 1).mean((2, 3)))
+
+    torch.manual_seed(0)
+    model, x = Stopped(False).eval(), torch.rand(6, 3, 4, 4)
+    layers = sr.layer_map(model, x)
+    assert [layer.name for layer in layers] == ["stem", "side", "deep", "main", "head"] and not layers.notes
+    assert [layer.before for layer in layers] == [0, 1, 2, 1, 4]
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    data = sr.images_from_tensors(x, torch.arange(6) % 3)
+    sr.harden(model, data, "selected", layers=[2], threat=sr.Linf(0.03), epochs=1, learning_rate=0.1)
+    moved = {name for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert moved == {"side.weight", "side.bias"}
+    y = torch.arange(6) % 3
+    with pytest.raises(InputError, match="layer 2 has no gradient in the image"):
+        sr.criticality(model, x, y, x_adv=x.flip(0), form="curvature")
+
+    layers = sr.layer_map(Stopped(True).eval(), x)
+    assert [layer.name for layer in layers] == ["stem", "main", "head"]
+    assert {entry.name: entry.reason for entry in layers.left_out} == dict.fromkeys(
+        ("side", "deep"), "no gradient of the logits reaches it"
+    )

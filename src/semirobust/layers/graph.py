@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from semirobust.core.seed import as_seed
 from semirobust.core.text import first_line
+from semirobust.layers.noise import dependence_by_noise, moved_by_image, moving_logits
 from semirobust.layers.sites import Key
-from semirobust.layers.trace import Run, Site, dependence_by_noise
+from semirobust.layers.trace import Run, Site
 
 __all__ = ["IMAGE", "Graph", "graph_of", "members"]
 
@@ -48,25 +49,29 @@ class Graph:
     """Dependences between the weight layers of one run, as sets of sites in the bits of whole numbers.
 
     Attributes:
-        arguments: for each site, what each of its arguments depends on.
+        arguments: for each site, what each argument of its first call depends on.
+        inputs: for each site, what any argument of any call depends on.
         logits: what the logits depend on.
         others: for each other module with tensors, what its arguments depend on.
         belongs: site (from 1) -> the site that it is a part of: the projection of a shortcut to the last one
             of the path to which it is added, a gate to the one whose output it scales.
         projections: those of them that are projections.
+        detached: the sites that the logits depend on without a gradient.
         moves: whether a result of a site moves an argument of another by its gradient; None where no gradient
             tells.
     """
 
     arguments: list[dict[Key, int]]
+    inputs: list[int]
     logits: int
     others: dict[str, int]
     belongs: dict[int, int] = field(default_factory=dict)
     projections: set[int] = field(default_factory=set)
+    detached: set[int] = field(default_factory=set)
     moves: Callable[[int, int, Key], bool | None] = lambda site, later, key: None
 
     def input_of(self, site: int) -> int:
-        """All that any argument of a site depends on."""
+        """All that any argument of the first call of a site depends on."""
         union = 0
         for mask in self.arguments[site - 1].values():
             union |= mask
@@ -90,13 +95,14 @@ def graph_of(model: nn.Module, x: Tensor, run: Run) -> Graph:
         or any(node is None for site in sites for node in site.result_nodes)
     ):
         # Something in the model is not differentiable, such as rounding or a part without a gradient.
-        *arguments, logits = dependence_by_noise(model, x, run)
+        found = dependence_by_noise(model, x, run)
         # Without a graph a norm belongs to the site that ran before it.
         others = {name: (1 << count) & ~IMAGE for name, (count, _) in run.others.items()}
-        return Graph(arguments, logits[0], others)
+        return Graph(found.arguments, found.inputs, found.logits, others)
     tape = _Tape(run)
     graph = Graph(
         [{key: tape.mask(node) for key, node in site.argument_nodes.items()} for site in sites],
+        [tape.union([*site.argument_nodes.values(), *site.later_nodes]) for site in sites],
         tape.mask(run.logits_node),
         {name: tape.union(nodes) for name, (_, nodes) in run.others.items()},
     )
@@ -104,7 +110,28 @@ def graph_of(model: nn.Module, x: Tensor, run: Run) -> Graph:
     graph.moves = _Gradients(sites).moves
     _find_gates(graph, tape, [0 if s.result is None else s.result.numel() for s in sites])
     _find_projections(graph, tape, sizes)
+    _find_detached(graph, model, x, run)
     return graph
+
+
+def _find_detached(graph: Graph, model: nn.Module, x: Tensor, run: Run) -> None:
+    """Where no gradient leads from the image to a site, or from a site to the logits, noise tells whether
+    values do, as through ``detach``.
+    """
+    reached, numbers = set(members(graph.logits)), range(1, len(run.sites) + 1)
+    unmoved = {number for number in numbers if not graph.inputs[number - 1] & IMAGE}
+    try:
+        if unmoved and (found := unmoved & moved_by_image(model, x, run)):
+            inputs = dependence_by_noise(model, x, run).inputs
+            for number in sorted(unmoved):
+                graph.inputs[number - 1] |= inputs[number - 1] if number in found else 0
+                # What comes behind it is found by autograd, also where a value moves nothing for now.
+                for earlier in list(members(graph.inputs[number - 1])):
+                    graph.inputs[number - 1] |= graph.inputs[earlier - 1]
+        if ends := [number for number in numbers if number not in reached]:
+            graph.detached = moving_logits(model, x, run, ends)
+    except Exception as error:  # a model can fail in any way on noise
+        _LOG.info("nothing was looked for behind detach because %s", first_line(error))
 
 
 class _Gradients:

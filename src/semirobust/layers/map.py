@@ -49,8 +49,8 @@ def layer_map(
     - A norm belongs to the last layer that its input depends on. Parameters of a module with layers inside,
       such as a class token, belong to the next layer that runs (``Layer.tokens``). A module that runs several
       times counts once, where it first runs.
-    - A layer that no image reaches, or that does not reach the logits, is left out (``LayerMap.left_out``),
-      as is one whose features cannot be divided into examples.
+    - A layer that no image reaches at any call, or that does not reach the logits by a gradient, is left out
+      (``LayerMap.left_out``), as is one whose features cannot be divided into examples.
 
     Args:
         model: any module; mode, parameters and buffers stay as they are.

@@ -18,6 +18,7 @@ __all__ = ["FILTERED", "MIXED", "Plan", "Shapes"]
 
 CONSTANT = "the input does not depend on the image"
 DEAD_END = "the output does not reach the logits"
+DETACHED = "no gradient of the logits reaches it"
 FILTERED = "the filter leaves it out"
 MIXED = "the feature cannot be divided into examples"
 
@@ -36,10 +37,10 @@ class Plan:
         self._moved: dict[tuple[int, int, Key], bool] = {}
         reached = set(members(graph.logits))
         for number in range(1, len(self.sites) + 1):
-            if not graph.input_of(number) & IMAGE:
+            if not graph.inputs[number - 1] & IMAGE:
                 self.left_out[number] = CONSTANT
             elif number not in reached:
-                self.left_out[number] = DEAD_END
+                self.left_out[number] = DETACHED if number in graph.detached else DEAD_END
         self._belongs = {
             part: owner
             for part, owner in graph.belongs.items()
@@ -90,8 +91,17 @@ class Plan:
 
     def before(self, number: int) -> int:
         """The last layer that the input of a layer depends on; 0 where there is none."""
-        mains = set(self.mains)
-        return max((n for n in members(self.graph.input_of(number)) if n in mains and n < number), default=0)
+        mains, found = set(self.mains), self.graph.input_of(number)
+        if not found & IMAGE:
+            # It first got a constant, or what has no gradient. What it depends on all the same is before it
+            # unless the feature of that depends on it.
+            found = self.graph.inputs[number - 1]
+            mains -= {n for n in mains if self._input(self.place(n)[0]) & 1 << number}
+        return max((n for n in members(found) if n in mains and n < number), default=0)
+
+    def _input(self, place: int) -> int:
+        """What the arguments of a site depend on, or (0) the logits."""
+        return self.graph.inputs[place - 1] if place else self.graph.logits
 
     def divides(self, number: int, shapes: "Shapes") -> bool:
         """Whether feature and output of a layer can be divided into examples."""

@@ -17,17 +17,14 @@ from semirobust.core.text import first_line
 from semirobust.layers.quiet import quiet
 from semirobust.layers.sites import (
     WEIGHT_LAYERS,
-    After,
-    Before,
     Call,
     Functions,
     Key,
     first_tensor,
     tensors_in,
-    watched,
 )
 
-__all__ = ["Run", "Site", "dependence_by_noise", "observed", "traced"]
+__all__ = ["Run", "Site", "observed", "traced"]
 
 _SEED = as_seed(0) / "trace"
 _LOG = logging.getLogger("semirobust.layers")
@@ -46,6 +43,7 @@ class Site:
         result: what its first call returned.
         argument_nodes, result_nodes: of autograd: what each argument and each result (of every call) was
             computed by.
+        later_nodes: the same of the arguments of all calls but the first.
         live, results: the tensors themselves, of the first call's arguments and of every result.
     """
 
@@ -57,6 +55,7 @@ class Site:
     result: Tensor | None = None
     argument_nodes: dict[Key, Any] = field(default_factory=dict)
     result_nodes: list[Any] = field(default_factory=list)
+    later_nodes: list[Any] = field(default_factory=list)
     live: dict[Key, Tensor] = field(default_factory=dict, repr=False)
     results: list[Tensor] = field(default_factory=list, repr=False)
 
@@ -174,8 +173,8 @@ def _has_tensors(module: nn.Module) -> bool:
 def _before(run: Run, name: str) -> Any:
     def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if name not in run.sites:
-            run.sites[name] = site = Site(name, type(module).__name__, module=module)
-            _note_arguments(site, args, kwargs)
+            run.sites[name] = Site(name, type(module).__name__, module=module)
+        _note_arguments(run.sites[name], args, kwargs)
 
     return hook
 
@@ -199,8 +198,8 @@ def _function(model: nn.Module, run: Run) -> Callable[[Call], Any]:
         if name not in run.sites or run.sites[name].parameters == call.parameters:
             if name not in run.sites:
                 kind = type(module).__name__ if module else call.kind
-                run.sites[name] = site = Site(name, kind, call.parameters, module)
-                _note_arguments(site, call.args, call.kwargs, call.weights)
+                run.sites[name] = Site(name, kind, call.parameters, module)
+            _note_arguments(run.sites[name], call.args, call.kwargs, call.weights)
             _note_result(run.sites[name], result)
         return result
 
@@ -222,8 +221,12 @@ def _named(
 def _note_arguments(
     site: Site, args: tuple[Any, ...], kwargs: dict[str, Any], weights: frozenset[int] = frozenset()
 ) -> None:
-    for key, tensor in tensors_in([*enumerate(args), *kwargs.items()]):
-        if key not in site.arguments and id(tensor) not in weights:
+    found = [(k, t) for k, t in tensors_in([*enumerate(args), *kwargs.items()]) if id(t) not in weights]
+    if site.result is not None:
+        site.later_nodes += [_node(tensor) for _, tensor in found]
+        return
+    for key, tensor in found:
+        if key not in site.arguments:
             site.arguments[key], site.argument_nodes[key] = tensor.detach().clone(), _node(tensor)
             site.live[key] = tensor
 
@@ -262,54 +265,3 @@ def _other(run: Run, name: str) -> Any:
         run.others.setdefault(name, (len(run.sites), nodes))
 
     return hook
-
-
-def dependence_by_noise(model: nn.Module, x: Tensor, run: Run) -> list[dict[Key, int]]:
-    """Which sites each argument of each site depends on, by runs in which one of them gives noise.
-
-    Returns:
-        for each site, and at the end for the logits (whose one argument is 0), a bit set for each argument:
-        bit 0 is the input, bit k the k-th site.
-    """
-    names = list(run.sites)
-    plain = _values(model, x, run, None)
-    again = _values(model, x, run, None)
-    found = [dict.fromkeys(values, 0) for values in plain]
-    for bit, name in enumerate([None, *names]):
-        changed = _values(model, _noise(x) if name is None else x, run, name)
-        for place, (old, same, new) in enumerate(zip(plain, again, changed, strict=True)):
-            for key in old:
-                if key in new and key in same and torch.equal(old[key], same[key]):
-                    found[place][key] |= int(not torch.equal(old[key], new[key])) << bit
-    return found
-
-
-def _values(model: nn.Module, x: Tensor, run: Run, noisy: str | None) -> list[dict[Key, Tensor]]:
-    """The arguments of each site, and the logits, where the site ``noisy`` gives noise."""
-    values: dict[str, dict[Key, Tensor]] = {name: {} for name in run.sites}
-
-    def before(name: str) -> Before:
-        def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            for key, tensor in tensors_in([*enumerate(args), *kwargs.items()]):
-                if key in run.sites[name].arguments:
-                    values[name].setdefault(key, tensor.detach().clone())
-
-        return call
-
-    def after(output: Any) -> None:
-        for _, tensor in tensors_in([(0, output)]):
-            if tensor.is_floating_point():
-                tensor.copy_(_noise(tensor))
-
-    afters: dict[str, After] = {} if noisy is None else {noisy: after}
-    befores = {name: before(name) for name in values}
-    watching = watched(model, befores, afters, run.functions)
-    with quiet(model), torch.no_grad(), _SEED.globally(), watching:
-        logits = logits_of(model(x))
-    return [*values.values(), {0: logits.detach()}]
-
-
-def _noise(like: Tensor) -> Tensor:
-    noise = torch.rand(like.shape, generator=_SEED.generator()).to(like)
-    scale = like.abs().mean().clamp_min(1) if like.numel() else 1.0
-    return noise * scale

@@ -235,6 +235,10 @@ class Criticality(AbstractLayerMeasure):
         found = {i: tape[i] for i in clean}
         for i, feature in found.items():
             difference = (feature - clean[i]).detach()
+            if not feature.requires_grad:
+                raise InputError(
+                    f"form: expected distance, because the feature of layer {i} has no gradient in the image"
+                )
             (product,) = torch.autograd.grad(feature, inputs, difference, retain_graph=True)
             length = torch.linalg.vector_norm(product.flatten(1).double(), dim=1)
             # An example that the attack did not change has no direction, and counts 0.

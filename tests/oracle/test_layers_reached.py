@@ -1,4 +1,5 @@
-"""Layers whose output is changed in place, or whose input is a constant at first or has no gradient."""
+"""Layers whose output is changed in place, whose input is a constant at first or has no gradient, and matrices of
+functions that are known as no layer."""
 
 import pytest
 import torch
@@ -147,3 +148,72 @@ def test_what_has_no_gradient_of_the_image_is_a_layer_and_what_gives_none_to_the
     assert {entry.name: entry.reason for entry in layers.left_out} == dict.fromkeys(
         ("side", "deep"), "no gradient of the logits reaches it"
     )
+
+
+class Products(nn.Module):
+    """Three products under names of their own, then the distance to prototypes."""
+
+    def __init__(self, names=True):
+        super().__init__()
+        self.names, self.stem = names, nn.Conv2d(3, 4, 1)
+        self.one, self.two, self.three = (nn.Parameter(torch.randn(4, 4)) for _ in range(3))
+        self.prototypes, self.place = nn.Parameter(torch.randn(3, 4)), nn.Parameter(torch.randn(1, 3, 4))
+
+    def forward(self, x):
+        h = self.stem(x).relu().mean((2, 3))
+        h = (torch.inner(h, self.one) if self.names else h @ self.one.T).relu()
+        h = (torch.linalg.matmul(h, self.two) if self.names else h @ self.two).relu()
+        h = torch.linalg.vecdot(h[:, None], self.three) if self.names else h @ self.three.T
+        return -torch.cdist(h[:, None] + self.place, self.prototypes).mean(1)
+
+
+def test_products_of_other_names_are_layers():
+    torch.manual_seed(0)
+    model, x = Products().eval(), torch.rand(5, 3, 4, 4)
+    layers = sr.layer_map(model, x)
+    assert [layer.name for layer in layers] == ["stem", "one", "two", "three"]
+    assert [layer.kind for layer in layers] == ["Conv2d", "inner", "matmul", "vecdot"]
+    plain = Products(names=False).eval()
+    plain.load_state_dict(model.state_dict())
+    other = sr.layer_map(plain, x)
+    for one, two in zip(layers, other, strict=True):
+        assert (one.weights, one.parameters, one.feature_at, one.before, one.macs) == (
+            two.weights,
+            two.parameters,
+            two.feature_at,
+            two.before,
+            two.macs,
+        )
+        with torch.no_grad():
+            features = [sr.forward_to(m, layers, x, one.index)[one.index] for m in (model, plain)]
+        torch.testing.assert_close(*(feature.flatten() for feature in features))
+
+
+def test_a_matrix_that_no_layer_computes_with_is_said():
+    model, x = Products().eval(), torch.rand(5, 3, 4, 4)
+    layers = sr.layer_map(model, x)
+    (owner,) = [layer.index for layer in layers if "prototypes" in layer.parameters]
+    assert layers.beside == {"prototypes": "cdist"}
+    assert layers.notes == (
+        f"layer map: no layer computes with 1 matrix, which goes with a layer beside (prototypes of cdist with"
+        f" layer {owner})",
+    )
+
+
+def test_tables_that_are_added_and_norms_are_no_matrices_of_another():
+    class Added(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.norm = nn.Conv2d(3, 4, 1), nn.LayerNorm((4, 4, 4))
+            self.table, self.heads = nn.Parameter(torch.randn(16, 16)), nn.Linear(4, 12)
+            self.token, self.head = nn.Parameter(torch.randn(2, 4)), nn.Linear(4, 3)
+
+        def forward(self, x):
+            t = self.norm(self.stem(x)).flatten(2).mT
+            q, k, v = self.heads(t).chunk(3, -1)
+            t = t + F.scaled_dot_product_attention(q, k, v, attn_mask=self.table)
+            t = t + ((q @ k.mT) + self.table).softmax(-1) @ v
+            return self.head(torch.cat([self.token.expand(len(x), -1, -1), t], 1).mean(1))
+
+    layers = sr.layer_map(Added().eval(), torch.rand(2, 3, 4, 4))
+    assert not layers.beside and not layers.notes

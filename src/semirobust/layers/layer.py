@@ -109,12 +109,15 @@ class LayerMap(AbstractResult, Sequence[Layer]):
         unassigned: parameters that belong to no layer: of modules that did not run, and of ``left_out``.
         left_out: weight layers that are not numbered, and why.
         sizes: the number of values in each parameter of the model, by name.
+        beside: matrices of functions that are known as no layer, such as distances, -> the function. They
+            belong to a layer that runs before or behind it.
     """
 
     layers: tuple[Layer, ...]
     unassigned: tuple[str, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
+    beside: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.layers)
@@ -193,7 +196,7 @@ class LayerMap(AbstractResult, Sequence[Layer]):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Sentences on what is not numbered; none where every parameter belongs to a layer."""
+        """Sentences on what is not numbered; none where each parameter belongs to the layer it is part of."""
         notes = []
         reasons: dict[str, list[LeftOut]] = {}
         for entry in self.left_out:
@@ -208,6 +211,15 @@ class LayerMap(AbstractResult, Sequence[Layer]):
             notes.append(
                 f"layer map: {lost:,} of {total:,} parameters ({lost / max(total, 1):.1%}) belong to no"
                 f" layer ({names})"
+            )
+        if self.beside:
+            owners = {name: layer.index for layer in self.layers for name in layer.parameters}
+            shown = [f"{n} of {f} with layer {owners[n]}" for n, f in list(self.beside.items())[:3]]
+            several = len(self.beside) > 1
+            what = f"{len(self.beside)} matrices, which go" if several else "1 matrix, which goes"
+            more = ", …" if len(self.beside) > 3 else ""
+            notes.append(
+                f"layer map: no layer computes with {what} with a layer beside ({', '.join(shown)}{more})"
             )
         return tuple(notes)
 

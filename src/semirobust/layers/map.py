@@ -47,7 +47,8 @@ def layer_map(
       has no activation.
     - A gate belongs to the layer whose output it scales: squeeze and excitation, attention over positions.
     - A norm belongs to the last layer that its input depends on. Parameters of a module with layers inside,
-      such as a class token, belong to the next layer that runs (``Layer.tokens``). A module that runs several
+      such as a class token, belong to the next layer that runs (``Layer.tokens``). Matrices of functions that
+      are known as no layer, such as distances, do too (``LayerMap.beside``). A module that runs several
       times counts once, where it first runs.
     - A layer that no image reaches at any call, or that does not reach the logits by a gradient, is left out
       (``LayerMap.left_out``), as is one whose features cannot be divided into examples.
@@ -147,7 +148,20 @@ def _assembled(
         for site in [plan.sites[number - 1]]
     )
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    return LayerMap(tuple(layers), tuple(name for name in sizes if name not in seen), left_out, sizes)
+    computed = {name for site in run.sites.values() for name in _of_site(site, canonical)}
+    return LayerMap(
+        tuple(layers),
+        tuple(name for name in sizes if name not in seen),
+        left_out,
+        sizes,
+        beside=_beside(model, run, seen - computed),
+    )
+
+
+def _beside(model: nn.Module, run: Run, names: Iterable[str]) -> dict[str, str]:
+    """Those of the parameters that are matrices of a function that is no site -> the function."""
+    shapes = {name: model.get_parameter(name).shape for name in names if name in run.matrices}
+    return {name: run.matrices[name] for name in sorted(shapes) if sum(s > 1 for s in shapes[name]) > 1}
 
 
 def _of_site(site: Site, canonical: Mapping[int, str]) -> tuple[str, ...]:

@@ -61,9 +61,17 @@ _FUNCTIONS: dict[Any, str] = {
     Tensor.bmm: "matmul",
     torch.addmm: "matmul",
     torch.baddbmm: "matmul",
+    torch.linalg.matmul: "matmul",
+    torch.linalg.vecdot: "vecdot",
+    torch.inner: "inner",
+    Tensor.inner: "inner",
     torch.einsum: "einsum",
     torch.tensordot: "tensordot",
 }
+
+_BESIDE = {"add", "cat", "concat", "concatenate", "stack", "where", "__setitem__", "copy", "embedding"}
+_BESIDE |= {"layer_norm", "group_norm", "expand_as", "view_as", "reshape_as", "type_as", "to"}
+"""Names of functions that lay a parameter on or beside data, as positions and tokens, or normalise by it."""
 
 
 def tensors_in(values: Any) -> Iterator[tuple[Key, Tensor]]:
@@ -130,12 +138,16 @@ class Functions(TorchFunctionMode):
     Args:
         model: the module whose parameters are followed.
         seen: gets the call, and gives what it returns.
+
+    Attributes:
+        others: parameter -> the name of another function of data and of it as a matrix.
     """
 
     def __init__(self, model: nn.Module, seen: Callable[[Call], Any]) -> None:
         super().__init__()
         self._seen, self._inside, self._model = seen, 0, model
         self._names: dict[int, tuple[str, ...]] = {id(p): (name,) for name, p in model.named_parameters()}
+        self.others: dict[str, str] = {}
         self._names |= {id(buffer): () for buffer in model.buffers()}
         self._computed: dict[int, tuple[Tensor, tuple[str, ...]]] = {}  # held, so that no id is used again
 
@@ -178,7 +190,19 @@ class Functions(TorchFunctionMode):
         if func in _FUNCTIONS and matrices:
             weights = (id(t) for t, origin in zip(tensors, origins, strict=True) if origin is not None)
             return self._seen(Call(_FUNCTIONS[func], known, func, args, kwargs, frozenset(weights)))
+        if matrices:
+            self._note_other(func, args, kwargs)
         return func(*args, **kwargs)
+
+    def _note_other(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        name = getattr(func, "__name__", type(func).__name__)
+        if name.removesuffix("_") in _BESIDE or name in _BESIDE:
+            return
+        if func is F.scaled_dot_product_attention:  # the mask is added
+            args, kwargs = args[:3], {key: value for key, value in kwargs.items() if key != "attn_mask"}
+        for _, tensor in tensors_in([*enumerate(args), *kwargs.items()]):
+            if (origin := self._origin(tensor)) and sum(size > 1 for size in tensor.shape) > 1:
+                self.others |= dict.fromkeys(origin, name)
 
     def _origin(self, tensor: Tensor) -> tuple[str, ...] | None:
         """The parameters that a tensor is computed from; None where data are among them."""

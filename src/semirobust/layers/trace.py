@@ -70,6 +70,7 @@ class Run:
             arguments were computed by.
         logits: what the model gave.
         logits_node, x_node: of autograd: what computed the logits, and the input.
+        matrices: parameters that a function uses which is no site -> its name.
         problem: why autograd could not follow the pass; "" where it could.
     """
 
@@ -78,6 +79,7 @@ class Run:
     logits: Tensor | None = None
     logits_node: Any = None
     x_node: Any = None
+    matrices: dict[str, str] = field(default_factory=dict)
     problem: str = ""
 
     @property
@@ -148,6 +150,7 @@ def _pass(model: nn.Module, x: Tensor, x_node: Any) -> Run:
         with functions.hooked():
             logits = logits_of(model(x))
             run.logits, run.logits_node = logits.detach(), _node(logits)
+        run.matrices = functions.others
     finally:
         for handle in handles:
             handle.remove()

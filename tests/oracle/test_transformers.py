@@ -350,7 +350,7 @@ def test_selections_by_cost_choose_layers_of_transformers(name, selection):
 @pytest.mark.parametrize("method", ["lora", "autolora-ours"])
 def test_updates_of_a_module_whose_weight_a_function_takes_are_refused(name, method):
     # They would stay as they were, and nothing would tell.
-    with pytest.raises(InputError, match="attn.qkv: expected a module that is called, but a function takes"):
+    with pytest.raises(InputError, match="attn.qkv: expected a weight that acts in its own module alone"):
         sr.harden(_made(name), (X, Y), method, threat=sr.Linf(0.05), epochs=1)
 
 

@@ -65,7 +65,7 @@ class PeftAdapters:
 
     def __init__(self, kind: Kind, rank: int, alpha: float, dropout: float) -> None:
         self.kind, self.rank, self.alpha, self.dropout = kind, rank, alpha, dropout
-        self._adapted: dict[str, Adapted] = {}
+        self._adapted: dict[str, Adapted] = {}  # under every name that a layer has
 
     @contextmanager
     def inside(self, model: nn.Module, names: Sequence[str], seed: Seed) -> Iterator[None]:
@@ -89,11 +89,13 @@ class PeftAdapters:
         self._adapted = {}
         still = [m for m in model.modules() if next(m.buffers(recurse=False), None) is not None]
         try:
-            self._adapted = {n: self._made(peft, model.get_submodule(n), seed / n) for n in names}
-            with replaced_modules(model, self._adapted), stays_in_eval(still):
+            made = {n: self._made(peft, model.get_submodule(n), seed / n) for n in names}
+            with replaced_modules(model, made), stays_in_eval(still):
+                everywhere = model.named_modules(remove_duplicate=False)
+                self._adapted = {name: module for name, module in everywhere if isinstance(module, Adapted)}
                 yield
         finally:
-            for module in self._adapted.values():
+            for module in dict.fromkeys(self._adapted.values()):
                 # The original module is the one that the adapter is around.
                 own = module.adapter.get_base_layer().parameters()
                 for parameter, value in zip(own, _merged(module), strict=True):

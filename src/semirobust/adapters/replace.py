@@ -37,6 +37,8 @@ def replace_all(
 
 
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
-    """Put ``module`` in the place of the sub-module ``name``."""
-    parent, _, attribute = name.rpartition(".")
-    setattr(model.get_submodule(parent), attribute, module)
+    """Put ``module`` in the place of the sub-module ``name``, under every name that this one has."""
+    original = model.get_submodule(name)
+    for parent in list(model.modules()):
+        for attribute in [key for key, child in parent._modules.items() if child is original]:
+            setattr(parent, attribute, module)

@@ -111,6 +111,8 @@ class LayerMap(AbstractResult, Sequence[Layer]):
         sizes: the number of values in each parameter of the model, by name.
         beside: matrices of functions that are known as no layer, such as distances, -> the function. They
             belong to a layer that runs before or behind it.
+        shared: the convolutions, linear modules and others of their kind whose parameters a function or
+            another module takes too.
     """
 
     layers: tuple[Layer, ...]
@@ -118,6 +120,7 @@ class LayerMap(AbstractResult, Sequence[Layer]):
     left_out: tuple[LeftOut, ...] = ()
     sizes: Mapping[str, int] = field(default_factory=dict)
     beside: Mapping[str, str] = field(default_factory=dict)
+    shared: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.layers)

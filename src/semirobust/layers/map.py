@@ -155,6 +155,7 @@ def _assembled(
         left_out,
         sizes,
         beside=_beside(model, run, seen - computed),
+        shared=_shared(named, canonical, run),
     )
 
 
@@ -162,6 +163,17 @@ def _beside(model: nn.Module, run: Run, names: Iterable[str]) -> dict[str, str]:
     """Those of the parameters that are matrices of a function that is no site -> the function."""
     shapes = {name: model.get_parameter(name).shape for name in names if name in run.matrices}
     return {name: run.matrices[name] for name in sorted(shapes) if sum(s > 1 for s in shapes[name]) > 1}
+
+
+def _shared(named: Mapping[str, nn.Module], canonical: Mapping[int, str], run: Run) -> tuple[str, ...]:
+    """The weight layers of whose parameters a function takes one, or another module."""
+    holders = Counter(id(p) for module in named.values() for p in module.parameters(recurse=False))
+    return tuple(
+        name
+        for name, module in named.items()
+        if isinstance(module, WEIGHT_LAYERS)
+        and any(holders[id(p)] > 1 or canonical[id(p)] in run.taken for p in module.parameters(recurse=False))
+    )
 
 
 def _of_site(site: Site, canonical: Mapping[int, str]) -> tuple[str, ...]:

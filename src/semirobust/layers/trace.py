@@ -68,6 +68,7 @@ class Run:
         sites: the weight layers in the order in which they first run.
         others: the other modules with tensors of their own -> how many sites had run before, and what their
             arguments were computed by.
+        taken: the parameters that functions take outside a weight layer.
         logits: what the model gave.
         logits_node, x_node: of autograd: what computed the logits, and the input.
         matrices: parameters that a function uses which is no site -> its name.
@@ -76,6 +77,7 @@ class Run:
 
     sites: dict[str, Site] = field(default_factory=dict)
     others: dict[str, tuple[int, tuple[Any, ...]]] = field(default_factory=dict)
+    taken: set[str] = field(default_factory=set)
     logits: Tensor | None = None
     logits_node: Any = None
     x_node: Any = None
@@ -195,6 +197,7 @@ def _function(model: nn.Module, run: Run) -> Callable[[Call], Any]:
     named, parameters = dict(model.named_modules()), dict(model.named_parameters())
 
     def seen(call: Call) -> Any:
+        run.taken.update(call.parameters)
         name, module = _named(call.parameters, named, parameters)
         result = _no_view(call())
         # A weight layer that runs as a module is known as such.

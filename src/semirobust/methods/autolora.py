@@ -50,7 +50,6 @@ class AutoLoRAFineTuning(AbstractMethod):
     def plan(self, context: Context) -> Plan:
         if self.rank < 1:
             raise InputError(f"rank: expected at least 1, got {self.rank}")
-        check_called(context.layers, context.layers.indices[1:])
 
         def prepare(model: nn.Module, seed: Seed) -> AbstractContextManager[None]:
             return branch(model, _updated(model, context.layers), self.rank, seed, by_kernel=True)
@@ -74,4 +73,6 @@ def _updated(model: nn.Module, layers: LayerMap) -> list[str]:
     inner = [layer.name for layer in layers[1:] if layer.index not in layers.classifier]
     kinds = (nn.Conv2d, nn.Linear)
     beside = [n for n in layers.modules(layers.indices) if isinstance(model.get_submodule(n), kinds)]
-    return [*inner, *(name for name in dict.fromkeys(beside) if name not in mains)]
+    names = [*inner, *(name for name in dict.fromkeys(beside) if name not in mains)]
+    check_called(layers, names)
+    return names

@@ -35,9 +35,9 @@ class OurAutoLoRAFineTuning(AbstractMethod):
     def plan(self, context: Context) -> Plan:
         if self.rank < 1:
             raise InputError(f"rank: expected at least 1, got {self.rank}")
-        check_called(context.layers, context.layers.indices)
         heads = context.layers.classifier  # the branch shares them
         names = [layer.name for layer in context.layers if layer.index not in heads]
+        check_called(context.layers, names)
 
         def as_before(trained: Trained) -> Trained:
             return replace(trained, best=without_branch(trained.best))

@@ -11,6 +11,7 @@ from semirobust.adapters.low_rank import merged
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.methods import METHODS
+from semirobust.methods.base.called import check_called
 from semirobust.methods.base.method import AbstractMethod, Context, Plan
 from semirobust.objectives.adversarial import Adversarial
 from semirobust.training.trainable import All
@@ -67,6 +68,7 @@ class ConvLoRA(AbstractMethod):
                     "model: expected convolutions, which convlora updates, found none; lora updates linear"
                     " layers too"
                 )
+            check_called(context.layers, names if self.rank else ())
             with conv_low_rank(model, names, self.rank, scale, seed, adapts=self.adabn, affine=self.affine):
                 yield
 

@@ -52,11 +52,11 @@ class LoRA(AbstractMethod):
             raise InputError(
                 f"trains: expected layer, since an update is of weights; got {self.choice.trains!r}"
             )
-        check_called(context.layers, context.layers.indices)
         # An update of every weight is the usual LoRA.
         everything = self.choice.layers is None and self.choice.k is None
         trainable = Fixed(context.layers.indices) if everything else self.choice.trainable(context)
         names = [layer.name for layer in context.layers]
+        check_called(context.layers, names)
 
         @contextmanager
         def prepare(model: nn.Module, seed: Seed) -> Iterator[None]:

@@ -104,13 +104,13 @@ class PeftFineTuning(AbstractMethod):
 
     def _chooses(self, context: Context) -> AbstractTrainable:
         layers, choice = context.layers, self.choice
-        check_called(layers, choice.layers or ())
-        linear = tuple(layer.index for layer in layers if layer.kind == "Linear" and not layer.functional)
+        check_called(layers, (layers.at(index).name for index in choice.layers or ()))
+        linear = tuple(x.index for x in layers if x.kind == "Linear" and x.name not in layers.shared)
         inner = tuple(index for index in linear if index not in layers.classifier)
         if choice.layers is None and not inner:
             raise InputError(
-                "layers: expected linear layers before the classifier, found none; lora updates convolutions"
-                " too"
+                "layers: expected linear layers before the classifier, whose weights act in them alone, found"
+                " none; lora updates convolutions too"
             )
         if choice.layers is None and choice.k is None and choice.share is None and choice.selection == "top":
             return Fixed(inner)

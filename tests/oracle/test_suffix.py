@@ -4,6 +4,8 @@ import copy
 
 import pytest
 import torch
+from torch import nn
+from torch.nn import functional as F
 
 import semirobust as sr
 from semirobust.core.errors import InputError
@@ -57,7 +59,7 @@ def test_a_transplant_takes_whole_layers_and_nothing_else():
     model, images = _setting()
     donor = sr.build_model("resnet8", num_classes=3, width=0.125, image_size=8, seed=1)
     for module in donor.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d):
             module.running_mean.fill_(3.0)
     layers = sr.layer_map(model, images.all()[0])
     before, given = copy.deepcopy(model.state_dict()), copy.deepcopy(donor.state_dict())
@@ -67,3 +69,36 @@ def test_a_transplant_takes_whole_layers_and_nothing_else():
         assert torch.equal(value, (given if name.rpartition(".")[0] in owners else before)[name]), name
     with pytest.raises(InputError, match="found one of shape"):
         sr.transplant(model, sr.build_model("resnet8", num_classes=3, width=0.25, image_size=8), layers, [8])
+
+
+class _Mixed(nn.Module):
+    """A layer whose weight is a parameter of the network itself, which a function takes, between two others."""
+
+    def __init__(self, seed):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.stem, self.head = nn.Conv2d(3, 6, 3), nn.Linear(6, 3)
+        self.raw = nn.Parameter(torch.randn(6, 6))
+        self.norm = nn.BatchNorm1d(6)
+
+    def forward(self, x):
+        h = F.linear(self.stem(x).relu().mean((2, 3)), self.raw)
+        return self.head(self.norm(h).relu())
+
+
+@pytest.mark.parametrize(
+    ("index", "names"),
+    [(1, {"stem.weight", "stem.bias"}), (2, {"raw"}), (3, {"head.weight", "head.bias"})],
+)
+def test_a_transplant_of_a_layer_that_a_function_computes(index, names):
+    model, donor = _Mixed(0).eval(), _Mixed(1).eval()
+    with torch.no_grad():
+        for tensor in (*donor.norm.parameters(), *donor.norm.buffers()):
+            tensor += 1
+    layers = sr.layer_map(model, torch.rand(2, 3, 8, 8))
+    before, given = copy.deepcopy(model.state_dict()), donor.state_dict()
+    sr.transplant(model, donor, layers, [index])
+    taken = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    norm = {name for name in before if name.startswith("norm.")} if index == 2 else set()
+    assert taken == names | norm
+    assert all(torch.equal(value, given[name]) for name, value in model.state_dict().items() if name in taken)

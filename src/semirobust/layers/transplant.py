@@ -24,11 +24,15 @@ def transplant(model: nn.Module, donor: nn.Module, layers: LayerMap, indices: It
     Raises:
         InputError: the donor lacks one of the tensors, or has it in another shape.
     """
-    model, donor, modules = unwrapped(model), unwrapped(donor), set(layers.modules(indices))
+    model, donor, indices = unwrapped(model), unwrapped(donor), tuple(indices)
+    modules, parameters = layers.modules(indices), layers.parameters(indices)
+    # Not the parameters of a module: a function may take them, so that they are of another layer.
+    tensors = {id(model.get_parameter(name)) for name in parameters}
+    tensors |= {id(b) for name in modules for b in model.get_submodule(name).buffers(recurse=False)}
     donor_state = donor.state_dict()
     with torch.no_grad():
-        for name, value in model.state_dict().items():
-            if name.rpartition(".")[0] in modules:
+        for name, value in model.state_dict(keep_vars=True).items():
+            if id(value) in tensors:
                 source = donor_state.get(name)
                 if source is None or source.shape != value.shape:
                     got = "none" if source is None else f"one of shape {tuple(source.shape)}"

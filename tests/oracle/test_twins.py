@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 import semirobust as sr
 from semirobust.adapters.twin_norm import TwinNorm, split_batches, twin_norms
+from semirobust.errors import InputError
 from semirobust.fast.copy import Faster
 from semirobust.objectives.base.objective import Step
 from semirobust.objectives.twins import TWINS
@@ -145,3 +146,34 @@ def test_hardening_by_twins(name):
     norms = sum(p.numel() for m in model.modules() if isinstance(m, nn.BatchNorm2d) for p in m.parameters())
     own = norms if name == "twins" else 0
     assert trained.logs[0].trained_parameters == sum(p.numel() for p in model.parameters()) + own
+
+
+class _Own(nn.BatchNorm2d):
+    """A batch norm of somebody else's class."""
+
+
+def _normed(*norms):
+    blocks = [part for norm in norms for part in (nn.Conv2d(3, 3, 3, padding=1), norm, nn.ReLU())]
+    return nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
+
+
+@pytest.mark.parametrize("name", ["twins", "twins-ours"])
+@pytest.mark.parametrize(
+    ("norm", "found"),
+    [(_Own(3), "_Own"), (nn.SyncBatchNorm(3), "SyncBatchNorm"), (nn.GroupNorm(1, 3), "no batch norm")],
+)
+def test_a_network_of_which_no_norm_would_have_two_branches_is_refused(name, norm, found):
+    x, y = torch.rand(8, 3, 8, 8), torch.arange(8) % 3
+    with pytest.raises(InputError, match=f"expected nn.BatchNorm2d with statistics, .* found {found};"):
+        sr.harden(_normed(norm), (x, y), name, threat=sr.Linf(0.05), epochs=1)
+
+
+@pytest.mark.parametrize("name", ["twins", "twins-ours"])
+def test_norms_that_have_one_branch_alone_are_told(name):
+    x, y = torch.rand(8, 3, 8, 8), torch.arange(8) % 3
+    told = [
+        sr.harden(_normed(*norms), (x, y), name, attack=sr.PGD(sr.Linf(0.05), steps=1), epochs=1).notes
+        for norms in ((nn.BatchNorm2d(3), _Own(3)), (nn.BatchNorm2d(3), nn.GroupNorm(1, 3)))
+    ]
+    assert "twins: 1 of 2 batch norms have one branch alone (_Own)" in told[0]
+    assert not any("branch" in note for note in told[1])

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from semirobust.adapters.replace import replace_module, replaced_modules
+from semirobust.core.errors import InputError
+from semirobust.core.outputs import note
 
 __all__ = ["TwinNorm", "adaptive_alone", "split_batches", "twin_norms", "without_twins"]
 
@@ -53,12 +55,25 @@ def twin_norms(model: nn.Module, *, own_affine: bool = False) -> Iterator[None]:
     Args:
         model: is left as it was.
         own_affine: the frozen branch has weights and biases of its own, which begin as those of the other.
+
+    Raises:
+        InputError: there is no ``nn.BatchNorm2d`` with statistics. Beside one, batch norms of other classes
+            have one branch, which a note says.
     """
-    names = [
-        name
+    norms = {
+        name: module
         for name, module in model.named_modules()
-        if type(module) is nn.BatchNorm2d and module.track_running_stats
-    ]
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats
+    }
+    names = [name for name, module in norms.items() if type(module) is nn.BatchNorm2d]
+    kinds = ", ".join(sorted({type(norms[name]).__name__ for name in norms.keys() - names}))
+    if not names:
+        raise InputError(
+            "model: expected nn.BatchNorm2d with statistics, of which twins makes two branches, found"
+            f" {kinds or 'no batch norm'}; adversarial trains such a network in one branch"
+        )
+    if kinds:
+        note(f"twins: {len(norms) - len(names)} of {len(norms)} batch norms have one branch alone ({kinds})")
     with replaced_modules(model, {name: _twin(model.get_submodule(name), own_affine) for name in names}):
         yield
 

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
 from semirobust.adapters.replace import replace_module, replaced_modules
 from semirobust.core.errors import InputError
+from semirobust.core.recomputed import check_once, once
 from semirobust.core.seed import Seed
 from semirobust.layers.freeze import stays_in_eval
 
@@ -84,6 +85,8 @@ class _LowRank(nn.Module):
         """The weight that the module computes with."""
         if self.disabled:
             return self.weight
+        if self.is_branch:
+            check_once()
         weight = self.weight.detach() if self.is_branch else self.weight
         return weight + self.scale * (self.up @ self.down).view_as(self.weight)
 
@@ -205,7 +208,7 @@ def on_branch_alone(model: nn.Module, head: Iterable[str]) -> Iterator[None]:
     try:
         for parameter in others:
             parameter.requires_grad_(False)
-        with on_branch(model):
+        with on_branch(model), once() if modules else nullcontext():
             yield
     finally:
         for parameter in others:

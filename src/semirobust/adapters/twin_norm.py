@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from semirobust.adapters.replace import replace_module, replaced_modules
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import note
+from semirobust.core.recomputed import check_once
 
 __all__ = ["TwinNorm", "adaptive_alone", "split_batches", "twin_norms", "without_twins"]
 
@@ -39,6 +40,7 @@ class TwinNorm(nn.BatchNorm2d):
     def forward(self, x: Tensor) -> Tensor:
         if not self.split:
             return super().forward(x)
+        check_once()
         first, second = x[: len(x) // 2], x[len(x) // 2 :]
         weight = self.weight if self.frozen_weight is None else self.frozen_weight
         bias = self.bias if self.frozen_bias is None else self.frozen_bias

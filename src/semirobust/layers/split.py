@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from semirobust.core.classifiers import eager, unwrapped
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import logits_of
+from semirobust.core.recomputed import check_once
 from semirobust.layers.calls import Calls, Event, Recorded, cloned
 from semirobust.layers.layer import LayerMap
 from semirobust.layers.sites import argument, watched
@@ -203,7 +204,8 @@ def split(model: nn.Module, layers: LayerMap, after: int) -> tuple[Prefix, Suffi
         after: j, from 1 to n-1.
 
     Raises:
-        InputError: no layer comes behind layer j.
+        InputError: no layer comes behind layer j. The suffix raises it where a module before the cut is
+            computed again for the gradient (``torch.utils.checkpoint``).
     """
     if layers.at(after).feature_at > len(layers):
         raise InputError(f"layer {after}: expected one with another behind it; its feature is the logits")
@@ -224,6 +226,7 @@ def _replaying(model: nn.Module, cut: Cut, feature: Tensor, functions: Calls) ->
             # The call comes after the cut, or from F_j.
             if recorded is None or recorded.from_feature:
                 return original(*args, **kwargs)
+            check_once()
             with functions.uncounted():
                 return feature if recorded.is_feature else cloned(recorded.value)
 

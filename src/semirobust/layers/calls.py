@@ -1,6 +1,6 @@
 """The calls of functions and modules in one pass, and what they gave."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils.weak import WeakIdKeyDictionary
 
-from semirobust.core.recomputed import check_once
 from semirobust.layers.sites import tensors_in
 
 __all__ = ["Calls", "Event", "Recorded", "cloned"]
@@ -39,10 +38,10 @@ class Calls(TorchFunctionMode):
         events: what every function and every finished module got and returned, in order.
         running: the numbers of the calls of modules that have not finished, the outermost first.
         paused: whether calls are not counted.
-        replace: number of a call -> what it returns instead.
+        replace: number of a call -> what gives another result in place of its own.
     """
 
-    def __init__(self, replace: Mapping[int, Tensor] | None = None) -> None:
+    def __init__(self, replace: Mapping[int, Callable[[Any], Tensor]] | None = None) -> None:
         super().__init__()
         self.events: list[Event] = []
         self._numbers = WeakIdKeyDictionary()
@@ -65,8 +64,7 @@ class Calls(TorchFunctionMode):
             return result
         number, self._count = self._count, self._count + 1
         if number in self.replace:
-            check_once()
-            return self.replace[number]
+            return self.replace[number](result)
         if not self.replace:
             given = self.numbers([*enumerate(args), *(kwargs or {}).items()])
             within = self.running[-1] if self.running else 0

@@ -178,11 +178,18 @@ class Suffix:
 
     def __call__(self, cut: Cut, feature: Tensor | None = None) -> Tensor:
         new = cut.feature if feature is None else feature
-        functions = Calls({-1 if cut.made_by is None else cut.made_by: new})
+
+        def instead(result: Any) -> Tensor:
+            check_once()
+            if not isinstance(result, Tensor) or result.shape != cut.feature.shape:
+                raise _others_called(self.after)
+            return new
+
+        functions = Calls({-1 if cut.made_by is None else cut.made_by: instead})
         with (
             eager(),
             _replaying(self.model, cut, new, functions),
-            _replacing(self.model, self.layers, cut.entry, new),
+            _replacing(self.model, self.layers, cut, new, self.after),
             functions,
         ):
             return logits_of(self.model(cut.x.clone()), training=self.model.training)
@@ -205,12 +212,22 @@ def split(model: nn.Module, layers: LayerMap, after: int) -> tuple[Prefix, Suffi
 
     Raises:
         InputError: no layer comes behind layer j. The suffix raises it where a module before the cut is
-            computed again for the gradient (``torch.utils.checkpoint``).
+            computed again for the gradient (``torch.utils.checkpoint``), and where it runs in another mode in
+            which other functions are called before the cut.
     """
     if layers.at(after).feature_at > len(layers):
         raise InputError(f"layer {after}: expected one with another behind it; its feature is the logits")
     model = unwrapped(model)
     return Prefix(model, layers, after), Suffix(model, layers, after)
+
+
+def _others_called(after: int) -> InputError:
+    """The error for a network that does not call again what it called up to the cut."""
+    return InputError(
+        f"layer {after}: expected the calls in front of its feature that there were at the cut, but the"
+        " network makes others now, as one that does more in train mode; cut in the mode of the suffix, or behind"
+        " another layer"
+    )
 
 
 @contextmanager
@@ -249,14 +266,22 @@ def _replaying(model: nn.Module, cut: Cut, feature: Tensor, functions: Calls) ->
 
 
 @contextmanager
-def _replacing(model: nn.Module, layers: LayerMap, entry: _Entry, feature: Tensor) -> Iterator[None]:
-    """Inside, the first call of the entry gets ``feature`` at its positions and keywords."""
-    pending = [feature]
+def _replacing(model: nn.Module, layers: LayerMap, cut: Cut, feature: Tensor, after: int) -> Iterator[None]:
+    """Inside, the first call of the entry gets ``feature`` at its positions and keywords.
+
+    Raises:
+        InputError: it would get another tensor, though what gave F_j at the cut gives ``feature`` now.
+    """
+    pending, entry = [feature], cut.entry
+    recorded = (each for calls in cut.outputs.values() for each in calls)
+    given = cut.made_by is not None or any(each.is_feature for each in recorded)
 
     def swapped(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not pending:
             return None
         new = pending.pop()
+        if given and not any(value is new for value in (*args, *kwargs.values())):
+            raise _others_called(after)
         positions = tuple(new if position in entry.keys else value for position, value in enumerate(args))
         return positions, {key: new if key in entry.keys else value for key, value in kwargs.items()}
 

@@ -57,6 +57,14 @@ def test_a_call_behind_the_cut_may_come_in_one_mode_alone(more):
     assert torch.equal(found, expected)
 
 
+def test_a_dropout_that_gave_the_feature_is_no_other_call():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Dropout(0.5), nn.Conv2d(4, 3, 6), nn.Flatten())
+    prefix, suffix = sr.split(model.eval(), sr.layer_map(model, X), 1)
+    cut = prefix(X)
+    model.train()
+    assert torch.equal(suffix(cut, cut.feature + 1), model[3:](cut.feature + 1))
+
+
 @pytest.mark.parametrize("more", ["before", "before, of another shape"])
 def test_a_call_before_the_cut_in_one_mode_alone_is_refused(more):
     for modes in (("eval", "train"), ("train", "eval")):

@@ -225,8 +225,8 @@ def _others_called(after: int) -> InputError:
     """The error for a network that does not call again what it called up to the cut."""
     return InputError(
         f"layer {after}: expected the calls in front of its feature that there were at the cut, but the"
-        " network makes others now, as one that does more in train mode; cut in the mode of the suffix, or behind"
-        " another layer"
+        " network makes others now, as one that does more in train mode; cut in the mode of the suffix, or"
+        " behind another layer"
     )
 
 
@@ -273,8 +273,10 @@ def _replacing(model: nn.Module, layers: LayerMap, cut: Cut, feature: Tensor, af
         InputError: it would get another tensor, though what gave F_j at the cut gives ``feature`` now.
     """
     pending, entry = [feature], cut.entry
-    recorded = (each for calls in cut.outputs.values() for each in calls)
-    given = cut.made_by is not None or any(each.is_feature for each in recorded)
+    # Modules that returned F_j itself; one that also got it, such as a dropout in eval mode, runs again.
+    makers = [each for calls in cut.outputs.values() for each in calls if each.is_feature]
+    given = cut.made_by is not None or bool(makers)
+    given &= not any(each.from_feature for each in makers)
 
     def swapped(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not pending:

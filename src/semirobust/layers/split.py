@@ -12,6 +12,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.outputs import logits_of
 from semirobust.core.recomputed import check_once
 from semirobust.layers.calls import Calls, Event, Recorded, cloned
+from semirobust.layers.inputs import version
 from semirobust.layers.layer import LayerMap
 from semirobust.layers.sites import argument, watched
 
@@ -58,13 +59,14 @@ class _Pass:
     """What a pass leaves behind that stops at the cut.
 
     Attributes:
-        running: the modules that had begun but not finished, the outermost first, and the tensors they got.
+        running: the modules that had begun but not finished, the outermost first, and the tensors they got
+            with how often each had been changed in place.
         outputs: what the modules returned that had finished, call by call.
         functions: the calls of functions.
     """
 
     def __init__(self) -> None:
-        self.running: list[tuple[str, dict[int | str, Tensor]]] = []
+        self.running: list[tuple[str, dict[int | str, tuple[Tensor, int]]]] = []
         self.outputs: dict[str, list[Recorded]] = {}
         self.functions = Calls()
 
@@ -86,7 +88,9 @@ class _Pass:
     def _begin(self, name: str) -> Any:
         def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
             arguments: list[tuple[int | str, Any]] = [*enumerate(args), *kwargs.items()]
-            tensors = {key: value for key, value in arguments if isinstance(value, Tensor)}
+            found = [(key, value) for key, value in arguments if isinstance(value, Tensor)]
+            with self.functions.uncounted():
+                tensors = {key: (value, version(value)) for key, value in found}
             self.running.append((name, tensors))
             self.functions.begin()
 
@@ -101,11 +105,11 @@ class _Pass:
                 del self.outputs[inner]
             with self.functions.uncounted():
                 recorded = Recorded.of(output)
+                # What the module changed in place was another tensor when the module got it.
+                given = [(key, t) for key, (t, before) in tensors.items() if version(t) == before]
             self.outputs.setdefault(name, []).append(recorded)
             numbers = self.functions.numbers
-            self.functions.events.append(
-                Event(numbers(tensors.items()), numbers([(0, output)]), recorded=recorded)
-            )
+            self.functions.events.append(Event(numbers(given), numbers([(0, output)]), recorded=recorded))
 
         return hook
 
@@ -123,7 +127,7 @@ class _Pass:
                     event.recorded.from_feature = True
         # The suffix will run the unfinished modules again; the first of them that got F_j is where it enters.
         entries = (
-            _Entry(name, tuple(key for key, value in tensors.items() if value is feature))
+            _Entry(name, tuple(key for key, (value, _) in tensors.items() if value is feature))
             for name, tensors in self.running
         )
         entry = next((entry for entry in entries if entry.keys), place)

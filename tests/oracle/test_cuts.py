@@ -1,4 +1,4 @@
-"""Cuts of a network that calls other functions in train mode than in eval mode."""
+"""Cuts of a network that calls other functions in train mode than in eval mode, or works in place."""
 
 import pytest
 import torch
@@ -82,3 +82,28 @@ def test_lat_refuses_such_a_layer_and_no_other():
     assert torch.equal(trained("behind", 1), trained("", 1))
     with pytest.raises(InputError, match="layer 1: expected the calls in front of its feature"):
         trained("before", 1)
+
+
+class _InPlace(nn.Module):
+    """Its feature comes from an activation in place, and goes into a layer and around it."""
+
+    def __init__(self, in_place):
+        super().__init__()
+        torch.manual_seed(1)
+        self.one, self.two = nn.Conv2d(3, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+        self.activation, self.head = nn.ReLU(in_place), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.behind(self.activation(self.one(x)))
+
+    def behind(self, feature):
+        return self.head((feature + self.two(feature)).mean((2, 3)))
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_another_feature_goes_wherever_that_of_a_module_in_place_goes(in_place):
+    model = _InPlace(in_place).eval()
+    prefix, suffix = sr.split(model, sr.layer_map(model, X), 1)
+    cut = prefix(X)
+    assert torch.equal(suffix(cut), model(X))
+    assert torch.equal(suffix(cut, cut.feature + 1), model.behind(cut.feature + 1))

@@ -137,19 +137,24 @@ def _recording(
     for index in wanted:
         places.setdefault(index if at == "conv" else layers.at(index).feature_at, []).append(index)
     deepest, own = max(places), threading.get_ident()
+    given: list[int] = []  # how many examples the model got
 
     def record(place: int, value: Callable[[int], Tensor]) -> None:
         if threading.get_ident() != own:  # another thread runs the same model for itself
             return
         for index in places[place]:
             if index not in tape:  # a module may run several times; the first run counts
-                tape[index] = value(index) if transform is None else transform(index, value(index))
+                found = value(index)
+                if place <= len(layers) and given:
+                    layers.at(index).check_rows(found, given[-1], raw=at == "conv")
+                tape[index] = found if transform is None else transform(index, found)
         if stop and place == deepest:
             raise _DeepestReached
 
     def clear(module: nn.Module, args: Any) -> None:
         if threading.get_ident() == own:
             tape.clear()
+            given[:] = [len(args[0])] if args and isinstance(args[0], Tensor) else []
 
     def before(place: int) -> Before:
         def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -77,6 +77,21 @@ class Layer:
         """A recorded feature (or raw output) of ``n`` examples as a matrix (n, values), one row each."""
         return feature.movedim(self.output_batch_dim if raw else self.batch_dim, 0).reshape(n, -1)
 
+    def check_rows(self, feature: Tensor, n: int, *, raw: bool = False) -> None:
+        """Raise ``InputError`` for a feature (or raw output) that is not of all ``n`` examples."""
+        dim, shape = (
+            (self.output_batch_dim, self.output_shape) if raw else (self.batch_dim, self.feature_shape)
+        )
+        rows = feature.shape[dim]
+        # Where an example has several rows, such as windows, their number may vary with the image's size.
+        several = len(shape) == feature.dim()
+        if rows == 0 or rows % n or (rows != n and not several):
+            raise InputError(
+                f"layer {self.name}: expected a feature of each of the {n} examples, got {rows} rows, as"
+                " where images take different ways through the network; leave the layers that only some of"
+                " them reach out of the layer map by filter"
+            )
+
     @property
     def features(self) -> int:
         """The number N_i of values in its feature."""

@@ -130,8 +130,6 @@ class Shapes:
         two: Run | None = None
         with suppress(InputError):  # a model for one example at a time
             two = observed(model, both)
-        if two is not None and list(two.sites) != list(run.sites):
-            two = None
         return cls(model, x, run, two)
 
     @cached_property
@@ -143,7 +141,9 @@ class Shapes:
         """The logits (site 0), the argument ``key`` of a site, or its result where ``key`` is None."""
         if site == 0:
             return run.logits
-        chosen = list(run.sites.values())[site - 1]
+        chosen = run.sites.get(list(self.one.sites)[site - 1])  # two examples may take different ways
+        if chosen is None:
+            return None
         return chosen.result if key is None else chosen.arguments.get(key)
 
     def batch_dim(self, site: int, key: Key | None) -> tuple[int, tuple[int, ...]]:

@@ -165,6 +165,7 @@ class Prefix:
                 f"layer {self.after}: the place of its feature ({following}) was not reached; hand over the"
                 " network itself, not a compiled form, and no input that leaves it early"
             )
+        layer.check_rows(feature[0], len(x))
         return noted.cut(feature[0], x, _Entry(following, (layer.feature_key,)))
 
 

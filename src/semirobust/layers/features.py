@@ -1,7 +1,7 @@
 """Features of the layers of a model, recorded by hooks that are removed afterwards."""
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any, Literal, get_args
 
@@ -13,7 +13,16 @@ from semirobust.core.outputs import logits_of
 from semirobust.layers.layer import LayerMap
 from semirobust.layers.sites import After, Before, argument, first_tensor, watched
 
-__all__ = ["Place", "channel_range", "check_place", "features", "forward_to", "indices_at"]
+__all__ = [
+    "Place",
+    "channel_range",
+    "check_place",
+    "features",
+    "forward_to",
+    "indices_at",
+    "taken",
+    "took_no_part",
+]
 
 Place = Literal["input", "conv", "block"]
 """Where the feature of layer i is taken.
@@ -34,6 +43,16 @@ def indices_at(layers: LayerMap, at: Place) -> tuple[int, ...]:
     return layers.block_ends if at == "block" else layers.indices
 
 
+def took_no_part(layers: LayerMap, indices: Iterable[int]) -> InputError:
+    """The error for layers without which a step of training cannot be taken: they did not run."""
+    names = [f"{index} ({layers.at(index).label or layers.at(index).name})" for index in indices]
+    shown = ", ".join(names[:3]) + (", …" if len(names) > 3 else "")
+    return InputError(
+        f"layer {shown}: took no part in this step, as where a network skips layers at random in train mode"
+        " (LayerDrop); turn that off in the network, or choose other layers"
+    )
+
+
 def channel_range(feature: Tensor) -> tuple[Tensor, Tensor]:
     """The lowest and highest value of each channel of a feature (N, C, ...) over all examples and places.
 
@@ -44,14 +63,36 @@ def channel_range(feature: Tensor) -> tuple[Tensor, Tensor]:
     return feature.amin(others, keepdim=True), feature.amax(others, keepdim=True)
 
 
+def taken(tape: Mapping[int, Tensor], indices: Iterable[int]) -> dict[int, Tensor]:
+    """A copy of a tape of :func:`features`, which the next pass overwrites.
+
+    Raises:
+        InputError: one of these layers did not run in the pass.
+    """
+    for index in indices:
+        tape[index]
+    return dict(tape)
+
+
 class _DeepestReached(Exception):
     """Raised inside a forward pass once the last wanted feature is recorded."""
 
 
 class _Tape(dict[int, Tensor]):
-    """Features of the latest forward pass, by layer index."""
+    """Features of the latest forward pass, by layer index.
+
+    Attributes:
+        awaited: after a pass in train mode, the layer that takes the feature of each wanted layer.
+    """
+
+    def __init__(self, layers: LayerMap) -> None:
+        super().__init__()
+        self._layers = layers
+        self.awaited: dict[int, int] = {}
 
     def __missing__(self, index: int) -> Tensor:
+        if index in self.awaited:
+            raise took_no_part(self._layers, [self.awaited[index]])
         raise InputError(
             f"layer {index}: no feature was recorded; run the model inside the block, on a wanted layer"
         )
@@ -131,7 +172,7 @@ def _recording(
     *,
     stop: bool,
 ) -> Iterator[_Tape]:
-    tape = _Tape()
+    tape = _Tape(layers)
     # Where each feature is: the layer whose result or argument it is, n+1 for the logits.
     places: dict[int, list[int]] = {}
     for index in wanted:
@@ -155,6 +196,8 @@ def _recording(
         if threading.get_ident() == own:
             tape.clear()
             given[:] = [len(args[0])] if args and isinstance(args[0], Tensor) else []
+            in_train_mode = any(m.training for m in module.modules())
+            tape.awaited = {i: place for place in places for i in places[place]} if in_train_mode else {}
 
     def before(place: int) -> Before:
         def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """Cutting any module after a layer: a prefix that runs once, and a suffix that continues from there."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -194,10 +194,13 @@ class Suffix:
         with (
             eager(),
             _replaying(self.model, cut, new, functions),
-            _replacing(self.model, self.layers, cut, new, self.after),
+            _replacing(self.model, self.layers, cut, new, self.after) as missed,
             functions,
         ):
-            return logits_of(self.model(cut.x.clone()), training=self.model.training)
+            logits = logits_of(self.model(cut.x.clone()), training=self.model.training)
+        if missed():
+            raise _others_called(self.after)
+        return logits
 
 
 def split(model: nn.Module, layers: LayerMap, after: int) -> tuple[Prefix, Suffix]:
@@ -271,8 +274,11 @@ def _replaying(model: nn.Module, cut: Cut, feature: Tensor, functions: Calls) ->
 
 
 @contextmanager
-def _replacing(model: nn.Module, layers: LayerMap, cut: Cut, feature: Tensor, after: int) -> Iterator[None]:
-    """Inside, the first call of the entry gets ``feature`` at its positions and keywords.
+def _replacing(
+    model: nn.Module, layers: LayerMap, cut: Cut, feature: Tensor, after: int
+) -> Iterator[Callable[[], bool]]:
+    """Inside, the first call of the entry gets ``feature`` at its positions and keywords; gives whether the
+    feature got nowhere, since there was no such call.
 
     Raises:
         InputError: it would get another tensor, though what gave F_j at the cut gives ``feature`` now.
@@ -293,4 +299,4 @@ def _replacing(model: nn.Module, layers: LayerMap, cut: Cut, feature: Tensor, af
         return positions, {key: new if key in entry.keys else value for key, value in kwargs.items()}
 
     with watched(model, {entry.name: swapped}, None, layers.functions):
-        yield
+        yield lambda: bool(pending) and not given

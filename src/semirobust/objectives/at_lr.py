@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from semirobust.core.errors import InputError
-from semirobust.layers.features import features
+from semirobust.layers.features import features, taken
 from semirobust.objectives import OBJECTIVES
 from semirobust.objectives.base.losses import cross_entropy, cross_entropy_of
 from semirobust.objectives.base.objective import AbstractObjective, Step
@@ -49,7 +49,7 @@ class LayerRegularised(AbstractObjective):
             return cross_entropy(step, step.model(x_adv))
         with features(step.model, step.layers, step.selected) as tape:
             step.model(step.x)
-            clean = dict(tape)  # a copy, since the next pass overwrites the tape
+            clean = taken(tape, step.selected)
             loss = cross_entropy(step, step.model(x_adv))
             errors = [
                 torch.linalg.vector_norm(clean[i] - tape[i]) / (torch.linalg.vector_norm(clean[i]) + _TINY)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from semirobust.core.errors import InputError
-from semirobust.layers.features import features, forward_to
+from semirobust.layers.features import features, forward_to, taken
 from semirobust.objectives import OBJECTIVES
 from semirobust.objectives.base.losses import cross_entropy
 from semirobust.objectives.base.objective import AbstractObjective, Step
@@ -54,13 +54,13 @@ class CLAT(AbstractObjective):
     def outer(self, step: Step, x_adv: Tensor) -> Tensor:
         with features(step.model, step.layers, step.selected) as tape:
             logits = step.model(step.x)
-            clean = dict(tape)  # a copy, since the next pass overwrites the tape
+            clean = taken(tape, step.selected)
             if self.cross_entropy == "clean":
                 loss = cross_entropy(step, logits)
                 perturbed = None
             else:
                 loss_adv = cross_entropy(step, step.model(x_adv))
-                perturbed = dict(tape)
+                perturbed = taken(tape, step.selected)
                 loss = (
                     loss_adv
                     if self.cross_entropy == "adversarial"

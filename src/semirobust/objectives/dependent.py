@@ -64,9 +64,10 @@ class Dependent(AbstractObjective):
             raise InputError(
                 "layers: expected one behind another to train, since the first layer depends on no other"
             )
-        with features(step.model, step.layers, {i for pair in pairs for i in pair}) as tape:
+        wanted = {i for pair in pairs for i in pair}
+        with features(step.model, step.layers, wanted) as tape:
             loss = F.cross_entropy(step.model(x_adv), step.y)
-        rows = {i: step.layers.at(i).per_example(feature, len(step.x)) for i, feature in tape.items()}
+        rows = {i: step.layers.at(i).per_example(tape[i], len(step.x)) for i in wanted}
         alignments = [alignment(rows[i], rows[j], step.y, kernel=self.dependence) for i, j in pairs]
         return loss - self.weight * torch.stack(alignments).mean()
 

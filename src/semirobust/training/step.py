@@ -1,6 +1,7 @@
 """One step of training: the inner maximisation, the outer loss and the optimiser."""
 
 import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 from semirobust.fast.layout import in_layout
+from semirobust.layers.features import took_no_part
 from semirobust.layers.quiet import quiet
 from semirobust.objectives import Step
 from semirobust.training.diagnose import cause_of_nan
@@ -66,7 +68,10 @@ def _update(run: Run, batch: Batch, seed: Seed) -> float:
         step, x_adv = _perturb(run, batch, seed / "attack")
 
         def outer() -> Tensor:
-            return run.training.objective.outer(step, x_adv)
+            loss = run.training.objective.outer(step, x_adv)
+            if not loss.requires_grad:
+                raise took_no_part(run.layers, _training(run))
+            return loss
 
         for hook in run.hooks:
             hook.before_loss(outer)
@@ -88,6 +93,13 @@ def _update(run: Run, batch: Batch, seed: Seed) -> float:
     for hook in run.hooks:
         hook.after_step(batch, x_adv)
     return value
+
+
+def _training(run: Run) -> Sequence[int]:
+    """The layers with a parameter that trains, be it of an adapter."""
+    names = [name for name, parameter in run.model.named_parameters() if parameter.requires_grad]
+    found = [x.index for x in run.layers if any(name.startswith(f"{x.name}.") for name in names)]
+    return found or run.selected
 
 
 def _perturb(run: Run, batch: Batch, seed: Seed) -> tuple[Step, Tensor]:

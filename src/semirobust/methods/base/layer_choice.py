@@ -87,7 +87,7 @@ class LayerChoice:
     def trainable(self, context: Context, *, by_feature: bool = False) -> AbstractTrainable:
         """The policy for the training loop.
 
-        No layer is selected none of whose parameters takes a gradient; with ``by_feature`` neither one whose
+        No layer is selected whose own parameters take no gradient; with ``by_feature`` neither one whose
         feature does not depend on it with the weights of now.
         """
         check_part(self.trains, "trains")
@@ -167,17 +167,19 @@ class LayerChoice:
 
 
 def _untrainable(model: nn.Module, layers: LayerMap, part: Part) -> Iterator[int]:
-    """The layers none of whose parameters takes a gradient, as below a low-rank update of another library."""
+    """The layers whose own parameters take no gradient, as below a low-rank update of another library.
+
+    Norms and what is beside a layer, such as a scale of the whole network, count only where no layer has a
+    weight or bias that trains.
+    """
     names = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     if part not in ("layer", "layer+tokens"):
         return (layer.index for layer in layers if not names & set(part_of(model, layer, part)))
     # A low-rank update of our own has other parameters in the same module.
     modules = {name.rpartition(".")[0] for name in names}
-    return (
-        layer.index
-        for layer in layers
-        if not names & set(layer.parameters) and not modules & set(layer.modules)
-    )
+    train = {x.index for x in layers if names.intersection(x.linear, x.parameters) or x.name in modules}
+    train = train or {x.index for x in layers if names.intersection(part_of(model, x, part))}
+    return (index for index in layers.indices if index not in train)
 
 
 def _attacked(

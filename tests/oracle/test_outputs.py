@@ -301,7 +301,7 @@ def test_attacks_without_a_gradient_are_said_to_be_no_sign_of_robustness(data):
     result = sr.evaluate(Rounds().eval(), x, y, sr.PGD(BALL, steps=2))
     assert "gradient of zero" in result.notes[0] and "square" in str(result.summary())
     assert sr.evaluate(Rounds().eval(), x, y, sr.Square(BALL, queries=5)).notes == ()
-    assert sr.evaluate(_network(), x, y, sr.PGD(BALL, steps=2)).notes == ()
+    assert sr.evaluate(_network(lambda z: 50 * z), x, y, sr.PGD(BALL, steps=2)).notes == ()
 
 
 def test_an_auxiliary_head_is_trained_around_and_noted(data):

@@ -265,7 +265,8 @@ def _note_gradients(
     note(gradient_note(model, attacked))
     classes = model(attacked[:1]).shape[1]
     alone = all(len(attack.parts) == 1 for attack in named.values())  # an ensemble has other losses too
-    if alone and float(clean.float().mean()) >= min(3 / classes, (1 + 1 / classes) / 2):  # above chance
+    above_chance = float(clean.float().mean()) >= min(3 / classes, (1 + 1 / classes) / 2)
+    if alone and above_chance and int(clean.sum()) >= 16:
         note(confined_note(model, attacked))
     note(astray := misleading(model, attacked))
     return bool(astray)

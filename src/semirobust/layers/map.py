@@ -148,21 +148,25 @@ def _assembled(
         for site in [plan.sites[number - 1]]
     )
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-    computed = {name for site in run.sites.values() for name in _of_site(site, canonical)}
     return LayerMap(
         tuple(layers),
         tuple(name for name in sizes if name not in seen),
         left_out,
         sizes,
-        beside=_beside(model, run, seen - computed),
+        beside=_beside(model, run, canonical, seen),
         shared=_shared(named, canonical, run),
     )
 
 
-def _beside(model: nn.Module, run: Run, names: Iterable[str]) -> dict[str, str]:
+def _beside(model: nn.Module, run: Run, canonical: Mapping[int, str], names: Iterable[str]) -> dict[str, str]:
     """Those of the parameters that are matrices of a function that is no site -> the function."""
+    computed = {name for site in run.sites.values() for name in _of_site(site, canonical)}
     shapes = {name: model.get_parameter(name).shape for name in names if name in run.matrices}
-    return {name: run.matrices[name] for name in sorted(shapes) if sum(s > 1 for s in shapes[name]) > 1}
+    return {
+        name: run.matrices[name]
+        for name in sorted(shapes.keys() - computed)
+        if sum(size > 1 for size in shapes[name]) > 1
+    }
 
 
 def _shared(named: Mapping[str, nn.Module], canonical: Mapping[int, str], run: Run) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, nullcontext
 import torch
 from torch import Tensor, nn
 
-from semirobust.adapters.replace import replace_module, replaced_modules
+from semirobust.adapters.replace import replace_all, replaced_modules
 from semirobust.core.errors import InputError
 from semirobust.core.recomputed import check_once, once
 from semirobust.core.seed import Seed
@@ -253,14 +253,16 @@ def _copied(module: nn.Module) -> _LowRank:
 
 def merge_updates(model: nn.Module) -> None:
     """Replace the modules with updates by plain ones with the effective weights; ``model`` is changed."""
-    for name, module in list(model.named_modules()):
-        if isinstance(module, _LowRank):
-            kind = next(kind for kind, updated in _KINDS.items() if isinstance(module, updated))
-            plain = kind.__new__(kind)
-            weight = nn.Parameter(module.effective_weight.detach())
-            parameters = {"weight": weight, "bias": module._parameters.get("bias")}
-            plain.__dict__.update({**module.__dict__, "_parameters": parameters})
-            replace_module(model, name, plain)
+
+    def plain(module: _LowRank) -> nn.Module:
+        kind = next(kind for kind, updated in _KINDS.items() if isinstance(module, updated))
+        merged = kind.__new__(kind)
+        weight = nn.Parameter(module.effective_weight.detach())
+        parameters = {"weight": weight, "bias": module._parameters.get("bias")}
+        merged.__dict__.update({**module.__dict__, "_parameters": parameters})
+        return merged
+
+    replace_all(model, lambda module: isinstance(module, _LowRank), plain)
 
 
 def effective_weights(model: nn.Module) -> dict[str, Tensor]:

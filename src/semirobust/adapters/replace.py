@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-__all__ = ["replace_all", "replace_module", "replaced_modules"]
+__all__ = ["replace_all", "replace_module", "replace_modules", "replaced_modules"]
 
 
 @contextmanager
@@ -17,13 +17,12 @@ def replaced_modules(model: nn.Module, replacements: Mapping[str, nn.Module]) ->
     """
     originals = {name: model.get_submodule(name) for name in replacements}
     try:
-        for name, replacement in replacements.items():
-            replace_module(model, name, replacement)
+        replace_modules(model, replacements)
         yield
     finally:
         for name, module in originals.items():
             module.train(replacements[name].training)
-            replace_module(model, name, module)
+        replace_modules(model, originals)
 
 
 def replace_all(
@@ -31,14 +30,19 @@ def replace_all(
 ) -> int:
     """Replace each sub-module for which ``suits(module)`` holds by ``make(module)``; returns their number."""
     suitable = [(name, module) for name, module in model.named_modules() if suits(module)]
-    for name, module in suitable:
-        replace_module(model, name, make(module))
+    replace_modules(model, {name: make(module) for name, module in suitable})
     return len(suitable)
 
 
 def replace_module(model: nn.Module, name: str, module: nn.Module) -> None:
     """Put ``module`` in the place of the sub-module ``name``, under every name that this one has."""
-    original = model.get_submodule(name)
+    replace_modules(model, {name: module})
+
+
+def replace_modules(model: nn.Module, replacements: Mapping[str, nn.Module]) -> None:
+    """:func:`replace_module` for several names in one look at the model."""
+    instead = {model.get_submodule(name): replacement for name, replacement in replacements.items()}
     for parent in list(model.modules()):
-        for attribute in [key for key, child in parent._modules.items() if child is original]:
-            setattr(parent, attribute, module)
+        for attribute, child in list(parent._modules.items()):
+            if child in instead:
+                setattr(parent, attribute, instead[child])

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from semirobust.adapters.replace import replace_module, replaced_modules
+from semirobust.adapters.replace import replace_all, replaced_modules
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import note
 from semirobust.core.recomputed import check_once
@@ -91,12 +91,14 @@ def adaptive_alone(model: nn.Module) -> None:
 
     That branch alone is the resulting network. Where both share these parameters, splitting may be asked for.
     """
-    for name, module in list(model.named_modules()):
-        if isinstance(module, TwinNorm) and module.frozen_weight is not None:
-            plain = nn.BatchNorm2d.__new__(nn.BatchNorm2d)
-            parameters = {key: value for key, value in module._parameters.items() if key not in _OWN}
-            plain.__dict__.update({**module.__dict__, "_parameters": parameters})
-            replace_module(model, name, plain)
+
+    def plain(module: TwinNorm) -> nn.BatchNorm2d:
+        norm = nn.BatchNorm2d.__new__(nn.BatchNorm2d)
+        parameters = {key: value for key, value in module._parameters.items() if key not in _OWN}
+        norm.__dict__.update({**module.__dict__, "_parameters": parameters})
+        return norm
+
+    replace_all(model, lambda m: isinstance(m, TwinNorm) and m.frozen_weight is not None, plain)
 
 
 def _twin(module: nn.Module, own_affine: bool) -> TwinNorm:

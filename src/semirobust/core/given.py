@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from semirobust.core.errors import InputError
 
-__all__ = ["as_tensors", "called", "check_no_dataset", "native"]
+__all__ = ["as_tensors", "called", "check_no_dataset", "kind_of", "native"]
 
 _EXAMPLES, _LABELS = ("x", "x_adv", "reference"), "y"
 
@@ -20,6 +20,11 @@ def called(value: object) -> str:
     kind = type(value)
     library = kind.__module__.partition(".")[0]
     return kind.__name__ if library in ("builtins", "__main__") else f"{library}'s {kind.__name__}"
+
+
+def kind_of(value: object) -> str:
+    """The name of its class, or its own where it is a class, of which an object was meant."""
+    return value.__name__ if isinstance(value, type) else type(value).__name__
 
 
 def as_tensors(arguments: dict[str, Any], dtype: torch.dtype) -> None:

@@ -13,6 +13,7 @@ from semirobust.attacks.base.gradients import confined_note, gradient_note, misl
 from semirobust.core.checks import check_counts, check_examples, check_mode, probe
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.given import kind_of
 from semirobust.core.links import given_out
 from semirobust.core.outputs import note, notes
 from semirobust.core.own_code import code_of
@@ -263,11 +264,8 @@ def _note_gradients(
     if not (len(attacked) and any(part.uses_gradients for a in named.values() for part in a.parts)):
         return False
     note(gradient_note(model, attacked))
-    classes = model(attacked[:1]).shape[1]
-    alone = all(len(attack.parts) == 1 for attack in named.values())  # an ensemble has other losses too
-    above_chance = float(clean.float().mean()) >= min(3 / classes, (1 + 1 / classes) / 2)
-    if alone and above_chance and int(clean.sum()) >= 16:
-        note(confined_note(model, attacked))
+    if all(len(attack.parts) == 1 for attack in named.values()):  # an ensemble has other losses too
+        note(confined_note(model, attacked, clean))
     note(astray := misleading(model, attacked))
     return bool(astray)
 
@@ -287,13 +285,10 @@ def named_attacks(attacks: Attacks) -> dict[str, AbstractAttack]:
     if isinstance(attacks, AbstractAttack):
         attacks = [attacks]
     if not isinstance(attacks, Iterable) or isinstance(attacks, type):
-        given = attacks.__name__ if isinstance(attacks, type) else type(attacks).__name__
-        raise InputError(f"attacks: expected attacks such as PGD(Linf(8/255)), got {given}")
+        raise _no_attack(attacks)
     for attack in attacks.values() if isinstance(attacks, Mapping) else attacks:
         if not isinstance(attack, AbstractAttack):
-            raise InputError(
-                f"attacks: expected attacks such as PGD(Linf(8/255)), got {type(attack).__name__}"
-            )
+            raise _no_attack(attack)
     if isinstance(attacks, Mapping):
         for taken in ("clean", "worst"):
             if taken in attacks:
@@ -308,3 +303,7 @@ def named_attacks(attacks: Attacks) -> dict[str, AbstractAttack]:
             name += "'"
         named[name] = attack
     return named
+
+
+def _no_attack(value: object) -> InputError:
+    return InputError(f"attacks: expected attacks such as PGD(Linf(8/255)), got {kind_of(value)}")

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from semirobust.adapters.replace import replace_module
+from semirobust.adapters.replace import replace_module, replace_modules
 from semirobust.layers.quiet import quiet, run_with_hooks
 
 __all__ = ["fold_batch_norm", "fold_input_scale", "run_before"]
@@ -31,9 +31,8 @@ def fold_batch_norm(model: nn.Module, x: Tensor) -> tuple[tuple[str, str], ...]:
         pairs = _to_norms_alone(model, x, pairs)
         if not _finite(model, x, pairs):
             pairs = [pair for pair in pairs if _finite(model, x, [pair])]
-    for conv, norm in pairs:
-        replace_module(model, names[conv][0], nn.utils.fuse_conv_bn_eval(conv, norm))
-        replace_module(model, names[norm][0], nn.Identity())
+    fused = {names[conv][0]: nn.utils.fuse_conv_bn_eval(conv, norm) for conv, norm in pairs}
+    replace_modules(model, {**fused, **{names[norm][0]: nn.Identity() for _, norm in pairs}})
     return tuple((names[conv][0], names[norm][0]) for conv, norm in pairs)
 
 

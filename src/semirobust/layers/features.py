@@ -82,17 +82,18 @@ class _Tape(dict[int, Tensor]):
     """Features of the latest forward pass, by layer index.
 
     Attributes:
-        awaited: after a pass in train mode, the layer that takes the feature of each wanted layer.
+        model: whose pass it was; None before the first.
     """
 
-    def __init__(self, layers: LayerMap) -> None:
+    def __init__(self, layers: LayerMap, places: Mapping[int, int]) -> None:
         super().__init__()
-        self._layers = layers
-        self.awaited: dict[int, int] = {}
+        self._layers, self._places = layers, places
+        self.model: nn.Module | None = None
 
     def __missing__(self, index: int) -> Tensor:
-        if index in self.awaited:
-            raise took_no_part(self._layers, [self.awaited[index]])
+        training = self.model is not None and any(module.training for module in self.model.modules())
+        if training and index in self._places:
+            raise took_no_part(self._layers, [self._places[index]])
         raise InputError(
             f"layer {index}: no feature was recorded; run the model inside the block, on a wanted layer"
         )
@@ -172,11 +173,12 @@ def _recording(
     *,
     stop: bool,
 ) -> Iterator[_Tape]:
-    tape = _Tape(layers)
     # Where each feature is: the layer whose result or argument it is, n+1 for the logits.
+    place_of = {index: index if at == "conv" else layers.at(index).feature_at for index in wanted}
     places: dict[int, list[int]] = {}
-    for index in wanted:
-        places.setdefault(index if at == "conv" else layers.at(index).feature_at, []).append(index)
+    for index, place in place_of.items():
+        places.setdefault(place, []).append(index)
+    tape = _Tape(layers, place_of)
     deepest, own = max(places), threading.get_ident()
     given: list[int] = []  # how many examples the model got
 
@@ -196,8 +198,7 @@ def _recording(
         if threading.get_ident() == own:
             tape.clear()
             given[:] = [len(args[0])] if args and isinstance(args[0], Tensor) else []
-            in_train_mode = any(m.training for m in module.modules())
-            tape.awaited = {i: place for place in places for i in places[place]} if in_train_mode else {}
+            tape.model = module
 
     def before(place: int) -> Before:
         def call(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

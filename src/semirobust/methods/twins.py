@@ -1,6 +1,7 @@
 """Adversarial fine-tuning with two branches of batch norm."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 from semirobust.adapters.twin_norm import twin_norms, without_twins
 from semirobust.methods import METHODS
@@ -25,6 +26,8 @@ class TwinFineTuning(AbstractMethod):
     Args:
         weight: as in :class:`semirobust.objectives.twins.TWINS`.
     """
+
+    needs_batch_norm: ClassVar[bool] = True
 
     weight: float = 1.0
 

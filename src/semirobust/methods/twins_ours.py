@@ -1,6 +1,7 @@
 """Adversarial fine-tuning with two branches of batch norm, in an earlier form of ours."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from semirobust.adapters.twin_norm import twin_norms
 from semirobust.methods import METHODS
@@ -23,6 +24,8 @@ class OurTwinFineTuning(AbstractMethod):
     Args:
         weight: as in :class:`semirobust.objectives.twins_ours.OurTWINS`.
     """
+
+    needs_batch_norm: ClassVar[bool] = True
 
     weight: float = 1.0
 

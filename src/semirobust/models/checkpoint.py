@@ -112,10 +112,11 @@ def save_model(model: nn.Module, path: str | Path, metadata: Mapping[str, Any] |
     Raises:
         InputError: it is no network, or its state dict holds something that is no tensor.
     """
-    if not isinstance(unwrapped(model), nn.Module):
+    inner = unwrapped(model)
+    if not isinstance(inner, nn.Module):
         raise InputError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
-    targets_in(unwrapped(model))  # which refuses parameters without values
-    write_tensors(given_out(path), unwrapped(model).state_dict(), metadata)
+    Target(inner)  # which refuses parameters without values
+    write_tensors(given_out(path), inner.state_dict(), metadata)
 
 
 def _say(sentence: str) -> None:

@@ -12,6 +12,7 @@ from semirobust.attacks import AbstractAttack
 from semirobust.attacks.pgd import PGD
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.given import kind_of
 from semirobust.core.plain import anywhere
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.given import given_images
@@ -153,5 +154,4 @@ def _check_given(method: object, attack: object) -> None:
         ("attack", attack, (AbstractAttack,), "an attack such as PGD(Linf(8/255), steps=10)"),
     ):
         if not isinstance(value, kinds):
-            given = value.__name__ if isinstance(value, type) else type(value).__name__
-            raise InputError(f"{name}: expected {such}, got {given}")
+            raise InputError(f"{name}: expected {such}, got {kind_of(value)}")

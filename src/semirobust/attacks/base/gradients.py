@@ -104,16 +104,23 @@ def gradient_note(model: nn.Module, x: Tensor) -> str:
     )
 
 
-def confined_note(model: nn.Module, x: Tensor) -> str:
-    """What to know where all logits of ``model`` at some of ``x`` (N, ...), which it classifies well, lie
-    within -1 and 1; empty where they do not.
+def confined_note(model: nn.Module, x: Tensor, clean: Tensor) -> str:
+    """What to know where all logits of ``model`` at some of ``x`` (N, ...) lie within -1 and 1, though it is
+    clearly better than chance; empty where that is not so, or on too few examples to tell.
 
     Behind a sigmoid, a tanh or a large temperature the cross entropy hardly tells classes apart, so attacks
     by it find less, though every prediction is the same as without.
+
+    Args:
+        model: gives logits (N, C).
+        x: examples that it classifies correctly.
+        clean: whether each of all examples is.
     """
     with quiet(model), torch.no_grad():
-        largest = float(model(x[:_LOOKED_AT].detach().clone()).abs().max())
-    if not largest <= 1:
+        logits = model(x[:_LOOKED_AT].detach().clone())
+    classes, largest = logits.shape[1], float(logits.abs().max())
+    above_chance = float(clean.float().mean()) >= min(3 / classes, (1 + 1 / classes) / 2)
+    if not (largest <= 1 and above_chance and int(clean.sum()) >= _LOOKED_AT):
         return ""
     return (
         f"no logit is above {largest:.2g} in size, as behind a sigmoid, a tanh or a temperature; attacks by"

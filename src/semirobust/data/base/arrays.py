@@ -52,9 +52,7 @@ def check_values(x: Any, name: str) -> None:
             f"{name}: expected images of bytes or floats, got {x.dtype}; save values from 0 to 255 by"
             " x.astype('uint8'), others as floats divided by the largest value that they can have"
         )
-    if x.size == 0:
-        return
-    if x.dtype == np.uint8:
+    if x.size == 0 or x.dtype == np.uint8:
         return
     low, high = float(x.min()), float(x.max())
     if not np.isfinite(high - low):

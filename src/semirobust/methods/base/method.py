@@ -78,10 +78,12 @@ class AbstractMethod(ABC):
 
     Attributes:
         trains_all: all layers train, whichever it chooses, so that PGD-AT of the same layers is that of all.
+        needs_batch_norm: a network without is refused.
         package: what must be installed beside what an installation brings; empty for nothing.
     """
 
     trains_all: ClassVar[bool] = False
+    needs_batch_norm: ClassVar[bool] = False
     package: ClassVar[str] = ""
 
     @abstractmethod

@@ -5,15 +5,13 @@ its epochs.
 import statistics
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 import semirobust as sr
 from semirobust.attacks.pgd import PGD
 from semirobust.core.errors import InputError
+from semirobust.cost import Operations
 from semirobust.data import Images
 from semirobust.methods import METHODS
 from semirobust.training import Trained
@@ -90,24 +88,10 @@ def _counted(name: str, options: dict[str, object], width: float) -> float:
     """Operations of convolutions and matrix products in an epoch of one batch: what a third epoch adds."""
     totals = []
     for epochs in (2, 3):
-        with _Arithmetic() as arithmetic:
+        with Operations() as arithmetic:
             _hardened(name, options, _images(_BATCH), epochs, width)
         totals.append(arithmetic.total)
     return totals[1] - totals[0]
-
-
-class _Arithmetic(TorchDispatchMode):
-    """Counts operations by PyTorch's own formulae, whose counter fails on gradients in an input alone."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.total = 0.0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        if count := flop_registry.get(func.overloadpacket):
-            self.total += count(*args, **(kwargs or {}), out_val=result)
-        return result
 
 
 def _ways() -> Iterator[tuple[str, dict[str, object]]]:

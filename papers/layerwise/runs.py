@@ -1,16 +1,20 @@
 """What the runs of the comparison do."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from semirobust import evaluate, layer_map, load_checkpoint
+from semirobust import evaluate, harden, layer_map, load_checkpoint
 from semirobust.attacks import ATTACKS
-from semirobust.core import Progress, as_seed
+from semirobust.core import Progress, Seed, as_seed
+from semirobust.cost import Operations
+from semirobust.data import Images
 from semirobust.experiments import (
     Arm,
+    Budget,
     Recipe,
     Trial,
     accuracy_records,
@@ -25,10 +29,10 @@ from semirobust.experiments import (
     train,
 )
 from semirobust.measures import MEASURES
-from semirobust.methods import METHODS
-from semirobust.records import About, AnyRecord, read_records
+from semirobust.methods import METHODS, AbstractMethod
+from semirobust.records import About, AnyRecord, Number, Quantity, read_records
 
-__all__ = ["BASE", "Work", "run_base", "run_criterion", "run_each", "run_method", "run_start"]
+__all__ = ["BASE", "Work", "run_base", "run_costs", "run_criterion", "run_each", "run_method", "run_start"]
 
 Work = Callable[..., Sequence[AnyRecord]]
 BASE = "base"
@@ -100,6 +104,59 @@ def run_criterion(
         model, images, [MEASURES.make(measure)], budget.attack, seed=seed, progress=progress
     )
     return [settings_record(recipe, "harden", at), *score_records(scores, at)]
+
+
+def run_costs(
+    recipe: Recipe,
+    place: str,
+    home: Path,
+    folder: Path,
+    progress: Progress,
+    *,
+    methods: Mapping[str, Mapping[str, Any]],
+) -> Sequence[AnyRecord]:
+    """The arithmetic of the second epoch of each method on a part of the images. The first one also looks at
+    its images for what the method chooses.
+    """
+    start, at = _network(recipe, home / place / BASE, _LAST), origin_of(recipe, "harden")
+    budget, records = budget_of(recipe), list[AnyRecord]()
+    images = budget.images.first(_MEASURED)
+    for i, (name, options) in enumerate(methods.items()):
+        progress("costs", i, len(methods))
+        spent = _of_second_epoch(copy.deepcopy(start), images, METHODS.make(name, options), budget)
+        if spent is not None:
+            value, about = spent * len(budget.images) / len(images), About(arm=name, seed=recipe.seed)
+            records.append(Number(quantity=Quantity.EPOCH_OPERATIONS, value=value, about=about, origin=at))
+    return [settings_record(recipe, "harden", at), *records]
+
+
+def _of_second_epoch(
+    model: nn.Module, images: Images, method: AbstractMethod, budget: Budget
+) -> float | None:
+    """How many operations it takes; None where training stopped before, as the run of the method says."""
+    totals = list[float]()
+    with Operations() as counted:
+
+        def note(log: object) -> None:
+            totals.append(counted.total)
+
+        harden(
+            model,
+            images,
+            method,
+            attack=budget.attack,
+            epochs=2,
+            batch_size=budget.training.batch_size,
+            learning_rate=budget.training.learning_rate,
+            validate=_unjudged,
+            callbacks=[note],
+        )
+    return totals[1] - totals[0] if len(totals) == 2 else None
+
+
+def _unjudged(model: nn.Module, seed: Seed) -> dict[str, float]:
+    """Scores for what must have some, where nothing is judged."""
+    return {"clean": 0.5, "robust": 0.5}
 
 
 def _carried_out(

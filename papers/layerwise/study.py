@@ -13,7 +13,7 @@ from semirobust.records import Quantity, config_hash
 from semirobust.reports import Source
 
 from .page import page
-from .runs import BASE, Work, run_base, run_criterion, run_each, run_method, run_start
+from .runs import BASE, Work, run_base, run_costs, run_criterion, run_each, run_method, run_start
 
 __all__ = ["LayerwiseStudy"]
 
@@ -101,10 +101,15 @@ def _units(network: str, seed: int, recipe: Recipe) -> Iterator[Unit]:
     yield unit(BASE, "the start", run_base)
     yield unit("start", "the start", run_start)
     late = _OPTIONS_LATE if network.endswith("late") else {}
-    for name in METHODS.names():
-        if name not in _NO_LAYERS and _runs_here(name, network):
-            options = {**_OPTIONS.get(name, {}), **late.get(name, {})}
-            yield unit(name, "methods", run_method, method=name, options=options)
+    methods = {
+        name: {**_OPTIONS.get(name, {}), **late.get(name, {})}
+        for name in METHODS.names()
+        if name not in _NO_LAYERS and _runs_here(name, network)
+    }
+    for name, options in methods.items():
+        yield unit(name, "methods", run_method, method=name, options=options)
+    if seed == 0:  # a count, which hardly differs from seed to seed
+        yield unit("costs", "methods", run_costs, methods=methods)
     for name in MEASURES.names():
         if name not in _NO_CRITERIA:
             yield unit(f"by-{name}", "criteria", run_criterion, measure=name)

@@ -4,25 +4,12 @@ import re
 
 import pytest
 from scripts import hours, rows
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 import semirobust as sr
+from semirobust.cost import Operations
 from semirobust.experiments.queue.find import find_study
 from semirobust.layers import macs_by_module
 from semirobust.methods import METHODS
-
-
-class _Counted(TorchDispatchMode):
-    """Floating-point operations of convolutions and products of matrices."""
-
-    flops = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        if formula := flop_registry.get(func.overloadpacket):
-            self.flops += formula(*args, **(kwargs or {}), out_val=out)
-        return out
 
 
 def test_the_list_is_drawn_from_the_studies_and_has_every_table_and_figure():
@@ -56,9 +43,9 @@ def test_passes_are_those_that_are_counted(method, options):
     def spent(epochs):
         model = sr.build_model("resnet18", num_classes=10, width=0.125, in_channels=1, image_size=8, seed=0)
         attack = sr.PGD(sr.Linf(0.1), steps=2)
-        with _Counted() as counted:
+        with Operations() as counted:
             sr.harden(model, images, METHODS.make(method, options), attack=attack, epochs=epochs, seed=0)
-        return counted.flops / (2 * sum(macs_by_module(model, x).values()) * len(images))
+        return counted.total / (2 * sum(macs_by_module(model, x).values()) * len(images))
 
     found = spent(2) - spent(1)
     assert hours.method_passes(method, options, "pgd-2", 0.62) == pytest.approx(found, rel=0.2)

@@ -34,7 +34,7 @@ def test_each_method_and_criterion_is_a_run():
 
 
 def test_a_run_of_a_method_has_its_controls_and_autoattack(tmp_path):
-    only = [f"resnet18-early/seed-0/{name}" for name in ("start", "selected", "wise", "by-gradient-norm")]
+    only = [f"resnet18-early/seed-0/{name}" for name in ("start", "selected", "wise", "costs")]
     reproduce(FOLDER, "cpu", tmp_path, seeds=1, only=only, workers=1, changes=TINY)
     text = write_page(FOLDER, "cpu", tmp_path, tmp_path / "page.md").read_text(encoding="utf-8")
     assert "## ResNet-18, before robust overfitting" in text and "## VGG-19" not in text
@@ -46,6 +46,9 @@ def test_a_run_of_a_method_has_its_controls_and_autoattack(tmp_path):
     assert all(cell.strip() for cell in rows["selected"][2:14]) and rows["selected"][4].strip() == "1"
     assert rows["selected"][2].strip() == "criticality" and " layer " in rows["selected"][3]
     assert rows["selected, random layers"][2].strip() == "random" and rows["best"][3].strip() == "–"
+    # The gradient of the attack passes all layers, that of the weights one of them.
+    assert 0.5 < float(rows["selected"][14]) < 1 == float(rows["wise"][14])
+    assert not rows["selected, random layers"][14].strip()
     written = write_page(FOLDER, "cpu", tmp_path, tmp_path / "page.html").read_text(encoding="utf-8")
     assert '<th scope="col">AutoAttack, less start</th>' in written and "<td>criticality</td>" in written
 

@@ -63,6 +63,11 @@ class Quantity(StrEnum):
     TRAINING_LOSS = "training_loss", "nats", "mean loss of an epoch on the training images"
     LEARNING_RATE = "learning_rate", "1", "learning rate at the end of an epoch"
     EPOCH_SECONDS = "epoch_seconds", "s", "time that an epoch of training took"
+    EPOCH_OPERATIONS = (
+        "epoch_operations",
+        "operations",
+        "additions and multiplications of convolutions and matrix products in an epoch of training",
+    )
     TRAINED_PARAMETERS = "trained_parameters", "parameters", "how many parameters trained in an epoch"
     TRAINED_LAYER = "trained_layer", "1", "1 for each layer that trained in an epoch, where not all did"
     MARKED_LAYER = (

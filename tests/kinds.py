@@ -80,7 +80,7 @@ def render_kinds() -> str:
     """The page of what is not as it should be, as it should be."""
     count, tables = _tables("kind", ABOUT, "| what there is | what happens | shown by |")
     return (
-        "# What is not as it should be, and what happens then\n\n"
+        "# Wrong input, and what happens\n\n"
         "Drawn from the tests: each row is one that shows it.\n"
         "A number may be missing, with a reason.\nIt is never wrong without one.\n"
         "What is refused is refused in one sentence, with exit code 2 on the command line.\n"
@@ -92,7 +92,7 @@ def render_attempts() -> str:
     """The page of the promises and what was tried against them, as it should be."""
     count, tables = _tables("attempt", PROMISES, "| what is tried | what comes of it | shown by |")
     return (
-        "# Each promise, and what was tried against it\n\n"
+        "# Security and recovery: each promise, and what was tried against it\n\n"
         "Drawn from the tests: each row is one that tries it, with every run of the suite.\n"
         "The threat model is in [SECURITY.md](../../SECURITY.md).\n"
         "The long tests are in [promises](../explanation/promises.md).\n"

@@ -52,7 +52,8 @@ model = sr.as_classifier(network.eval(), mean=[mean], std=[std])
 # ## The first honest number
 #
 # The attacker may move every pixel by up to 0.1, a tenth of the range: the ball `sr.Linf(0.1)`.
-# For photos the usual radius is 8/255.
+# Usual radii are 8/255 for CIFAR-10, 4/255 for ImageNet and 0.3 for MNIST.
+# Where you know none, look at several ([below](#how-strong-must-the-attacker-be)).
 # Two attacks look for a point in that ball that is classified wrongly.
 
 # %%
@@ -123,6 +124,11 @@ print(audit)
 # semirobust audit --model mynets:build --checkpoint weights.pth --data pictures/ --eps 4/255 --out runs/audit
 # semirobust audit torchvision:resnet18 --data pictures/ --eps 4/255 --minutes 10
 # ```
+#
+# A function of yours gets pixels from 0 to 1, and has no normalisation by itself.
+# If it expects normalised images, add `--normalisation imagenet`, or `--model-mean` and `--model-std`;
+# where it takes larger ones than 32 x 32 pixels, add `--image-size 224`.
+# Of a folder without a part for testing a random fifth is attacked.
 #
 # It writes the records and a report, goes on if it is interrupted,
 # and adds to what it found when it is run again with more minutes.

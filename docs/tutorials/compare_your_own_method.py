@@ -126,6 +126,7 @@ points(
 # `--controls` adds adversarial training of everything, and that of exactly the layers that your method
 # trained.
 # The report says which claims the numbers allow, with paired intervals.
+# It takes all images, more epochs and stronger attacks by default, so its numbers differ from those above.
 #
 # ```
 # semirobust train --data digits --model resnet8 --width 0.5 --eps 0.15 --epochs 5 --out runs/base

@@ -34,7 +34,8 @@ before
 # %% [markdown]
 # ## Which layer?
 #
-# CLAT trains the layers of highest criticality.
+# CLAT trains the layers of highest criticality: 5 % of them, rounded up, and never the classifier.
+# Here that is one layer, number 7.
 # You can look at them first.
 
 # %% Criticality of the eight layers of the network
@@ -98,6 +99,7 @@ points(
 # ## With seeds and controls
 #
 # The command line runs the controls for you, and says which claims the numbers allow.
+# It takes all images and stronger attacks by default, so its numbers differ from those above.
 #
 # ```
 # semirobust train --data digits --model resnet8 --width 0.5 --eps 0.15 --epochs 5 --out runs/base

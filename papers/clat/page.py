@@ -152,7 +152,7 @@ _EACH = {"each": "PGD-AT", "each-clat": "CLAT"}
 def page(source: Source, scale: str, what: str) -> str:
     """Markdown from the records of a reproduction at one scale; sections without records are left out."""
     present = list(dict.fromkeys(n.about.network for n in source.numbers if n.about.network))
-    examples = next((f"{n.n:,}" for n in source.of(Quantity.ACCURACY)), "–")
+    most = max((n.n or 0 for n in source.of(Quantity.ACCURACY)), default=0)
     allocations = {
         name: network.changes["train.epochs"]
         for name, network in NETWORKS[scale].items()
@@ -178,7 +178,7 @@ def page(source: Source, scale: str, what: str) -> str:
         choices_clat=choices(source, pgd_of(source), "each-clat", _BASES),
         agreement=agreement(source),
         paper=_PAPER,
-        examples=examples,
+        most=f"{most:,}",
     )
 
 

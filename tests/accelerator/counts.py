@@ -206,7 +206,7 @@ def render() -> str:
     return _PAGE.replace("VERSION", ".".join(torch.__version__.split(".")[:2])).replace("TABLE\n", table())
 
 
-_PAGE = """# What is done on an accelerator
+_PAGE = """# On a GPU: what runs, and how often the host waits
 
 Drawn from the tests, with PyTorch VERSION: `tests/accelerator/counts.py` counts, and its tests hold ceilings.
 
@@ -222,7 +222,8 @@ saliency and architecture runs on it, a new one by being registered.
 - Operands on two devices are refused, and so is a generator of another device.
   CUDA would copy an index from the host without a word; here that is refused too.
 - Nothing is moved unasked.
-  A network, images and labels on different devices are refused in one sentence that says what is where.
+  Attacks and measures refuse a network, images and labels on different devices, in one sentence that says
+  what is where.
   `evaluate` and training bring batches to the network, never the network to the images.
 
 ## How often the host waits
@@ -232,9 +233,10 @@ It waits where it reads a value, where the size of a result depends on values, s
 and where it copies from ordinary memory and asks for that to be done.
 Each such wait leaves the device without work.
 A launch is an operation of PyTorch that is neither a view nor an allocation.
-A network of four convolutions is among them, so compare rows, not with another network.
+All of this is done with one network of four convolutions, so compare rows with each other alone.
 
 TABLE
+
 With four times the examples the numbers stay the same.
 Those under l1 depend on the values of the worst example, those of Pixle and Square on how many tries fit into
 a batch.

@@ -160,7 +160,8 @@ def render_rooms() -> str:
 
 def _flag(option: click.Option) -> str:
     names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
-    return names if option.is_flag else f"{names} `{option.make_metavar(click.Context(app))}`"
+    values = option.make_metavar(click.Context(app)).replace("|", "\\|")
+    return names if option.is_flag else f"{names} `{values}`"
 
 
 def _help(option: click.Option) -> tuple[str, str]:
@@ -172,6 +173,8 @@ def _help(option: click.Option) -> tuple[str, str]:
 
 def _default(option: click.Option) -> str:
     value = option.default
+    if option.required:
+        return "required"
     if value is None or value is False or value == () or callable(value) or str(value).startswith("Sentinel"):
         return ""
     return f"`{value}`"
@@ -182,6 +185,8 @@ def render_commands() -> str:
     parts = [
         "# Commands\n\nDrawn from the program. `semirobust COMMAND --help` says the same.\n"
         "Wrong input ends in one sentence and exit code 2.\n"
+        "The others are 0 where all is done, 1 where training stopped early or part of the work failed,\n"
+        "130 after Ctrl-C and 143 after SIGTERM ([all of them](../explanation/promises.md#how-a-run-ends)).\n"
     ]
     for name in COMMANDS:
         command = app.get_command(click.Context(app), name)

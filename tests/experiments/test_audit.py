@@ -127,7 +127,10 @@ def test_verdicts_say_what_the_numbers_do_and_no_more():
 def test_next_steps_name_a_cost_and_what_a_method_expects():
     good, bad = Check("growing", True, "fine"), Check("growing", False, "it rises")
     robust = next_steps(_accuracies(180, 100), [good], _PLAN, training=1000, layers=(7, 5))
-    assert len(robust) == 1 and "(here 7, 5) alone" in robust[0] and "clat" in robust[0]
+    assert len(robust) == 1 and "the classifier left out" in robust[0]
+    assert 'sr.harden(model, images, "clat", threat=threat)' in robust[0]
+    typed = next_steps(_accuracies(180, 100), [good], _PLAN, training=1000, layers=(7, 5), folder="runs/a")
+    assert "semirobust harden --from runs/a --method clat --controls --out hardened" in typed[0]
     # Three passes a step, eleven steps an image, ten epochs of a thousand images.
     assert "about 33 s" in robust[0]
     weak = next_steps(_accuracies(180, 5), [bad], _PLAN, training=0)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from semirobust.core.errors import InputError
 from semirobust.core.interval import at_least, ends, proportion_interval, share_interval, upper_limit
 from semirobust.experiments.chance import no_better_than_chance
 from semirobust.experiments.inputs import Inputs
@@ -11,7 +12,7 @@ from semirobust.experiments.recovered import smallest_prefix
 from semirobust.experiments.verdict import verdict
 from semirobust.procedures.recovery import Recovered, Trial
 from semirobust.records.schema import About, LayerEntry, Number, Origin, Quantity
-from semirobust.reports.markdown import Seeds, paired, percent, plain, points
+from semirobust.reports.markdown import Seeds, by_seed, paired, percent, plain, points
 from semirobust.reports.source import Cell
 from semirobust.training.training import Trained
 from semirobust.training.validation import ValidationScores
@@ -200,3 +201,12 @@ def test_the_tail_of_a_binomial_is_that_of_scipy():
             assert upper_limit(k, n) == pytest.approx(limit, rel=1e-9)
     assert upper_limit(0, 0) == 1.0
     assert at_least(3, 2, 0.5) == 0 and at_least(2, 2, 1.0) == 1 and at_least(1, 2, 0.0) == 0
+
+
+def test_numbers_of_one_seed_on_other_images_are_not_averaged():
+    """As an arm's accuracy on all test images and that under a dear attack on the first of them."""
+    numbers = [*_numbers([0.4, 0.5], n=2000), *_numbers([0.3, 0.6], n=300)]
+    with pytest.raises(InputError, match=r"seed 0: the numbers are of 300 and 2000 examples; say which"):
+        by_seed(numbers)
+    assert by_seed(numbers, lambda number: number.n == 300).values == {0: 0.3, 1: 0.6}
+    assert by_seed([*numbers[:2], *_numbers([0.6, 0.6], n=2000)]).values == {0: 0.5, 1: pytest.approx(0.55)}

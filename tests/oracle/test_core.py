@@ -5,7 +5,7 @@ import torch
 
 from semirobust.core.errors import InputError
 from semirobust.core.processes import ALONE, Processes
-from semirobust.core.text import first_line, slug
+from semirobust.core.text import first_line, first_sentence, slug
 from semirobust.data.base.sampling import batch_sizes
 
 
@@ -16,6 +16,23 @@ class _Two:
 
     def all_reduce(self, values, reduce_op):
         return values * {"sum": 4, "mean": 2}[reduce_op]
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("how many layers; 5 % where none is given", "how many layers"),
+        (
+            "fresh ones (`none`: as they are; the paper's). Else not",
+            "fresh ones (`none`: as they are; the paper's)",
+        ),
+        ("back to them (Frankle et al. 2020). Then on", "back to them (Frankle et al. 2020)"),
+        ("as Zhang et al. 2019 have it. Ours", "as Zhang et al. 2019 have it"),
+        ("the only one.", "the only one"),
+    ],
+)
+def test_the_first_sentence_is_whole(text, first):
+    assert first_sentence(text) == first
 
 
 def test_the_first_line_of_an_error():

@@ -15,7 +15,6 @@ TOML file, a flag or JSON can hold:
 import dataclasses
 import functools
 import inspect
-import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -25,6 +24,7 @@ from typing import Any, Protocol, Union, get_args, get_origin
 
 from semirobust.core.docstrings import meanings
 from semirobust.core.errors import InputError
+from semirobust.core.text import first_sentence
 from semirobust.core.values import Misfit, as_json, checked, shortly, words
 
 __all__ = ["FAMILIES", "Family", "Setting", "build", "plain", "setting", "settings_of"]
@@ -120,7 +120,7 @@ class Setting:
     @property
     def brief(self) -> str:
         """The first sentence of its meaning."""
-        return re.split(r"(?<=[a-z0-9)])[.;] ", self.meaning, maxsplit=1)[0].rstrip(".")
+        return first_sentence(self.meaning)
 
     @property
     def kind(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 
 __all__ = [
     "first_line",
+    "first_sentence",
     "in_a_cell",
     "in_markdown",
     "last_line",
@@ -43,6 +44,15 @@ def first_line(error: BaseException, *, with_type: bool = False) -> str:
 def last_line(error: BaseException) -> str:
     """The last line of what ``error`` says, where errors of other processes name the cause."""
     return (str(error).strip() or type(error).__name__).split("\n")[-1]
+
+
+def first_sentence(text: str) -> str:
+    """The first sentence or clause of ``text``, without the full stop or semicolon at its end."""
+    for end in re.finditer(r"(?<=[a-z0-9)])[.;] ", text):
+        first = text[: end.start()]
+        if first.count("(") == first.count(")") and not first.endswith("et al"):
+            return first
+    return text.rstrip(".")
 
 
 def printable(text: str) -> str:

@@ -31,8 +31,8 @@ class Data:
         validation: fraction (or number) of training images held out to choose the best epoch.
         draw: draw training and test images by the seed, rather than take the first of each. Then runs of
             several seeds differ in their images too, and so do intervals over them.
-        split_seed: seed of both choices; that of the run where none is given. What continues a run keeps the
-            run's.
+        split_seed: seed of which images are held out, and of which are drawn; that of the run where none is
+            given. What continues a run keeps the run's.
         extra: other training images to mix in, named like ``source``.
         extra_share: the fraction of every batch that is of ``extra``; 0.7 where none is given.
     """

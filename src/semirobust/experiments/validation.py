@@ -34,7 +34,7 @@ class Validation:
         validation_examples: how many held-out images are attacked after each epoch; 0 for none.
         validation_attack: the attack that validates; that of training where none is named, which is too weak
             if it has few steps.
-        watch: measures by layer to follow on these images, epoch by epoch, such as ``criticality``.
+        watch: measures by layer to follow on the held-out images, epoch by epoch, such as ``criticality``.
     """
 
     validation_examples: int = 500

@@ -29,7 +29,7 @@ class CLAT(AbstractObjective):
     delta = 0.
 
     Args:
-        weight: lambda, which the paper does not give. 1 is our choice after a sweep. Less has no effect.
+        weight: lambda, which the paper does not give. 1 is our choice after a sweep. Less gains nothing.
             3 gains more after robust overfitting but collapses before it. 10 always collapses.
         scale_free: divide L_C by its value when the layers were selected (our choice). The norm differs
             tenfold between layers, so one lambda cannot suit them all. False is the paper's form. That is

@@ -173,8 +173,9 @@ class Recovery:
             prefix (ours), and the authors would train the projection behind a frozen layer. So their 4 and 12
             layers of a ResNet-18 are 3 and 10 of ours.
         trials: repetitions, which differ in their order of images and their attacks.
-        tolerance: k, a fraction; a trial has converged where its robust accuracy is at least A* - k.
-        stop: end a trial there; otherwise it trains for all epochs.
+        tolerance: how far below A*, as a fraction, a trial's robust accuracy may be to count as converged;
+            the paper's k.
+        stop: end a trial as soon as it has converged; otherwise it trains for all epochs.
         method: how the suffix is trained, where not by plain PGD-AT; its ``layers`` are overridden.
         training: with the attack of training; its objective and its layers are those of the method.
     """

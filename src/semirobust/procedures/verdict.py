@@ -51,7 +51,7 @@ def next_steps(
     *,
     training: int,
     layers: Sequence[int] | None = (),
-    folder: str = "FOLDER",
+    folder: str = "",
 ) -> tuple[str, ...]:
     """What to do next, with what it is expected to cost.
 
@@ -60,7 +60,7 @@ def next_steps(
         plan: whose pace is that of the network.
         training: how many training images there are; 0 where that is not known.
         layers: the most critical ones; None where the network shows no layers.
-        folder: the run that the network is in.
+        folder: the run that the network is in; empty for a network in Python.
     """
     steps = [f"look at {check.name} first: {check.text}" for check in checks if check.passed is False]
     if plan.why:
@@ -75,13 +75,19 @@ def next_steps(
     if accuracies[-1].value.low <= 1 / plan.outputs:
         steps.append(
             f"train it adversarially, since methods that tune few layers expect that: {with_} take {cost} at"
-            f" the pace of this machine (semirobust harden --from {folder} --method adversarial"
-            " --out hardened)"
+            f" the pace of this machine ({_hardening(folder, 'adversarial')})"
         )
     else:
-        which = f" (here {', '.join(map(str, layers))})" if layers else ""
         steps.append(
-            f"tune the most critical layers{which} alone: {with_} take at most {cost} at the pace of this"
-            f" machine (semirobust harden --from {folder} --method clat --controls --out hardened)"
+            "tune the most critical 5 % of the layers alone, the classifier left out:"
+            f" {with_} take at most {cost} at the pace of this machine ({_hardening(folder, 'clat')})"
         )
     return tuple(steps)
+
+
+def _hardening(folder: str, method: str) -> str:
+    """How to do it, as it is typed."""
+    if not folder:
+        return f'sr.harden(model, images, "{method}", threat=threat)'
+    controls = " --controls" if method == "clat" else ""
+    return f"semirobust harden --from {folder} --method {method}{controls} --out hardened"

@@ -9,6 +9,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from semirobust.core.difference import holm, paired_p
+from semirobust.core.errors import InputError
 from semirobust.core.interval import ends, mean_interval, share_interval
 from semirobust.core.text import in_markdown
 from semirobust.records.about import Fields
@@ -77,15 +78,24 @@ class Seeds:
 
 
 def by_seed(numbers: Iterable[Number], keep: Callable[[Number], bool] = lambda number: True) -> Seeds:
-    """The numbers that pass, by their seed; the mean where a seed has several."""
-    found: dict[int, list[float]] = {}
-    counts = list[int]()
+    """The numbers that pass, by their seed; the mean where a seed has several, as of several layers.
+
+    Raises:
+        InputError: those of one seed are of different numbers of examples, so they are not of one kind.
+    """
+    found: dict[int, list[Number]] = {}
     for number in numbers:
         if keep(number):
-            found.setdefault(number.about.seed or 0, []).append(number.value)
-            counts += [number.n] if number.n else []
-    means = {seed: sum(values) / len(values) for seed, values in sorted(found.items())}
-    return Seeds(means, min(counts, default=None))
+            found.setdefault(number.about.seed or 0, []).append(number)
+    for seed, of_seed in found.items():
+        if len(counts := {number.n for number in of_seed}) > 1:
+            said = " and ".join(str(n) for n in sorted(n or 0 for n in counts))
+            raise InputError(
+                f"{of_seed[0].quantity.value} of seed {seed}: the numbers are of {said} examples; say which"
+                " are meant, such as by their unit"
+            )
+    means = {seed: sum(n.value for n in of_seed) / len(of_seed) for seed, of_seed in sorted(found.items())}
+    return Seeds(means, min((n.n for of_seed in found.values() for n in of_seed if n.n), default=None))
 
 
 def cells(source: Source, quantity: Quantity, /, **fields: Unpack[Fields]) -> Seeds:

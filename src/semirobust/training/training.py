@@ -92,7 +92,7 @@ class Training:
     """Inner maximisation x outer objective x which layers train x schedule, by stochastic gradient descent.
 
     Args:
-        objective: the two losses.
+        objective: what is minimised, and what the attack maximises.
         attack: the inner maximisation, such as ``pgd-10``; None only for an objective without one.
         trainable: which layers train.
         epochs: passes over the training images.
@@ -108,11 +108,10 @@ class Training:
         nesterov: use Nesterov's momentum.
         augment: the augmentation of the training images, or several with + between their names.
         best_by: the validation score that decides which epoch was best; None for the objective's own.
-        hooks: what takes part in the steps, in this order (:mod:`semirobust.training.hooks`), such as weight
-            perturbation or an average of the weights.
-        fast: what the attack searches: ``auto`` is a faster copy where it agrees with the network
-            (:class:`semirobust.fast.policy.FastFollower`), and so are ``graphs`` and ``onnx`` here;
-            ``off`` is the network itself.
+        hooks: what takes part in each step, in the order given, such as weight perturbation or an average of
+            the weights.
+        fast: what the attack searches: with ``auto``, and here with ``graphs`` and ``onnx`` too, a faster
+            copy where it agrees with the network, with ``off`` the network itself.
         until: stop as soon as that score is so high.
         collapse: stop when the validation score ``clean`` falls below this fraction of its highest value; 0
             for never.

@@ -44,7 +44,7 @@ class Plan:
     """What the training loop does for a method.
 
     Attributes:
-        objective: the two losses.
+        objective: what is minimised, and what the attack maximises.
         trainable: which layers train.
         collapse: fraction of the highest clean validation accuracy below which training stops.
         after: changes the weights after training, such as by interpolation.

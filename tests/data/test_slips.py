@@ -187,3 +187,23 @@ def test_confined_logits():
     ensemble = sr.AutoAttack(_BALL, steps=2, queries=2)
     notes = sr.evaluate(_Behind(network, torch.tanh).eval(), _X, y, ensemble).notes
     assert not any("temperature" in note for note in notes)
+
+
+def test_a_note_on_an_epoch_is_not_one_on_the_network_that_training_gives():
+    """After its first epoch a network has small logits, as one behind a sigmoid has."""
+    seen = []
+
+    def validate(model, seed):
+        scale = 1 if seen else 1e-3  # of the logits: the first epoch is not yet sure
+        result = sr.evaluate(_Behind(model, lambda z: scale * z).eval(), _X, model(_X).argmax(1), attack)
+        seen.append(any("temperature" in note for note in result.notes))
+        return {"clean": 0.5, "robust": 0.1 * len(seen)}
+
+    torch.manual_seed(0)
+    network, attack = nn.Sequential(nn.Flatten(), nn.Linear(36, 4)), sr.PGD(_BALL, steps=3)
+    with torch.no_grad():
+        network[1].weight *= 8
+    y = network(_X).argmax(1)
+    trained = sr.Training(attack=attack, epochs=2, learning_rate=1e-4)(network, (_X, y), validate=validate)
+    assert seen == [True, False] and trained.best_epoch == 2
+    assert not any("temperature" in note for note in trained.notes)

@@ -1,11 +1,16 @@
 """Cuts of a network that calls other functions in train mode than in eval mode, or works in place."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 from torch import nn
 
 import semirobust as sr
 from semirobust.errors import InputError
+from semirobust.objectives.base.objective import Step
+from semirobust.objectives.latent import Latent
 
 X, Y = torch.rand(8, 3, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(8) % 3
 
@@ -107,3 +112,24 @@ def test_another_feature_goes_wherever_that_of_a_module_in_place_goes(in_place):
     cut = prefix(X)
     assert torch.equal(suffix(cut), model(X))
     assert torch.equal(suffix(cut, cut.feature + 1), model.behind(cut.feature + 1))
+
+
+def test_a_step_of_lat_keeps_no_activation_of_its_passes():
+    """The exception that ends a prefix and the frames it passes may refer to each other. Then reference counts
+    do not free the activations of a step, and there are gigabytes before Python looks for cycles.
+    """
+    model, kept = _InPlace(in_place=False).train(), []
+
+    def activation(module, args, output):
+        kept.append(weakref.ref(output))
+
+    step = Step(model, sr.layer_map(model, X), X, Y, (1,))
+    for module in (model.one, model.activation, model.two):
+        module.register_forward_hook(activation)
+    gc.collect()
+    gc.disable()
+    try:
+        Latent(steps=2).outer(step, X).backward()
+        assert len(kept) > 3 and all(ref() is None for ref in kept)
+    finally:
+        gc.enable()

@@ -20,6 +20,7 @@ __all__ = [
     "is_outermost",
     "logits_of",
     "note",
+    "noted_apart",
     "notes",
     "noting",
     "remedy",
@@ -193,6 +194,17 @@ def noting() -> Iterator[None]:
         if token is not None:
             _NOTES.reset(token)
         _DEPTH.reset(depth)
+
+
+@contextmanager
+def noted_apart() -> Iterator[dict[str, None]]:
+    """Inside, what is noted is kept apart, in what this gives: it may not be true of what is returned."""
+    apart = dict[str, None]()
+    token = _NOTES.set(apart)
+    try:
+        yield apart
+    finally:
+        _NOTES.reset(token)
 
 
 def is_inside() -> bool:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.outputs import logits_of
 from semirobust.layers.layer import LayerMap
 from semirobust.layers.sites import After, Before, argument, first_tensor, watched
+from semirobust.layers.stopping import stopping_at
 
 __all__ = [
     "Place",
@@ -146,7 +147,7 @@ def forward_to(
         InputError: there is no layer of that index, or none at that place.
     """
     wanted = _check_wanted(layers, [indices] if isinstance(indices, int) else indices, at)
-    with _recording(model, layers, wanted, at, None, stop=True) as tape, suppress(_DeepestReached):
+    with _recording(model, layers, wanted, at, None, stop=True) as tape, stopping_at(_DeepestReached):
         model(x)
     return {index: tape[index] for index in wanted}  # raises for a place that was not reached
 

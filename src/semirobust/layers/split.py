@@ -1,7 +1,7 @@
 """Cutting any module after a layer: a prefix that runs once, and a suffix that continues from there."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +15,7 @@ from semirobust.layers.calls import Calls, Event, Recorded, cloned
 from semirobust.layers.inputs import version
 from semirobust.layers.layer import LayerMap
 from semirobust.layers.sites import argument, watched
+from semirobust.layers.stopping import stopping_at
 
 __all__ = ["Cut", "split"]
 
@@ -157,7 +158,7 @@ class Prefix:
             # Within `watched`, which calls functions of its own, as in the suffix.
             watched(self.model, {following: reached}, None, self.layers.functions),
             noted.noting(self.model),
-            suppress(_CutReached),
+            stopping_at(_CutReached),
         ):
             self.model(x.clone())  # since it may work in place
         if not feature:

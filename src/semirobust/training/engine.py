@@ -17,7 +17,7 @@ from semirobust.attacks.base.attack import AbstractBallAttack
 from semirobust.augment import augmentation
 from semirobust.core.checks import check_images, probe
 from semirobust.core.errors import InputError
-from semirobust.core.outputs import counting
+from semirobust.core.outputs import counting, noted_apart
 from semirobust.core.progress import Progress
 from semirobust.core.seed import Seed
 from semirobust.core.state import load_state
@@ -174,7 +174,9 @@ def run_epoch(run: Run, validate: Validate | None, callbacks: Callbacks) -> Epoc
         return None
     networks = (hook.network(seed) for hook in run.hooks)
     network = next((other for other in networks if other is not None), run.model)
-    scores = ValidationScores({}) if validate is None else as_scores(validate(network, seed / "validate"))
+    with noted_apart() as said:
+        scores = ValidationScores({}) if validate is None else as_scores(validate(network, seed / "validate"))
+    run.said[state.epoch + 1] = tuple(said)
     groups = optimiser.param_groups
     log = EpochLog(
         epoch=state.epoch + 1,

@@ -72,6 +72,7 @@ class Run:
         optimiser: of what trains now; None until an epoch begins after a choice.
         hooks: the states of the training's hooks, in their order.
         conditions: under which this process computes.
+        said: what validation noted of the network, by epoch; one that has hardly learned is not the one kept.
     """
 
     training: "Training"
@@ -91,6 +92,7 @@ class Run:
     optimiser: torch.optim.SGD | None = None
     hooks: tuple[AbstractHookState, ...] = ()
     conditions: Conditions = Conditions()
+    said: dict[int, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def processes(self) -> Processes:

@@ -236,9 +236,9 @@ class Training:
                 write_state(state_file, run.state, engine.tensors(run), key)
 
         run = engine.begin(self, model, images, as_seed(seed), devices, code_of(self, validate, model))
-        note = ""
+        went_on = ""
         if state_file is not None:
-            note = engine.resume(run, state_file, key) if has_state(state_file) else ""
+            went_on = engine.resume(run, state_file, key) if has_state(state_file) else ""
             processes_of(devices).check_equal(
                 f"{run.state.epoch} epochs", "state: expected a folder that all processes share"
             )
@@ -257,13 +257,15 @@ class Training:
         run.model.eval()
         if state_file is not None and devices.is_global_zero:
             delete_previous(state_file)
+        for sentence in run.said.get(run.state.best_epoch, ()):
+            note(sentence)
         trained = Trained(
             run.model,
             run.best,
             run.state.best_epoch,
             tuple(run.state.logs),
             run.state.stopped or (ended and f"stopped after epoch {run.state.epoch}: {ended}"),
-            ((note,) if note else ()) + _changed(run.state.logs) + notes(),
+            ((went_on,) if went_on else ()) + _changed(run.state.logs) + notes(),
         )
         failed = told.end(trained)
         return replace(trained, notes=(*trained.notes, failed)) if failed else trained

@@ -123,8 +123,9 @@ points(
 # ## The same with controls, seeds and a verdict
 #
 # The command line knows the method by `--plugin`.
-# `--controls` adds adversarial training of everything, and that of exactly the layers that your method
-# trained.
+# `--controls` adds adversarial training of everything.
+# For a method that chooses its layers by a measure it also adds that of exactly these layers,
+# and the method on random ones; yours names its layers, so it has the first control alone.
 # The report says which claims the numbers allow, with paired intervals.
 # It takes all images, more epochs and stronger attacks by default, so its numbers differ from those above.
 #

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -340,6 +341,33 @@ def _end_by_signals(tmp_path, numbers, code):
         _, errors = process.communicate(timeout=600)
     assert process.returncode == code and "Traceback" not in errors
     assert errors.count("interrupted; ") == 1
+
+
+_WRITES = """
+import sys
+from semirobust.cli.ending import _listen
+_listen()
+while True:
+    print("epoch", file=sys.stderr)
+"""
+
+
+@attempt(
+    "SIGTERM while a line is written to standard error, and where nobody reads that any more",
+    "exit code 143 at once, without a traceback",
+    promise="lost",
+)
+@pytest.mark.parametrize("read", [True, False])
+def test_a_signal_while_writing(read):
+    with subprocess.Popen([sys.executable, "-c", _WRITES], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        process.stderr.readline()
+        if not read:
+            time.sleep(0.5)  # the pipe is full by then
+        process.send_signal(signal.SIGTERM)
+        said = process.stderr.read() if read else ""
+        assert process.wait(60) == 143 and "Traceback" not in said
+        assert not read or said.count("interrupted; ") == 1
 
 
 def test_a_stream_is_settled_once_and_keeps_its_kind(monkeypatch):

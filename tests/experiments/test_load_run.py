@@ -84,6 +84,32 @@ def test_every_arm_and_seed_of_a_hardening_is_kept_and_loaded(base, tmp_path):
         sr.load_run(tmp_path / "hard", arm="x")
 
 
+def test_the_network_of_a_run_is_that_of_its_last_command(base, tmp_path):
+    """Records of an earlier method stay beside those of a later one, and its network is replaced."""
+    folder = tmp_path / "hard"
+    for method in ("clat", "selected"):
+        harden_subject(_subject(base, harden__method=method, harden__epochs=1), folder)
+        run = sr.load_run(folder)
+        assert (run.weights.arm, run.weights.seed) == (method, 0) and len(run.log.logs) == 1
+    assert _same(run.model, folder / "model.safetensors")
+    with pytest.raises(
+        sr.InputError, match="arm: expected one of the weights .*selected, seed 0.*got arm 'clat'"
+    ):
+        sr.load_run(folder, arm="clat")
+
+
+def test_a_hardening_that_was_interrupted_goes_on_by_its_method(base, tmp_path):
+    from semirobust.experiments.started import note_start
+
+    (folder := tmp_path / "hard").mkdir()
+    note_start(folder, _subject(base, harden__method="clat").recipe)
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(sr.InputError, match="harden.method was 'clat' and is 'lora'"):
+        harden_subject(_subject(base, harden__method="lora", harden__epochs=1), folder)
+    left = [file for file in folder.rglob("*") if file.name != ".lock"]
+    assert sorted(left) == before, "nothing is trained first"
+
+
 def test_runs_are_compared_and_those_under_other_conditions_are_told_apart(base, run):
     for name, images in (("a", 20), ("b", 20), ("c", 10)):
         run("evaluate", "--model", "resnet8", "--width", "0.25", "--checkpoint", str(base / "model.safetensors"),

@@ -356,7 +356,7 @@ def test_hardening_in_one_call(method):
 
 
 def test_bad_settings_are_one_sentence():
-    with pytest.raises(InputError, match="epochs and batch_size"):
+    with pytest.raises(InputError, match="batch_size: expected a whole number from 1 on"):
         _training(batch_size=0)
     with pytest.raises(InputError, match="learning_rate"):
         _training(learning_rate=0)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -83,7 +84,8 @@ def tell(text: str) -> None:
 
 def tell_next(out: Path, *commands: str) -> None:
     """A line that says what was written, and which commands go on from there."""
-    first, *more = (f"`{command} {out}`" for command in (f"semirobust {commands[0]}", *commands[1:]))
+    typed = shlex.quote(f"./{out}" if str(out).startswith("-") else str(out))
+    first, *more = (f"`{command} {typed}`" for command in (f"semirobust {commands[0]}", *commands[1:]))
     tell(f"wrote {out}; go on with {', '.join([first, *more])}")
 
 

@@ -1,6 +1,7 @@
 """How a command ends: exit codes, and one sentence in place of a traceback."""
 
 import os
+import select
 import signal
 import sys
 import threading
@@ -90,8 +91,22 @@ def _terminate(number: int, frame: object, *, code: int) -> None:
     """A scheduler takes the machine, or the terminal is gone."""
     for each in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(each, _heard)  # one is enough: what comes now is the way out
-    _say(_STOPPED)
+    if not _written(_STOPPED):
+        os._exit(code)  # on the way out Python would wait for a reader
     sys.exit(code)
+
+
+def _written(sentence: str) -> bool:
+    """Put it on standard error past Python's buffers, in one of which the signal may have come; whether
+    anybody reads there.
+    """
+    try:
+        _, free, _ = select.select([], [2], [], 0)
+        if free:
+            os.write(2, f"{sentence}\n".encode())
+    except (OSError, ValueError):  # closed
+        return True
+    return bool(free)
 
 
 def _heard(number: int, frame: object) -> None:
@@ -104,7 +119,7 @@ def _interrupt(number: int, frame: object) -> None:
 
     def again(number: int, frame: object) -> None:
         if time.monotonic() - began > 1:
-            os.write(2, f"{_STOPPED}\n".encode())
+            _written(_STOPPED)
             os._exit(_INTERRUPTED)
 
     signal.signal(signal.SIGINT, again)

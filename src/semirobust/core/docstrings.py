@@ -1,11 +1,15 @@
-"""What a docstring says of each field."""
+"""What a docstring says of each field of a class, and its annotations."""
 
 import functools
 import importlib
 import inspect
 import re
+import typing
+from typing import Any
 
-__all__ = ["meanings"]
+from semirobust.core.errors import InputError
+
+__all__ = ["annotations_of", "meanings"]
 
 
 @functools.cache
@@ -51,3 +55,17 @@ def _readable(text: str) -> str:
     """Without the marks of reStructuredText."""
     text = re.sub(r":\w+:`~?(?:[\w.]+\.)?(\w+)`", r"\1", text)
     return " ".join(text.replace("``", "").split())
+
+
+def annotations_of(cls: type) -> dict[str, Any]:
+    """The annotation of each field of a class, resolved.
+
+    Raises:
+        InputError: one has a name that is not there, such as one imported for type checkers alone.
+    """
+    try:
+        return typing.get_type_hints(cls)
+    except NameError as error:
+        raise InputError(
+            f"{cls.__qualname__}: expected annotations whose names exist when it runs; {error}"
+        ) from None

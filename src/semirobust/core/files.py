@@ -113,10 +113,10 @@ def read_bytes(path: Path, *, most: int | None = None, links: bool = False) -> b
 
 def read_text(path: Path, *, most: int | None = None, links: bool = False) -> str:
     """The text of a plain file; arguments and errors as in :func:`opened`, and InputError where it is no
-    UTF-8.
+    UTF-8. The mark that some editors put in front is left out.
     """
     try:
-        return read_bytes(path, most=most, links=links).decode("utf-8")
+        return read_bytes(path, most=most, links=links).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise InputError(f"{path.name}: expected text in UTF-8, got other bytes") from None
 

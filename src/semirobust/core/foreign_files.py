@@ -7,7 +7,7 @@ from semirobust.core.archives import has_too_many, is_zip
 from semirobust.core.errors import InputError
 from semirobust.core.files import opened
 
-__all__ = ["broken", "check_is_file", "recognised"]
+__all__ = ["WEIGHTS", "broken", "check_is_file", "recognised"]
 
 _TO_PYTORCH = "bring its weights to PyTorch and write them by torch.save(model.state_dict(), 'weights.pt')"
 # What a file begins with, and what it is.
@@ -35,7 +35,7 @@ _SUFFIXES = {
     ".params": f"a file of MXNet; {_TO_PYTORCH}",
     ".pdparams": f"a file of PaddlePaddle; {_TO_PYTORCH}",
 }
-_WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".th", ".tar")
+WEIGHTS = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".th", ".tar")
 _PRINTABLE = {*range(32, 127), *b"\t\r\n"}
 _TEXT = b"<!doctype", b"<html", b"<?xml"
 
@@ -54,7 +54,7 @@ def _check_is_file(path: Path) -> None:
     if str(path).startswith(("http:", "https:", "hf:", "s3:")):
         raise InputError(f"checkpoint: expected a file, got the address {path}; fetch it first")
     if path.is_dir():
-        inside = sorted(e.name for e in path.iterdir() if e.suffix in _WEIGHTS or ".index.json" in e.name)
+        inside = sorted(e.name for e in path.iterdir() if e.suffix in WEIGHTS or ".index.json" in e.name)
         inside = [name for name in inside if ".index.json" in name] or inside
         found = f"; it holds {', '.join(inside[:5])}" if inside else ""
         if (path / "saved_model.pb").exists():

@@ -13,6 +13,7 @@ named that class or its module too.
 import functools
 import importlib
 import importlib.metadata
+import logging
 import os
 import re
 import sys
@@ -37,6 +38,7 @@ __all__ = [
     "references_in",
 ]
 
+_LOG = logging.getLogger("semirobust.core")
 VARIABLE = "SEMIROBUST_PLUGINS"
 """Names modules, and classes as ``module:Class``, with commas; processes that this one starts read it too."""
 
@@ -139,7 +141,7 @@ def import_named(module: str, what: str) -> ModuleType:
     try:
         importlib.invalidate_caches()  # a file may be younger than the last look at its folder
         return importlib.import_module(module)
-    except Exception as error:  # a user's module can fail in any way
+    except (Exception, SystemExit) as error:  # a user's module can fail in any way
         reason = first_line(error, with_type=True)
         raise InputError(f"{what}: cannot import {module} ({reason}); is it on PYTHONPATH?") from error
     finally:
@@ -151,7 +153,21 @@ def entry_points() -> dict[str, dict[str, importlib.metadata.EntryPoint]]:
     """Group -> name -> the entry point, for the groups of this library."""
     installed = importlib.metadata.entry_points()
     ours = [group for group in installed.groups if group.startswith("semirobust.")]
-    return {group: {point.name: point for point in installed.select(group=group)} for group in ours}
+    found: dict[str, dict[str, importlib.metadata.EntryPoint]] = {group: {} for group in ours}
+    for group, points in found.items():
+        for point in sorted(installed.select(group=group), key=_package):
+            if (first := points.setdefault(point.name, point)) is not point:
+                _LOG.warning(
+                    "%s of two packages: that of %s counts, and that of %s is left out",
+                    point.name,
+                    _package(first),
+                    _package(point),
+                )
+    return found
+
+
+def _package(point: importlib.metadata.EntryPoint) -> str:
+    return point.dist.name if point.dist else ""
 
 
 def _allowed() -> list[str]:

@@ -74,8 +74,12 @@ class Registry(Generic[T]):
         def add(member: Member) -> Member:
             if not member.__module__.startswith(self.package):
                 self._load()  # so that it is the newcomer whose name is refused
-            if self._members.get(name, member) is not member:
-                raise RuntimeError(f"two members of the family {self.family!r} are called {name!r}")
+            before = self._members.get(name, member)
+            foreign = not member.__module__.startswith(self.package)
+            if foreign and name not in self._members and self._by_pattern(name, ours=True):
+                raise InputError(f"{self.family} {name!r}: this name means a member of this library already")
+            if before is not member and not (foreign and _same_place(before, member)):
+                raise InputError(f"two members of the family {self.family!r} are called {name!r}")
             self._members[name] = member
             if self._on_add is not None and isinstance(member, type):
                 self._on_add(member)
@@ -152,8 +156,12 @@ class Registry(Generic[T]):
                 return found
         raise InputError(unknown_member(self.family, name, self.names()))
 
-    def _by_pattern(self, name: str) -> tuple[Callable[..., T], dict[str, int | str]] | None:
+    def _by_pattern(
+        self, name: str, *, ours: bool = False
+    ) -> tuple[Callable[..., T], dict[str, int | str]] | None:
         for key, pattern in self._patterns.items():
+            if ours and not self._members[key].__module__.startswith(self.package):
+                continue
             match = pattern.fullmatch(name)
             if match:
                 found = {k: v for k, v in match.groupdict().items() if v is not None}
@@ -203,7 +211,9 @@ class Registry(Generic[T]):
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{self.package}.{module.name}")
             for name, point in entry_points().get(f"semirobust.{self.group}", {}).items():
-                if name in self._members:  # nobody's package may change what a name means
+                if name in self._members or self._by_pattern(
+                    name
+                ):  # nobody's package may change what a name means
                     self._left_out[name] = point
                 else:
                     self._points[name] = point
@@ -215,7 +225,7 @@ class Registry(Generic[T]):
         with one_at_a_time():
             try:
                 found = point.load()
-            except Exception as error:  # another package can fail in any way
+            except (Exception, SystemExit) as error:  # another package can fail in any way
                 reason = first_line(error, with_type=True)
                 raise InputError(
                     f"{self.family} {point.name}: the package {self.origin(point.name)} brings it as"
@@ -233,7 +243,7 @@ class Registry(Generic[T]):
         """The entry point, imported unless that fails: a broken package must not stop the search."""
         try:
             return point if isinstance(point.load(), ModuleType) else None
-        except Exception as error:  # another package can fail in any way
+        except (Exception, SystemExit) as error:  # another package can fail in any way
             _LOG.warning("%s %r of another package is left out: %s", self.family, point.name, error)
             return None
 
@@ -253,6 +263,12 @@ class Registry(Generic[T]):
             raise InputError(f"{self.family}: expected {wanted} at {where}, got {_kind(found)}")
         member: Callable[..., T] = found
         return member
+
+
+def _same_place(one: object, other: object) -> bool:
+    """Whether they are one definition that ran twice, as a cell of a notebook does."""
+    places = [(getattr(each, "__module__", ""), getattr(each, "__qualname__", "")) for each in (one, other)]
+    return places[0] == places[1]
 
 
 def _kind(found: object) -> str:

@@ -16,13 +16,12 @@ import dataclasses
 import functools
 import inspect
 import types
-import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol, Union, get_args, get_origin
 
-from semirobust.core.docstrings import meanings
+from semirobust.core.docstrings import annotations_of, meanings
 from semirobust.core.errors import InputError
 from semirobust.core.text import first_sentence
 from semirobust.core.values import Misfit, as_json, checked, shortly, words
@@ -201,6 +200,8 @@ def _built(
             value = field.value(tree, given, default)
             if value is not dataclasses.MISSING:
                 values[field.name] = value
+            elif _default(field) is dataclasses.MISSING and field.declared.recipe:
+                raise Misfit(field.name, "expected a value, which it has none of by itself")
     return cls(**values)
 
 
@@ -322,7 +323,7 @@ class _Field:
 
 @functools.cache
 def _all_fields(cls: type) -> tuple[_Field, ...]:
-    hints = typing.get_type_hints(cls)
+    hints = annotations_of(cls)
     return tuple(
         _Field(f.name, hints[f.name], f.metadata.get(_META, _Declared()), f)
         for f in dataclasses.fields(cls)

@@ -27,6 +27,7 @@ from semirobust.core.torch_files import read_torch_file
 
 __all__ = [
     "bytes_of",
+    "is_safetensors",
     "read_checked",
     "read_metadata",
     "read_stored",
@@ -57,7 +58,7 @@ def read_stored(path: Path) -> Content:
     check_is_file(path)
     if path.name.endswith(_INDEX):
         return _from_parts(path)
-    if not _is_safetensors(path):
+    if not is_safetensors(path):
         return stored_in(path.name, read_torch_file(path))
     return Content((_read_safetensors(path)[0],), {})
 
@@ -124,7 +125,7 @@ def read_tensors(path: Path) -> State:
     return State(first.tensors, first.versions or {})
 
 
-def _is_safetensors(path: Path) -> bool:
+def is_safetensors(path: Path) -> bool:
     """Whether a file is one, by its beginning, or by its name where the beginning says nothing else."""
     with opened(path) as file:
         head = file.read(9)

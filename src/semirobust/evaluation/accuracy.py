@@ -44,7 +44,7 @@ __all__ = ["Evaluation", "evaluate", "named_attacks"]
 Attacks = AbstractAttack | Sequence[AbstractAttack] | Mapping[str, AbstractAttack]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Evaluation(AbstractResult):
     """Verdicts on N examples.
 
@@ -286,19 +286,16 @@ def named_attacks(attacks: Attacks) -> dict[str, AbstractAttack]:
         attacks = [attacks]
     if not isinstance(attacks, Iterable) or isinstance(attacks, type):
         raise _no_attack(attacks)
-    for attack in attacks.values() if isinstance(attacks, Mapping) else attacks:
+    given = list(attacks.items()) if isinstance(attacks, Mapping) else [(None, attack) for attack in attacks]
+    named: dict[str, AbstractAttack] = {}
+    for key, attack in given:
         if not isinstance(attack, AbstractAttack):
             raise _no_attack(attack)
-    if isinstance(attacks, Mapping):
-        for taken in ("clean", "worst"):
-            if taken in attacks:
-                raise InputError(
-                    f"attacks: expected other names than clean and worst, which are taken; got {taken!r}"
-                )
-        return dict(attacks)
-    named: dict[str, AbstractAttack] = {}
-    for attack in attacks:
-        name = attack.name
+        name = attack.name if key is None else key
+        if not isinstance(name, str) or name in ("clean", "worst"):
+            raise InputError(
+                f"attacks: expected other names than clean and worst, which are taken; got {name!r}"
+            )
         while name in named:
             name += "'"
         named[name] = attack

@@ -30,7 +30,7 @@ __all__ = ["PerformanceBounds", "performance_bounds", "sharpness"]
 _BATCH = 128
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class PerformanceBounds(AbstractResult):
     """Two bounds and the quantities that they bound, on the same examples.
 

@@ -86,10 +86,10 @@ class Runner:
             if rows.start < done or not self.processes.takes(number):
                 continue
             chosen = left[rows]
-            part_x, part_y = self._examples(chosen)
             own = seed / rows.start
             with (own / "network").globally():
-                x_adv, sight = self._fooled(attack, part_x, part_y, own)
+                x_adv, sight = self._fooled(attack, *self._examples(chosen), own)
+                part_x, part_y = self._examples(chosen)  # an attack may have changed what it was given
                 wrong = sum((~correct(self.model, x_adv, part_y)).int() for _ in range(self.passes))
             valid = attack.threat.contains(part_x, x_adv).cpu()
             fooled = 2 * wrong > self.passes

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Sweep", "sweep"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Sweep(AbstractResult):
     """Which examples stay correctly classified at each radius.
 
@@ -129,7 +129,10 @@ def sweep(
         raise InputError(
             "attacks: expected attacks within norm balls of one norm, whose strength can be changed"
         )
-    radii = sorted(set(map(float, epsilons)) - {0.0})
+    try:
+        radii = sorted({float(epsilon) for epsilon in epsilons} - {0.0})
+    except (TypeError, ValueError):
+        raise InputError(f"epsilons: expected numbers such as [1 / 255, 2 / 255], got {epsilons!r}") from None
     if not radii:
         raise InputError("epsilons: expected at least one radius above 0")
     for attack in balls:

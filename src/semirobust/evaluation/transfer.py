@@ -13,6 +13,7 @@ from semirobust.attacks.base.sight import watched
 from semirobust.core.checks import check_examples
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.given import kind_of
 from semirobust.core.outputs import note, notes
 from semirobust.core.plain import anywhere
 from semirobust.core.progress import Progress, silent
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Transfer", "transfer"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Transfer(AbstractResult):
     """Verdicts of each model on the examples made for each other.
 
@@ -140,8 +141,11 @@ def transfer(
         InputError: no models, none that the attack can be made for, or arguments not as described.
     """
     check_examples(x, y)
-    if not models:
-        raise InputError("models: expected at least one, got none")
+    if not isinstance(models, Mapping) or not models:
+        given = "none" if not models else kind_of(models)
+        raise InputError(f'models: expected at least one by name, such as {{"a": model}}; got {given}')
+    if not isinstance(attack, AbstractAttack):
+        raise InputError(f"attack: expected one attack such as PGD(Linf(8/255)), got {kind_of(attack)}")
     clean = {name: evaluate(model, x, y, batch_size=batch_size).clean for name, model in models.items()}
     note_plausibility(models, x, y)
     parts, decided, blind = _made(models, x, y, attack, as_seed(seed), batch_size, progress)

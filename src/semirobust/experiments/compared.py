@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["Comparison", "Verdicts", "compare"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Verdicts(AbstractResult):
     """Each network against each other that was measured under the same condition.
 
@@ -75,7 +75,7 @@ class Verdicts(AbstractResult):
         return verdict_matrix(names, cells, title=str(rows[0]["condition"]))
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison(AbstractResult):
     """The accuracies of several runs; those under other conditions (data, images, threat model) are told
     apart and never set against each other.

@@ -16,7 +16,9 @@ def contents(folder: Path) -> list[str]:
     for stage, _, file in stage_files(folder):
         settings = settings_in(file)
         if settings is None:
-            found.append(f"{stage.partition('-')[2] or stage} (damaged)" if file.stat().st_size else stage)
+            # An audit has no settings of its own; its plan is beside it.
+            name = stage.partition("-")[2] or stage
+            found.append(name if name == "audit" or not file.stat().st_size else f"{name} (damaged)")
             continue
         said = _about(settings.stage, settings.settings)
         found.append(f"{settings.stage} ({said})" if said else settings.stage)

@@ -67,13 +67,14 @@ def keep_arm(folder: Path, model: nn.Module, arm: str, seed: int, config: str) -
     save_model(model, folder / f"seed-{seed}" / f"{slug(arm)}.safetensors", entries)
 
 
-def kept_in(folder: Path, stage: str, records: Sequence[AnyRecord]) -> list[Kept]:
+def kept_in(folder: Path, stage: str, records: Sequence[AnyRecord], method: str = "") -> list[Kept]:
     """All weights of a run, its own network first.
 
     Args:
         folder: of the run.
         stage: the command that made it.
         records: of the run.
+        method: by which the run's own network was made; records may be of an earlier command, too.
     """
     found = []
     arms = list(
@@ -83,7 +84,8 @@ def kept_in(folder: Path, stage: str, records: Sequence[AnyRecord]) -> list[Kept
     )
     if (folder / MODEL_FILE).is_file():
         several = stage in ("harden", "prune") and arms
-        arm, seed = (arms[0], 0) if several else (None, None)
+        own = method if method in arms else arms[0] if arms else None
+        arm, seed = (own, 0) if several else (None, None)
         first = Kept(folder / MODEL_FILE, arm=arm, seed=seed, level=_kept_level(records))
         found.append(_dated(first, records))
     if stage == "train" and (folder / _LAST).is_file():

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from semirobust.core.errors import InputError
 from semirobust.core.settings import Setting, settings_of
 from semirobust.experiments.recipe import SECTIONS
 
@@ -59,7 +60,7 @@ def setting_rows(prefix: str = "") -> list[Row]:
     found = [row for row in own if row.path.startswith(prefix)]
     options = [row for section in SECTIONS for row in _option_rows(section)]
     return found + [
-        row for row in options if prefix and _within(row.path.rpartition(".")[0], prefix, row.path)
+        row for row in options if prefix and _within(".".join(row.path.split(".")[:2]), prefix, row.path)
     ]
 
 
@@ -77,8 +78,14 @@ def _option_rows(section: str) -> Iterator[Row]:
     for setting in settings_of(SECTIONS[section]):
         if setting.options_of and setting.family is not None:
             for member in [setting.member] if setting.member else setting.family.names():
-                for option in setting.family.options_of(member):
-                    yield _row(f"{section}.{setting.name}.{option.name}", option, member)
+                try:
+                    options = setting.family.options_of(member)
+                except InputError:  # another package's, which the list of members says
+                    continue
+                # Of several members each has its options below the name by which it was asked for.
+                place = setting.name if setting.hint == dict[str, Any] else f"{setting.name}.NAME"
+                for option in options:
+                    yield _row(f"{section}.{place}.{option.name}", option, member)
 
 
 def _row(path: str, setting: Setting, member: str) -> Row:

@@ -27,6 +27,7 @@ from semirobust.experiments.kept_weights import Epoch, Kept, chosen, kept_in
 from semirobust.experiments.model_spec import ModelSpec
 from semirobust.experiments.recipe import SECTIONS, Recipe
 from semirobust.experiments.subject import Subject, build_subject, built_from, labelled
+from semirobust.methods import METHODS
 from semirobust.models.checkpoint import load_checkpoint
 from semirobust.procedures.levels import read_level
 from semirobust.pruning.resize import resized
@@ -43,7 +44,7 @@ __all__ = ["LoadedRun", "Numbers", "load_run"]
 _COUNTS = {"n", "seed", "trial", "epoch", "layer", "feature", "level", "suffix", "batch", "k", "on", "size"}
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Numbers(AbstractResult):
     """All numbers of a run, one a row, as its records have them.
 
@@ -66,7 +67,7 @@ class Numbers(AbstractResult):
         return Table(said, kinds or {"quantity": "text"}, [[row[name] for name in names] for row in rows])
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LoadedRun(AbstractResult):
     """What a run folder holds; it shows its accuracies.
 
@@ -261,7 +262,8 @@ def load_run(
         said = notes()
     stage = stage_of(folder)
     records = tuple(read_records(folder)) if stage_files(folder) else ()
-    kept = kept_in(folder, stage, records)
+    method = METHODS.name_of(recipe.harden.method) if stage == "harden" else ""
+    kept = kept_in(folder, stage, records, method)
     if not kept:
         raise InputError(f"{folder}: expected the weights of a run, found none")
     weights = chosen(kept, arm=arm, seed=seed, level=level, epoch=epoch)

@@ -30,7 +30,7 @@ _HOMES = (
 )  # where results are; what these import brings the rest
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SavedResult(AbstractResult):
     """What a result showed of itself when it was saved: its table, from which it is shown and drawn again.
 

@@ -14,7 +14,7 @@ from semirobust.core.rank import is_first_process
 from semirobust.core.text import printable
 from semirobust.experiments.recipe import Recipe
 
-__all__ = ["names_settings", "note_start"]
+__all__ = ["check_method", "names_settings", "note_start"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -27,6 +27,19 @@ def note_start(folder: Path, recipe: Recipe) -> None:
     file = folder / _STARTED
     if is_first_process() and not (file.exists() or (folder / _FINISHED).exists()):
         write_atomically(file, json.dumps(recipe.plain(), indent=1).encode())
+
+
+def check_method(folder: Path, recipe: Recipe) -> None:
+    """A run that was interrupted goes on by the method that it was begun with.
+
+    Raises:
+        InputError: the recipe has another one.
+    """
+    before = (_read(folder / _STARTED) or {}).get("harden")
+    if isinstance(before, dict) and before.get("method") not in (None, recipe.plain()["harden"]["method"]):
+        raise InputError(
+            f"{folder}: expected the run that was interrupted there, which goes on first, got one {_OTHERS}"
+        )
 
 
 def names_settings(stage: Callable[_P, _R]) -> Callable[_P, _R]:

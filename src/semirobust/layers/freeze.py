@@ -142,9 +142,7 @@ def only_trainable(
     if indices is None:
         yield
         return
-    trainable = set(indices)
-    for index in trainable:
-        layers.at(index)
+    trainable = {layers.at(index).index for index in indices}
     others = [index for index in layers.indices if index not in trainable]
     with (
         frozen(model, layers, others, include_unassigned=True),

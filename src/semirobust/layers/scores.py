@@ -46,7 +46,7 @@ class ScoreName(NamedTuple):
         return f"{self.measure}.{self.part}" if self.part else self.measure
 
 
-@dataclass(frozen=True, kw_only=True, repr=False)
+@dataclass(frozen=True, eq=False, kw_only=True, repr=False)
 class LayerScores(AbstractResult):
     """A measure by layer, with a 95 % interval.
 

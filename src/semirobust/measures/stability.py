@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Stability", "StabilityResult", "stability"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StabilityResult(AbstractResult):
     """How often small batches choose the layers that all examples choose.
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["FeatureAttack", "FeatureUsefulness", "Usefulness", "usefulness"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Usefulness(AbstractResult):
     """Usefulness of each of d features: means over examples, and over classes where there are more than two.
 

@@ -12,11 +12,12 @@ from torch import Tensor, nn
 
 from semirobust.core.classifiers import in_eval, unwrapped
 from semirobust.core.errors import InputError
+from semirobust.core.foreign_files import WEIGHTS
 from semirobust.core.links import given_file, given_out
 from semirobust.core.outputs import is_inside, note
 from semirobust.core.state import State, load_state
 from semirobust.core.stored import Content, is_averaged, joined
-from semirobust.core.tensor_files import read_metadata, read_stored, write_tensors
+from semirobust.core.tensor_files import is_safetensors, read_metadata, read_stored, write_tensors
 from semirobust.core.text import first_line
 from semirobust.models.base.as_classifier import normalisation_of
 from semirobust.models.base.fitting import (
@@ -110,13 +111,17 @@ def save_model(model: nn.Module, path: str | Path, metadata: Mapping[str, Any] |
         metadata: what is written beside the weights, such as names of classes.
 
     Raises:
-        InputError: it is no network, or its state dict holds something that is no tensor.
+        InputError: it is no network, its state dict holds something that is no tensor, or the file is there
+            and of another kind.
     """
     inner = unwrapped(model)
     if not isinstance(inner, nn.Module):
         raise InputError(f"model: expected a torch.nn.Module, got {type(model).__name__}")
     Target(inner)  # which refuses parameters without values
-    write_tensors(given_out(path), inner.state_dict(), metadata)
+    out = given_out(path)
+    if out.is_file() and out.suffix.lower() not in WEIGHTS and not is_safetensors(out):
+        raise InputError(f"{out}: exists and holds no weights; choose another name or delete it")
+    write_tensors(out, inner.state_dict(), metadata)
 
 
 def _say(sentence: str) -> None:

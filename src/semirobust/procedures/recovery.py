@@ -79,7 +79,7 @@ class Trial:
         return max((log.metrics["robust"] for log in self.trained.logs), default=self.start.metrics["robust"])
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Recovered(AbstractResult):
     """What all trials at one cut found.
 

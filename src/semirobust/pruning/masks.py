@@ -26,7 +26,7 @@ Scope = Literal["global", "layer", "features"]
 _SUFFIX = "_mask"
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Masks(AbstractResult):
     """One mask for each of some weights of a model.
 

@@ -33,7 +33,7 @@ OF_TRAINING = frozenset({*_OF_EPOCH, *_SCORES, *_LAYERS, Quantity.VALIDATION_MEA
 """Quantities of the epochs of a training."""
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class TrainingLog(AbstractResult):
     """The epochs of a training, as a run folder keeps them.
 

@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.augment import AUGMENTATIONS, augmentation
+from semirobust.core.checks import check_counts
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
+from semirobust.core.given import kind_of
 from semirobust.core.links import given_out
 from semirobust.core.outputs import note, notes
 from semirobust.core.own_code import code_of, settings_text
@@ -54,7 +56,7 @@ _ADVERSARIAL, _EVERYTHING = Adversarial(), All()
 _LOGGER = logging.getLogger("semirobust.training")
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Trained(AbstractResult):
     """The result of a run.
 
@@ -137,16 +139,18 @@ class Training:
     collapse: float = 0.0
 
     def __post_init__(self) -> None:
+        for name, value, kinds, such in (
+            ("objective", self.objective, AbstractObjective, "Adversarial()"),
+            ("attack", self.attack, AbstractAttack | None, "PGD(Linf(8/255), steps=10)"),
+        ):
+            if not isinstance(value, kinds):
+                raise InputError(f"{name}: expected one such as {such}, got {kind_of(value)}")
         schedule(self.schedule)
         self._check_augment()
         check_fast(self.fast)
-        if self.epochs < 0 or self.batch_size < 1:
-            raise InputError(
-                f"epochs and batch_size: expected at least 0 and 1, got {self.epochs} and {self.batch_size}"
-            )
-        if self.epochs_before < 0 or self.epochs_after < 0:
-            given = f"{self.epochs_before} and {self.epochs_after}"
-            raise InputError(f"epochs_before and epochs_after: expected at least 0, got {given}")
+        check_counts(1, batch_size=self.batch_size)
+        counts = {"epochs_before": self.epochs_before, "epochs_after": self.epochs_after}
+        check_counts(0, epochs=self.epochs, **counts)
         if self.nesterov and not self.momentum > 0:
             raise InputError(f"nesterov: expected a momentum above 0, got {self.momentum}")
         if not (0 <= self.momentum < 1 and self.weight_decay >= 0):
@@ -220,6 +224,10 @@ class Training:
                 ends the training, and what was trained is kept.
             name: in front of what loggers get, to tell several trainings apart.
         """
+        if validate is not None and not callable(validate):
+            raise InputError(
+                f"validate: expected a function (model, seed) -> scores by name, got {kind_of(validate)}"
+            )
         if validate is None and (self.until < math.inf or self.best_by is not None):
             raise InputError("until and best_by: expected a validation whose scores they are about, got none")
         if validate is None and (needy := [hook.name for hook in self.hooks if hook.needs_validation]):

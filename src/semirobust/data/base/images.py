@@ -36,7 +36,7 @@ class Pixels(Protocol):
         ...
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Images:
     """N labelled images.
 
@@ -211,7 +211,7 @@ class _Subset:
         return _whole(self.source, self.rows[rows])
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Splits:
     """Training and test images of one source.
 

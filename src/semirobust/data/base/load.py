@@ -54,6 +54,11 @@ def load_data(
         InputError: there is nothing of that name, or files are missing or damaged.
     """
     check_counts_given(1, image_size=image_size, resize=resize)
+    if not isinstance(source, str | Path) or not str(source).strip():
+        raise InputError(
+            f"data: expected {', '.join(SOURCES.names())}, an .npz or a folder of pictures; got {source!r}"
+        )
+    source = str(source)
     if source in SOURCES.names() and image_size is not None and source not in OF_PICTURES:
         raise InputError(
             f"image_size: expected none for {source!r}, whose images have one size; got {image_size}"

@@ -48,7 +48,7 @@ class Raw:
     singletons: float = math.nan
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Estimate(AbstractResult):
     """Dependence between two variables, overall or within each class.
 

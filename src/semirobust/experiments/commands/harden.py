@@ -35,7 +35,7 @@ from semirobust.experiments.pictures import example_pictures
 from semirobust.experiments.provenance import layer_entries, notes_on, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
 from semirobust.experiments.run_lock import claims_out
-from semirobust.experiments.started import names_settings, note_start
+from semirobust.experiments.started import check_method, names_settings, note_start
 from semirobust.experiments.subject import (
     Subject,
     build_subject,
@@ -99,6 +99,7 @@ def harden_subject(
     budget = budget_of(recipe, subject.inputs, fabric)
     _take_suffix(start, subject, budget)
     arms = _arms(recipe, start, budget)
+    check_method(out, recipe)
     prepare_folder(out, "harden")
     note_start(out, recipe)
     begins("harden")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["ConnectivityResult", "CriticalityResult"]
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CriticalityResult(AbstractResult):
     """Weakness and criticality of each layer.
 
@@ -76,7 +76,7 @@ class CriticalityResult(AbstractResult):
         return self.scores().ranking()
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ConnectivityResult(AbstractResult):
     """Dependence between each layer and the one measured before it.
 

@@ -14,8 +14,9 @@ def check_normalisation(mean: Sequence[float], std: Sequence[float]) -> None:
     """Raise ``InputError`` where these are not one number each for every channel."""
     several = all(isinstance(given, Sequence) for given in (mean, std))
     if not several or len(mean) != len(std) or not mean or not min(std) > 0:
+        as_list = "" if several else ", as a list such as [0.5, 0.5, 0.5]"
         raise InputError(
-            f"mean and std: expected one number each per channel, std above 0; got {mean} and {std}"
+            f"mean and std: expected one number each per channel{as_list}, std above 0; got {mean} and {std}"
         )
 
 

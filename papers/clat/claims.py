@@ -205,8 +205,10 @@ def _under_other_attacks() -> Iterator[Claim]:
 
 def _of_numbers_of_layers() -> Iterator[Claim]:
     for k, words in (
-        (9, "CLAT of half of the layers is worse than of as few as the paper takes, under PGD"),
-        (18, "CLAT of all layers is worse than of as few as the paper takes, under PGD"),
+        (2, "CLAT of two layers is worse than of 5 %, as the paper takes, under PGD"),
+        (5, "CLAT of five layers is worse than of 5 %, under PGD"),
+        (9, "CLAT of half of the layers is worse than of 5 %, under PGD"),
+        (17, "CLAT of all layers but the classifier is worse than of 5 %, under PGD"),
     ):
         many = Side(Quantity.ACCURACY, Fields(arm=f"clat k={k}", attack=_PGD))
         yield Claim(

@@ -34,7 +34,7 @@ def test_two_parts_have_the_rates_of_the_whole(schedule):
     assert _rates(base) + _rates(after) == _rates(whole)
     alone = Training(attack=attack, epochs=3, **given)(model(), images)
     assert _rates(alone) != _rates(base)
-    with pytest.raises(InputError, match="epochs_before and epochs_after: expected at least 0"):
+    with pytest.raises(InputError, match="epochs_(before|after): expected a whole number from 0 on"):
         Training(epochs_after=-1)
 
 

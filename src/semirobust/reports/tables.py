@@ -27,7 +27,7 @@ _GROUPS: tuple[tuple[str, tuple[Quantity, ...]], ...] = (
                 _Q.PARAMETER_DISTANCE, _Q.OUTPUT_DISTANCE, _Q.PEELING_BOUND,
                 _Q.TELESCOPED_BOUND, _Q.BUFFERS_DIFFER)),
     ("Training", (_Q.BEST_EPOCH, _Q.TRAINING_LOSS, _Q.VALIDATION_LOSS, _Q.VALIDATION_CLEAN,
-                  _Q.VALIDATION_ROBUST, _Q.LEARNING_RATE, _Q.EPOCH_SECONDS,
+                  _Q.VALIDATION_ROBUST, _Q.LEARNING_RATE, _Q.EPOCH_SECONDS, _Q.EPOCH_OPERATIONS,
                   _Q.TRAINED_PARAMETERS)),
     ("Layers in training", (_Q.VALIDATION_MEASURE, _Q.TRAINED_LAYER, _Q.MARKED_LAYER)),
     ("Layers and features", (_Q.MEASURE, _Q.FEATURE, _Q.FEATURE_MEAN, _Q.FEATURE_POSITIVE)),

@@ -211,9 +211,8 @@ class Registry(Generic[T]):
             for module in pkgutil.iter_modules(package.__path__):
                 importlib.import_module(f"{self.package}.{module.name}")
             for name, point in entry_points().get(f"semirobust.{self.group}", {}).items():
-                if name in self._members or self._by_pattern(
-                    name
-                ):  # nobody's package may change what a name means
+                # Nobody's package may change what a name means.
+                if name in self._members or self._by_pattern(name):
                     self._left_out[name] = point
                 else:
                     self._points[name] = point

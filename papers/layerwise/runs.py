@@ -134,12 +134,7 @@ def _of_second_epoch(
     model: nn.Module, images: Images, method: AbstractMethod, budget: Budget
 ) -> float | None:
     """How many operations it takes; None where training stopped before, as the run of the method says."""
-    totals = list[float]()
     with Operations() as counted:
-
-        def note(log: object) -> None:
-            totals.append(counted.total)
-
         harden(
             model,
             images,
@@ -149,9 +144,9 @@ def _of_second_epoch(
             batch_size=budget.training.batch_size,
             learning_rate=budget.training.learning_rate,
             validate=_unjudged,
-            callbacks=[note],
+            callbacks=[counted],
         )
-    return totals[1] - totals[0] if len(totals) == 2 else None
+    return counted.epochs[1] if len(counted.epochs) == 2 else None
 
 
 def _unjudged(model: nn.Module, seed: Seed) -> dict[str, float]:

@@ -92,10 +92,10 @@ def test_layers_named_by_tensors_train():
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"epochs": 1.5}, "epochs: expected a whole number from 0 on, got 1.5"),
+        ({"epochs": 1.5}, "epochs: expected a whole number, got 1.5"),
         ({"epochs": True}, "epochs: expected a whole number"),
         ({"epochs": "2"}, "epochs: expected a whole number"),
-        ({"batch_size": 8.0}, "batch_size: expected a whole number from 1 on"),
+        ({"batch_size": 8.0}, "batch_size: expected a whole number, got 8.0"),
         ({"attack": "pgd-3"}, "attack: expected one such as PGD"),
         ({"attack": sr.PGD}, "attack: expected one such as PGD.*got PGD"),
         ({"objective": "trades"}, "objective: expected one such as Adversarial"),
@@ -111,8 +111,11 @@ def test_wrong_arguments_of_other_calls():
     y = _labels(model)
     for call, words in (
         (lambda: sr.transfer([model, model], _X, y, attack), "models: expected at least one by name"),
-        (lambda: sr.transfer({"a": model}, _X, y, [attack]), "attack: expected one attack such as PGD"),
-        (lambda: sr.sweep(model, _X, y, attack, ["2/255"]), "epsilons: expected numbers such as"),
+        (lambda: sr.transfer({"a": model}, _X, y, [attack]), "attack: expected one such as PGD"),
+        (
+            lambda: sr.sweep(model, _X, y, attack, ["2/255"]),
+            "epsilons: expected a tuple with each item a number, .*give 2/255 without quotes",
+        ),
         (lambda: sr.evaluate(model, _X, y, {1: attack}), "attacks: expected other names"),
         (lambda: sr.load_data(None), "data: expected .* got None"),
         (lambda: sr.load_data(""), "data: expected .* got ''"),

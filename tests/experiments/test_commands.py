@@ -207,6 +207,11 @@ WRONG = {
         "recipe: unknown option trian; expected one of seed",
     ),
     "below a value": (["train", "--set", "seed.x=9", "--out", "o"], "seed"),
+    "a flag and the setting differ": (
+        ["train", "--epochs", "2", "--set", "train.epochs=3", "--out", "o"],
+        "--set train.epochs: expected it once, got another value by --epochs beside it",
+    ),
+    "demo without workers": (["demo", "--workers", "0"], "workers: expected a whole number from 1 on, got 0"),
     "no equals": (["train", "--set", "seed", "--out", "o"], "--set: expected section.key=value, got 'seed'"),
     "no recipe": (["train", "--recipe", "none.toml", "--out", "o"], "cannot read none.toml"),
     "unknown flag": (["train", "--speed", "9"], "No such option"),

@@ -416,6 +416,18 @@ def test_weights_in_parts(norm, tmp_path, source):
     assert "remove_parametrizations" in text
 
 
+def test_names_that_transformers_changes_as_it_reads_have_a_remedy(tmp_path, monkeypatch):
+    class ViTForImageClassification(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleDict({name: nn.Linear(4, 4) for name in ("q_proj", "o_proj")})
+
+    monkeypatch.setattr(ViTForImageClassification, "__module__", "transformers.models.vit")
+    stored = {f"{name}.weight": torch.rand(4, 4) for name in ("encoder.query", "encoder.output.dense")}
+    text = _refusal(stored, tmp_path, model=ViTForImageClassification())
+    assert "ViTForImageClassification.from_pretrained(FOLDER), or name the network hf:FOLDER" in text
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_spectral_norm_of_transposed_convolutions(tmp_path):
     torch.manual_seed(2)

@@ -134,7 +134,7 @@ def test_bad_input():
     ):
         with pytest.raises(InputError, match=text):
             sr.connectivity(**({"model": model, "x": x, "y": y} | change))
-    for more, text in (({"at": "here"}, "at: "), ({"batch_size": 0}, "batch_size"), ({"dependence": "cka"}, "measure of dependence"),
+    for more, text in (({"at": "here"}, "at: "), ({"batch_size": 0}, "batch_size"), ({"dependence": "cka"}, "dependence: expected one such as EDGE"),
                        ({"x_adv": x[:, :1]}, "cannot run"), ({"x_adv": x, "threat": sr.Linf(0.1)}, "none beside x_adv")):  # fmt: skip
         with pytest.raises(InputError, match=text):
             sr.connectivity(model, x, y, **more)

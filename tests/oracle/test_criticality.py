@@ -333,5 +333,5 @@ def test_what_stability_refuses():
         sr.stability(model, x, y, threat=sr.Linf(0.1), batches=())
     with pytest.raises(InputError, match="k: expected 1 to 3 layers"):
         sr.stability(model, x, y, threat=sr.Linf(0.1), batches=(2,), k=4)
-    with pytest.raises(InputError, match="threat: expected a threat model"):
+    with pytest.raises(InputError, match="threat: expected one such as Linf"):
         sr.stability(model, x, y, threat=0.1)

@@ -112,7 +112,7 @@ def test_batches_and_seeds():
 
 def test_bad_input_is_one_sentence(linear, images):
     x, y = images
-    with pytest.raises(InputError, match="attacks: expected attacks such as"):
+    with pytest.raises(InputError, match="attacks: expected one such as PGD"):
         sr.evaluate(linear, x, y, ["pgd"])
     with pytest.raises(InputError, match="pixels in"):
         sr.evaluate(linear, 2 + x, y)

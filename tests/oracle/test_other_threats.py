@@ -215,7 +215,7 @@ def test_any_function_is_an_attack_and_what_it_breaks_is_not_counted(trained):
         sr.adapt(3, sr.Linf(0.1))
     with pytest.raises(InputError, match="attack: expected an attack object"):
         sr.adapt(Dummy, sr.Linf(0.1))
-    with pytest.raises(InputError, match="threat: expected a threat model"):
+    with pytest.raises(InputError, match="threat: expected one such as Linf"):
         sr.adapt(print, 0.1)
 
 

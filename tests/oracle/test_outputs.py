@@ -95,7 +95,7 @@ def test_heads_of_train_mode_are_noted_once():
         ([Image.new("RGB", (8, 8))] * 2, "permute"),
         (np.zeros((2, 3, 8, 8), np.uint8), "divide bytes by 255"),
         (np.zeros((2, 8, 8, 3)), r"transpose\(0, 3, 1, 2\)"),
-        ("images", "got str$"),
+        ("images", "got 'images'$"),
     ],
     ids=lambda x: type(x).__name__,
 )

@@ -197,7 +197,7 @@ def test_what_is_refused(monkeypatch):
             sr.build_model("resnet8", 10, 0.25, in_channels=1, image_size=8), (X, Y), "peft", attack=ATTACK
         )
     assert "peft" in METHODS.names()
-    with pytest.raises(InputError, match="kind: expected one of lora, dora, loha, lokr, ia3; got 'oft'"):
+    with pytest.raises(InputError, match="kind: expected lora, dora, loha, lokr or ia3, got 'oft'"):
         PeftFineTuning("oft")
     monkeypatch.setitem(sys.modules, "peft", None)
     with pytest.raises(

@@ -223,7 +223,7 @@ def test_bad_settings_are_refused():
         HOOKS.make("mean")
     with pytest.raises(InputError, match="decay"):
         Training(objective=Standard(), hooks=(EMA(1.0),))
-    with pytest.raises(InputError, match="hooks: expected a tuple of hooks"):
+    with pytest.raises(InputError, match="hooks: expected a tuple with each item one such as EMA"):
         Training(objective=Standard(), hooks=("ema",))
     with pytest.raises(InputError, match="hooks: expected each once, got AWP twice"):
         Training(objective=Standard(), hooks=(AWP(), AWP(0.02)))

@@ -63,10 +63,10 @@ class APGD(AbstractBallAttack):
 
     def __post_init__(self) -> None:
         AbstractBallAttack.__post_init__(self)
-        if self.loss not in _LOSSES:
-            raise InputError(f"loss: expected one of {', '.join(_LOSSES)}; got {self.loss!r}")
         if min(self.steps, self.restarts, self.targets, self.eot) < 1:
             raise InputError("steps, restarts, targets and eot: expected at least 1 each")
+        if not 0 <= self.rho <= 1:
+            raise InputError(f"rho: expected from 0 to 1, got {self.rho}")
 
     @property
     def name(self) -> str:

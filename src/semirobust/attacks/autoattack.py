@@ -13,7 +13,6 @@ from semirobust.attacks.base.attack import AbstractAttack, AbstractBallAttack, P
 from semirobust.attacks.base.goals import AbstractGoal, expect_fool
 from semirobust.attacks.fab import FAB
 from semirobust.attacks.square import Square
-from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 
 __all__ = ["AutoAttack"]
@@ -53,8 +52,6 @@ class AutoAttack(AbstractBallAttack):
 
     def __post_init__(self) -> None:
         AbstractBallAttack.__post_init__(self)
-        if self.preset not in ("standard", "plus", "rand", "clat"):
-            raise InputError(f"preset: expected standard, plus, rand or clat; got {self.preset!r}")
         _ = self.parts  # whose settings are checked when they are made
 
     @property

@@ -162,6 +162,11 @@ class FAB(AbstractBallAttack):
         AbstractBallAttack.__post_init__(self)
         if min(self.steps, self.restarts) < 1 or self.targets < 0:
             raise InputError("steps, restarts and targets: expected at least 1, 1 and 0")
+        if not (0 <= self.alpha_max <= 1 and self.eta > 0 and 0 < self.beta <= 1):
+            values = f"{self.alpha_max}, {self.eta} and {self.beta}"
+            raise InputError(
+                f"alpha_max, eta and beta: expected from 0 to 1, above 0, and above 0 to 1; got {values}"
+            )
 
     @property
     def name(self) -> str:

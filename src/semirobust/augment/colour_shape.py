@@ -8,7 +8,6 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from semirobust.augment import AUGMENTATIONS, AbstractAugmentation
-from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
 
 __all__ = ["OPERATIONS", "ColourShape", "changed"]
@@ -48,10 +47,6 @@ class ColourShape(AbstractAugmentation):
     """
 
     bias: Literal["colour", "shape"] = "colour"
-
-    def __post_init__(self) -> None:
-        if self.bias not in _BIASES:
-            raise InputError(f"bias: expected colour or shape, got {self.bias!r}")
 
     @property
     def only_moves(self) -> bool:

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -183,7 +183,7 @@ def command(
             if type(value) is int and abs(value) > _LARGEST:
                 raise InputError(f"--{name.replace('_', '-')}: expected at most {_LARGEST:,}, got far more")
         if flags:
-            values["changes"] = {**changes, **entries(values.pop("set_"))}
+            values["changes"] = _together(changes, entries(values.pop("set_")), flags.values())
             allow(references_in(values["changes"]))
             if values.pop(str(_PRINT.name)):
                 _print_settings(title, parameters, typed, values)
@@ -192,6 +192,17 @@ def command(
 
     title = function.__name__.rstrip("_")
     return _Command(title, callback=call, params=parameters, help=function.__doc__)
+
+
+def _together(
+    changes: Mapping[str, Any], entered: Mapping[str, Any], flags: Iterable[SettingFlag]
+) -> dict[str, Any]:
+    """What flags and ``--set`` say of settings; neither goes before the other, so they may not differ."""
+    for key in changes.keys() & entered.keys():
+        if str(changes[key]) != str(entered[key]):  # a number may be typed as one, or be text
+            flag = next((each.opts[0] for each in flags if each.path == key), "another flag")
+            raise InputError(f"--set {key}: expected it once, got another value by {flag} beside it")
+    return {**changes, **entered}
 
 
 def entries(texts: Sequence[str]) -> dict[str, Any]:

@@ -27,6 +27,7 @@ __all__ = [
     "check_mode",
     "check_pixels",
     "dtype_of",
+    "how_to_tensor",
     "is_whole",
     "probe",
     "runs_in_order",
@@ -53,7 +54,7 @@ def check_counts_given(minimum: int, **counts: int | None) -> None:
 def check_floating(x: object, name: str = "x") -> None:
     """``x`` is a floating-point tensor with a batch dimension and without NaN or infinity."""
     if not isinstance(x, Tensor):
-        raise InputError(f"{name}: expected a torch.Tensor, got {type(x).__name__}{_as_tensor(x)}")
+        raise InputError(f"{name}: expected a torch.Tensor, got {type(x).__name__}{how_to_tensor(x)}")
     if x.layout != torch.strided or x.device.type == "meta":
         what = "one without values (of the device meta)" if x.device.type == "meta" else "a sparse one"
         raise InputError(f"{name}: expected a dense tensor of numbers, got {what}")
@@ -71,7 +72,7 @@ def check_floating(x: object, name: str = "x") -> None:
         )
 
 
-def _as_tensor(x: object) -> str:
+def how_to_tensor(x: object) -> str:
     """What to do to get a tensor from something else that holds pixels; empty where that is not known."""
     if isinstance(x, Mapping) and "pixel_values" in x:
         return (

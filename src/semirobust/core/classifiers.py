@@ -19,6 +19,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.given import as_tensors, check_no_dataset
 from semirobust.core.one_at_a_time import one_at_a_time
 from semirobust.core.outputs import is_inside, logits_of, noting
+from semirobust.core.typed import check_arguments
 
 __all__ = ["Around", "check_eager", "classifier", "eager", "in_eval", "on_classifiers", "unwrapped"]
 
@@ -171,6 +172,7 @@ def on_classifiers(*names: str, layers: bool = False) -> Callable[[Callable[P, R
             as_tensors(bound.arguments, _dtype_of(bound.arguments.get(names[0])))
             if isinstance(y := bound.arguments.get("y"), Tensor) and is_whole(y):
                 bound.arguments["y"] = y.long()
+            check_arguments(signature, bound.arguments, names)
             with one_at_a_time(), ExitStack() as stack:
                 enter = stack.enter_context
                 for name in names:

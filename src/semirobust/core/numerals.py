@@ -13,6 +13,8 @@ def as_whole(value: object) -> int | None:
 
 
 def as_real(value: object) -> float | None:
-    """The number, an integer as it is; None for what is none."""
+    """The number, an integer as it is; None for what is none, such as True."""
+    if isinstance(value, bool):
+        return None
     whole = as_whole(value)
     return whole if whole is not None else float(value) if isinstance(value, Real) else None

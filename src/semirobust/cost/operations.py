@@ -20,13 +20,20 @@ class Operations(TorchDispatchMode):
             semirobust.harden(model, images, "clat", threat=semirobust.Linf(8 / 255))
         print(counted.total)
 
+    Given as a callback of that training too, it counts each epoch by itself.
+
     Attributes:
         total: so far.
+        epochs: of each epoch that ended, what lies between it and the one before among them.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.total = 0.0
+        self.total, self.epochs = 0.0, list[float]()
+
+    def on_epoch_end(self, log: object) -> None:
+        """Called by a training that has it among its callbacks."""
+        self.epochs.append(self.total - sum(self.epochs))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))

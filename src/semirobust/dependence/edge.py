@@ -87,10 +87,6 @@ class EDGE(AbstractDependence):
 
     def __post_init__(self) -> None:
         AbstractDependence.__post_init__(self)
-        if self.version not in ("4.4.1", "4.3.1", "paper"):
-            raise InputError(f"version: expected 4.4.1, 4.3.1 or paper; got {self.version!r}")
-        if self.combine not in ("median", "mean", "optimal"):
-            raise InputError(f"combine: expected median, mean or optimal; got {self.combine!r}")
         check_counts(0, groups=self.groups)
         check_counts(2 if self.combine == "optimal" else 1, members=self._members)
         if len(self._gammas) != 2:

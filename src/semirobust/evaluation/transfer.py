@@ -144,8 +144,6 @@ def transfer(
     if not isinstance(models, Mapping) or not models:
         given = "none" if not models else kind_of(models)
         raise InputError(f'models: expected at least one by name, such as {{"a": model}}; got {given}')
-    if not isinstance(attack, AbstractAttack):
-        raise InputError(f"attack: expected one attack such as PGD(Linf(8/255)), got {kind_of(attack)}")
     clean = {name: evaluate(model, x, y, batch_size=batch_size).clean for name, model in models.items()}
     note_plausibility(models, x, y)
     parts, decided, blind = _made(models, x, y, attack, as_seed(seed), batch_size, progress)

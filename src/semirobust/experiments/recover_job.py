@@ -185,7 +185,7 @@ class RecoverJob:
         if not settings.dependence:
             return []
         measure = Connectivity(settings.dependence, settings.dependence_options)
-        return measure.scores(MeasureContext(model, self.layers, x, y, x_adv, self.attack, seed))
+        return measure(MeasureContext(model, self.layers, x, y, x_adv, self.attack, seed))
 
     def all_cuts(self, sizes: Sequence[int]) -> tuple[dict[int, Recovered], list[AnyRecord]]:
         """Algorithm 1 at each size of the suffix; without sizes a bisection for the largest that recovers."""

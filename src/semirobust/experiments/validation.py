@@ -92,7 +92,7 @@ class Validation:
                 x_adv = attack.in_batches(model, x, y, seed=seed / "watch")
                 context = MeasureContext(model, layers, x, y, x_adv, attack, seed / "measure")
                 for measure in self.watch:
-                    by_layer |= {scores.key: scores.by_index() for scores in measure.scores(context)}
+                    by_layer |= {scores.key: scores.by_index() for scores in measure(context)}
             return ValidationScores(metrics, by_layer)
 
         return validate

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, ClassVar, overload
 
 import torch
 from torch import Tensor
@@ -129,6 +129,8 @@ class LayerMap(AbstractResult, Sequence[Layer]):
         shared: the convolutions, linear modules and others of their kind whose parameters a function or
             another module takes too.
     """
+
+    like: ClassVar[str] = "sr.layer_map(model, x)"
 
     layers: tuple[Layer, ...]
     unassigned: tuple[str, ...] = ()

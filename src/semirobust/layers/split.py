@@ -11,6 +11,7 @@ from semirobust.core.classifiers import eager, unwrapped
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import logits_of
 from semirobust.core.recomputed import check_once
+from semirobust.core.typed import typed
 from semirobust.layers.calls import Calls, Event, Recorded, cloned
 from semirobust.layers.inputs import version
 from semirobust.layers.layer import LayerMap
@@ -204,6 +205,7 @@ class Suffix:
         return logits
 
 
+@typed
 def split(model: nn.Module, layers: LayerMap, after: int) -> tuple[Prefix, Suffix]:
     """Cut ``model`` after layer ``after``: ``suffix(prefix(x))`` equals ``model(x)``.
 

@@ -7,11 +7,13 @@ from torch import nn
 
 from semirobust.core.classifiers import unwrapped
 from semirobust.core.errors import InputError
+from semirobust.core.typed import typed
 from semirobust.layers.map import LayerMap
 
 __all__ = ["transplant"]
 
 
+@typed
 def transplant(model: nn.Module, donor: nn.Module, layers: LayerMap, indices: Iterable[int]) -> None:
     """Overwrite the given layers of ``model`` in place with those of ``donor``: parameters and statistics.
 

@@ -68,8 +68,6 @@ class Connectivity(AbstractLayerMeasure):
     against: int | None = None
 
     def __post_init__(self) -> None:
-        if self.inputs not in ("adversarial", "clean"):
-            raise InputError(f"inputs: expected adversarial or clean; got {self.inputs!r}")
         check_counts(1, **({} if self.against is None else {"against": self.against}))
         _Spots(LayerMap(()), self.at, self.batch_size)
         self.estimator()

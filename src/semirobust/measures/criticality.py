@@ -90,12 +90,6 @@ class Criticality(AbstractLayerMeasure):
     first: First = "weakness"
 
     def __post_init__(self) -> None:
-        if self.form not in ("distance", "curvature"):
-            raise InputError(f"form: expected distance or curvature; got {self.form!r}")
-        if self.scale not in ("paper", "rms", "relative"):
-            raise InputError(f"scale: expected paper, rms or relative; got {self.scale!r}")
-        if self.first not in ("weakness", "input"):
-            raise InputError(f"first: expected weakness or input; got {self.first!r}")
         if self.batch_size < 1 or self.resamples < 1:
             given = f"{self.batch_size} and {self.resamples}"
             raise InputError(f"batch_size and resamples: expected at least 1, got {given}")

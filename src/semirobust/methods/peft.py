@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, get_args
+from typing import ClassVar
 
 import numpy as np
 from torch import nn
@@ -64,8 +64,6 @@ class PeftFineTuning(AbstractMethod):
     objective: AbstractObjective = _ADVERSARIAL
 
     def __post_init__(self) -> None:
-        if self.kind not in get_args(Kind):
-            raise InputError(f"kind: expected one of {', '.join(get_args(Kind))}; got {self.kind!r}")
         if self.rank < 1 or not self.alpha >= 0 or not 0 <= self.dropout < 1:
             raise InputError(
                 "rank, alpha and dropout: expected at least 1, at least 0 and from 0 to less than 1, got"

@@ -19,6 +19,7 @@ from semirobust.core.state import State, load_state
 from semirobust.core.stored import Content, is_averaged, joined
 from semirobust.core.tensor_files import is_safetensors, read_metadata, read_stored, write_tensors
 from semirobust.core.text import first_line
+from semirobust.core.typed import typed
 from semirobust.models.base.as_classifier import normalisation_of
 from semirobust.models.base.fitting import (
     Target,
@@ -38,6 +39,7 @@ _SHOWN = 5
 _PART = re.compile(r"-\d+-of-\d+\.")
 
 
+@typed
 def load_checkpoint(model: Model, path: str | Path, *, key: str | None = None) -> Model:
     """Fill ``model`` from a safetensors file or a PyTorch checkpoint and put it into eval mode.
 
@@ -102,6 +104,7 @@ def load_checkpoint(model: Model, path: str | Path, *, key: str | None = None) -
     return in_eval(model)
 
 
+@typed
 def save_model(model: nn.Module, path: str | Path, metadata: Mapping[str, Any] | None = None) -> None:
     """Write parameters and buffers of ``model`` as safetensors; of a compiled one under its own names.
 

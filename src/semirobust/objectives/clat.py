@@ -46,6 +46,10 @@ class CLAT(AbstractObjective):
     scale_free: bool = True
     cross_entropy: Literal["clean", "adversarial", "both"] = "clean"
 
+    def __post_init__(self) -> None:
+        if not self.weight >= 0:
+            raise InputError(f"weight: expected at least 0, got {self.weight}")
+
     def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
         with torch.no_grad():
             clean = forward_to(step.model, step.layers, step.x, step.selected)

@@ -48,12 +48,6 @@ class Dependent(AbstractObjective):
     weight: float = 0.5
     on: DependsOn = "before"
 
-    def __post_init__(self) -> None:
-        if self.dependence not in ("hsic", "cka"):
-            raise InputError(f"dependence: expected hsic or cka; got {self.dependence!r}")
-        if self.on not in ("before", "prefix"):
-            raise InputError(f"on: expected before or prefix; got {self.on!r}")
-
     def inner(self, step: Step) -> Callable[[Tensor], Tensor]:
         return cross_entropy_of(step)
 

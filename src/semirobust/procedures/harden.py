@@ -12,7 +12,6 @@ from semirobust.attacks import AbstractAttack
 from semirobust.attacks.pgd import PGD
 from semirobust.core.classifiers import on_classifiers
 from semirobust.core.errors import InputError
-from semirobust.core.given import kind_of
 from semirobust.core.plain import anywhere
 from semirobust.core.seed import Seed, as_seed
 from semirobust.data.base.given import given_images
@@ -129,7 +128,6 @@ def harden(
         if threat is None:
             raise InputError("threat: expected a threat model such as Linf(8/255), or an attack; got neither")
         attack = PGD(threat, steps=10)
-    _check_given(method, attack)
     images = given_images(images)
     if isinstance(method, str):
         names = {option.name for option in METHODS.options_of(method)}
@@ -145,13 +143,3 @@ def harden(
     return carry_out(
         training, plan, model, images, seed=seed, validate=validate, fabric=fabric, callbacks=callbacks
     )
-
-
-def _check_given(method: object, attack: object) -> None:
-    """They are what :func:`harden` takes, and no classes of such."""
-    for name, value, kinds, such in (
-        ("method", method, (str, AbstractMethod), "a name such as clat or a method such as CLAT()"),
-        ("attack", attack, (AbstractAttack,), "an attack such as PGD(Linf(8/255), steps=10)"),
-    ):
-        if not isinstance(value, kinds):
-            raise InputError(f"{name}: expected {such}, got {kind_of(value)}")

@@ -17,6 +17,7 @@ from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.state import load_state
 from semirobust.core.tensor_files import read_checked, read_metadata, read_tensors, set_aside, write_tensors
+from semirobust.core.typed import Typed
 from semirobust.data.base.given import given_images
 from semirobust.data.base.images import Images
 from semirobust.layers.map import layer_map
@@ -41,7 +42,7 @@ _REWIND = "rewind.safetensors"
 
 
 @dataclass(frozen=True)
-class Lottery:
+class Lottery(Typed):
     """Train, prune the lowest fraction of what is left, rewind to the initial weights, and repeat.
 
     Source: Frankle & Carbin (2019), as "Lighter robust model", section V, runs it under adversarial training:
@@ -81,18 +82,10 @@ class Lottery:
         check_counts(0, levels=self.levels, rewind_epoch=self.rewind_epoch)
         if not 0 <= self.fraction < 1:
             raise InputError(f"fraction: expected from 0 to below 1, got {self.fraction}")
-        if self.scope not in ("global", "layer", "features"):
-            raise InputError(f"scope: expected global, layer or features, got {self.scope!r}")
-        if not isinstance(self.saliency, AbstractSaliency):
-            raise InputError(
-                f"saliency: expected one such as SALIENCIES.make('magnitude'), got {self.saliency!r}"
-            )
         if self.scope == "features" and not self.classifier:
             raise InputError(
                 "classifier: expected True with scope features, which are the classifier's inputs; got False"
             )
-        if self.rewind not in ("initial", "reinitialise", "none"):
-            raise InputError(f"rewind: expected initial, reinitialise or none; got {self.rewind!r}")
         if self.rewind_epoch and self.rewind != "initial":
             raise InputError(f"rewind_epoch: expected only with rewind initial, got {self.rewind_epoch}")
 
@@ -230,7 +223,7 @@ class _Run:
         """What the model's weights now leave of ``masks`` at a level."""
         weights = {name: self.model.get_parameter(name) for name in masks.by_name}
         seed = self.seed / "saliency" / number
-        scores = self.lottery.saliency(self.model, weights, self.images, self.training.attack, seed)
+        scores = self.lottery.saliency.scored(self.model, weights, self.images, self.training.attack, seed)
         return masks.pruned(scores, self.lottery.fraction, self.lottery.scope)
 
     def train(

@@ -18,6 +18,7 @@ from semirobust.core.shown import AbstractResult
 from semirobust.core.state import load_state
 from semirobust.core.table import Cell, Table
 from semirobust.core.text import listed
+from semirobust.core.typed import Typed
 from semirobust.data.base.given import given_images
 from semirobust.data.base.images import Images
 from semirobust.layers.map import LayerMap, layer_map
@@ -158,7 +159,7 @@ class Recovered(AbstractResult):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recovery:
+class Recovery(Typed):
     """Put a normally trained suffix behind the robust prefix, and train it adversarially until the whole is
     as robust as before.
 

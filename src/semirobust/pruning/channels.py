@@ -19,6 +19,7 @@ from semirobust.core.outputs import logits_of
 from semirobust.core.plain import anywhere
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.text import first_line
+from semirobust.core.typed import Typed
 from semirobust.data.base.images import Images
 from semirobust.layers.macs import macs_by_module
 from semirobust.layers.map import LayerMap, layer_map
@@ -37,7 +38,7 @@ _LOG = logging.getLogger("semirobust.pruning")
 
 
 @dataclass(frozen=True)
-class Channels:
+class Channels(Typed):
     """Removes the least important channels until the network is small enough.
 
     What must be removed together (a channel, its batch norm, the shortcut beside it, the input of the next
@@ -159,7 +160,7 @@ class Channels:
             if sum(macs_by_module(small, x).values()) <= enough:
                 break
             weights = {name: small.get_parameter(name) for name in names}
-            scores = self.saliency(small, weights, images, attack, seed / step)
+            scores = self.saliency.scored(small, weights, images, attack, seed / step)
             if weights.keys() - scores.keys():
                 raise InputError("saliency: expected one of all weights, not of features alone")
             open_groups = [group for group in groups if self._may_lose(group, removal)]

@@ -3,10 +3,12 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import nn
 
 from semirobust.core.seed import Seed
+from semirobust.core.typed import Typed
 from semirobust.layers.freeze import Part
 from semirobust.layers.map import LayerMap
 from semirobust.layers.scores import LayerScores
@@ -43,12 +45,14 @@ class Choice:
     marked: tuple[int, ...] | None = None
 
 
-class AbstractTrainable(ABC):
+class AbstractTrainable(Typed, ABC):
     """Says at the start of an epoch which layers train from then on.
 
     Attributes:
         part: what trains of these layers, as in :func:`semirobust.layers.freeze.only_trainable`.
     """
+
+    like: ClassVar[str] = "All()"
 
     part: Part = "layer"
 

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +27,7 @@ from semirobust.core.seed import Seed, as_seed
 from semirobust.core.settings import setting
 from semirobust.core.shown import AbstractResult
 from semirobust.core.table import Table
+from semirobust.core.typed import Typed
 from semirobust.data.base.given import given_images
 from semirobust.data.base.images import Images
 from semirobust.fast.policy import Fast, check_fast
@@ -90,7 +91,7 @@ class Trained(AbstractResult):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
+class Training(Typed):
     """Inner maximisation x outer objective x which layers train x schedule, by stochastic gradient descent.
 
     Args:
@@ -119,6 +120,8 @@ class Training:
             for never.
     """
 
+    like: ClassVar[str] = "Training(epochs=5)"
+
     objective: AbstractObjective = _ADVERSARIAL
     attack: AbstractAttack | None = field(default=None, metadata=setting(name="pgd-10"))
     trainable: AbstractTrainable = field(default=_EVERYTHING, metadata=setting(recipe=False))
@@ -139,12 +142,6 @@ class Training:
     collapse: float = 0.0
 
     def __post_init__(self) -> None:
-        for name, value, kinds, such in (
-            ("objective", self.objective, AbstractObjective, "Adversarial()"),
-            ("attack", self.attack, AbstractAttack | None, "PGD(Linf(8/255), steps=10)"),
-        ):
-            if not isinstance(value, kinds):
-                raise InputError(f"{name}: expected one such as {such}, got {kind_of(value)}")
         schedule(self.schedule)
         self._check_augment()
         check_fast(self.fast)
@@ -158,6 +155,8 @@ class Training:
             raise InputError(f"momentum and weight_decay: expected below 1, and at least 0; got {values}")
         if not self.learning_rate > 0:
             raise InputError(f"learning_rate: expected a positive number, got {self.learning_rate}")
+        if not 0 <= self.collapse <= 1:
+            raise InputError(f"collapse: expected from 0 to 1, got {self.collapse}")
         self._check_hooks()
 
     def _check_augment(self) -> None:
@@ -169,8 +168,6 @@ class Training:
             )
 
     def _check_hooks(self) -> None:
-        if not isinstance(self.hooks, tuple) or not all(isinstance(h, AbstractHook) for h in self.hooks):
-            raise InputError(f"hooks: expected a tuple of hooks such as (EMA(),), got {self.hooks!r}")
         for i, hook in enumerate(self.hooks):
             hook.check(self)
             for other in self.hooks[:i]:

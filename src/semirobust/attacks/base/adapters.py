@@ -53,8 +53,6 @@ class Foreign(AbstractAttack):
     def __post_init__(self) -> None:
         if not callable(self.attack) or isinstance(self.attack, type):
             raise InputError(f"attack: expected an attack object or a function, got {self.attack!r}")
-        if not isinstance(self.threat, AbstractThreat):
-            raise InputError(f"threat: expected a threat model such as Linf(8/255), got {self.threat!r}")
 
     @property
     def name(self) -> str:

@@ -28,6 +28,7 @@ from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed, as_seed
 from semirobust.core.settings import setting
 from semirobust.core.text import first_line
+from semirobust.core.typed import Typed
 from semirobust.fast.layout import in_layout, suited
 from semirobust.fast.model import FastModel
 from semirobust.layers.quiet import quiet
@@ -41,7 +42,7 @@ Precision = Literal["any", "full"]
 _LOG = logging.getLogger("semirobust.attacks")
 
 
-class AbstractAttack(ABC):
+class AbstractAttack(Typed, ABC):
     """Looks for ``x_adv`` in the threat model around ``x`` at which a goal's loss is high.
 
     A concrete attack is a frozen dataclass that gives :meth:`search`; the three ways to call it are the same
@@ -55,6 +56,8 @@ class AbstractAttack(ABC):
         pictures: whether it moves pixels or windows, and so needs images (N, K, H, W).
     """
 
+    like: ClassVar[str] = "PGD(Linf(8/255), steps=10)"
+
     threat: AbstractThreat
     uses_gradients: ClassVar[bool] = True
     precision: ClassVar[Precision] = "any"
@@ -67,12 +70,8 @@ class AbstractAttack(ABC):
 
     def __post_init__(self) -> None:
         for f in dataclasses.fields(cast(Any, self)):
-            if f.type is not int:
-                continue
-            value = getattr(self, f.name)
-            if (number := as_whole(value)) is None:
-                raise InputError(f"{f.name}: expected a whole number, got {value!r}")
-            object.__setattr__(self, f.name, number)
+            if f.type is int:  # of NumPy's own kinds too, which names and records would show otherwise
+                object.__setattr__(self, f.name, as_whole(getattr(self, f.name)))
 
     @property
     @abstractmethod
@@ -291,11 +290,6 @@ class AbstractBallAttack(AbstractAttack):
     """
 
     threat: AbstractBall = field(metadata=setting(recipe=False))
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.threat, AbstractBall):
-            raise InputError(f"threat: expected a norm ball such as Linf(8/255), got {self.threat!r}")
-        AbstractAttack.__post_init__(self)
 
     def check_shape(self, x: Tensor) -> None:
         super().check_shape(x)

@@ -45,8 +45,8 @@ class Targeted(AbstractAttack):
     target: Target = "least-likely"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.attack, AbstractAttack) or isinstance(self.attack, Targeted):
-            raise InputError(f"attack: expected an attack such as PGD(Linf(8/255)), got {self.attack!r}")
+        if isinstance(self.attack, Targeted):
+            raise InputError(f"attack: expected one without a target, got {self.attack!r}")
         known = isinstance(self.target, int | Tensor) and not isinstance(self.target, bool)
         if not (known or callable(self.target) or self.target in _RULES):
             raise InputError(

@@ -5,11 +5,12 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 
 from semirobust.core.seed import Seed
+from semirobust.core.typed import Typed
 
 __all__ = ["AbstractAugmentation"]
 
 
-class AbstractAugmentation(ABC):
+class AbstractAugmentation(Typed, ABC):
     """A random change of each image of a batch, independent of the other images unless it mixes them."""
 
     @property

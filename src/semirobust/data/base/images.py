@@ -17,6 +17,7 @@ from semirobust.core.given import native
 from semirobust.core.plain import anywhere
 from semirobust.core.seed import Seed
 from semirobust.core.text import printable
+from semirobust.core.typed import typed
 from semirobust.data.base.arrays import channels_first, check_brightness, check_values, plain_labels
 from semirobust.data.base.sampling import AbstractSampling, Shuffled
 
@@ -252,6 +253,7 @@ class Splits:
 
 
 @anywhere
+@typed
 def images_from_tensors(
     x: Tensor | NDArray[Any], y: Tensor | NDArray[Any], classes: Sequence[str] | None = None
 ) -> Images:

@@ -14,6 +14,7 @@ from semirobust.core.checks import check_counts
 from semirobust.core.devices import uploaded
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.typed import Typed
 from semirobust.dependence.base.estimate import Estimate, Raw, combine
 from semirobust.dependence.base.reduction import Moments, Reduction, Rows, flat, rows_of
 
@@ -29,7 +30,7 @@ _CHUNK_BYTES = 1 << 22  # fits a processor's cache
 
 
 @dataclass(frozen=True, kw_only=True)
-class AbstractDependence(ABC):
+class AbstractDependence(Typed, ABC):
     """Dependence between the rows of two arrays, called ``measure(x, y, given=None, seed=0)``.
 
     Features may be of any width: they come in batches, and of each batch only what ``reductions`` gives is
@@ -45,6 +46,8 @@ class AbstractDependence(ABC):
         moments: whether the reductions need the number and the spread of the examples, which takes a first
             pass over the batches.
     """
+
+    like: ClassVar[str] = "EDGE()"
 
     permutations: int = 20
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import nn
 
-from semirobust.core.errors import InputError
+from semirobust.core.checks import check_counts, check_counts_given
 from semirobust.core.files import make_folder
 from semirobust.core.progress import Progress, begins, silent
 from semirobust.core.seed import as_seed
@@ -81,8 +81,8 @@ def demo(
         the records, which are also written to ``out`` with the report and the checkpoints.
     """
     recipe = read_recipe(changes={**DEMO, **(changes or {})})
-    if seeds < 1:
-        raise InputError(f"seeds: expected at least 1, got {seeds}")
+    check_counts(1, seeds=seeds)
+    check_counts_given(1, workers=workers)
     prepare_folder(out, "demo")
     begins("demo")
     at = origin_of(recipe, "train", "harden", "evaluate")

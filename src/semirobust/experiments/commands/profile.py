@@ -113,7 +113,7 @@ def layer_scores(
     def measured(measure: AbstractLayerMeasure) -> list[LayerScores]:
         name = MEASURES.name_of(measure)
         context = MeasureContext(model, layers, x, y, x_adv, attack, seed / name, progress)
-        return kept.scores(name, lambda: measure.scores(context))
+        return kept.scores(name, lambda: measure(context))
 
     found = [measured(measure) for number, measure in enumerate(measures) if processes.takes(number)]
     return layers, [score for scores in processes.gather(found, len(measures)) for score in scores]

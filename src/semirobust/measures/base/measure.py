@@ -2,12 +2,15 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
+from semirobust.core.errors import InputError
 from semirobust.core.progress import Progress, silent
 from semirobust.core.seed import Seed
+from semirobust.core.typed import Typed, returned
 from semirobust.layers.map import LayerMap
 from semirobust.layers.scores import LayerScores
 
@@ -40,13 +43,26 @@ class MeasureContext:
 
 
 @dataclass(frozen=True)
-class AbstractLayerMeasure(ABC):
+class AbstractLayerMeasure(Typed, ABC):
     """One number for each layer of a model, measured on a set of examples."""
+
+    like: ClassVar[str] = "Criticality()"
 
     @property
     def min_examples(self) -> int:
         """How many examples it needs at least."""
         return 1
+
+    def __call__(self, context: MeasureContext) -> list[LayerScores]:
+        """:meth:`scores`, looked at, since the measure may be another package's.
+
+        Raises:
+            InputError: it gives something else than scores by layer, or none.
+        """
+        found = returned(self.scores(context), list[LayerScores], self)
+        if not found:
+            raise InputError(f"{type(self).__name__}: expected scores by layer, got none")
+        return found
 
     @abstractmethod
     def scores(self, context: MeasureContext) -> list[LayerScores]:

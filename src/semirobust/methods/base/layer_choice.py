@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from semirobust.attacks import AbstractAttack
 from semirobust.core.errors import InputError
 from semirobust.core.nearest import meant
 from semirobust.core.seed import Seed
+from semirobust.core.typed import Typed
 from semirobust.fast.policy import FastFollower
 from semirobust.layers.features import Place
 from semirobust.layers.freeze import Part, check_part, part_of
@@ -34,7 +36,7 @@ _COMPARED = 32  # images on which a fast copy must agree with the model
 
 
 @dataclass(frozen=True)
-class LayerChoice:
+class LayerChoice(Typed):
     """Which layers train: given ones, or those that a measure of layers selects, again every few epochs.
 
     Args:
@@ -55,6 +57,8 @@ class LayerChoice:
             ``biases``. CLAT's table 9 and RiFT's code have weights alone. The rest of the layer is then
             frozen, batch statistics too (ours).
     """
+
+    like: ClassVar[str] = "LayerChoice(k=1)"
 
     layers: Sequence[int] | None = None
     selection: str = "top"
@@ -147,7 +151,7 @@ class LayerChoice:
                     seed / "search",
                 )
             x_adv = _attacked(context.attack, form, model, x, y, seed / "attack")
-            found = measure.scores(
+            found = measure(
                 MeasureContext(model, context.layers, x, y, x_adv, context.attack, seed / "bootstrap")
             )
             by_name = {scores.name: scores for scores in found}

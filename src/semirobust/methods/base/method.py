@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.core.seed import Seed
+from semirobust.core.typed import Typed
 from semirobust.data.base.images import Images
 from semirobust.fast.policy import Fast
 from semirobust.layers.map import LayerMap
@@ -73,7 +74,7 @@ before training.
 
 
 @dataclass(frozen=True)
-class AbstractMethod(ABC):
+class AbstractMethod(Typed, ABC):
     """A way to harden a trained model at a given budget of epochs.
 
     Attributes:
@@ -81,6 +82,8 @@ class AbstractMethod(ABC):
         needs_batch_norm: a network without is refused.
         package: what must be installed beside what an installation brings; empty for nothing.
     """
+
+    like: ClassVar[str] = "METHODS.make('clat')"
 
     trains_all: ClassVar[bool] = False
     needs_batch_norm: ClassVar[bool] = False

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from semirobust.core.classifiers import Around, unwrapped
 from semirobust.core.errors import InputError
 from semirobust.core.outputs import described, field_of, logits_of, note
+from semirobust.core.typed import typed
 from semirobust.models.base.classifier import check_normalisation
 
 __all__ = ["as_classifier", "normalisation_of"]
@@ -20,8 +21,9 @@ _HOOKS = re.compile(r"_\w+_hooks(_with_kwargs|_always_called)?")
 _MEANINGS = ("logits", "probabilities", "log-probabilities", "binary", "binary-probabilities")
 
 
+@typed
 def as_classifier(
-    model: nn.Module,
+    model: nn.Module | torch.export.ExportedProgram,
     *,
     output: str | int = "logits",
     mean: Sequence[float] | None = None,

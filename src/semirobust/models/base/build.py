@@ -3,13 +3,18 @@
 from collections.abc import Sequence
 from typing import Any
 
+from torch import nn
+
+from semirobust.core.checks import check_counts
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed, as_seed
+from semirobust.core.typed import returned, typed
 from semirobust.models import MODELS, Classifier
 
 __all__ = ["build_model"]
 
 
+@typed
 def build_model(
     name: str,
     num_classes: int = 10,
@@ -37,8 +42,8 @@ def build_model(
     Raises:
         InputError: an unknown name or option, or a value out of range.
     """
-    if num_classes < 2:
-        raise InputError(f"num_classes: expected at least 2, got {num_classes}")
+    check_counts(2, num_classes=num_classes)
+    check_counts(1, in_channels=in_channels, image_size=image_size)
     if not width > 0:
         raise InputError(f"width: expected a positive factor, got {width}")
     with (as_seed(seed) / "initialise").globally():
@@ -52,4 +57,4 @@ def build_model(
             mean=mean,
             std=std,
         )
-    return model.eval()
+    return returned(model, nn.Module, MODELS.find(name)[0]).eval()

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.core.errors import InputError
+from semirobust.core.typed import typed
 
 __all__ = ["Classifier", "Normalise", "Normalised", "channels", "check_normalisation"]
 
@@ -89,6 +90,7 @@ class Normalised(nn.Sequential):
         InputError: a number is missing, is not finite, or a std is not above 0.
     """
 
+    @typed
     def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__(Normalise(mean, std), model)
 

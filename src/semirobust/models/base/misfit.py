@@ -33,13 +33,19 @@ def misfit(targets: list[Target], content: Content) -> str:
     text = "; ".join(parts) or "it has no entries"
     other = [f"{name} ({kind})" for name, kind in (best.stored.other or {}).items()][:_SHOWN]
     beside = f"; beside them lie {', '.join(other)}, which are no tensors" if other and best.missing else ""
-    hint = ""
+    hint, kind = "", type(targets[0].module)
+    if best.missing and best.unknown and kind.__module__.startswith("transformers."):
+        # Its releases name the modules of one network differently, and keep to the first names in files.
+        hint = (
+            f"; transformers gives entries other names as it reads them, so read this file by"
+            f" {kind.__name__}.from_pretrained(FOLDER), or name the network hf:FOLDER"
+        )
     if any("parametrizations." in name for name in best.unknown):
         hint = (
             "; torch.nn.utils.parametrize.remove_parametrizations makes plain weights of parametrised ones,"
             " in the code that made the file"
         )
-    return f"expected weights that fit {type(targets[0].module).__name__}, but {text}{beside}{hint}"
+    return f"expected weights that fit {kind.__name__}, but {text}{beside}{hint}"
 
 
 def _nearness(trial: Trial) -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from semirobust.core.typed import Typed
 from semirobust.layers.map import LayerMap
 
 __all__ = ["AbstractObjective", "Step"]
@@ -44,7 +45,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class AbstractObjective(ABC):
+class AbstractObjective(Typed, ABC):
     """min over the trained weights of E[ outer(x_adv) ], x_adv = argmax over the threat model of inner.
 
     Attributes:
@@ -56,6 +57,8 @@ class AbstractObjective(ABC):
         needs_one_label: why it cannot train on images that are of several classes, as a clause after "since";
             empty where both losses go by ``step.shares``.
     """
+
+    like: ClassVar[str] = "Adversarial()"
 
     best_by: ClassVar[str] = "robust"
     flat_at_start: ClassVar[bool] = False

@@ -42,8 +42,6 @@ class Gradient(AbstractSaliency):
 
     def __post_init__(self) -> None:
         check_counts(1, examples=self.examples)
-        if self.inputs not in ("adversarial", "clean"):
-            raise InputError(f"inputs: expected adversarial or clean, got {self.inputs!r}")
 
     def __call__(
         self,

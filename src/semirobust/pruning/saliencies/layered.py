@@ -54,8 +54,6 @@ class Layered(AbstractSaliency):
     comparable: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.favour not in ("high", "low", "random", "none"):
-            raise InputError(f"favour: expected high, low, random or none; got {self.favour!r}")
         if not self.strength > 0 or self.examples < 1:
             raise InputError(
                 f"strength and examples: expected above 0 and at least 1, got {self.strength} and"
@@ -114,7 +112,7 @@ class Layered(AbstractSaliency):
         with quiet(model):
             x_adv = attack.in_batches(model, x, y, seed=seed / "attack")
             measure = MEASURES.make(self.measure, self.measure_options)
-            scores = measure.scores(MeasureContext(model, layers, x, y, x_adv, attack, seed / "measure"))
+            scores = measure(MeasureContext(model, layers, x, y, x_adv, attack, seed / "measure"))
         known = [one.name for one in scores]
         if self.score and self.score not in known:
             raise InputError(f"score: expected one of {', '.join(known)}; got {self.score!r}")

@@ -3,9 +3,11 @@
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from semirobust.core.errors import InputError
 from semirobust.core.seed import Seed
+from semirobust.core.typed import Typed, returned
 from semirobust.layers.map import LayerMap
 from semirobust.layers.scores import LayerScores
 
@@ -21,13 +23,15 @@ def usual_count(layers: int) -> int:
 
 
 @dataclass(frozen=True)
-class AbstractLayerSelection(ABC):
+class AbstractLayerSelection(Typed, ABC):
     """Chooses layers from their scores; one without a score (NaN) is never chosen.
 
     Args:
         classifier: whether the last layer may be chosen, and other heads where the logits are a mean; it is
             in none of the lists of the CLAT paper.
     """
+
+    like: ClassVar[str] = "Top(k=3)"
 
     classifier: bool = field(default=False, kw_only=True)
 
@@ -46,7 +50,13 @@ class AbstractLayerSelection(ABC):
         measured = scores.measured()
         heads = (scores.layers,) if layers is None else layers.classifier
         candidates = tuple(i for i in measured if self.classifier or i not in heads)
-        return tuple(sorted(self.pick(scores, candidates, seed, layers)))
+        chosen = returned(self.pick(scores, candidates, seed, layers), tuple[int, ...], self)
+        if others := set(chosen) - set(candidates):
+            raise InputError(
+                f"{type(self).__name__}: expected a choice among the {len(candidates)} layers that have a"
+                f" score and may be chosen, got {min(others)}"
+            )
+        return tuple(sorted(chosen))
 
     @abstractmethod
     def pick(

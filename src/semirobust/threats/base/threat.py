@@ -1,16 +1,20 @@
 """The form of every threat model."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor
 
 from semirobust.core.checks import PIXEL_TOLERANCE
+from semirobust.core.typed import Typed
 
 __all__ = ["AbstractThreat"]
 
 
-class AbstractThreat(ABC):
+class AbstractThreat(Typed, ABC):
     """What an adversary may do to an image: whatever it does, :meth:`contains` can be asked afterwards."""
+
+    like: ClassVar[str] = "Linf(8/255)"
 
     @abstractmethod
     def contains(self, x: Tensor, x_adv: Tensor) -> Tensor:

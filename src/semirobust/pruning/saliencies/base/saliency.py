@@ -9,7 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
+from semirobust.core.errors import InputError
+from semirobust.core.given import called
 from semirobust.core.seed import Seed
+from semirobust.core.typed import Typed, returned
 from semirobust.data.base.images import Images
 from semirobust.layers.quiet import device_of
 
@@ -23,7 +26,7 @@ def random_examples(images: Images, count: int, model: nn.Module, seed: Seed) ->
 
 
 @dataclass(frozen=True)
-class AbstractSaliency(ABC):
+class AbstractSaliency(Typed, ABC):
     """The importance of each weight; weights of low saliency are pruned first.
 
     Attributes:
@@ -31,7 +34,31 @@ class AbstractSaliency(ABC):
             them by the mean of their layer.
     """
 
+    like: ClassVar[str] = "SALIENCIES.make('magnitude')"
+
     comparable: ClassVar[bool] = False
+
+    def scored(
+        self,
+        model: nn.Module,
+        weights: Mapping[str, Tensor],
+        images: Images,
+        attack: AbstractAttack | None,
+        seed: Seed,
+    ) -> dict[str, Tensor]:
+        """What it gives for these arguments, looked at, since the saliency may be another package's.
+
+        Raises:
+            InputError: it is no score for each weight, in the shape of that weight.
+        """
+        found = returned(self(model, weights, images, attack, seed), dict[str, Tensor], self)
+        for name, scores in found.items():
+            shape = tuple(weights[name].shape) if name in weights else None
+            if shape is None or not isinstance(scores, Tensor) or tuple(scores.shape) != shape:
+                expected = f"scores of shape {shape} for {name}" if shape else "scores of the weights alone"
+                got = tuple(scores.shape) if isinstance(scores, Tensor) else called(scores)
+                raise InputError(f"{type(self).__name__}: expected {expected}, got {got if shape else name}")
+        return found
 
     @abstractmethod
     def __call__(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from torch import Tensor, nn
 
 from semirobust.core.seed import Seed
+from semirobust.core.typed import Typed
 
 if TYPE_CHECKING:
     from semirobust.layers.map import LayerMap
@@ -81,7 +82,7 @@ class AbstractHookState:
 
 
 @dataclass(frozen=True)
-class AbstractHook(ABC):
+class AbstractHook(Typed, ABC):
     """Takes part in a training run at the points of :class:`AbstractHookState`.
 
     A concrete hook is a frozen dataclass whose fields are its hyper-parameters. What it remembers while a run
@@ -92,6 +93,8 @@ class AbstractHook(ABC):
             that"; empty for a hook that goes with all others.
         needs_validation: whether it decides by scores on held-out images.
     """
+
+    like: ClassVar[str] = "EMA()"
 
     role: ClassVar[str] = ""
     needs_validation: ClassVar[bool] = False

@@ -1,4 +1,8 @@
-"""Dataclasses and functions that refuse a value of another kind than their annotations name."""
+"""Dataclasses and functions that refuse a value of another kind than their annotations name.
+
+What reads recipes (:mod:`semirobust.core.values`) converts, and takes no numbers of NumPy; here a value stays
+what it is, and is taken or refused as those who call by hand expect.
+"""
 
 import collections.abc
 import functools

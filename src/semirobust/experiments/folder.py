@@ -21,15 +21,13 @@ from semirobust.experiments.consent import note_named
 from semirobust.experiments.identity import WEIGHTS, settings_in, weights_in, weights_of
 from semirobust.experiments.model_spec import ModelSpec
 from semirobust.experiments.recipe import Recipe
+from semirobust.experiments.run_files import LAST_FILE, MODEL_FILE, SETTINGS_FILE
 from semirobust.models.checkpoint import save_model
 from semirobust.records.origin import config_hash
 from semirobust.records.store import AnyRecord, stage_files
 from semirobust.zoo.base.named import from_zoo, source_of
 
 __all__ = [
-    "LAST_FILE",
-    "MODEL_FILE",
-    "SETTINGS_FILE",
     "check_weights",
     "is_run",
     "keep_network",
@@ -41,7 +39,6 @@ __all__ = [
     "write_stage",
 ]
 
-MODEL_FILE, LAST_FILE, SETTINGS_FILE = "model.safetensors", "last.safetensors", "settings.json"
 _CHECKSUM = "sum"
 _TRAINED = "trained"  # of a network that a command only looked at
 _SPEC = TypeAdapter(ModelSpec)

@@ -12,6 +12,7 @@ from semirobust.core.classifiers import unwrapped
 from semirobust.core.errors import InputError
 from semirobust.core.files import opened
 from semirobust.core.tensor_files import bytes_of
+from semirobust.experiments.run_files import SETTINGS_FILE
 from semirobust.records.schema import Settings, parse_record
 from semirobust.records.store import stage_files
 
@@ -43,7 +44,7 @@ def networks_in(folder: Path) -> dict[str, str]:
     """Weights -> name of the networks that a run folder holds or has numbers of, as far as it says so."""
     found = {}
     try:
-        content = read_json(folder / "settings.json")
+        content = read_json(folder / SETTINGS_FILE)
         found[str(content[WEIGHTS])] = str(content["model"]["name"])
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no run, or one from before weights were noted

@@ -11,7 +11,7 @@ from torch import nn
 from semirobust.core.errors import InputError
 from semirobust.core.tensor_files import read_metadata
 from semirobust.core.text import slug
-from semirobust.experiments.folder import MODEL_FILE
+from semirobust.experiments.run_files import LAST_FILE, MODEL_FILE
 from semirobust.models.checkpoint import save_model
 from semirobust.records.schema import Finding, Number, Quantity, Topic
 from semirobust.records.store import AnyRecord
@@ -23,7 +23,6 @@ Epoch = Literal["best", "last"]
 _SEED = re.compile(r"seed-(\d{1,9})")
 _LEVEL = re.compile(r"level-(\d{1,9})\.safetensors")
 _NUMBER = re.compile(r"\blevel (\d{1,9})\b")
-_LAST = "last.safetensors"
 
 
 @dataclass(frozen=True)
@@ -88,8 +87,8 @@ def kept_in(folder: Path, stage: str, records: Sequence[AnyRecord], method: str 
         arm, seed = (own, 0) if several else (None, None)
         first = Kept(folder / MODEL_FILE, arm=arm, seed=seed, level=_kept_level(records))
         found.append(_dated(first, records))
-    if stage == "train" and (folder / _LAST).is_file():
-        found.append(Kept(folder / _LAST, "last"))
+    if stage == "train" and (folder / LAST_FILE).is_file():
+        found.append(Kept(folder / LAST_FILE, "last"))
     for number, place in sorted(_seeds(folder).items()):
         if stage == "harden":
             found += [_dated(kept, records) for kept in _of_seed(place, number, records)]

@@ -20,12 +20,13 @@ from semirobust.core.table import Cell, Kind, Table
 from semirobust.core.tensor_files import read_tensors
 from semirobust.data.base.images import Splits
 from semirobust.experiments.consent import check_typed
-from semirobust.experiments.folder import MODEL_FILE, SETTINGS_FILE, check_weights, is_run, read_run, stage_of
+from semirobust.experiments.folder import check_weights, is_run, read_run, stage_of
 from semirobust.experiments.identity import WEIGHTS, check_same_network, networks_in
 from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.kept_weights import Epoch, Kept, chosen, kept_in
 from semirobust.experiments.model_spec import ModelSpec
 from semirobust.experiments.recipe import SECTIONS, Recipe
+from semirobust.experiments.run_files import MODEL_FILE, SETTINGS_FILE
 from semirobust.experiments.subject import Subject, build_subject, built_from, labelled
 from semirobust.methods import METHODS
 from semirobust.models.checkpoint import load_checkpoint

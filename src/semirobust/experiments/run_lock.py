@@ -21,6 +21,7 @@ from semirobust.core.links import given_folder
 from semirobust.core.progress import Progress, silent
 from semirobust.core.rank import is_first_process, is_member
 from semirobust.data.base.tree import splits_of
+from semirobust.experiments.run_files import SETTINGS_FILE, STARTED_FILE
 
 __all__ = ["Busy", "claimed", "claims_out", "is_claimed"]
 
@@ -29,7 +30,7 @@ _R = TypeVar("_R")
 _LOCK, _STAND_IN = ".lock", ".lock.held"
 _PATIENCE = 0.3  # seconds: whoever only asks whether a folder is claimed holds it for a moment
 _LONGEST = 512  # bytes of a file that stands in for a lock
-_WRITTEN, _LEVELS = ("started.json", "settings.json", "records"), 3  # what a run leaves, and how deep
+_WRITTEN, _LEVELS = (STARTED_FILE, SETTINGS_FILE, "records"), 3  # what a run leaves, and how deep
 _LOOK = 1.0  # seconds between two looks at whether the folder is still the one that is held
 # What systems say that have no locks for a file: NFS without its lock service, FUSE, old kernels.
 _NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)

@@ -13,19 +13,19 @@ from semirobust.core.files import delete, write_atomically
 from semirobust.core.rank import is_first_process
 from semirobust.core.text import printable
 from semirobust.experiments.recipe import Recipe
+from semirobust.experiments.run_files import SETTINGS_FILE, STARTED_FILE
 
 __all__ = ["check_method", "names_settings", "note_start"]
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
-_STARTED, _FINISHED = "started.json", "settings.json"
 _OTHERS, _MOST = "with other settings", 5
 
 
 def note_start(folder: Path, recipe: Recipe) -> None:
     """Note the settings of a run that begins; those of one that lies there, whole or not, stay."""
-    file = folder / _STARTED
-    if is_first_process() and not (file.exists() or (folder / _FINISHED).exists()):
+    file = folder / STARTED_FILE
+    if is_first_process() and not (file.exists() or (folder / SETTINGS_FILE).exists()):
         write_atomically(file, json.dumps(recipe.plain(), indent=1).encode())
 
 
@@ -35,7 +35,7 @@ def check_method(folder: Path, recipe: Recipe) -> None:
     Raises:
         InputError: the recipe has another one.
     """
-    before = (_read(folder / _STARTED) or {}).get("harden")
+    before = (_read(folder / STARTED_FILE) or {}).get("harden")
     if isinstance(before, dict) and before.get("method") not in (None, recipe.plain()["harden"]["method"]):
         raise InputError(
             f"{folder}: expected the run that was interrupted there, which goes on first, got one {_OTHERS}"
@@ -56,14 +56,14 @@ def names_settings(stage: Callable[_P, _R]) -> Callable[_P, _R]:
         try:
             found = stage(*args, **kwargs)
         except InputError as error:
-            before = _read(folder / _STARTED) or (_read(folder / _FINISHED) or {}).get("recipe")
+            before = _read(folder / STARTED_FILE) or (_read(folder / SETTINGS_FILE) or {}).get("recipe")
             if _OTHERS not in str(error) or recipe is None or not isinstance(before, dict):
                 raise
             other = _differences(before, recipe.plain())
             more = f" and {len(other) - _MOST} more" if len(other) > _MOST else ""
             raise InputError(f"{error}: {', '.join(other[:_MOST])}{more}" if other else str(error)) from None
         if is_first_process():
-            delete(folder / _STARTED)
+            delete(folder / STARTED_FILE)
         return found
 
     return run

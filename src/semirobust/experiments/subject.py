@@ -21,8 +21,6 @@ from semirobust.evaluation.plausible import looked_at, plausibility
 from semirobust.experiments.class_names import IN_ORDER, given_names, names_beside, names_of
 from semirobust.experiments.consent import check_typed
 from semirobust.experiments.folder import (
-    MODEL_FILE,
-    SETTINGS_FILE,
     check_weights,
     is_run,
     read_run,
@@ -33,6 +31,7 @@ from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.model_spec import ModelSpec, at_its_size, has_own_weights, named_again, spec_for
 from semirobust.experiments.outputs import check_same_outputs, naming
 from semirobust.experiments.recipe import Recipe, read_recipe
+from semirobust.experiments.run_files import MODEL_FILE, SETTINGS_FILE
 from semirobust.experiments.sections import Model
 from semirobust.experiments.small import build_small
 from semirobust.layers.quiet import device_of, quiet

@@ -16,6 +16,7 @@ from semirobust.experiments.commands.demo import demo as run
 from semirobust.experiments.inputs import Inputs
 from semirobust.experiments.printed import as_toml
 from semirobust.experiments.recipe import read_recipe
+from semirobust.experiments.run_files import REPORT_FILE
 
 __all__ = ["command"]
 
@@ -36,7 +37,7 @@ def demo(out: Path, seeds: int, workers: int | None, print_settings: bool, as_js
     lines = fresh_lines(settings, inputs, DEMO, used, doing, Devices("cpu"), out)
     with bars(first=header(lines, as_json=as_json), quiet=as_json) as progress:
         records = run(out, seeds=seeds, workers=workers, progress=progress)
-    show_comparison(records, out, as_json=as_json, report=out / "report.html")
+    show_comparison(records, out, as_json=as_json, report=out / REPORT_FILE)
 
 
 command = command_of(

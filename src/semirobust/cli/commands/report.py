@@ -8,6 +8,7 @@ import click
 from semirobust.cli.console import tell
 from semirobust.cli.flags import PATH
 from semirobust.cli.flags import command as command_of
+from semirobust.experiments.run_files import REPORT_FILE
 from semirobust.records.export import write_csv
 from semirobust.reports.comparison import export as write_comparison
 from semirobust.reports.page import write_report
@@ -30,7 +31,7 @@ def report(
         tell(f"wrote {csv}: {count} numbers")
     if export is not None:
         tell(f"wrote {export}: {write_comparison(runs, export)} networks")
-    page = out or runs[0] / ("comparison.html" if several else "report.html")
+    page = out or runs[0] / ("comparison.html" if several else REPORT_FILE)
     title = title or (f"Comparison of {len(runs)} runs" if several else "Robustness report")
     tell(f"wrote {write_report(runs, page, title=title)}")
 

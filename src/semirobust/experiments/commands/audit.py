@@ -19,6 +19,7 @@ from semirobust.experiments.folder import write_stage
 from semirobust.experiments.identity import check_same_network, weights_of
 from semirobust.experiments.provenance import origin_of
 from semirobust.experiments.recipe import Recipe, read_recipe
+from semirobust.experiments.run_files import REPORT_FILE
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.subject import Subject
 from semirobust.procedures.plan import MOST, Plan, plan_audit
@@ -123,7 +124,7 @@ def audit_subject(
     findings = [Finding(topic=Topic.AUDIT, text=said, level="note" if good else "warning", origin=at)]
     findings += [Finding(topic=Topic.AUDIT, text=f"Next: {step}.", origin=at) for step in steps]
     write_stage(out, "4-audit", findings)
-    page = write_report([out], out / "report.html", title=f"Audit of {recipe.model.name}")
+    page = write_report([out], out / REPORT_FILE, title=f"Audit of {recipe.model.name}")
     return Audited(plan, accuracies, checks, layers, said, steps, tuple(dict.fromkeys(notes)), page)
 
 

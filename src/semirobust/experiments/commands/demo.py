@@ -22,6 +22,7 @@ from semirobust.experiments.parallel import for_each_seed
 from semirobust.experiments.pictures import example_pictures
 from semirobust.experiments.provenance import layer_entries, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
+from semirobust.experiments.run_files import REPORT_FILE
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.verdict import verdict
 from semirobust.measures.criticality import Criticality
@@ -94,7 +95,7 @@ def demo(
     others = ["start", *(name for name in arms if name not in ("clat", "train"))]
     records += verdict(records, "clat", others, attacks_of(recipe)[-1].name, at)
     write_stage(out, "1-demo", records)
-    write_report([out], out / "report.html", title="semirobust demo")
+    write_report([out], out / REPORT_FILE, title="semirobust demo")
     return records
 
 

@@ -27,13 +27,14 @@ from semirobust.experiments.comparison import (
     run_arms,
     without_control,
 )
-from semirobust.experiments.folder import LAST_FILE, prepare_folder, save_run, write_stage
+from semirobust.experiments.folder import prepare_folder, save_run, write_stage
 from semirobust.experiments.kept_weights import keep_arm
 from semirobust.experiments.loggers import make_loggers
 from semirobust.experiments.model_spec import named_again
 from semirobust.experiments.pictures import example_pictures
 from semirobust.experiments.provenance import layer_entries, notes_on, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe, read_recipe
+from semirobust.experiments.run_files import LAST_FILE
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.started import check_method, names_settings, note_start
 from semirobust.experiments.subject import (

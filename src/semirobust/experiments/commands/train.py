@@ -14,6 +14,7 @@ from semirobust.experiments.loggers import make_loggers
 from semirobust.experiments.model_spec import at_its_size, fresh_spec, has_own_weights
 from semirobust.experiments.provenance import data_notes, layer_entries, origin_of, settings_record
 from semirobust.experiments.recipe import Recipe
+from semirobust.experiments.run_files import LAST_FILE
 from semirobust.experiments.run_lock import claims_out
 from semirobust.experiments.started import names_settings, note_start
 from semirobust.experiments.subject import check_fits
@@ -71,7 +72,7 @@ def train(
         on_step=progress,
     )
     if fabric.is_global_zero:
-        save_model(trained.model, out / "last.safetensors", {"stage": "train"})
+        save_model(trained.model, out / LAST_FILE, {"stage": "train"})
         model = build.load_best(trained)
         save_run(out, model, spec, recipe, "train")
         x, _ = images.batch(torch.tensor([0]), fabric.device)

@@ -11,6 +11,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.nearest import meant
 from semirobust.core.progress import Progress
 from semirobust.experiments.recipe import Recipe, read_recipe
+from semirobust.experiments.run_files import MODEL_FILE, SETTINGS_FILE
 from semirobust.records.schema import About, Finding, Number, Quantity, Topic
 from semirobust.records.store import AnyRecord
 from semirobust.reports.claims import Claim
@@ -74,7 +75,7 @@ class Unit:
     key: str
     work: Work = field(repr=False)
     needs: tuple[str, ...] = ()
-    leaves: tuple[str, ...] = ("model.safetensors", "settings.json")
+    leaves: tuple[str, ...] = (MODEL_FILE, SETTINGS_FILE)
     about: About = field(default_factory=About)
 
     @property

@@ -90,7 +90,7 @@ def _drawn(late: Mapping[str, Any], weight: float) -> dict[str, Network]:
     hand over on one schedule; seeds with images of their own.
     """
     own = {**late, **_CPU_DRAWN}
-    groups = ("base", "main", "choices", "counts", "authors", "decisive")
+    groups = ("base", "main", "choices", "counts", "authors", "decisive", "table 17", "slower", "after")
     found = {"drawn-late": Network(groups, own, weight)}
     for name, network in _bases(own, weight).items():
         if name.removeprefix("late-") in _BASES_DRAWN:

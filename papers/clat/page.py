@@ -99,6 +99,7 @@ _RIVALS = {
     Pick("autolora"): "our earlier form of AutoLoRA, rank 8",
     Pick("twins"): "our earlier form of TWINS",
     Pick("clat", "autolora-clat"): "AutoLoRA, then CLAT as long again",
+    Pick("clat", "twins-clat"): "TWINS, then CLAT as long again",
 }
 _AGAINST = {
     Pick("start"): "the base, last epoch",

@@ -41,7 +41,7 @@ _RIVALS: dict[str, dict[str, Any]] = {
 _OWN_FORMS = ("twins", "autolora")  # our earlier forms, of which the decisive runs have none
 _ALL_COUNTS = (2, 5, 9, 17)  # as before, up to all of a ResNet-18 but the classifier
 _AA, _OTHERS = {"cpu": 300, "paper": 10000}, {"cpu": 500, "paper": 10000}
-_DECISIVE = {"cpu": 1000, "paper": 10000}  # images under AutoAttack where the arms are to be told apart
+_DECISIVE = {"cpu": 1000, "paper": 10000}  # images where the arms are to be told apart
 _ATTACKS = ["fab", "stadv", "pixle", "pgd-50", "pgd-100"]
 _CROSSED = ("densenet121", "resnet50", "vgg19", "resnet18")  # tables 3 and 4
 _RADII = tuple(k / 255 for k in (2, 4, 8, 12, 16))
@@ -309,7 +309,7 @@ class Units:
         yield self._unit(
             "attacks", "table 17 and figure 4", run_attacks, "base", *alone,
             arms={name: f"{name}/{name}" for name in alone}, attacks=_ATTACKS,
-            examples=_OTHERS[self.scale], epsilons=_RADII,
+            examples=_DECISIVE[self.scale], epsilons=_RADII,
         )  # fmt: skip
 
     def _crossed(self) -> Iterator[Unit]:

@@ -160,7 +160,7 @@ def test_targets_that_make_no_sense_are_refused(target, said):
 def test_what_cannot_be_targeted_is_refused():
     with pytest.raises(sr.InputError, match="target: expected least-likely"):
         sr.Targeted(sr.FGSM(BALL), "nearest")
-    with pytest.raises(sr.InputError, match="attack: expected an attack"):
+    with pytest.raises(sr.InputError, match="attack: expected one such as PGD"):
         sr.Targeted("pgd")
     with pytest.raises(sr.InputError, match="cannot raise other losses"):
         sr.Square(BALL, queries=5).towards(MODEL, X, 1)

@@ -269,7 +269,7 @@ def test_divergence_that_shows_only_after_the_epoch():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda m, x, y: sr.PGD(0.1), "threat: expected a norm ball"),
+        (lambda m, x, y: sr.PGD(0.1), "threat: expected one such as Linf"),
         (lambda m, x, y: sr.PGD(sr.Linf(0.1), steps=2.5), "steps: expected a whole number"),
         (lambda m, x, y: sr.FGSM(sr.Linf(0.1))(m, x, y + 97), "labels from 0 to 2"),
         (lambda m, x, y: sr.FGSM(sr.Linf(0.1))(m, x.double(), y), "x: expected torch.float32"),
@@ -277,7 +277,7 @@ def test_divergence_that_shows_only_after_the_epoch():
             lambda m, x, y: sr.FGSM(sr.Linf(0.1))(m, x[:, :2], y),
             "x: the model cannot run on examples of shape",
         ),
-        (lambda m, x, y: sr.evaluate(m, x, y, {"a": "pgd"}), "attacks: expected attacks"),
+        (lambda m, x, y: sr.evaluate(m, x, y, {"a": "pgd"}), "attacks: expected one such as PGD"),
         (lambda m, x, y: sr.evaluate(m, x, y, batch_size=0), "batch_size"),
         (lambda m, x, y: sr.criticality(m, x, y, threat=0.1), "threat"),
         (lambda m, x, y: sr.criticality(m, x, y, x_adv=x.double()), "x_adv: expected torch.float32"),

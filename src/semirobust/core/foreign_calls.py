@@ -158,21 +158,25 @@ def shows_ball(cls: Any) -> None:
 def _shows(cls: Any, call: Callable[..., str]) -> None:
     original = cls.__init__
 
+    def meant(own: Any, arguments: tuple[Any, ...], given: Mapping[str, Any]) -> str:
+        fields = inspect.signature(own).parameters
+        unknown = [name for name in given if name not in fields]
+        has_model = any(hasattr(value, "named_parameters") for value in (*arguments, *given.values()))
+        if not (unknown or has_model):
+            return ""
+        said = "does not take the model when it is made" if has_model else f"takes no {unknown[0]}"
+        return f"{own.__name__} {said}; the call is {call(fields, arguments, given)}"
+
     @wraps(original)
     def made(self: Any, *arguments: Any, **given: Any) -> None:
         try:
             original(self, *arguments, **given)
         except (TypeError, ValueError):
-            fields = inspect.signature(cls).parameters
-            unknown = [name for name in given if name not in fields]
-            has_model = any(hasattr(value, "named_parameters") for value in (*arguments, *given.values()))
-            if not (unknown or has_model):
-                raise
-            said = "does not take the model when it is made" if has_model else f"takes no {unknown[0]}"
-            text = f"{cls.__name__} {said}; the call is {call(fields, arguments, given)}"
-            raise TypeError(text) from None
+            if text := meant(cls, arguments, given):
+                raise TypeError(text) from None
+            raise
 
-    cls.__init__ = made
+    cls.__init__, cls._meant = made, classmethod(meant)
 
 
 def called_as(call: str) -> Callable[[Callable[P, R]], Callable[P, R]]:

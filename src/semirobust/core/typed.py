@@ -10,7 +10,7 @@ import inspect
 import math
 import types
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import Any, ClassVar, Literal, ParamSpec, Self, TypeVar, Union, get_args, get_origin
+from typing import Any, ClassVar, ForwardRef, Literal, ParamSpec, Self, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 from torch import Tensor, nn
@@ -59,8 +59,18 @@ class Typed:
     # Not in __post_init__: the classes derived from this one have their own, which compare what was given.
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         own: type = cls
-        _check(_hints(own), dict(zip(_by_place(own), args, strict=False)) | kwargs)
+        try:
+            _check(_hints(own), dict(zip(_by_place(own), args, strict=False)) | kwargs)
+        except InputError:
+            if text := cls._meant(args, kwargs):
+                raise TypeError(text) from None
+            raise
         return super().__new__(cls)
+
+    @classmethod
+    def _meant(cls, arguments: tuple[Any, ...], given: Mapping[str, Any]) -> str:
+        """What to say where it is made as in another library; empty where it is not."""
+        return ""
 
 
 def typed(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
@@ -191,13 +201,20 @@ def _words(hint: Any) -> str:
     if _is(hint, *_MAPPINGS):
         return "a dictionary"
     if _is(hint, *_SEVERAL):
-        return f"a tuple with each item {_words(_of(hint))}"
+        each = _of(hint)
+        return f"a tuple with each item {_words(each)}" if _is_told(each) else "a tuple or a list"
     if get_origin(hint) is collections.abc.Callable:
         return "a function"
     known = _PLAIN | _TORCH
     if hint in known:
         return known[hint]
     return f"one such as {hint.like}" if getattr(hint, "like", "") else f"an instance of {hint.__name__}"
+
+
+def _is_told(hint: Any) -> bool:
+    """Whether there are words for it, which there are not for any kind, nor for one in quotes."""
+    parts = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else ()
+    return hint is not Any and not isinstance(hint, str | ForwardRef) and all(map(_is_told, parts))
 
 
 def _such(hint: Any) -> str:

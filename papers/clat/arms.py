@@ -261,7 +261,9 @@ def curve(source: Source, names: Mapping[str, str]) -> str:
         return ""
     rows = []
     for arm, name in names.items():
-        rows.append((name, *(percent(cells(source, quantity, arm=arm, epsilon=r)) for r in radii)))
+        found = [cells(source, quantity, arm=arm, epsilon=r) for r in radii]
+        if any(each.values for each in found):
+            rows.append((name, *map(percent, found)))
     return table(("arm", *(f"{255 * r:.0f}/255" for r in radii)), rows)
 
 

@@ -66,6 +66,7 @@ def test_seeds_that_agree_are_not_certain(value, words):
     about="statistics",
 )
 def test_narrow_intervals_have_two_ends():
+    assert ends(0.004 - 1 / 250, 0.008, sign="+") == ends(-1e-18, 0.008, sign="+") == ("+0.0", "+0.8")
     assert ends(0.0, 0.00037) == ("0.00", "0.04") and ends(-0.0001, 0.0001, sign="+") == ("-0.01", "+0.01")
     assert ends(0.25, 0.5) == ("25.0", "50.0") and ends(0.3, 0.3) == ("30.0", "30.0")
 

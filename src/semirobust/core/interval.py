@@ -12,6 +12,8 @@ __all__ = [
     "upper_limit",
 ]
 
+_ROUNDING = 1e-12  # of a difference of two shares that are equal
+
 
 def proportion_interval(successes: int, n: int, *, level: float = 0.95) -> tuple[float, float]:
     """Exact binomial interval of a proportion (Clopper & Pearson 1934), by SciPy."""
@@ -84,6 +86,7 @@ def ends(low: float, high: float, *, digits: int = 1, sign: str = "") -> tuple[s
         digits: behind the point; up to three more where the interval is narrower than these tell.
         sign: ``+`` writes it always, for differences.
     """
+    low, high = (0.0 if abs(end) < _ROUNDING else end for end in (low, high))  # also for -0.0
     for places in range(digits, digits + 4):
         shown = f"{100 * low:{sign}.{places}f}", f"{100 * high:{sign}.{places}f}"
         as_zero = any(float(end) == 0 != value for end, value in zip(shown, (low, high), strict=True))

@@ -183,10 +183,10 @@ _ATTACK = sr.PGD(sr.Linf(0.05), steps=1)
 _CALLS = {
     "layer_map": lambda model, x, y: sr.layer_map(model, x),
     "criticality": lambda model, x, y: sr.criticality(model, x, y, threat=sr.Linf(0.05)),
-    "usefulness": lambda model, x, y: sr.usefulness(model, x, y, attack=_ATTACK),
+    "usefulness": lambda model, x, y: sr.usefulness(model, x, y, threat=sr.Linf(0.05)),
     "connectivity": sr.connectivity,
     "stability": lambda model, x, y: sr.stability(model, x, y, attack=_ATTACK),
-    "sanity_checks": lambda model, x, y: sr.sanity_checks(model, x, y, _ATTACK),
+    "sanity_checks": lambda model, x, y: sr.sanity_checks(model, x, y, sr.Linf(0.05)),
 }
 
 

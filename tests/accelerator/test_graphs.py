@@ -75,7 +75,7 @@ def test_nothing_is_recorded_elsewhere(monkeypatch, network):
     for fast in ("auto", "graphs"):
         sr.evaluate(network, x, y, attack, fast=fast)
     assert not graphs.can_replay(torch.device("cpu")) and not recorder.recorded
-    with pytest.raises(sr.InputError, match="fast: expected auto, graphs, onnx or off; got 'on'"):
+    with pytest.raises(sr.InputError, match="fast: expected auto, graphs, onnx or off, got 'on'"):
         sr.evaluate(network, x, y, attack, fast="on")
 
 

@@ -198,10 +198,10 @@ def _words(hint: Any) -> str:
     if get_origin(hint) in (Union, types.UnionType):
         found = [_such(part) if _of(part) in parts else _words(part) for part in parts]
         return " or ".join(dict.fromkeys(found))
+    each = _of(hint)
     if _is(hint, *_MAPPINGS):
-        return "a dictionary"
+        return f"a dictionary with each value {_words(each)}" if _is_told(each) else "a dictionary"
     if _is(hint, *_SEVERAL):
-        each = _of(hint)
         return f"a tuple with each item {_words(each)}" if _is_told(each) else "a tuple or a list"
     if get_origin(hint) is collections.abc.Callable:
         return "a function"

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from semirobust.attacks import AbstractAttack
 from semirobust.core.errors import InputError
-from semirobust.core.given import called
 from semirobust.core.seed import Seed
 from semirobust.core.typed import Typed, returned
 from semirobust.data.base.images import Images
@@ -52,12 +51,13 @@ class AbstractSaliency(Typed, ABC):
             InputError: it is no score for each weight, in the shape of that weight.
         """
         found = returned(self(model, weights, images, attack, seed), dict[str, Tensor], self)
+        own = type(self).__name__
         for name, scores in found.items():
-            shape = tuple(weights[name].shape) if name in weights else None
-            if shape is None or not isinstance(scores, Tensor) or tuple(scores.shape) != shape:
-                expected = f"scores of shape {shape} for {name}" if shape else "scores of the weights alone"
-                got = tuple(scores.shape) if isinstance(scores, Tensor) else called(scores)
-                raise InputError(f"{type(self).__name__}: expected {expected}, got {got if shape else name}")
+            if name not in weights:
+                raise InputError(f"{own}: expected scores of the weights alone, got {name}")
+            expected, got = tuple(weights[name].shape), tuple(scores.shape)
+            if got != expected:
+                raise InputError(f"{own}: expected scores of shape {expected} for {name}, got {got}")
         return found
 
     @abstractmethod

@@ -19,7 +19,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.given import as_tensors, check_no_dataset
 from semirobust.core.one_at_a_time import one_at_a_time
 from semirobust.core.outputs import is_inside, logits_of, noting
-from semirobust.core.typed import check_arguments
+from semirobust.core.typed import arguments_of, check
 
 __all__ = ["Around", "check_eager", "classifier", "eager", "in_eval", "on_classifiers", "unwrapped"]
 
@@ -158,6 +158,7 @@ def on_classifiers(*names: str, layers: bool = False) -> Callable[[Callable[P, R
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
+        hints = arguments_of(signature, names)
 
         @wraps(function)
         def run(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -172,7 +173,7 @@ def on_classifiers(*names: str, layers: bool = False) -> Callable[[Callable[P, R
             as_tensors(bound.arguments, _dtype_of(bound.arguments.get(names[0])))
             if isinstance(y := bound.arguments.get("y"), Tensor) and is_whole(y):
                 bound.arguments["y"] = y.long()
-            check_arguments(signature, bound.arguments, names)
+            check(hints, bound.arguments)
             with one_at_a_time(), ExitStack() as stack:
                 enter = stack.enter_context
                 for name in names:

@@ -21,7 +21,7 @@ from semirobust.core.errors import InputError
 from semirobust.core.numerals import as_real, as_whole
 from semirobust.core.values import parse_fraction, shortly, words
 
-__all__ = ["Typed", "check_arguments", "returned", "typed"]
+__all__ = ["Typed", "arguments_of", "check", "returned", "typed"]
 
 _Given = ParamSpec("_Given")
 _Result = TypeVar("_Result")
@@ -60,7 +60,7 @@ class Typed:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         own: type = cls
         try:
-            _check(_hints(own), dict(zip(_by_place(own), args, strict=False)) | kwargs)
+            check(_hints(own), dict(zip(_by_place(own), args, strict=False)) | kwargs)
         except InputError:
             if text := cls._meant(args, kwargs):
                 raise TypeError(text) from None
@@ -76,6 +76,7 @@ class Typed:
 def typed(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
     """``function``, whose arguments are held against their annotations, as the fields of :class:`Typed`."""
     signature = inspect.signature(function)
+    hints = arguments_of(signature)
 
     @functools.wraps(function)
     def checked(*args: _Given.args, **kwargs: _Given.kwargs) -> _Result:
@@ -83,25 +84,24 @@ def typed(function: Callable[_Given, _Result]) -> Callable[_Given, _Result]:
             bound = signature.bind(*args, **kwargs)
         except TypeError:  # the function itself says it with its name
             return function(*args, **kwargs)
-        check_arguments(signature, bound.arguments)
+        check(hints, bound.arguments)
         return function(*args, **kwargs)
 
     return checked
 
 
-def check_arguments(
-    signature: inspect.Signature, arguments: Mapping[str, Any], but: Collection[str] = ()
-) -> None:
-    """Raise ``InputError`` for an argument of another kind than its annotation names.
+def arguments_of(signature: inspect.Signature, but: Collection[str] = ()) -> Mapping[str, Any]:
+    """The annotation of each argument of a function that is judged, for :func:`check`.
 
     Args:
         signature: of the function.
-        arguments: by name.
         but: arguments that are not judged, as ``*args``, ``**kwargs`` and annotations in quotes never are.
     """
-    parameters = [each for each in signature.parameters.values() if each.kind not in _REST]
-    hints = {each.name: each.annotation for each in parameters if not isinstance(each.annotation, str)}
-    _check({name: hint for name, hint in hints.items() if name not in but}, arguments)
+    return {
+        name: each.annotation
+        for name, each in signature.parameters.items()
+        if each.kind not in _REST and not isinstance(each.annotation, str) and name not in but
+    }
 
 
 def returned(value: _Result, hint: Any, by: object) -> _Result:
@@ -116,7 +116,8 @@ def returned(value: _Result, hint: Any, by: object) -> _Result:
     return value
 
 
-def _check(hints: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+def check(hints: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Raise ``InputError`` for a value of another kind than its annotation, both by name."""
     for name, value in values.items():
         if not _fits(hint := hints.get(name, Any), value):
             raise InputError(f"{name}: expected {_words(hint)}, got {_shown(value)}{_remedy(hint, value)}")
@@ -171,8 +172,7 @@ def _is_judged(hint: Any) -> bool:
 
 def _is(hint: Any, *kinds: type) -> bool:
     """Whether the annotation is of such a collection."""
-    origin = get_origin(hint)
-    return isinstance(origin, type) and origin in kinds
+    return get_origin(hint) in kinds
 
 
 def _of(hint: Any) -> Any:
